@@ -1,0 +1,60 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+# Needed beforehand: Python 3.11 or newer with venv. PYTHON=python3.12 chooses another one.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SHARED ?= $(or $(EGOWM_SHARED),../shared)
+ARGS ?=
+
+# Torch's threads spin while they wait, and starve whatever else runs on a small machine.
+export OMP_WAIT_POLICY ?= passive
+
+.PHONY: help install format lint types test dist check demo real results clean
+
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(STAMP)  ## make .venv and install egowm, its dependencies, sam2 and the developer tools
+	@echo "egowm is installed in $(VENV); 'source $(BIN)/activate' puts its commands on the PATH"
+
+$(STAMP): pyproject.toml constraints.txt .ci/install
+	@PYTHON="$(PYTHON)" .ci/install $(VENV)
+	@touch $@
+
+format: $(STAMP)  ## rewrite the code in the house format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lint: $(STAMP)  ## check rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)  ## check types
+	$(BIN)/mypy
+
+test: $(STAMP)  ## run the tests; ARGS="-m 'not slow' -k name" is passed on
+	$(BIN)/python -m pytest $(ARGS)
+
+dist: $(STAMP)  ## build the wheel, install it in an empty environment elsewhere and use it there
+	$(BIN)/python .ci/dist_check.py
+
+check: lint types test dist  ## everything that must pass before a commit
+
+demo: $(STAMP)  ## the main job: train, roll out, score and look, in a few minutes on a CPU
+	$(BIN)/egowm demo $(ARGS)
+
+real: $(STAMP)  ## the same on real driving video (SHARED=../shared)
+	$(BIN)/egowm demo --real $(SHARED)/data/donkeycar_tub $(ARGS)
+
+results: demo real  ## everything the README reports, anew
+
+clean:  ## remove what builds and tools left; .venv and runs stay
+	rm -rf build dist egowm.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find egowm tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

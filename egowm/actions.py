@@ -1,0 +1,162 @@
+"""What an action vector means: names, units, frame, rate and a normaliser for each dimension."""
+
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+Kind = Literal["se2", "command", "difference"]
+MARGIN = 1.5  # actions beyond this many times the training range are counted
+
+
+@dataclass(frozen=True)
+class ActionSpec:
+    """The meaning of an action, saved in every checkpoint and export.
+
+    names, units: one per dimension. frame: what the numbers are expressed in ("body" = the
+    previous pose's frame, "command", "joint"). kind: how actions compose over skipped frames:
+    "se2" poses, "difference" of states (summed), "command" (averaged). rate_hz: of the frames of
+    a clip, after skipping. low, high: per dimension, mapped to [-1, 1] (min-max normaliser); a
+    dimension with low == high is left at 0.
+    """
+
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    frame: str
+    kind: Kind
+    rate_hz: float
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("names", "units", "low", "high"):  # YAML and JSON bring lists
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("units", "low", "high"):
+            got = len(getattr(self, name))
+            if got != len(self.names) and not (got == 0 and name != "units"):
+                raise ValueError(f"ActionSpec: {len(self.names)} names but {got} {name}.")
+        if self.kind == "se2" and len(self.names) != 3:
+            raise ValueError(f"ActionSpec: kind se2 has 3 dimensions, got {list(self.names)}.")
+
+    @property
+    def width(self) -> int:
+        """A, the number of dimensions."""
+        return len(self.names)
+
+    def fitted(self, actions: Iterable[np.ndarray]) -> "ActionSpec":
+        """This spec with low and high measured from (N, A) arrays of composed actions.
+
+        Ranges are symmetric around 0 for "se2" and "difference", so no motion stays at 0.
+        """
+        rows = np.concatenate([np.asarray(a, np.float64).reshape(-1, self.width) for a in actions])
+        if not len(rows):
+            raise ValueError("No actions to measure: the data set holds no complete clip.")
+        low, high = rows.min(0), rows.max(0)
+        if self.kind != "command":
+            high = np.maximum(np.abs(low), np.abs(high))
+            low = -high
+        fields = asdict(self) | {"low": tuple(low.tolist()), "high": tuple(high.tolist())}
+        return ActionSpec(**fields)
+
+    def normalise(self, actions: Tensor) -> Tensor:
+        """Physical (..., A) to about [-1, 1]."""
+        low, span = self._range(actions)
+        return torch.where(span > 0, 2 * (actions - low) / span.clamp(min=1e-12) - 1, 0.0)
+
+    def denormalise(self, actions: Tensor) -> Tensor:
+        """The inverse of `normalise`; a constant dimension returns its constant."""
+        low, span = self._range(actions)
+        return low + (actions + 1) / 2 * span
+
+    def check(self, actions: Tensor, strict: bool = False) -> int:
+        """Refuse a wrong width or NaN; return how many values lie beyond 1.5x the training range.
+
+        With `strict`, such values are refused too.
+        """
+        if actions.ndim < 2 or actions.shape[-1] != self.width:
+            raise ValueError(
+                f"Expected actions of shape (..., T, {self.width}): {', '.join(self.names)}; "
+                f"got {tuple(actions.shape)}."
+            )
+        if not torch.isfinite(actions).all():
+            step, dim = (~torch.isfinite(actions)).nonzero()[0][-2:].tolist()
+            raise ValueError(
+                f"Action {step}, dimension {dim} ({self.names[dim]}) is not a finite number."
+            )
+        low, span = self._range(actions)
+        centre = low + span / 2
+        outside = ((actions - centre).abs() > MARGIN * span / 2 + 1e-6).sum().item()
+        if outside and strict:
+            raise ValueError(
+                f"{outside} action values lie beyond {MARGIN} times the training range "
+                f"{self._ranges()}. Bound the planner's samples, or pass strict=False."
+            )
+        if outside:
+            log.warning("%d action values lie beyond %s times the training range", outside, MARGIN)
+        return int(outside)
+
+    def compare(self, other: "ActionSpec") -> None:
+        """Refuse another meaning (names, units, frame, kind, rate), naming the difference."""
+        for name in ("names", "units", "frame", "kind"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine != theirs:
+                raise ValueError(
+                    f"The model's actions and the data's differ in {name}: {mine} against {theirs}. "
+                    f"Train on this robot, or convert the data."
+                )
+        if abs(self.rate_hz - other.rate_hz) > 0.01 * self.rate_hz:
+            raise ValueError(
+                f"The model was trained at {self.rate_hz:g} Hz, the data come at "
+                f"{other.rate_hz:g} Hz: change the window's stride."
+            )
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: Path | str) -> "ActionSpec":
+        """Read what `save` wrote."""
+        return cls(**json.loads(Path(path).read_text()))
+
+    def _range(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.low:
+            raise ValueError(
+                "This ActionSpec has no range yet: fit it on data (`ActionSpec.fitted`)."
+            )
+        low = torch.tensor(self.low, dtype=like.dtype, device=like.device)
+        return low, torch.tensor(self.high, dtype=like.dtype, device=like.device) - low
+
+    def _ranges(self) -> str:
+        rows = zip(self.names, self.low, self.high, self.units, strict=True)
+        return ", ".join(f"{n} {lo:.3g}..{hi:.3g} {u}" for n, lo, hi, u in rows)
+
+
+def compose(actions: np.ndarray, stride: int, kind: Kind) -> np.ndarray:
+    """Actions over `stride` native frames each: (N, A) -> (N // stride, A).
+
+    "se2" composes the poses exactly, "difference" adds, "command" averages.
+    """
+    groups = len(actions) // stride
+    parts = np.asarray(actions[: groups * stride], np.float64)
+    parts = parts.reshape(groups, stride, actions.shape[-1])
+    if kind == "command":
+        return parts.mean(1).astype(np.float32)
+    if kind == "difference":
+        return parts.sum(1).astype(np.float32)
+    x, y, yaw = np.zeros(groups), np.zeros(groups), np.zeros(groups)
+    for k in range(stride):
+        c, s = np.cos(yaw), np.sin(yaw)
+        x, y = (
+            x + c * parts[:, k, 0] - s * parts[:, k, 1],
+            y + s * parts[:, k, 0] + c * parts[:, k, 1],
+        )
+        yaw = yaw + parts[:, k, 2]
+    return np.stack([x, y, np.arctan2(np.sin(yaw), np.cos(yaw))], -1).astype(np.float32)

@@ -1,0 +1,99 @@
+"""Training of a small SVD-type VAE: what a prior needs before there is a latent to diffuse."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning import LightningModule
+from torch import Tensor
+
+from egowm.data.clip import Clip
+
+
+class Autoencoder(LightningModule):
+    """diffusers' `AutoencoderKLTemporalDecoder`, trained to reconstruct clips.
+
+    channels: width of each stage, multiples of 32 (its GroupNorm has 32 groups); S stages
+    compress 2^(S-1) times. latent_channels: of the latent. kl: weight of the KL term.
+    learning_rate: peak of a one-cycle schedule. pretrained: folder to continue from.
+    When fitting ends, `<default_root_dir>/vae` holds the VAE with its measured scaling factor.
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, ...] = (32, 64, 128),
+        layers_per_block: int = 1,
+        latent_channels: int = 4,
+        kl: float = 1e-6,
+        learning_rate: float = 1e-3,
+        pretrained: str = "",
+    ) -> None:
+        super().__init__()
+        self.channels, self.layers_per_block = tuple(channels), layers_per_block
+        self.latent_channels, self.kl, self.learning_rate = latent_channels, kl, learning_rate
+        self.pretrained = pretrained
+        self._moments: list[Tensor] = []
+
+    def configure_model(self) -> None:
+        from diffusers import AutoencoderKLTemporalDecoder
+
+        if hasattr(self, "vae"):
+            return
+        if self.pretrained:
+            self.vae = AutoencoderKLTemporalDecoder.from_pretrained(self.pretrained)
+            return
+        self.vae = AutoencoderKLTemporalDecoder(
+            block_out_channels=self.channels,
+            down_block_types=("DownEncoderBlock2D",) * len(self.channels),
+            layers_per_block=self.layers_per_block,
+            latent_channels=self.latent_channels,
+            force_upcast=False,
+        )
+
+    def loss(self, frames: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """frames: (B, T, 3, H, W) uint8. L1 plus 4 x squared error, plus the weighted KL."""
+        batch, num_frames = frames.shape[:2]
+        target = frames.flatten(0, 1).float() / 127.5 - 1
+        posterior = self.vae.encode(target).latent_dist
+        latents = posterior.sample()
+        output = self.vae.decode(latents, num_frames=num_frames).sample.float()
+        squared = F.mse_loss(output, target)
+        kl = posterior.kl().mean() / latents[0].numel()
+        total = F.l1_loss(output, target) + 4 * squared + self.kl * kl
+        psnr = 10 * torch.log10(4 / squared.detach())
+        return total, {"psnr": psnr, "kl": kl.detach(), "latent_std": latents.detach().std()}
+
+    def training_step(self, clip: Clip, batch_idx: int) -> Tensor:
+        total, logs = self.loss(clip.frames)
+        self.log("train/loss", total.detach())
+        for name, value in logs.items():
+            self.log(f"train/{name}", value, prog_bar=name == "psnr")
+        return total
+
+    def validation_step(self, clip: Clip, batch_idx: int) -> None:
+        total, logs = self.loss(clip.frames)
+        self.log("val/loss", total, batch_size=len(clip.frames))
+        self.log("val/psnr", logs["psnr"], batch_size=len(clip.frames), prog_bar=True)
+        target = clip.frames.flatten(0, 1).float() / 127.5 - 1
+        self._moments.append(self.vae.encode(target).latent_dist.mode().square().mean())
+
+    def on_validation_epoch_end(self) -> None:
+        """The scaling factor brings the latents to unit power."""
+        power = torch.stack(self._moments).mean().item()
+        self._moments.clear()
+        self.vae.register_to_config(scaling_factor=power**-0.5)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.AdamW(self.parameters(), self.learning_rate, weight_decay=1e-4)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            self.learning_rate,
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            pct_start=0.1,
+        )
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+    def on_fit_end(self) -> None:
+        if self.trainer.is_global_zero:
+            self.vae.save_pretrained(Path(self.trainer.default_root_dir) / "vae")

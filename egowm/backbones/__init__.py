@@ -1,0 +1,6 @@
+"""Pretrained video diffusion pipelines behind one small interface; one family per file."""
+
+from egowm.backbones.base import Backbone, Condition
+from egowm.backbones.svd import SVD
+
+__all__ = ["SVD", "Backbone", "Condition"]

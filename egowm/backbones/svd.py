@@ -1,0 +1,198 @@
+"""Stable Video Diffusion: conditioning exactly as diffusers' `StableVideoDiffusionPipeline`.
+
+- Context latent: `mode()` of the VAE on the noise-augmented image, *without* scaling factor;
+  target latents with it.
+- CLIP sees the clean image, resized to 224x224 as the pipeline does for a PIL picture.
+- Added ids: fps - 1, motion bucket, the raw noise strength.
+- The generator draws the augmentation noise first, then the latent noise.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from egowm.backbones.base import Backbone, Condition, locate
+from egowm.diffusion import EDM, Generator, randn
+
+Part = Literal["unet", "image_encoder"]
+
+
+class SVD(Backbone):
+    """The SVD family from a diffusers folder or hub id, loaded component by component.
+
+    pretrained, revision, download: see `locate`. random: parts that start from random weights of
+    the folder's configuration ("unet" for a run from scratch). process_mean, process_std: of
+    ln sigma in training. fps, motion_bucket: what the network is told. noise_strength: noise
+    added to the context at sampling. noise_mean, noise_std: of its logarithm in training.
+    memo_frames: remember the latents of up to that many target frames in memory (frame-wise
+    encoding is deterministic, so a data set that fits is encoded once).
+    """
+
+    temporal_stride = 1
+    context_latents = 0
+
+    def __init__(
+        self,
+        pretrained: str,
+        revision: str | None = None,
+        download: bool = False,
+        random: Sequence[Part] = (),
+        process_mean: float = 0.7,
+        process_std: float = 1.6,
+        fps: int = 7,
+        motion_bucket: int = 180,
+        noise_strength: float = 0.1,
+        noise_mean: float = -3.0,
+        noise_std: float = 0.5,
+        memo_frames: int = 0,
+    ) -> None:
+        super().__init__()
+        self.pretrained, self.revision, self.download = pretrained, revision, download
+        self.random = tuple(random)
+        self.process_mean, self.process_std = process_mean, process_std
+        self._fps, self.motion_bucket = fps, motion_bucket
+        self.noise_strength, self.noise_mean, self.noise_std = noise_strength, noise_mean, noise_std
+        self.memo_frames = memo_frames
+        self._memo: OrderedDict[bytes, Tensor] = OrderedDict()
+
+    def load(self) -> None:
+        """Load VAE, image encoder, UNet and scheduler in float32 (idempotent)."""
+        if hasattr(self, "network"):
+            return
+        from diffusers import (
+            AutoencoderKLTemporalDecoder,
+            EulerDiscreteScheduler,
+            UNetSpatioTemporalConditionModel,
+        )
+        from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
+
+        self.folder = locate(self.pretrained, self.revision, self.download)
+        single: dict[str, Any] = {"torch_dtype": torch.float32}
+        if (self.folder / "vae/diffusion_pytorch_model.fp16.safetensors").exists() and not (
+            self.folder / "vae/diffusion_pytorch_model.safetensors"
+        ).exists():
+            single["variant"] = "fp16"
+        self.vae = AutoencoderKLTemporalDecoder.from_pretrained(self.folder / "vae", **single)
+        encoder = CLIPVisionModelWithProjection
+        if "image_encoder" in self.random:
+            config = encoder.config_class.from_pretrained(self.folder / "image_encoder")
+            self.image_encoder = encoder(config)
+        else:
+            options = {"variant": single["variant"]} if "variant" in single else {}
+            self.image_encoder = encoder.from_pretrained(
+                self.folder / "image_encoder", dtype=torch.float32, **options
+            )
+        if "unet" in self.random:
+            unet = UNetSpatioTemporalConditionModel
+            self.network = unet.from_config(unet.load_config(self.folder / "unet"))
+        else:
+            self.network = UNetSpatioTemporalConditionModel.from_pretrained(
+                self.folder / "unet", **single
+            )
+        scheduler = EulerDiscreteScheduler.from_pretrained(self.folder / "scheduler")
+        self.process = EDM(
+            self.process_mean,
+            self.process_std,
+            scheduler.config.sigma_min,
+            scheduler.config.sigma_max,
+        )
+        self.processor = CLIPImageProcessor.from_pretrained(self.folder / "feature_extractor")
+        self.vae.requires_grad_(False).eval()
+        self.image_encoder.requires_grad_(False).eval()
+
+    @property
+    def embedding_dim(self) -> int:
+        return int(self.network.config.block_out_channels[0]) * 4
+
+    @property
+    def fps(self) -> int:
+        return self._fps
+
+    def check_size(self, height: int, width: int) -> None:
+        """Refuse frames that VAE and UNet cannot halve evenly."""
+        factor = 2 ** (
+            len(self.vae.config.block_out_channels)
+            + len(self.network.config.block_out_channels)
+            - 2
+        )
+        if height % factor or width % factor:
+            raise ValueError(
+                f"Expected frames whose height and width are multiples of {factor}, got "
+                f"{height}x{width}: set the window's height and width."
+            )
+
+    def encode(self, frames: Tensor) -> Tensor:
+        scale = self.vae.config.scaling_factor
+        if self.memo_frames:
+            return torch.stack([self._remembered(clip) for clip in frames]) * scale
+        flat = frames.flatten(0, 1).to(self.vae.dtype)
+        latents = self.vae.encode(flat).latent_dist.mode() * scale
+        return latents.unflatten(0, frames.shape[:2])
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """A whole chunk at once per clip: the temporal decoder mixes frames."""
+        flat = latents.flatten(0, 1).to(self.vae.dtype) / self.vae.config.scaling_factor
+        frames = self.vae.decode(flat, num_frames=latents.shape[1]).sample
+        return frames.float().unflatten(0, latents.shape[:2])
+
+    def condition(
+        self, context: Tensor, noise_strength: Tensor, generator: Generator = None
+    ) -> Condition:
+        if context.shape[1] != 1:
+            raise ValueError(f"SVD takes one context frame, got {context.shape[1]}: set context 1.")
+        image = context[:, 0]
+        self.check_size(*image.shape[-2:])
+        noise = randn(image.shape, generator, image.device)
+        noisy = image + noise_strength.to(image)[:, None, None, None] * noise
+        latents = self.vae.encode(noisy.to(self.vae.dtype)).latent_dist.mode()
+        ids = torch.tensor([self.fps - 1, self.motion_bucket], device=image.device).float()
+        ids = torch.cat([ids.expand(len(image), 2), noise_strength.to(image)[:, None]], 1)
+        return Condition(self.embed_image(image), latents, ids)
+
+    def embed_image(self, image: Tensor) -> Tensor:
+        """CLIP's embedding of clean images (B, 3, H, W) in [-1, 1]: (B, 1, D)."""
+        from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import (
+            _resize_with_antialiasing,
+        )
+
+        pixels = (_resize_with_antialiasing(image.float(), (224, 224)) + 1) / 2
+        mean = torch.tensor(self.processor.image_mean, device=image.device)[:, None, None]
+        std = torch.tensor(self.processor.image_std, device=image.device)[:, None, None]
+        pixels = ((pixels - mean) / std).to(self.image_encoder.dtype)
+        embeds: Tensor = self.image_encoder(pixels).image_embeds
+        return embeds.unsqueeze(1)
+
+    def forward(self, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        num_frames = noisy.shape[1]
+        context = condition.latents[:, None].expand(-1, num_frames, -1, -1, -1)
+        scaled = self.process.scale_input(noisy, sigma)
+        output = self.network(
+            torch.cat([scaled.to(context.dtype), context], 2),
+            self.process.time(sigma),
+            encoder_hidden_states=condition.image,
+            added_time_ids=condition.ids.to(context.dtype),
+            return_dict=False,
+        )[0]
+        return self.process.denoised(output.float(), noisy.float(), sigma)
+
+    def training_noise(self, count: int, generator: torch.Generator | None) -> Tensor:
+        normal = torch.randn(count, generator=generator)
+        return (self.noise_mean + self.noise_std * normal).exp()
+
+    def _remembered(self, clip: Tensor) -> Tensor:
+        """Unscaled latents of frames (T, 3, H, W), encoding only those not met before."""
+        pixels = ((clip + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
+        keys = [blake2b(frame.tobytes(), digest_size=16).digest() for frame in pixels]
+        missing = [k for k, key in enumerate(keys) if key not in self._memo]
+        if missing:
+            encoded = self.vae.encode(clip[missing].to(self.vae.dtype)).latent_dist.mode()
+            for k, latents in zip(missing, encoded.half().cpu(), strict=True):
+                self._memo[keys[k]] = latents
+        found = torch.stack([self._memo[key] for key in keys]).to(clip)
+        while len(self._memo) > self.memo_frames:
+            self._memo.popitem(last=False)
+        return found

@@ -1,0 +1,58 @@
+"""Embeddings of actions (and of the body's state): one vector per frame, zero at the start."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Features = Literal["fourier", "sinusoidal", "linear"]
+CHANNELS = 32  # per scalar, as in EgoWM
+
+
+def scalar_features(values: Tensor, features: Features) -> Tensor:
+    """Features of each scalar: (..., A) -> (..., A * channels).
+
+    "fourier": sin and cos at 16 frequencies from 1 to 30 radians per unit, for values in about
+    [-1, 1]. "sinusoidal": EgoWM's 32 channels, those of a timestep embedding (they barely move
+    for small values). "linear": the values themselves.
+    """
+    if features == "linear":
+        return values
+    half, device = CHANNELS // 2, values.device
+    if features == "fourier":
+        frequencies = torch.logspace(0, math.log10(30), half, device=device)
+    elif features == "sinusoidal":
+        exponent = torch.arange(half, device=device) / half
+        frequencies = torch.exp(-math.log(10000) * exponent)
+    else:
+        raise ValueError(f"Expected features fourier, sinusoidal or linear, got {features!r}.")
+    angles = values.float()[..., None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], -1).flatten(-2)
+
+
+class ActionEmbedding(nn.Module):
+    """MLP on scalar features: normalised actions (B, T, A) -> Z_a (B, T, D).
+
+    With `zero_init` the last layer starts at zero, so the wrapped network starts as it was; the
+    authors' released code starts at the default initialisation. A state (B, S) gives (B, D).
+    """
+
+    def __init__(
+        self, width: int, embedding_dim: int, features: Features = "fourier", zero_init: bool = True
+    ) -> None:
+        super().__init__()
+        self.width, self.features = width, features
+        channels = 1 if features == "linear" else CHANNELS
+        self.linear_1 = nn.Linear(width * channels, embedding_dim)
+        self.linear_2 = nn.Linear(embedding_dim, embedding_dim)
+        if zero_init:
+            nn.init.zeros_(self.linear_2.weight)
+            nn.init.zeros_(self.linear_2.bias)
+
+    def forward(self, values: Tensor) -> Tensor:
+        if values.shape[-1] != self.width:
+            raise ValueError(f"Expected {self.width} values per step, got {tuple(values.shape)}.")
+        hidden = scalar_features(values, self.features).to(self.linear_1.weight.dtype)
+        out: Tensor = self.linear_2(nn.functional.silu(self.linear_1(hidden)))
+        return out

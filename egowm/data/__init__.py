@@ -1,0 +1,10 @@
+"""Robots' recordings as clips; one file per format."""
+
+from egowm.data.clip import Clip
+from egowm.data.donkey_tub import DonkeyTub
+from egowm.data.episode import Episode
+from egowm.data.module import ClipData, Window
+from egowm.data.recon import Recon
+from egowm.data.rooms import Rooms
+
+__all__ = ["Clip", "ClipData", "DonkeyTub", "Episode", "Recon", "Rooms", "Window"]

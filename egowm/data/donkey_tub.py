@@ -1,0 +1,175 @@
+"""Donkey Car tubs of version 2: a small car's camera with the driver's commands.
+
+A tub is a folder with `manifest.json` (JSON lines; the last one names the catalogs and the deleted
+records), `catalog_*.catalog` (one record a line: `_index`, `_timestamp_ms`, the picture's name,
+`user/angle`, `user/throttle`, `user/mode`) and `images/`. Commands are in [-1, 1]: angle -1 full
+left, +1 full right; throttle +1 full ahead. There is no odometry.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from egowm.actions import ActionSpec
+from egowm.data.episode import Episode
+from egowm.data.module import ClipData, Window
+from egowm.video import read_images
+
+log = logging.getLogger(__name__)
+Record = dict[str, Any]
+PICTURE = "cam/image_array"
+# Who steers and who drives in each mode of the car.
+DRIVERS = {"user": ("user", "user"), "local_angle": ("pilot", "user"), "local": ("pilot", "pilot")}
+
+
+class DonkeyTub(ClipData):
+    """One tub; its end is the test split, so that no test clip is seen in training.
+
+    rate_hz: of the records. A tub does not carry it; 20 is the car's own default. latency_frames:
+    how many records after its command the picture moves; action k is then the command recorded
+    that much before frame k, and the first records of a stretch, whose commands are unknown, are
+    left out. 4 fits upstream's sample tub: correlation of angle and horizontal image motion -0.935,
+    against -0.832 without (turning right moves the picture left). test_share: the last share of the
+    records; val_share: the share before it; the rest is train. max_gap_s: a stretch ends where
+    records lie further apart than this in time, where records were deleted, or where another
+    session begins.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        window: Window = Window(),
+        batch_size: int = 8,
+        num_workers: int = 0,
+        seed: int = 0,
+        rate_hz: float = 20.0,
+        latency_frames: int = 0,
+        val_share: float = 0.1,
+        test_share: float = 0.2,
+        max_gap_s: float = 0.5,
+    ) -> None:
+        super().__init__(root, window, batch_size, num_workers, seed)
+        if latency_frames < 0:
+            raise ValueError(f"DonkeyTub: latency_frames is 0 or more, got {latency_frames}.")
+        if min(val_share, test_share) < 0 or val_share + test_share >= 1:
+            raise ValueError(
+                f"DonkeyTub: val_share {val_share} and test_share {test_share} leave no training "
+                f"records; their sum is below 1."
+            )
+        self.meaning = ActionSpec(
+            ("angle", "throttle"),
+            ("full scale", "full scale"),
+            frame="command",
+            kind="command",
+            rate_hz=rate_hz,
+        )
+        self.latency_frames, self.max_gap_s = latency_frames, max_gap_s
+        self.val_share, self.test_share = val_share, test_share
+
+    def episodes(self, split: str) -> list[Episode]:
+        root = Path(self.root).expanduser()
+        records = read_records(root)
+        first, last = self._range(split, len(records))
+        found, start = [], 0
+        for stretch in unbroken(records, self.max_gap_s):
+            begin = max(first - start, self.latency_frames)
+            end = min(last - start, len(stretch))
+            if end - begin > 1:
+                found.append(self._episode(root, stretch, begin, end))
+            start += len(stretch)
+        return found
+
+    def _range(self, split: str, count: int) -> tuple[int, int]:
+        """The first record of a split and the one after its last."""
+        test = count - round(self.test_share * count)
+        val = test - round(self.val_share * count)
+        return {"train": (0, val), "val": (val, test), "test": (test, count)}[split]
+
+    def _episode(self, root: Path, stretch: list[Record], begin: int, end: int) -> Episode:
+        """Frames `begin` to `end` of a stretch, each with the command that moves it on."""
+        commands = np.array([command(record) for record in stretch], np.float32)
+        actions = commands[begin - self.latency_frames : end - 1 - self.latency_frames]
+        pictures = np.array([record[PICTURE] for record in stretch[begin:end]])
+        name = f"tub_{stretch[begin]['_index']:05d}"
+        return Episode(name, end - begin, partial(read_frames, root / "images", pictures), actions)
+
+
+def read_frames(folder: Path, pictures: np.ndarray, indices: Sequence[int]) -> np.ndarray:
+    """Frames `(n, H, W, 3)` of an episode, whose picture names are `pictures (N,)`."""
+    return read_images([folder / str(pictures[k]) for k in indices])
+
+
+def read_records(root: Path) -> list[Record]:
+    """All records of a tub that are not deleted, in order."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"DonkeyTub: no folder {root}; pass --data.root PATH.")
+    manifest = root / "manifest.json"
+    if not manifest.is_file():
+        old = " It holds a tub of version 1: convert it with Donkey's convert_to_tub_v2."
+        hint = old if next(root.glob("record_*.json"), None) else ""
+        raise FileNotFoundError(f"DonkeyTub: looked for {manifest} and found none.{hint}")
+    *_, catalogs = [{}, *_lines(manifest)]
+    if "paths" not in catalogs:
+        raise ValueError(f"{manifest}: the last line does not name the catalogs under 'paths'.")
+    deleted = set(catalogs.get("deleted_indexes", []))
+    records = [record for name in catalogs["paths"] for record in _lines(root / name)]
+    kept = [record for record in records if record["_index"] not in deleted]
+    if not kept:
+        raise ValueError(f"{manifest}: {len(records)} records, {len(deleted)} deleted, none left.")
+    return kept
+
+
+def unbroken(records: list[Record], max_gap_s: float) -> list[list[Record]]:
+    """Cut records where some are missing between, time jumps, or another session begins."""
+    stretches = [[records[0]]]
+    for before, record in pairwise(records):
+        seconds = (record.get("_timestamp_ms", 0) - before.get("_timestamp_ms", 0)) / 1000
+        if (
+            record["_index"] == before["_index"] + 1
+            and 0 <= seconds <= max_gap_s
+            and record.get("_session_id") == before.get("_session_id")
+        ):
+            stretches[-1].append(record)
+        else:
+            stretches.append([record])
+    return stretches
+
+
+def command(record: Record) -> tuple[float, float]:
+    """What the car was told in a record: angle and throttle in [-1, 1]."""
+    mode = record.get("user/mode", "user")
+    if mode not in DRIVERS:
+        known = ", ".join(DRIVERS)
+        raise ValueError(f"record {record['_index']}: unknown user/mode {mode!r}, known: {known}.")
+    steers, drives = DRIVERS[mode]
+    keys = (f"{steers}/angle", f"{drives}/throttle")
+    for key in keys:
+        value = record.get(key)
+        if not isinstance(value, int | float) or not abs(value) <= 1:
+            raise ValueError(
+                f"record {record['_index']}: expected {key} in [-1, 1], got {value!r}. "
+                f"Repair the record, or add it to the manifest's deleted_indexes."
+            )
+    return record[keys[0]], record[keys[1]]
+
+
+def _lines(file: Path) -> list[Any]:
+    """A file of JSON lines."""
+    if not file.is_file():
+        raise FileNotFoundError(f"DonkeyTub: {file} is missing; the manifest names it.")
+    lines: list[Any] = []
+    for number, line in enumerate(file.read_text().splitlines(), start=1):
+        try:
+            if line.strip():
+                lines.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"{file}: line {number} is not JSON ({error}); remove a line that was cut short."
+            ) from error
+    return lines

@@ -1,0 +1,41 @@
+"""One recording of a robot, read lazily."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+def _no_states() -> np.ndarray:
+    return np.zeros((0, 0), np.float32)
+
+
+@dataclass(frozen=True)
+class Episode:
+    """Frames behind a reader, and the labels in memory.
+
+    name: unique within its data set. num_frames: N.
+    read: indices -> (n, H, W, 3) uint8 RGB; picklable, opens its file inside the call.
+    actions: (N-1, A) float32 at the native rate; actions[k] takes frame k to frame k+1.
+    states: (N, S) float32, or empty. text: an instruction, or "".
+    """
+
+    name: str
+    num_frames: int
+    read: Callable[[Sequence[int]], np.ndarray]
+    actions: np.ndarray
+    states: np.ndarray = field(default_factory=_no_states)
+    text: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.actions) != self.num_frames - 1:
+            raise ValueError(
+                f"Episode {self.name}: expected {self.num_frames - 1} actions for "
+                f"{self.num_frames} frames, got {len(self.actions)}."
+            )
+        bad = np.argwhere(~np.isfinite(self.actions))
+        if len(bad):
+            raise ValueError(
+                f"Episode {self.name}: action {bad[0][0]}, dimension {bad[0][1]} is not a finite "
+                f"number. Repair the recording or leave the episode out."
+            )

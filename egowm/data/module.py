@@ -1,0 +1,166 @@
+"""Clips out of episodes: windows, splits, loaders. One subclass per format, one file each."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from egowm.actions import ActionSpec, compose
+from egowm.data.clip import Clip
+from egowm.data.episode import Episode
+from egowm.video import resize
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a clip is cut: K context and T future frames, every `stride`-th native frame, resized."""
+
+    context: int = 1
+    horizon: int = 8
+    stride: int = 1
+    height: int = 512
+    width: int = 512
+
+    def __post_init__(self) -> None:
+        if min(self.context, self.horizon, self.stride, self.height, self.width) < 1:
+            raise ValueError(f"A window's sizes are positive numbers, got {self}.")
+
+    @property
+    def span(self) -> int:
+        """Native frames from the first to the last frame of a clip, both counted."""
+        return (self.context + self.horizon - 1) * self.stride + 1
+
+
+class Windows(Dataset[Clip]):
+    """All windows of some episodes: every start for training, non-overlapping ones for tests."""
+
+    def __init__(
+        self, episodes: list[Episode], window: Window, source: str, spec: ActionSpec, tiled: bool
+    ) -> None:
+        self.episodes, self.window, self.source, self.spec = episodes, window, source, spec
+        step = window.span if tiled else 1
+        starts = [np.arange(0, e.num_frames - window.span + 1, step) for e in episodes]
+        self.index = np.array(
+            [(i, s) for i, row in enumerate(starts) for s in row], np.int64
+        ).reshape(-1, 2)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, item: int) -> Clip:
+        number, start = (int(x) for x in self.index[item])
+        episode, w = self.episodes[number], self.window
+        frames = episode.read(range(start, start + w.span, w.stride))
+        frames = np.ascontiguousarray(resize(frames, w.height, w.width).transpose(0, 3, 1, 2))
+        actions = episode.actions[start : start + w.span - 1]
+        steps = torch.from_numpy(compose(actions, w.stride, self.spec.kind))
+        last = start + (w.context - 1) * w.stride
+        state = episode.states[last] if episode.states.size else np.zeros(0, np.float32)
+        return Clip(
+            torch.from_numpy(frames),
+            steps[w.context - 1 :],
+            steps[: w.context - 1],
+            torch.as_tensor(state, dtype=torch.float32),
+            episode.text,
+            self.source,
+            f"{episode.name}_{start:05d}",
+        )
+
+
+class RandomWindows(Sampler[int]):
+    """Window numbers drawn at random without end-of-epoch bias; `seed` and the epoch decide."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size, self.seed, self.epoch = size, seed, 0
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        self.epoch += 1
+        yield from torch.randperm(self.size, generator=generator).tolist()
+
+
+class ClipData(LightningDataModule):
+    """Clips of one data set. A format gives `episodes(split)` and `meaning`; the rest is here.
+
+    root: the data set's folder. window: how clips are cut. batch_size, num_workers: of the
+    loaders. seed: of the order in which training windows come.
+    """
+
+    meaning: ActionSpec  # without ranges, at the native rate
+
+    def __init__(
+        self, root: str, window: Window, batch_size: int = 8, num_workers: int = 0, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.root, self.window, self.seed = root, window, seed
+        self.batch_size, self.num_workers = batch_size, num_workers
+        self._episodes: dict[str, list[Episode]] = {}
+        self._spec: ActionSpec | None = None
+
+    @abstractmethod
+    def episodes(self, split: str) -> list[Episode]:
+        """Episodes of "train", "val" or "test"; no episode is in two of them."""
+
+    @property
+    def source(self) -> str:
+        """The data set's name."""
+        return type(self).__name__
+
+    def split(self, name: str) -> list[Episode]:
+        """`episodes(name)`, read once."""
+        if name not in self._episodes:
+            self._episodes[name] = self.episodes(name)
+        return self._episodes[name]
+
+    @property
+    def spec(self) -> ActionSpec:
+        """What the actions of a clip mean, with ranges measured on the training split."""
+        if self._spec is None:
+            stride, meaning = self.window.stride, self.meaning
+            fields = {**meaning.__dict__, "rate_hz": meaning.rate_hz / stride}
+            parts = [compose(e.actions, stride, meaning.kind) for e in self.split("train")]
+            self._spec = ActionSpec(**fields).fitted(parts)
+        return self._spec
+
+    def windows(self, name: str, tiled: bool) -> Windows:
+        """The clips of a split; an error when the episodes are too short for one."""
+        found = Windows(self.split(name), self.window, self.source, self.meaning, tiled)
+        if not len(found):
+            longest = max((e.num_frames for e in found.episodes), default=0)
+            raise ValueError(
+                f"{self.source} {self.root}: no {name} clip: a window needs {self.window.span} "
+                f"frames, {len(found.episodes)} episodes, the longest of {longest}. Shorten "
+                f"the window (context, horizon, stride) or check the split."
+            )
+        return found
+
+    def train_dataloader(self) -> DataLoader[Clip]:
+        clips = self.windows("train", tiled=False)
+        return self._loader(clips, RandomWindows(len(clips), self.seed), drop_last=True)
+
+    def val_dataloader(self) -> DataLoader[Clip]:
+        return self._loader(self.windows("val", tiled=True), None, drop_last=False)
+
+    def test_dataloader(self) -> DataLoader[Clip]:
+        return self._loader(self.windows("test", tiled=True), None, drop_last=False)
+
+    predict_dataloader = test_dataloader
+
+    def _loader(
+        self, clips: Windows, sampler: Sampler[int] | None, drop_last: bool
+    ) -> DataLoader[Clip]:
+        return DataLoader(
+            clips,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            drop_last=drop_last and len(clips) >= self.batch_size,
+            persistent_workers=self.num_workers > 0,
+        )

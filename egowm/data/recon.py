@@ -1,0 +1,204 @@
+"""RECON's raw recordings: a Jackal driving outdoors, one HDF5 file an episode (Shah et al. 2021).
+
+Frames are JPEG byte strings in `images/rgb_left` and `images/rgb_right` (T,); poses are
+`jackal/position` (T, 3) metres and `jackal/yaw` (T,) radians, counter-clockwise. The files carry no
+times: 4 Hz, as NWM and EgoWM take them.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from egowm.actions import ActionSpec
+from egowm.data.episode import Episode
+from egowm.data.module import ClipData, Window
+from egowm.video import VideoError, decode_image
+
+log = logging.getLogger(__name__)
+
+
+class Recon(ClipData):
+    """RECON raw: `root/*.hdf5`, actions are the odometry's steps in the body frame.
+
+    camera: "rgb_left" or "rgb_right". train_names, test_names: text files with one episode name a
+    line (NWM's traj_names.txt); without them the sha256 of an episode's name decides, test_share of
+    the episodes are test. val_share: of the training episodes, always by name. skip_corrupt: leave
+    out files whose labels cannot be read, with a warning, in place of stopping.
+
+    Raises FileNotFoundError for a missing root or no files, ValueError for a corrupt file.
+    """
+
+    meaning = ActionSpec(
+        ("dx", "dy", "dyaw"), ("m", "m", "rad"), frame="body", kind="se2", rate_hz=4.0
+    )
+
+    def __init__(
+        self,
+        root: str,
+        window: Window = Window(),
+        batch_size: int = 8,
+        num_workers: int = 0,
+        seed: int = 0,
+        camera: Literal["rgb_left", "rgb_right"] = "rgb_left",
+        train_names: str | None = None,
+        test_names: str | None = None,
+        val_share: float = 0.02,
+        test_share: float = 0.2,
+        skip_corrupt: bool = False,
+    ) -> None:
+        super().__init__(root, window, batch_size, num_workers, seed)
+        if (train_names is None) != (test_names is None):
+            raise ValueError("Recon: give both train_names and test_names, or neither.")
+        for name, share in (("val_share", val_share), ("test_share", test_share)):
+            if not 0 <= share < 1:
+                raise ValueError(f"Recon: {name} is a share from 0 up to 1, got {share}.")
+        self.camera, self.skip_corrupt = camera, skip_corrupt
+        self.train_names, self.test_names = train_names, test_names
+        self.val_share, self.test_share = val_share, test_share
+
+    def episodes(self, split: str) -> list[Episode]:
+        files = self._files()
+        names = [name for name in files if self._split_of(name) == split]
+        found = []
+        for name in tqdm(names, desc=f"Recon: reading {split} labels", disable=len(names) < 50):
+            try:
+                found.append(read_episode(files[name], self.camera))
+            except ValueError as error:
+                if not self.skip_corrupt:
+                    raise
+                log.warning("left out: %s", error)
+        return found
+
+    def _files(self) -> dict[str, Path]:
+        root = Path(self.root).expanduser()
+        if not root.is_dir():
+            raise FileNotFoundError(f"Recon: no folder {root}; pass --data.root PATH.")
+        files = {path.stem: path for path in sorted(root.glob("*.hdf5"))}
+        if not files:
+            below = next(root.glob("*/*.hdf5"), None)
+            hint = f" There are some in {below.parent}." if below else ""
+            raise FileNotFoundError(f"Recon: looked for {root}/*.hdf5 and found none.{hint}")
+        return files
+
+    def _split_of(self, name: str) -> str:
+        """The split of an episode; "" for one that neither names file lists."""
+        if self._listed:
+            if name in self._listed["test"]:
+                return "test"
+            if name not in self._listed["train"]:
+                return ""
+        elif _share_of(name, "test") < self.test_share:
+            return "test"
+        return "val" if _share_of(name, "val") < self.val_share else "train"
+
+    @cached_property
+    def _listed(self) -> dict[str, frozenset[str]]:
+        """The names files, checked against each other and the disk; empty where none are given."""
+        if self.train_names is None or self.test_names is None:
+            return {}
+        train, test = _read_names(self.train_names), _read_names(self.test_names)
+        if both := sorted(train & test):
+            files = f"{self.train_names} and {self.test_names}"
+            raise ValueError(f"Recon: episode {both[0]} is in both {files}; take it out of one.")
+        if missing := sorted((train | test) - self._files().keys()):
+            log.warning(
+                "Recon: %d of %d listed episodes are not in %s, the first is %s",
+                len(missing),
+                len(train | test),
+                self.root,
+                missing[0],
+            )
+        return {"train": train, "test": test}
+
+
+def read_episode(file: Path, camera: str) -> Episode:
+    """The labels of one recording, its frames behind a reader; ValueError names a bad key."""
+    frames, position, yaw = f"images/{camera}", "jackal/position", "jackal/yaw"
+    with _opened(file) as recording:
+        num_frames = len(_dataset(file, recording, frames))
+        poses = {key: _numbers(file, recording, key) for key in (position, yaw)}
+    if poses[position].ndim != 2 or poses[position].shape[1] < 2:
+        raise _bad(file, position, f"expected (T, 2) or (T, 3), got {poses[position].shape}")
+    where, heading = poses[position][:, :2], poses[yaw].reshape(-1)
+    for key, values in ((position, where), (yaw, heading)):
+        if len(values) != num_frames:
+            raise _bad(file, key, f"{len(values)} values for {num_frames} of {frames}")
+        if not np.isfinite(values).all():
+            raise _bad(file, key, "holds values that are not finite")
+    read = partial(read_frames, file, camera)
+    return Episode(file.stem, num_frames, read, se2_steps(where, heading))
+
+
+def read_frames(file: Path, camera: str, indices: Sequence[int]) -> np.ndarray:
+    """Frames `(n, H, W, 3)`; opens and closes the file, so it may run in any process."""
+    key = f"images/{camera}"
+    with _opened(file) as recording:
+        encoded = _dataset(file, recording, key)
+        try:
+            return np.stack([decode_image(bytes(encoded[k]), f"entry {k}") for k in indices])
+        except (OSError, VideoError) as error:  # labels were fine, so skip_corrupt did not see it
+            raise VideoError(
+                f"{file}: {key}: {error}. Copy the file again, or move it out of the folder."
+            ) from error
+
+
+def se2_steps(position: np.ndarray, yaw: np.ndarray) -> np.ndarray:
+    """Poses to steps: `(T, 2)` metres and `(T,)` radians -> `(T-1, 3)` float32 dx, dy, dyaw.
+
+    Step k is pose k+1 seen from pose k: x forward, y left, dyaw wrapped to [-pi, pi].
+    """
+    moved, turned = np.diff(np.asarray(position, np.float64), axis=0), np.diff(yaw)
+    c, s = np.cos(yaw[:-1]), np.sin(yaw[:-1])
+    x, y = c * moved[:, 0] + s * moved[:, 1], c * moved[:, 1] - s * moved[:, 0]
+    return np.stack([x, y, np.arctan2(np.sin(turned), np.cos(turned))], -1).astype(np.float32)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    import h5py
+
+    try:
+        recording = h5py.File(file, "r")
+    except OSError as error:
+        raise _bad(file, "the file", f"cannot be opened ({error})") from error
+    with recording:
+        yield recording
+
+
+def _dataset(file: Path, recording: Any, key: str) -> Any:
+    if key not in recording:
+        raise _bad(file, key, "no such key")
+    return recording[key]
+
+
+def _numbers(file: Path, recording: Any, key: str) -> np.ndarray:
+    try:
+        return np.asarray(_dataset(file, recording, key), np.float64)
+    except OSError as error:
+        raise _bad(file, key, f"cannot be read ({error})") from error
+
+
+def _bad(file: Path, key: str, what: str) -> ValueError:
+    return ValueError(
+        f"{file}: {key}: {what}. Copy the file again, or leave it out with skip_corrupt: true."
+    )
+
+
+def _read_names(file: str) -> frozenset[str]:
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"Recon: no file {path} with one episode name a line.")
+    return frozenset(line.strip() for line in path.read_text().splitlines() if line.strip())
+
+
+def _share_of(name: str, salt: str) -> float:
+    """A number in [0, 1) that depends on the name alone."""
+    digest = hashlib.sha256(f"{salt}:{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64

@@ -1,0 +1,114 @@
+"""The embedded rooms as a data set: made on first use, cached, the same on every machine."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from egowm.actions import ActionSpec
+from egowm.data.episode import Episode
+from egowm.data.module import ClipData, Window
+from egowm.worlds.motion import Disturbances
+from egowm.worlds.recording import seed_of, structures
+from egowm.worlds.store import WORLD_VERSION, make_recordings, read_frames
+
+
+class Rooms(ClipData):
+    """Rooms of the embedded world, RECON-like motion at 4 Hz.
+
+    root: cache folder (made if missing). world: "robot" has actions; "passive" is video by a
+    hand-held camera, its actions are zeros. episodes_train/val/test: rooms in each split;
+    num_frames: of each episode. actions: "realised" (as odometry reports) or "commanded".
+    disturbances: slip, jitter, blur, exposure. Rooms of the splits, and of the two worlds, are
+    disjoint.
+    """
+
+    meaning = ActionSpec(
+        ("dx", "dy", "dyaw"), ("m", "m", "rad"), frame="body", kind="se2", rate_hz=4.0
+    )
+
+    def __init__(
+        self,
+        root: str = "~/.cache/egowm/rooms",
+        window: Window = Window(horizon=4, height=64, width=64),
+        batch_size: int = 32,
+        num_workers: int = 0,
+        seed: int = 0,
+        world: Literal["robot", "passive"] = "robot",
+        episodes_train: int = 256,
+        episodes_val: int = 16,
+        episodes_test: int = 64,
+        num_frames: int = 33,
+        actions: Literal["realised", "commanded"] = "realised",
+        disturbances: Disturbances = Disturbances(),
+    ) -> None:
+        super().__init__(root, window, batch_size, num_workers, seed)
+        self.world, self.num_frames = world, num_frames
+        self.counts = {"train": episodes_train, "val": episodes_val, "test": episodes_test}
+        self.actions, self.disturbances = actions, disturbances
+
+    @property
+    def source(self) -> str:
+        return "Rooms" if self.world == "robot" else "Rooms (passive)"
+
+    @property
+    def folder(self) -> Path:
+        """Where these episodes lie: keyed by all that made them."""
+        made_by = {
+            "version": WORLD_VERSION,
+            "world": self.world,
+            "size": [self.window.height, self.window.width],
+            "num_frames": self.num_frames,
+            "disturbances": asdict(self.disturbances),
+        }
+        key = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()[:12]
+        return Path(self.root).expanduser() / f"{self.world}-{key}"
+
+    def prepare_data(self) -> None:
+        """Make what is missing."""
+        for split in self.counts:
+            self._make(split)
+
+    def episodes(self, split: str) -> list[Episode]:
+        self._make(split)
+        return [self._episode(split, k) for k in range(self.counts[split])]
+
+    def seeds(self, split: str) -> list[int]:
+        """Room seeds of a split."""
+        count = self.counts[split]
+        if self.world == "robot":
+            return [seed_of(split, k) for k in range(count)]
+        offset = {"train": 0, "val": 8_000_000, "test": 9_000_000}[split]
+        return [seed_of("passive", offset + k) for k in range(count)]
+
+    def annotation(self, clip_name: str) -> np.ndarray:
+        """Scored structures of a clip's first frame: (H, W) uint8, 0 background, ids from 1."""
+        episode, start = clip_name.rsplit("_", 1)
+        ids = np.load(self.folder / episode / "ids.npy", mmap_mode="r")[int(start)]
+        out = np.zeros(ids.shape, np.uint8)
+        for number, value in enumerate(structures(np.asarray(ids)), start=1):
+            out[ids == value] = number
+        return out
+
+    def _episode(self, split: str, number: int) -> Episode:
+        name = f"room_{self.seeds(split)[number]}"
+        labels = np.load(self.folder / name / "labels.npz")
+        return Episode(
+            name, self.num_frames, partial(read_frames, self.folder / name), labels[self.actions]
+        )
+
+    def _make(self, split: str) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        missing = [s for s in self.seeds(split) if not (self.folder / f"room_{s}").is_dir()]
+        size = (self.window.height, self.window.width)
+        made = make_recordings(
+            self.folder, self.world, self.num_frames, size, self.disturbances, missing
+        )
+        if missing:
+            for _ in tqdm(made, f"drawing {split} rooms", len(missing), unit="room"):
+                pass

@@ -1,0 +1,1 @@
+"""What a model did, measured and shown: scores beside reference rows, reports."""

@@ -1,0 +1,110 @@
+"""Small line charts over the frames of a clip, as SVG: overlap of structures, and commands.
+
+The page moves the cursor: `data-left` and `data-step` give its place at frame 0 and the distance
+between frames, in picture coordinates.
+"""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+
+WIDTH, HEIGHT = 240, 150
+_LEFT, _RIGHT, _TOP, _BOTTOM = 26.0, 8.0, 8.0, 20.0
+_MAX_COMMANDS = 6
+
+
+def iou_chart(
+    curves: Mapping[int, Sequence[float | None]], colours: Mapping[int, str], last: int, label: str
+) -> str:
+    """IoU (0-100) over frames 0..last, a line per object.
+
+    curves: object id -> one value per frame 0..last; None where it is undefined (a gap). Frame 0
+    is undefined in most scores. colours: object id -> CSS colour. label: alternative text.
+    """
+    bottom = HEIGHT - _BOTTOM
+    tall = bottom - _TOP
+    parts = []
+    for value in (0, 50, 100):
+        y = bottom - tall * value / 100
+        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>')
+        parts.append(f'<text x="{_LEFT - 4}" y="{y + 4}" text-anchor="end">{value}</text>')
+    for number, values in curves.items():
+        points = [
+            None if v is None else (_x(k, last), bottom - tall * v / 100)
+            for k, v in enumerate(values)
+        ]
+        line = _pieces(points)
+        parts.append(f'<path class="halo" d="{line}"/>')
+        parts.append(
+            f'<path class="curve" style="stroke:{colours[number]}" d="{line}">'
+            f"<title>structure {number}</title></path>"
+        )
+    return _frame(parts, bottom, last, label)
+
+
+def command_chart(
+    actions: np.ndarray, names: Sequence[str], units: Sequence[str]
+) -> tuple[str, str]:
+    """Actions (T, A) over time, one strip per dimension, and what is left out.
+
+    More than six dimensions do not fit; the second text says so, and is empty otherwise.
+
+    An action holds from one frame to the next, so it is drawn as a step.
+    """
+    last, width = actions.shape
+    shown = min(width, _MAX_COMMANDS)
+    bottom = HEIGHT - _BOTTOM
+    tall = (bottom - 2) / shown
+    parts = []
+    for k in range(shown):
+        values = actions[:, k]
+        low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+        span = (high - low) or 1.0
+        base = 2 + (k + 1) * tall - 3
+        room = max(tall - 18, 4.0)
+        ys = base - room * (values - low) / span
+        zero = base + room * low / span
+        corners = [f"{_x(j + end, last):.1f},{ys[j]:.1f}" for j in range(last) for end in (0, 1)]
+        unit = f" ({units[k]})" if units[k] else ""
+        parts.append(
+            f'<path class="grid" d="M{_LEFT} {zero:.1f} H{WIDTH - _RIGHT}"/>'
+            f'<polyline class="command" points="{" ".join(corners)}"/>'
+            f'<text x="{_LEFT}" y="{base - room - 4:.1f}">{escape(names[k] + unit)}: '
+            f"{values.min():.2f} to {values.max():.2f}</text>"
+        )
+    rest = f"The first {shown} of {width} dimensions." if width > shown else ""
+    label = f"Actions over time: {', '.join(names[:shown])}. {rest}".strip()
+    return _frame(parts, bottom, last, label), rest
+
+
+def _frame(parts: Sequence[str], bottom: float, last: int, label: str) -> str:
+    ticks = sorted({0, last // 2, last})
+    labels = "".join(
+        f'<text x="{_x(t, last):.1f}" y="{HEIGHT - 5}" text-anchor="middle">{t}</text>'
+        for t in ticks
+    )
+    step = (WIDTH - _LEFT - _RIGHT) / max(last, 1)
+    return (
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" data-left="{_LEFT}" '
+        f'data-step="{step:.4f}" aria-label="{escape(label)}">{"".join(parts)}{labels}'
+        f'<line class="cursor" x1="{_LEFT}" x2="{_LEFT}" y1="2" y2="{bottom}"/></svg>'
+    )
+
+
+def _x(frame: int, last: int) -> float:
+    return _LEFT + (WIDTH - _LEFT - _RIGHT) * frame / max(last, 1)
+
+
+def _pieces(points: Sequence[tuple[float, float] | None]) -> str:
+    """SVG path through the points, interrupted at None; a lone point becomes a dot."""
+    parts, pen_down = [], False
+    for k, point in enumerate(points):
+        if point is None:
+            pen_down = False
+            continue
+        x, y = point
+        alone = not pen_down and (k + 1 == len(points) or points[k + 1] is None)
+        parts.append(f"{'L' if pen_down else 'M'}{x:.1f} {y:.1f}" + ("h0.1" if alone else ""))
+        pen_down = True
+    return " ".join(parts)

@@ -1,0 +1,200 @@
+"""The folder that `egowm predict` leaves: clips.json, true frames, and one folder per prediction.
+
+RUN/gt/<clip>/00000.png ... and RUN/<variant>/<clip>/00000.png ..., where frame 0 is the shared
+context frame; RUN/annotations/<clip>.png, where there are any, shows frame 0's structures.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+TRUTH = "gt"
+PRIMARY = "pred"
+
+
+class RunError(ValueError):
+    """A run folder that cannot be read as it is; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of predictions: a folder inside the run, and what a reader should call it."""
+
+    folder: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Actions:
+    """What the numbers of an action mean."""
+
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    frame: str  # "body", "command", "joint"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run as its clips.json describes it.
+
+    variants: the first is the one that clips are ordered by. actions: per clip (T, A), physical
+    units; `actions[k]` takes frame k of the folder to frame k+1.
+    """
+
+    path: Path
+    title: str
+    model: str
+    source: str
+    fps: float
+    meaning: Actions
+    variants: tuple[Variant, ...]
+    actions: Mapping[str, np.ndarray]
+
+    @property
+    def clips(self) -> list[str]:
+        """Names of all clips, in the order of clips.json."""
+        return list(self.actions)
+
+    def frames(self, folder: str, clip: str) -> np.ndarray:
+        """Frames (T+1, H, W, 3) uint8 of one video."""
+        from egowm.video import read_frames
+
+        return read_frames(self.path / folder / clip)
+
+    def videos(self, clip: str) -> dict[str, np.ndarray]:
+        """All videos of a clip by folder, the truth first; all of one shape (T+1, H, W, 3)."""
+        truth = self.frames(TRUTH, clip)
+        found = {TRUTH: truth}
+        steps = len(self.actions[clip])
+        if len(truth) != steps + 1:
+            raise RunError(
+                f"{self.path / TRUTH / clip}: expected {steps + 1} frames for the {steps} actions "
+                f"in clips.json, got {len(truth)}. Frame 0 is the context frame, then one frame "
+                f"per action; run `egowm predict` again."
+            )
+        for variant in self.variants:
+            video = self.frames(variant.folder, clip)
+            if len(video) != len(truth):
+                raise RunError(
+                    f"{self.path / variant.folder / clip}: expected {len(truth)} frames as in "
+                    f"{TRUTH}, got {len(video)}. Both hold the context frame and every frame "
+                    f"after it; run `egowm predict` again."
+                )
+            if video.shape != truth.shape:
+                raise RunError(
+                    f"{self.path / variant.folder / clip}: frames are {_size(video)}, the truth is "
+                    f"{_size(truth)}. Write predictions at the size of the truth."
+                )
+            found[variant.folder] = video
+        return found
+
+    def annotation(self, clip: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """Structure ids (H, W) uint8 of frame 0 and their palette (256, 3) uint8, if annotated."""
+        from PIL import Image
+
+        from egowm.scs.masks import read_palette
+
+        path = self.path / "annotations" / f"{clip}.png"
+        if not path.exists():
+            return None
+        ids = read_palette(path)
+        with Image.open(path) as image:
+            entries = np.array(image.getpalette(), np.uint8).reshape(-1, 3)
+        colours = np.zeros((256, 3), np.uint8)
+        colours[: len(entries)] = entries
+        return ids, colours
+
+
+def read_run(path: Path) -> RunFolder:
+    """Read clips.json and check that every variant holds exactly its clips.
+
+    Raises `RunError` for a missing folder or file and for clips that are not in all folders.
+    """
+    file = path / "clips.json"
+    if not file.is_file():
+        raise RunError(
+            f"{path}: found no clips.json. Give the folder that `egowm predict` wrote "
+            f"(with {PRIMARY}/, {TRUTH}/ and clips.json in it)."
+        )
+    try:
+        run = _described(path, json.loads(file.read_text("utf-8")))
+    except RunError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise RunError(
+            f"{file}: {type(error).__name__} {error}. Expected what `egowm predict` writes: "
+            f"fps, source, model, action_names, action_units, action_frame and clips."
+        ) from error
+    if not run.clips:
+        raise RunError(f"{file}: holds no clip. Predict at least one clip.")
+    for folder in (TRUTH, *(variant.folder for variant in run.variants)):
+        _check_folder(path, folder, run.clips)
+    return run
+
+
+def _described(path: Path, described: dict[str, Any]) -> RunFolder:
+    model = str(described.get("model", ""))
+    variants = described.get("variants") or {PRIMARY: model or "prediction"}
+    actions = {}
+    for clip, entry in described["clips"].items():
+        _check_name(path, clip)
+        rows = np.asarray(entry["actions"], np.float64)
+        actions[clip] = rows.reshape(len(rows), -1)
+    width = next((rows.shape[1] for rows in actions.values()), 0)
+    names = described.get("action_names") or [f"action {k}" for k in range(width)]
+    units = described.get("action_units") or [""] * len(names)
+    for clip, rows in actions.items():
+        if len(rows) and rows.shape[1] != len(names):
+            raise RunError(
+                f"{path / 'clips.json'}: clip {clip} has {rows.shape[1]} action dimensions, "
+                f"action_names has {len(names)}. Write one name per dimension."
+            )
+    for folder in variants:
+        _check_name(path, folder)
+    return RunFolder(
+        path=path,
+        title=str(described.get("title", "")),
+        model=model,
+        source=str(described.get("source", "")),
+        fps=float(described["fps"]),
+        meaning=Actions(tuple(names), tuple(units), str(described.get("action_frame", ""))),
+        variants=tuple(Variant(str(f), str(label)) for f, label in variants.items()),
+        actions=actions,
+    )
+
+
+def _check_name(path: Path, name: str) -> None:
+    """Names lead to folders of the run, so they must not lead out of it."""
+    parts = PurePosixPath(name)
+    if not name or parts.is_absolute() or ".." in parts.parts:
+        raise RunError(f"{path / 'clips.json'}: {name!r} is no folder name. Rename it.")
+
+
+def _check_folder(path: Path, folder: str, clips: list[str]) -> None:
+    if not (path / folder).is_dir():
+        raise RunError(
+            f"{path}: found no folder {folder}. Run `egowm predict` again, or remove {folder} "
+            f"from the variants in clips.json."
+        )
+    missing = [clip for clip in clips if not (path / folder / clip).is_dir()]
+    if missing:
+        raise RunError(
+            f"{path / folder}: {len(missing)} of {len(clips)} clips of clips.json are missing, "
+            f"the first is {missing[0]}. Predict them, or remove them from clips.json."
+        )
+    listed = {PurePosixPath(clip).parts[0] for clip in clips}
+    found = {p.name for p in (path / folder).iterdir() if p.is_dir() and p.name[0] != "."}
+    extra = sorted(found - listed)
+    if extra:
+        raise RunError(
+            f"{path / folder}: {extra[0]} is not in clips.json ({len(extra)} such). Predict into "
+            f"an empty folder, or remove what belongs to another run."
+        )
+
+
+def _size(frames: np.ndarray) -> str:
+    return f"{frames.shape[2]}x{frames.shape[1]}"

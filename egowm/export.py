@@ -1,0 +1,147 @@
+"""Exports: trained weights, what the actions mean, and which base they belong to.
+
+A folder with `weights.safetensors`, `world_model.json` and a card. Loading never runs code from
+the folder: safetensors only, and the backbone class must be egowm's or a `Backbone` subclass that
+the caller has imported.
+"""
+
+import inspect
+import json
+import logging
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from egowm.actions import ActionSpec
+from egowm.backbones.base import Backbone, weights_sha256
+from egowm.world_model import WorldModel
+
+log = logging.getLogger(__name__)
+FORMAT = 1
+
+
+def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None) -> None:
+    """Write an export: whole, or not at all. `dtype` rounds the weights (float16 halves them).
+
+    The network's and the action embedding's weights are saved; VAE and image encoder stay in the
+    base, which is named by path or id, revision and hash.
+    """
+    backbone = model.backbone
+    if model.spec is None or not hasattr(backbone, "network"):
+        raise ValueError("Nothing to save yet: fit the model or load weights first.")
+    weights = {f"network.{k}": v for k, v in backbone.network.state_dict().items()}
+    weights |= {f"action_embedding.{k}": v for k, v in model.action_embedding.state_dict().items()}
+    weights = {k: v.detach().cpu().to(dtype or v.dtype).contiguous() for k, v in weights.items()}
+    arguments = _arguments(backbone)
+    base_folder = Path(str(backbone.folder))
+    record = {
+        "format": FORMAT,
+        "backbone": f"{type(backbone).__module__}.{type(backbone).__qualname__}",
+        "backbone_arguments": arguments | {"random": []},
+        "base_sha256": weights_sha256(base_folder),
+        "spec": asdict(model.spec),
+        "features": model.features,
+        "chunk": model.chunk,
+        "steps": model.steps,
+    }
+    temporary = folder.parent / f".{folder.name}.{os.getpid()}"
+    temporary.mkdir(parents=True)
+    try:
+        save_file(weights, temporary / "weights.safetensors")
+        (temporary / "world_model.json").write_text(json.dumps(record, indent=2) + "\n")
+        (temporary / "README.md").write_text(_card(model, record))
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def load(folder: Path, base: str | None = None) -> WorldModel:
+    """Read what `save` wrote; `base` is where the base pipeline lies now, if it moved.
+
+    Raises FileNotFoundError for a missing file, ValueError for another format, class or base.
+    """
+    path = folder / "world_model.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Expected an export (world_model.json) in {folder}, found none: give the folder that "
+            f"save_pretrained wrote."
+        )
+    record = json.loads(path.read_text())
+    if record.get("format") != FORMAT:
+        raise ValueError(f"{path}: expected format {FORMAT}, got {record.get('format')!r}.")
+    arguments = record["backbone_arguments"] | ({"pretrained": base} if base else {})
+    backbone = _backbone_class(record["backbone"])(**arguments)
+    model = WorldModel(
+        backbone,
+        features=record["features"],
+        chunk=record["chunk"],
+        steps=record["steps"],
+        spec=ActionSpec(**record["spec"]),
+    )
+    model.configure_model()
+    found = weights_sha256(Path(str(backbone.folder)))
+    if found != record["base_sha256"]:
+        raise ValueError(
+            f"{folder} belongs to another base than {backbone.folder}: expected weights with "
+            f"sha256 {record['base_sha256'][:12]}..., found {found[:12]}.... Pass base=FOLDER."
+        )
+    weights = load_file(folder / "weights.safetensors")
+    _fill(backbone.network, weights, "network.")
+    _fill(model.action_embedding, weights, "action_embedding.")
+    return model.eval()
+
+
+def _fill(module: torch.nn.Module, weights: dict[str, torch.Tensor], prefix: str) -> None:
+    own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    module.load_state_dict(own, strict=True)
+
+
+def _arguments(backbone: Backbone) -> dict[str, Any]:
+    """The constructor's arguments, read back from the attributes of the same name."""
+    names = [n for n in inspect.signature(type(backbone).__init__).parameters if n != "self"]
+    return {name: getattr(backbone, name) for name in names}
+
+
+def _backbone_class(name: str) -> type[Backbone]:
+    """egowm's own classes, or a subclass the caller has imported; nothing is imported by name."""
+    import egowm.backbones  # noqa: F401  (defines egowm's own)
+
+    waiting, known = [Backbone], {}
+    while waiting:
+        parent = waiting.pop()
+        waiting += parent.__subclasses__()
+        known[f"{parent.__module__}.{parent.__qualname__}"] = parent
+    if name not in known or inspect.isabstract(known[name]):
+        raise ValueError(f"{name} is not a known backbone: import its class before loading.")
+    return known[name]
+
+
+def _card(model: WorldModel, record: dict[str, Any]) -> str:
+    spec = model.spec
+    assert spec is not None
+    rows = "\n".join(
+        f"| {n} | {u} | {lo:.4g} | {hi:.4g} |"
+        for n, u, lo, hi in zip(spec.names, spec.units, spec.low, spec.high, strict=True)
+    )
+    return f"""# World model
+
+An action-conditioned world model: the weights of the network and of the action embedding.
+
+- Base: `{record["backbone_arguments"]["pretrained"]}` (sha256 `{record["base_sha256"]}`); its
+  licence applies to these weights too.
+- Frames: {model.chunk} at once, {spec.rate_hz:g} Hz. Sampling steps: {model.steps}.
+- Actions: {spec.kind}, frame {spec.frame}:
+
+| dimension | unit | low | high |
+|---|---|---|---|
+{rows}
+
+Use: `WorldModel.from_pretrained(FOLDER).rollout(context, actions)`.
+"""

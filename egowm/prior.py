@@ -1,0 +1,98 @@
+"""Pretraining a video prior without actions, with SVD's convention: frame 0 repeats the context."""
+
+import copy
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+
+from egowm.backbones import SVD
+from egowm.data.clip import Clip
+from egowm.diffusion import denoising_loss
+from egowm.optimisation import adamw
+
+
+class VideoPrior(LightningModule):
+    """Trains an SVD backbone's UNet and image encoder on clips, ignoring their actions.
+
+    backbone: its `random` parts start from scratch. vae: a folder whose VAE replaces the
+    backbone's. drop_image: share of samples without their image, for guidance. When fitting ends,
+    `<default_root_dir>/prior` holds a `StableVideoDiffusionPipeline` folder in float16.
+    """
+
+    def __init__(
+        self,
+        backbone: SVD,
+        vae: str = "",
+        learning_rate: float = 5e-4,
+        warmup: int = 200,
+        drop_image: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.vae = backbone, vae
+        self.learning_rate, self.warmup, self.drop_image = learning_rate, warmup, drop_image
+
+    def configure_model(self) -> None:
+        self.backbone.load()
+        if self.vae:
+            from diffusers import AutoencoderKLTemporalDecoder
+
+            self.backbone.vae = AutoencoderKLTemporalDecoder.from_pretrained(self.vae)
+            self.backbone.vae.requires_grad_(False).eval()
+        self.backbone.image_encoder.requires_grad_(True).train()
+
+    def loss(self, clip: Clip) -> tuple[Tensor, dict[str, Tensor]]:
+        """Denoise context and future frames (B, 1+T, ...) given the context."""
+        frames = clip.frames.float() / 127.5 - 1
+        count = len(frames)
+        with torch.no_grad():
+            latents = self.backbone.encode(frames)
+        strength = self.backbone.training_noise(count, None).to(frames)
+        condition = self.backbone.condition(frames[:, :1], strength)
+        condition = condition.without_image(torch.rand(count, device=self.device) < self.drop_image)
+
+        def estimate(noisy: Tensor, sigma: Tensor) -> Tensor:
+            clean: Tensor = self.backbone(noisy, sigma, condition)
+            return clean
+
+        return denoising_loss(self.backbone.process, estimate, latents)
+
+    def training_step(self, clip: Clip, batch_idx: int) -> Tensor:
+        total, logs = self.loss(clip)
+        self.log("train/loss", total.detach(), prog_bar=True)
+        for name, value in logs.items():
+            self.log(f"train/{name}", value)
+        return total
+
+    def validation_step(self, clip: Clip, batch_idx: int) -> None:
+        self.log("val/loss", self.loss(clip)[0], batch_size=len(clip.frames), prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        steps = int(self.trainer.estimated_stepping_batches)
+        return adamw(self.parameters(), self.learning_rate, self.warmup, steps)
+
+    def on_fit_end(self) -> None:
+        if self.trainer.is_global_zero:
+            save_pipeline(self.backbone, Path(self.trainer.default_root_dir) / "prior")
+
+
+def save_pipeline(backbone: SVD, folder: Path) -> None:
+    """Write the backbone as a float16 pipeline folder that diffusers loads by itself.
+
+    Parts that were not trained (scheduler, feature extractor, index) are copied.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for part, module in (
+        ("vae", backbone.vae),
+        ("unet", backbone.network),
+        ("image_encoder", backbone.image_encoder),
+    ):
+        copy.deepcopy(module).half().save_pretrained(folder / part)  # type: ignore[operator]
+    if folder.resolve() == backbone.folder.resolve():
+        return
+    for part in ("scheduler", "feature_extractor"):
+        shutil.copytree(backbone.folder / part, folder / part, dirs_exist_ok=True)
+    shutil.copy(backbone.folder / "model_index.json", folder / "model_index.json")

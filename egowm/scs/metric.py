@@ -1,0 +1,74 @@
+"""The Structural Consistency Score as a torchmetrics metric."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from egowm.scs.score import MIN_AREA, Overlap, Summary, overlap, summarise
+
+
+class SCS(Metric):
+    """Accumulates clips; `compute` gives a dict of scalars, for instance for `self.log_dict`.
+
+    `update(pred_masks, target_masks)` takes one clip, (T+1, O, H, W) bool with the shared frame
+    first; clips may differ in T, O and size. `compute` gives `scs`, `scs_davis`, `scs_visible` and
+    `scs_at_2` ... `scs_at_16`, each 0..100, NaN if undefined.
+
+    >>> metric = SCS()
+    >>> masks = torch.ones(3, 1, 8, 8, dtype=torch.bool)
+    >>> metric.update(masks, masks)
+    >>> metric.compute()["scs"]
+    tensor(100.)
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    counts: list[Tensor]
+
+    def __init__(self, min_area: float = MIN_AREA) -> None:
+        super().__init__()
+        self.min_area = min_area
+        # One 1-D state: a list of 2-D tensors crashes the gather if a rank has seen no clip, and
+        # so does another dtype than float32 (exact for counts below 2^24).
+        self.add_state("counts", default=[], dist_reduce_fx="cat")
+
+    def update(self, pred_masks: Tensor, target_masks: Tensor, lost: Tensor | None = None) -> None:
+        """Add one clip. lost: (T+1, O) bool, where the prediction's track has no evidence."""
+        missing = None if lost is None else lost.cpu().numpy()
+        clip = overlap(pred_masks, target_masks, min_area=self.min_area, lost=missing)
+        counts = torch.from_numpy(_pack(clip).astype(np.float32))
+        self.counts.append(counts.to(self.device))
+
+    def compute(self) -> dict[str, Tensor]:
+        """The headline, its variants and its horizons over all clips, float32 scalars."""
+        found = self._summary()
+        values = {"scs": found.scs, "scs_davis": found.scs_davis, "scs_visible": found.scs_visible}
+        values.update({f"scs_at_{k}": value for k, value in found.scs_at.items()})
+        return {name: torch.tensor(value, device=self.device) for name, value in values.items()}
+
+    def _summary(self) -> Summary:
+        seen = len(self.counts) > 0
+        return summarise(_unpack(dim_zero_cat(self.counts).cpu().numpy()) if seen else [])
+
+
+def _pack(clip: Overlap) -> np.ndarray:
+    """One clip as a flat vector that says its own length: O, T, pixels, then the counts."""
+    parts = (clip.intersection, clip.pred, clip.target, clip.lost, clip.covered)
+    header = np.array([*clip.pred.shape, clip.num_pixels])
+    return np.concatenate([header, *(part.ravel() for part in parts)])
+
+
+def _unpack(flat: np.ndarray) -> list[Overlap]:
+    values, clips, at = flat.astype(np.int64), [], 0
+    while at < len(values):
+        num_objects, num_frames, num_pixels = map(int, values[at : at + 3])
+        size = num_objects * num_frames
+        end = at + 3 + 4 * size
+        tables = values[at + 3 : end].reshape(4, num_objects, num_frames)
+        covered = values[end : end + num_frames]
+        clips.append(Overlap(tables[0], tables[1], tables[2], tables[3] > 0, covered, num_pixels))
+        at = end + num_frames
+    return clips

@@ -1,0 +1,66 @@
+"""The result of a scoring as a few lines of text."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from egowm.scs.score import HORIZONS
+
+if TYPE_CHECKING:
+    from egowm.scs.result import Result, Row
+
+_POOLED_GAP = 1.0  # the pooled score is worth a line if it differs by more
+
+
+def format_result(result: "Result") -> str:
+    """Headline, reference rows, variants and shares; without an interval the copy row is first."""
+    rows = [("prediction", result.prediction), ("copy", result.copy)]
+    if result.prediction.ci95 is None:
+        rows.reverse()
+    if result.ceiling_codec is not None:
+        rows.append(("ceiling (codec)", result.ceiling_codec))
+    columns = ["scs", "davis", "visible", *(f"1..{k}" for k in HORIZONS)]
+    lines = [
+        f"SCS {_score(result.scs)}   {result.interval_text}",
+        f"tracker {result.protocol['tracker']['name']}, {len(result.clips)} clips, "
+        f"protocol {result.fingerprint[:12]}",
+        "",
+        " " * 16 + "".join(f"{column:>9}" for column in columns),
+        *(_line(name, row) for name, row in rows),
+        "",
+        *_remarks(result),
+    ]
+    return "\n".join(lines)
+
+
+def _line(name: str, row: "Row") -> str:
+    found = row.summary
+    values = [found.scs, found.scs_davis, found.scs_visible, *found.scs_at.values()]
+    return f"{name:<16}" + "".join(f"{_score(value):>9}" for value in values)
+
+
+def _remarks(result: "Result") -> list[str]:
+    found = result.prediction.summary
+    shares = found.empty_shares
+    lines = [
+        f"masks in frames: both empty {shares.both_empty:.1%}, prediction empty "
+        f"{shares.pred_empty:.1%}, truth empty {shares.target_empty:.1%}, both present "
+        f"{shares.both_present:.1%}"
+    ]
+    if result.normalised is not None:
+        lines.append(f"normalised (copy 0, ceiling 1): {result.normalised:.3f}")
+    if abs(found.pooled - found.scs) > _POOLED_GAP:
+        counts = ", ".join(f"{n} clips of {k}" for k, n in found.object_counts.items())
+        lines.append(f"pooled over objects and frames: {_score(found.pooled)} (objects: {counts})")
+    if found.num_lost or result.num_lost_truth:
+        lines.append(
+            f"without evidence: {found.num_lost} object frames of the prediction (scored 0), "
+            f"{result.num_lost_truth} of the truth"
+        )
+    if result.warning:
+        lines.append(f"note: {result.warning}")
+    return lines
+
+
+def _score(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.1f}"

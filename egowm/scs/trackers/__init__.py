@@ -1,0 +1,31 @@
+"""Trackers, one per file; the built-in ones have short names."""
+
+from importlib import import_module
+
+from egowm.scs.trackers.base import MaskReader, Tracker, Tracks
+
+__all__ = ["BUILT_IN", "MaskReader", "Tracker", "Tracks", "load_tracker"]
+
+BUILT_IN = {
+    "palette": "egowm.scs.trackers.palette.PaletteTracker",
+    "flow": "egowm.scs.trackers.flow.FlowTracker",
+    "masks": "egowm.scs.trackers.masks.SavedMasks",
+    "copy": "egowm.scs.trackers.copy.CopyTracker",
+    "oracle": "egowm.scs.trackers.oracle.OracleMasks",
+}
+
+
+def load_tracker(name: str) -> Tracker | MaskReader:
+    """The tracker of a short name, or of a class path such as `my_package.trackers.MyTracker`."""
+    module, _, attribute = BUILT_IN.get(name, name).rpartition(".")
+    if not module:
+        raise ValueError(
+            f"Expected a tracker of {', '.join(BUILT_IN)} or a class path, got {name!r}."
+        )
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"Cannot import the tracker {name!r}: {error}.") from error
+    if not (isinstance(found, type) and issubclass(found, Tracker | MaskReader)):
+        raise ValueError(f"Expected {name!r} to be a Tracker of egowm.scs.trackers, got {found!r}.")
+    return found()

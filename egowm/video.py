@@ -1,0 +1,288 @@
+"""Frames in and out of files; the only file that knows a codec.
+
+Frames are `(n, H, W, 3)` uint8 RGB. Reading takes a folder of pictures or a video file; writing
+gives a folder of PNG (exact: what scoring reads), mp4 (players) or animated WebP (browsers).
+"""
+
+import importlib.util
+import io
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+
+
+class VideoError(ValueError):
+    """A picture or a video that cannot be read or written; the message names the file."""
+
+
+def picture_paths(folder: str | Path) -> list[Path]:
+    """The pictures in `folder` in natural order (2.png before 10.png); none is an error."""
+    folder = _existing(folder)
+    paths = [p for p in folder.iterdir() if p.suffix.lower() in PICTURES and p.name[0] != "."]
+    if not paths:
+        raise VideoError(f"{folder}: no pictures here, expected one of {', '.join(PICTURES)}")
+    return sorted(paths, key=lambda p: _natural(p.name))
+
+
+def count_frames(path: str | Path) -> int:
+    """How many frames a folder of pictures or a video file holds."""
+    path = _existing(path)
+    if path.is_dir():
+        return len(picture_paths(path))
+    if _has_decord():
+        return len(_open_decord(path))
+    count = 0
+    with _open_opencv(path) as capture:
+        while capture.grab():  # the container's own count is a guess for some formats
+            count += 1
+    return count
+
+
+def read_frames(path: str | Path, indices: Sequence[int] | None = None) -> np.ndarray:
+    """Frames of a folder of pictures or a video file, `(n, H, W, 3)` uint8 RGB.
+
+    `indices` (at least one, any order, repeats allowed); None reads all. Videos are decoded by
+    decord where it is installed, else by OpenCV: the same frames up to rounding of the colours.
+
+    Raises VideoError for a missing or unreadable file, an index out of range, and pictures of
+    different sizes.
+    """
+    path = _existing(path)
+    if path.is_dir():
+        paths = picture_paths(path)
+        return read_images([paths[i] for i in _in_range(indices, len(paths), path)])
+    if path.suffix.lower() in PICTURES:
+        raise VideoError(f"{path}: expected a folder of pictures or a video, got one picture")
+    return (_read_decord if _has_decord() else _read_opencv)(path, indices)
+
+
+def read_images(paths: Sequence[str | Path]) -> np.ndarray:
+    """Picture files of one size (at least one) as `(n, H, W, 3)` uint8 RGB, in the given order."""
+    frames = [read_image(path) for path in paths]
+    for path, frame in zip(paths, frames, strict=True):
+        (h, w), (new_h, new_w) = frames[0].shape[:2], frame.shape[:2]
+        if (h, w) != (new_h, new_w):
+            raise VideoError(
+                f"{path}: frames differ in size: {Path(paths[0]).name} is {w}x{h}, "
+                f"{Path(path).name} is {new_w}x{new_h} (width x height)"
+            )
+    return np.stack(frames)
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """One picture file as `(H, W, 3)` uint8 RGB; transparency is dropped."""
+    path = _existing(path)
+    return decode_image(path.read_bytes(), str(path))
+
+
+def decode_image(data: bytes, name: str = "picture") -> np.ndarray:
+    """An encoded picture as `(H, W, 3)` uint8 RGB; `name` is what an error calls it."""
+    import cv2
+
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    except cv2.error:
+        picture = None
+    if picture is None:
+        raise VideoError(f"{name}: not a readable picture of {len(data)} bytes: corrupt or cut")
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def write_frames(folder: str | Path, frames: np.ndarray) -> None:
+    """Write `frames (n, H, W, 3)` as 00000.png, 00001.png ... in `folder`, whole or not at all.
+
+    They are written to a temporary folder beside it, which is then renamed. An earlier folder of
+    numbered PNG is replaced; one that holds anything else is refused.
+    """
+    import cv2
+
+    _check_frames(frames)
+    folder = Path(folder)
+    old = [p.name for p in folder.iterdir()] if folder.exists() else []
+    other = [name for name in old if not re.fullmatch(r"\d{5}\.png", name)]
+    if other:
+        raise VideoError(f"{folder}: holds {other[0]!r} besides numbered frames, not replaced")
+    with _renamed(folder) as temporary:
+        temporary.mkdir()
+        for k, frame in enumerate(frames):
+            file = temporary / f"{k:05d}.png"
+            if not cv2.imwrite(str(file), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)):
+                raise VideoError(f"{file}: could not be written")
+
+
+def write_mp4(path: str | Path, frames: np.ndarray, fps: float) -> None:
+    """Write `frames (n, H, W, 3)` as mp4 (MPEG-4 part 2, "mp4v") for desktop players.
+
+    No browser plays this codec: see `webp_bytes`. It takes even sizes only, so an odd height or
+    width gains one repeated row or column.
+    """
+    import cv2
+
+    _check_frames(frames, fps)
+    height, width = frames.shape[1:3]
+    even = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    size = (even.shape[2], even.shape[1])
+    with _renamed(Path(path)) as temporary:
+        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), float(fps), size)
+        if not writer.isOpened():
+            raise VideoError(f"{path}: OpenCV cannot write mp4v here at {size[0]}x{size[1]}")
+        for frame in even:
+            writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        writer.release()
+
+
+def webp_bytes(frames: np.ndarray, fps: float, quality: int = 80) -> bytes:
+    """`frames (n, H, W, 3)` as an endlessly repeating animated WebP, which every browser shows.
+
+    quality: 0 to 100.
+    """
+    from PIL import Image
+
+    _check_frames(frames, fps)
+    first, *rest = [Image.fromarray(frame) for frame in frames]
+    out = io.BytesIO()
+    milliseconds = round(1000 / fps)
+    more = {"append_images": rest, "duration": milliseconds, "loop": 0, "quality": quality}
+    first.save(out, "WEBP", save_all=True, **more)
+    return out.getvalue()
+
+
+def resize(frames: np.ndarray, height: int, width: int, crop: bool = False) -> np.ndarray:
+    """Resize `frames (n, H, W, 3)`: by area (antialiased) to shrink, linearly to grow.
+
+    As in EgoWM the picture is stretched to the new shape; `crop=True` first cuts it about its
+    centre to the new aspect ratio.
+    """
+    if height < 1 or width < 1:
+        raise VideoError(f"expected a height and width of at least 1, got {height} x {width}")
+    _check_frames(frames)
+    if crop:
+        frames = _centre_crop(frames, height, width)
+    if frames.shape[1:3] == (height, width):
+        return frames
+    return np.stack([_resize_one(frame, height, width) for frame in frames])
+
+
+def _resize_one(frame: np.ndarray, height: int, width: int) -> np.ndarray:
+    import cv2
+
+    small = (min(width, frame.shape[1]), min(height, frame.shape[0]))
+    frame = cv2.resize(frame, small, interpolation=cv2.INTER_AREA)
+    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _centre_crop(frames: np.ndarray, height: int, width: int) -> np.ndarray:
+    old_height, old_width = frames.shape[1:3]
+    new_height = min(old_height, max(1, round(old_width * height / width)))
+    new_width = min(old_width, max(1, round(old_height * width / height)))
+    top, left = (old_height - new_height) // 2, (old_width - new_width) // 2
+    return frames[:, top : top + new_height, left : left + new_width]
+
+
+def _read_decord(path: Path, indices: Sequence[int] | None) -> np.ndarray:
+    reader = _open_decord(path)
+    chosen = _in_range(indices, len(reader), path)
+    try:
+        return reader.get_batch(chosen).asnumpy()
+    except RuntimeError as error:  # decord's own error is one
+        raise VideoError(f"{path}: decoding failed, the file is corrupt or cut short") from error
+
+
+def _read_opencv(path: Path, indices: Sequence[int] | None) -> np.ndarray:
+    """Decode from the start, keeping what is wanted: OpenCV's seeking by number is not exact."""
+    import cv2
+
+    wanted = None if indices is None else set(indices)
+    found: dict[int, np.ndarray] = {}
+    count = 0
+    with _open_opencv(path) as capture:
+        while (wanted is None or len(found) < len(wanted)) and capture.grab():
+            if wanted is None or count in wanted:
+                found[count] = cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2RGB)
+            count += 1
+    return np.stack([found[i] for i in _in_range(indices, count, path)])
+
+
+def _has_decord() -> bool:
+    return importlib.util.find_spec("decord") is not None
+
+
+def _open_decord(path: Path) -> Any:
+    import decord
+
+    try:
+        return decord.VideoReader(str(path), num_threads=1)
+    except RuntimeError as error:
+        raise VideoError(f"{path}: not a readable video, corrupt or cut short") from error
+
+
+@contextmanager
+def _open_opencv(path: Path) -> Iterator[Any]:
+    import cv2
+
+    capture = cv2.VideoCapture(str(path))
+    try:
+        if not capture.isOpened():
+            raise VideoError(f"{path}: not a readable video, corrupt or cut short")
+        yield capture
+    finally:
+        capture.release()
+
+
+@contextmanager
+def _renamed(target: Path) -> Iterator[Path]:
+    """A temporary path beside `target`: renamed to it if the block ends well, else removed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{os.getpid()}-{target.name}")
+    _remove(temporary)
+    try:
+        yield temporary
+        if target.is_dir():  # a folder cannot be renamed over a full one
+            _remove(target)
+        temporary.replace(target)
+    finally:
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _check_frames(frames: np.ndarray, fps: float = 1.0) -> None:
+    if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or not frames.size:
+        raise VideoError(f"expected frames (n, H, W, 3) uint8, got {frames.shape} {frames.dtype}")
+    if not fps > 0:
+        raise VideoError(f"expected fps above 0, got {fps}")
+
+
+def _existing(path: str | Path) -> Path:
+    path = Path(path)
+    if not path.exists():
+        raise VideoError(f"{path}: no such file or folder")
+    return path
+
+
+def _in_range(indices: Sequence[int] | None, count: int, path: Path) -> list[int]:
+    chosen = list(range(count) if indices is None else map(int, indices))
+    for i in chosen:
+        if not 0 <= i < count:
+            raise VideoError(f"{path}: frame {i} is out of range, it holds 0 to {count - 1}")
+    if not chosen:
+        raise VideoError(f"{path}: expected at least one frame, got none")
+    return chosen
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sort key under which digits compare as numbers."""
+    return [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", name)]

@@ -1,0 +1,73 @@
+"""Recordings on disk, one folder each: whole, or not there. Light enough for worker processes."""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from egowm.worlds.motion import Disturbances
+from egowm.worlds.recording import record
+from egowm.worlds.rooms import Style
+
+WORLD_VERSION = 1  # raise it when the world draws or moves differently
+
+
+def read_frames(folder: Path, indices: Sequence[int]) -> np.ndarray:
+    """Frames (n, H, W, 3) of a stored recording."""
+    return np.array(np.load(folder / "frames.npy", mmap_mode="r")[list(indices)])
+
+
+def make_recording(
+    root: Path,
+    style: Style,
+    num_frames: int,
+    size: tuple[int, int],
+    disturbances: Disturbances,
+    seed: int,
+) -> None:
+    """Draw the room of `seed` into a temporary folder, then rename it to `root/room_<seed>`.
+
+    Several workers may make the same one: the first wins, all are equal.
+    """
+    made = record(seed, style, num_frames, size[0], size[1], disturbances)
+    final, temporary = root / f"room_{seed}", root / f".room_{seed}.{os.getpid()}"
+    temporary.mkdir(exist_ok=True)
+    try:
+        np.save(temporary / "frames.npy", made.frames)
+        np.save(temporary / "ids.npy", made.ids)
+        np.savez(
+            temporary / "labels.npz",
+            commanded=made.commanded,
+            realised=made.realised,
+            cameras=made.cameras,
+        )
+        if not final.is_dir():
+            temporary.rename(final)
+    except OSError:
+        if not final.is_dir():  # not a lost race: a full disk, a missing permission
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def make_recordings(
+    root: Path,
+    style: Style,
+    num_frames: int,
+    size: tuple[int, int],
+    disturbances: Disturbances,
+    seeds: Sequence[int],
+) -> Iterator[None]:
+    """`make_recording` for each seed, on all cores when there are many; yields as they are done."""
+    make = partial(make_recording, root, style, num_frames, size, disturbances)
+    workers = min(os.cpu_count() or 1, 8, 1 + len(seeds) // 32)
+    if workers == 1:
+        yield from map(make, seeds)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(make, seeds, chunksize=4)

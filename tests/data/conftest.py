@@ -1,0 +1,56 @@
+"""Small recordings in the raw layouts of the formats."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+
+def jpeg(picture: np.ndarray) -> bytes:
+    import cv2
+
+    return cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+
+
+def grey(k: int) -> np.ndarray:
+    """A picture whose every value is 3 k."""
+    return np.full((12, 16, 3), 3 * k, np.uint8)
+
+
+@pytest.fixture
+def write_recon() -> Callable[..., None]:
+    return _write_recon
+
+
+def _write_recon(
+    file: Path,
+    poses: np.ndarray,
+    picture: Callable[[int], np.ndarray] = grey,
+    storage: str = "void",
+    columns: int = 3,
+) -> None:
+    """A RECON file: poses (T, 3) are x, y, yaw; frame k is `picture(k)`, mirrored on the right.
+
+    storage: how the JPEG strings are kept, "void", "bytes" or "uint8" (ragged).
+    """
+    position = np.zeros((len(poses), columns))
+    position[:, :2] = poses[:, :2]
+    with h5py.File(file, "w") as out:
+        out["jackal/position"] = position
+        out["jackal/yaw"] = poses[:, 2].astype(np.float64)
+        out["commands/linear_velocity"] = np.zeros(len(poses))
+        for camera, step in (("rgb_left", 1), ("rgb_right", -1)):
+            encoded = [jpeg(picture(k)[:, ::step]) for k in range(len(poses))]
+            _write_encoded(out, f"images/{camera}", encoded, storage)
+
+
+def _write_encoded(out: h5py.File, key: str, encoded: list[bytes], storage: str) -> None:
+    if storage == "uint8":
+        data = out.create_dataset(key, (len(encoded),), h5py.vlen_dtype(np.uint8))
+        for k, item in enumerate(encoded):
+            data[k] = np.frombuffer(item, np.uint8)
+        return
+    width = max(map(len, encoded))
+    out[key] = np.array(encoded, f"V{width}" if storage == "void" else f"S{width}")

@@ -1,0 +1,90 @@
+import re
+
+import numpy as np
+import pytest
+
+from egowm.evaluation.line_chart import command_chart
+from egowm.evaluation.path_drawing import draw_path, integrate_poses, is_planar, path_summary
+from egowm.evaluation.run_folder import Actions
+
+PLANAR = Actions(("dx", "dy", "dyaw"), ("m", "m", "rad"), "body")
+
+
+def circle(radius: float, angle: float, steps: int) -> np.ndarray:
+    """Actions (steps, 3) that drive an arc to the left exactly."""
+    turn = angle / steps
+    return np.tile([radius * np.sin(turn), radius * (1 - np.cos(turn)), turn], (steps, 1))
+
+
+def test_a_quarter_circle_ends_where_it_must() -> None:
+    poses = integrate_poses(circle(2.0, np.pi / 2, 9))
+    assert poses.shape == (10, 3)
+    np.testing.assert_allclose(poses[0], 0, atol=1e-12)
+    np.testing.assert_allclose(poses[-1], [2, 2, np.pi / 2], atol=1e-12)
+    np.testing.assert_allclose(np.hypot(poses[:, 0], poses[:, 1] - 2), 2, atol=1e-12)
+
+
+def test_poses_agree_with_composed_actions() -> None:
+    from egowm.actions import compose
+
+    actions = np.random.default_rng(0).normal(0, 0.3, (7, 3))
+    end = compose(actions, 7, "se2")[0]
+    np.testing.assert_allclose(integrate_poses(actions)[-1, :2], end[:2], atol=1e-6)
+
+
+def test_summary_in_words() -> None:
+    assert (
+        path_summary(integrate_poses(circle(2.0, np.pi / 2, 90)), "m") == "3.1 m, turns 90.0° left"
+    )
+    assert path_summary(integrate_poses(circle(2.0, -np.pi / 2, 90)), "m").endswith("90.0° right")
+    assert path_summary(np.zeros((5, 3)), "m") == "0.0 m, no turn"
+
+
+def test_the_robot_starts_below_and_turns_left() -> None:
+    svg, _ = draw_path(circle(1.0, np.pi / 2, 8), PLANAR)
+    poses = np.array(
+        [p.split(",") for p in re.search(r'data-poses="([^"]*)"', svg)[1].split()], float
+    )
+    assert poses.shape == (9, 3)
+    assert poses[0, 0] == 120  # the middle
+    assert poses[0, 1] == poses[:, 1].max()  # the lowest
+    right, down, clockwise = poses[-1] - poses[0]
+    assert right == pytest.approx(down, abs=0.11)  # as far to the left as upwards
+    assert right < 0
+    assert clockwise == -90
+
+
+def test_degrees_are_converted() -> None:
+    radians, _ = draw_path(circle(1.0, np.pi / 2, 8), PLANAR)
+    degrees = circle(1.0, np.pi / 2, 8) * [1, 1, 180 / np.pi]
+    assert draw_path(degrees, Actions(PLANAR.names, ("m", "m", "deg"), "body"))[0] == radians
+
+
+def test_a_still_robot_is_drawn_at_a_point() -> None:
+    svg, summary = draw_path(np.zeros((4, 3)), PLANAR)
+    assert summary == "0.0 m, no turn"
+    assert len(set(re.search(r'data-poses="([^"]*)"', svg)[1].split())) == 1
+    assert "nan" not in svg
+
+
+def test_only_planar_body_motion_becomes_a_path() -> None:
+    assert is_planar(PLANAR)
+    assert not is_planar(Actions(("angle", "throttle"), ("", ""), "command"))
+    assert not is_planar(Actions(("dx", "dy", "dyaw"), ("m", "m", "rad"), "joint"))
+    assert not is_planar(Actions(("a", "b", "c"), ("m", "m", "rad"), "body"))
+
+
+def test_commands_are_steps_that_hold_between_frames() -> None:
+    svg, rest = command_chart(np.array([[0.0], [1.0]]), ["angle"], [""])
+    xs, ys = np.array(
+        [p.split(",") for p in re.search(r'command" points="([^"]*)"', svg)[1].split()], float
+    ).T
+    np.testing.assert_allclose(xs, [26, 129, 129, 232])
+    assert ys[0] == ys[1] > ys[2] == ys[3]
+    assert rest == ""
+
+
+def test_many_commands_say_what_is_left_out() -> None:
+    svg, rest = command_chart(np.ones((3, 25)), [f"joint {k}" for k in range(25)], ["rad"] * 25)
+    assert rest == "The first 6 of 25 dimensions."
+    assert svg.count("<polyline") == 6

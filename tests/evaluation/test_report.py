@@ -1,0 +1,311 @@
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from egowm.evaluation.report import main, write_report
+from egowm.evaluation.score_table import psnr
+from egowm.scs.masks import write_palette
+from egowm.video import read_frames, write_frames
+
+STEPS = 4
+CLIPS = ("best", "worst <b>", "middle & so")
+SCS = {"best": 90.0, "worst <b>": 20.0, "middle & so": 55.0}
+VOID_TAGS = {"meta", "img", "input", "br", "link"}
+
+
+def moving_box(shift: int) -> np.ndarray:
+    """A box on grey that pans `shift` pixels a frame: (T+1, 32, 32, 3)."""
+    frames = np.full((STEPS + 1, 32, 32, 3), 90, np.uint8)
+    for t in range(STEPS + 1):
+        frames[t, 8:20, 4 + shift * t : 12 + shift * t] = (200, 60, 40)
+    return frames
+
+
+def scores(names: tuple[str, ...] = CLIPS) -> dict:
+    """A scs.json in percent, as `egowm.scs` writes it."""
+    curve = [90.0, 80.0, None, 60.0]
+    clips = [
+        {"name": name, "scs": SCS[name], "objects": [{"id": 1, "iou": curve}]} for name in names
+    ]
+    return {
+        "scs": 55.0,
+        "scs_davis": 57.25,
+        "scs_visible": 56.0,
+        "scs_at": {"2": 85.0, "4": 76.7, "8": None},
+        "ci95": None,
+        "copy": {"scs": 31.25, "ci95": None},
+        "ceiling_codec": {"scs": 88.0},
+        "normalised": 0.4187,
+        "empty_shares": {"both_empty": 0.25, "pred_empty": 0.0, "both_present": 0.75},
+        "clips": clips,
+        "protocol": {"tracker": {"name": "palette", "options": {}}},
+        "environment": {"numpy": "2.4"},
+        "fingerprint": "c0ffee" * 8,
+    }
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """Three clips with a model's predictions, another clip's actions, annotations and scores."""
+    folder = tmp_path / "run"
+    clips = {}
+    for k, name in enumerate(CLIPS):
+        truth = moving_box(3)
+        write_frames(folder / "gt" / name, truth)
+        write_frames(folder / "pred" / name, np.where(truth[:1] == truth, truth, truth + 10))
+        write_frames(folder / "pred_shuffled" / name, moving_box(k))
+        labels = np.zeros((32, 32), np.uint8)
+        labels[8:20, 4:12] = 1
+        write_palette(folder / "annotations" / f"{name}.png", labels)
+        clips[name] = {"actions": [[0.2, 0.0, 0.1]] * STEPS}
+    described = {
+        "fps": 4.0,
+        "context": 1,
+        "source": "Boxes",
+        "model": "A <i>model</i> & more",
+        "action_names": ["dx", "dy", "dyaw"],
+        "action_units": ["m", "m", "rad"],
+        "action_frame": "body",
+        "variants": {"pred": "true actions", "pred_shuffled": "another clip's actions"},
+        "clips": clips,
+    }
+    (folder / "clips.json").write_text(json.dumps(described))
+    (folder / "scs.json").write_text(json.dumps(scores()))
+    (folder / "scs_shuffled.json").write_text(json.dumps(scores() | {"scs": 40.0}))
+    return folder
+
+
+def change(run: Path, **fields: object) -> None:
+    """Replace fields of clips.json."""
+    file = run / "clips.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+
+
+class Page(HTMLParser):
+    """Attributes and text by tag; fails where tags are not balanced."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.found: dict[str, list[dict[str, str | None]]] = {}
+        self.text = ""
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.setdefault(tag, []).append(dict(attrs))
+        if tag not in VOID_TAGS:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.setdefault(tag, []).append(dict(attrs))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.text += data
+
+
+def page_of(run: Path, max_clips: int = 24) -> Page:
+    return Page(write_report(run, max_clips=max_clips, videos=False).read_text())
+
+
+def test_page_is_complete_in_itself(run: Path) -> None:
+    html = write_report(run, videos=False).read_text()
+    assert "http://" not in html
+    assert "https://" not in html
+    assert "{{" not in html
+    page = Page(html)
+    assert not {"link", "iframe", "object"} & set(page.found)
+    assert all("src" not in script for script in page.found["script"])
+    assert all(image["src"].startswith("data:image/webp;base64,") for image in page.found["img"])
+    assert re.findall(r"url\((.{22})", html) == ["data:image/png;base64,"] * 3
+    assert any(
+        meta.get("content", "").startswith("default-src 'none'") for meta in page.found["meta"]
+    )
+
+
+def test_every_clip_is_there_worst_first(run: Path) -> None:
+    cards = page_of(run).found["article"]
+    assert [card["data-name"] for card in cards] == ["worst <b>", "middle & so", "best"]
+    assert [card["data-scs"] for card in cards] == ["20.0", "55.0", "90.0"]
+    assert all(card["data-last"] == str(STEPS) for card in cards)
+
+
+def test_names_and_labels_are_escaped(run: Path) -> None:
+    page = page_of(run)
+    assert "A <i>model</i> & more" in page.text
+    assert "worst <b>" in page.text
+    assert all(item.keys() == {"style"} for item in page.found["i"])  # only the legend's swatches
+
+
+def test_only_the_worst_clips_are_embedded(run: Path) -> None:
+    page = page_of(run, max_clips=2)
+    assert [card["data-name"] for card in page.found["article"]] == ["worst <b>", "middle & so"]
+    assert "2 of 3 clips" in page.text
+    assert "1 clips with higher scores are left out" in page.text
+
+
+def test_psnr_in_closed_form() -> None:
+    truth = np.full((2, 4, 4, 3), 100, np.uint8)
+    pred = truth.copy()
+    pred[0] += 5  # 20 log10(255 / 5)
+    pred[1] += 51  # 20 log10(255 / 51)
+    assert psnr(pred, truth) == pytest.approx((34.15140 + 13.97940) / 2, abs=1e-4)
+    assert psnr(truth, truth) == 60.0
+
+
+def test_table_shows_psnr_of_every_row(run: Path) -> None:
+    for name in CLIPS:
+        truth = read_frames(run / "gt" / name)
+        write_frames(run / "pred" / name, np.concatenate([truth[:1], truth[1:] + 5]))
+    html = write_report(run, videos=False).read_text()
+    rows = re.findall(r"<tr class=.*?</tr>", html)
+    first, model, shuffled, ceiling = rows  # three clips are too few: copy is the first row
+    assert "Copy of the first frame" in first
+    assert "<b>31.2</b>" in first
+    assert "<td>34.2</td>" in model
+    assert "no interval (3 clips)" in model
+    assert "<td>41.9</td>" in model  # normalised
+    assert "<b>40.0</b>" in shuffled
+    assert "<b>88.0</b>" in ceiling
+    truth = moving_box(3)
+    expected = psnr(truth[:1].repeat(STEPS, axis=0), truth[1:])
+    assert f"<td>{expected:.1f}</td>" in first
+
+
+def test_intervals_come_from_ten_clips_on(run: Path) -> None:
+    found = scores() | {"clips": [], "num_clips": 12, "ci95": [50.0, 60.0]}
+    (run / "scs.json").write_text(json.dumps(found))
+    (run / "scs_shuffled.json").unlink()
+    rows = re.findall(r"<tr class=.*?</tr>", write_report(run, videos=False).read_text())
+    assert "[50.0, 60.0]" in rows[0]
+    assert "Copy of the first frame" in rows[2]
+
+
+def test_facts_of_the_scoring(run: Path) -> None:
+    text = page_of(run).text
+    assert "3 clips, 4 predicted frames each, tracker palette, protocol c0ffeec0ffee" in text
+    assert "c0ffee" * 8 in text
+    assert "numpy 2.4" in text
+    assert "25.0%" in text
+
+
+def test_overlap_has_a_gap_where_it_is_undefined(run: Path) -> None:
+    html = write_report(run, videos=False).read_text()
+    line = re.search(r'<path class="curve" style="stroke:#800000" d="([^"]*)"', html)[1]
+    assert len(re.findall("M", line)) == 2  # frames 1 and 2, then frame 4 alone
+    assert line.endswith("h0.1")
+    left, step = 26.0, (240 - 26 - 8) / STEPS
+    assert line.startswith(f"M{left + step:.1f} ")
+
+
+def test_without_scores_the_page_says_how_to_score(run: Path) -> None:
+    (run / "scs.json").unlink()
+    (run / "scs_shuffled.json").unlink()
+    page = page_of(run)
+    assert "Not scored yet" in page.text
+    assert len(page.found["article"]) == 3
+
+
+def test_scores_of_the_toolkit_are_understood(run: Path) -> None:
+    from egowm.scs.evaluate import score_folders
+
+    for folder, name in (("pred", "scs"), ("pred_shuffled", "scs_shuffled")):
+        result = score_folders(run / folder, run / "gt", run / "annotations", tracker="copy")
+        result.save(run / f"{name}.json")
+    page = page_of(run)
+    assert f"protocol {result.fingerprint[:12]}" in page.text
+    assert len([s for s in page.found["svg"] if "Overlap" in (s.get("aria-label") or "")]) == 6
+
+
+def test_videos_for_players(run: Path) -> None:
+    write_report(run)
+    files = sorted((run / "videos").iterdir())
+    assert [file.name for file in files] == [f"{name}.mp4" for name in sorted(CLIPS)]
+    frames = read_frames(files[0])
+    assert frames.shape == (STEPS + 1, 192 + 22, 3 * 192 + 2 * 4, 3)
+
+
+def test_output_is_replaced_whole(run: Path, tmp_path: Path) -> None:
+    output = tmp_path / "elsewhere" / "page.html"
+    assert write_report(run, output, videos=False) == output
+    assert write_report(run, output, videos=False) == output
+    assert [file.name for file in output.parent.iterdir()] == ["page.html"]
+    assert not (run / "report.html").exists()
+
+
+def test_command(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(run), "--no-videos", "--max-clips", "1"]) == 0
+    assert capsys.readouterr().out == f"{run / 'report.html'}\n"
+
+
+def remove(folder: Path) -> None:
+    for file in sorted(folder.rglob("*"), reverse=True):
+        file.rmdir() if file.is_dir() else file.unlink()
+    folder.rmdir()
+
+
+def break_frame_count(run: Path) -> None:
+    (run / "pred" / "best" / "00004.png").unlink()
+
+
+def break_action_count(run: Path) -> None:
+    clips = json.loads((run / "clips.json").read_text())["clips"]
+    change(run, clips=clips | {"best": {"actions": [[0, 0, 0]]}})
+    (run / "scs.json").unlink()
+    (run / "scs_shuffled.json").unlink()
+
+
+def break_size(run: Path) -> None:
+    remove(run / "pred" / "best")
+    write_frames(run / "pred" / "best", np.zeros((STEPS + 1, 16, 16, 3), np.uint8))
+
+
+def break_scores(run: Path) -> None:
+    (run / "scs.json").write_text(json.dumps(scores(CLIPS[:2])))
+
+
+def break_protocol(run: Path) -> None:
+    (run / "scs_shuffled.json").write_text(json.dumps(scores() | {"fingerprint": "other"}))
+
+
+def break_name(run: Path) -> None:
+    change(run, clips={"../../etc": {"actions": []}})
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda run: (run / "clips.json").unlink(), "found no clips.json"),
+        (lambda run: (run / "clips.json").write_text("{"), "Expected what `egowm predict` writes"),
+        (lambda run: remove(run / "pred"), "found no folder pred"),
+        (lambda run: remove(run / "gt"), "found no folder gt"),
+        (lambda run: remove(run / "pred" / "best"), "1 of 3 clips of clips.json are missing"),
+        (lambda run: (run / "pred" / "extra").mkdir(), "extra is not in clips.json"),
+        (lambda run: change(run, clips={}), "holds no clip"),
+        (lambda run: change(run, action_names=["dx"]), "3 action dimensions, action_names has 1"),
+        (break_frame_count, "expected 5 frames as in gt, got 4"),
+        (break_action_count, "expected 2 frames for the 1 actions in clips.json, got 5"),
+        (break_size, "frames are 16x16, the truth is 32x32"),
+        (break_scores, "2 clips were scored, the run has 3"),
+        (break_protocol, "scored under different protocols"),
+        (break_name, "is no folder name"),
+        (lambda run: (run / "scs.json").write_text("[]"), "score the run again"),
+    ],
+)
+def test_errors_are_one_line_and_status_2(
+    run: Path, damage, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(run)
+    assert main([str(run), "--no-videos"]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("egowm report: ")
+    assert message in error
+    assert not (run / "report.html").exists()

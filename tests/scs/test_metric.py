@@ -1,0 +1,96 @@
+import doctest
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from egowm.scs import SCS, metric, scs
+from egowm.scs.score import overlap, summarise
+
+
+def clips(count=4):
+    rng = np.random.default_rng(5)
+    found = []
+    for k in range(count):
+        shape = (3 + k, 1 + k % 3, 16, 16 + k)  # other lengths, objects and sizes
+        present = rng.random((2, *shape[:2], 1, 1)) < 0.8
+        found.append((rng.random((2, *shape)) < 0.4) & present)
+    return found
+
+
+def test_metric_of_one_clip_is_the_function():
+    pred, target = clips()[2]
+    found = SCS()
+    found.update(torch.from_numpy(pred), torch.from_numpy(target))
+    assert found.compute()["scs"].item() == pytest.approx(scs(pred, target), rel=1e-6)
+
+
+def test_metric_of_several_updates_is_the_summary():
+    found, lost = SCS(), np.zeros((3, 1), bool)
+    lost[2] = True
+    expected = []
+    for k, (pred, target) in enumerate(clips()):
+        missing = lost if k == 0 else None
+        tensor = None if missing is None else torch.from_numpy(missing)
+        found.update(torch.from_numpy(pred), torch.from_numpy(target), tensor)
+        expected.append(overlap(pred, target, lost=missing))
+    values, want = found.compute(), summarise(expected)
+    for name in ("scs", "scs_davis", "scs_visible"):
+        assert values[name].item() == pytest.approx(getattr(want, name), rel=1e-6)
+    for k, value in want.scs_at.items():
+        assert values[f"scs_at_{k}"].item() == pytest.approx(value, rel=1e-6, nan_ok=True)
+
+
+def test_reset_and_no_clip():
+    found = SCS()
+    with pytest.warns(UserWarning, match="before"):
+        assert torch.isnan(found.compute()["scs"])
+    masks = torch.ones(2, 1, 8, 8, dtype=torch.bool)
+    found.update(masks, masks)
+    assert found.compute()["scs"] == 100
+    found.reset()
+    found.update(masks, torch.cat([masks[:1], ~masks[1:]]))
+    assert found.compute()["scs"] == 0
+
+
+RANK = """
+import sys, torch
+import torch.distributed as dist
+from egowm.scs import SCS
+rank, file, empty = int(sys.argv[1]), sys.argv[2], sys.argv[3] == "empty"
+dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+metric = SCS()
+for k in range(4):
+    clip = torch.rand(2, 3 + k, 1 + k % 3, 16, 16, generator=torch.Generator().manual_seed(k))
+    if (rank == 0) if empty else (k % 2 == rank):
+        metric.update(*(clip < 0.4))
+print(repr(metric.compute()["scs"].item()))
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["split", "empty"])
+def test_two_processes_agree_even_if_one_has_no_clip(tmp_path, case):
+    command = [sys.executable, "-c", RANK]
+    ranks = [
+        subprocess.Popen(
+            [*command, str(rank), str(tmp_path / "init"), case], stdout=subprocess.PIPE, text=True
+        )
+        for rank in (0, 1)
+    ]
+    found = [float(rank.communicate(timeout=100)[0]) for rank in ranks]
+    data = []
+    for k in range(4):
+        generator = torch.Generator().manual_seed(k)
+        data.append(torch.rand(2, 3 + k, 1 + k % 3, 16, 16, generator=generator) < 0.4)
+    want = summarise([overlap(*pair) for pair in data]).scs
+    assert found == pytest.approx([want, want], rel=1e-6)
+
+
+def test_doctests():
+    failed, tried = doctest.testmod(metric)
+    assert failed == 0
+    assert tried >= 4

@@ -1,0 +1,100 @@
+"""What travels in the wheel, and what is pinned."""
+
+import ast
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import egowm
+
+ROOT = Path(__file__).resolve().parent.parent
+# The module's name where it is not the distribution's.
+MODULES = {"pillow": "PIL", "pyyaml": "yaml", "opencv-python-headless": "cv2"}
+
+
+@pytest.fixture(scope="module")
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def name(requirement: str) -> str:
+    return re.match(r"[\w.-]+", requirement)[0].lower()
+
+
+def test_every_package_is_listed(project):
+    folders = {path.parent for path in (ROOT / "egowm").rglob("*.py")}
+    found = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
+    listed = set(project["tool"]["setuptools"]["packages"])
+    assert listed - {"egowm.recipes", "egowm.priors"} == found
+
+
+def test_every_package_has_its_init():
+    folders = {path.parent for path in (ROOT / "egowm").rglob("*.py")}
+    assert [str(folder) for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+def test_recipes_and_priors_travel(project):
+    setuptools = project["tool"]["setuptools"]
+    assert setuptools["package-dir"] == {"egowm.recipes": "recipes", "egowm.priors": "priors"}
+    patterns = setuptools["package-data"]
+    for folder, allowed in (
+        ("priors", patterns["egowm.priors"]),
+        ("egowm", [*patterns["*"], ".py"]),
+    ):
+        files = [path for path in (ROOT / folder).rglob("*") if path.is_file()]
+        kinds = {path.suffix or path.name for path in files if "__pycache__" not in path.parts}
+        assert kinds - {".typed"} <= {Path(pattern).suffix or pattern for pattern in allowed}
+
+
+@pytest.mark.parametrize("folder", ["egowm", "tests", "benchmarks"])
+def test_every_import_is_a_declared_dependency(project, folder):
+    table = project["project"]
+    extras = table["optional-dependencies"]
+    required = table["dependencies"] + extras["sam2"] + (extras["dev"] if folder != "egowm" else [])
+    declared = {MODULES.get(name(r), name(r)).replace("-", "_") for r in required}
+    imported = set()
+    for path in (ROOT / folder).rglob("*.py"):
+        imported |= imports(ast.parse(path.read_text(encoding="utf-8")))
+    assert imported - set(sys.stdlib_module_names) - {"egowm", "tests"} <= declared
+
+
+def imports(tree: ast.Module) -> set[str]:
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def test_constraints_are_plain_pins():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    assert len(lines) > 50
+    for line in lines:
+        assert re.fullmatch(r"[a-z0-9][a-z0-9._-]*==[0-9][\w.]*( ; .+)?", line), line
+
+
+def test_constraints_pin_every_direct_dependency(project):
+    table = project["project"]
+    wanted = {name(r) for r in table["dependencies"]}
+    wanted |= {name(r) for extra in table["optional-dependencies"].values() for r in extra}
+    pinned = {name(line) for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    assert wanted <= pinned
+    assert "opencv-python" not in pinned
+
+
+def test_console_scripts(project):
+    assert project["project"]["scripts"] == {
+        "egowm": "egowm.cli:main",
+        "egowm-scs": "egowm.scs.cli:main",
+        "lightning": "egowm.cli:main",
+    }
+
+
+def test_changelog_knows_this_version():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert "## [Unreleased]" in text or f"## [{egowm.__version__}]" in text
