@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -78,7 +79,7 @@ class ActionSpec:
     def check(self, actions: Tensor, strict: bool = False) -> int:
         """Refuse a wrong width or NaN; return how many values lie beyond 1.5x the training range.
 
-        With `strict`, such values are refused too.
+        With `strict`, such values are refused too; else they warn once.
         """
         if actions.ndim < 2 or actions.shape[-1] != self.width:
             raise ValueError(
@@ -99,7 +100,7 @@ class ActionSpec:
                 f"{self._ranges()}. Bound the planner's samples, or pass strict=False."
             )
         if outside:
-            log.warning("%d action values lie beyond %s times the training range", outside, MARGIN)
+            _warn_once(self._ranges())
         return int(outside)
 
     def compare(self, other: "ActionSpec") -> None:
@@ -108,8 +109,8 @@ class ActionSpec:
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 raise ValueError(
-                    f"The model's actions and the data's differ in {name}: {mine} against {theirs}. "
-                    f"Train on this robot, or convert the data."
+                    f"The model's actions and the data's differ in {name}: {mine} against "
+                    f"{theirs}. Train on this robot, or convert the data."
                 )
         if abs(self.rate_hz - other.rate_hz) > 0.01 * self.rate_hz:
             raise ValueError(
@@ -137,6 +138,11 @@ class ActionSpec:
     def _ranges(self) -> str:
         rows = zip(self.names, self.low, self.high, self.units, strict=True)
         return ", ".join(f"{n} {lo:.3g}..{hi:.3g} {u}" for n, lo, hi, u in rows)
+
+
+@lru_cache
+def _warn_once(ranges: str) -> None:
+    log.warning("Some action values lie beyond %s times the training range %s", MARGIN, ranges)
 
 
 def compose(actions: np.ndarray, stride: int, kind: Kind) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Training of a small SVD-type VAE: what a prior needs before there is a latent to diffuse."""
+"""Training of a small VAE: what a prior needs before there is a latent to diffuse."""
 
 from pathlib import Path
 from typing import Any
@@ -9,55 +9,56 @@ from lightning import LightningModule
 from torch import Tensor
 
 from egowm.data.clip import Clip
+from egowm.initialisation import start_as_resampling
 
 
 class Autoencoder(LightningModule):
-    """diffusers' `AutoencoderKLTemporalDecoder`, trained to reconstruct clips.
+    """diffusers' `AutoencoderKL` with one norm group, trained to reconstruct frames.
 
-    channels: width of each stage, multiples of 32 (its GroupNorm has 32 groups); S stages
-    compress 2^(S-1) times. latent_channels: of the latent. kl: weight of the KL term.
-    learning_rate: peak of a one-cycle schedule. pretrained: folder to continue from.
+    width: channels of every stage. stages: S of them compress 2^(S-1) times. latent_channels: of
+    the latent. kl: weight of the KL term. learning_rate: peak of a one-cycle schedule. crop: side
+    of the random square that training sees, pixels; 0 is the whole frame (many small squares
+    teach more than few frames). It starts as plain resampling (`egowm.initialisation`).
     When fitting ends, `<default_root_dir>/vae` holds the VAE with its measured scaling factor.
     """
 
     def __init__(
         self,
-        channels: tuple[int, ...] = (32, 64, 128),
-        layers_per_block: int = 1,
+        width: int = 32,
+        stages: int = 3,
         latent_channels: int = 4,
         kl: float = 1e-6,
         learning_rate: float = 1e-3,
-        pretrained: str = "",
+        crop: int = 0,
     ) -> None:
         super().__init__()
-        self.channels, self.layers_per_block = tuple(channels), layers_per_block
-        self.latent_channels, self.kl, self.learning_rate = latent_channels, kl, learning_rate
-        self.pretrained = pretrained
+        self.width, self.stages, self.latent_channels = width, stages, latent_channels
+        self.kl, self.learning_rate, self.crop = kl, learning_rate, crop
         self._moments: list[Tensor] = []
 
     def configure_model(self) -> None:
-        from diffusers import AutoencoderKLTemporalDecoder
+        from diffusers import AutoencoderKL
 
         if hasattr(self, "vae"):
             return
-        if self.pretrained:
-            self.vae = AutoencoderKLTemporalDecoder.from_pretrained(self.pretrained)
-            return
-        self.vae = AutoencoderKLTemporalDecoder(
-            block_out_channels=self.channels,
-            down_block_types=("DownEncoderBlock2D",) * len(self.channels),
-            layers_per_block=self.layers_per_block,
+        self.vae = AutoencoderKL(
+            block_out_channels=(self.width,) * self.stages,
+            down_block_types=("DownEncoderBlock2D",) * self.stages,
+            up_block_types=("UpDecoderBlock2D",) * self.stages,
+            layers_per_block=1,
             latent_channels=self.latent_channels,
+            norm_num_groups=1,
+            mid_block_add_attention=False,
             force_upcast=False,
         )
+        start_as_resampling(self.vae)
 
     def loss(self, frames: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """frames: (B, T, 3, H, W) uint8. L1 plus 4 x squared error, plus the weighted KL."""
-        batch, num_frames = frames.shape[:2]
         target = frames.flatten(0, 1).float() / 127.5 - 1
         posterior = self.vae.encode(target).latent_dist
         latents = posterior.sample()
-        output = self.vae.decode(latents, num_frames=num_frames).sample.float()
+        output = self.vae.decode(latents).sample.float()
         squared = F.mse_loss(output, target)
         kl = posterior.kl().mean() / latents[0].numel()
         total = F.l1_loss(output, target) + 4 * squared + self.kl * kl
@@ -65,7 +66,7 @@ class Autoencoder(LightningModule):
         return total, {"psnr": psnr, "kl": kl.detach(), "latent_std": latents.detach().std()}
 
     def training_step(self, clip: Clip, batch_idx: int) -> Tensor:
-        total, logs = self.loss(clip.frames)
+        total, logs = self.loss(self._cropped(clip.frames))
         self.log("train/loss", total.detach())
         for name, value in logs.items():
             self.log(f"train/{name}", value, prog_bar=name == "psnr")
@@ -84,13 +85,24 @@ class Autoencoder(LightningModule):
         self._moments.clear()
         self.vae.register_to_config(scaling_factor=power**-0.5)
 
+    def _cropped(self, frames: Tensor) -> Tensor:
+        side = self.crop
+        if not side:
+            return frames
+        height, width = frames.shape[-2:]
+        if side > min(height, width):
+            raise ValueError(f"Expected a crop of at most {height}x{width}, got {side}.")
+        top = int(torch.randint(height - side + 1, ()))
+        left = int(torch.randint(width - side + 1, ()))
+        return frames[..., top : top + side, left : left + side]
+
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(self.parameters(), self.learning_rate, weight_decay=1e-4)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             self.learning_rate,
             total_steps=int(self.trainer.estimated_stepping_batches),
-            pct_start=0.1,
+            pct_start=0.05,
         )
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 

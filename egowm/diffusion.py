@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-
 Generator = torch.Generator | Sequence[torch.Generator] | None
 
 
@@ -46,8 +45,7 @@ class EDM:
 
     def draw(self, count: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
         """Training noise levels (count,), log-normal."""
-        normal = torch.randn(count, device=device, generator=generator)
-        return (self.mean + self.std * normal).exp()
+        return (self.mean + self.std * randn((count,), generator, device)).exp()
 
     def scale_input(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """c_in * noisy, what the network sees."""
@@ -103,7 +101,7 @@ def denoising_loss(
     estimate: (noisy, sigma) -> clean estimate. Logs the loss at low and at high noise.
     """
     sigma = process.draw(len(latents), latents.device, generator)
-    noise = torch.randn(latents.shape, device=latents.device, generator=generator)
+    noise = randn(latents.shape, generator, latents.device)
     noisy = latents + _expand(sigma, latents) * noise
     squared = (estimate(noisy, sigma) - latents).square().flatten(1).mean(1)
     each = process.weight(sigma) * squared

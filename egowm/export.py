@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from egowm.actions import ActionSpec
@@ -38,16 +39,16 @@ def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None) -> N
     weights |= {f"action_embedding.{k}": v for k, v in model.action_embedding.state_dict().items()}
     weights = {k: v.detach().cpu().to(dtype or v.dtype).contiguous() for k, v in weights.items()}
     arguments = _arguments(backbone)
-    base_folder = Path(str(backbone.folder))
     record = {
         "format": FORMAT,
         "backbone": f"{type(backbone).__module__}.{type(backbone).__qualname__}",
         "backbone_arguments": arguments | {"random": []},
-        "base_sha256": weights_sha256(base_folder),
+        "base_sha256": _base_sha256(backbone),
         "spec": asdict(model.spec),
         "features": model.features,
         "chunk": model.chunk,
         "steps": model.steps,
+        "familiar_psnr": model.familiar_psnr,
     }
     temporary = folder.parent / f".{folder.name}.{os.getpid()}"
     temporary.mkdir(parents=True)
@@ -73,7 +74,10 @@ def load(folder: Path, base: str | None = None) -> WorldModel:
             f"Expected an export (world_model.json) in {folder}, found none: give the folder that "
             f"save_pretrained wrote."
         )
-    record = json.loads(path.read_text())
+    try:
+        record = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): copy the export again.") from error
     if record.get("format") != FORMAT:
         raise ValueError(f"{path}: expected format {FORMAT}, got {record.get('format')!r}.")
     arguments = record["backbone_arguments"] | ({"pretrained": base} if base else {})
@@ -85,14 +89,18 @@ def load(folder: Path, base: str | None = None) -> WorldModel:
         steps=record["steps"],
         spec=ActionSpec(**record["spec"]),
     )
+    model.familiar_psnr = record["familiar_psnr"]
     model.configure_model()
-    found = weights_sha256(Path(str(backbone.folder)))
+    found = _base_sha256(backbone)
     if found != record["base_sha256"]:
         raise ValueError(
             f"{folder} belongs to another base than {backbone.folder}: expected weights with "
             f"sha256 {record['base_sha256'][:12]}..., found {found[:12]}.... Pass base=FOLDER."
         )
-    weights = load_file(folder / "weights.safetensors")
+    try:
+        weights = load_file(folder / "weights.safetensors")
+    except SafetensorError as error:
+        raise ValueError(f"{folder}: damaged weights ({error}): copy the export again.") from error
     _fill(backbone.network, weights, "network.")
     _fill(model.action_embedding, weights, "action_embedding.")
     return model.eval()
@@ -101,6 +109,12 @@ def load(folder: Path, base: str | None = None) -> WorldModel:
 def _fill(module: torch.nn.Module, weights: dict[str, torch.Tensor], prefix: str) -> None:
     own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
     module.load_state_dict(own, strict=True)
+
+
+def _base_sha256(backbone: Backbone) -> str:
+    """Of all that the base brings, also of a VAE that lies elsewhere."""
+    folders = (backbone.folder, getattr(backbone, "vae_folder", ""))
+    return weights_sha256(*(Path(str(folder)) for folder in folders if folder))
 
 
 def _arguments(backbone: Backbone) -> dict[str, Any]:

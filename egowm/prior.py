@@ -9,7 +9,7 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 
-from egowm.backbones import SVD
+from egowm.backbones.svd import SVD
 from egowm.data.clip import Clip
 from egowm.diffusion import denoising_loss
 from egowm.optimisation import adamw
@@ -18,30 +18,24 @@ from egowm.optimisation import adamw
 class VideoPrior(LightningModule):
     """Trains an SVD backbone's UNet and image encoder on clips, ignoring their actions.
 
-    backbone: its `random` parts start from scratch. vae: a folder whose VAE replaces the
-    backbone's. drop_image: share of samples without their image, for guidance. When fitting ends,
-    `<default_root_dir>/prior` holds a `StableVideoDiffusionPipeline` folder in float16.
+    backbone: its `random` parts start from scratch. drop_image: share of samples without their
+    image, for guidance. When fitting ends, `<default_root_dir>/prior` holds a
+    `StableVideoDiffusionPipeline` folder in float16.
     """
 
     def __init__(
         self,
         backbone: SVD,
-        vae: str = "",
         learning_rate: float = 5e-4,
         warmup: int = 200,
         drop_image: float = 0.1,
     ) -> None:
         super().__init__()
-        self.backbone, self.vae = backbone, vae
+        self.backbone = backbone
         self.learning_rate, self.warmup, self.drop_image = learning_rate, warmup, drop_image
 
     def configure_model(self) -> None:
         self.backbone.load()
-        if self.vae:
-            from diffusers import AutoencoderKLTemporalDecoder
-
-            self.backbone.vae = AutoencoderKLTemporalDecoder.from_pretrained(self.vae)
-            self.backbone.vae.requires_grad_(False).eval()
         self.backbone.image_encoder.requires_grad_(True).train()
 
     def loss(self, clip: Clip) -> tuple[Tensor, dict[str, Tensor]]:

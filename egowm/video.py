@@ -192,8 +192,8 @@ def _read_decord(path: Path, indices: Sequence[int] | None) -> np.ndarray:
     chosen = _in_range(indices, len(reader), path)
     try:
         return reader.get_batch(chosen).asnumpy()
-    except RuntimeError as error:  # decord's own error is one
-        raise VideoError(f"{path}: decoding failed, the file is corrupt or cut short") from error
+    except _decord_error():  # decord also fails on some sound files, e.g. 48 pixels wide
+        return _read_opencv(path, indices)
 
 
 def _read_opencv(path: Path, indices: Sequence[int] | None) -> np.ndarray:
@@ -215,12 +215,18 @@ def _has_decord() -> bool:
     return importlib.util.find_spec("decord") is not None
 
 
+def _decord_error() -> tuple[type[Exception], ...]:
+    from decord import _ffi
+
+    return (_ffi.base.DECORDError, RuntimeError)
+
+
 def _open_decord(path: Path) -> Any:
     import decord
 
     try:
         return decord.VideoReader(str(path), num_threads=1)
-    except RuntimeError as error:
+    except _decord_error() as error:
         raise VideoError(f"{path}: not a readable video, corrupt or cut short") from error
 
 

@@ -57,6 +57,7 @@ class WorldModel(LightningModule):
         self.backbone, self.features, self.zero_init = backbone, features, zero_init
         self.learning_rate, self.warmup, self.drop_image = learning_rate, warmup, drop_image
         self.steps, self.chunk, self.spec = steps, chunk, spec
+        self.familiar_psnr: float | None = None  # dB; see `egowm.rollout.familiarity`
         self.strict_loading = False  # checkpoints leave the frozen parts out
 
     # Loading -----------------------------------------------------------------------------------
@@ -74,6 +75,8 @@ class WorldModel(LightningModule):
 
     def configure_model(self) -> None:
         self.backbone.load()
+        if self.spec is None and self._trainer is None:
+            return  # `load_from_checkpoint`: the checkpoint brings it, see on_load_checkpoint
         if self.spec is None:
             raise ValueError(
                 "The model does not know what its actions mean: fit it on data, load an export, "
@@ -153,9 +156,10 @@ class WorldModel(LightningModule):
         if isinstance(generator, Sequence):
             frame = frame.expand(len(actions), *frame.shape[1:])
         embedding = self.embed(spec.normalise(actions))
+        steps = self.steps if steps is None else steps
         frames, latents = [], []
         for part in embedding.split(self.chunk, 1):
-            made = self._chunk(frame, part, steps or self.steps, guidance, generator)
+            made = self._chunk(frame, part, steps, guidance, generator)
             decoded = self.backbone.decode(made).clamp(-1, 1)
             frames.append(decoded)
             latents.append(made)
@@ -200,6 +204,7 @@ class WorldModel(LightningModule):
         if self.spec is not None:
             spec.compare(self.spec)
         self.spec, self.chunk = spec, saved["chunk"]
+        self.configure_model()
 
     def save_pretrained(self, folder: Path | str) -> None:
         """Write an export: see `egowm.export.save`."""
@@ -214,7 +219,7 @@ class WorldModel(LightningModule):
 
         return load(Path(folder), base)
 
-    # Parts of a rollout -----------------------------------------------------------------------------
+    # Parts of a rollout ---------------------------------------------------------------------------
 
     def _known_spec(self) -> ActionSpec:
         if self.spec is None:

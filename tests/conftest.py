@@ -1,10 +1,14 @@
-"""What every test gets: no network, one seed, threads that do not spin, and the shared recordings.
+"""What every test gets: no network, one seed, threads that do not spin, the shared recordings, and
+a pipeline and a world model so small that a rollout takes a fraction of a second.
 
 Sockets are closed except to this machine by pytest-socket (`--allow-hosts` in pyproject.toml).
 """
 
+import copy
+import json
 import os
 import random
+import shutil
 import sys
 from pathlib import Path
 
@@ -39,3 +43,113 @@ def shared_data() -> Path:
     if not (shared / "data").is_dir():
         pytest.skip(f"no recordings in {shared / 'data'} (EGOWM_SHARED points elsewhere)")
     return shared / "data"
+
+
+@pytest.fixture(scope="session")
+def tiny_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `StableVideoDiffusionPipeline` folder of the real classes, for 16x16 frames, random.
+
+    Its weights are amplified until noise level, image, ids and embedding all show in the output: a
+    random network's outputs are near zero, and equality tests would pass without testing anything.
+    """
+    import torch
+    from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    torch.manual_seed(0)
+    source, folder = ROOT / "priors/rooms-svd", tmp_path_factory.mktemp("tiny_prior")
+    unet = UNetSpatioTemporalConditionModel(
+        in_channels=8,
+        out_channels=4,
+        block_out_channels=(32, 32, 64),
+        num_attention_heads=(2, 2, 4),
+        layers_per_block=1,
+        down_block_types=(
+            "DownBlockSpatioTemporal",
+            "CrossAttnDownBlockSpatioTemporal",
+            "DownBlockSpatioTemporal",
+        ),
+        up_block_types=(
+            "UpBlockSpatioTemporal",
+            "CrossAttnUpBlockSpatioTemporal",
+            "UpBlockSpatioTemporal",
+        ),
+        cross_attention_dim=64,
+        addition_time_embed_dim=32,
+        projection_class_embeddings_input_dim=96,
+        sample_size=8,
+        num_frames=4,
+    )
+    vae = AutoencoderKLTemporalDecoder(
+        block_out_channels=(32, 32),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        layers_per_block=1,
+        latent_channels=4,
+        force_upcast=False,
+        scaling_factor=0.5,
+    )
+    encoder = CLIPVisionModelWithProjection(
+        CLIPVisionConfig(
+            hidden_size=64,
+            intermediate_size=128,
+            projection_dim=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            image_size=224,
+            patch_size=56,
+        )
+    )
+    for part, module in (("unet", unet), ("vae", vae), ("image_encoder", encoder)):
+        _amplify(module)
+        module.save_pretrained(folder / part)
+    for part in ("scheduler", "feature_extractor"):
+        shutil.copytree(source / part, folder / part)
+    index = json.loads((source / "model_index.json").read_text())
+    index["vae"] = ["diffusers", "AutoencoderKLTemporalDecoder"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
+def _amplify(module) -> None:
+    for name, parameter in module.named_parameters():
+        if parameter.ndim > 1:
+            parameter.data *= 20.0 if "time_emb_proj" in name else 1.6
+
+
+@pytest.fixture(scope="session")
+def spec():
+    """Three dimensions as a wheeled robot has them, with ranges."""
+    from egowm.actions import ActionSpec
+
+    names, units, high = ("dx", "dy", "dyaw"), ("m", "m", "rad"), (0.3, 0.1, 0.1)
+    low = tuple(-value for value in high)
+    return ActionSpec(names, units, frame="body", kind="se2", rate_hz=4.0, low=low, high=high)
+
+
+@pytest.fixture(scope="session")
+def _world_model_master(tiny_prior: Path, spec):
+    import torch
+
+    from egowm.backbones import SVD
+    from egowm.world_model import WorldModel
+
+    torch.manual_seed(0)
+    model = WorldModel(SVD(str(tiny_prior)), steps=3, chunk=4, spec=spec)
+    model.configure_model()
+    return model.eval()
+
+
+@pytest.fixture
+def world_model(_world_model_master):
+    """A fresh world model on the tiny prior: chunks of 4 frames, 3 steps, an embedding at zero."""
+    return copy.deepcopy(_world_model_master)
+
+
+@pytest.fixture
+def obedient(world_model):
+    """The same with an action embedding that is not zero, so actions show in the output."""
+    import torch
+
+    torch.manual_seed(1)
+    torch.nn.init.normal_(world_model.action_embedding.linear_2.weight, std=0.3)
+    return world_model

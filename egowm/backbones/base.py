@@ -112,14 +112,14 @@ def locate(pretrained: str, revision: str | None = None, download: bool = False)
     if download and not revision:
         raise ValueError(f"Downloading {pretrained} needs a pinned revision (a commit hash).")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     patterns = ["*.json", "*.txt", "*/*.json", "*/*.txt", "*/*.safetensors"]
     try:
         found = snapshot_download(
             pretrained, revision=revision, local_files_only=not download, allow_patterns=patterns
         )
-    except (LocalEntryNotFoundError, OSError) as error:
+    except (HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise FileNotFoundError(
             f"{pretrained} is neither a folder nor in the local hub cache. Copy the pipeline's "
             f"folder here and pass --model.backbone.pretrained PATH, or allow a download with "
@@ -128,11 +128,11 @@ def locate(pretrained: str, revision: str | None = None, download: bool = False)
     return Path(found)
 
 
-def weights_sha256(folder: Path) -> str:
-    """One hash over a pipeline's safetensors files (names and contents)."""
+def weights_sha256(*folders: Path) -> str:
+    """One hash over the safetensors files of some folders (names and contents)."""
     digest = hashlib.sha256()
-    files = sorted(folder.rglob("*.safetensors"))
-    for file in files:
+    files = [(folder, file) for folder in folders for file in sorted(folder.rglob("*.safetensors"))]
+    for folder, file in files:
         digest.update(file.relative_to(folder).as_posix().encode())
         with file.open("rb") as stream:
             while block := stream.read(1 << 22):

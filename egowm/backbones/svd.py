@@ -7,9 +7,11 @@
 - The generator draws the augmentation noise first, then the latent noise.
 """
 
+import json
 from collections import OrderedDict
 from collections.abc import Sequence
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -17,17 +19,32 @@ from torch import Tensor
 
 from egowm.backbones.base import Backbone, Condition, locate
 from egowm.diffusion import EDM, Generator, randn
+from egowm.initialisation import start_as_copy
 
 Part = Literal["unet", "image_encoder"]
+
+
+def load_vae(folder: Path, **options: Any) -> Any:
+    """SVD's VAE: `AutoencoderKLTemporalDecoder`, or `AutoencoderKL` (SVD's image decoder)."""
+    import diffusers
+
+    name = json.loads((folder / "config.json").read_text())["_class_name"]
+    if name not in ("AutoencoderKLTemporalDecoder", "AutoencoderKL"):
+        raise ValueError(
+            f"{folder}: expected AutoencoderKLTemporalDecoder or AutoencoderKL, got {name}."
+        )
+    return getattr(diffusers, name).from_pretrained(folder, **options)
 
 
 class SVD(Backbone):
     """The SVD family from a diffusers folder or hub id, loaded component by component.
 
-    pretrained, revision, download: see `locate`. random: parts that start from random weights of
-    the folder's configuration ("unet" for a run from scratch). process_mean, process_std: of
-    ln sigma in training. fps, motion_bucket: what the network is told. noise_strength: noise
-    added to the context at sampling. noise_mean, noise_std: of its logarithm in training.
+    pretrained, revision, download: see `locate`. vae_folder: a folder whose VAE replaces the
+    pipeline's. random: parts that start from random weights of the folder's configuration ("unet"
+    for a run from scratch); with random_start "copy" a random UNet starts as "every frame is the
+    context". process_mean, process_std: of ln sigma in training. fps, motion_bucket: what the
+    network is told. noise_strength: noise added to the context at sampling. noise_mean,
+    noise_std: of its logarithm in training.
     memo_frames: remember the latents of up to that many target frames in memory (frame-wise
     encoding is deterministic, so a data set that fits is encoded once).
     """
@@ -40,7 +57,9 @@ class SVD(Backbone):
         pretrained: str,
         revision: str | None = None,
         download: bool = False,
+        vae_folder: str = "",
         random: Sequence[Part] = (),
+        random_start: Literal["default", "copy"] = "default",
         process_mean: float = 0.7,
         process_std: float = 1.6,
         fps: int = 7,
@@ -52,7 +71,7 @@ class SVD(Backbone):
     ) -> None:
         super().__init__()
         self.pretrained, self.revision, self.download = pretrained, revision, download
-        self.random = tuple(random)
+        self.vae_folder, self.random, self.random_start = vae_folder, tuple(random), random_start
         self.process_mean, self.process_std = process_mean, process_std
         self._fps, self.motion_bucket = fps, motion_bucket
         self.noise_strength, self.noise_mean, self.noise_std = noise_strength, noise_mean, noise_std
@@ -64,7 +83,6 @@ class SVD(Backbone):
         if hasattr(self, "network"):
             return
         from diffusers import (
-            AutoencoderKLTemporalDecoder,
             EulerDiscreteScheduler,
             UNetSpatioTemporalConditionModel,
         )
@@ -76,7 +94,7 @@ class SVD(Backbone):
             self.folder / "vae/diffusion_pytorch_model.safetensors"
         ).exists():
             single["variant"] = "fp16"
-        self.vae = AutoencoderKLTemporalDecoder.from_pretrained(self.folder / "vae", **single)
+        self.vae = load_vae(Path(self.vae_folder or self.folder / "vae"), **single)
         encoder = CLIPVisionModelWithProjection
         if "image_encoder" in self.random:
             config = encoder.config_class.from_pretrained(self.folder / "image_encoder")
@@ -89,6 +107,8 @@ class SVD(Backbone):
         if "unet" in self.random:
             unet = UNetSpatioTemporalConditionModel
             self.network = unet.from_config(unet.load_config(self.folder / "unet"))
+            if self.random_start == "copy":
+                start_as_copy(self.network, self.vae.config.scaling_factor)
         else:
             self.network = UNetSpatioTemporalConditionModel.from_pretrained(
                 self.folder / "unet", **single
@@ -105,20 +125,26 @@ class SVD(Backbone):
         self.image_encoder.requires_grad_(False).eval()
 
     @property
+    def decodes_in_time(self) -> bool:
+        """Whether the VAE's decoder mixes frames (SVD's own), or is an image decoder."""
+        return type(self.vae).__name__ == "AutoencoderKLTemporalDecoder"
+
+    @property
     def embedding_dim(self) -> int:
-        return int(self.network.config.block_out_channels[0]) * 4
+        return int(self._widths[0]) * 4
 
     @property
     def fps(self) -> int:
         return self._fps
 
+    @property
+    def _widths(self) -> tuple[int, ...]:
+        config: Any = self.network.config
+        return tuple(config.block_out_channels)
+
     def check_size(self, height: int, width: int) -> None:
         """Refuse frames that VAE and UNet cannot halve evenly."""
-        factor = 2 ** (
-            len(self.vae.config.block_out_channels)
-            + len(self.network.config.block_out_channels)
-            - 2
-        )
+        factor = 2 ** (len(self.vae.config.block_out_channels) + len(self._widths) - 2)
         if height % factor or width % factor:
             raise ValueError(
                 f"Expected frames whose height and width are multiples of {factor}, got "
@@ -134,9 +160,12 @@ class SVD(Backbone):
         return latents.unflatten(0, frames.shape[:2])
 
     def decode(self, latents: Tensor) -> Tensor:
-        """A whole chunk at once per clip: the temporal decoder mixes frames."""
+        """A whole chunk at once per clip: SVD's temporal decoder mixes frames."""
         flat = latents.flatten(0, 1).to(self.vae.dtype) / self.vae.config.scaling_factor
-        frames = self.vae.decode(flat, num_frames=latents.shape[1]).sample
+        if self.decodes_in_time:
+            frames = self.vae.decode(flat, num_frames=latents.shape[1]).sample
+        else:
+            frames = self.vae.decode(flat).sample
         return frames.float().unflatten(0, latents.shape[:2])
 
     def condition(
@@ -187,11 +216,11 @@ class SVD(Backbone):
         """Unscaled latents of frames (T, 3, H, W), encoding only those not met before."""
         pixels = ((clip + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
         keys = [blake2b(frame.tobytes(), digest_size=16).digest() for frame in pixels]
-        missing = [k for k, key in enumerate(keys) if key not in self._memo]
+        missing = {key: k for k, key in enumerate(keys) if key not in self._memo}
         if missing:
-            encoded = self.vae.encode(clip[missing].to(self.vae.dtype)).latent_dist.mode()
-            for k, latents in zip(missing, encoded.half().cpu(), strict=True):
-                self._memo[keys[k]] = latents
+            frames = clip[list(missing.values())].to(self.vae.dtype)
+            encoded = self.vae.encode(frames).latent_dist.mode()
+            self._memo.update(zip(missing, encoded.half().cpu(), strict=True))
         found = torch.stack([self._memo[key] for key in keys]).to(clip)
         while len(self._memo) > self.memo_frames:
             self._memo.popitem(last=False)

@@ -22,4 +22,9 @@ class Clip(NamedTuple):
 
     def to(self, device: torch.device | str) -> "Clip":
         """The clip with its tensors on `device`."""
-        return Clip(*(x.to(device) if isinstance(x, Tensor) else x for x in self))
+        return self._replace(
+            frames=self.frames.to(device),
+            actions=self.actions.to(device),
+            past_actions=self.past_actions.to(device),
+            state=self.state.to(device),
+        )

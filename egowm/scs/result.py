@@ -42,7 +42,7 @@ class ClipResult:
     evidence: np.ndarray  # (O, T)
 
     def to_json(self) -> dict[str, Any]:
-        """Its scores; per object and frame 1..T the IoU (null: both masks empty), `Case`, evidence."""
+        """Its scores; per object and frame the IoU (null: both masks empty), case and evidence."""
         iou, case = self.overlap.iou(), self.overlap.case
         objects = [
             {

@@ -52,7 +52,8 @@ def record(
         return _record_passive(room, rng, num_frames, height, width)
     for _ in range(8):
         poses, commanded, realised = drive(room, rng, num_frames, disturbances)
-        first = room.render(Camera(*poses[0][:2], ROBOT_HEIGHT, poses[0][2]), height, width)
+        x, y, yaw = poses[0]
+        first = room.render(Camera(x, y, ROBOT_HEIGHT, yaw), height, width)
         if len(structures(first.ids)) >= 4:
             break
     cameras = [Camera(x, y, ROBOT_HEIGHT, yaw) for x, y, yaw in poses]

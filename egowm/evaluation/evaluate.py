@@ -1,0 +1,279 @@
+"""Predict, score and report in one go: `egowm evaluate`, and what the demo is made of."""
+
+import argparse
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import default_collate
+from tqdm import tqdm
+
+from egowm.data.clip import Clip
+from egowm.data.module import ClipData
+from egowm.evaluation.run_writer import CODEC, RunWriter
+from egowm.world_model import WorldModel
+
+log = logging.getLogger(__name__)
+BATCH = 4
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of predictions: its folder in the run, its label, the model, and which actions.
+
+    actions: "true", "shuffled" (those of another clip), "zero" (stand still) or "mirrored"
+    (lateral motion and turn with the other sign).
+    """
+
+    folder: str
+    label: str
+    model: WorldModel
+    actions: str = "true"
+
+
+def evaluate(
+    rows: Sequence[Row],
+    data: ClipData,
+    output: Path,
+    *,
+    clips: int = 16,
+    horizon: int = 16,
+    steps: int | None = None,
+    seed: int = 0,
+    tracker: str = "palette",
+    annotate: Callable[[str], np.ndarray] | None = None,
+    title: str = "",
+) -> dict[str, Any]:
+    """Roll out test clips under each row, score them and write `output/report.html`.
+
+    All rows start each clip from the same noise. `annotate` gives the structures of a clip's
+    first frame; without it clips are predicted and not scored. Returns a summary: per row PSNR
+    (dB) and SCS (percent).
+    """
+    data = with_horizon(data, horizon)
+    model = rows[0].model
+    assert model.spec is not None
+    model.spec.compare(data.spec)
+    chosen = _choose(data, clips)
+    others = derangement(len(chosen))
+    label = rows[0].label
+    writer = RunWriter(output, model.spec, data.source, label, {r.folder: r.label for r in rows})
+    with tqdm(total=len(chosen) * len(rows), desc="rolling out", unit="rollout") as bar:
+        for start in range(0, len(chosen), BATCH):
+            numbers = range(start, min(start + BATCH, len(chosen)))
+            batch = default_collate([chosen[k] for k in numbers])
+            batch = Clip(*batch)
+            shuffled = torch.stack([chosen[others[k]].actions for k in numbers])
+            for index in range(len(numbers)):
+                writer.truth(batch, index)
+                if annotate is not None:
+                    writer.annotation(batch.name[index], annotate(batch.name[index]))
+            _codec(model, batch, writer)
+            for row in rows:
+                _predict(row, batch, shuffled, numbers, steps, seed, writer)
+                bar.update(len(numbers))
+    writer.finish(title)
+    return _score_and_report(rows, output, tracker, annotate is not None)
+
+
+def with_horizon(data: ClipData, horizon: int) -> ClipData:
+    """The same data cut into clips of another horizon."""
+    from copy import copy
+
+    other = copy(data)
+    other.window = replace(data.window, horizon=horizon)
+    return other
+
+
+def derangement(count: int) -> list[int]:
+    """For each clip another one, far away in the list, the same in every table."""
+    shift = max(1, count // 2)
+    return [(k + shift) % count for k in range(count)]
+
+
+def _choose(data: ClipData, clips: int) -> list[Clip]:
+    windows = data.windows("test", tiled=True)
+    return [windows[k] for k in range(min(clips, len(windows)))]
+
+
+def changed(actions: Tensor, shuffled: Tensor, kind: str) -> Tensor:
+    """Actions (B, T, A) as a row wants them."""
+    if kind == "true":
+        return actions
+    if kind == "shuffled":
+        return shuffled
+    if kind == "zero":
+        return torch.zeros_like(actions)
+    if kind == "mirrored":
+        return actions * torch.tensor([1.0, *[-1.0] * (actions.shape[-1] - 1)])
+    raise ValueError(f"Expected actions true, shuffled, zero or mirrored, got {kind!r}.")
+
+
+def _predict(
+    row: Row,
+    batch: Clip,
+    shuffled: Tensor,
+    numbers: Sequence[int],
+    steps: int | None,
+    seed: int,
+    writer: RunWriter,
+) -> None:
+    generators = [torch.Generator().manual_seed(seed * 100_003 + k) for k in numbers]
+    num_context = batch.frames.shape[1] - batch.actions.shape[1]
+    made = row.model.rollout(
+        batch.frames[:, :num_context],
+        changed(batch.actions, shuffled, row.actions),
+        steps=steps,
+        generator=generators,
+    )
+    for index in range(len(numbers)):
+        writer.prediction(row.folder, batch, index, made.frames[index])
+
+
+@torch.no_grad()
+def _codec(model: WorldModel, batch: Clip, writer: RunWriter) -> None:
+    """The truth through the model's VAE, in the model's chunks: its ceiling."""
+    future = batch.frames[:, -batch.actions.shape[1] :].to(model.device).float() / 127.5 - 1
+    parts = future.split(model.chunk, 1)
+    decoded = [model.backbone.decode(model.backbone.encode(part)) for part in parts]
+    frames = (torch.cat(decoded, 1).clamp(-1, 1) + 1) / 2
+    for index in range(len(future)):
+        writer.prediction(CODEC, batch, index, frames[index])
+
+
+def _score_and_report(
+    rows: Sequence[Row], output: Path, tracker: str, annotated: bool
+) -> dict[str, Any]:
+    from egowm.evaluation.report import write_report
+    from egowm.evaluation.score_table import psnr
+    from egowm.scs import score_folders
+    from egowm.video import read_frames
+
+    summary: dict[str, Any] = {}
+    names = sorted(p.name for p in (output / "gt").iterdir())
+    truth = {name: read_frames(output / "gt" / name) for name in names}
+    folders = [row.folder for row in rows] + [CODEC]
+    for folder in folders:
+        values = [psnr(read_frames(output / folder / n)[1:], truth[n][1:]) for n in names]
+        summary[folder] = {"psnr": float(np.mean(values))}
+    copied = [psnr(np.repeat(truth[n][:1], len(truth[n]) - 1, 0), truth[n][1:]) for n in names]
+    summary["copy"] = {"psnr": float(np.mean(copied))}
+    if annotated:
+        trajectories = {name: name.rsplit("_", 1)[0] for name in names}
+        for row in rows:
+            result = score_folders(
+                output / row.folder,
+                output / "gt",
+                output / "annotations",
+                tracker=tracker,
+                ceiling_codec=output / CODEC,
+                trajectories=trajectories,
+            )
+            suffix = row.folder.removeprefix("pred").lstrip("_")
+            path = output / (f"scs_{suffix}.json" if suffix else "scs.json")
+            path.write_text(json.dumps(result.to_json(), indent=1) + "\n")
+            summary[row.folder]["scs"] = result.prediction.scs
+            summary["copy"]["scs"] = result.copy.scs
+            if result.ceiling_codec is not None:
+                summary[CODEC]["scs"] = result.ceiling_codec.scs
+    summary["report"] = str(write_report(output))
+    return summary
+
+
+def table(rows: Sequence[Row], summary: dict[str, Any]) -> str:
+    """The summary as lines of text: SCS and PSNR for each row, copy and codec."""
+    labels = {row.folder: row.label for row in rows}
+    labels |= {"copy": "first frame repeated (copy)", CODEC: "truth through the VAE (ceiling)"}
+    width = max(map(len, labels.values()))
+    lines = [f"{'':{width}}   SCS  PSNR (dB)"]
+    for folder, label in labels.items():
+        scs = summary[folder].get("scs")
+        shown = f"{scs:5.1f}" if scs is not None else "    -"
+        lines.append(f"{label:{width}} {shown}  {summary[folder]['psnr']:6.2f}")
+    return "\n".join(lines)
+
+
+def load_data(recipe: Path, root: str | None = None) -> ClipData:
+    """The `data` section of a recipe, instantiated; `root` replaces its root."""
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(ClipData, "data")
+    section = _yaml(recipe)["data"]
+    if root is not None:
+        section.setdefault("init_args", {})["root"] = root
+    return parser.instantiate_classes(parser.parse_object({"data": section})).data
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    if not path.is_file():
+        raise FileNotFoundError(f"No recipe at {path}: `egowm recipes` lists those that exist.")
+    return yaml.safe_load(path.read_text())
+
+
+def annotator(data: ClipData, folder: str | None) -> Callable[[str], np.ndarray] | None:
+    """Structures of first frames: drawn ones from `folder`, or the simulator's own."""
+    if folder is None:
+        return getattr(data, "annotation", None)
+    from egowm.scs.masks import read_palette
+
+    return lambda name: read_palette(Path(folder) / f"{name}.png")
+
+
+def _rows(model: WorldModel, label: str, kinds: Sequence[str]) -> Iterator[Row]:
+    says = {
+        "true": label,
+        "shuffled": f"{label}, another clip's actions",
+        "zero": f"{label}, standing still",
+        "mirrored": f"{label}, mirrored actions",
+    }
+    for kind in kinds:
+        folder = "pred" if kind == "true" else f"pred_{kind}"
+        yield Row(folder, says[kind], model, kind)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`egowm evaluate EXPORT -c RECIPE --output RUN`."""
+    parser = argparse.ArgumentParser(prog="egowm evaluate", description=__doc__)
+    parser.add_argument("model", help="an export: the folder that save_pretrained wrote")
+    parser.add_argument("-c", "--config", required=True, type=Path, help="recipe with the data")
+    parser.add_argument("--output", required=True, type=Path, help="run folder to write")
+    parser.add_argument("--base", help="folder of the base pipeline, if it moved")
+    parser.add_argument("--data.root", dest="root", help="replaces the recipe's data root")
+    parser.add_argument("--annotations", help="folder of <clip>.png: structures drawn by hand")
+    parser.add_argument("--tracker", default="palette", help="palette (rooms) or flow (any video)")
+    parser.add_argument("--clips", type=int, default=16)
+    parser.add_argument("--horizon", type=int, default=16, help="future frames (default 16)")
+    parser.add_argument("--steps", type=int, help="sampling steps (default: the export's)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--actions",
+        default="true,shuffled",
+        help="rows, comma-separated: true, shuffled, zero, mirrored",
+    )
+    args = parser.parse_args(argv)
+    model = WorldModel.from_pretrained(args.model, base=args.base)
+    data = load_data(args.config, args.root)
+    rows = list(_rows(model, Path(args.model).name, args.actions.split(",")))
+    summary = evaluate(
+        rows,
+        data,
+        args.output,
+        clips=args.clips,
+        horizon=args.horizon,
+        steps=args.steps,
+        seed=args.seed,
+        tracker=args.tracker,
+        annotate=annotator(data, args.annotations),
+    )
+    print(table(rows, summary))
+    print(f"report: {summary['report']}")
+    return 0

@@ -1,0 +1,48 @@
+"""What `egowm predict` writes: pred/, gt/, annotations/ and clips.json, ready for `egowm-scs`."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from egowm.data.clip import Clip
+from egowm.evaluation.run_writer import RunWriter
+
+
+class PredictionWriter(Callback):
+    """Writes every predicted clip into `folder`; clips.json comes last, when all are there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.writer: RunWriter | None = None
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        data: Any = getattr(trainer, "datamodule", None)
+        spec = getattr(pl_module, "spec", None)
+        if spec is None:
+            raise ValueError("Expected a WorldModel that knows its actions: give --ckpt_path.")
+        label = type(pl_module).__name__
+        self.writer = RunWriter(self.folder, spec, data.source, label, {"pred": "prediction"})
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Clip,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        assert self.writer is not None
+        batch = batch.to("cpu")
+        annotate = getattr(getattr(trainer, "datamodule", None), "annotation", None)
+        for index, name in enumerate(batch.name):
+            self.writer.truth(batch, index)
+            self.writer.prediction("pred", batch, index, outputs.frames[index])
+            if annotate is not None:
+                self.writer.annotation(name, annotate(name))
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert self.writer is not None
+        self.writer.finish()

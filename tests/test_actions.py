@@ -1,0 +1,142 @@
+"""What an action means: normalising, composing over skipped frames, refusing what does not fit."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from egowm import actions
+from egowm.actions import ActionSpec, compose
+
+ROBOT = ActionSpec(
+    ("dx", "dy", "dyaw"), ("m", "m", "rad"), "body", "se2", 4.0, (-0.3, -0.1, -0.2), (0.3, 0.1, 0.2)
+)
+small = st.floats(-2, 2, width=32)
+
+
+@given(arrays.arrays(np.float32, (4, 3), elements=small))
+def test_denormalise_inverts_normalise(values):
+    back = ROBOT.denormalise(ROBOT.normalise(torch.from_numpy(values)))
+    torch.testing.assert_close(back, torch.from_numpy(values), atol=1e-5, rtol=1e-5)
+
+
+def test_min_max():
+    spec = replace(ROBOT, kind="command", low=(0.0, -1.0, 2.0), high=(4.0, 1.0, 3.0))
+    ends = torch.tensor([[0.0, -1.0, 2.0], [4.0, 1.0, 3.0], [1.0, 0.5, 2.5]])
+    expected = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0], [-0.5, 0.5, 0.0]])
+    torch.testing.assert_close(spec.normalise(ends), expected)
+
+
+def test_a_constant_dimension_is_zero_and_comes_back():
+    spec = replace(ROBOT, low=(-0.3, 0.7, -0.2), high=(0.3, 0.7, 0.2))
+    normalised = spec.normalise(torch.tensor([[0.3, 0.7, 0.2], [0.3, 5.0, 0.2]]))
+    assert normalised.tolist() == [[1.0, 0.0, 1.0], [1.0, 0.0, 1.0]]
+    torch.testing.assert_close(spec.denormalise(normalised)[:, 1], torch.tensor([0.7, 0.7]))
+    assert spec.check(torch.tensor([[0.0, 0.7, 0.0], [0.0, 0.8, 0.0]])) == 1
+
+
+def test_fitted_ranges():
+    rows = [np.array([[0.1, 0, -0.2]]), np.array([[0.4, 0, 0.1], [0.2, 0, 0]])]
+    motion = ROBOT.fitted(rows)
+    np.testing.assert_allclose(motion.high, [0.4, 0, 0.2])
+    np.testing.assert_allclose(motion.low, [-0.4, 0, -0.2])
+    assert motion.normalise(torch.zeros(1, 3)).abs().max() == 0  # no motion stays at 0
+    command = replace(ROBOT, kind="command").fitted(rows)
+    assert (command.low, command.high) == ((0.1, 0.0, -0.2), (0.4, 0.0, 0.1))
+    assert all(type(value) is float for value in (*command.low, *command.high))  # for JSON
+    with pytest.raises(ValueError, match="No actions to measure"):
+        ROBOT.fitted([np.zeros((0, 3))])
+
+
+def test_a_wrong_width_is_refused():
+    with pytest.raises(ValueError, match=r"\(\.\.\., T, 3\): dx, dy, dyaw; got \(1, 5, 2\)"):
+        ROBOT.check(torch.zeros(1, 5, 2))
+    with pytest.raises(ValueError, match=r"got \(3,\)"):
+        ROBOT.check(torch.zeros(3))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_nan_is_refused_by_step_and_name(value):
+    values = torch.zeros(2, 5, 3)
+    values[1, 3, 2] = value
+    with pytest.raises(ValueError, match=r"Action 3, dimension 2 \(dyaw\)"):
+        ROBOT.check(values)
+
+
+def test_values_outside_are_counted_and_warned_once(caplog):
+    actions._warn_once.cache_clear()
+    inside = torch.tensor([[0.45, -0.15, 0.3], [-0.45, 0.0, 0.0]])  # exactly 1.5 times the range
+    assert ROBOT.check(inside) == 0
+    outside = inside * 1.01
+    with caplog.at_level(logging.WARNING, "egowm"):
+        assert ROBOT.check(outside) == 4
+        assert ROBOT.check(outside[None].repeat(3, 1, 1)) == 12
+    assert [record.message.count("dyaw -0.2..0.2 rad") for record in caplog.records] == [1]
+    with pytest.raises(ValueError, match=r"4 action values lie beyond 1\.5 times"):
+        ROBOT.check(outside, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"names": ("dx", "dy", "turn")}, "differ in names.*dyaw.*turn"),
+        ({"units": ("m", "m", "deg")}, "differ in units.*rad.*deg"),
+        ({"frame": "command"}, "differ in frame: body against command"),
+        ({"kind": "command"}, "differ in kind: se2 against command"),
+        ({"rate_hz": 2.0}, "trained at 4 Hz, the data come at 2 Hz"),
+    ],
+)
+def test_another_meaning_is_refused(change, words):
+    with pytest.raises(ValueError, match=words):
+        ROBOT.compare(replace(ROBOT, **change))
+
+
+def test_other_ranges_are_the_same_meaning():
+    ROBOT.compare(replace(ROBOT, low=(), high=(), rate_hz=4.01))
+
+
+def test_specs_that_make_no_sense():
+    with pytest.raises(ValueError, match="3 names but 2 units"):
+        replace(ROBOT, units=("m", "m"))
+    with pytest.raises(ValueError, match="se2 has 3 dimensions"):
+        ActionSpec(("v",), ("m/s",), "command", "se2", 4.0)
+    with pytest.raises(ValueError, match="no range yet"):
+        replace(ROBOT, low=(), high=()).normalise(torch.zeros(1, 3))
+
+
+def test_json_round_trip(tmp_path):
+    ROBOT.save(tmp_path / "spec.json")
+    assert ActionSpec.load(tmp_path / "spec.json") == ROBOT
+
+
+def poses(steps: np.ndarray) -> np.ndarray:
+    """World poses (N+1, 3) by multiplying homogeneous matrices, written independently."""
+    world, out = np.eye(3), [np.zeros(3)]
+    for dx, dy, turn in steps.astype(np.float64):
+        c, s = np.cos(turn), np.sin(turn)
+        world = world @ np.array([[c, -s, dx], [s, c, dy], [0, 0, 1]])
+        out.append(np.array([world[0, 2], world[1, 2], np.arctan2(world[1, 0], world[0, 0])]))
+    return np.array(out)
+
+
+@given(arrays.arrays(np.float32, (7, 3), elements=small), st.integers(1, 4))
+def test_composed_poses_land_where_the_steps_do(steps, stride):
+    composed = compose(steps, stride, "se2")
+    assert composed.shape == (7 // stride, 3)
+    assert composed.dtype == np.float32
+    difference = poses(composed) - poses(steps)[::stride][: len(composed) + 1]
+    difference[:, 2] = np.angle(np.exp(1j * difference[:, 2]))
+    assert np.abs(difference).max() < 1e-4
+
+
+def test_compose_by_kind():
+    rows = np.array([[1.0, 2.0], [3.0, 5.0], [0.0, 1.0], [4.0, 1.0], [9.0, 9.0]])
+    assert compose(rows, 2, "difference").tolist() == [[4.0, 7.0], [4.0, 2.0]]
+    assert compose(rows, 2, "command").tolist() == [[2.0, 3.5], [2.0, 1.0]]
+    quarter = np.array([[1.0, 0.0, np.pi / 2]] * 3)  # three sides of a square
+    np.testing.assert_allclose(compose(quarter, 3, "se2"), [[0, 1, -np.pi / 2]], atol=1e-6)

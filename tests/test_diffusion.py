@@ -1,0 +1,156 @@
+"""The EDM process and its sampler: parity with diffusers' scheduler, closed forms, generators."""
+
+import pytest
+import torch
+
+from egowm.diffusion import EDM, denoising_loss, euler, randn
+
+CPU = torch.device("cpu")
+SVD = EDM()
+SMALL = EDM(mean=0.5, sigma_min=0.02, sigma_max=80.0)
+
+
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
+@pytest.mark.parametrize("process", [SVD, SMALL])
+@pytest.mark.parametrize("steps", [1, 2, 7, 25])
+def test_noise_levels_are_the_stock_scheduler_s(process, steps):
+    from diffusers import EulerDiscreteScheduler
+
+    scheduler = EulerDiscreteScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        timestep_spacing="leading",
+        timestep_type="continuous",
+        use_karras_sigmas=True,
+        sigma_min=process.sigma_min,
+        sigma_max=process.sigma_max,
+    )
+    scheduler.set_timesteps(steps)
+    sigmas = process.sigmas(steps)
+    torch.testing.assert_close(sigmas, scheduler.sigmas, atol=1e-6, rtol=1e-5)
+    times = process.time(sigmas[:-1])
+    torch.testing.assert_close(times, scheduler.timesteps, atol=1e-5, rtol=1e-5)
+    start = process.initial(torch.ones(1))
+    torch.testing.assert_close(start, torch.tensor([float(scheduler.init_noise_sigma)]))
+    assert sigmas[-1] == 0
+
+
+def test_no_step_is_refused():
+    with pytest.raises(ValueError, match="at least 1 sampling step, got 0"):
+        SVD.sigmas(0)
+
+
+def test_scalings_are_k_diffusion_s():
+    """sigma_data 1: c_skip, c_out and c_in as in Karras et al., table 1, v-prediction's sign."""
+    sigma = torch.tensor([0.02, 0.5, 1.0, 30.0])
+    noisy, output = torch.randn(4, 2, 3), torch.randn(4, 2, 3)
+    s = sigma[:, None, None]
+    skip, out, scale = 1 / (s**2 + 1), -s / (s**2 + 1).sqrt(), 1 / (s**2 + 1).sqrt()
+    torch.testing.assert_close(SVD.scale_input(noisy, sigma), scale * noisy)
+    torch.testing.assert_close(SVD.denoised(output, noisy, sigma), skip * noisy + out * output)
+    # The loss weight makes the error of the network's own output count once at every noise level.
+    torch.testing.assert_close(SVD.weight(sigma) * out.flatten() ** 2, torch.ones(4))
+
+
+def test_the_network_s_target_is_unit_power():
+    """With unit data, what the network must output, (c_skip noisy - x) / -c_out, has power 1."""
+    data, noise = torch.randn(4, 40_000), torch.randn(4, 40_000)
+    sigma = torch.tensor([0.05, 0.7, 3.0, 80.0])
+    s = sigma[:, None]
+    noisy = data + s * noise
+    assert (SVD.scale_input(noisy, sigma).square().mean(1) - 1).abs().max() < 0.03
+    target = (noisy / (s**2 + 1) - data) * (s**2 + 1).sqrt() / s
+    assert (target.square().mean(1) - 1).abs().max() < 0.03
+
+
+def test_training_levels_are_log_normal():
+    drawn = EDM(0.3, 1.2).draw(50_000, CPU, torch.Generator().manual_seed(0)).log()
+    assert abs(drawn.mean() - 0.3) < 0.02
+    assert abs(drawn.std() - 1.2) < 0.02
+
+
+@pytest.mark.parametrize("steps", [1, 3, 10])
+def test_euler_is_exact_for_one_point(steps):
+    point = torch.tensor([[1.5, -2.0, 0.3]])
+    noisy = point + 80 * torch.randn(4, 3)
+    found = euler(lambda x, sigma: point.expand(4, 3), noisy, SMALL.sigmas(steps))
+    torch.testing.assert_close(found, point.expand(4, 3), atol=1e-4, rtol=0)
+
+
+def test_euler_converges_to_the_gaussian_s_flow():
+    """Data N(mean, 0.5^2): the flow's exact map is mean + 0.5 / sqrt(0.25 + sigma^2) (x - mean)."""
+    mean, std = 0.7, 0.5
+    start = mean + (std**2 + 80**2) ** 0.5 * torch.randn(64, 2)
+    exact = mean + std / (std**2 + 80**2) ** 0.5 * (start - mean)
+
+    def denoise(noisy: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        s = sigma[:, None]
+        return (std**2 * noisy + s**2 * mean) / (std**2 + s**2)
+
+    errors = [
+        (euler(denoise, start, SMALL.sigmas(steps)) - exact).abs().max().item()
+        for steps in (10, 40, 160)
+    ]
+    assert errors[2] < 0.05
+    assert errors[1] < errors[0] / 3  # first order: four times the steps, a quarter of the error
+    assert errors[2] < errors[1] / 3
+
+
+def test_loss_of_the_best_estimate():
+    """Unit data: the best estimate x / (1 + s^2) leaves the output's error at s^2 / (1 + s^2)."""
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(256, 64, generator=generator)
+    process = EDM(mean=0.0, std=1e-6)
+
+    def estimate(noisy: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        return noisy / (1 + sigma[:, None] ** 2)
+
+    loss, logs = denoising_loss(process, estimate, latents, generator)
+    assert abs(loss - 2 * 0.5) < 0.02  # weight 2, error 1/2 at sigma 1
+    assert logs == {}  # nothing at high noise
+
+
+def test_loss_logs_high_noise_apart():
+    process = EDM(mean=3.0, std=1e-6)  # sigma 20
+    latents = torch.ones(3, 5)
+    loss, logs = denoising_loss(process, lambda noisy, sigma: torch.zeros(3, 5), latents)
+    torch.testing.assert_close(loss, torch.tensor(1 + 1 / 20.0855**2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(logs["loss_high_noise"], loss)
+
+
+def test_loss_is_repeatable():
+    latents = torch.randn(4, 8)
+    first, second, other = (
+        denoising_loss(SVD, lambda x, s: 0 * x, latents, torch.Generator().manual_seed(seed))[0]
+        for seed in (3, 3, 4)
+    )
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+def test_one_generator_for_each_sample():
+    def generators(*seeds: int) -> list[torch.Generator]:
+        return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    batch = randn((3, 2, 4), generators(5, 6, 7), CPU)
+    alone = randn((1, 2, 4), generators(6), CPU)
+    assert torch.equal(batch[1:2], alone)
+    assert torch.equal(alone[0], randn((2, 4), generators(6)[0], CPU))
+    with pytest.raises(ValueError, match="one generator for each of 3, got 2"):
+        randn((3, 2), generators(1, 2), CPU)
+
+
+@pytest.mark.gpu
+def test_a_cpu_generator_serves_a_gpu():
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    device, latents = torch.device("cuda"), torch.randn(2, 4)
+    losses = [
+        denoising_loss(
+            SVD, lambda x, s: 0 * x, latents.to(where), torch.Generator().manual_seed(0)
+        )[0].item()
+        for where in (CPU, device)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)

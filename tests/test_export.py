@@ -1,0 +1,189 @@
+"""Exports: what comes back is what was saved, whole or not at all, and nothing in it is run."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from egowm import export
+from egowm.backbones import SVD
+from egowm.world_model import WorldModel
+
+
+@pytest.fixture
+def folder(obedient, tmp_path) -> Path:
+    """An export of `obedient`."""
+    obedient.save_pretrained(tmp_path / "export")
+    return tmp_path / "export"
+
+
+def imagine(model: WorldModel) -> torch.Tensor:
+    context = torch.rand(1, 1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    actions = torch.linspace(-0.1, 0.1, 18).reshape(1, 6, 3)  # more than one chunk
+    return model.rollout(context, actions, generator=torch.Generator().manual_seed(0)).frames
+
+
+def assert_equal(loaded: WorldModel, saved: WorldModel) -> None:
+    """Weights to the bit; videos as closely as memory alignment lets the same kernels agree."""
+    weights = saved.state_dict()
+    assert loaded.state_dict().keys() == weights.keys()
+    assert all(torch.equal(value, weights[name]) for name, value in loaded.state_dict().items())
+    torch.testing.assert_close(imagine(loaded), imagine(saved), atol=1e-4, rtol=0)
+
+
+def edit(folder: Path, **changes) -> None:
+    path = folder / "world_model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_round_trip(obedient, folder):
+    loaded = WorldModel.from_pretrained(folder)
+    assert_equal(loaded, obedient)
+    assert (loaded.spec, loaded.chunk, loaded.steps) == (obedient.spec, 4, 3)
+    assert not loaded.training
+    assert {p.name for p in folder.iterdir()} == {
+        "weights.safetensors",
+        "world_model.json",
+        "README.md",
+    }
+
+
+def test_arguments_of_the_backbone_come_back(tiny_prior, spec, tmp_path):
+    shutil.copytree(tiny_prior / "vae", tmp_path / "vae")
+    backbone = SVD(
+        str(tiny_prior),
+        vae_folder=str(tmp_path / "vae"),
+        random=["unet"],
+        fps=11,
+        motion_bucket=40,
+        noise_strength=0.3,
+    )
+    model = WorldModel(backbone, features="linear", zero_init=False, steps=2, chunk=5, spec=spec)
+    model.configure_model()
+    model.save_pretrained(str(tmp_path / "export"))
+    loaded = WorldModel.from_pretrained(str(tmp_path / "export"))
+    found = loaded.backbone
+    assert (found.fps, found.motion_bucket, found.noise_strength) == (11, 40, 0.3)
+    assert found.random == ()  # the weights are in the export: nothing is random any more
+    assert_equal(loaded, model)
+    weights = tmp_path / "vae/diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")
+    with pytest.raises(ValueError, match="belongs to another base"):
+        WorldModel.from_pretrained(tmp_path / "export")
+
+
+def test_the_card_says_what_it_is(folder, tiny_prior):
+    card = (folder / "README.md").read_text()
+    assert f"Base: `{tiny_prior}` (sha256 `" in card
+    assert "| dyaw | rad | -0.1 | 0.1 |" in card
+    assert "Frames: 4 at once, 4 Hz. Sampling steps: 3." in card
+
+
+def test_float16_halves_the_file(obedient, folder, tmp_path):
+    export.save(obedient, tmp_path / "half", torch.float16)
+    sizes = [(f / "weights.safetensors").stat().st_size for f in (folder, tmp_path / "half")]
+    assert sizes[1] < 0.52 * sizes[0]
+    loaded = WorldModel.from_pretrained(tmp_path / "half")
+    assert loaded.dtype == next(loaded.backbone.network.parameters()).dtype == torch.float32
+    difference = (imagine(loaded) - imagine(obedient)).abs()
+    assert 0 < difference.mean() < 5e-3
+
+
+def test_another_base_is_refused(folder, tiny_prior, tmp_path):
+    moved, other = tmp_path / "moved", tmp_path / "other"
+    shutil.copytree(tiny_prior, moved)
+    assert WorldModel.from_pretrained(folder, base=str(moved)).backbone.folder == moved
+    shutil.copytree(tiny_prior, other)
+    weights = other / "vae/diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")
+    with pytest.raises(ValueError, match=r"belongs to another base than .*other: expected weights"):
+        WorldModel.from_pretrained(folder, base=str(other))
+    with pytest.raises(FileNotFoundError, match="Expected a diffusers pipeline folder"):
+        WorldModel.from_pretrained(folder, base=str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    "name", ["strange_module.Backdoor", "os.system", "egowm.backbones.base.Backbone"]
+)
+def test_an_unknown_class_is_refused_and_nothing_is_imported(folder, name, tmp_path, monkeypatch):
+    (tmp_path / "strange_module.py").write_text("raise SystemExit('this code was run')")
+    monkeypatch.syspath_prepend(tmp_path)
+    edit(folder, backbone=name)
+    with pytest.raises(ValueError, match=f"{name} is not a known backbone: import its class"):
+        WorldModel.from_pretrained(folder)
+    assert "strange_module" not in sys.modules
+
+
+def test_a_subclass_that_the_caller_imported_is_known(obedient, tiny_prior, tmp_path):
+    class Mine(SVD):
+        """A user's own backbone."""
+
+    obedient.backbone.__class__ = Mine
+    obedient.save_pretrained(tmp_path / "export")
+    assert type(WorldModel.from_pretrained(tmp_path / "export").backbone) is Mine
+
+
+def test_nothing_to_load(tmp_path):
+    words = r"Expected an export \(world_model.json\) in .*none, found none: give the folder"
+    with pytest.raises(FileNotFoundError, match=words):
+        WorldModel.from_pretrained(tmp_path / "none")
+
+
+def test_another_format_is_refused(folder):
+    edit(folder, format=7)
+    with pytest.raises(ValueError, match="expected format 1, got 7"):
+        WorldModel.from_pretrained(folder)
+
+
+def test_damaged_files_are_named(folder):
+    weights = folder / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"damaged weights .* copy the export again"):
+        WorldModel.from_pretrained(folder)
+    (folder / "world_model.json").write_text("{")
+    with pytest.raises(ValueError, match=r"world_model\.json is damaged .* copy the export again"):
+        WorldModel.from_pretrained(folder)
+
+
+def test_other_weights_are_refused(folder):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "weights.safetensors")
+    weights.pop("action_embedding.linear_1.weight")
+    save_file(weights, folder / "weights.safetensors")
+    with pytest.raises(RuntimeError, match=r"Missing key\(s\).*linear_1.weight"):
+        WorldModel.from_pretrained(folder)
+
+
+def test_nothing_half_written(obedient, folder, tmp_path, monkeypatch):
+    """A save that fails leaves the folder beside it, and an older export, as they were."""
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+
+    def fail(weights, path):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(export, "save_file", fail)
+    for target in (tmp_path / "new", folder):
+        with pytest.raises(OSError, match="No space left"):
+            obedient.save_pretrained(target)
+    assert [p.name for p in tmp_path.iterdir()] == ["export"]
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_an_older_export_is_replaced(obedient, folder):
+    (folder / "notes.txt").write_text("of the older one")
+    obedient.steps = 9
+    obedient.save_pretrained(folder)
+    assert WorldModel.from_pretrained(folder).steps == 9
+    assert not (folder / "notes.txt").exists()
+    assert [p.name for p in folder.parent.iterdir()] == ["export"]
+
+
+def test_nothing_to_save(tiny_prior, tmp_path):
+    with pytest.raises(ValueError, match="Nothing to save yet"):
+        WorldModel(SVD(str(tiny_prior))).save_pretrained(tmp_path / "export")
+    assert list(tmp_path.iterdir()) == []
