@@ -36,6 +36,7 @@ VERBS = {
     "validate": Verb("the loss of a checkpoint on validation clips", "egowm.fit:main", True),
     "test": Verb("the loss of a checkpoint on test clips", "egowm.fit:main", True),
     "predict": Verb("roll out test clips into RUN/pred and RUN/gt", "egowm.fit:main", True),
+    "export": Verb("turn a training checkpoint into an export", "egowm.export_checkpoint:main"),
     "rollout": Verb("a video from one picture and a list of actions", "egowm.rollout:main"),
     "evaluate": Verb("predict, score and report in one go", "egowm.evaluation.evaluate:main"),
     "report": Verb("one self-contained HTML page of a run", "egowm.evaluation.report:main"),

@@ -1,6 +1,7 @@
 """`egowm fit`, `validate`, `test` and `predict`: LightningCLI over a model and its clips."""
 
 import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -86,10 +87,11 @@ class FitCLI(LightningCLI):
         """The recipe's trainer, which keeps the newest checkpoint unless told not to."""
         config = self.config_init[self.subcommand]["trainer"]
         callbacks = list(config.get("callbacks") or [])
+        root = Path(config["default_root_dir"] or ".")
         if config.get("enable_checkpointing") is not False and not config.get("barebones"):
-            callbacks.append(RunCheckpoint(Path(config["default_root_dir"] or ".") / "checkpoints"))
+            callbacks.append(RunCheckpoint(root / "checkpoints"))
         if self.subcommand == "predict":
-            callbacks.append(PredictionWriter(Path(config["default_root_dir"]) / "predictions"))
+            callbacks.append(PredictionWriter(root / "predictions"))
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
 
@@ -100,7 +102,7 @@ def build(argv: Sequence[str] | None = None) -> FitCLI:
     Raises RecipeError, in one line, for a recipe or an option that does not fit.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("lightning").propagate = False  # it has a handler of its own
+    _quieten()
     return FitCLI(
         LightningModule,
         LightningDataModule,
@@ -111,6 +113,20 @@ def build(argv: Sequence[str] | None = None) -> FitCLI:
         parser_class=RecipeParser,
         parser_kwargs={"prog": "egowm"},
     )
+
+
+def _quieten() -> None:
+    """Each message once; none about other products, or about what is meant to be so."""
+    lightning = logging.getLogger("lightning")
+    lightning.propagate = False  # it has a handler of its own
+    for handler in lightning.handlers:
+        handler.addFilter(_about_this_run)
+    for meant in ("Found .* in eval mode", "Checkpoint directory .* exists", ".*LeafSpec"):
+        warnings.filterwarnings("ignore", meant, module=r"lightning\.")
+
+
+def _about_this_run(record: logging.LogRecord) -> bool:
+    return " Tip: " not in record.getMessage()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

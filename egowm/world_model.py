@@ -64,12 +64,12 @@ class WorldModel(LightningModule):
 
     def setup(self, stage: str) -> None:
         data = getattr(self.trainer, "datamodule", None)
-        if data is None or not hasattr(data, "spec"):
+        if data is None or not hasattr(data, "clip_meaning"):
             return
         if self.spec is None:
             self.spec = data.spec
         else:
-            self.spec.compare(data.spec)
+            self.spec.compare(data.clip_meaning)
         if stage == "fit":
             self.chunk = data.window.horizon
 
@@ -94,6 +94,9 @@ class WorldModel(LightningModule):
             if not any(p.requires_grad for p in module.parameters()):
                 module.eval()
         return self
+
+    def on_fit_start(self) -> None:
+        self.train()  # weights are loaded in eval mode, and Lightning keeps modes as they are
 
     # The three calls everything is built on -----------------------------------------------------
 

@@ -221,7 +221,7 @@ class SVD(Backbone):
             frames = clip[list(missing.values())].to(self.vae.dtype)
             encoded = self.vae.encode(frames).latent_dist.mode()
             self._memo.update(zip(missing, encoded.half().cpu(), strict=True))
-        found = torch.stack([self._memo[key] for key in keys]).to(clip)
+        found = torch.stack([self._memo[key].to(clip) for key in keys])
         while len(self._memo) > self.memo_frames:
             self._memo.popitem(last=False)
         return found

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -120,13 +120,17 @@ class ClipData(LightningDataModule):
         return self._episodes[name]
 
     @property
+    def clip_meaning(self) -> ActionSpec:
+        """What the actions of a clip mean, at the rate of its frames; no ranges."""
+        return replace(self.meaning, rate_hz=self.meaning.rate_hz / self.window.stride)
+
+    @property
     def spec(self) -> ActionSpec:
-        """What the actions of a clip mean, with ranges measured on the training split."""
+        """`clip_meaning` with ranges measured on the training split."""
         if self._spec is None:
-            stride, meaning = self.window.stride, self.meaning
-            fields = {**meaning.__dict__, "rate_hz": meaning.rate_hz / stride}
-            parts = [compose(e.actions, stride, meaning.kind) for e in self.split("train")]
-            self._spec = ActionSpec(**fields).fitted(parts)
+            kind, stride = self.meaning.kind, self.window.stride
+            parts = [compose(e.actions, stride, kind) for e in self.split("train")]
+            self._spec = self.clip_meaning.fitted(parts)
         return self._spec
 
     def windows(self, name: str, tiled: bool) -> Windows:

@@ -15,7 +15,13 @@ from egowm.data.episode import Episode
 from egowm.data.module import ClipData, Window
 from egowm.worlds.motion import Disturbances
 from egowm.worlds.recording import seed_of, structures
-from egowm.worlds.store import WORLD_VERSION, make_recordings, read_frames
+from egowm.worlds.store import (
+    WORLD_VERSION,
+    make_recordings,
+    read_frames,
+    read_ids,
+    read_labels,
+)
 
 
 class Rooms(ClipData):
@@ -89,18 +95,17 @@ class Rooms(ClipData):
     def annotation(self, clip_name: str) -> np.ndarray:
         """Scored structures of a clip's first frame: (H, W) uint8, 0 background, ids from 1."""
         episode, start = clip_name.rsplit("_", 1)
-        ids = np.load(self.folder / episode / "ids.npy", mmap_mode="r")[int(start)]
+        ids = read_ids(self.folder / episode, int(start))
         out = np.zeros(ids.shape, np.uint8)
-        for number, value in enumerate(structures(np.asarray(ids)), start=1):
+        for number, value in enumerate(structures(ids), start=1):
             out[ids == value] = number
         return out
 
     def _episode(self, split: str, number: int) -> Episode:
         name = f"room_{self.seeds(split)[number]}"
-        labels = np.load(self.folder / name / "labels.npz")
-        return Episode(
-            name, self.num_frames, partial(read_frames, self.folder / name), labels[self.actions]
-        )
+        folder = self.folder / name
+        actions = read_labels(folder)[self.actions]
+        return Episode(name, self.num_frames, partial(read_frames, folder), actions)
 
     def _make(self, split: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

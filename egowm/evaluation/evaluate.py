@@ -59,7 +59,7 @@ def evaluate(
     data = with_horizon(data, horizon)
     model = rows[0].model
     assert model.spec is not None
-    model.spec.compare(data.spec)
+    model.spec.compare(data.clip_meaning)
     chosen = _choose(data, clips)
     others = derangement(len(chosen))
     label = rows[0].label

@@ -19,6 +19,7 @@ from egowm.worlds import texture
 Style = Literal["robot", "passive"]
 NUM_HUES = 18
 FLOOR, CEILING, FIRST_STRUCTURE = 0, 1, 2
+_FAR = 100.0  # metres, where rays end
 _LIGHT = np.array([0.36, 0.27, 0.89])
 
 
@@ -179,7 +180,10 @@ class Room:
         mujoco.mj_kinematics(self.model, self.data)
 
     def cast(self, origin: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Ids (P,), distances (P,) and normals (P, 3) of the first surface along unit rays."""
+        """Ids (P,), distances (P,) and normals (P, 3) of the first surface along unit rays.
+
+        A ray that meets nothing, as happens outside the hall, is the floor at `_FAR` metres.
+        """
         count = len(rays)
         ids, distance = np.zeros(count, np.int32), np.zeros(count)
         normals = np.zeros(3 * count)
@@ -196,8 +200,10 @@ class Room:
             distance,
             normals,
             count,
-            100.0,
+            _FAR,
         )
+        missed = ids < 0
+        ids[missed], distance[missed] = FLOOR, _FAR
         return ids, distance, normals.reshape(-1, 3)
 
     def render(

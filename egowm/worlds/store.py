@@ -7,6 +7,8 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -19,7 +21,28 @@ WORLD_VERSION = 1  # raise it when the world draws or moves differently
 
 def read_frames(folder: Path, indices: Sequence[int]) -> np.ndarray:
     """Frames (n, H, W, 3) of a stored recording."""
-    return np.array(np.load(folder / "frames.npy", mmap_mode="r")[list(indices)])
+    return np.array(_load(folder, "frames.npy")[list(indices)])
+
+
+def read_ids(folder: Path, index: int) -> np.ndarray:
+    """Ids (H, W) uint8 of one frame."""
+    return np.array(_load(folder, "ids.npy")[index])
+
+
+def read_labels(folder: Path) -> dict[str, np.ndarray]:
+    """Commanded and realised actions (N-1, 3) and cameras (N, 6)."""
+    with _load(folder, "labels.npz") as labels:
+        return dict(labels)
+
+
+def _load(folder: Path, name: str) -> Any:
+    try:
+        return np.load(folder / name, mmap_mode="r")
+    except (OSError, EOFError, ValueError, BadZipFile) as error:
+        raise ValueError(
+            f"{folder / name} is missing or damaged ({error}). Delete the folder {folder}: the "
+            f"room is drawn again when it is needed."
+        ) from error
 
 
 def make_recording(

@@ -1,0 +1,68 @@
+"""`egowm export`: a training checkpoint and its recipe become an export that planners load."""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import yaml
+
+from egowm.data.module import ClipData
+from egowm.evaluation.evaluate import load_data
+from egowm.export import save
+from egowm.rollout import familiarity
+from egowm.world_model import WorldModel
+
+log = logging.getLogger(__name__)
+NUM_PICTURES = 32  # validation pictures that say what is familiar
+
+
+def load_checkpoint(recipe: Path, checkpoint: Path) -> WorldModel:
+    """The recipe's model with the checkpoint's trained weights and ActionSpec."""
+    from jsonargparse import ArgumentParser
+
+    if not checkpoint.is_file():
+        raise FileNotFoundError(f"No checkpoint at {checkpoint}.")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(WorldModel, "model")
+    section = yaml.safe_load(recipe.read_text())["model"]
+    model = parser.instantiate_classes(parser.parse_object({"model": section})).model
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    model.on_load_checkpoint(state)
+    model.configure_model()
+    missing = set(state["state_dict"]) - set(model.state_dict())
+    if missing:
+        raise ValueError(
+            f"{checkpoint} holds {len(missing)} weights that the recipe's model has not, the first "
+            f"is {min(missing)}: give the recipe it was trained with."
+        )
+    model.load_state_dict(state["state_dict"], strict=False)
+    return model.eval()
+
+
+def measure_familiarity(model: WorldModel, data: ClipData) -> float | None:
+    """The 5th percentile of `familiarity` over first frames of validation clips; dB."""
+    clips = data.windows("val", tiled=True)
+    found = []
+    for number in range(min(NUM_PICTURES, len(clips))):
+        frame = clips[number].frames[None, :1]
+        found.append(familiarity(model, frame, seed=number))
+    known = torch.tensor([value for value in found if value is not None])
+    return float(known.quantile(0.05)) if len(known) else None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`egowm export -c RECIPE --ckpt_path FILE --output FOLDER`."""
+    parser = argparse.ArgumentParser(prog="egowm export", description=__doc__)
+    parser.add_argument("-c", "--config", required=True, type=Path, help="the training's recipe")
+    parser.add_argument("--ckpt_path", required=True, type=Path, help="usually .../last.ckpt")
+    parser.add_argument("--output", required=True, type=Path, help="folder to write")
+    parser.add_argument("--data.root", dest="root", help="replaces the recipe's data root")
+    parser.add_argument("--half", action="store_true", help="round the weights to float16")
+    args = parser.parse_args(argv)
+    model = load_checkpoint(args.config, args.ckpt_path)
+    model.familiar_psnr = measure_familiarity(model, load_data(args.config, args.root))
+    save(model, args.output, torch.float16 if args.half else None)
+    print(f"{args.output}: an export of {args.ckpt_path}")
+    return 0
