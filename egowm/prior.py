@@ -1,6 +1,7 @@
 """Pretraining a video prior without actions, with SVD's convention: frame 0 repeats the context."""
 
 import copy
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -89,4 +90,6 @@ def save_pipeline(backbone: SVD, folder: Path) -> None:
         return
     for part in ("scheduler", "feature_extractor"):
         shutil.copytree(backbone.folder / part, folder / part, dirs_exist_ok=True)
-    shutil.copy(backbone.folder / "model_index.json", folder / "model_index.json")
+    index = json.loads((backbone.folder / "model_index.json").read_text())
+    index["vae"] = ["diffusers", type(backbone.vae).__name__]  # it may have been replaced
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")

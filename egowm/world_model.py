@@ -72,6 +72,7 @@ class WorldModel(LightningModule):
             self.spec.compare(data.clip_meaning)
         if stage == "fit":
             self.chunk = data.window.horizon
+            self._refuse_wrong_gradients()
 
     def configure_model(self) -> None:
         self.backbone.load()
@@ -156,8 +157,6 @@ class WorldModel(LightningModule):
             raise ValueError(f"Expected actions (N, T, {spec.width}), got {tuple(actions.shape)}.")
         num_outside = spec.check(actions, strict)
         frame = self._context(context, len(actions))
-        if isinstance(generator, Sequence):
-            frame = frame.expand(len(actions), *frame.shape[1:])
         embedding = self.embed(spec.normalise(actions))
         steps = self.steps if steps is None else steps
         frames, latents = [], []
@@ -224,6 +223,17 @@ class WorldModel(LightningModule):
 
     # Parts of a rollout ---------------------------------------------------------------------------
 
+    def _refuse_wrong_gradients(self) -> None:
+        """torch 2.15 on a CPU: the bfloat16 weight gradient of SVD's temporal convolution (kernel
+        3 in time) is garbage for exactly 2 frames, and the loss NaN after some steps."""
+        on_cpu = self.trainer.strategy.root_device.type == "cpu"
+        if on_cpu and self.chunk == 2 and "bf16" in str(self.trainer.precision):
+            raise ValueError(
+                "Expected another horizon than 2 for bfloat16 training on a CPU (torch computes "
+                "wrong gradients there): set --data.window.horizon 1, 3 or more, or "
+                "--trainer.precision 32-true."
+            )
+
     def _known_spec(self) -> ActionSpec:
         if self.spec is None:
             raise ValueError("This model has no ActionSpec yet: fit it on data or load an export.")
@@ -248,9 +258,10 @@ class WorldModel(LightningModule):
     ) -> Tensor:
         """Latents (N, t, c, h, w) of one chunk after `frame` (1 or N, 1, 3, H, W)."""
         backbone, count = self.backbone, len(embedding)
-        strength = torch.full((len(frame),), backbone.noise_strength, device=self.device)
+        draws = count if isinstance(generator, Sequence) else len(frame)
+        strength = torch.full((draws,), backbone.noise_strength, device=self.device)
         condition = backbone.condition(frame, strength, generator)
-        if len(frame) < count:
+        if draws < count:
             condition = condition.repeat(count)
         if guidance != 1.0:
             null = condition.without_image(torch.ones(count, dtype=torch.bool, device=self.device))

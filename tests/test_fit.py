@@ -11,6 +11,10 @@ from egowm import cli, fit
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning"),
+]
 
 
 @pytest.fixture
@@ -72,7 +76,6 @@ def checkpoint(folder: Path) -> dict:
     return torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore:`isinstance")
 def test_a_run_and_its_continuation(recipe, elsewhere, tmp_path, capsys):
     """It never validates; last.ckpt is there all the same, and nothing lies anywhere else."""
     assert cli.main(["fit", "-c", str(recipe)]) == 0
@@ -110,7 +113,6 @@ def test_a_run_and_its_continuation(recipe, elsewhere, tmp_path, capsys):
     assert list(elsewhere.iterdir()) == []
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore:`isinstance")
 def test_a_run_that_validates_keeps_the_newest(recipe, elsewhere, tmp_path):
     """Saved after each validation, and once more at the end when steps came after it."""
     options = ["--trainer.val_check_interval", "2", "--trainer.max_steps", "5"]
@@ -122,7 +124,6 @@ def test_a_run_that_validates_keeps_the_newest(recipe, elsewhere, tmp_path):
     assert checkpoint(tmp_path / "run")["global_step"] == 2
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore:`isinstance")
 def test_no_checkpoints_when_told_so(recipe, elsewhere, tmp_path):
     options = ["--trainer.enable_checkpointing", "false", "--trainer.logger", "false"]
     assert cli.main(["fit", "-c", str(recipe), *options]) == 0
@@ -178,7 +179,6 @@ def test_what_a_user_points_elsewhere(recipe, capsys):
         (["--nothing", "1"], "unrecognized arguments: --nothing"),
     ],
 )
-@pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore:`isinstance")
 def test_a_mistake_is_one_line(recipe, elsewhere, options, words, capsys):
     assert cli.main(["fit", "-c", str(recipe), *options]) == 2
     err = capsys.readouterr().err

@@ -22,6 +22,7 @@ from egowm.diffusion import EDM, Generator, randn
 from egowm.initialisation import start_as_copy
 
 Part = Literal["unet", "image_encoder"]
+DECODED_PIXELS = {"cpu": 2**14, "gpu": 2**24}  # at once; a video of SVD XT has 2**23.8
 
 
 def load_vae(folder: Path, **options: Any) -> Any:
@@ -160,27 +161,35 @@ class SVD(Backbone):
         return latents.unflatten(0, frames.shape[:2])
 
     def decode(self, latents: Tensor) -> Tensor:
-        """A whole chunk at once per clip: SVD's temporal decoder mixes frames."""
-        flat = latents.flatten(0, 1).to(self.vae.dtype) / self.vae.config.scaling_factor
-        if self.decodes_in_time:
-            frames = self.vae.decode(flat, num_frames=latents.shape[1]).sample
-        else:
-            frames = self.vae.decode(flat).sample
-        return frames.float().unflatten(0, latents.shape[:2])
+        """Whole videos, never parts of one: SVD's temporal decoder mixes frames.
+
+        As many videos at once as suit the device: large activations cost memory everywhere, and
+        on a CPU also up to half the speed.
+        """
+        num_frames, _, height, width = latents.shape[1:]
+        factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        pixels = num_frames * height * width * factor**2
+        budget = DECODED_PIXELS["cpu" if latents.device.type == "cpu" else "gpu"]
+        options = {"num_frames": num_frames} if self.decodes_in_time else {}
+        frames = []
+        for part in latents.split(max(1, budget // pixels)):
+            flat = part.flatten(0, 1).to(self.vae.dtype) / self.vae.config.scaling_factor
+            frames.append(self.vae.decode(flat, **options).sample.float())
+        return torch.cat(frames).unflatten(0, latents.shape[:2])
 
     def condition(
         self, context: Tensor, noise_strength: Tensor, generator: Generator = None
     ) -> Condition:
         if context.shape[1] != 1:
             raise ValueError(f"SVD takes one context frame, got {context.shape[1]}: set context 1.")
-        image = context[:, 0]
+        image, count = context[:, 0], len(noise_strength)
         self.check_size(*image.shape[-2:])
-        noise = randn(image.shape, generator, image.device)
+        noise = randn((count, *image.shape[1:]), generator, image.device)
         noisy = image + noise_strength.to(image)[:, None, None, None] * noise
         latents = self.vae.encode(noisy.to(self.vae.dtype)).latent_dist.mode()
         ids = torch.tensor([self.fps - 1, self.motion_bucket], device=image.device).float()
-        ids = torch.cat([ids.expand(len(image), 2), noise_strength.to(image)[:, None]], 1)
-        return Condition(self.embed_image(image), latents, ids)
+        ids = torch.cat([ids.expand(count, 2), noise_strength.to(image)[:, None]], 1)
+        return Condition(self.embed_image(image).expand(count, -1, -1), latents, ids)
 
     def embed_image(self, image: Tensor) -> Tensor:
         """CLIP's embedding of clean images (B, 3, H, W) in [-1, 1]: (B, 1, D)."""
