@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from egowm.evaluation.evaluate import Row, annotator, evaluate, load_data, table
+from egowm.evaluation.evaluate import annotator, evaluate, load_data, table
+from egowm.evaluation.rows import Row
 from egowm.rollout import default_model
 from egowm.share import recipes, share_folder
 from egowm.world_model import WorldModel

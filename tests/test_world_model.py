@@ -7,6 +7,9 @@ import torch
 from egowm.backbones import SVD
 from egowm.world_model import Rollout, WorldModel
 
+# Float32 through a network with amplified weights, two chunks deep: 1e-5 measured on one machine.
+ROUNDING = 1e-4
+
 
 def generators(*seeds: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -77,7 +80,7 @@ def test_long_rollouts_are_chunks(obedient, context, num_frames):
         parts.append(made.frames)
         start = made.frames[:, -1:]
     assert whole.frames.shape[:2] == (2, num_frames)
-    torch.testing.assert_close(whole.frames, torch.cat(parts, 1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(whole.frames, torch.cat(parts, 1), atol=ROUNDING, rtol=0)
 
 
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
@@ -88,7 +91,7 @@ def test_a_candidate_does_not_depend_on_its_batch(obedient, context, actions, gu
         alone = obedient.rollout(
             context, long[k : k + 1], guidance=guidance, generator=generators(seed)
         ).frames
-        torch.testing.assert_close(batch[k : k + 1], alone, atol=1e-5, rtol=0)
+        torch.testing.assert_close(batch[k : k + 1], alone, atol=ROUNDING, rtol=0)
     with pytest.raises(ValueError, match="one generator for each of 3, got 2"):
         obedient.rollout(context, actions, generator=generators(1, 2))
 
@@ -99,13 +102,13 @@ def test_a_shared_context_is_a_repeated_one(obedient, context, actions):
         obedient.rollout(start, actions, generator=generators(1, 2, 3)).frames
         for start in (context, repeated)
     )
-    torch.testing.assert_close(shared, each, atol=1e-5, rtol=0)
+    torch.testing.assert_close(shared, each, atol=ROUNDING, rtol=0)
     obedient.backbone.noise_strength = 0.0  # then one generator serves both in the same way
     latents = [
         obedient.backbone.condition(start.float() / 127.5 - 1, torch.zeros(len(start))).latents
         for start in (context, repeated)
     ]
-    torch.testing.assert_close(latents[0].repeat(3, 1, 1, 1), latents[1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(latents[0].repeat(3, 1, 1, 1), latents[1], atol=ROUNDING, rtol=0)
 
 
 def test_only_the_last_context_frame_counts(obedient, context, actions):
@@ -135,7 +138,7 @@ def test_float_and_uint8_contexts_agree(obedient, context, actions):
         obedient.rollout(c, actions, generator=generators(0)[0]).frames
         for c in (context, context.float() / 255)
     ]
-    torch.testing.assert_close(*made, atol=1e-4, rtol=0)
+    torch.testing.assert_close(*made, atol=ROUNDING, rtol=0)
 
 
 def test_actions_beyond_the_training_range(obedient, context, actions):

@@ -160,3 +160,11 @@ def test_data_of_another_meaning_are_refused(world_model, tmp_path):
     slower = Turning("", Window(1, 3, 2, 16, 16), batch_size=2)
     with pytest.raises(ValueError, match="trained at 4 Hz, the data come at 2 Hz"):
         trainer(tmp_path, max_steps=1).fit(world_model, slower)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+@pytest.mark.parametrize(("horizon", "precision"), [(2, "bf16-mixed"), (2, "bf16-true")])
+def test_wrong_gradients_of_torch_are_refused(world_model, tmp_path, horizon, precision):
+    data = Turning("", Window(1, horizon, 1, 16, 16), batch_size=2)
+    with pytest.raises(ValueError, match="another horizon than 2 for bfloat16 training on a CPU"):
+        trainer(tmp_path, max_steps=1, precision=precision).fit(world_model, data)

@@ -3,8 +3,8 @@
 import argparse
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +16,12 @@ from tqdm import tqdm
 
 from egowm.data.clip import Clip
 from egowm.data.module import ClipData
+from egowm.evaluation.rows import Row, changed, check_rows, make_rows
 from egowm.evaluation.run_writer import CODEC, RunWriter
 from egowm.world_model import WorldModel
 
 log = logging.getLogger(__name__)
 BATCH = 4
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of predictions: its folder in the run, its label, the model, and which actions.
-
-    actions: "true", "shuffled" (those of another clip), "zero" (stand still) or "mirrored"
-    (lateral motion and turn with the other sign).
-    """
-
-    folder: str
-    label: str
-    model: WorldModel
-    actions: str = "true"
 
 
 def evaluate(
@@ -54,15 +41,13 @@ def evaluate(
 
     All rows start each clip from the same noise. `annotate` gives the structures of a clip's
     first frame; without it clips are predicted and not scored. Returns a summary: per row PSNR
-    (dB) and SCS (percent).
+    (dB) and SCS (percent). Raises ValueError before the first rollout where a row cannot be made.
     """
     data = with_horizon(data, horizon)
-    model = rows[0].model
-    assert model.spec is not None
-    model.spec.compare(data.clip_meaning)
     chosen = _choose(data, clips)
-    others = derangement(len(chosen))
-    label = rows[0].label
+    others = check_rows(rows, data.clip_meaning, len(chosen))
+    model, label = rows[0].model, rows[0].label
+    assert model.spec is not None
     writer = RunWriter(output, model.spec, data.source, label, {r.folder: r.label for r in rows})
     with tqdm(total=len(chosen) * len(rows), desc="rolling out", unit="rollout") as bar:
         for start in range(0, len(chosen), BATCH):
@@ -91,28 +76,11 @@ def with_horizon(data: ClipData, horizon: int) -> ClipData:
     return other
 
 
-def derangement(count: int) -> list[int]:
-    """For each clip another one, far away in the list, the same in every table."""
-    shift = max(1, count // 2)
-    return [(k + shift) % count for k in range(count)]
-
-
 def _choose(data: ClipData, clips: int) -> list[Clip]:
+    if clips < 1:
+        raise ValueError(f"Expected at least 1 clip to evaluate, got {clips}.")
     windows = data.windows("test", tiled=True)
     return [windows[k] for k in range(min(clips, len(windows)))]
-
-
-def changed(actions: Tensor, shuffled: Tensor, kind: str) -> Tensor:
-    """Actions (B, T, A) as a row wants them."""
-    if kind == "true":
-        return actions
-    if kind == "shuffled":
-        return shuffled
-    if kind == "zero":
-        return torch.zeros_like(actions)
-    if kind == "mirrored":
-        return actions * torch.tensor([1.0, *[-1.0] * (actions.shape[-1] - 1)])
-    raise ValueError(f"Expected actions true, shuffled, zero or mirrored, got {kind!r}.")
 
 
 def _predict(
@@ -128,7 +96,7 @@ def _predict(
     num_context = batch.frames.shape[1] - batch.actions.shape[1]
     made = row.model.rollout(
         batch.frames[:, :num_context],
-        changed(batch.actions, shuffled, row.actions),
+        changed(batch.actions, shuffled, row.actions, writer.spec),
         steps=steps,
         generator=generators,
     )
@@ -201,22 +169,26 @@ def table(rows: Sequence[Row], summary: dict[str, Any]) -> str:
 
 def load_data(recipe: Path, root: str | None = None) -> ClipData:
     """The `data` section of a recipe, instantiated; `root` replaces its root."""
-    from jsonargparse import ArgumentParser
+    from egowm.fit import RecipeParser
 
-    parser = ArgumentParser(exit_on_error=False)
+    parser = RecipeParser()
     parser.add_subclass_arguments(ClipData, "data")
-    section = _yaml(recipe)["data"]
+    section = _section(recipe, "data")
     if root is not None:
         section.setdefault("init_args", {})["root"] = root
     return parser.instantiate_classes(parser.parse_object({"data": section})).data
 
 
-def _yaml(path: Path) -> dict[str, Any]:
+def _section(recipe: Path, name: str) -> dict[str, Any]:
     import yaml
 
-    if not path.is_file():
-        raise FileNotFoundError(f"No recipe at {path}: `egowm recipes` lists those that exist.")
-    return yaml.safe_load(path.read_text())
+    if not recipe.is_file():
+        raise FileNotFoundError(f"No recipe at {recipe}: `egowm recipes` lists those that exist.")
+    try:
+        found = yaml.safe_load(recipe.read_text())[name]
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise ValueError(f"{recipe}: expected a recipe with a section `{name}`.") from error
+    return found
 
 
 def annotator(data: ClipData, folder: str | None) -> Callable[[str], np.ndarray] | None:
@@ -226,18 +198,6 @@ def annotator(data: ClipData, folder: str | None) -> Callable[[str], np.ndarray]
     from egowm.scs.masks import read_palette
 
     return lambda name: read_palette(Path(folder) / f"{name}.png")
-
-
-def _rows(model: WorldModel, label: str, kinds: Sequence[str]) -> Iterator[Row]:
-    says = {
-        "true": label,
-        "shuffled": f"{label}, another clip's actions",
-        "zero": f"{label}, standing still",
-        "mirrored": f"{label}, mirrored actions",
-    }
-    for kind in kinds:
-        folder = "pred" if kind == "true" else f"pred_{kind}"
-        yield Row(folder, says[kind], model, kind)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -262,7 +222,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     model = WorldModel.from_pretrained(args.model, base=args.base)
     data = load_data(args.config, args.root)
-    rows = list(_rows(model, Path(args.model).name, args.actions.split(",")))
+    rows = list(make_rows(model, Path(args.model).name, args.actions))
     summary = evaluate(
         rows,
         data,

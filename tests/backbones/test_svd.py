@@ -1,8 +1,7 @@
-"""SVD: parity with diffusers' own pipeline, conditioning point by point, and where weights lie."""
+"""SVD: parity with diffusers' own pipeline, and its conditioning point by point."""
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import torch
 from PIL import Image
 
 from egowm.backbones import SVD
-from egowm.backbones.base import locate, weights_sha256
+from egowm.backbones import svd as module
 from egowm.world_model import WorldModel
 
 CPU = torch.device("cpu")
@@ -203,6 +202,37 @@ def test_decode_inverts_the_scaling_and_keeps_videos_apart(svd):
     torch.testing.assert_close(frames[0], expected, atol=1e-5, rtol=1e-5)
 
 
+def test_few_or_many_videos_are_decoded_alike(svd, monkeypatch):
+    """However many videos are decoded at once, no video is cut and none mixes with another."""
+    latents = torch.randn(5, 4, 4, 8, 8, generator=generator())
+    decode, sizes = svd.vae.decode, []
+
+    def counted(flat, num_frames):
+        sizes.append(len(flat))
+        return decode(flat, num_frames=num_frames)
+
+    monkeypatch.setattr(svd.vae, "decode", counted)
+    whole = svd.decode(latents)
+    video = 4 * 16 * 16  # pixels
+    for pixels, expected in ((2 * video, [8, 8, 4]), (video // 2, [4] * 5)):
+        sizes.clear()
+        monkeypatch.setitem(module.DECODED_PIXELS, "cpu", pixels)
+        torch.testing.assert_close(svd.decode(latents), whole, atol=1e-5, rtol=1e-5)
+        assert sizes == expected
+
+
+def test_one_context_for_many_strengths(svd, picture):
+    """Each draws noise of its own, as it would alone."""
+    context = as_image(picture)[:, None]
+    strengths = torch.tensor([0.1, 0.3, 0.1])
+    together = svd.condition(context, strengths, [generator(k) for k in (1, 2, 3)])
+    for k in range(3):
+        alone = svd.condition(context, strengths[k : k + 1], generator(k + 1))
+        for a, b in zip(together, alone, strict=True):
+            torch.testing.assert_close(a[k : k + 1], b, atol=1e-5, rtol=1e-5)
+    assert (together.latents[0] - together.latents[2]).abs().max() > 0.01
+
+
 def test_memo_is_the_encoder_and_encodes_each_frame_once(svd, monkeypatch):
     frames = torch.randint(0, 256, (2, 4, 3, 16, 16), generator=generator()).float() / 127.5 - 1
     frames[1, 0] = frames[0, 3]  # windows overlap
@@ -266,48 +296,3 @@ def test_random_parts_start_elsewhere(tiny_prior, svd):
         assert mine.shape == theirs.shape
         assert torch.equal(mine, theirs) == (part == "vae")
     assert not any(p.requires_grad for p in scratch.image_encoder.parameters())
-
-
-def test_locate_a_missing_folder(tmp_path):
-    for name in (str(tmp_path / "none"), "./none", "~/none"):
-        with pytest.raises(FileNotFoundError, match=r"--model\.backbone\.pretrained PATH_OR_ID"):
-            locate(name)
-
-
-@pytest.mark.parametrize("name", ["nobody/no-such-model", "a/folder/that/lacks"])
-def test_locate_what_is_not_cached(name):
-    """Offline: one line that says what to do, also for a path that is no hub id."""
-    with pytest.raises(FileNotFoundError) as caught:
-        locate(name)
-    line = str(caught.value)
-    assert line.startswith(f"{name} is neither a folder nor in the local hub cache.")
-    assert "--model.backbone.pretrained PATH" in line
-    assert "\n" not in line
-
-
-def test_locate_downloads_only_a_pinned_revision():
-    with pytest.raises(ValueError, match="needs a pinned revision"):
-        locate("nobody/no-such-model", download=True)
-    with pytest.raises(FileNotFoundError, match="neither a folder"):  # offline
-        locate("nobody/no-such-model", revision="0" * 40, download=True)
-
-
-def test_locate_finds_folders(tiny_prior, tmp_path, monkeypatch):
-    assert locate(str(tiny_prior)) == tiny_prior
-    monkeypatch.chdir(tmp_path)
-    shipped = locate("./priors/rooms-svd")  # where recipes were copied without their priors
-    assert (shipped / "model_index.json").is_file()
-    (tmp_path / "mine").mkdir()
-    assert locate("mine") == Path("mine")
-
-
-def test_hash_covers_names_and_contents(tiny_prior, tmp_path):
-    folder = tmp_path / "base"
-    shutil.copytree(tiny_prior, folder)
-    same = weights_sha256(tiny_prior)
-    assert weights_sha256(folder) == same
-    (folder / "model_index.json").write_text("{}")
-    assert weights_sha256(folder) == same
-    weights = folder / "vae/diffusion_pytorch_model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
-    assert weights_sha256(folder) != same

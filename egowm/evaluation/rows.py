@@ -1,0 +1,87 @@
+"""Rows of a run: one model under the true actions, or under others that it must tell apart."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from egowm.actions import ActionSpec
+from egowm.world_model import WorldModel
+
+KINDS = ("true", "shuffled", "zero", "mirrored")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of predictions: its folder in the run, its label, the model, and which actions.
+
+    actions: one of `KINDS`: "true", "shuffled" (those of another clip), "zero" (stand still) or
+    "mirrored" (sideways motion, turn and steering with the other sign).
+    """
+
+    folder: str
+    label: str
+    model: WorldModel
+    actions: str = "true"
+
+
+def make_rows(model: WorldModel, label: str, kinds: str) -> Iterator[Row]:
+    """A row of `model` for each of `kinds`, comma-separated."""
+    says = {
+        "true": label,
+        "shuffled": f"{label}, another clip's actions",
+        "zero": f"{label}, standing still",
+        "mirrored": f"{label}, mirrored actions",
+    }
+    for kind in dict.fromkeys(word.strip() for word in kinds.split(",")):
+        if kind not in KINDS:
+            raise ValueError(f"--actions: expected some of {', '.join(KINDS)}, got {kind!r}.")
+        folder = "pred" if kind == "true" else f"pred_{kind}"
+        yield Row(folder, says[kind], model, kind)
+
+
+def changed(actions: Tensor, shuffled: Tensor, kind: str, meaning: ActionSpec) -> Tensor:
+    """Actions (B, T, A) as a row wants them."""
+    if kind == "true":
+        return actions
+    if kind == "shuffled":
+        return shuffled
+    if kind == "zero":
+        return torch.zeros_like(actions)
+    if kind == "mirrored":
+        return actions * _mirror(meaning)
+    raise ValueError(f"Expected actions {', '.join(KINDS)}, got {kind!r}.")
+
+
+def _mirror(meaning: ActionSpec) -> Tensor:
+    """Signs (A,) of the actions that drive a mirror image of the path."""
+    if meaning.kind == "se2":
+        return torch.tensor([1.0, -1.0, -1.0])
+    if meaning.names == ("angle", "throttle"):
+        return torch.tensor([-1.0, 1.0])
+    raise ValueError(
+        f"Mirrored actions are known for wheeled robots; these are {', '.join(meaning.names)}: "
+        f"leave out the mirrored row."
+    )
+
+
+def derangement(count: int) -> list[int]:
+    """For each clip another one, far away in the list, the same in every table."""
+    if count < 2:
+        raise ValueError(
+            f"Shuffled actions are those of another clip: expected at least 2 test clips, got "
+            f"{count}. Give more clips, or leave out the row of shuffled actions."
+        )
+    return [(k + count // 2) % count for k in range(count)]
+
+
+def check_rows(rows: Sequence[Row], meaning: ActionSpec, count: int) -> list[int]:
+    """Refuse rows that cannot be made; for each of `count` clips, whose actions a shuffle takes."""
+    for row in rows:
+        assert row.model.spec is not None
+        row.model.spec.compare(meaning)
+        none = torch.zeros(1, 1, meaning.width)
+        changed(none, none, row.actions, meaning)
+    shuffled = any(row.actions == "shuffled" for row in rows)
+    return derangement(count) if shuffled else list(range(count))

@@ -1,0 +1,53 @@
+"""Where a pipeline's weights lie, and which they are."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from egowm.backbones.base import locate, weights_sha256
+
+
+def test_locate_a_missing_folder(tmp_path):
+    for name in (str(tmp_path / "none"), "./none", "~/none"):
+        with pytest.raises(FileNotFoundError, match=r"--model\.backbone\.pretrained PATH_OR_ID"):
+            locate(name)
+
+
+@pytest.mark.parametrize("name", ["nobody/no-such-model", "a/folder/that/lacks"])
+def test_locate_what_is_not_cached(name):
+    """Offline: one line that says what to do, also for a path that is no hub id."""
+    with pytest.raises(FileNotFoundError) as caught:
+        locate(name)
+    line = str(caught.value)
+    assert line.startswith(f"{name} is neither a folder nor in the local hub cache.")
+    assert "--model.backbone.pretrained PATH" in line
+    assert "\n" not in line
+
+
+def test_locate_downloads_only_a_pinned_revision():
+    with pytest.raises(ValueError, match="needs a pinned revision"):
+        locate("nobody/no-such-model", download=True)
+    with pytest.raises(FileNotFoundError, match="neither a folder"):  # offline
+        locate("nobody/no-such-model", revision="0" * 40, download=True)
+
+
+def test_locate_finds_folders(tiny_prior, tmp_path, monkeypatch):
+    assert locate(str(tiny_prior)) == tiny_prior
+    monkeypatch.chdir(tmp_path)
+    shipped = locate("./priors/rooms-svd")  # where recipes were copied without their priors
+    assert (shipped / "model_index.json").is_file()
+    (tmp_path / "mine").mkdir()
+    assert locate("mine") == Path("mine")
+
+
+def test_hash_covers_names_and_contents(tiny_prior, tmp_path):
+    folder = tmp_path / "base"
+    shutil.copytree(tiny_prior, folder)
+    same = weights_sha256(tiny_prior)
+    assert weights_sha256(folder) == same
+    (folder / "model_index.json").write_text("{}")
+    assert weights_sha256(folder) == same
+    weights = folder / "vae/diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    assert weights_sha256(folder) != same
