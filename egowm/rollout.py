@@ -7,8 +7,9 @@ import argparse
 import csv
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +41,7 @@ def read_actions(text: str, spec: ActionSpec) -> Tensor:
     Raises ValueError naming what was expected.
     """
     path = Path(text)
-    if path.suffix in (".csv", ".json", ".npy"):
+    if path.suffix in _READERS:
         if not path.is_file():
             raise FileNotFoundError(f"No action file at {path}.")
         return torch.from_numpy(_read_file(path, spec))
@@ -54,29 +55,34 @@ def read_actions(text: str, spec: ActionSpec) -> Tensor:
 
 
 def _read_file(path: Path, spec: ActionSpec) -> np.ndarray:
-    if path.suffix == ".npy":
-        rows = np.load(path, allow_pickle=False)
-    elif path.suffix == ".json":
-        rows = np.asarray(json.loads(path.read_text()))
-    else:
-        with path.open(newline="") as stream:
-            lines = [line for line in csv.reader(stream) if line]
-        if lines and [cell.strip() for cell in lines[0]] == list(spec.names):
-            lines = lines[1:]
-        try:
-            rows = np.array([[float(cell) for cell in line] for line in lines])
-        except ValueError as error:
-            raise ValueError(
-                f"{path}: expected numbers, one row per step, columns {', '.join(spec.names)} "
-                f"({error})."
-            ) from None
-    rows = np.asarray(rows, np.float32)
+    try:
+        rows = np.asarray(_READERS[path.suffix](path, spec), np.float32)
+    except (ValueError, TypeError, EOFError) as error:
+        raise ValueError(
+            f"{path}: expected numbers, one row per step, columns {', '.join(spec.names)} "
+            f"({error})."
+        ) from error
     if rows.ndim != 2 or rows.shape[1] != spec.width or not len(rows):
         raise ValueError(
             f"{path}: expected rows of {spec.width} numbers ({', '.join(spec.names)}), got an "
             f"array of shape {rows.shape}."
         )
     return rows
+
+
+def _read_csv(path: Path, spec: ActionSpec) -> list[list[float]]:
+    with path.open(newline="", encoding="utf-8-sig") as stream:  # Excel writes a byte order mark
+        lines = [line for line in csv.reader(stream) if line]
+    if lines and [cell.strip() for cell in lines[0]] == list(spec.names):
+        lines = lines[1:]
+    return [[float(cell) for cell in line] for line in lines]
+
+
+_READERS: dict[str, Callable[[Path, ActionSpec], Any]] = {
+    ".csv": _read_csv,
+    ".json": lambda path, spec: json.loads(path.read_text()),
+    ".npy": lambda path, spec: np.load(path, allow_pickle=False),
+}
 
 
 def _keys(text: str, spec: ActionSpec) -> np.ndarray:

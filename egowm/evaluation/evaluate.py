@@ -1,7 +1,6 @@
 """Predict, score and report in one go: `egowm evaluate`, and what the demo is made of."""
 
 import argparse
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -145,7 +144,7 @@ def _score_and_report(
             )
             suffix = row.folder.removeprefix("pred").lstrip("_")
             path = output / (f"scs_{suffix}.json" if suffix else "scs.json")
-            path.write_text(json.dumps(result.to_json(), indent=1) + "\n")
+            result.save(path)
             summary[row.folder]["scs"] = result.prediction.scs
             summary["copy"]["scs"] = result.copy.scs
             if result.ceiling_codec is not None:
@@ -185,10 +184,12 @@ def _section(recipe: Path, name: str) -> dict[str, Any]:
     if not recipe.is_file():
         raise FileNotFoundError(f"No recipe at {recipe}: `egowm recipes` lists those that exist.")
     try:
-        found = yaml.safe_load(recipe.read_text())[name]
+        section = yaml.safe_load(recipe.read_text())[name]
+        return section | {"class_path": section["class_path"]}
     except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise ValueError(f"{recipe}: expected a recipe with a section `{name}`.") from error
-    return found
+        raise ValueError(
+            f"{recipe}: expected a recipe with a section `{name}` that gives a class_path."
+        ) from error
 
 
 def annotator(data: ClipData, folder: str | None) -> Callable[[str], np.ndarray] | None:

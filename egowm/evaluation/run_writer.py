@@ -15,6 +15,7 @@ from egowm.data.clip import Clip
 from egowm.video import write_frames
 
 CODEC = "codec"  # folder of the truth through the model's VAE
+STARTED = ".unfinished"  # marks a run that is being written, or was interrupted
 
 
 def to_uint8(frames: Tensor) -> np.ndarray:
@@ -24,9 +25,10 @@ def to_uint8(frames: Tensor) -> np.ndarray:
 
 
 class RunWriter:
-    """Fills `folder`, which must not hold another run.
+    """Fills `folder`; an earlier run there is replaced, annotations that a person drew are kept.
 
     variants: folder -> label of each row of predictions; the first is scored as `scs.json`.
+    Raises FileExistsError where a folder to be replaced belongs to no run.
     """
 
     def __init__(
@@ -35,10 +37,18 @@ class RunWriter:
         self.folder, self.spec, self.variants = folder, spec, dict(variants)
         self.source, self.model = source, model
         self.actions: dict[str, Any] = {}
-        for name in ("gt", "annotations", CODEC, *variants):
-            shutil.rmtree(folder / name, ignore_errors=True)
-        for old in [*folder.glob("scs*.json"), *folder.glob("clips.json")]:
-            old.unlink()
+        old = [folder / name for name in ("gt", CODEC, *variants) if (folder / name).exists()]
+        if old and not any((folder / name).exists() for name in (STARTED, "clips.json")):
+            raise FileExistsError(
+                f"{old[0]} is there, but {folder} holds no clips.json and so no run of egowm: "
+                f"nothing was replaced. Give another --output folder."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / STARTED).touch()
+        for path in old:
+            shutil.rmtree(path)
+        for path in [*folder.glob("scs*.json"), *folder.glob("clips.json")]:
+            path.unlink()
 
     def truth(self, clip: Clip, index: int) -> None:
         """The true frames of clip `index` of a batch: the last context frame, then the future."""
@@ -80,3 +90,4 @@ class RunWriter:
         temporary = self.folder / f".clips.{os.getpid()}.json"
         temporary.write_text(json.dumps(described, indent=1) + "\n")
         temporary.rename(self.folder / "clips.json")
+        (self.folder / STARTED).unlink()
