@@ -16,7 +16,7 @@ ARGS ?=
 # Torch's threads spin while they wait, and starve whatever else runs on a small machine.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help install format lint types test dist check demo real results clean
+.PHONY: help install format lint types test dist check demo real results bench tables clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,14 @@ real: $(STAMP)  ## the same on real driving video (SHARED=../shared)
 	$(BIN)/egowm demo --real $(SHARED)/data/donkeycar_tub $(ARGS)
 
 results: demo real  ## everything the README reports, anew
+
+# As a user's shell has it: without this, small calls wait for sleeping threads.
+bench: $(STAMP)  ## measure the rollout beside diffusers' own pipeline; leave the machine alone
+	env -u OMP_WAIT_POLICY $(BIN)/python benchmarks/rollout.py $(ARGS)
+	$(BIN)/python benchmarks/tables.py
+
+tables: $(STAMP)  ## rewrite the tables in docs from benchmarks/results
+	$(BIN)/python benchmarks/tables.py
 
 clean:  ## remove what builds and tools left; .venv and runs stay
 	rm -rf build dist egowm.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

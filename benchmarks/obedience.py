@@ -107,8 +107,7 @@ def _psnrs(run: Path, folders: list[str]) -> dict[str, np.ndarray]:
 
 def _simulator(data: Rooms, clips: int, horizon: int) -> dict[str, np.ndarray]:
     """A perfect world model under wrong actions: the simulator, driven by them."""
-    windows = with_horizon(data, horizon).windows("test", tiled=True)
-    chosen = [windows[k] for k in range(min(clips, len(windows)))]
+    chosen = choose(with_horizon(data, horizon), clips)
     mean = np.mean([c.actions.numpy() for c in chosen], (0, 1))
     others = derangement(len(chosen))
     found: dict[str, list[float]] = {"simulator, shuffled": [], "simulator, mean action": []}

@@ -67,14 +67,14 @@ def test_dropping_the_image(world_model, clip):
 def test_overfitting_one_clip(world_model, clip):
     one = Clip(*(x[:1] for x in clip))
     world_model.drop_image = 0.0
-    optimizer = torch.optim.AdamW([p for p in world_model.parameters() if p.requires_grad], 3e-3)
+    optimizer = torch.optim.AdamW([p for p in world_model.parameters() if p.requires_grad], 5e-3)
 
     def held_out() -> float:
         with torch.no_grad():
-            return sum(world_model.loss(one, seeded(k))[0].item() for k in range(8)) / 8
+            return sum(world_model.loss(one, seeded(k))[0].item() for k in range(6)) / 6
 
     before = held_out()
-    for step in range(30):
+    for step in range(15):
         optimizer.zero_grad()
         world_model.loss(one, seeded(100 + step))[0].backward()
         torch.nn.utils.clip_grad_norm_(world_model.parameters(), 1.0)

@@ -17,6 +17,7 @@ from egowm.data.clip import Clip
 from egowm.data.module import ClipData
 from egowm.evaluation.rows import Row, changed, check_rows, make_rows
 from egowm.evaluation.run_writer import CODEC, RunWriter
+from egowm.scs.trackers import MaskReader, Tracker, load_tracker
 from egowm.world_model import WorldModel
 
 log = logging.getLogger(__name__)
@@ -42,8 +43,9 @@ def evaluate(
     first frame; without it clips are predicted and not scored. Returns a summary: per row PSNR
     (dB) and SCS (percent). Raises ValueError before the first rollout where a row cannot be made.
     """
+    follow = load_tracker(tracker)
     data = with_horizon(data, horizon)
-    chosen = _choose(data, clips)
+    chosen = choose(data, clips)
     others = check_rows(rows, data.clip_meaning, len(chosen))
     model, label = rows[0].model, rows[0].label
     assert model.spec is not None
@@ -63,7 +65,7 @@ def evaluate(
                 _predict(row, batch, shuffled, numbers, steps, seed, writer)
                 bar.update(len(numbers))
     writer.finish(title)
-    return _score_and_report(rows, output, tracker, annotate is not None)
+    return _score_and_report(rows, output, follow if annotate else None)
 
 
 def with_horizon(data: ClipData, horizon: int) -> ClipData:
@@ -75,11 +77,13 @@ def with_horizon(data: ClipData, horizon: int) -> ClipData:
     return other
 
 
-def _choose(data: ClipData, clips: int) -> list[Clip]:
+def choose(data: ClipData, clips: int) -> list[Clip]:
     if clips < 1:
         raise ValueError(f"Expected at least 1 clip to evaluate, got {clips}.")
+    """Test clips spread evenly over the recordings."""
     windows = data.windows("test", tiled=True)
-    return [windows[k] for k in range(min(clips, len(windows)))]
+    count = min(clips, len(windows))
+    return [windows[k * len(windows) // count] for k in range(count)]
 
 
 def _predict(
@@ -115,7 +119,7 @@ def _codec(model: WorldModel, batch: Clip, writer: RunWriter) -> None:
 
 
 def _score_and_report(
-    rows: Sequence[Row], output: Path, tracker: str, annotated: bool
+    rows: Sequence[Row], output: Path, tracker: Tracker | MaskReader | None
 ) -> dict[str, Any]:
     from egowm.evaluation.report import write_report
     from egowm.evaluation.score_table import psnr
@@ -131,7 +135,7 @@ def _score_and_report(
         summary[folder] = {"psnr": float(np.mean(values))}
     copied = [psnr(np.repeat(truth[n][:1], len(truth[n]) - 1, 0), truth[n][1:]) for n in names]
     summary["copy"] = {"psnr": float(np.mean(copied))}
-    if annotated:
+    if tracker is not None:
         trajectories = {name: name.rsplit("_", 1)[0] for name in names}
         for row in rows:
             result = score_folders(

@@ -1,0 +1,79 @@
+"""Two ways of doing one thing, timed in turns, so that a slow moment of the machine hits both."""
+
+import gc
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Run = Callable[[], Tensor]
+MIN_SECONDS = 1.0  # a run shorter than this is repeated within each timing
+
+
+class Timing(NamedTuple):
+    """Ratios are theirs / ours, pair by pair: above 1, ours is faster. Seconds are medians."""
+
+    ratio_median: float
+    ratio_min: float
+    ratio_max: float
+    seconds_ours: float
+    seconds_theirs: float
+    repeats: int
+    calls: int  # of each run within one timing
+
+
+def check_same(ours: Tensor, theirs: Tensor, tolerance: float = 1e-4) -> None:
+    """Raises ValueError unless both made the same frames (..., 3, H, W) in [0, 1]."""
+    if ours.shape != theirs.shape:
+        raise ValueError(f"Not timed: shapes {tuple(ours.shape)} and {tuple(theirs.shape)} differ.")
+    difference = (ours.float() - theirs.float()).abs().max().item()
+    if not difference <= tolerance:
+        raise ValueError(
+            f"Not timed: the frames differ by up to {difference:.2g}, expected at most "
+            f"{tolerance:g}: both sides must do the same work."
+        )
+    if theirs.float().std() < 1e-3:
+        raise ValueError("Not timed: the frames are constant, so that they agree proves nothing.")
+
+
+def seconds(run: Run, calls: int = 1) -> float:
+    """Seconds of one call of `run`, the mean of `calls`; a GPU is waited for."""
+    gc.collect()
+    _synchronise()
+    start = time.perf_counter()
+    for _ in range(calls):
+        run()
+    _synchronise()
+    return (time.perf_counter() - start) / calls
+
+
+def compare(ours: Run, theirs: Run, repeats: int, advance: Callable[[], object]) -> Timing:
+    """`repeats` pairs in alternating order; both must have been warmed up.
+
+    advance: called after each pair, for a progress bar.
+    """
+    calls = max(1, round(MIN_SECONDS / max(seconds(theirs), 1e-9)))
+    pairs = []
+    for k in range(repeats):
+        order = (ours, theirs) if k % 2 == 0 else (theirs, ours)
+        taken = [seconds(run, calls) for run in order]
+        pairs.append(tuple(taken) if k % 2 == 0 else tuple(reversed(taken)))
+        advance()
+    ratios = [theirs / ours for ours, theirs in pairs]
+    return Timing(
+        median(ratios),
+        min(ratios),
+        max(ratios),
+        median(pair[0] for pair in pairs),
+        median(pair[1] for pair in pairs),
+        repeats,
+        calls,
+    )
+
+
+def _synchronise() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

@@ -1,0 +1,264 @@
+"""`egowm evaluate`: the run folder, one noise for all rows, the table, and mistakes in one line."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from egowm import cli
+from egowm.data import DonkeyTub
+from egowm.evaluation import evaluate as module
+from egowm.evaluation.evaluate import annotator, evaluate, load_data, table
+from egowm.evaluation.rows import Row
+from egowm.evaluation.run_folder import read_run
+from egowm.scs.masks import read_palette, write_palette
+from egowm.video import read_frames
+
+LABELS = {
+    "pred": "plain",
+    "pred_shuffled": "plain, shuffled",
+    "pred_obedient": "obedient",
+    "pred_obedient_shuffled": "obedient, shuffled",
+}
+
+
+@pytest.fixture(scope="module")
+def obeys(_world_model_master):
+    """A world model whose actions show; the master itself has an embedding of zeros."""
+    model = copy.deepcopy(_world_model_master)
+    generator = torch.Generator().manual_seed(1)
+    weight = model.action_embedding.linear_2.weight
+    weight.data = 0.3 * torch.randn(weight.shape, generator=generator)
+    return model
+
+
+@pytest.fixture(scope="module")
+def run(_world_model_master, obeys, rooms, tmp_path_factory):
+    """Three clips of 6 frames, in chunks of 4 and 2, under true and shuffled actions."""
+    folder = tmp_path_factory.mktemp("run")
+    plain = _world_model_master
+    rows = [
+        Row("pred", "plain", plain),
+        Row("pred_shuffled", "plain, shuffled", plain, "shuffled"),
+        Row("pred_obedient", "obedient", obeys),
+        Row("pred_obedient_shuffled", "obedient, shuffled", obeys, "shuffled"),
+    ]
+    summary = evaluate(rows, rooms, folder, horizon=6, annotate=rooms.annotation, title="Rooms")
+    return folder, rows, summary
+
+
+def clips(rooms):
+    windows = rooms.windows("test", tiled=True)
+    return [windows[k] for k in range(len(windows))]
+
+
+def test_the_layout(run, rooms):
+    folder, _, summary = run
+    names = {clip.name for clip in clips(rooms)}
+    assert len(names) == 3
+    videos = {"gt", "codec", *LABELS}
+    scores = {"scs.json", *(f"scs_{f.removeprefix('pred_')}.json" for f in [*LABELS][1:])}
+    others = {"annotations", "clips.json", "report.html", "videos"}
+    assert {p.name for p in folder.iterdir()} == videos | scores | others
+    for name in videos:
+        assert {p.name for p in (folder / name).iterdir()} == names
+        for clip in (folder / name).iterdir():
+            assert sorted(p.name for p in clip.iterdir()) == [f"{k:05d}.png" for k in range(7)]
+    assert {p.name for p in (folder / "annotations").iterdir()} == {f"{n}.png" for n in names}
+    assert summary["report"] == str(folder / "report.html")
+    assert "obedient, shuffled" in (folder / "report.html").read_text()
+
+
+def test_what_the_folder_says(run, rooms):
+    folder = run[0]
+    described = read_run(folder)
+    assert {v.folder: v.label for v in described.variants} == LABELS
+    assert (described.title, described.model, described.fps) == ("Rooms", "plain", 4.0)
+    for clip in clips(rooms):
+        np.testing.assert_array_equal(described.actions[clip.name], clip.actions.numpy())
+        frames = clip.frames.numpy().transpose(0, 2, 3, 1)
+        assert np.array_equal(described.frames("gt", clip.name), frames)
+        drawn = read_palette(folder / "annotations" / f"{clip.name}.png")
+        assert np.array_equal(drawn, rooms.annotation(clip.name))
+        for video in ("codec", *LABELS):
+            assert np.array_equal(described.frames(video, clip.name)[0], frames[0])
+
+
+def test_all_rows_start_from_the_same_noise(run, rooms):
+    """A model whose actions do not enter yet makes one video, whatever it is told."""
+    folder = run[0]
+    for clip in clips(rooms):
+        made = {name: read_frames(folder / name / clip.name) for name in LABELS}
+        assert np.array_equal(made["pred"], made["pred_shuffled"])
+        assert not np.array_equal(made["pred"], made["pred_obedient"])
+        assert not np.array_equal(made["pred_obedient"], made["pred_obedient_shuffled"])
+
+
+def test_a_clip_does_not_depend_on_its_batch(run, obeys, rooms, tmp_path, monkeypatch):
+    """Two at once instead of four: the same noise and the same other clip's actions."""
+    folder = run[0]
+    monkeypatch.setattr(module, "BATCH", 2)
+    evaluate([Row("pred", "obedient", obeys, "shuffled")], rooms, tmp_path, horizon=6)
+    for clip in clips(rooms):
+        before = read_frames(folder / "pred_obedient_shuffled" / clip.name).astype(int)
+        after = read_frames(tmp_path / "pred" / clip.name)
+        assert np.abs(before - after).max() <= 1
+    assert not (tmp_path / "scs.json").exists()  # without structures nothing is scored
+    assert not (tmp_path / "annotations").exists()
+
+
+def test_the_ceiling_is_the_truth_through_the_vae_in_chunks(run, obeys, rooms):
+    backbone = obeys.backbone
+    for clip in clips(rooms):
+        frames = clip.frames[None, 1:].float() / 127.5 - 1
+        with torch.no_grad():
+            parts = [backbone.decode(backbone.encode(p)) for p in (frames[:, :4], frames[:, 4:])]
+        expected = (torch.cat(parts, 1)[0].clamp(-1, 1) + 1) * 127.5
+        found = read_frames(run[0] / "codec" / clip.name)[1:].transpose(0, 3, 1, 2)
+        assert np.abs(found - expected.numpy()).max() <= 1
+
+
+def test_the_summary(run, rooms):
+    folder, _, summary = run
+    assert summary.keys() == {*LABELS, "copy", "codec", "report"}
+    for name in ("pred_obedient", "copy"):
+        errors = []
+        for clip in clips(rooms):
+            truth = clip.frames[1:].double()
+            made = clip.frames[:1].double()
+            if name != "copy":
+                video = read_frames(folder / name / clip.name)[1:]
+                made = torch.from_numpy(video).permute(0, 3, 1, 2).double()
+            errors.append((made - truth).square().mean((1, 2, 3)))
+        psnr = 10 * torch.log10(255**2 / torch.stack(errors)).mean()
+        assert summary[name]["psnr"] == pytest.approx(psnr.item(), abs=1e-6)
+    for name in LABELS:
+        file = "scs" + name.removeprefix("pred") + ".json"
+        saved = json.loads((folder / file).read_text())
+        assert saved["scs"] == pytest.approx(summary[name]["scs"])
+        assert saved["copy"]["scs"] == pytest.approx(summary["copy"]["scs"])
+        assert saved["ceiling_codec"]["scs"] == pytest.approx(summary["codec"]["scs"])
+    assert summary["pred"]["scs"] == summary["pred_shuffled"]["scs"]
+    assert 0 <= summary["pred"]["scs"] < summary["copy"]["scs"] < 100
+
+
+def test_the_table_in_text():
+    rows = [Row("pred", "mine", None), Row("pred_zero", "mine, standing still", None)]
+    summary = {
+        "pred": {"psnr": 20.126, "scs": 61.25},
+        "pred_zero": {"psnr": 9.5, "scs": 7.0},
+        "copy": {"psnr": 15.0, "scs": 40.0},
+        "codec": {"psnr": 28.0},
+    }
+    assert table(rows, summary).splitlines() == [
+        "                                  SCS  PSNR (dB)",
+        "mine                             61.2   20.13",
+        "mine, standing still              7.0    9.50",
+        "first frame repeated (copy)      40.0   15.00",
+        "truth through the VAE (ceiling)     -   28.00",
+    ]
+
+
+def test_load_data(write_recipe, rooms, tmp_path):
+    recipe = write_recipe()
+    data = load_data(recipe)
+    assert (type(data), data.root) == (type(rooms), rooms.root)
+    assert (data.window.horizon, data.window.height, data.counts["test"]) == (3, 16, 3)
+    assert load_data(recipe, "/elsewhere").root == "/elsewhere"
+    tub = tmp_path / "tub.yaml"
+    tub.write_text("data: {class_path: egowm.data.DonkeyTub}\n")
+    assert isinstance(load_data(tub, "/tub"), DonkeyTub)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("data: [", "expected a recipe with a section `data` that gives a class_path"),
+        ("model: 1", "expected a recipe with a section `data`"),
+        ("data: 3", "expected a recipe with a section `data`"),
+        ("data: {class_path: egowm.data.Halls}", "module 'egowm.data' has no attribute 'Halls'"),
+        (
+            "data: {class_path: egowm.data.Rooms, init_args: {rot: 1}}",
+            "Option 'rot' is not accepted",
+        ),
+    ],
+)
+def test_a_wrong_recipe_is_one_line(text, words, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(text)
+    with pytest.raises(Exception, match=words) as caught:
+        load_data(recipe)
+    assert words in cli.explain(caught.value)
+
+
+def test_annotators(rooms, tmp_path):
+    name = clips(rooms)[0].name
+    assert np.array_equal(annotator(rooms, None)(name), rooms.annotation(name))
+    drawn = np.eye(16, dtype=np.uint8)
+    write_palette(tmp_path / f"{name}.png", drawn)
+    assert np.array_equal(annotator(rooms, str(tmp_path))(name), drawn)
+    assert annotator(DonkeyTub("/tub"), None) is None
+
+
+@pytest.fixture
+def export(obedient, tmp_path):
+    obedient.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_the_command(export, write_recipe, rooms, tmp_path, capsys):
+    """The recipe's data lie nowhere; `--data.root` says where they are."""
+    recipe = write_recipe(root=str(tmp_path / "nowhere"))
+    output = tmp_path / "out"
+    options = ["--data.root", rooms.root, "--clips", "2", "--horizon", "2", "--steps", "1"]
+    options += ["--actions", "true,mirrored"]
+    command = ["evaluate", str(export), "-c", str(recipe), "--output", str(output), *options]
+    assert cli.main(command) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in out[1:5]] == [
+        "model",
+        "model, mirrored actions",
+        "first frame repeated (copy)",
+        "truth through the VAE (ceiling)",
+    ]
+    assert out[5] == f"report: {output / 'report.html'}"
+    assert (output / "report.html").stat().st_size > 10_000
+    assert len(read_run(output).clips) == 2
+    assert all(len(actions) == 2 for actions in read_run(output).actions.values())
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("window", "options", "words"),
+    [
+        ({}, ["--actions", "true,backwards"], "--actions: expected some of true"),
+        ({}, ["--clips", "1"], "expected at least 2 test clips, got 1"),
+        ({}, ["--clips", "0"], "Expected at least 1 clip to evaluate, got 0"),
+        ({}, ["--horizon", "9"], "no test clip: a window needs 10 frames"),
+        ({}, ["--tracker", "fow"], "Expected a tracker of palette, flow"),
+        ({"stride": 2}, ["--horizon", "2"], "trained at 4 Hz, the data come at 2 Hz"),
+        ({}, ["--base", "./none"], "Expected a diffusers pipeline folder at ./none"),
+    ],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(
+    window, options, words, export, write_recipe, tmp_path, capsys
+):
+    output = tmp_path / "out"
+    command = ["evaluate", str(export), "-c", str(write_recipe(window)), "--output", str(output)]
+    assert cli.main([*command, "--horizon", "3", *options]) == 2
+    [line] = [row for row in capsys.readouterr().err.splitlines() if row.startswith("egowm: ")]
+    assert words in line
+    assert not output.exists()
+
+
+def test_what_is_missing_is_one_line(export, write_recipe, tmp_path, capsys):
+    recipe, none, out = str(write_recipe()), str(tmp_path / "none"), str(tmp_path / "out")
+    assert cli.main(["evaluate", none, "-c", recipe, "--output", out]) == 2
+    assert "Expected an export (world_model.json)" in capsys.readouterr().err
+    assert cli.main(["evaluate", str(export), "-c", none, "--output", out]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"egowm: No recipe at {none}:")
+    drawn = ["--annotations", none, "--horizon", "3"]
+    assert cli.main(["evaluate", str(export), "-c", recipe, "--output", out, *drawn]) == 2
+    assert none in capsys.readouterr().err
