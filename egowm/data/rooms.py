@@ -66,7 +66,7 @@ class Rooms(ClipData):
     def folder(self) -> Path:
         """Where these episodes lie: keyed by all that made them."""
         made_by = {
-            "version": WORLD_VERSION,
+            "version": WORLD_VERSION[self.world],
             "world": self.world,
             "size": [self.window.height, self.window.width],
             "num_frames": self.num_frames,

@@ -78,9 +78,9 @@ def with_horizon(data: ClipData, horizon: int) -> ClipData:
 
 
 def choose(data: ClipData, clips: int) -> list[Clip]:
+    """Test clips spread evenly over the recordings."""
     if clips < 1:
         raise ValueError(f"Expected at least 1 clip to evaluate, got {clips}.")
-    """Test clips spread evenly over the recordings."""
     windows = data.windows("test", tiled=True)
     count = min(clips, len(windows))
     return [windows[k * len(windows) // count] for k in range(count)]
@@ -179,7 +179,7 @@ def load_data(recipe: Path, root: str | None = None) -> ClipData:
     section = _section(recipe, "data")
     if root is not None:
         section.setdefault("init_args", {})["root"] = root
-    return parser.instantiate_classes(parser.parse_object({"data": section})).data
+    return parser.instantiate(parser.parse_object({"data": section})).data
 
 
 def _section(recipe: Path, name: str) -> dict[str, Any]:

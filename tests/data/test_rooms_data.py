@@ -71,7 +71,7 @@ def test_the_cache_is_keyed_by_what_made_it(tmp_path, monkeypatch):
         rooms(tmp_path, disturbances=Disturbances(slip=0.1)).folder,
         Rooms(str(tmp_path), Window(height=24, width=16), num_frames=8).folder,
     }
-    monkeypatch.setattr("egowm.data.rooms.WORLD_VERSION", store.WORLD_VERSION + 1)
+    monkeypatch.setitem(store.WORLD_VERSION, "robot", store.WORLD_VERSION["robot"] + 1)
     other.add(rooms(tmp_path).folder)
     assert len(other - {plain}) == 5
     monkeypatch.undo()

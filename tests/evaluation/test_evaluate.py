@@ -137,9 +137,12 @@ def test_the_summary(run, rooms):
     for name in LABELS:
         file = "scs" + name.removeprefix("pred") + ".json"
         saved = json.loads((folder / file).read_text())
-        assert saved["scs"] == pytest.approx(summary[name]["scs"])
-        assert saved["copy"]["scs"] == pytest.approx(summary["copy"]["scs"])
-        assert saved["ceiling_codec"]["scs"] == pytest.approx(summary["codec"]["scs"])
+        for row, kept in (
+            (name, saved),
+            ("copy", saved["copy"]),
+            ("codec", saved["ceiling_codec"]),
+        ):
+            assert kept["scs"] == pytest.approx(summary[row]["scs"], abs=1e-4)
     assert summary["pred"]["scs"] == summary["pred_shuffled"]["scs"]
     assert 0 <= summary["pred"]["scs"] < summary["copy"]["scs"] < 100
 
