@@ -16,7 +16,7 @@ import numpy as np
 from provenance import provenance
 
 from egowm.data import Rooms
-from egowm.evaluation.evaluate import Row, choose, derangement, evaluate, load_data, with_horizon
+from egowm.evaluation.evaluate import choose, evaluate, load_data, with_horizon
 from egowm.evaluation.rows import Row, derangement
 from egowm.evaluation.score_table import psnr
 from egowm.rollout import default_model
