@@ -53,7 +53,9 @@ demo: $(STAMP)  ## the main job: train, roll out, score and look, in a few minut
 real: $(STAMP)  ## the same on real driving video (SHARED=../shared)
 	$(BIN)/egowm demo --real $(SHARED)/data/donkeycar_tub $(ARGS)
 
-results: demo real  ## everything the README reports, anew
+results: $(STAMP)  ## measure everything the README and docs report, anew
+	$(BIN)/python benchmarks/obedience.py --picture docs/obedience.png
+	$(MAKE) bench
 
 # As a user's shell has it: without this, small calls wait for sleeping threads.
 bench: $(STAMP)  ## measure the rollout beside diffusers' own pipeline; leave the machine alone

@@ -26,6 +26,8 @@ FIT = [
     "fit",
     "-c",
     "recipes/rooms_svd.yaml",
+    "--data.episodes_train=2",
+    "--data.batch_size=4",
     "--trainer.max_steps=2",
     "--trainer.accelerator=cpu",
     "--trainer.limit_val_batches=0",

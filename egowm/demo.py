@@ -57,7 +57,7 @@ def rooms(output: Path, quick: bool) -> int:
         clips=2 if quick else 12,
         horizon=8,
         annotate=annotator(data, None),
-        title="A world model that obeys its actions, in rooms it has never seen",
+        title="Rooms the model has never seen: the truth, and what it imagines",
     )
     return _say(rows, summary, started)
 

@@ -88,6 +88,9 @@ class SVD(Backbone):
             UNetSpatioTemporalConditionModel,
         )
         from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
+        from transformers.utils.logging import disable_progress_bar
+
+        disable_progress_bar()  # a bar for every small file
 
         self.folder = locate(self.pretrained, self.revision, self.download)
         single: dict[str, Any] = {"torch_dtype": torch.float32}

@@ -10,7 +10,7 @@ import torch
 from egowm import cli
 from egowm.data import DonkeyTub
 from egowm.evaluation import evaluate as module
-from egowm.evaluation.evaluate import annotator, evaluate, load_data, table
+from egowm.evaluation.evaluate import annotator, choose, evaluate, load_data, table, with_horizon
 from egowm.evaluation.rows import Row
 from egowm.evaluation.run_folder import read_run
 from egowm.scs.masks import read_palette, write_palette
@@ -162,6 +162,15 @@ def test_the_table_in_text():
         "first frame repeated (copy)      40.0   15.00",
         "truth through the VAE (ceiling)     -   28.00",
     ]
+
+
+def test_clips_are_spread_over_the_rooms(rooms):
+    """Two clips of 3 frames fit into each of the three rooms."""
+    shorter = with_horizon(rooms, 2)
+    assert (shorter.window.horizon, rooms.window.horizon) == (2, 6)
+    assert [clip.name[-7:] for clip in choose(shorter, 3)] == ["0_00000", "1_00000", "2_00000"]
+    assert [clip.name[-7:] for clip in choose(shorter, 9)][:3] == ["0_00000", "0_00003", "1_00000"]
+    assert len(choose(shorter, 9)) == 6
 
 
 def test_load_data(write_recipe, rooms, tmp_path):
