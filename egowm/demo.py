@@ -14,7 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from egowm.evaluation.evaluate import annotator, evaluate, load_data, table
+from egowm.data.module import ClipData
+from egowm.evaluation.evaluate import (
+    annotator,
+    choose,
+    evaluate,
+    load_data,
+    table,
+    with_horizon,
+)
 from egowm.evaluation.rows import Row
 from egowm.rollout import default_model
 from egowm.share import recipes, share_folder
@@ -67,6 +75,8 @@ def real(tub: Path, output: Path, quick: bool) -> int:
     started = time.monotonic()
     if not tub.is_dir():
         raise FileNotFoundError(f"No Donkey Car tub at {tub}: give --real FOLDER.")
+    data = load_data(recipes()["donkeycar_svd"], str(tub))
+    annotate = _drawn(data, clips=6, horizon=8)
     budget = "00:00:00:10" if quick else "00:00:08:00"
     print(f"Fine-tuning the prior on {tub} for at most {budget[6:]} (minutes:seconds).")
     model = train("donkeycar_svd", output / "training", budget, ["--data.root", str(tub)])
@@ -74,8 +84,6 @@ def real(tub: Path, output: Path, quick: bool) -> int:
         Row("pred", "fine-tuned on this car", model),
         Row("pred_shuffled", "fine-tuned on this car, another clip's actions", model, "shuffled"),
     ]
-    data = load_data(recipes()["donkeycar_svd"], str(tub))
-    drawn = share_folder("recipes") / "annotations" / "donkeycar"
     summary = evaluate(
         rows,
         data,
@@ -83,7 +91,7 @@ def real(tub: Path, output: Path, quick: bool) -> int:
         clips=6,
         horizon=8,
         tracker="flow",
-        annotate=_drawn(drawn, data.window.height, data.window.width),
+        annotate=annotate,
         title="Real driving video: a small car on a taped track",
     )
     return _say(rows, summary, started)
@@ -106,12 +114,16 @@ def train(recipe: str, root: Path, max_time: str, options: Sequence[str]) -> Wor
     return WorldModel.from_pretrained(root / "export")
 
 
-def _drawn(folder: Path, height: int, width: int) -> Callable[[str], np.ndarray]:
-    """Structures drawn by hand on the first frames of the tub's test clips."""
+def _drawn(data: ClipData, clips: int, horizon: int) -> Callable[[str], np.ndarray] | None:
+    """Structures drawn by hand on the test clips of Donkey Car's sample tub; None for others."""
     from egowm.data.polygons import read_polygons
 
-    drawings = read_polygons(folder / "polygons.json")
-    return lambda name: drawings[name].labels(height, width)
+    folder = share_folder("recipes") / "annotations" / "donkeycar"
+    drawings, window = read_polygons(folder / "polygons.json"), data.window
+    if not all(clip.name in drawings for clip in choose(with_horizon(data, horizon), clips)):
+        print("No structures are drawn for this tub: its clips are predicted, not scored.")
+        return None
+    return lambda name: drawings[name].labels(window.height, window.width)
 
 
 def _say(rows: Sequence[Row], summary: dict[str, Any], started: float) -> int:

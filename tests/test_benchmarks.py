@@ -1,0 +1,317 @@
+"""Benchmarks: provenance, tables, what is refused. Nothing here depends on how fast anything is."""
+
+import importlib
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Imports a module of benchmarks/, which is a folder of scripts and no package."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+
+    def load(name: str) -> ModuleType:
+        module = importlib.import_module(name)
+        assert Path(module.__file__).parent == ROOT / "benchmarks"
+        return module
+
+    return load
+
+
+@pytest.fixture
+def tables(load):
+    return load("tables")
+
+
+def git(folder: Path, *arguments: str) -> None:
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+# Provenance -------------------------------------------------------------------------------------
+
+
+def test_provenance_fields(load):
+    argv = [str(ROOT / "benchmarks/rollout.py"), "--steps", "6", "--json", "a b.json"]
+    record = load("provenance").provenance(7, "cpu", argv=argv)
+    assert record["command"] == "python benchmarks/rollout.py --steps 6 --json 'a b.json'"
+    assert (record["seed"], record["device"]) == (7, "cpu")
+    assert record["threads"] == torch.get_num_threads()
+    assert record["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert set(record["versions"]) == {"python", "torch", "diffusers"}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", record["date"])
+    assert json.loads(json.dumps(record)) == record
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_commit_and_what_makes_it_dirty(load, tmp_path, monkeypatch):
+    provenance = load("provenance")
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    git(tmp_path, "init")
+    (tmp_path / "code.py").write_text("1")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "first")
+    for name, dirty in (("benchmarks/results/a.json", False), ("docs/a.md", False), ("b.py", True)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("2")
+        record = provenance.provenance(0)
+        assert re.fullmatch("[0-9a-f]{40}", record["commit"])
+        assert record["dirty"] is dirty, name
+
+
+def test_outside_a_checkout_the_commit_is_unknown(load, tmp_path, monkeypatch, caplog):
+    provenance = load("provenance")
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    record = provenance.provenance(0)
+    assert (record["commit"], record["dirty"]) == (None, None)
+    assert "the commit is not recorded" in caplog.text
+
+
+def test_device_name(load, tmp_path):
+    name = load("provenance").device_name
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Some CPU: 3 GHz\n")
+    assert re.fullmatch(r"Some CPU: 3 GHz, \d+ cores", name("cpu", tmp_path / "cpuinfo"))
+    assert re.fullmatch(r"\S.*, \d+ cores", name("cpu", tmp_path / "missing"))
+
+
+def test_writing_is_whole_or_not_at_all(load, tmp_path):
+    write, path = load("provenance").write, tmp_path / "new/result.json"
+    write(path, {"a": 1})
+    with pytest.raises(TypeError):
+        write(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [p.name for p in path.parent.iterdir()] == ["result.json"]
+
+
+# Tables -----------------------------------------------------------------------------------------
+
+
+def result(**changes) -> dict:
+    row = {
+        "name": "16 action sequences",
+        "against": "16 calls",
+        "guidance": 2.0,
+        "ratio_median": 1.2345,
+        "ratio_min": 1.1,
+        "ratio_max": 1.5,
+        "seconds_ours": 2.0,
+        "seconds_theirs": 2.469,
+        "repeats": 5,
+        "calls": 1,
+        "target": 1.3,
+        "stock_decode_chunk_size": 4,
+    }
+    return {
+        "command": "python benchmarks/rollout.py",
+        "commit": "0123456789abcdef" * 2 + "01234567",
+        "dirty": True,
+        "seed": 3,
+        "device": "cpu",
+        "device_name": "Some CPU, 2 cores",
+        "threads": 2,
+        "versions": {"torch": "2.15.0"},
+        "date": "2026-11-20T12:00:00Z",
+        "settings": {
+            "prior": "priors/rooms-svd",
+            "steps": 6,
+            "frames": 4,
+            "height": 64,
+            "width": 64,
+            "dtype": "float32",
+            "decoder": "AutoencoderKL",
+        },
+        "rows": [row | changes],
+    }
+
+
+def test_table_from_a_result(tables, tmp_path):
+    (tmp_path / "rollout.json").write_text(json.dumps(result()))
+    lines = tables.rollout(tmp_path).splitlines()
+    assert lines[5:7] == [
+        "| CPU | 2 | one rollout | one call | not yet measured | 0.97 | |",
+        "| CPU | 2 | 16 action sequences | 16 calls | 1.23 (1.10 to 1.50), missed | 1.3 "
+        "| 2 / 2.47 |",
+    ]
+    gpu = [line for line in lines if line.startswith("| GPU")]
+    assert len(gpu) == 6
+    assert all("not yet measured" in line for line in gpu)
+    assert sum("not yet measured" in line for line in lines) == 11
+    for word in ("commit 0123456789, with changes", "seed 3", "2026-11-20", "Some CPU, 2 cores"):
+        assert word in lines[-1]
+
+
+def test_a_target_that_is_met(tables, tmp_path):
+    (tmp_path / "rollout-gpu.json").write_text(json.dumps(result(ratio_median=1.3)))
+    text = tables.rollout(tmp_path)
+    assert "| GPU | 2 | 16 action sequences | 16 calls | 1.30 (1.10 to 1.50) | 1.3 |" in text
+    assert "missed" not in text
+
+
+def test_obedience_table(tables, tmp_path):
+    assert "not yet measured" in tables.obedience(tmp_path)
+    record = result() | {
+        "clips": 64,
+        "rows": [
+            {"name": "true", "psnr": 18.0, "ci95": [17.5, 18.5], "scs": 50.0},
+            {"name": "simulator", "psnr": 12.0, "ci95": [], "scs": None},
+        ],
+        "true_minus_shuffled": {"psnr": 1.0, "ci95": [0.5, 1.5], "clips_where_true_wins": 60},
+    }
+    (tmp_path / "obedience.json").write_text(json.dumps(record))
+    text = tables.obedience(tmp_path)
+    assert "| true | 18.00 [17.50 to 18.50] | 50.0 |\n| simulator | 12.00 | |" in text
+    assert "1.00 [0.50 to 1.50] dB; true wins in 60 of 64 clips" in text
+
+
+def test_only_the_marked_block_is_rewritten(tables, tmp_path):
+    page = "# A\n<!-- rollout:begin -->\nold\n<!-- rollout:end -->\ntext\n"
+    made = tables.rewrite(page, tmp_path)
+    assert made.startswith("# A\n<!-- rollout:begin -->\n| device |")
+    assert made.endswith(" |\n<!-- rollout:end -->\ntext\n")
+    assert "old" not in made
+    assert tables.rewrite(made, tmp_path) == made
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("<!-- speed:begin -->\n<!-- speed:end -->", "Nothing makes the block speed: expected ro"),
+        ("<!-- rollout:begin -->\n", "rollout:begin before rollout:end"),
+        ("<!-- rollout:end -->\n<!-- rollout:begin -->\n", "rollout:begin before rollout:end"),
+    ],
+)
+def test_a_wrong_marker_is_refused(tables, tmp_path, capsys, page, words):
+    (tmp_path / "page.md").write_text(page)
+    assert tables.main([str(tmp_path / "page.md"), "--results", str(tmp_path)]) == 2
+    assert words in capsys.readouterr().err
+    assert (tmp_path / "page.md").read_text() == page
+
+
+def test_committed_pages_show_the_committed_results(tables):
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        text = page.read_text(encoding="utf-8")
+        assert tables.rewrite(text, tables.RESULTS) == text, f"{page.name}: run `make tables`"
+
+
+# Timing -----------------------------------------------------------------------------------------
+
+
+def test_equal_frames_are_asked_for(load):
+    check, frames = load("alternating").check_same, torch.rand(2, 4, 3, 8, 8)
+    check(frames, frames + 0.9e-4)
+    for theirs, words in (
+        (frames + 2e-4, "differ by up to 0.0002"),
+        (frames * torch.nan, "differ by up to nan"),
+        (frames[:1], r"shapes \(2, 4, 3, 8, 8\) and \(1, 4, 3, 8, 8\)"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            check(frames, theirs)
+    with pytest.raises(ValueError, match="constant"):
+        check(torch.ones(1, 3), torch.ones(1, 3))
+
+
+@pytest.mark.parametrize(("scale", "calls"), [(1.0, 1), (0.1, 3)])
+def test_alternating_pairs(load, monkeypatch, scale, calls):
+    """A clock that the runs themselves move; the machine is slower in the second pair."""
+    alternating, clock, log, pairs = load("alternating"), [0.0], [], []
+
+    def run(name: str, duration: float):
+        def call() -> torch.Tensor:
+            log.append(name)
+            clock[0] += duration * scale * (5 if len(pairs) == 1 else 1)
+            return torch.zeros(1)
+
+        return call
+
+    monkeypatch.setattr(alternating.gc, "collect", lambda: 0)
+    monkeypatch.setattr(alternating.time, "perf_counter", lambda: clock[0])
+    timing = alternating.compare(run("ours", 2), run("theirs", 3), 3, lambda: pairs.append(0))
+    one = ["ours"] * calls + ["theirs"] * calls
+    other = ["theirs"] * calls + ["ours"] * calls
+    assert log == ["theirs", *one, *other, *one]
+    assert (timing.repeats, timing.calls) == (3, calls)
+    assert timing[:3] == pytest.approx((1.5, 1.5, 1.5))
+    assert timing[3:5] == pytest.approx((2 * scale, 3 * scale))
+
+
+@pytest.fixture
+def rollout(load, monkeypatch):
+    """The benchmark with 2 videos for 16, and a stopwatch that shows what it is told."""
+    module, alternating, comparisons = (
+        load(name) for name in ("rollout", "alternating", "comparisons")
+    )
+    small = [c._replace(num_videos=min(2, c.num_videos)) for c in comparisons.COMPARISONS]
+    monkeypatch.setattr(module, "COMPARISONS", small)
+    timing = alternating.Timing(1.0, 0.9, 1.1, 2.0, 2.0, 1, 1)
+    monkeypatch.setattr(module, "compare", lambda ours, theirs, repeats, advance: timing)
+    monkeypatch.setattr(module, "seconds", lambda run: float(run.args[1]))  # frames decoded at once
+    return module
+
+
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
+def test_every_comparison_is_of_equal_videos(rollout, tiny_prior, tmp_path, capsys):
+    path = tmp_path / "rollout.json"
+    options = ["--prior", str(tiny_prior), "--steps", "2", "--device", "cpu", "--json", str(path)]
+    assert rollout.main(options) == 0
+    record = json.loads(path.read_text())
+    assert record["settings"]["height"] == record["settings"]["width"] == 16
+    assert record["settings"]["decoder"] == "AutoencoderKLTemporalDecoder"
+    rows = [(row["guidance"], row["name"], row["target"]) for row in record["rows"]]
+    expected = [("one rollout", 0.97), ("16 action sequences", 1.3), ("16 action sequences", 1.0)]
+    assert rows == [(g, *row) for g in (1.0, 2.0) for row in expected]
+    assert {row["stock_decode_chunk_size"] for row in record["rows"]} == {4}  # one whole video
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 7
+    assert lines[1].endswith("against 16 calls: 1.000 (0.900 to 1.100), target 1.3  MISSED")
+
+
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
+def test_an_image_decoder_is_given_its_faster_size(rollout, tiny_prior, monkeypatch):
+    """With a temporal decoder in its place, decoding 8 frames as one video is found out."""
+    model, stock = rollout.load(str(tiny_prior), 4, "cpu")
+    contest = rollout.Contest(model, stock, rollout._picture(model, 0), 1, 1.0, 0)
+    monkeypatch.setattr(type(model.backbone), "decodes_in_time", property(lambda self: False))
+    monkeypatch.setattr(rollout, "check_same", lambda ours, theirs: None)
+    monkeypatch.setattr(model.backbone, "decode", lambda x: torch.zeros(2, 4, 3, 16, 16))
+    assert rollout.prepare(contest, rollout.COMPARISONS[2])[2] == 4
+    monkeypatch.setattr(rollout, "seconds", lambda run: -float(run.args[1]))
+    assert rollout.prepare(contest, rollout.COMPARISONS[2])[2] == 8
+
+
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
+def test_different_videos_are_not_timed(rollout, tiny_prior, tmp_path, capsys, monkeypatch):
+    load = rollout.load
+
+    def disobedient(*arguments):
+        model, stock = load(*arguments)
+        torch.nn.init.normal_(model.action_embedding.linear_2.weight, std=0.3)
+        return model, stock
+
+    monkeypatch.setattr(rollout, "load", disobedient)
+    monkeypatch.setattr(rollout, "compare", None)
+    options = ["--prior", str(tiny_prior), "--steps", "1", "--device", "cpu"]
+    assert rollout.main([*options, "--json", str(tmp_path / "a.json")]) == 2
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("benchmarks/")]
+    assert line.startswith("benchmarks/rollout.py: Not timed: the frames differ by up to 0.")
+    assert not (tmp_path / "a.json").exists()
+
+
+def test_wrong_input_is_one_line(rollout, tmp_path, capsys):
+    for options, words in (
+        (["--prior", str(tmp_path / "none")], "Expected a diffusers pipeline folder at"),
+        (["--repeats", "0"], "--repeats and --frames of at least 1"),
+        (["--guidance", "0.5"], "--guidance of at least 1"),
+    ):
+        assert rollout.main([*options, "--json", str(tmp_path / "a.json")]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert words in line
