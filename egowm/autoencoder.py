@@ -1,5 +1,6 @@
 """Training of a small VAE: what a prior needs before there is a latent to diffuse."""
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from egowm.data.clip import Clip
 from egowm.initialisation import start_as_resampling
+
+MEASURED_BATCHES = 16  # of training clips, for the scaling factor where validation did not see it
 
 
 class Autoencoder(LightningModule):
@@ -35,6 +38,7 @@ class Autoencoder(LightningModule):
         self.width, self.stages, self.latent_channels = width, stages, latent_channels
         self.kl, self.learning_rate, self.crop = kl, learning_rate, crop
         self._moments: list[Tensor] = []
+        self._measured_at = -1  # the step after which the scaling factor was measured
 
     def configure_model(self) -> None:
         from diffusers import AutoencoderKL
@@ -76,6 +80,10 @@ class Autoencoder(LightningModule):
         total, logs = self.loss(clip.frames)
         self.log("val/loss", total, batch_size=len(clip.frames))
         self.log("val/psnr", logs["psnr"], batch_size=len(clip.frames), prog_bar=True)
+        self._measure(clip)
+
+    @torch.no_grad()
+    def _measure(self, clip: Clip) -> None:
         target = clip.frames.flatten(0, 1).float() / 127.5 - 1
         self._moments.append(self.vae.encode(target).latent_dist.mode().square().mean())
 
@@ -84,6 +92,7 @@ class Autoencoder(LightningModule):
         power = torch.stack(self._moments).mean().item()
         self._moments.clear()
         self.vae.register_to_config(scaling_factor=power**-0.5)
+        self._measured_at = self.trainer.global_step
 
     def _cropped(self, frames: Tensor) -> Tensor:
         side = self.crop
@@ -107,5 +116,9 @@ class Autoencoder(LightningModule):
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
     def on_fit_end(self) -> None:
+        if self._measured_at != self.trainer.global_step:  # trained on since, or never validated
+            for clip in islice(self.trainer.train_dataloader, MEASURED_BATCHES):
+                self._measure(clip.to(self.device))
+            self.on_validation_epoch_end()
         if self.trainer.is_global_zero:
             self.vae.save_pretrained(Path(self.trainer.default_root_dir) / "vae")

@@ -157,8 +157,6 @@ class WorldModel(LightningModule):
             raise ValueError(f"Expected actions (N, T, {spec.width}), got {tuple(actions.shape)}.")
         num_outside = spec.check(actions, strict)
         frame = self._context(context, len(actions))
-        if isinstance(generator, Sequence):
-            frame = frame.expand(len(actions), *frame.shape[1:])
         embedding = self.embed(spec.normalise(actions))
         steps = self.steps if steps is None else steps
         frames, latents = [], []
@@ -260,9 +258,10 @@ class WorldModel(LightningModule):
     ) -> Tensor:
         """Latents (N, t, c, h, w) of one chunk after `frame` (1 or N, 1, 3, H, W)."""
         backbone, count = self.backbone, len(embedding)
-        strength = torch.full((len(frame),), backbone.noise_strength, device=self.device)
+        draws = count if isinstance(generator, Sequence) else len(frame)
+        strength = torch.full((draws,), backbone.noise_strength, device=self.device)
         condition = backbone.condition(frame, strength, generator)
-        if len(frame) < count:
+        if draws < count:
             condition = condition.repeat(count)
         if guidance != 1.0:
             null = condition.without_image(torch.ones(count, dtype=torch.bool, device=self.device))

@@ -1,77 +1,167 @@
-"""Starts in closed form: a VAE that resamples, a UNet that repeats the context."""
+"""Starts in closed form: a VAE that resamples, and a UNet that repeats its context.
+
+They are near what they imitate, not equal to it, and the tolerances are measured ones: the SiLU is
+no straight line, free channels enter the normalisation and lower the gain, borders see zeros.
+"""
 
 import pytest
 import torch
+import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNetSpatioTemporalConditionModel
+from torch import Tensor
 
 from egowm.diffusion import EDM
 from egowm.initialisation import start_as_copy, start_as_resampling
 
-
-def smooth_frames(count: int, size: int) -> torch.Tensor:
-    """(count, 3, size, size) in [-1, 1], without fine detail."""
-    coarse = torch.rand(count, 3, 5, 5) * 1.6 - 0.8
-    return torch.nn.functional.interpolate(coarse, size=(size, size), mode="bilinear")
+SCALE = 0.7  # a scaling factor
 
 
-def test_a_vae_starts_as_resampling():
-    vae = AutoencoderKL(
-        block_out_channels=(32, 32, 32),
+def psnr(a: Tensor, b: Tensor) -> float:
+    """dB, for images in [-1, 1]."""
+    return float(10 * torch.log10(4 / (a - b).square().mean()))
+
+
+def smooth_images(contrast: float = 1.0) -> Tensor:
+    """Images (8, 3, 32, 32) of soft blobs as wide as a latent pixel, around 0."""
+    coarse = torch.rand(8, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    images = F.interpolate(coarse, size=(32, 32), mode="bicubic", align_corners=False)
+    return contrast * images.clamp(-1, 1)
+
+
+def shrunk(images: Tensor) -> Tensor:
+    return F.interpolate(images, scale_factor=0.25, mode="area")
+
+
+def resampled(images: Tensor) -> Tensor:
+    """What the VAE starts as."""
+    return F.interpolate(shrunk(images), scale_factor=4, mode="bilinear", align_corners=False)
+
+
+def make_vae(seed: int) -> AutoencoderKL:
+    torch.manual_seed(seed)
+    return AutoencoderKL(
+        block_out_channels=(32,) * 3,
         down_block_types=("DownEncoderBlock2D",) * 3,
         up_block_types=("UpDecoderBlock2D",) * 3,
         layers_per_block=1,
         latent_channels=4,
         norm_num_groups=1,
         mid_block_add_attention=False,
-    )
+    ).eval()
+
+
+@torch.no_grad()
+def reconstruct(vae: AutoencoderKL, images: Tensor) -> Tensor:
+    return vae.decode(vae.encode(images).latent_dist.mode()).sample
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_vae_starts_as_resampling(seed):
+    """Measured: 14.7 to 15.6 dB, resampling 19.7, default weights 7.7 to 11.1."""
+    images, vae = smooth_images(), make_vae(seed)
+    before = psnr(reconstruct(vae, images), images)
     start_as_resampling(vae)
-    frames = smooth_frames(4, 32)
+    after = psnr(reconstruct(vae, images), images)
+    assert psnr(resampled(images), images) - 5.5 < after
+    assert after > max(14.0, before + 3)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_away_from_the_border_only_the_gain_is_missing(seed):
+    """Correlation with the resampled images 0.99; the gain is 0.66 to 0.72."""
+    images, vae = smooth_images(contrast=0.5), make_vae(seed)
+    start_as_resampling(vae)
+    inside = (slice(None), slice(None), slice(8, -8), slice(8, -8))
+    made = (reconstruct(vae, images) - reconstruct(vae, 0 * images))[inside].flatten()
+    expected = resampled(images)[inside].flatten()
+    assert torch.corrcoef(torch.stack([made, expected]))[0, 1] > 0.985
+    assert 0.6 < (made @ expected) / (expected @ expected) < 1.1
+
+
+def test_latents_are_the_shrunk_colours():
+    vae, images = make_vae(0), smooth_images(contrast=0.5)
+    start_as_resampling(vae)
     with torch.no_grad():
-        posterior = vae.encode(frames).latent_dist
-        latents = posterior.mode()
-        back = vae.decode(latents).sample
-    assert latents.shape == (4, 4, 8, 8)
-    small = torch.nn.functional.avg_pool2d(frames, 4)
-    inner = (slice(None), slice(None), slice(1, -1), slice(1, -1))
-    assert (latents[:, :3] - small)[inner].abs().mean() < 0.05
-    assert posterior.std.mean() < 0.1
-    error = (back - frames)[..., 4:-4, 4:-4]  # zero padding darkens the border
-    assert 10 * torch.log10(4 / error.square().mean()) > 23
+        posterior = vae.encode(images).latent_dist
+    assert (posterior.mode()[:, :3] - shrunk(images)).abs().max() < 0.12
+    assert torch.equal(posterior.logvar, torch.full_like(posterior.logvar, -6.0))
 
 
-def test_a_unet_starts_as_a_copy_of_the_context():
-    unet = UNetSpatioTemporalConditionModel(
+def make_unet(width: int = 96) -> UNetSpatioTemporalConditionModel:
+    torch.manual_seed(0)
+    down, up = "DownBlockSpatioTemporal", "UpBlockSpatioTemporal"
+    return UNetSpatioTemporalConditionModel(
         in_channels=8,
         out_channels=4,
-        block_out_channels=(96, 96),
-        num_attention_heads=(4, 4),
+        block_out_channels=(width, width),
+        num_attention_heads=(2, 2),
         layers_per_block=1,
-        down_block_types=("DownBlockSpatioTemporal",) * 2,
-        up_block_types=("UpBlockSpatioTemporal",) * 2,
+        down_block_types=(down, down),
+        up_block_types=(up, up),
         cross_attention_dim=32,
-        addition_time_embed_dim=32,
-        projection_class_embeddings_input_dim=96,
-    )
-    start_as_copy(unet, scaling_factor=0.8)
-    process, sigma = EDM(), torch.tensor([60.0, 20.0])
-    context, target = torch.randn(2, 4, 8, 8), torch.randn(2, 3, 4, 8, 8)
-    noisy = target + sigma[:, None, None, None, None] * torch.randn_like(target)
-    repeated = context[:, None].expand(-1, 3, -1, -1, -1)
+        addition_time_embed_dim=16,
+        projection_class_embeddings_input_dim=48,
+        sample_size=8,
+        num_frames=3,
+    ).eval()
+
+
+def call(unet: UNetSpatioTemporalConditionModel, context: Tensor, seed: int) -> Tensor:
+    """On noise, with an image, ids and a noise level of this seed: (B, 3, 4, 8, 8)."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(len(context), 3, 4, 8, 8, generator=generator)
+    return unet(
+        torch.cat([noise, context[:, None].expand_as(noise)], 2),
+        1.0 + 0.1 * seed,
+        encoder_hidden_states=torch.randn(len(context), 1, 32, generator=generator),
+        added_time_ids=torch.rand(len(context), 3, generator=generator),
+        return_dict=False,
+    )[0]
+
+
+def test_a_unet_starts_as_copy():
+    """Minus the scaled context in every frame: to 7% for latents of unit power."""
+    unet = make_unet()
+    start_as_copy(unet, SCALE)
+    context = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(5))
+    expected = -SCALE * context[:, None].expand(-1, 3, -1, -1, -1)
     with torch.no_grad():
-        output = unet(
-            torch.cat([process.scale_input(noisy, sigma), repeated], 2),
-            process.time(sigma),
-            encoder_hidden_states=torch.randn(2, 1, 32),
-            added_time_ids=torch.tensor([[6.0, 180.0, 0.1]]).expand(2, 3),
-            return_dict=False,
-        )[0]
-    estimate, copied = process.denoised(output, noisy, sigma), 0.8 * repeated
-    error = (estimate - copied).square().mean() / copied.square().mean()
-    assert error < 0.1
-    loss = torch.nn.functional.mse_loss
-    assert loss(estimate, copied) < 0.1 * loss(torch.zeros_like(copied), copied)
+        made, others = call(unet, context, 0), [call(unet, context, seed) for seed in (1, 2)]
+    error = made - expected
+    assert error.square().mean().sqrt() < 0.08 * expected.square().mean().sqrt()
+    assert error[expected.abs() < 1.5 * SCALE].abs().max() < 0.12
+    for other in others:  # other noise, image, ids and noise level
+        assert torch.equal(other, made)
+    assert torch.equal(made, made[:, :1].expand_as(made))
 
 
-def test_a_narrow_unet_is_refused(world_model):
-    with pytest.raises(ValueError, match="at least 96 channels, got 32"):
-        start_as_copy(world_model.backbone.network, 1.0)
+def test_a_copy_means_the_context_at_high_noise():
+    """v-prediction: at sigma 700 the estimate of the clean latents is the scaled context."""
+    unet, process = make_unet(), EDM()
+    start_as_copy(unet, SCALE)
+    context = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(5))
+    noisy = process.initial(torch.randn(2, 3, 4, 8, 8))
+    with torch.no_grad():
+        made = call(unet, context, 0)
+    clean = process.denoised(made, noisy, torch.full((2,), process.sigma_max))
+    error = (clean - SCALE * context[:, None]).square().mean().sqrt()
+    assert error < 0.08 * SCALE
+
+
+def test_a_copy_can_be_trained_away():
+    """Its zeros hold gradients back for one or two steps, not longer."""
+    unet = make_unet()
+    start_as_copy(unet, SCALE)
+    optimizer = torch.optim.SGD(unet.parameters(), 0.1)
+    context, target = torch.randn(1, 4, 8, 8), torch.randn(1, 3, 4, 8, 8)
+    for seed in range(3):
+        optimizer.zero_grad()
+        (call(unet, context, seed) - target).square().mean().backward()
+        optimizer.step()
+    still = [n for n, p in unet.named_parameters() if p.grad is None or not p.grad.any()]
+    assert still == []
+
+
+def test_too_few_channels_for_a_copy():
+    with pytest.raises(ValueError, match="first stage of at least 96 channels, got 64"):
+        start_as_copy(make_unet(width=64), SCALE)

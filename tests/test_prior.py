@@ -1,6 +1,5 @@
-"""Pretraining: the VAE and the video prior leave folders that diffusers loads by itself."""
+"""Pretraining a video prior: what is trained, and a folder that diffusers loads by itself."""
 
-import json
 import shutil
 
 import pytest
@@ -8,7 +7,6 @@ import torch
 from lightning import Trainer
 from safetensors.torch import load_file
 
-from egowm.autoencoder import Autoencoder
 from egowm.backbones import SVD
 from egowm.data import Rooms, Window
 from egowm.prior import VideoPrior, save_pipeline
@@ -61,6 +59,14 @@ def test_video_prior(tiny_prior, rooms, tmp_path):
     assert moved == ["network", "image_encoder"]
     SVD(str(tmp_path / "prior")).load()
 
+    picture = torch.rand(1, 3, 16, 16)
+    video = pipeline.to(dtype=torch.float32)(
+        picture, 16, 16, num_frames=3, num_inference_steps=2, output_type="pt"
+    ).frames
+    assert video.shape == (1, 3, 3, 16, 16)
+    assert torch.isfinite(video).all()
+    assert video.std() > 0.01
+
 
 def differ(a: SVD, b: SVD, part: str) -> bool:
     pairs = zip(getattr(a, part).parameters(), getattr(b, part).parameters(), strict=True)
@@ -93,17 +99,50 @@ def test_saving_over_its_own_folder(tiny_prior, tmp_path):
     assert (folder / "model_index.json").is_file()
 
 
-def test_autoencoder(rooms, tmp_path):
-    """The scaling factor brings the latents of validation frames to unit power."""
-    from diffusers import AutoencoderKL
+def test_the_context_is_the_first_frame_of_the_target(tiny_prior, rooms, monkeypatch):
+    """SVD's convention, which fine-tuning with actions leaves: there, only the future is made."""
+    module = VideoPrior(SVD(str(tiny_prior)), drop_image=0.0)
+    module.configure_model()
+    seen = {}
 
-    module = Autoencoder(width=32, stages=2, crop=8)
-    fit(module, rooms, tmp_path, 2)
-    vae = AutoencoderKL.from_pretrained(tmp_path / "vae")
-    assert json.loads((tmp_path / "vae/config.json").read_text())["scaling_factor"] != 0.18215
-    frames = torch.cat([clip.frames for clip in rooms.val_dataloader()]).flatten(0, 1)
-    with torch.no_grad():
-        latents = vae.encode(frames.float() / 127.5 - 1).latent_dist.mode()
-    assert latents.square().mean() * vae.config.scaling_factor**2 == pytest.approx(1.0, abs=0.02)
-    with pytest.raises(ValueError, match="a crop of at most 16x16, got 32"):
-        Autoencoder(crop=32)._cropped(frames[None])
+    def loss(process, estimate, latents):
+        seen["target"] = latents
+        estimate(latents, torch.ones(len(latents)))
+        return latents.mean(), {}
+
+    def forward(noisy, sigma, condition):
+        seen["context"] = condition.latents
+        return noisy
+
+    monkeypatch.setattr("egowm.prior.denoising_loss", loss)
+    monkeypatch.setattr(module.backbone, "forward", forward)
+    monkeypatch.setattr(
+        module.backbone, "training_noise", lambda count, generator: torch.zeros(count)
+    )
+    clip = next(iter(rooms.val_dataloader()))
+    module.loss(clip)
+    assert clip.frames.shape[1] == seen["target"].shape[1] == 3
+    scale = module.backbone.vae.config.scaling_factor
+    torch.testing.assert_close(seen["target"][:, 0], scale * seen["context"], atol=1e-5, rtol=1e-5)
+    assert (seen["target"][:, 1] - seen["target"][:, 0]).abs().max() > 0.01
+
+
+def test_what_is_trained(tiny_prior, rooms):
+    module = VideoPrior(SVD(str(tiny_prior)), drop_image=0.0)
+    module.configure_model()
+    loss, _ = module.loss(next(iter(rooms.val_dataloader())))
+    loss.backward()
+    backbone = module.backbone
+    for part in (backbone.network, backbone.image_encoder):
+        moved = [p.grad is not None and bool(p.grad.any()) for p in part.parameters()]
+        assert sum(moved) > 0.8 * len(moved)
+    assert all(p.grad is None and not p.requires_grad for p in backbone.vae.parameters())
+
+
+def test_an_image_that_is_dropped_trains_no_encoder(tiny_prior, rooms):
+    module = VideoPrior(SVD(str(tiny_prior)), drop_image=1.0)
+    module.configure_model()
+    module.loss(next(iter(rooms.val_dataloader())))[0].backward()
+    assert all(
+        p.grad is None or not p.grad.any() for p in module.backbone.image_encoder.parameters()
+    )

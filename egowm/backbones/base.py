@@ -72,7 +72,8 @@ class Backbone(nn.Module, ABC):
     ) -> Condition:
         """What the network is told, from context frames (B, K, 3, H, W) in [-1, 1].
 
-        noise_strength: (B,) standard deviation of the noise added to the context's pixels.
+        noise_strength: (B,) standard deviation of the noise added to the context's pixels. One
+        context (1, K, 3, H, W) serves a longer noise_strength: each draws noise of its own.
         """
 
     @abstractmethod

@@ -185,14 +185,14 @@ class SVD(Backbone):
     ) -> Condition:
         if context.shape[1] != 1:
             raise ValueError(f"SVD takes one context frame, got {context.shape[1]}: set context 1.")
-        image = context[:, 0]
+        image, count = context[:, 0], len(noise_strength)
         self.check_size(*image.shape[-2:])
-        noise = randn(image.shape, generator, image.device)
+        noise = randn((count, *image.shape[1:]), generator, image.device)
         noisy = image + noise_strength.to(image)[:, None, None, None] * noise
         latents = self.vae.encode(noisy.to(self.vae.dtype)).latent_dist.mode()
         ids = torch.tensor([self.fps - 1, self.motion_bucket], device=image.device).float()
-        ids = torch.cat([ids.expand(len(image), 2), noise_strength.to(image)[:, None]], 1)
-        return Condition(self.embed_image(image), latents, ids)
+        ids = torch.cat([ids.expand(count, 2), noise_strength.to(image)[:, None]], 1)
+        return Condition(self.embed_image(image).expand(count, -1, -1), latents, ids)
 
     def embed_image(self, image: Tensor) -> Tensor:
         """CLIP's embedding of clean images (B, 3, H, W) in [-1, 1]: (B, 1, D)."""
