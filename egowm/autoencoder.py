@@ -117,7 +117,8 @@ class Autoencoder(LightningModule):
 
     def on_fit_end(self) -> None:
         if self._measured_at != self.trainer.global_step:  # trained on since, or never validated
-            for clip in islice(self.trainer.train_dataloader, MEASURED_BATCHES):
+            loader: Any = self.trainer.train_dataloader
+            for clip in islice(loader, MEASURED_BATCHES):
                 self._measure(clip.to(self.device))
             self.on_validation_epoch_end()
         if self.trainer.is_global_zero:

@@ -26,8 +26,10 @@ def load_checkpoint(recipe: Path, checkpoint: Path) -> WorldModel:
         raise FileNotFoundError(f"No checkpoint at {checkpoint}.")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(WorldModel, "model")
-    section = yaml.safe_load(recipe.read_text())["model"]
-    model = parser.instantiate_classes(parser.parse_object({"model": section})).model
+    section = (yaml.safe_load(recipe.read_text()) or {}).get("model")
+    if section is None:
+        raise ValueError(f"{recipe}: expected a model section as in the training's recipe.")
+    model = parser.instantiate(parser.parse_object({"model": section})).model
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     model.on_load_checkpoint(state)
     model.configure_model()

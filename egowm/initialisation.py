@@ -3,8 +3,8 @@
 From default weights a small VAE needs thousands of steps before it beats plain resampling, and a
 small UNet as long before it beats repeating the context. Both are set here in closed form. Group
 normalisation would wipe out the level of a signal; two "anchor" channels of constant +A and -A in
-its group fix the group's mean and variance, so that the signal passes almost unchanged. The SiLU
-behind is nearly linear around 3.
+its group fix the group's mean and variance, so that the signal passes with its level and most of its
+contrast. The SiLU behind is nearly linear around 3.
 """
 
 from typing import Any
@@ -74,6 +74,9 @@ def start_as_copy(unet: Any, scaling_factor: float) -> None:
     for block in (last.spatial_res_block, last.temporal_res_block):
         block.conv2.weight.zero_()
         block.conv2.bias.zero_()
+    for attention in getattr(unet.up_blocks[-1], "attentions", [])[-1:]:
+        attention.proj_out.weight.zero_()
+        attention.proj_out.bias.zero_()
     for row in rows:
         shortcut.weight[[row, row + 1, row + 2]] = 0
         shortcut.weight[row, skip + row] = 1.0

@@ -20,8 +20,11 @@ class PredictionWriter(Callback):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data: Any = getattr(trainer, "datamodule", None)
         spec = getattr(pl_module, "spec", None)
-        if spec is None:
-            raise ValueError("Expected a WorldModel that knows its actions: give --ckpt_path.")
+        if spec is None or not trainer.ckpt_path:
+            raise ValueError(
+                "Expected the checkpoint of a trained WorldModel: give --ckpt_path FILE (an export "
+                "is evaluated by `egowm evaluate`)."
+            )
         label = type(pl_module).__name__
         self.writer = RunWriter(self.folder, spec, data.source, label, {"pred": "prediction"})
 
