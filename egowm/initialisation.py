@@ -3,8 +3,8 @@
 From default weights a small VAE needs thousands of steps before it beats plain resampling, and a
 small UNet as long before it beats repeating the context. Both are set here in closed form. Group
 normalisation would wipe out the level of a signal; two "anchor" channels of constant +A and -A in
-its group fix the group's mean and variance, so that the signal passes with its level and most of its
-contrast. The SiLU behind is nearly linear around 3.
+its group fix the group's mean and variance, so that the signal passes with its level and most of
+its contrast. The SiLU behind is nearly linear around 3.
 """
 
 from typing import Any

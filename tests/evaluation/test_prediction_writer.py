@@ -58,6 +58,6 @@ def test_only_a_world_model_predicts(tmp_path):
     from egowm.evaluation.prediction_writer import PredictionWriter
 
     writer = PredictionWriter(tmp_path / "predictions")
-    with pytest.raises(ValueError, match="Expected a WorldModel that knows its actions"):
+    with pytest.raises(ValueError, match="Expected the checkpoint of a trained WorldModel"):
         writer.on_predict_start(Trainer(accelerator="cpu", logger=False), LightningModule())
     assert not (tmp_path / "predictions").exists()
