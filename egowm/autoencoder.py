@@ -10,7 +10,7 @@ from lightning import LightningModule
 from torch import Tensor
 
 from egowm.data.clip import Clip
-from egowm.initialisation import start_as_resampling
+from egowm.initialisation import start_as_cosines
 
 MEASURED_BATCHES = 16  # of training clips, for the scaling factor where validation did not see it
 
@@ -21,7 +21,9 @@ class Autoencoder(LightningModule):
     width: channels of every stage. stages: S of them compress 2^(S-1) times. latent_channels: of
     the latent. kl: weight of the KL term. learning_rate: peak of a one-cycle schedule. crop: side
     of the random square that training sees, pixels; 0 is the whole frame (many small squares
-    teach more than few frames). It starts as plain resampling (`egowm.initialisation`).
+    teach more than few frames). It starts as the cosines of blocks (`egowm.initialisation`).
+    continued: folder of a trained VAE whose decoder is trained on; its latents stay what they are,
+    so that networks trained on them stay valid. The sizes are then that VAE's.
     When fitting ends, `<default_root_dir>/vae` holds the VAE with its measured scaling factor.
     """
 
@@ -29,14 +31,16 @@ class Autoencoder(LightningModule):
         self,
         width: int = 32,
         stages: int = 3,
-        latent_channels: int = 4,
+        latent_channels: int = 16,
         kl: float = 1e-6,
         learning_rate: float = 1e-3,
         crop: int = 0,
+        continued: str = "",
     ) -> None:
         super().__init__()
         self.width, self.stages, self.latent_channels = width, stages, latent_channels
         self.kl, self.learning_rate, self.crop = kl, learning_rate, crop
+        self.continued = continued
         self._moments: list[Tensor] = []
         self._measured_at = -1  # the step after which the scaling factor was measured
 
@@ -44,6 +48,11 @@ class Autoencoder(LightningModule):
         from diffusers import AutoencoderKL
 
         if hasattr(self, "vae"):
+            return
+        if self.continued:
+            self.vae = AutoencoderKL.from_pretrained(self.continued, torch_dtype=torch.float32)
+            self.vae.encoder.requires_grad_(False)
+            self.vae.quant_conv.requires_grad_(False)
             return
         self.vae = AutoencoderKL(
             block_out_channels=(self.width,) * self.stages,
@@ -55,7 +64,7 @@ class Autoencoder(LightningModule):
             mid_block_add_attention=False,
             force_upcast=False,
         )
-        start_as_resampling(self.vae)
+        start_as_cosines(self.vae)
 
     def loss(self, frames: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """frames: (B, T, 3, H, W) uint8. L1 plus 4 x squared error, plus the weighted KL."""
@@ -89,6 +98,8 @@ class Autoencoder(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """The scaling factor brings the latents to unit power."""
+        if self.continued:
+            return
         power = torch.stack(self._moments).mean().item()
         self._moments.clear()
         self.vae.register_to_config(scaling_factor=power**-0.5)
@@ -106,7 +117,8 @@ class Autoencoder(LightningModule):
         return frames[..., top : top + side, left : left + side]
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.AdamW(self.parameters(), self.learning_rate, weight_decay=1e-4)
+        trained = [p for p in self.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(trained, self.learning_rate, weight_decay=1e-4)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             self.learning_rate,

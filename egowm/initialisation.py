@@ -13,42 +13,99 @@ import torch
 from torch import Tensor, nn
 
 _ANCHOR = 8.0
+_AMPLIFICATION = 8.0  # of a block's cosines, against its mean colours
 _POINT = 3.0  # where the SiLU is used as a straight line
 _VALUE = _POINT / (1 + torch.tensor(-_POINT).exp().item())
 _SLOPE = 1.08
 
 
 @torch.no_grad()
-def start_as_resampling(vae: Any) -> None:
-    """Make an `AutoencoderKL` (one norm group) start as shrinking by area and growing linearly.
+def start_as_cosines(vae: Any) -> None:
+    """Make an `AutoencoderKL` (one norm group) start as the first cosines of square blocks.
 
-    The first three latent channels are the colours; the others start small and free.
+    The first three latent channels are the mean colours of a block; then, in JPEG's manner, come
+    its lowest cosines in luminance and in two colour differences, coarse ones first. The decoder
+    starts as linear growing of the mean colours: what the cosines are for it has to learn, as
+    convolutions after a nearest-neighbour upsampling do not know which pixel of a block they are.
     """
     _silence_residuals(vae)
     width = vae.encoder.conv_in.out_channels
     anchors = (width - 2, width - 1)
     latents = vae.config.latent_channels
-    centre, box = torch.zeros(3, 3), torch.zeros(3, 3)
-    centre[1, 1], box[:2, :2] = 1.0, 0.25
+    downsamplers = [s.conv for block in vae.encoder.down_blocks for s in block.downsamplers or ()]
+    needed = 2 + max(latents, 3 * 4 ** (len(downsamplers) - 1))
+    if width < needed:
+        raise ValueError(f"Expected at least {needed} channels in the first stage, got {width}.")
+    centre = torch.zeros(3, 3)
+    centre[1, 1] = 1.0
     tent = torch.outer(torch.tensor([0.25, 0.5, 0.25]), torch.tensor([0.25, 0.5, 0.25]))
-    for conv in (vae.encoder.conv_in, vae.decoder.conv_in):
-        _pass(conv, centre, 3, anchors)
-    for block in vae.encoder.down_blocks:
-        for sampler in block.downsamplers or ():
-            _pass(sampler.conv, box, 3, anchors)
+    _pass(vae.encoder.conv_in, centre, 3, anchors)
+    for k, conv in enumerate(downsamplers[:-1]):
+        _unshuffle(conv, 3 * 4**k, anchors)
+    side = 2 ** len(downsamplers)
+    last = _cosines(latents, side).reshape(latents, 3 * 4 ** (len(downsamplers) - 1), 2, 2)
+    _pass(downsamplers[-1], centre, 0, anchors)
+    downsamplers[-1].weight[:latents] = 0
+    downsamplers[-1].weight[:latents, : last.shape[1], :2, :2] = last
+    downsamplers[-1].bias[:latents] = 0
+    _pass(vae.decoder.conv_in, centre, latents, anchors)
     for block in vae.decoder.up_blocks:
         for sampler in block.upsamplers or ():
             _pass(sampler.conv, tent, 3, anchors)
-    for half in (vae.encoder, vae.decoder):
+    for half, count in ((vae.encoder, latents), (vae.decoder, 3)):
         share = (2 / half.conv_norm_out.num_channels) ** 0.5  # both anchors in one group of all
-        _read(half.conv_norm_out, half.conv_out, list(range(3)), _ANCHOR * share, torch.ones(3))
+        _read(half.conv_norm_out, half.conv_out, list(range(count)), _ANCHOR * share, _gains(count))
     eye = torch.eye(latents)[:, :, None, None]
     vae.quant_conv.weight.zero_()
     vae.quant_conv.weight[:latents, :latents] = eye
     vae.quant_conv.bias.zero_()
-    vae.quant_conv.bias[latents:] = -6.0  # log variance: noise well below the signal
+    vae.quant_conv.bias[latents:] = -8.0  # log variance: noise well below the signal
     vae.post_quant_conv.weight.copy_(eye)
     vae.post_quant_conv.bias.zero_()
+
+
+def _gains(count: int) -> Tensor:
+    return torch.full((count,), 1.1)  # what the norms take away
+
+
+def _unshuffle(conv: nn.Conv2d, count: int, anchors: tuple[int, int]) -> None:
+    """Output channel 4 c + 2 i + j is pixel (i, j) of each 2x2 square of channel c."""
+    _pass(conv, torch.zeros(3, 3), 0, anchors)
+    assert conv.bias is not None
+    conv.weight[: 4 * count] = 0
+    conv.bias[: 4 * count] = 0
+    for channel in range(count):
+        for square in range(4):
+            conv.weight[4 * channel + square, channel, square // 2, square % 2] = 1.0
+
+
+def _cosines(count: int, side: int) -> Tensor:
+    """Analysis vectors (count, values) of a `side` x `side` block of colours, amplified so that the
+    parts differ less in strength; values in the order that `_unshuffle` gives them."""
+    places = (torch.arange(side) + 0.5) * torch.pi / side
+    waves = torch.stack([(k * places).cos() for k in range(side)]) / side  # (side, side)
+    opponents = torch.tensor([[1.0, 1.0, 1.0], [1.0, -1.0, 0.0], [0.5, 0.5, -1.0]]) / 3
+    order = [
+        ((u + v) * (1.0 if channel == 0 else 2.2), channel, u, v)
+        for channel in range(3)
+        for u in range(side)
+        for v in range(side)
+        if u + v
+    ]
+    vectors = [
+        torch.einsum("c,i,j->cij", torch.eye(3)[c], waves[0], waves[0]) for c in range(3)
+    ] + [
+        _AMPLIFICATION * torch.einsum("c,i,j->cij", opponents[c], waves[u], waves[v])
+        for _, c, u, v in sorted(order)
+    ]
+    blocks = torch.stack(vectors[:count])
+    levels = side.bit_length() - 1
+    split = blocks.reshape(len(blocks), 3, *[2] * levels, *[2] * levels)
+    # (k, c, row bits coarse to fine, column bits): unshuffling takes the finest bits first.
+    axes = [0, 1]
+    for bit in reversed(range(levels)):
+        axes += [2 + bit, 2 + levels + bit]
+    return split.permute(axes).reshape(len(blocks), -1)
 
 
 @torch.no_grad()

@@ -20,7 +20,9 @@ class VideoPrior(LightningModule):
     """Trains an SVD backbone's UNet and image encoder on clips, ignoring their actions.
 
     backbone: its `random` parts start from scratch. drop_image: share of samples without their
-    image, for guidance. When fitting ends, `<default_root_dir>/prior` holds a
+    image, for guidance. next_frame: share of the steps that draw a single frame, the one after the
+    context (T of them from each clip); the others draw whole videos whose frame 0 repeats the
+    context, as SVD's does. When fitting ends, `<default_root_dir>/prior` holds a
     `StableVideoDiffusionPipeline` folder in float16.
     """
 
@@ -30,23 +32,37 @@ class VideoPrior(LightningModule):
         learning_rate: float = 5e-4,
         warmup: int = 200,
         drop_image: float = 0.1,
+        next_frame: float = 0.0,
     ) -> None:
         super().__init__()
+        if not 0 <= next_frame <= 1:
+            raise ValueError(
+                f"Expected next_frame, a share of the steps, in [0, 1], got {next_frame}."
+            )
         self.backbone = backbone
         self.learning_rate, self.warmup, self.drop_image = learning_rate, warmup, drop_image
+        self.next_frame = next_frame
 
     def configure_model(self) -> None:
         self.backbone.load()
         self.backbone.image_encoder.requires_grad_(True).train()
 
-    def loss(self, clip: Clip) -> tuple[Tensor, dict[str, Tensor]]:
-        """Denoise context and future frames (B, 1+T, ...) given the context."""
+    def on_fit_start(self) -> None:
+        torch.manual_seed(torch.initial_seed() + self.global_rank)  # ranks draw other noise
+
+    def loss(self, clip: Clip, single: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
+        """Denoise context and future frames (B, 1+T, ...) given the context; `single`: each frame
+        1..T by itself, given the one before."""
         frames = clip.frames.float() / 127.5 - 1
-        count = len(frames)
+        context, target = frames[:, :1], frames
+        if single:
+            context = frames[:, :-1].flatten(0, 1)[:, None]
+            target = frames[:, 1:].flatten(0, 1)[:, None]
+        count = len(context)
         with torch.no_grad():
-            latents = self.backbone.encode(frames)
+            latents = self.backbone.encode(target)
         strength = self.backbone.training_noise(count, None).to(frames)
-        condition = self.backbone.condition(frames[:, :1], strength)
+        condition = self.backbone.condition(context, strength)
         condition = condition.without_image(torch.rand(count, device=self.device) < self.drop_image)
 
         def estimate(noisy: Tensor, sigma: Tensor) -> Tensor:
@@ -56,14 +72,20 @@ class VideoPrior(LightningModule):
         return denoising_loss(self.backbone.process, estimate, latents)
 
     def training_step(self, clip: Clip, batch_idx: int) -> Tensor:
-        total, logs = self.loss(clip)
-        self.log("train/loss", total.detach(), prog_bar=True)
+        chance = torch.Generator().manual_seed(self.global_step)  # the same on every rank
+        single = float(torch.rand((), generator=chance)) < self.next_frame
+        total, logs = self.loss(clip, single)
+        kind = "train/next_frame" if single else "train"
+        self.log(f"{kind}/loss", total.detach(), prog_bar=not single)
         for name, value in logs.items():
-            self.log(f"train/{name}", value)
+            self.log(f"{kind}/{name}", value)
         return total
 
     def validation_step(self, clip: Clip, batch_idx: int) -> None:
-        self.log("val/loss", self.loss(clip)[0], batch_size=len(clip.frames), prog_bar=True)
+        size = len(clip.frames)
+        self.log("val/loss", self.loss(clip)[0], batch_size=size, prog_bar=True)
+        if self.next_frame:
+            self.log("val/next_frame/loss", self.loss(clip, True)[0], batch_size=size)
 
     def configure_optimizers(self) -> Any:
         steps = int(self.trainer.estimated_stepping_batches)

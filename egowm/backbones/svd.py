@@ -9,7 +9,7 @@
 
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from egowm.backbones.base import Backbone, Condition, locate
 from egowm.diffusion import EDM, Generator, randn
 from egowm.initialisation import start_as_copy
 
+Memo = OrderedDict[bytes, Tensor]
 Part = Literal["unet", "image_encoder"]
 DECODED_PIXELS = {"cpu": 2**14, "gpu": 2**24}  # at once; a video of SVD XT has 2**23.8
 
@@ -46,8 +47,9 @@ class SVD(Backbone):
     context". process_mean, process_std: of ln sigma in training. fps, motion_bucket: what the
     network is told. noise_strength: noise added to the context at sampling. noise_mean,
     noise_std: of its logarithm in training.
-    memo_frames: remember the latents of up to that many target frames in memory (frame-wise
-    encoding is deterministic, so a data set that fits is encoded once).
+    memo_frames: remember the latents of up to that many target frames in memory, and the image
+    embeddings of as many context frames (both are deterministic, so a data set that fits is encoded
+    once; context latents are not: they depend on fresh noise).
     """
 
     temporal_stride = 1
@@ -77,7 +79,8 @@ class SVD(Backbone):
         self._fps, self.motion_bucket = fps, motion_bucket
         self.noise_strength, self.noise_mean, self.noise_std = noise_strength, noise_mean, noise_std
         self.memo_frames = memo_frames
-        self._memo: OrderedDict[bytes, Tensor] = OrderedDict()
+        self._latents: Memo = OrderedDict()
+        self._embeddings: Memo = OrderedDict()
 
     def load(self) -> None:
         """Load VAE, image encoder, UNet and scheduler in float32 (idempotent)."""
@@ -102,7 +105,7 @@ class SVD(Backbone):
         encoder = CLIPVisionModelWithProjection
         if "image_encoder" in self.random:
             config = encoder.config_class.from_pretrained(self.folder / "image_encoder")
-            self.image_encoder = encoder(config)
+            self.image_encoder = encoder(config).float()  # the folder's may say float16
         else:
             options = {"variant": single["variant"]} if "variant" in single else {}
             self.image_encoder = encoder.from_pretrained(
@@ -157,11 +160,17 @@ class SVD(Backbone):
 
     def encode(self, frames: Tensor) -> Tensor:
         scale = self.vae.config.scaling_factor
-        if self.memo_frames:
-            return torch.stack([self._remembered(clip) for clip in frames]) * scale
         flat = frames.flatten(0, 1).to(self.vae.dtype)
-        latents = self.vae.encode(flat).latent_dist.mode() * scale
-        return latents.unflatten(0, frames.shape[:2])
+        if self.memo_frames:
+            latents = self._remembered(self._latents, flat, self._encode)
+        else:
+            latents = self._encode(flat)
+        return latents.unflatten(0, frames.shape[:2]) * scale
+
+    def _encode(self, frames: Tensor) -> Tensor:
+        """Unscaled latents (N, c, h, w) of frames (N, 3, H, W)."""
+        latents: Tensor = self.vae.encode(frames).latent_dist.mode()
+        return latents
 
     def decode(self, latents: Tensor) -> Tensor:
         """Whole videos, never parts of one: SVD's temporal decoder mixes frames.
@@ -192,7 +201,11 @@ class SVD(Backbone):
         latents = self.vae.encode(noisy.to(self.vae.dtype)).latent_dist.mode()
         ids = torch.tensor([self.fps - 1, self.motion_bucket], device=image.device).float()
         ids = torch.cat([ids.expand(count, 2), noise_strength.to(image)[:, None]], 1)
-        return Condition(self.embed_image(image).expand(count, -1, -1), latents, ids)
+        if self.memo_frames and not next(self.image_encoder.parameters()).requires_grad:
+            embedding = self._remembered(self._embeddings, image, self.embed_image)
+        else:
+            embedding = self.embed_image(image)
+        return Condition(embedding.expand(count, -1, -1), latents, ids)
 
     def embed_image(self, image: Tensor) -> Tensor:
         """CLIP's embedding of clean images (B, 3, H, W) in [-1, 1]: (B, 1, D)."""
@@ -224,16 +237,16 @@ class SVD(Backbone):
         normal = torch.randn(count, generator=generator)
         return (self.noise_mean + self.noise_std * normal).exp()
 
-    def _remembered(self, clip: Tensor) -> Tensor:
-        """Unscaled latents of frames (T, 3, H, W), encoding only those not met before."""
-        pixels = ((clip + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
+    def _remembered(
+        self, memo: Memo, frames: Tensor, compute: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """`compute` of frames (N, 3, H, W) in [-1, 1], only for those not met before."""
+        pixels = ((frames + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
         keys = [blake2b(frame.tobytes(), digest_size=16).digest() for frame in pixels]
-        missing = {key: k for k, key in enumerate(keys) if key not in self._memo}
+        missing = {key: k for k, key in enumerate(keys) if key not in memo}
         if missing:
-            frames = clip[list(missing.values())].to(self.vae.dtype)
-            encoded = self.vae.encode(frames).latent_dist.mode()
-            self._memo.update(zip(missing, encoded.half().cpu(), strict=True))
-        found = torch.stack([self._memo[key].to(clip) for key in keys])
-        while len(self._memo) > self.memo_frames:
-            self._memo.popitem(last=False)
+            memo.update(zip(missing, compute(frames[list(missing.values())]).cpu(), strict=True))
+        found = torch.stack([memo[key] for key in keys]).to(frames)
+        while len(memo) > self.memo_frames:
+            memo.popitem(last=False)
         return found

@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -29,9 +29,10 @@ class Rooms(ClipData):
 
     root: cache folder (made if missing). world: "robot" has actions; "passive" is video by a
     hand-held camera, its actions are zeros. episodes_train/val/test: rooms in each split;
-    num_frames: of each episode. actions: "realised" (as odometry reports) or "commanded".
-    disturbances: slip, jitter, blur, exposure. Rooms of the splits, and of the two worlds, are
-    disjoint.
+    num_frames: of each episode. actions: "realised" (as odometry reports), "commanded" or "none"
+    (zeros: video without actions). disturbances: slip, jitter, blur, exposure. papers: a folder of
+    pictures whose luminance takes the place of the texture. Rooms of the splits, and of the two
+    worlds, are disjoint.
     """
 
     meaning = ActionSpec(
@@ -50,13 +51,14 @@ class Rooms(ClipData):
         episodes_val: int = 16,
         episodes_test: int = 64,
         num_frames: int = 33,
-        actions: Literal["realised", "commanded"] = "realised",
+        actions: Literal["realised", "commanded", "none"] = "realised",
         disturbances: Disturbances = Disturbances(),
+        papers: str = "",
     ) -> None:
         super().__init__(root, window, batch_size, num_workers, seed)
         self.world, self.num_frames = world, num_frames
         self.counts = {"train": episodes_train, "val": episodes_val, "test": episodes_test}
-        self.actions, self.disturbances = actions, disturbances
+        self.actions, self.disturbances, self.papers = actions, disturbances, papers
 
     @property
     def source(self) -> str:
@@ -65,13 +67,15 @@ class Rooms(ClipData):
     @property
     def folder(self) -> Path:
         """Where these episodes lie: keyed by all that made them."""
-        made_by = {
+        made_by: dict[str, Any] = {
             "version": WORLD_VERSION[self.world],
             "world": self.world,
             "size": [self.window.height, self.window.width],
             "num_frames": self.num_frames,
             "disturbances": asdict(self.disturbances),
         }
+        if self.papers:
+            made_by["papers"] = _sha256(Path(self.papers))
         key = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()[:12]
         return Path(self.root).expanduser() / f"{self.world}-{key}"
 
@@ -104,7 +108,9 @@ class Rooms(ClipData):
     def _episode(self, split: str, number: int) -> Episode:
         name = f"room_{self.seeds(split)[number]}"
         folder = self.folder / name
-        actions = read_labels(folder)[self.actions]
+        labels = read_labels(folder)
+        none = np.zeros_like(labels["realised"])
+        actions = none if self.actions == "none" else labels[self.actions]
         return Episode(name, self.num_frames, partial(read_frames, folder), actions)
 
     def _make(self, split: str) -> None:
@@ -112,8 +118,22 @@ class Rooms(ClipData):
         missing = [s for s in self.seeds(split) if not (self.folder / f"room_{s}").is_dir()]
         size = (self.window.height, self.window.width)
         made = make_recordings(
-            self.folder, self.world, self.num_frames, size, self.disturbances, missing
+            self.folder,
+            self.world,
+            self.num_frames,
+            size,
+            self.disturbances,
+            self.papers,
+            missing,
         )
         if missing:
             for _ in tqdm(made, f"drawing {split} rooms", len(missing), unit="room"):
                 pass
+
+
+def _sha256(folder: Path) -> str:
+    """Of the names and contents of a folder's files."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.glob("*") if p.is_file()):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:12]

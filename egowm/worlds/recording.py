@@ -43,15 +43,16 @@ def record(
     height: int = 64,
     width: int = 64,
     disturbances: Disturbances = Disturbances(),
+    papers: str = "",
 ) -> Recording:
-    """Drive through the room of this seed and draw every frame.
+    """Drive through the room of this seed and draw every frame; papers: see `Room`.
 
     Of up to 12 runs through a robot room the first is taken that starts with at least 4
     structures of 1% of the frame and keeps three quarters of them in view for 16 frames; if there
     is none, the one that comes nearest.
     """
     rng = np.random.default_rng([seed, 7])
-    room = Room(seed, style)
+    room = Room(seed, style, papers)
     if style == "passive":
         return _record_passive(room, rng, num_frames, height, width)
     poses, commanded, realised = _choose_run(room, rng, num_frames, height, width, disturbances)
@@ -70,14 +71,19 @@ def record(
 
 
 def follow(
-    seed: int, start: np.ndarray, actions: np.ndarray, height: int = 64, width: int = 64
+    seed: int,
+    start: np.ndarray,
+    actions: np.ndarray,
+    height: int = 64,
+    width: int = 64,
+    papers: str = "",
 ) -> tuple[np.ndarray, np.ndarray]:
     """The simulator itself as a world model: frames (T+1, H, W, 3) and ids (T+1, H, W).
 
     start: (x, y, yaw) metres, radians. actions: (T, 3) body frame. Walls are not checked: a wrong
     action sequence may leave the room, as a generated video may.
     """
-    room = Room(seed, "robot")
+    room = Room(seed, "robot", papers)
     pose = (float(start[0]), float(start[1]), float(start[2]))
     views = [room.render(Camera(pose[0], pose[1], ROBOT_HEIGHT, pose[2]), height, width)]
     for action in actions:

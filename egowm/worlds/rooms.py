@@ -159,9 +159,13 @@ def _rotation(camera: Camera) -> np.ndarray:
 
 
 class Room:
-    """A room that can be looked at. One per process: the ray caster works in its own `MjData`."""
+    """A room that can be looked at. One per process: the ray caster works in its own `MjData`.
 
-    def __init__(self, seed: int, style: Style = "robot") -> None:
+    papers: a folder of pictures that take the place of the texture.
+    """
+
+    def __init__(self, seed: int, style: Style = "robot", papers: str = "") -> None:
+        self.luminance = texture.load_papers(papers).luminance if papers else texture.luminance
         self.plan = plan_room(seed, style)
         xml = (
             '<mujoco><compiler angle="radian"/><worldbody>'
@@ -217,7 +221,7 @@ class Room:
         points = origin + rays * distance[:, None] - self.data.geom_xpos[ids]
         footprint = distance * (2 * np.tan(fov / 2) / width)
         light = 0.55 + 0.45 * np.abs(normals @ _LIGHT)
-        light = light * texture.luminance(points, normals, ids, footprint)
+        light = light * self.luminance(points, normals, ids, footprint)
         rgb = np.clip(self.colours[ids] * light[:, None], 0, 1)
         return View(
             (rgb * 255 + 0.5).astype(np.uint8).reshape(height, width, 3),

@@ -52,13 +52,14 @@ def make_recording(
     num_frames: int,
     size: tuple[int, int],
     disturbances: Disturbances,
+    papers: str,
     seed: int,
 ) -> None:
     """Draw the room of `seed` into a temporary folder, then rename it to `root/room_<seed>`.
 
     Several workers may make the same one: the first wins, all are equal.
     """
-    made = record(seed, style, num_frames, size[0], size[1], disturbances)
+    made = record(seed, style, num_frames, size[0], size[1], disturbances, papers)
     final, temporary = root / f"room_{seed}", root / f".room_{seed}.{os.getpid()}"
     temporary.mkdir(exist_ok=True)
     try:
@@ -85,10 +86,11 @@ def make_recordings(
     num_frames: int,
     size: tuple[int, int],
     disturbances: Disturbances,
+    papers: str,
     seeds: Sequence[int],
 ) -> Iterator[None]:
     """`make_recording` for each seed, on all cores when there are many; yields as they are done."""
-    make = partial(make_recording, root, style, num_frames, size, disturbances)
+    make = partial(make_recording, root, style, num_frames, size, disturbances, papers)
     workers = min(os.cpu_count() or 1, 8, 1 + len(seeds) // 32)
     if workers == 1:
         yield from map(make, seeds)

@@ -5,13 +5,19 @@ import numpy as np
 from egowm.scs.trackers.base import Tracker, Tracks, check_input
 
 _BINS = 3600  # of hue, a tenth of a degree each
+SUPPORT = 4  # of the 9 pixels around and including one, that must share its object
 
 
 class PaletteTracker(Tracker):
     """Labels every pixel by hue; each object's own hue is read from its mask in frame 0.
 
     For worlds in which every structure has a hue of its own. tolerance: degrees of hue around it;
-    the nearest object wins. min_saturation: greyer pixels belong to nothing.
+    the nearest object wins. min_saturation: greyer pixels belong to nothing, nor do those with less
+    than half of the object's own saturation in frame 0: where a blurred edge mixes an object with
+    grey, half is where the edge was. A mixture of two hues may have the hue of a third object: a
+    pixel that fewer than 4 of the 9 pixels around it agree with takes what most of them are.
+    (On clean frames this costs 0.8 points of IoU, on frames blurred by a Gaussian of 0.8 pixels it
+    brings 9 points of SCS.)
     """
 
     name = "palette"
@@ -39,7 +45,10 @@ class PaletteTracker(Tracker):
         coloured = saturation >= self.min_saturation
         table = self._table(self._hues(hue[0], coloured[0], masks))
         labels = table[np.minimum((hue * (_BINS / 360)).astype(np.int32), _BINS - 1)]
-        labels[~coloured] = -1
+        half = [np.median(saturation[0][mask & coloured[0]]) / 2 for mask in masks]
+        least = np.maximum([*half, 0], self.min_saturation)  # labels -1 read the last one
+        labels[saturation < least[labels]] = -1
+        labels = np.stack([_settled(frame, len(masks)) for frame in labels])
         found = labels[:, None] == np.arange(len(masks))[:, None, None]
         return Tracks(found, np.ones(found.shape[:2], np.float32))
 
@@ -69,6 +78,18 @@ class PaletteTracker(Tracker):
         distance = _distance((np.arange(_BINS)[:, None] + 0.5) * (360 / _BINS), hues)
         near = distance.min(axis=1) <= self.tolerance
         return np.where(near, distance.argmin(axis=1), -1).astype(np.int16)
+
+
+def _settled(labels: np.ndarray, count: int) -> np.ndarray:
+    """Labels (H, W), -1 or below `count`, where those without support follow the majority."""
+    import cv2
+
+    kinds = np.arange(-1, count)
+    votes = (labels[..., None] == kinds).astype(np.float32)
+    around = cv2.boxFilter(votes, -1, (3, 3), normalize=False, borderType=cv2.BORDER_REPLICATE)
+    around = around.reshape(votes.shape)
+    own = np.take_along_axis(around, labels[..., None].astype(np.int64) + 1, -1)[..., 0]
+    return np.where(own >= SUPPORT, labels, kinds[around.argmax(-1)])
 
 
 def _hue_saturation(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,198 @@
+"""Trains and scores every arm of the central experiment: does a passive prior help to obey?
+
+    python benchmarks/arms.py --jobs 2        # hours on 2 cores; a GPU is used where there is one
+
+P: the prior, fine-tuned with actions. P0: the same without actions. S: the same network from
+scratch with actions, as many steps. S+: from scratch, for the prior's compute on top. VAE, image
+encoder, sampler and data are the same. The learning rate of P and S is the one of three with the
+lowest validation loss at 64 episodes. Each run leaves `runs/arms/RUN/` (export, scores, log): a run
+that is there is not repeated. `benchmarks/rooms.py` makes the table.
+"""
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from provenance import ROOT, provenance, write
+
+RUNS = ROOT / "runs/arms"
+RATES = (3e-4, 6e-4, 1.2e-3)
+STEPS = 1000  # of every short run, 16 frames each
+PRIOR_STEPS = 9700  # of S+ on top: as many frames through the UNet as the prior's pretraining
+LABELLED, SEEDS = (16, 64, 256), (0, 1, 2)
+MAIN = 64  # episodes of the runs that are told wrong actions, too
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One training run. variant: what an ablation changes."""
+
+    arm: str
+    episodes: int
+    seed: int
+    rate: float
+    variant: str = ""
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        parts = [self.arm, str(self.episodes), f"seed{self.seed}", f"{self.rate:g}", self.variant]
+        return "-".join(part for part in parts if part)
+
+    @property
+    def folder(self) -> Path:
+        """What the run leaves."""
+        return RUNS / self.name
+
+    @property
+    def options(self) -> list[str]:
+        """The command line of its training, after `egowm`."""
+        recipe = "rooms_svd_scratch" if self.arm.startswith("S") else "rooms_svd"
+        steps = STEPS + (PRIOR_STEPS if self.arm == "S+" else 0)
+        options = [
+            "fit", "-c", f"recipes/{recipe}.yaml",
+            "--seed_everything", str(self.seed),
+            "--data.seed", str(1000 * self.seed),
+            "--data.episodes_train", str(self.episodes),
+            "--model.learning_rate", str(self.rate),
+            "--trainer.max_steps", str(steps),
+            "--trainer.val_check_interval", str(STEPS // 2),
+            "--trainer.default_root_dir", str(self.folder.relative_to(ROOT)),
+            "--trainer.logger", "lightning.pytorch.loggers.CSVLogger",
+            "--trainer.logger.save_dir", str(self.folder.relative_to(ROOT)),
+            "--trainer.enable_progress_bar", "false",
+        ]  # fmt: skip
+        if self.arm == "P0":
+            options += ["--data.actions", "none"]
+        return options + list(VARIANTS[self.variant])
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Which actions it is told when it is scored."""
+        if self.arm == "P0":
+            return ("zero",)
+        if self.episodes == MAIN and self.seed == 0 and not self.variant:
+            return ("true", "shuffled", "zero", "mirrored")
+        if self.episodes == MAIN and self.arm == "P":
+            return ("true", "shuffled")
+        return ("true",)
+
+
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "": (),
+    "sinusoidal": ("--model.features", "sinusoidal"),
+    "linear": ("--model.features", "linear"),
+    "default-start": ("--model.zero_init", "false"),
+}
+
+
+def validation_loss(arm: Arm) -> float:
+    """The last one of a run."""
+    return float(curve(arm, "val/loss")[-1][1])
+
+
+def curve(arm: Arm, column: str, points: int = 12) -> list[tuple[int, float]]:
+    """(step, value) from the run's log, thinned."""
+    (path,) = sorted(arm.folder.glob("lightning_logs/version_*/metrics.csv"))[-1:]
+    with path.open() as lines:
+        rows = [(int(r["step"]), float(r[column])) for r in csv.DictReader(lines) if r.get(column)]
+    thin = rows[:: max(1, len(rows) // points)]
+    return [*thin, rows[-1]] if thin[-1] != rows[-1] else thin
+
+
+def train(arm: Arm) -> None:
+    """Train and export one run in a process of its own, unless it is there."""
+    if (arm.folder / "export").is_dir():
+        return
+    arm.folder.mkdir(parents=True, exist_ok=True)
+    egowm = str(Path(sys.executable).parent / "egowm")
+    _run(arm, [egowm, *arm.options])
+    (config,) = sorted(arm.folder.glob("lightning_logs/version_*/config.yaml"))[-1:]
+    checkpoint = arm.folder / "checkpoints/last.ckpt"
+    export = ["export", "-c", str(config), "--ckpt_path", str(checkpoint), "--half"]
+    _run(arm, [egowm, *export, "--output", str(arm.folder / "export")])
+    print(f"{arm.name}: validation loss {validation_loss(arm):.4f}", flush=True)
+
+
+def train_and_score(arm: Arm) -> None:
+    """The same, then the rows of this run, in another process."""
+    train(arm)
+    if not (arm.folder / "scores.json").is_file():
+        _run(arm, [sys.executable, __file__, "--score", json.dumps(asdict(arm))])
+
+
+def _run(arm: Arm, command: Sequence[str]) -> None:
+    with (arm.folder / "log.txt").open("a") as log:
+        subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, check=True)
+
+
+def score(arm: Arm) -> None:
+    """Roll out the test rooms and write `scores.json`: the rows of this run."""
+    from room_clips import RoomClips
+    from rooms import CLIPS, FRAMES, row, unseen_rooms
+
+    from egowm.world_model import WorldModel
+
+    clips = RoomClips(unseen_rooms(), CLIPS, FRAMES)
+    model = WorldModel.from_pretrained(arm.folder / "export")
+    about = {"arm": arm.arm, "episodes": arm.episodes, "seed": arm.seed}
+    about |= {"learning_rate": arm.rate, "variant": arm.variant}
+    rows = []
+    for kind in arm.kinds:
+        found = clips.score(clips.imagined(model, kind))
+        rows.append(row(about | {"actions": "none" if arm.arm == "P0" else kind}, found))
+    record: dict[str, Any] = provenance(arm.seed) | {
+        "training": "egowm " + " ".join(arm.options),
+        "loss": curve(arm, "train/loss"),
+        "validation_loss": curve(arm, "val/loss"),
+        "rows": rows,
+    }
+    write(arm.folder / "scores.json", record)
+
+
+def best(arm: str) -> float:
+    """The learning rate with the lowest validation loss at 64 episodes."""
+    return min(RATES, key=lambda rate: validation_loss(Arm(arm, MAIN, 0, rate)))
+
+
+def searches() -> list[Arm]:
+    """The runs that decide the learning rates."""
+    return [Arm(arm, MAIN, 0, rate) for rate in RATES for arm in ("P", "S")]
+
+
+def grid() -> list[Arm]:
+    """All runs that are scored, once the learning rates are known; the longest first."""
+    p, s = (Arm(arm, MAIN, 0, best(arm)) for arm in ("P", "S"))
+    runs = [replace(s, arm="S+"), p, s]
+    runs += [replace(arm, episodes=n) for n in LABELLED if n != MAIN for arm in (p, s)]
+    runs += [replace(arm, seed=seed) for seed in SEEDS[1:] for arm in (p, s)]
+    runs += [replace(p, arm="P0")]
+    return runs + [replace(p, variant=variant) for variant in VARIANTS if variant]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=1, help="runs side by side, one thread each")
+    parser.add_argument("--score", help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    if args.score:
+        score(Arm(**json.loads(args.score)))
+        return 0
+    if args.jobs > 1:
+        os.environ["OMP_NUM_THREADS"] = "1"
+    with ThreadPoolExecutor(args.jobs) as pool:
+        list(pool.map(train, searches()))
+        list(pool.map(train_and_score, grid()))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

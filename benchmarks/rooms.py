@@ -1,0 +1,305 @@
+"""The central experiment in the embedded rooms: scores, claims, picture and curve.
+
+    python benchmarks/rooms.py                      # scores the committed exports, 2 CPU cores
+    python benchmarks/rooms.py --runs runs/arms     # takes the rows of new training runs, too
+
+64 unseen rooms, 16 future frames (4 s), masks by the `palette` tracker. Rows of the committed
+exports, of the references and of the simulator are measured anew. Rows of runs that are not
+committed come from `benchmarks/arms.py` and are kept in the result as they were scored then.
+Intervals are 95% over clips; where there are several training runs, over runs and clips.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from provenance import RESULTS, provenance, write
+from room_clips import RoomClips, Scores
+
+from egowm.data import Rooms
+from egowm.evaluation.evaluate import load_data
+from egowm.rollout import default_model
+from egowm.scs.bootstrap import interval
+from egowm.share import recipes
+from egowm.world_model import WorldModel
+
+CLIPS, FRAMES = 64, 16
+RESULT = RESULTS / "rooms.json"
+TOLD = ("true", "shuffled", "zero", "mirrored")
+LABELLED, MAIN = (16, 64, 256), 64
+RESAMPLES = 10_000
+GAIN_BAR, GAIN_LOW = 0.4, 0.25  # of claim b: the gain and its interval's lower end
+Record = dict[str, Any]
+
+
+def unseen_rooms(papers: str = "") -> Rooms:
+    """The data of the recipe; `papers`: a folder of pictures for the walls."""
+    data = load_data(recipes()["rooms_svd"])
+    assert isinstance(data, Rooms)
+    data.papers = papers
+    return data
+
+
+def row(about: Record, found: Scores) -> Record:
+    """One line of the table, with the scores of its clips for paired comparisons."""
+    return about | {
+        "scs": round(float(np.nanmean(found.scs)), 2),
+        "scs_davis": round(float(np.nanmean(found.scs_davis)), 2),
+        "scs_visible": round(float(np.nanmean(found.scs_visible)), 2),
+        "ci95": [round(x, 2) for x in interval(found.scs) or ()],
+        "psnr": round(float(found.psnr.mean()), 2),
+        "scs_at": {str(k): round(v, 2) for k, v in found.scs_at.items()},
+        "clips": len(found.scs),
+        "frames": FRAMES,
+        "clip_scs": [round(float(x), 2) for x in found.scs],
+        "clip_scs_visible": [round(float(x), 2) for x in found.scs_visible],
+    }
+
+
+def references(clips: RoomClips, model: WorldModel, world: str) -> list[Record]:
+    """Rows that no model made, and the simulator driven by wrong actions."""
+    about = {"episodes": None, "seed": None, "world": world}
+    rows = [
+        row(about | {"arm": "copy", "actions": ""}, clips.score(clips.copied())),
+        row(about | {"arm": "mean frame", "actions": ""}, clips.score(clips.mean_frame())),
+        row(
+            about | {"arm": "truth through the VAE", "actions": ""}, clips.score(clips.coded(model))
+        ),
+    ]
+    for kind in ("mean", "shuffled", "mirrored", "halved", "zero"):
+        found = clips.score(clips.simulated(kind))
+        rows.append(row(about | {"arm": "simulator", "actions": kind}, found))
+    return rows
+
+
+def committed() -> list[tuple[Record, Path]]:
+    """The exports that travel with the repository."""
+    about: Record = {"episodes": MAIN, "seed": 0, "variant": ""}
+    folder = default_model()
+    return [
+        (about | {"arm": "P"}, folder),
+        (about | {"arm": "S"}, folder.with_name(f"{folder.name}-scratch")),
+    ]
+
+
+def measure(papers: str) -> list[Record]:
+    """Rows of everything that is committed, in the test rooms and in papered ones."""
+    rows = []
+    for world, data in (("rooms", unseen_rooms()), ("papered", unseen_rooms(papers))):
+        if world == "papered" and not papers:
+            continue
+        clips = RoomClips(data, CLIPS, FRAMES)
+        for about, folder in committed():
+            model = WorldModel.from_pretrained(folder)
+            told = TOLD if world == "rooms" else TOLD[:2]
+            for kind in told:
+                found = clips.score(clips.imagined(model, kind))
+                rows.append(row(about | {"actions": kind, "world": world}, found))
+                print(_line(rows[-1]), flush=True)
+        rows += references(clips, model, world)
+    return rows
+
+
+def trained(runs: Path) -> tuple[list[Record], list[Record]]:
+    """Rows and logs of training runs, as `benchmarks/arms.py` left them."""
+    rows, logs = [], []
+    for path in sorted(runs.glob("*/scores.json")):
+        record = json.loads(path.read_text())
+        rows += [r | {"world": "rooms"} for r in record.pop("rows")]
+        logs.append({"run": path.parent.name} | record)
+    return rows, logs
+
+
+# Claims ---------------------------------------------------------------------------------------
+
+
+class Table:
+    """Rows by what they are; each as scores (runs, clips)."""
+
+    def __init__(self, rows: Sequence[Record], rates: dict[str, float]) -> None:
+        self.rows, self.rates = rows, rates
+
+    def of(self, arm: str, actions: str, episodes: int | None = None, key: str = "scs") -> Any:
+        """Scores of clips (runs, clips), NaN where undefined."""
+        found = [
+            r[f"clip_{key}"]
+            for r in self.rows
+            if (r["arm"], r["actions"], r["episodes"]) == (arm, actions, episodes)
+            and r["world"] == "rooms"
+            and not r.get("variant")
+            and r.get("learning_rate") in (None, self.rates.get(arm))
+        ]
+        if not found:
+            raise ValueError(f"No row for {arm}, {actions} actions, {episodes} episodes.")
+        return np.array(found, float)
+
+
+def bootstrap(
+    value: Callable[..., np.ndarray], *tables: np.ndarray, seed: int = 0
+) -> tuple[float, list[float]]:
+    """`value` of the tables' means, and its 95% interval over training runs and clips.
+
+    tables: (runs, clips), the same clips in each; clips are drawn jointly (paired), runs apart.
+    Clips undefined in one table are left out of all.
+    """
+    defined = np.all([~np.isnan(t).any(0) for t in tables], axis=0)
+    tables = tuple(t[:, defined] for t in tables)
+    rng = np.random.default_rng(seed)
+    count = int(defined.sum())
+    weight = rng.multinomial(count, np.full(count, 1 / count), RESAMPLES) / count
+    means = []
+    for table in tables:
+        runs = len(table)
+        share = rng.multinomial(runs, np.full(runs, 1 / runs), RESAMPLES) / runs
+        means.append(np.einsum("br,rc,bc->b", share, table, weight, optimize=True))
+    low, high = np.quantile(value(*means), [0.025, 0.975])
+    exact = float(value(*[np.array(t.mean()) for t in tables]))
+    return round(exact, 3), [round(float(low), 3), round(float(high), 3)]
+
+
+def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return a - b
+
+
+def claims(table: Table) -> Record:
+    """The three claims of the experiment; each says whether its bar was reached."""
+    p = table.of("P", "true", MAIN)
+    value, ci = bootstrap(_difference, p, table.of("simulator", "mean"))
+    visible = bootstrap(
+        _difference,
+        table.of("P", "true", MAIN, "scs_visible"),
+        table.of("simulator", "mean", key="scs_visible"),
+    )
+    a = {"value": value, "ci95": ci, "visible": {"value": visible[0], "ci95": visible[1]}}
+    a["reached"] = value > 0 and visible[0] > 0
+
+    def gain(true: np.ndarray, other: np.ndarray, simulator: np.ndarray) -> np.ndarray:
+        return (true - other) / (100 - simulator)
+
+    wrong = table.of("simulator", "shuffled")
+    value, ci = bootstrap(gain, p, table.of("P", "shuffled", MAIN), wrong)
+    b = {"value": value, "ci95": ci, "reached": value >= GAIN_BAR and ci[0] > GAIN_LOW}
+    gaps = {
+        f"P - S at {n} episodes": bootstrap(
+            _difference, table.of("P", "true", n), table.of("S", "true", n)
+        )
+        for n in LABELLED
+    }
+    gaps[f"P - S+ at {MAIN} episodes"] = bootstrap(_difference, p, table.of("S+", "true", MAIN))
+    smallest = min(gaps.values())
+    c = {"value": smallest[0], "ci95": smallest[1], "reached": smallest[0] > 0}
+    c["differences"] = {name: {"value": v, "ci95": i} for name, (v, i) in gaps.items()}
+    return {"a": a, "b": b, "c": c}
+
+
+def worth(table: Table) -> dict[str, Any]:
+    """With how many labelled episodes S scores what P scores with n: straight lines between the
+    measured sizes on a logarithmic axis; None above the largest, where S does not get there."""
+    scratch = np.array([np.nanmean(table.of("S", "true", n)) for n in LABELLED])
+    found: dict[str, Any] = {}
+    for n in LABELLED:
+        score = float(np.nanmean(table.of("P", "true", n)))
+        reached = np.flatnonzero(scratch >= score)
+        if not len(reached):
+            found[str(n)] = None
+        elif reached[0] == 0:
+            found[str(n)] = LABELLED[0]
+        else:
+            k = int(reached[0])
+            share = (score - scratch[k - 1]) / (scratch[k] - scratch[k - 1])
+            low, high = np.log(LABELLED[k - 1]), np.log(LABELLED[k])
+            found[str(n)] = round(float(np.exp(low + share * (high - low))))
+    return found
+
+
+# Pictures -------------------------------------------------------------------------------------
+
+
+def draw(path: Path, clips: int = 3) -> None:
+    """Truth, P, S and P with another clip's actions, frame by frame; a few rooms."""
+    from PIL import Image
+
+    scenes = RoomClips(unseen_rooms(), CLIPS, FRAMES)
+    keep = [k * len(scenes.clips) // clips for k in range(clips)]
+    (_, prior), (_, scratch) = committed()
+    videos = [
+        [frames[1:] for frames in scenes.truth],
+        scenes.imagined(WorldModel.from_pretrained(prior), "true"),
+        scenes.imagined(WorldModel.from_pretrained(scratch), "true"),
+        scenes.imagined(WorldModel.from_pretrained(prior), "shuffled"),
+    ]
+    strips = [
+        np.concatenate([scenes.truth[k][0], *video[k][1::2]], 1) for k in keep for video in videos
+    ]
+    sheet = np.concatenate(strips, 0).repeat(2, 0).repeat(2, 1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(sheet).save(path, optimize=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, help="folder of training runs to take rows from")
+    parser.add_argument("--papers", default="../shared/data/paintings", help="pictures for walls")
+    parser.add_argument("--json", type=Path, default=RESULT)
+    parser.add_argument("--picture", type=Path, help="PNG of a few rooms")
+    args = parser.parse_args(argv)
+    papers = args.papers if Path(args.papers).is_dir() else ""
+    before: Record = json.loads(args.json.read_text()) if args.json.is_file() else {"rows": []}
+    fresh = measure(papers)
+    if args.runs:
+        kept, logs = trained(args.runs)
+        rates = _rates(logs)
+    else:
+        kept = [r for r in before["rows"] if r.get("learning_rate")]
+        logs, rates = before.get("training", []), before.get("learning_rates", {})
+    if not papers:
+        print(f"No pictures in {args.papers}: the papered rooms keep their rows.")
+        kept += [r for r in before["rows"] if r["world"] == "papered"]
+    main_run = {(r["arm"], r["actions"], r["world"]) for r in fresh}
+    kept = [
+        r
+        for r in kept
+        if not (
+            (r["arm"], r["actions"], r["world"]) in main_run
+            and (r["episodes"], r["seed"]) == (MAIN, 0)
+            and r.get("learning_rate") == rates.get(r["arm"])
+            and not r.get("variant")
+        )
+    ]
+    rows = fresh + kept
+    table = Table(rows, rates)
+    record = provenance(0) | {
+        "clips": CLIPS,
+        "frames": FRAMES,
+        "tracker": "palette",
+        "learning_rates": rates,
+        "claims": claims(table),
+        "worth": worth(table),
+        "rows": rows,
+        "training": logs,
+    }
+    write(args.json, record)
+    for name, claim in record["claims"].items():
+        print(name, {k: v for k, v in claim.items() if k != "differences"})
+    if args.picture:
+        draw(args.picture)
+    return 0
+
+
+def _rates(logs: Sequence[Record]) -> dict[str, float]:
+    """The learning rate of each arm: of P and S, the best of the search."""
+    import arms
+
+    rates = {arm: arms.best(arm) for arm in ("P", "S")}
+    return rates | {"P0": rates["P"], "S+": rates["S"]}
+
+
+def _line(r: Record) -> str:
+    return f"{r['arm']:4} {r['world']:8} {r['actions']:9} SCS {r['scs']:5.1f}  {r['psnr']:.2f} dB"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
