@@ -1,12 +1,14 @@
 """Trains and scores every arm of the central experiment: does a passive prior help to obey?
 
     python benchmarks/arms.py --jobs 2        # hours on 2 cores; a GPU is used where there is one
+    python benchmarks/arms.py --trainer.accelerator cuda   # other options go to `egowm fit`
 
 P: the prior, fine-tuned with actions. P0: the same without actions. S: the same network from
 scratch with actions, as many steps. S+: from scratch, for the prior's compute on top. VAE, image
 encoder, sampler and data are the same. The learning rate of P and S is the one of three with the
-lowest validation loss at 64 episodes. Each run leaves `runs/arms/RUN/` (export, scores, log): a run
-that is there is not repeated. `benchmarks/rooms.py` makes the table.
+lowest validation loss at 64 episodes. Each run leaves `runs/arms/RUN/` (export, log) and
+`benchmarks/results/arms/RUN.json` (what it was, its curves, its rows): a run whose record is there
+is not repeated, so this can be stopped and started. `benchmarks/rooms.py` makes the table.
 """
 
 import argparse
@@ -21,14 +23,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from provenance import ROOT, provenance, write
+from provenance import RESULTS, ROOT, provenance, write
 
-RUNS = ROOT / "runs/arms"
+RUNS, RECORDS = ROOT / "runs/arms", RESULTS / "arms"
 RATES = (3e-4, 6e-4, 1.2e-3)
 STEPS = 1000  # of every short run, 16 frames each
 PRIOR_STEPS = 9700  # of S+ on top: as many frames through the UNet as the prior's pretraining
 LABELLED, SEEDS = (16, 64, 256), (0, 1, 2)
 MAIN = 64  # episodes of the runs that are told wrong actions, too
+EXTRA: list[str] = []  # options for every `egowm fit`, for instance of the trainer
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,13 @@ class Arm:
 
     @property
     def folder(self) -> Path:
-        """What the run leaves."""
+        """Where it trains, and leaves its export."""
         return RUNS / self.name
+
+    @property
+    def record(self) -> Path:
+        """What is kept of it."""
+        return RECORDS / f"{self.name}.json"
 
     @property
     def options(self) -> list[str]:
@@ -72,7 +80,7 @@ class Arm:
         ]  # fmt: skip
         if self.arm == "P0":
             options += ["--data.actions", "none"]
-        return options + list(VARIANTS[self.variant])
+        return [*options, *VARIANTS[self.variant], *EXTRA]
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -94,9 +102,52 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 }
 
 
-def validation_loss(arm: Arm) -> float:
-    """The last one of a run."""
-    return float(curve(arm, "val/loss")[-1][1])
+def run(arm: Arm) -> None:
+    """Train, export and score one run in processes of their own, unless its record is there."""
+    if arm.record.is_file():
+        check_base(arm)
+        return
+    arm.folder.mkdir(parents=True, exist_ok=True)
+    egowm = str(Path(sys.executable).parent / "egowm")
+    _call(arm, [egowm, *arm.options])
+    (config,) = sorted(arm.folder.glob("lightning_logs/version_*/config.yaml"))[-1:]
+    checkpoint = arm.folder / "checkpoints/last.ckpt"
+    export = ["export", "-c", str(config), "--ckpt_path", str(checkpoint), "--half"]
+    _call(arm, [egowm, *export, "--output", str(arm.folder / "export")])
+    _call(arm, [sys.executable, __file__, "--score", json.dumps(asdict(arm))])
+    print(f"{arm.name}: validation loss {validation_loss(arm):.4f}", flush=True)
+
+
+def _call(arm: Arm, command: Sequence[str]) -> None:
+    with (arm.folder / "log.txt").open("a") as log:
+        subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, check=True)
+
+
+def score(arm: Arm) -> None:
+    """Roll out the test rooms and write the record of this run: its log and its rows."""
+    from room_clips import RoomClips
+    from rooms import CLIPS, FRAMES, row, unseen_rooms
+
+    from egowm.world_model import WorldModel
+
+    clips = RoomClips(unseen_rooms(), CLIPS, FRAMES)
+    model = WorldModel.from_pretrained(arm.folder / "export")
+    about = {"arm": arm.arm, "episodes": arm.episodes, "seed": arm.seed, "world": "rooms"}
+    about |= {"learning_rate": arm.rate, "variant": arm.variant}
+    rows = []
+    for kind in arm.kinds:
+        found = clips.score(clips.imagined(model, kind))
+        rows.append(row(about | {"actions": "none" if arm.arm == "P0" else kind}, found))
+    exported = json.loads((arm.folder / "export/world_model.json").read_text())
+    record: dict[str, Any] = provenance(arm.seed) | {
+        "run": arm.name,
+        "training": "egowm " + " ".join(arm.options),
+        "base_sha256": exported["base_sha256"],
+        "loss": curve(arm, "train/loss"),
+        "validation_loss": curve(arm, "val/loss"),
+        "rows": rows,
+    }
+    write(arm.record, record)
 
 
 def curve(arm: Arm, column: str, points: int = 12) -> list[tuple[int, float]]:
@@ -108,54 +159,23 @@ def curve(arm: Arm, column: str, points: int = 12) -> list[tuple[int, float]]:
     return [*thin, rows[-1]] if thin[-1] != rows[-1] else thin
 
 
-def train(arm: Arm) -> None:
-    """Train and export one run in a process of its own, unless it is there."""
-    if (arm.folder / "export").is_dir():
-        return
-    arm.folder.mkdir(parents=True, exist_ok=True)
-    egowm = str(Path(sys.executable).parent / "egowm")
-    _run(arm, [egowm, *arm.options])
-    (config,) = sorted(arm.folder.glob("lightning_logs/version_*/config.yaml"))[-1:]
-    checkpoint = arm.folder / "checkpoints/last.ckpt"
-    export = ["export", "-c", str(config), "--ckpt_path", str(checkpoint), "--half"]
-    _run(arm, [egowm, *export, "--output", str(arm.folder / "export")])
-    print(f"{arm.name}: validation loss {validation_loss(arm):.4f}", flush=True)
+def validation_loss(arm: Arm) -> float:
+    """The last one of a run, from its record."""
+    record = json.loads(arm.record.read_text())
+    return float(record["validation_loss"][-1][1])
 
 
-def train_and_score(arm: Arm) -> None:
-    """The same, then the rows of this run, in another process."""
-    train(arm)
-    if not (arm.folder / "scores.json").is_file():
-        _run(arm, [sys.executable, __file__, "--score", json.dumps(asdict(arm))])
+def check_base(arm: Arm) -> None:
+    """Refuse the record of a run that started from another prior."""
+    from egowm.backbones.base import weights_sha256
 
-
-def _run(arm: Arm, command: Sequence[str]) -> None:
-    with (arm.folder / "log.txt").open("a") as log:
-        subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, check=True)
-
-
-def score(arm: Arm) -> None:
-    """Roll out the test rooms and write `scores.json`: the rows of this run."""
-    from room_clips import RoomClips
-    from rooms import CLIPS, FRAMES, row, unseen_rooms
-
-    from egowm.world_model import WorldModel
-
-    clips = RoomClips(unseen_rooms(), CLIPS, FRAMES)
-    model = WorldModel.from_pretrained(arm.folder / "export")
-    about = {"arm": arm.arm, "episodes": arm.episodes, "seed": arm.seed}
-    about |= {"learning_rate": arm.rate, "variant": arm.variant}
-    rows = []
-    for kind in arm.kinds:
-        found = clips.score(clips.imagined(model, kind))
-        rows.append(row(about | {"actions": "none" if arm.arm == "P0" else kind}, found))
-    record: dict[str, Any] = provenance(arm.seed) | {
-        "training": "egowm " + " ".join(arm.options),
-        "loss": curve(arm, "train/loss"),
-        "validation_loss": curve(arm, "val/loss"),
-        "rows": rows,
-    }
-    write(arm.folder / "scores.json", record)
+    found = json.loads(arm.record.read_text())["base_sha256"]
+    expected = weights_sha256(ROOT / "priors/rooms-svd")
+    if found != expected:
+        raise ValueError(
+            f"{arm.record} belongs to another prior: expected {expected[:12]}..., found "
+            f"{found[:12]}.... Delete benchmarks/results/arms to train every run anew."
+        )
 
 
 def best(arm: str) -> float:
@@ -169,9 +189,9 @@ def searches() -> list[Arm]:
 
 
 def grid() -> list[Arm]:
-    """All runs that are scored, once the learning rates are known; the longest first."""
+    """The other runs, once the learning rates are known; the longest first."""
     p, s = (Arm(arm, MAIN, 0, best(arm)) for arm in ("P", "S"))
-    runs = [replace(s, arm="S+"), p, s]
+    runs = [replace(s, arm="S+")]
     runs += [replace(arm, episodes=n) for n in LABELLED if n != MAIN for arm in (p, s)]
     runs += [replace(arm, seed=seed) for seed in SEEDS[1:] for arm in (p, s)]
     runs += [replace(p, arm="P0")]
@@ -182,15 +202,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side, one thread each")
     parser.add_argument("--score", help=argparse.SUPPRESS)
-    args = parser.parse_args(argv)
+    args, extra = parser.parse_known_args(argv)
+    EXTRA.extend(extra)
     if args.score:
         score(Arm(**json.loads(args.score)))
         return 0
     if args.jobs > 1:
         os.environ["OMP_NUM_THREADS"] = "1"
     with ThreadPoolExecutor(args.jobs) as pool:
-        list(pool.map(train, searches()))
-        list(pool.map(train_and_score, grid()))
+        list(pool.map(run, searches()))
+        list(pool.map(run, grid()))
     return 0
 
 

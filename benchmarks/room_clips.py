@@ -85,15 +85,17 @@ class RoomClips:
 
     def simulated(self, kind: str) -> list[np.ndarray]:
         """What a perfect world model would show if it were driven by a row's actions."""
+        height, width = self.truth[0].shape[1:3]
         return [
             follow(
                 int(clip.name.rsplit("_", 1)[0].removeprefix("room_")),
                 self._start(clip.name),
                 actions.numpy(),
-                *frames.shape[1:3],
-                papers=self.data.papers,
+                height,
+                width,
+                self.data.papers,
             )[0][1:]
-            for clip, frames, actions in zip(self.clips, self.truth, self.told(kind), strict=True)
+            for clip, actions in zip(self.clips, self.told(kind), strict=True)
         ]
 
     def copied(self) -> list[np.ndarray]:
@@ -119,16 +121,17 @@ class RoomClips:
         for frames, truth, masks in zip(videos, self.truth, self.masks, strict=True):
             whole = np.concatenate([truth[:1], frames])
             overlaps.append(overlap(self.tracker.track(whole, masks[0]).masks, masks))
-        rules = [np.array([clip_score(x.iou(rule)) for x in overlaps]) for rule in RULES]
         pairs = zip(videos, self.truth, strict=True)
-        levels = np.array([psnr(frames, truth[1:]) for frames, truth in pairs])
-        return Scores(*rules, levels, summarise(overlaps).scs_at)
+        return Scores(
+            np.array([clip_score(x.iou("left_out")) for x in overlaps]),
+            np.array([clip_score(x.iou("davis")) for x in overlaps]),
+            np.array([clip_score(x.iou("visible")) for x in overlaps]),
+            np.array([psnr(frames, truth[1:]) for frames, truth in pairs]),
+            summarise(overlaps).scs_at,
+        )
 
     def _start(self, name: str) -> np.ndarray:
         episode, frame = name.rsplit("_", 1)
         camera = np.load(self.data.folder / episode / "labels.npz")["cameras"][int(frame)]
         pose: np.ndarray = camera[[0, 1, 3]]
         return pose
-
-
-RULES = ("left_out", "davis", "visible")

@@ -1,11 +1,10 @@
 """The central experiment in the embedded rooms: scores, claims, picture and curve.
 
-    python benchmarks/rooms.py                      # scores the committed exports, 2 CPU cores
-    python benchmarks/rooms.py --runs runs/arms     # takes the rows of new training runs, too
+    python benchmarks/rooms.py --picture docs/rooms.png --curve docs/labels.svg
 
 64 unseen rooms, 16 future frames (4 s), masks by the `palette` tracker. Rows of the committed
-exports, of the references and of the simulator are measured anew. Rows of runs that are not
-committed come from `benchmarks/arms.py` and are kept in the result as they were scored then.
+exports, of the references and of the simulator are measured anew; rows of other training runs are
+as `benchmarks/arms.py` scored them, in `benchmarks/results/arms/`.
 Intervals are 95% over clips; where there are several training runs, over runs and clips.
 """
 
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from label_curve import label_curve
 from provenance import RESULTS, provenance, write
 from room_clips import RoomClips, Scores
 
@@ -27,9 +27,10 @@ from egowm.share import recipes
 from egowm.world_model import WorldModel
 
 CLIPS, FRAMES = 64, 16
-RESULT = RESULTS / "rooms.json"
+RESULT, RECORDS = RESULTS / "rooms.json", RESULTS / "arms"
 TOLD = ("true", "shuffled", "zero", "mirrored")
 LABELLED, MAIN = (16, 64, 256), 64
+MAIN_RUNS = (("P", MAIN, 0, ""), ("S", MAIN, 0, ""))  # the learning rates' search; the exports
 RESAMPLES = 10_000
 GAIN_BAR, GAIN_LOW = 0.4, 0.25  # of claim b: the gain and its interval's lower end
 Record = dict[str, Any]
@@ -103,17 +104,33 @@ def measure(papers: str) -> list[Record]:
     return rows
 
 
-def trained(runs: Path) -> tuple[list[Record], list[Record]]:
-    """Rows and logs of training runs, as `benchmarks/arms.py` left them."""
-    rows, logs = [], []
-    for path in sorted(runs.glob("*/scores.json")):
-        record = json.loads(path.read_text())
-        rows += [r | {"world": "rooms"} for r in record.pop("rows")]
-        logs.append({"run": path.parent.name} | record)
-    return rows, logs
+def trained() -> list[Record]:
+    """The records of training runs, as `benchmarks/arms.py` left them."""
+    return [json.loads(path.read_text()) for path in sorted(RECORDS.glob("*.json"))]
+
+
+def learning_rates(runs: Sequence[Record]) -> tuple[dict[str, float], list[Record]]:
+    """The best rate of each arm by validation loss at 64 episodes, and all that were tried."""
+    search = []
+    for run in runs:
+        r = run["rows"][0]
+        if (r["arm"], r["episodes"], r["seed"], r["variant"]) in (
+            ("P", MAIN, 0, ""),
+            ("S", MAIN, 0, ""),
+        ):
+            loss = run["validation_loss"][-1][1]
+            search.append({"arm": r["arm"], "learning_rate": r["learning_rate"], "loss": loss})
+    ordered = sorted(search, key=lambda r: r["loss"], reverse=True)
+    best = {r["arm"]: r["learning_rate"] for r in ordered}  # the lowest comes last
+    rates = best | {new: best[old] for new, old in (("P0", "P"), ("S+", "S")) if old in best}
+    return rates, sorted(search, key=lambda r: (r["arm"], r["learning_rate"]))
 
 
 # Claims ---------------------------------------------------------------------------------------
+
+
+class MissingRow(ValueError):
+    """A row that was not measured."""
 
 
 class Table:
@@ -133,7 +150,7 @@ class Table:
             and r.get("learning_rate") in (None, self.rates.get(arm))
         ]
         if not found:
-            raise ValueError(f"No row for {arm}, {actions} actions, {episodes} episodes.")
+            raise MissingRow(f"No row for {arm}, {actions} actions, {episodes} episodes.")
         return np.array(found, float)
 
 
@@ -165,39 +182,76 @@ def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def claims(table: Table) -> Record:
-    """The three claims of the experiment; each says whether its bar was reached."""
-    p = table.of("P", "true", MAIN)
-    value, ci = bootstrap(_difference, p, table.of("simulator", "mean"))
-    visible = bootstrap(
+    """The three claims of the experiment; each says whether its bar was reached.
+
+    A claim whose rows were not measured has the value None.
+    """
+    return {"a": _known(above_mean, table), "b": _known(gain, table), "c": _known(prior, table)}
+
+
+def above_mean(table: Table) -> Record:
+    """(a) P with the true actions is better than a perfect simulator with the mean action."""
+    value, ci = bootstrap(_difference, table.of("P", "true", MAIN), table.of("simulator", "mean"))
+    visible, visible_ci = bootstrap(
         _difference,
         table.of("P", "true", MAIN, "scs_visible"),
         table.of("simulator", "mean", key="scs_visible"),
     )
-    a = {"value": value, "ci95": ci, "visible": {"value": visible[0], "ci95": visible[1]}}
-    a["reached"] = value > 0 and visible[0] > 0
+    return {
+        "value": value,
+        "ci95": ci,
+        "visible": {"value": visible, "ci95": visible_ci},
+        "reached": value > 0 and visible > 0,
+    }
 
-    def gain(true: np.ndarray, other: np.ndarray, simulator: np.ndarray) -> np.ndarray:
-        return (true - other) / (100 - simulator)
 
-    wrong = table.of("simulator", "shuffled")
-    value, ci = bootstrap(gain, p, table.of("P", "shuffled", MAIN), wrong)
-    b = {"value": value, "ci95": ci, "reached": value >= GAIN_BAR and ci[0] > GAIN_LOW}
+def gain(table: Table) -> Record:
+    """(b) Action gain of P: (true - shuffled) / (100 - shuffled of the simulator)."""
+    value, ci = bootstrap(
+        lambda true, other, simulator: (true - other) / (100 - simulator),
+        table.of("P", "true", MAIN),
+        table.of("P", "shuffled", MAIN),
+        table.of("simulator", "shuffled"),
+    )
+    return {"value": value, "ci95": ci, "reached": value >= GAIN_BAR and ci[0] > GAIN_LOW}
+
+
+def prior(table: Table) -> Record:
+    """(c) P above S at every size, and above S+; the smallest difference stands for all."""
     gaps = {
         f"P - S at {n} episodes": bootstrap(
             _difference, table.of("P", "true", n), table.of("S", "true", n)
         )
         for n in LABELLED
     }
-    gaps[f"P - S+ at {MAIN} episodes"] = bootstrap(_difference, p, table.of("S+", "true", MAIN))
+    gaps[f"P - S+ at {MAIN} episodes"] = bootstrap(
+        _difference, table.of("P", "true", MAIN), table.of("S+", "true", MAIN)
+    )
     smallest = min(gaps.values())
-    c = {"value": smallest[0], "ci95": smallest[1], "reached": smallest[0] > 0}
-    c["differences"] = {name: {"value": v, "ci95": i} for name, (v, i) in gaps.items()}
-    return {"a": a, "b": b, "c": c}
+    return {
+        "value": smallest[0],
+        "ci95": smallest[1],
+        "reached": smallest[0] > 0,
+        "differences": {name: {"value": v, "ci95": ci} for name, (v, ci) in gaps.items()},
+    }
+
+
+def _known(claim: Callable[[Table], Record], table: Table) -> Record:
+    try:
+        return claim(table)
+    except MissingRow as error:
+        return {"value": None, "ci95": [], "reached": None, "missing": str(error)}
 
 
 def worth(table: Table) -> dict[str, Any]:
     """With how many labelled episodes S scores what P scores with n: straight lines between the
-    measured sizes on a logarithmic axis; None above the largest, where S does not get there."""
+    measured sizes on a logarithmic axis; None above the largest, where S does not get there.
+    Empty where runs are missing."""
+    try:
+        for n in LABELLED:
+            table.of("P", "true", n), table.of("S", "true", n)
+    except MissingRow:
+        return {}
     scratch = np.array([np.nanmean(table.of("S", "true", n)) for n in LABELLED])
     found: dict[str, Any] = {}
     for n in LABELLED:
@@ -241,35 +295,20 @@ def draw(path: Path, clips: int = 3) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=Path, help="folder of training runs to take rows from")
     parser.add_argument("--papers", default="../shared/data/paintings", help="pictures for walls")
     parser.add_argument("--json", type=Path, default=RESULT)
     parser.add_argument("--picture", type=Path, help="PNG of a few rooms")
+    parser.add_argument("--curve", type=Path, help="SVG: SCS against labelled episodes")
     args = parser.parse_args(argv)
     papers = args.papers if Path(args.papers).is_dir() else ""
-    before: Record = json.loads(args.json.read_text()) if args.json.is_file() else {"rows": []}
+    runs = trained()
+    rates, search = learning_rates(runs)
     fresh = measure(papers)
-    if args.runs:
-        kept, logs = trained(args.runs)
-        rates = _rates(logs)
-    else:
-        kept = [r for r in before["rows"] if r.get("learning_rate")]
-        logs, rates = before.get("training", []), before.get("learning_rates", {})
     if not papers:
         print(f"No pictures in {args.papers}: the papered rooms keep their rows.")
-        kept += [r for r in before["rows"] if r["world"] == "papered"]
-    main_run = {(r["arm"], r["actions"], r["world"]) for r in fresh}
-    kept = [
-        r
-        for r in kept
-        if not (
-            (r["arm"], r["actions"], r["world"]) in main_run
-            and (r["episodes"], r["seed"]) == (MAIN, 0)
-            and r.get("learning_rate") == rates.get(r["arm"])
-            and not r.get("variant")
-        )
-    ]
-    rows = fresh + kept
+        before = json.loads(args.json.read_text())["rows"] if args.json.is_file() else []
+        fresh += [r for r in before if r["world"] == "papered"]
+    rows = fresh + [r for run in runs for r in run.pop("rows") if not _is_committed(r, rates)]
     table = Table(rows, rates)
     record = provenance(0) | {
         "clips": CLIPS,
@@ -278,23 +317,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         "learning_rates": rates,
         "claims": claims(table),
         "worth": worth(table),
+        "search": search,
         "rows": rows,
-        "training": logs,
+        "training": runs,
     }
     write(args.json, record)
     for name, claim in record["claims"].items():
         print(name, {k: v for k, v in claim.items() if k != "differences"})
     if args.picture:
         draw(args.picture)
+    if args.curve:
+        args.curve.write_text(label_curve(record))
     return 0
 
 
-def _rates(logs: Sequence[Record]) -> dict[str, float]:
-    """The learning rate of each arm: of P and S, the best of the search."""
-    import arms
+def _is_committed(r: Record, rates: dict[str, float]) -> bool:
+    """Whether a row is of a run whose export travels along, and was measured anew."""
+    return _key(r) in MAIN_RUNS and r["learning_rate"] == rates[r["arm"]]
 
-    rates = {arm: arms.best(arm) for arm in ("P", "S")}
-    return rates | {"P0": rates["P"], "S+": rates["S"]}
+
+def _key(r: Record) -> tuple[str, int, int, str]:
+    return r["arm"], r["episodes"], r["seed"], r["variant"]
 
 
 def _line(r: Record) -> str:

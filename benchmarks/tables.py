@@ -67,29 +67,149 @@ def _rollout_note(device: str, record: Record) -> str:
     )
 
 
-def obedience(results: Path) -> str:
-    """PSNR and SCS of the committed world model under true and wrong actions."""
-    record = read(results / "obedience.json")
-    head = ("actions", "PSNR, dB", "SCS")
+def rooms(results: Path) -> str:
+    """The central experiment: every row in the unseen rooms, then in the papered ones."""
+    record = read(results / "rooms.json")
+    head = ("arm", "episodes", "runs", "actions", "SCS [95%]", "DAVIS", "visible", "PSNR, dB")
     if record is None:
-        return table(head, [(MISSING, "", "")])
-    rows = [
-        (row["name"], _psnr(row), "" if row["scs"] is None else f"{row['scs']:.1f}")
-        for row in record["rows"]
+        return table(head, [(MISSING, *[""] * 7)])
+    parts = []
+    for world, title in (("rooms", ""), ("papered", "\n\nRooms papered with pictures:\n\n")):
+        lines = _merged([r for r in record["rows"] if r["world"] == world], record)
+        if lines:
+            parts.append(title + table(head, lines))
+    return "".join(parts) + f"\n\n{source(record)}."
+
+
+def _merged(rows: Sequence[Record], record: Record) -> list[tuple[str, ...]]:
+    """One line for all seeds of a run; only the chosen learning rates."""
+    groups: dict[tuple[str, int, str], list[Record]] = {}
+    for r in rows:
+        rate = r.get("learning_rate", record["learning_rates"].get(r["arm"]))
+        if not r.get("variant") and rate == record["learning_rates"].get(r["arm"]):
+            groups.setdefault((r["arm"], r["episodes"] or 0, r["actions"]), []).append(r)
+    order = ("P", "P0", "S", "S+")
+    known = sorted(groups, key=lambda k: (order.index(k[0]) if k[0] in order else 9, -k[1]))
+    lines: list[tuple[str, ...]] = []
+    for arm, episodes, actions in known:
+        found = groups[arm, episodes, actions]
+        mean = {k: sum(r[k] for r in found) / len(found) for k in MEASURES}
+        low, high = (sum(r["ci95"][k] for r in found) / len(found) for k in (0, 1))
+        lines.append(
+            (
+                arm,
+                str(episodes or ""),
+                str(len(found)) if episodes else "",
+                {"zero": "none"}.get(actions, actions) if arm == "P0" else actions,
+                f"{mean['scs']:.1f} [{low:.1f} to {high:.1f}]",
+                f"{mean['scs_davis']:.1f}",
+                f"{mean['scs_visible']:.1f}",
+                f"{mean['psnr']:.2f}",
+            )
+        )
+    return lines
+
+
+def claims(results: Path) -> str:
+    """The three claims, and whether each was reached."""
+    record = read(results / "rooms.json")
+    head = ("claim", "measured [95%]", "asked", "")
+    if record is None:
+        return table(head, [(MISSING, "", "", "")])
+    a, b, c = (record["claims"][name] for name in "abc")
+    lines = [
+        ("P above the simulator with the mean action, SCS", _value(a), "above 0", _verdict(a)),
+        ("the same, where the true structure is visible", _value(a.get("visible")), "above 0", ""),
+        ("action gain of P", _value(b), "0.4, interval above 0.25", _verdict(b)),
+        *((n, _value(gap), "above 0", "") for n, gap in c.get("differences", {}).items()),
+        ("P above S at every size, and above S+", _value(c), "above 0", _verdict(c)),
     ]
-    gap = record["true_minus_shuffled"]
-    return (
-        f"{table(head, rows)}\n\nTrue minus shuffled: {_psnr(gap)} dB; true wins in "
-        f"{gap['clips_where_true_wins']} of {record['clips']} clips. {source(record)}."
+    worth = [
+        f"{n} labelled episodes with the prior are worth "
+        + (f"about {value}" if value else "more than 256")
+        + " without it"
+        for n, value in record["worth"].items()
+    ]
+    return table(head, lines) + (f"\n\n{'; '.join(worth)}." if worth else "")
+
+
+def _value(claim: Record | None) -> str:
+    if claim is None or claim["value"] is None:
+        return MISSING
+    low, high = claim["ci95"]
+    return f"{claim['value']:.2f} [{low:.2f} to {high:.2f}]"
+
+
+def _verdict(claim: Record) -> str:
+    return {True: "reached", False: "**not reached**", None: ""}[claim["reached"]]
+
+
+def headline(results: Path) -> str:
+    """What the README opens with."""
+    record = read(results / "rooms.json")
+    if record is None:
+        return MISSING
+    wanted = [
+        ("world model, true actions", "P", "true"),
+        ("the same network trained without the prior", "S", "true"),
+        ("world model, another clip's actions", "P", "shuffled"),
+        ("a perfect simulator, always the mean action", "simulator", "mean"),
+        ("first frame repeated", "copy", ""),
+        ("truth through the VAE (ceiling)", "truth through the VAE", ""),
+    ]
+    rows = [r for r in record["rows"] if r["world"] == "rooms" and r["episodes"] in (None, 64)]
+    lines = {(line[0], line[3]): line for line in _merged(rows, record)}
+    shown = [(label, *lines[arm, told][4:]) for label, arm, told in wanted if (arm, told) in lines]
+    return table(("", "SCS [95%]", "DAVIS", "visible", "PSNR, dB"), shown)
+
+
+def rates(results: Path) -> str:
+    """Validation loss of each learning rate at 64 episodes."""
+    record = read(results / "rooms.json")
+    if record is None:
+        return table(("arm", MISSING), [])
+    lines = [(r["arm"], f"{r['learning_rate']:g}", f"{r['loss']:.4f}") for r in record["search"]]
+    return table(("arm", "learning rate", "validation loss"), lines)
+
+
+def ablations(results: Path) -> str:
+    """One choice changed at a time, against the default."""
+    record, main = read(results / "ablations.json"), read(results / "rooms.json")
+    head = ("choice", "value", "SCS [95%]", "visible", "PSNR, dB")
+    if record is None or main is None:
+        return table(head, [(MISSING, "", "", "", "")])
+    default = next(
+        r
+        for r in main["rows"]
+        if (r["arm"], r["actions"], r["episodes"], r["seed"], r["world"])
+        == ("P", "true", 64, 0, "rooms")
+        and not r.get("variant")
     )
+    steps = next(r["default_steps"] for r in record["rows"] if "default_steps" in r)
+    label = f"fourier features, zero start, {steps} steps, guidance 1"
+    rows = [default | {"ablation": "default", "value": label}, *record["rows"]]
+    lines = [
+        (
+            r["ablation"],
+            str(r["value"]),
+            f"{r['scs']:.1f} [{r['ci95'][0]:.1f} to {r['ci95'][1]:.1f}]",
+            f"{r['scs_visible']:.1f}",
+            f"{r['psnr']:.2f}",
+        )
+        for r in rows
+    ]
+    return f"{table(head, lines)}\n\n{source(record)}."
 
 
-def _psnr(row: Record) -> str:
-    interval = " to ".join(f"{value:.2f}" for value in row["ci95"])
-    return f"{row['psnr']:.2f}" + (f" [{interval}]" if interval else "")
-
-
-BLOCKS: dict[str, Callable[[Path], str]] = {"rollout": rollout, "obedience": obedience}
+MEASURES = ("scs", "scs_davis", "scs_visible", "psnr")
+BLOCKS: dict[str, Callable[[Path], str]] = {
+    "rollout": rollout,
+    "rooms": rooms,
+    "claims": claims,
+    "headline": headline,
+    "rates": rates,
+    "ablations": ablations,
+}
 
 
 def read(path: Path) -> Record | None:

@@ -42,11 +42,11 @@ def start_as_cosines(vae: Any) -> None:
     _pass(vae.encoder.conv_in, centre, 3, anchors)
     for k, conv in enumerate(downsamplers[:-1]):
         _unshuffle(conv, 3 * 4**k, anchors)
-    side = 2 ** len(downsamplers)
-    last = _cosines(latents, side).reshape(latents, 3 * 4 ** (len(downsamplers) - 1), 2, 2)
+    cosines = _cosines(latents, 2 ** len(downsamplers))
+    last = cosines.reshape(len(cosines), 3 * 4 ** (len(downsamplers) - 1), 2, 2)
     _pass(downsamplers[-1], centre, 0, anchors)
     downsamplers[-1].weight[:latents] = 0
-    downsamplers[-1].weight[:latents, : last.shape[1], :2, :2] = last
+    downsamplers[-1].weight[: len(last), : last.shape[1], :2, :2] = last
     downsamplers[-1].bias[:latents] = 0
     _pass(vae.decoder.conv_in, centre, latents, anchors)
     for block in vae.decoder.up_blocks:
@@ -80,8 +80,8 @@ def _unshuffle(conv: nn.Conv2d, count: int, anchors: tuple[int, int]) -> None:
 
 
 def _cosines(count: int, side: int) -> Tensor:
-    """Analysis vectors (count, values) of a `side` x `side` block of colours, amplified so that the
-    parts differ less in strength; values in the order that `_unshuffle` gives them."""
+    """Analysis vectors (count or fewer, values) of a `side` x `side` block of colours, amplified so
+    that the parts differ less in strength; values in the order that `_unshuffle` gives them."""
     places = (torch.arange(side) + 0.5) * torch.pi / side
     waves = torch.stack([(k * places).cos() for k in range(side)]) / side  # (side, side)
     opponents = torch.tensor([[1.0, 1.0, 1.0], [1.0, -1.0, 0.0], [0.5, 0.5, -1.0]]) / 3

@@ -50,7 +50,7 @@ def test_a_fit_leaves_a_vae_with_its_scaling_factor(rooms, tmp_path):
     assert power(vae, rooms.val_dataloader()) == pytest.approx(1.0, abs=1e-3)
     weights = module.vae.state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in vae.state_dict().items())
-    assert vae.config.latent_channels == 4
+    assert vae.config.latent_channels == 16
     assert vae.config.norm_num_groups == 1
 
 
@@ -59,6 +59,16 @@ def test_the_factor_is_measured_even_if_training_never_validates(rooms, tmp_path
     """On training clips then; the check before training (second case) counts for nothing."""
     vae = fit(Autoencoder(width=32, stages=2, learning_rate=0.02), rooms, tmp_path, **options)
     assert power(vae, rooms.train_dataloader()) == pytest.approx(1.0, abs=0.15)
+
+
+def test_a_decoder_is_trained_on_and_the_latents_stay(rooms, tmp_path):
+    first = fit(Autoencoder(width=32, stages=2), rooms, tmp_path / "first")
+    folder = str(tmp_path / "first/vae")
+    then = fit(Autoencoder(continued=folder, learning_rate=0.01), rooms, tmp_path / "then")
+    assert then.config.scaling_factor == first.config.scaling_factor
+    before, after = first.state_dict(), then.state_dict()
+    moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"decoder", "post_quant_conv"}
 
 
 def test_the_loss_in_closed_form(rooms):

@@ -70,6 +70,50 @@ def test_video_prior(tiny_prior, rooms, tmp_path):
     assert video.std() > 0.01
 
 
+def test_single_frames_follow_the_one_before(tiny_prior, rooms, monkeypatch):
+    """T samples from each clip of T+1 frames: frame k given frame k-1, and no others."""
+    module = VideoPrior(SVD(str(tiny_prior)), drop_image=0.0, next_frame=0.5)
+    module.configure_model()
+    clip = next(iter(rooms.train_dataloader()))
+    seen = {}
+    condition, encode = module.backbone.condition, module.backbone.encode
+
+    def watched_condition(context, strength):
+        seen["context"] = context
+        return condition(context, strength)
+
+    def watched_encode(frames):
+        seen["target"] = frames
+        return encode(frames)
+
+    monkeypatch.setattr(module.backbone, "condition", watched_condition)
+    monkeypatch.setattr(module.backbone, "encode", watched_encode)
+    frames = clip.frames.float() / 127.5 - 1
+    loss, _ = module.loss(clip, single=True)
+    assert torch.isfinite(loss)
+    assert seen["context"].shape == seen["target"].shape == (8, 1, 3, 16, 16)
+    torch.testing.assert_close(seen["context"].view(4, 2, 3, 16, 16), frames[:, :-1])
+    torch.testing.assert_close(seen["target"].view(4, 2, 3, 16, 16), frames[:, 1:])
+    module.loss(clip)
+    torch.testing.assert_close(seen["context"], frames[:, :1])
+    torch.testing.assert_close(seen["target"], frames)
+
+
+def test_both_kinds_of_steps_happen(tiny_prior, rooms, tmp_path, monkeypatch):
+    module, kinds = VideoPrior(SVD(str(tiny_prior)), warmup=1, next_frame=0.5), []
+    loss = module.loss
+
+    def watched(clip, single=False):
+        kinds.append(single)
+        return loss(clip, single)
+
+    monkeypatch.setattr(module, "loss", watched)
+    fit(module, rooms, tmp_path, 12)
+    assert {True, False} == set(kinds)
+    with pytest.raises(ValueError, match=r"next_frame, a share, in \[0, 1\], got 1.5"):
+        VideoPrior(SVD(str(tiny_prior)), next_frame=1.5)
+
+
 def differ(a: SVD, b: SVD, part: str) -> bool:
     pairs = zip(getattr(a, part).parameters(), getattr(b, part).parameters(), strict=True)
     return any(not torch.equal(x, y) for x, y in pairs)

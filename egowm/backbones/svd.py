@@ -46,10 +46,10 @@ class SVD(Backbone):
     for a run from scratch); with random_start "copy" a random UNet starts as "every frame is the
     context". process_mean, process_std: of ln sigma in training. fps, motion_bucket: what the
     network is told. noise_strength: noise added to the context at sampling. noise_mean,
-    noise_std: of its logarithm in training.
-    memo_frames: remember the latents of up to that many target frames in memory, and the image
-    embeddings of as many context frames (both are deterministic, so a data set that fits is encoded
-    once; context latents are not: they depend on fresh noise).
+    noise_std: of its logarithm in training; a noise_mean of null adds none.
+    memo_frames: remember the latents of up to that many frames in memory, and as many embeddings by
+    a frozen image encoder (both are deterministic, so a data set that fits is encoded once; the
+    latents of a context with fresh noise are not, and are encoded every time).
     """
 
     temporal_stride = 1
@@ -68,7 +68,7 @@ class SVD(Backbone):
         fps: int = 7,
         motion_bucket: int = 180,
         noise_strength: float = 0.1,
-        noise_mean: float = -3.0,
+        noise_mean: float | None = -3.0,
         noise_std: float = 0.5,
         memo_frames: int = 0,
     ) -> None:
@@ -197,8 +197,12 @@ class SVD(Backbone):
         image, count = context[:, 0], len(noise_strength)
         self.check_size(*image.shape[-2:])
         noise = randn((count, *image.shape[1:]), generator, image.device)
-        noisy = image + noise_strength.to(image)[:, None, None, None] * noise
-        latents = self.vae.encode(noisy.to(self.vae.dtype)).latent_dist.mode()
+        if self.memo_frames and not noise_strength.any():
+            latents = self._remembered(self._latents, image, self._encode)
+            latents = latents.expand(count, -1, -1, -1)
+        else:
+            noisy = image + noise_strength.to(image)[:, None, None, None] * noise
+            latents = self._encode(noisy.to(self.vae.dtype))
         ids = torch.tensor([self.fps - 1, self.motion_bucket], device=image.device).float()
         ids = torch.cat([ids.expand(count, 2), noise_strength.to(image)[:, None]], 1)
         if self.memo_frames and not next(self.image_encoder.parameters()).requires_grad:
@@ -235,6 +239,8 @@ class SVD(Backbone):
 
     def training_noise(self, count: int, generator: torch.Generator | None) -> Tensor:
         normal = torch.randn(count, generator=generator)
+        if self.noise_mean is None:
+            return torch.zeros(count)
         return (self.noise_mean + self.noise_std * normal).exp()
 
     def _remembered(

@@ -252,11 +252,54 @@ def test_memo_is_the_encoder_and_encodes_each_frame_once(svd, monkeypatch):
     assert plain.std() > 0.2
 
 
+def test_memo_embeds_each_image_once_while_the_encoder_is_frozen(svd, monkeypatch):
+    images = torch.rand(2, 1, 3, 16, 16, generator=generator()) * 2 - 1
+    images = ((images + 1) * 127.5).round() / 127.5 - 1  # as frames are
+    plain, embedded, embed = svd.condition(images, torch.zeros(2)).image, [], svd.embed_image
+
+    def counted(batch):
+        embedded.append(len(batch))
+        return embed(batch)
+
+    monkeypatch.setattr(svd, "embed_image", counted)
+    svd.memo_frames = 100
+    for _ in range(2):
+        torch.testing.assert_close(svd.condition(images, torch.zeros(2)).image, plain)
+    assert embedded == [2]
+    svd.image_encoder.requires_grad_(True)
+    assert svd.condition(images, torch.zeros(2)).image.requires_grad
+    assert embedded == [2, 2]
+
+
+def test_a_context_without_noise_is_remembered_like_a_target(svd, monkeypatch):
+    frames = torch.randint(0, 256, (2, 1, 3, 16, 16), generator=generator()).float() / 127.5 - 1
+    plain, encoded, encode = svd.condition(frames, torch.zeros(2)).latents, [], svd.vae.encode
+
+    def counted(batch):
+        encoded.append(len(batch))
+        return encode(batch)
+
+    monkeypatch.setattr(svd.vae, "encode", counted)
+    svd.memo_frames = 100
+    svd.encode(frames)
+    torch.testing.assert_close(svd.condition(frames, torch.zeros(2)).latents, plain)
+    assert encoded == [2]
+    noisy = svd.condition(frames, torch.full((2,), 0.3)).latents
+    assert encoded == [2, 2]
+    assert (noisy - plain).abs().max() > 0.01
+
+
+def test_training_noise_can_be_left_out(svd):
+    assert svd.training_noise(5, None).min() > 0
+    svd.noise_mean = None
+    assert torch.equal(svd.training_noise(5, None), torch.zeros(5))
+
+
 def test_memo_holds_no_more_than_asked(svd):
     svd.memo_frames = 3
     frames = torch.randint(0, 256, (3, 2, 3, 16, 16), generator=generator()).float() / 127.5 - 1
     found = svd.encode(frames)
-    assert len(svd._memo) == 3
+    assert len(svd._latents) == 3
     svd.memo_frames = 0
     torch.testing.assert_close(found, svd.encode(frames), atol=2e-3, rtol=2e-3)
 

@@ -5,8 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import torch
 
 from egowm.cli import explain
 from egowm.data import Rooms, Window
@@ -100,6 +102,35 @@ def test_commanded_actions_are_what_was_asked(tmp_path):
     assert not np.array_equal(labels["commanded"], labels["realised"])
 
 
+def test_actions_can_be_left_out(tmp_path):
+    """The same video, without what caused it."""
+    plain, without = rooms(tmp_path), rooms(tmp_path, actions="none")
+    a, b = plain.split("train")[0], without.split("train")[0]
+    assert np.array_equal(a.read([0, 5]), b.read([0, 5]))
+    assert np.abs(b.actions).max() == 0 < np.abs(a.actions).max()
+    assert without.spec.normalise(torch.full((1, 3), 0.2)).abs().max() == 0
+
+
+def test_papered_rooms_are_the_same_rooms(tmp_path):
+    """Other pixels in a cache of their own; ids, poses and hues stay."""
+    (tmp_path / "papers").mkdir()
+    stripes = np.tile([0, 255], 32).astype(np.uint8)[None].repeat(48, 0)
+    cv2.imwrite(str(tmp_path / "papers/stripes.png"), stripes)
+    plain, papered = rooms(tmp_path), rooms(tmp_path, papers=str(tmp_path / "papers"))
+    assert papered.folder.parent == plain.folder.parent
+    a, b = plain.split("test")[0], papered.split("test")[0]
+    assert plain.folder != papered.folder
+    assert np.array_equal(a.actions, b.actions)
+    ids = [read_ids(data.folder / a.name, 3) for data in (plain, papered)]
+    assert np.array_equal(*ids)
+    assert not np.array_equal(a.read([3]), b.read([3]))
+    before = papered.folder
+    cv2.imwrite(str(tmp_path / "papers/stripes.png"), 128 + 0 * stripes)
+    assert papered.folder != before
+    with pytest.raises(FileNotFoundError, match=r"pictures .* for the walls in"):
+        rooms(tmp_path, papers=str(tmp_path / "none")).split("val")
+
+
 def test_passive_video_has_no_actions(tmp_path):
     data = rooms(tmp_path, world="passive")
     assert np.abs(data.split("train")[0].actions).max() == 0
@@ -140,7 +171,7 @@ own.touch()
 while not other.exists():
     time.sleep(0.001)
 for seed in range(3, 9):
-    make_recording(root, "robot", 6, (16, 16), Disturbances(), seed)
+    make_recording(root, "robot", 6, (16, 16), Disturbances(), "", seed)
 """
 
 
@@ -159,7 +190,7 @@ def test_two_processes_draw_the_same_rooms(tmp_path):
 def test_the_first_of_two_wins(tmp_path, monkeypatch):
     """Another process finishes between the look and the rename: its folder stays, ours goes."""
     (tmp_path / "theirs").mkdir()
-    arguments = ("robot", 4, (16, 16), Disturbances(), 3)
+    arguments = ("robot", 4, (16, 16), Disturbances(), "", 3)
     make_recording(tmp_path / "theirs", *arguments)
     rename = Path.rename
 
@@ -179,7 +210,7 @@ def test_nothing_half_written(tmp_path, monkeypatch):
 
     monkeypatch.setattr(store.np, "savez", full)
     with pytest.raises(OSError, match="No space left"):
-        make_recording(tmp_path, "robot", 4, (16, 16), Disturbances(), 3)
+        make_recording(tmp_path, "robot", 4, (16, 16), Disturbances(), "", 3)
     assert list(tmp_path.iterdir()) == []
 
 

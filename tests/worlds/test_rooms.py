@@ -237,3 +237,42 @@ def test_outside_the_hall_is_floor():
     frames, ids = follow(seed_of("test", 0), np.zeros(3), actions)
     assert ids.max() < NUM_HUES + FIRST_STRUCTURE
     assert hsv(frames[ids == 0])[:, 1].max() < 0.15
+
+
+def picture(columns: int = 64) -> np.ndarray:
+    """Luminance (32, columns): dark on the left, bright on the right."""
+    return np.linspace(0, 255, columns)[None].repeat(32, 0)
+
+
+def test_papers_show_the_picture_where_it_hangs():
+    """On a wall seen from near: brighter towards the right end, the mean is kept."""
+    papers = texture.Papers([picture()])
+    u = np.linspace(0.01, 3.99, 200)  # a picture of 64 x 32 texels is 4 m wide
+    points = np.stack([u, np.zeros(200), np.full(200, 0.7)], 1)
+    normals = np.tile([0.0, 1.0, 0.0], (200, 1))
+    ids = np.full(200, 3)
+    near = papers.luminance(points, normals, ids, np.full(200, 0.001))
+    assert np.corrcoef(near, u)[0, 1] > 0.999
+    assert abs(near.mean() - 1) < 0.01
+    assert near.std() == pytest.approx(0.22, rel=0.02)
+    again = papers.luminance(points + np.array([4.0, 0, 2.0]), normals, ids, np.full(200, 0.001))
+    np.testing.assert_allclose(again, near)  # repeated across and up
+
+
+def test_papers_do_not_alias():
+    """Stripes finer than a pixel on the surface turn into their mean."""
+    stripes = np.tile([0.0, 255.0], 64)[None].repeat(64, 0)
+    papers = texture.Papers([stripes])
+    points = np.random.default_rng(0).uniform(0, 4, (500, 3))
+    normals, ids = np.tile([1.0, 0.0, 0.0], (500, 1)), np.full(500, 2)
+    far = papers.luminance(points, normals, ids, np.full(500, 0.3))
+    near = papers.luminance(points, normals, ids, np.full(500, 0.004))
+    assert far.std() < 0.02 < 0.15 < near.std()
+
+
+def test_structures_carry_different_pictures():
+    papers = texture.Papers([picture(), 255 - picture()])
+    points = np.stack([np.linspace(0.1, 3.9, 50), np.zeros(50), np.ones(50)], 1)
+    normals, pixel = np.tile([0.0, 1.0, 0.0], (50, 1)), np.full(50, 0.001)
+    one, other = (papers.luminance(points, normals, np.full(50, k), pixel) for k in (2, 3))
+    assert np.corrcoef(one, other)[0, 1] < -0.999

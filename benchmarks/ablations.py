@@ -1,0 +1,63 @@
+"""What each choice is worth: action features, start, sampling steps, guidance on the image.
+
+    python benchmarks/ablations.py
+
+Steps and guidance are varied on the committed export. Features and start need a training run each:
+those rows are as `benchmarks/arms.py` scored them, in `benchmarks/results/arms/`.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from provenance import RESULTS, provenance, write
+from room_clips import RoomClips
+from rooms import CLIPS, FRAMES, MAIN, row, trained, unseen_rooms
+
+from egowm.rollout import default_model
+from egowm.world_model import WorldModel
+
+RESULT = RESULTS / "ablations.json"
+STEPS = (25, 10, 5, 2, 1)
+GUIDANCES = (1.5, 2.0, 3.0)
+Record = dict[str, Any]
+
+
+def sampling() -> list[Record]:
+    """Rows of the committed world model, sampled in other ways."""
+    clips = RoomClips(unseen_rooms(), CLIPS, FRAMES)
+    model = WorldModel.from_pretrained(default_model())
+    settings: list[tuple[str, float, Record]] = [("steps", n, {"steps": n}) for n in STEPS]
+    settings += [("guidance", g, {"guidance": g}) for g in GUIDANCES]
+    rows = []
+    for name, value, options in settings:
+        found = clips.score(clips.imagined(model, "true", **options))
+        about = {"ablation": name, "value": value, "actions": "true"}
+        about |= {"default_steps": model.steps}
+        rows.append(row(about, found))
+        print(name, value, rows[-1]["scs"], rows[-1]["psnr"], flush=True)
+    return rows
+
+
+def variants() -> list[Record]:
+    """Rows of the training runs that change one choice."""
+    names = {"sinusoidal": "features", "linear": "features", "default-start": "start"}
+    return [
+        r | {"ablation": names[r["variant"]], "value": r["variant"]}
+        for run in trained()
+        for r in run["rows"]
+        if r["variant"] in names and r["episodes"] == MAIN and r["actions"] == "true"
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, default=RESULT)
+    args = parser.parse_args(argv)
+    write(args.json, provenance(0) | {"rows": sampling() + variants()})
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

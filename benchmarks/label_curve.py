@@ -1,0 +1,104 @@
+"""The curve "SCS against number of labelled episodes", as SVG."""
+
+import math
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+WIDTH, HEIGHT = 640, 360
+LEFT, RIGHT, TOP, BOTTOM = 56, 190, 20, 48
+SIZES = (16, 64, 256)
+COLOURS = {"P": "#0b6e4f", "S": "#b3541e", "S+": "#6a4c93"}
+NAMES = {"P": "P, with the prior", "S": "S, from scratch", "S+": "S+, the prior's compute"}
+LINES = {
+    ("truth through the VAE", ""): "truth through the VAE",
+    ("simulator", "mean"): "simulator, mean action",
+    ("copy", ""): "first frame repeated",
+}
+Record = dict[str, Any]
+
+
+def label_curve(record: Record) -> str:
+    """Mean over training runs with the 95% interval over clips; `record` is rooms.json."""
+    rates = record["learning_rates"]
+    rows = [r for r in record["rows"] if r["world"] == "rooms" and not r.get("variant")]
+    points: dict[str, dict[int, list[Record]]] = {}
+    for r in rows:
+        chosen = r.get("learning_rate", rates.get(r["arm"])) == rates.get(r["arm"])
+        if r["arm"] in COLOURS and r["actions"] == "true" and chosen:
+            points.setdefault(r["arm"], {}).setdefault(r["episodes"], []).append(r)
+    parts = _axes()
+    for (arm, told), label in LINES.items():
+        found = [r for r in rows if (r["arm"], r["actions"]) == (arm, told)]
+        if found:
+            parts.append(_line(found[0]["scs"], label))
+    for arm in (arm for arm in COLOURS if arm in points):
+        parts += _arm(arm, points[arm])
+    body = "\n".join(parts)
+    label = "SCS against the number of labelled episodes, for P, S and S+"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{label}" font-family="system-ui, sans-serif" font-size="13">\n'
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>\n{body}\n</svg>\n'
+    )
+
+
+def _x(episodes: int) -> float:
+    share = math.log(episodes / SIZES[0]) / math.log(SIZES[-1] / SIZES[0])
+    return LEFT + 24 + share * (WIDTH - LEFT - RIGHT - 48)
+
+
+def _y(scs: float) -> float:
+    return TOP + (100 - scs) / 100 * (HEIGHT - TOP - BOTTOM)
+
+
+def _axes() -> list[str]:
+    parts = []
+    for value in range(0, 101, 20):
+        y = _y(value)
+        parts.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="#e4e4e4"/>')
+        parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value}</text>')
+    for size in SIZES:
+        x, y = _x(size), HEIGHT - BOTTOM + 20
+        parts.append(f'<text x="{x:.1f}" y="{y}" text-anchor="middle">{size}</text>')
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    parts.append(
+        f'<text x="{middle:.0f}" y="{HEIGHT - 8}" text-anchor="middle">labelled episodes of 64 '
+        f"frames</text>"
+    )
+    parts.append(
+        f'<text transform="translate(16 {(TOP + HEIGHT - BOTTOM) / 2:.0f}) rotate(-90)" '
+        f'text-anchor="middle">SCS, 16 frames</text>'
+    )
+    return parts
+
+
+def _line(scs: float, label: str) -> str:
+    y = _y(scs)
+    return (
+        f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="#777777" stroke-dasharray="5 4"/>'
+        f'<text x="{WIDTH - RIGHT + 8}" y="{y + 4:.1f}" fill="#555555">{escape(label)}</text>'
+    )
+
+
+def _arm(arm: str, sizes: dict[int, list[Record]]) -> list[str]:
+    colour, parts, corners = COLOURS[arm], [], []
+    for episodes in sorted(sizes):
+        found = sizes[episodes]
+        x, y = _x(episodes), _y(_mean([r["scs"] for r in found]))
+        low, high = (_y(_mean([r["ci95"][k] for r in found])) for k in (0, 1))
+        corners.append(f"{x:.1f} {y:.1f}")
+        parts.append(f'<path d="M{x:.1f} {low:.1f}V{high:.1f}" stroke="{colour}" opacity="0.5"/>')
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>')
+    if len(corners) > 1:
+        parts.append(f'<path d="M{"L".join(corners)}" fill="none" stroke="{colour}"/>')
+    last_x, last_y = corners[-1].split()
+    parts.append(
+        f'<text x="{float(last_x) + 10:.0f}" y="{float(last_y) - 8:.1f}" fill="{colour}">'
+        f"{escape(NAMES[arm])}</text>"
+    )
+    return parts
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,293 @@
+"""The central experiment: its statistics in closed form, its scenes against the simulator, and a
+short matched run of the arms. Nothing here asks how well a model does."""
+
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from egowm import cli
+from egowm.data import Rooms, Window
+
+ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*LeafSpec")
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Imports a script of benchmarks/."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module
+
+
+@pytest.fixture(scope="module")
+def few_rooms(tmp_path_factory) -> Rooms:
+    counts = {"episodes_train": 2, "episodes_val": 2, "episodes_test": 3, "num_frames": 7}
+    return Rooms(str(tmp_path_factory.mktemp("rooms")), Window(1, 1, 1, 64, 64), 2, **counts)
+
+
+# Scenes -----------------------------------------------------------------------------------------
+
+
+def test_the_simulator_under_true_actions_is_the_truth(load, few_rooms):
+    clips = load("room_clips").RoomClips(few_rooms, 3, 5)
+    found = clips.score(clips.simulated("true"))
+    np.testing.assert_allclose(found.scs, 100)
+    np.testing.assert_allclose(found.scs_visible, 100)
+    assert found.psnr.min() > 55  # 60 counts as identical; poses are kept in float32
+    wrong = clips.score(clips.simulated("mirrored"))
+    assert wrong.psnr.mean() < found.psnr.mean() - 10
+    assert wrong.scs.mean() < 95
+
+
+def test_what_the_rows_are_told(load, few_rooms):
+    clips = load("room_clips").RoomClips(few_rooms, 3, 5)
+    true = clips.told("true")
+    assert true.shape == (3, 5, 3)
+    assert true.abs().max() > 0.05
+    np.testing.assert_array_equal(clips.told("halved"), true / 2)
+    np.testing.assert_array_equal(clips.told("zero"), 0 * true)
+    np.testing.assert_array_equal(clips.told("shuffled"), true[clips.others])
+    np.testing.assert_allclose(clips.told("mean")[1, 2], true.mean((0, 1)), rtol=1e-6)
+    np.testing.assert_allclose(clips.told("mirrored"), true.numpy() * np.float32([1, -1, -1]))
+
+
+def test_copy_and_mean_frame(load, few_rooms):
+    clips = load("room_clips").RoomClips(few_rooms, 3, 5)
+    assert (clips.copied()[1] == clips.truth[1][0]).all()
+    mean = clips.mean_frame()
+    assert mean[0].shape == (5, 64, 64, 3)
+    assert (mean[0] == mean[2]).all()
+    assert clips.score(mean).scs.max() < 50
+
+
+# Statistics -------------------------------------------------------------------------------------
+
+
+def line(arm: str, actions: str, scs, episodes=None, **about) -> dict:
+    """A row whose clips score `scs` and, where it counts only what is visible, 5 more."""
+    scores = np.broadcast_to(np.asarray(scs, float), (20,))
+    rate = {"learning_rate": 1e-3} if episodes else {}
+    return {
+        "arm": arm,
+        "actions": actions,
+        "episodes": episodes,
+        "seed": 0,
+        "world": "rooms",
+        "scs": float(scores.mean()),
+        "scs_davis": 1.0,
+        "scs_visible": float(scores.mean()) + 5,
+        "psnr": 20.0,
+        "ci95": [1.0, 2.0],
+        "clip_scs": scores.tolist(),
+        "clip_scs_visible": (scores + 5).tolist(),
+        **rate,
+        **about,
+    }
+
+
+def result_rows() -> list[dict]:
+    spread = np.linspace(-10, 10, 20)
+    rows = [line("P", "true", 60 + spread, 64, seed=k) for k in range(3)]
+    rows += [line("P", "shuffled", 20 + spread, 64, seed=k) for k in range(3)]
+    rows += [line("P", "true", 50 + spread, 16), line("P", "true", 62 + spread, 256)]
+    rows += [line("S", "true", x + spread, n) for x, n in ((20, 16), (40, 64), (60, 256))]
+    rows += [line("S+", "true", 55 + spread, 64), line("P", "true", 99, 64, learning_rate=1.0)]
+    rows += [line("P", "true", 98, 64, variant="linear")]
+    rows += [line("simulator", "mean", 45 + spread), line("simulator", "shuffled", 20.0)]
+    return rows
+
+
+RATES = dict.fromkeys(("P", "S", "S+"), 1e-3)
+
+
+def test_claims_in_closed_form(load):
+    """Paired clips differ by a constant, so intervals have no width; the gain's has."""
+    rooms = load("rooms")
+    found = rooms.claims(rooms.Table(result_rows(), RATES))
+    assert found["a"] == {
+        "value": 15.0,
+        "ci95": [15.0, 15.0],
+        "visible": {"value": 15.0, "ci95": [15.0, 15.0]},
+        "reached": True,
+    }
+    assert found["b"] == {"value": 0.5, "ci95": [0.5, 0.5], "reached": True}
+    assert found["c"]["value"] == 2.0
+    assert found["c"]["reached"]
+    gaps = {name: gap["value"] for name, gap in found["c"]["differences"].items()}
+    assert list(gaps.values()) == [30.0, 20.0, 2.0, 5.0]
+    rows = [
+        r | {"clip_scs": [x - 30 for x in r["clip_scs"]]} if r["arm"] == "P" else r
+        for r in result_rows()
+    ]
+    low = rooms.claims(rooms.Table(rows, RATES))
+    assert not low["a"]["reached"]
+    assert not low["c"]["reached"]
+    assert low["c"]["value"] == -28.0
+
+
+def test_what_was_not_measured_is_said(load):
+    rooms = load("rooms")
+    table = rooms.Table([r for r in result_rows() if r["arm"] != "S"], RATES)
+    with pytest.raises(ValueError, match="No row for S, true actions, 16 episodes"):
+        table.of("S", "true", 16)
+    found = rooms.claims(table)
+    assert found["a"]["reached"]
+    assert found["c"]["value"] is found["c"]["reached"] is None
+    assert "No row for S" in found["c"]["missing"]
+    assert rooms.worth(table) == {}
+
+
+def test_worth_is_read_off_the_scratch_curve(load):
+    """S scores 20, 40, 60 at 16, 64, 256: 50 lies halfway between 64 and 256, at 128."""
+    rooms = load("rooms")
+    assert rooms.worth(rooms.Table(result_rows(), RATES)) == {"16": 128, "64": 256, "256": None}
+
+
+def test_intervals_cover_runs_and_clips(load):
+    """Three runs far apart give a wide interval although every clip agrees; NaN clips are left
+    out of both tables; the mean of 100 normal clips has the textbook width."""
+    bootstrap = load("rooms").bootstrap
+    runs = np.repeat([[0.0], [10.0], [20.0]], 30, 1)
+    value, (low, high) = bootstrap(lambda a: a, runs)
+    assert value == 10.0
+    assert low < 3
+    assert high > 17
+    a, b = np.zeros((1, 30)), np.ones((1, 30))
+    a[0, 3], b[0, 4] = np.nan, np.nan
+    assert bootstrap(lambda x, y: x - y, a, b) == (-1.0, [-1.0, -1.0])
+    clips = np.random.default_rng(0).normal(size=(1, 100))
+    value, (low, high) = bootstrap(lambda a: a, clips)
+    assert high - low == pytest.approx(2 * 1.96 * clips.std() / 10, rel=0.06)
+
+
+def test_tables_of_the_experiment(load, tmp_path):
+    tables, rooms = load("tables"), load("rooms")
+    empty = [tables.rooms, tables.claims, tables.headline, tables.rates, tables.ablations]
+    assert all("not yet measured" in block(tmp_path) for block in empty)
+    rows = result_rows()
+    source = {
+        "commit": "0123456789abcdef",
+        "dirty": False,
+        "command": "python benchmarks/rooms.py",
+        "seed": 0,
+        "date": "2026-01-01T00:00:00Z",
+        "device_name": "a CPU",
+        "threads": 2,
+        "versions": {"python": "3.11"},
+    }
+    table = rooms.Table(rows, RATES)
+    record = source | {"rows": rows, "learning_rates": RATES, "worth": rooms.worth(table)}
+    record |= {"claims": rooms.claims(table)}
+    record["search"] = [{"arm": "P", "learning_rate": 1e-3, "loss": 0.5}]
+    (tmp_path / "rooms.json").write_text(json.dumps(record))
+    text = tables.rooms(tmp_path)
+    assert "| P | 64 | 3 | true | 60.0 [1.0 to 2.0] | 1.0 | 65.0 | 20.00 |" in text
+    assert "99.0" not in text  # another learning rate
+    assert "98.0" not in text  # an ablation
+    text = tables.claims(tmp_path)
+    assert "| action gain of P | 0.50 [0.50 to 0.50] | 0.4, interval above 0.25 | reached |" in text
+    assert "256 labelled episodes with the prior are worth more than 256 without it" in text
+    assert "| world model, true actions | 60.0" in tables.headline(tmp_path)
+    assert "| P | 0.001 | 0.5000 |" in tables.rates(tmp_path)
+    changed = rows[0] | {"ablation": "steps", "value": 2, "default_steps": 6}
+    (tmp_path / "ablations.json").write_text(json.dumps(source | {"rows": [changed]}))
+    text = tables.ablations(tmp_path)
+    assert "| default | fourier features, zero start, 6 steps, guidance 1 | 60.0" in text
+    assert "| steps | 2 | 60.0 [1.0 to 2.0] | 65.0 | 20.00 |" in text
+
+
+# A short matched run -----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_every_arm_trains_and_is_scored(load, few_rooms, tmp_path, monkeypatch):
+    """Two steps each, from the same recipes; the rows are finite and say what they are."""
+    arms, rooms = load("arms"), load("rooms")
+    monkeypatch.setattr(arms, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(arms, "RECORDS", tmp_path / "records")
+    monkeypatch.setattr(rooms, "RECORDS", tmp_path / "records")
+    monkeypatch.setattr(arms, "ROOT", tmp_path)
+    monkeypatch.setattr(arms, "STEPS", 2)
+    monkeypatch.setattr(arms, "PRIOR_STEPS", 1)
+    monkeypatch.setattr(rooms, "CLIPS", 2)
+    monkeypatch.setattr(rooms, "FRAMES", 2)
+    monkeypatch.setattr(rooms, "unseen_rooms", lambda papers="": few_rooms)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    (tmp_path / "priors").symlink_to(ROOT / "priors")
+    small = ["--data.root", few_rooms.root, "--data.num_frames", "7", "--data.batch_size", "2"]
+    small += ["--data.episodes_val", "1", "--trainer.accelerator", "cpu", "--data.episodes_test=3"]
+    small += ["--trainer.limit_val_batches", "1", "--trainer.log_every_n_steps", "1"]
+    monkeypatch.setattr(arms, "EXTRA", small)
+
+    def call(arm, command):
+        if "--score" in command:
+            arms.score(arms.Arm(**json.loads(command[-1])))
+        else:
+            assert cli.main([str(word) for word in command[1:]]) == 0
+
+    monkeypatch.setattr(arms, "_call", call)
+    for name in ("P", "P0", "S", "S+"):
+        arm = arms.Arm(name, 2, 0, 1e-3)
+        arms.run(arm)
+        record = json.loads(arm.record.read_text())
+        assert record["loss"][-1][0] == (2 if name == "S+" else 1)  # steps from 0
+        (row,) = record["rows"]
+        assert (row["arm"], row["actions"]) == (name, "none" if name == "P0" else "true")
+        assert np.isfinite([row["psnr"], arms.validation_loss(arm)]).all()
+    assert {run["run"] for run in rooms.trained()} == {
+        f"{name}-2-seed0-0.001" for name in ("P", "P0", "S", "S+")
+    }
+    monkeypatch.setattr(arms, "_call", None)
+    arms.run(arm)  # its record is there: nothing is called
+    record["base_sha256"] = "0" * 64
+    arm.record.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="belongs to another prior"):
+        arms.run(arm)
+
+
+def test_the_learning_rate_is_the_one_with_the_lowest_validation_loss(load):
+    rooms = load("rooms")
+    about = {"episodes": 64, "seed": 0, "variant": ""}
+    runs = [
+        {
+            "rows": [about | {"arm": arm, "learning_rate": rate} | other],
+            "validation_loss": [[0, 0.0], [9, loss]],
+        }
+        for arm, rate, loss, other in (
+            ("P", 1.0, 0.5, {}),
+            ("P", 2.0, 0.3, {}),
+            ("P", 4.0, 0.4, {}),
+            ("S", 1.0, 0.2, {}),
+            ("S", 2.0, 0.3, {}),
+            ("P", 8.0, 0.1, {"seed": 1}),
+            ("P", 8.0, 0.1, {"episodes": 16}),
+            ("P", 8.0, 0.1, {"variant": "linear"}),
+        )
+    ]
+    rates, search = rooms.learning_rates(runs)
+    assert rates == {"P": 2.0, "S": 1.0, "P0": 2.0, "S+": 1.0}
+    assert [r["loss"] for r in search] == [0.5, 0.3, 0.4, 0.2, 0.3]
+    assert rooms.learning_rates([]) == ({}, [])
+
+
+def test_the_curve_shows_every_arm_and_reference(load):
+    from xml.etree import ElementTree
+
+    rows = [r for r in result_rows() if r["actions"] != "shuffled"]
+    record = {"rows": [*rows, line("copy", "", 30.0)], "learning_rates": RATES}
+    svg = load("label_curve").label_curve(record)
+    picture = ElementTree.fromstring(svg)
+    names = [element.text for element in picture.iter() if element.tag.endswith("text")]
+    for name in ("P, with the prior", "S, from scratch", "simulator, mean action", "16", "256"):
+        assert name in names
+    circles = [e for e in picture.iter() if e.tag.endswith("circle")]
+    heights = {e.get("fill"): [] for e in circles}
+    for circle in circles:
+        heights[circle.get("fill")].append(float(circle.get("cy")))
+    assert [len(ys) for ys in heights.values()] == [3, 3, 1]
+    prior, scratch, _ = heights.values()
+    assert all(p < s for p, s in zip(prior, scratch, strict=True))  # SVG counts downwards
