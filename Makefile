@@ -12,14 +12,16 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SHARED ?= $(or $(EGOWM_SHARED),../shared)
 ARGS ?=
+JOBS ?= 2
 
 # Torch's threads spin while they wait, and starve whatever else runs on a small machine.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help install format lint types test dist check demo real results bench tables clean
+.PHONY: help install format lint types test dist check demo real results results-train bench tables \
+        clean
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP)  ## make .venv and install egowm, its dependencies, sam2 and the developer tools
 	@echo "egowm is installed in $(VENV); 'source $(BIN)/activate' puts its commands on the PATH"
@@ -53,9 +55,15 @@ demo: $(STAMP)  ## the main job: train, roll out, score and look, in a few minut
 real: $(STAMP)  ## the same on real driving video (SHARED=../shared)
 	$(BIN)/egowm demo --real $(SHARED)/data/donkeycar_tub $(ARGS)
 
-results: $(STAMP)  ## measure everything the README and docs report, anew
-	$(BIN)/python benchmarks/obedience.py --picture docs/obedience.png
-	$(MAKE) bench
+results: $(STAMP)  ## score the committed models anew and rewrite the tables (under 20 minutes)
+	$(BIN)/python benchmarks/rooms.py --papers $(SHARED)/data/paintings \
+	    --picture docs/rooms.png --curve docs/labels.svg
+	$(BIN)/python benchmarks/ablations.py
+	$(BIN)/python benchmarks/tables.py
+
+results-train: $(STAMP)  ## train every run of the central experiment (hours; uses a GPU if any)
+	$(BIN)/python benchmarks/arms.py --jobs $(JOBS) $(ARGS)
+	$(MAKE) results
 
 # As a user's shell has it: without this, small calls wait for sleeping threads.
 bench: $(STAMP)  ## measure the rollout beside diffusers' own pipeline; leave the machine alone
