@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from lightning import LightningModule
@@ -18,6 +18,7 @@ from egowm.diffusion import Generator, denoising_loss, euler, randn
 from egowm.optimisation import adamw
 
 log = logging.getLogger(__name__)
+Chain = Literal["latents", "pixels"]
 
 
 class Rollout(NamedTuple):
@@ -141,6 +142,7 @@ class WorldModel(LightningModule):
         guidance: float = 1.0,
         generator: Generator = None,
         strict: bool = False,
+        chain: Chain = "latents",
     ) -> Rollout:
         """Imagine the frames that `actions` lead to.
 
@@ -148,11 +150,15 @@ class WorldModel(LightningModule):
         sequences (encoded once). actions: (N, T, A) in physical units; T may exceed `chunk`.
         guidance: on the image, `null + g (cond - null)`; 1 is off. generator: one, or one for each
         sequence, which makes a rollout independent of its batch. strict: refuse actions beyond
-        1.5 times the training range.
+        1.5 times the training range. chain: how a chunk starts from the last frame of the one
+        before: from its "latents" as they were generated, or from its decoded "pixels", encoded
+        again; each such pass through the VAE costs sharpness, and they add up.
         Raises ValueError for shapes, NaN and sizes, saying what was expected.
         """
         spec = self._known_spec()
         actions = torch.as_tensor(actions, dtype=torch.float32, device=self.device)
+        if chain not in get_args(Chain):
+            raise ValueError(f"Expected chain {' or '.join(get_args(Chain))}, got {chain!r}.")
         if actions.ndim != 3 or not actions.shape[1]:
             raise ValueError(f"Expected actions (N, T, {spec.width}), got {tuple(actions.shape)}.")
         num_outside = spec.check(actions, strict)
@@ -160,12 +166,13 @@ class WorldModel(LightningModule):
         embedding = self.embed(spec.normalise(actions))
         steps = self.steps if steps is None else steps
         frames, latents = [], []
+        known = None
         for part in embedding.split(self.chunk, 1):
-            made = self._chunk(frame, part, steps, guidance, generator)
+            made = self._chunk(frame, known, part, steps, guidance, generator)
             decoded = self.backbone.decode(made).clamp(-1, 1)
             frames.append(decoded)
             latents.append(made)
-            frame = decoded[:, -1:]
+            frame, known = decoded[:, -1:], made[:, -1] if chain == "latents" else None
         return Rollout((torch.cat(frames, 1) + 1) / 2, torch.cat(latents, 1), num_outside)
 
     # Lightning's steps ----------------------------------------------------------------------------
@@ -254,13 +261,20 @@ class WorldModel(LightningModule):
         return last.float() * 2 - 1
 
     def _chunk(
-        self, frame: Tensor, embedding: Tensor, steps: int, guidance: float, generator: Generator
+        self,
+        frame: Tensor,
+        known: Tensor | None,
+        embedding: Tensor,
+        steps: int,
+        guidance: float,
+        generator: Generator,
     ) -> Tensor:
-        """Latents (N, t, c, h, w) of one chunk after `frame` (1 or N, 1, 3, H, W)."""
+        """Latents (N, t, c, h, w) of one chunk after `frame` (1 or N, 1, 3, H, W), whose latents
+        are `known` where it was generated."""
         backbone, count = self.backbone, len(embedding)
         draws = count if isinstance(generator, Sequence) else len(frame)
         strength = torch.full((draws,), backbone.noise_strength, device=self.device)
-        condition = backbone.condition(frame, strength, generator)
+        condition = backbone.condition(frame, strength, generator, known)
         if draws < count:
             condition = condition.repeat(count)
         if guidance != 1.0:

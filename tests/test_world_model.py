@@ -71,9 +71,9 @@ def test_default_steps_are_the_model_s(obedient, context, actions):
 
 @pytest.mark.parametrize("num_frames", [8, 10])
 def test_long_rollouts_are_chunks(obedient, context, num_frames):
-    """Each chunk starts from the last frame decoded, with one generator advanced."""
+    """From pixels: each starts from the last frame decoded, with one generator advanced."""
     actions = torch.rand(2, num_frames, 3) * 0.1
-    whole = obedient.rollout(context, actions, generator=generators(0)[0])
+    whole = obedient.rollout(context, actions, generator=generators(0)[0], chain="pixels")
     generator, start, parts = generators(0)[0], context, []
     for part in actions.split(4, 1):
         made = obedient.rollout(start, part, generator=generator)
@@ -81,6 +81,37 @@ def test_long_rollouts_are_chunks(obedient, context, num_frames):
         start = made.frames[:, -1:]
     assert whole.frames.shape[:2] == (2, num_frames)
     torch.testing.assert_close(whole.frames, torch.cat(parts, 1), atol=ROUNDING, rtol=0)
+
+
+def test_chunks_are_chained_by_their_latents(obedient, context, monkeypatch):
+    """The VAE encodes the first picture only; later chunks get what was generated, to the bit."""
+    actions = torch.rand(2, 8, 3) * 0.1
+    condition, encode, known, encoded = (
+        obedient.backbone.condition,
+        obedient.backbone._encode,
+        [],
+        [],
+    )
+
+    def watched(*args):
+        known.append(args[3])
+        return condition(*args)
+
+    def counted(frames):
+        encoded.append(len(frames))
+        return encode(frames)
+
+    monkeypatch.setattr(obedient.backbone, "condition", watched)
+    monkeypatch.setattr(obedient.backbone, "_encode", counted)
+    made = obedient.rollout(context, actions, generator=generators(0)[0])
+    assert known[0] is None
+    assert torch.equal(known[1], made.latents[:, 3])
+    assert encoded == [1]
+    pixels = obedient.rollout(context, actions, generator=generators(0)[0], chain="pixels")
+    assert torch.equal(made.frames[:, :4], pixels.frames[:, :4])
+    assert not torch.allclose(made.frames[:, 4:], pixels.frames[:, 4:], atol=1e-3)
+    with pytest.raises(ValueError, match="Expected chain latents or pixels, got 'frames'"):
+        obedient.rollout(context, actions, chain="frames")
 
 
 @pytest.mark.parametrize("guidance", [1.0, 2.0])

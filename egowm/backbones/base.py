@@ -68,12 +68,18 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def condition(
-        self, context: Tensor, noise_strength: Tensor, generator: Generator = None
+        self,
+        context: Tensor,
+        noise_strength: Tensor,
+        generator: Generator = None,
+        known: Tensor | None = None,
     ) -> Condition:
         """What the network is told, from context frames (B, K, 3, H, W) in [-1, 1].
 
         noise_strength: (B,) standard deviation of the noise added to the context's pixels. One
         context (1, K, 3, H, W) serves a longer noise_strength: each draws noise of its own.
+        known: the context's target latents (B, c, h, w), where it was generated: they are taken in
+        place of encoding its frames again, and no noise is added.
         """
 
     @abstractmethod

@@ -190,19 +190,17 @@ class SVD(Backbone):
         return torch.cat(frames).unflatten(0, latents.shape[:2])
 
     def condition(
-        self, context: Tensor, noise_strength: Tensor, generator: Generator = None
+        self,
+        context: Tensor,
+        noise_strength: Tensor,
+        generator: Generator = None,
+        known: Tensor | None = None,
     ) -> Condition:
         if context.shape[1] != 1:
             raise ValueError(f"SVD takes one context frame, got {context.shape[1]}: set context 1.")
         image, count = context[:, 0], len(noise_strength)
         self.check_size(*image.shape[-2:])
-        noise = randn((count, *image.shape[1:]), generator, image.device)
-        if self.memo_frames and not noise_strength.any():
-            latents = self._remembered(self._latents, image, self._encode)
-            latents = latents.expand(count, -1, -1, -1)
-        else:
-            noisy = image + noise_strength.to(image)[:, None, None, None] * noise
-            latents = self._encode(noisy.to(self.vae.dtype))
+        latents = self._context(image, noise_strength, generator, known)
         ids = torch.tensor([self.fps - 1, self.motion_bucket], device=image.device).float()
         ids = torch.cat([ids.expand(count, 2), noise_strength.to(image)[:, None]], 1)
         if self.memo_frames and not next(self.image_encoder.parameters()).requires_grad:
@@ -210,6 +208,24 @@ class SVD(Backbone):
         else:
             embedding = self.embed_image(image)
         return Condition(embedding.expand(count, -1, -1), latents, ids)
+
+    def _context(
+        self,
+        image: Tensor,
+        noise_strength: Tensor,
+        generator: Generator,
+        known: Tensor | None,
+    ) -> Tensor:
+        """Unscaled latents (B, c, h, w) of the context."""
+        if known is not None:
+            return known / self.vae.config.scaling_factor
+        count = len(noise_strength)
+        noise = randn((count, *image.shape[1:]), generator, image.device)
+        if self.memo_frames and not noise_strength.any():
+            latents = self._remembered(self._latents, image, self._encode)
+            return latents.expand(count, -1, -1, -1)
+        noisy = image + noise_strength.to(image)[:, None, None, None] * noise
+        return self._encode(noisy.to(self.vae.dtype))
 
     def embed_image(self, image: Tensor) -> Tensor:
         """CLIP's embedding of clean images (B, 3, H, W) in [-1, 1]: (B, 1, D)."""

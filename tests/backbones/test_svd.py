@@ -289,6 +289,15 @@ def test_a_context_without_noise_is_remembered_like_a_target(svd, monkeypatch):
     assert (noisy - plain).abs().max() > 0.01
 
 
+def test_known_latents_take_the_place_of_encoding(svd):
+    """Targets carry the scaling factor, contexts do not."""
+    frames = torch.randint(0, 256, (2, 1, 3, 16, 16), generator=generator()).float() / 127.5 - 1
+    plain = svd.condition(frames, torch.zeros(2))
+    known = svd.condition(frames, torch.ones(2), generator(), svd.encode(frames)[:, 0])
+    torch.testing.assert_close(known.latents, plain.latents)
+    torch.testing.assert_close(known.image, plain.image)
+
+
 def test_training_noise_can_be_left_out(svd):
     assert svd.training_noise(5, None).min() > 0
     svd.noise_mean = None
