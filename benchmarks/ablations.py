@@ -1,8 +1,8 @@
-"""What each choice is worth: action features, start, sampling steps, guidance on the image.
+"""What each choice is worth: action features, start, sampling steps, guidance, chaining of chunks.
 
     python benchmarks/ablations.py
 
-Steps and guidance are varied on the committed export. Features and start need a training run each:
+Steps, guidance and chaining are varied on the committed export. Features and start need a training run each:
 those rows are as `benchmarks/arms.py` scored them, in `benchmarks/results/arms/`.
 """
 
@@ -28,8 +28,9 @@ def sampling() -> list[Record]:
     """Rows of the committed world model, sampled in other ways."""
     clips = RoomClips(unseen_rooms(), CLIPS, FRAMES)
     model = WorldModel.from_pretrained(default_model())
-    settings: list[tuple[str, float, Record]] = [("steps", n, {"steps": n}) for n in STEPS]
+    settings: list[tuple[str, Any, Record]] = [("steps", n, {"steps": n}) for n in STEPS]
     settings += [("guidance", g, {"guidance": g}) for g in GUIDANCES]
+    settings += [("chain", "pixels", {"chain": "pixels"})]
     rows = []
     for name, value, options in settings:
         found = clips.score(clips.imagined(model, "true", **options))

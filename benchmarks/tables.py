@@ -186,7 +186,7 @@ def ablations(results: Path) -> str:
         and not r.get("variant")
     )
     steps = next(r["default_steps"] for r in record["rows"] if "default_steps" in r)
-    label = f"fourier features, zero start, {steps} steps, guidance 1"
+    label = f"fourier features, zero start, {steps} steps, guidance 1, latents"
     rows = [default | {"ablation": "default", "value": label}, *record["rows"]]
     lines = [
         (

@@ -195,7 +195,7 @@ def test_tables_of_the_experiment(load, tmp_path):
     changed = rows[0] | {"ablation": "steps", "value": 2, "default_steps": 6}
     (tmp_path / "ablations.json").write_text(json.dumps(source | {"rows": [changed]}))
     text = tables.ablations(tmp_path)
-    assert "| default | fourier features, zero start, 6 steps, guidance 1 | 60.0" in text
+    assert "| default | fourier features, zero start, 6 steps, guidance 1, latents | 60.0" in text
     assert "| steps | 2 | 60.0 [1.0 to 2.0] | 65.0 | 20.00 |" in text
 
 
