@@ -27,8 +27,8 @@ from provenance import RESULTS, ROOT, provenance, write
 
 RUNS, RECORDS = ROOT / "runs/arms", RESULTS / "arms"
 RATES = (3e-4, 6e-4, 1.2e-3)
-STEPS = 1000  # of every short run, 16 frames each
-PRIOR_STEPS = 9700  # of S+ on top: as many frames through the UNet as the prior's pretraining
+STEPS = 1500  # of every short run, 16 frames each
+PRIOR_STEPS = 12750  # of S+ on top: as many frames through the UNet as the prior's pretraining
 LABELLED, SEEDS = (16, 64, 256), (0, 1, 2)
 MAIN = 64  # episodes of the runs that are told wrong actions, too
 EXTRA: list[str] = []  # options for every `egowm fit`, for instance of the trainer
@@ -72,7 +72,7 @@ class Arm:
             "--data.episodes_train", str(self.episodes),
             "--model.learning_rate", str(self.rate),
             "--trainer.max_steps", str(steps),
-            "--trainer.val_check_interval", str(STEPS // 2),
+            "--trainer.val_check_interval", str(max(1, steps // 2)),
             "--trainer.default_root_dir", str(self.folder.relative_to(ROOT)),
             "--trainer.logger", "lightning.pytorch.loggers.CSVLogger",
             "--trainer.logger.save_dir", str(self.folder.relative_to(ROOT)),
