@@ -2,8 +2,8 @@
 
     python benchmarks/ablations.py
 
-Steps, guidance and chaining are varied on the committed export. Features and start need a training run each:
-those rows are as `benchmarks/arms.py` scored them, in `benchmarks/results/arms/`.
+Steps, guidance and chaining are varied on the committed export. Features and start need a training
+run each: those rows are as `benchmarks/arms.py` scored them, in `benchmarks/results/arms/`.
 """
 
 import argparse

@@ -45,8 +45,17 @@ class RoomClips:
         self.clips = choose(with_horizon(data, horizon), clips)
         self.truth = [clip.frames.numpy().transpose(0, 2, 3, 1) for clip in self.clips]
         self.actions = torch.stack([clip.actions for clip in self.clips])
-        self.others = derangement(len(self.clips))
+        self.numbers = list(range(len(self.clips)))  # each draws its noise from its number
+        self.other_actions = self.actions[derangement(len(self.clips))]
         self.tracker = PaletteTracker()
+
+    def keep(self, chosen: Sequence[int]) -> None:
+        """Only these clips from now on, under the noise and the actions they had among all."""
+        self.clips = [self.clips[k] for k in chosen]
+        self.truth = [self.truth[k] for k in chosen]
+        self.actions = self.actions[list(chosen)]
+        self.other_actions = self.other_actions[list(chosen)]
+        self.numbers = [self.numbers[k] for k in chosen]
 
     @cached_property
     def masks(self) -> list[np.ndarray]:
@@ -64,7 +73,7 @@ class RoomClips:
             return self.actions.mean((0, 1)).expand_as(self.actions)
         if kind == "halved":
             return self.actions / 2
-        return changed(self.actions, self.actions[self.others], kind, self.data.meaning)
+        return changed(self.actions, self.other_actions, kind, self.data.meaning)
 
     def imagined(
         self, model: WorldModel, kind: str, seed: int = 0, **options: Any
@@ -77,7 +86,8 @@ class RoomClips:
         for start in range(0, len(self.clips), BATCH):
             numbers = range(start, min(start + BATCH, len(self.clips)))
             context = torch.stack([self.clips[k].frames[:1] for k in numbers])
-            noise = [torch.Generator().manual_seed(seed * 100_003 + k) for k in numbers]
+            seeds = [seed * 100_003 + self.numbers[k] for k in numbers]
+            noise = [torch.Generator().manual_seed(number) for number in seeds]
             with torch.autocast(model.device.type, torch.bfloat16):
                 made = model.rollout(context, actions[list(numbers)], generator=noise, **options)
             frames += [to_uint8(video) for video in made.frames]

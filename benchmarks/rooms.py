@@ -80,10 +80,8 @@ def committed() -> list[tuple[Record, Path]]:
     """The exports that travel with the repository."""
     about: Record = {"episodes": MAIN, "seed": 0, "variant": ""}
     folder = default_model()
-    return [
-        (about | {"arm": "P"}, folder),
-        (about | {"arm": "S"}, folder.with_name(f"{folder.name}-scratch")),
-    ]
+    exports = {"P": folder, "S": folder.with_name(f"{folder.name}-scratch")}
+    return [(about | {"arm": arm}, path) for arm, path in exports.items() if path.is_dir()]
 
 
 def measure(papers: str) -> list[Record]:
@@ -277,16 +275,15 @@ def draw(path: Path, clips: int = 3) -> None:
     from PIL import Image
 
     scenes = RoomClips(unseen_rooms(), CLIPS, FRAMES)
-    keep = [k * len(scenes.clips) // clips for k in range(clips)]
-    (_, prior), (_, scratch) = committed()
-    videos = [
-        [frames[1:] for frames in scenes.truth],
-        scenes.imagined(WorldModel.from_pretrained(prior), "true"),
-        scenes.imagined(WorldModel.from_pretrained(scratch), "true"),
-        scenes.imagined(WorldModel.from_pretrained(prior), "shuffled"),
-    ]
+    scenes.keep([k * len(scenes.clips) // clips for k in range(clips)])
+    models = [WorldModel.from_pretrained(folder) for _, folder in committed()]
+    videos = [[frames[1:] for frames in scenes.truth]]
+    videos += [scenes.imagined(model, "true") for model in models]
+    videos += [scenes.imagined(models[0], "shuffled")]
     strips = [
-        np.concatenate([scenes.truth[k][0], *video[k][1::2]], 1) for k in keep for video in videos
+        np.concatenate([scenes.truth[k][0], *video[k][1::2]], 1)
+        for k in range(clips)
+        for video in videos
     ]
     sheet = np.concatenate(strips, 0).repeat(2, 0).repeat(2, 1)
     path.parent.mkdir(parents=True, exist_ok=True)

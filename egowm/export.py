@@ -24,6 +24,7 @@ from egowm.world_model import WorldModel
 
 log = logging.getLogger(__name__)
 FORMAT = 1
+TRAINING_ONLY = {"random": [], "memo_frames": 0}  # arguments that an export starts without
 
 
 def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None) -> None:
@@ -42,7 +43,7 @@ def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None) -> N
     record = {
         "format": FORMAT,
         "backbone": f"{type(backbone).__module__}.{type(backbone).__qualname__}",
-        "backbone_arguments": arguments | {"random": []},
+        "backbone_arguments": arguments | TRAINING_ONLY,
         "base_sha256": _base_sha256(backbone),
         "spec": asdict(model.spec),
         "features": model.features,

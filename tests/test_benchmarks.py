@@ -157,22 +157,6 @@ def test_a_target_that_is_met(tables, tmp_path):
     assert "missed" not in text
 
 
-def test_obedience_table(tables, tmp_path):
-    assert "not yet measured" in tables.obedience(tmp_path)
-    record = result() | {
-        "clips": 64,
-        "rows": [
-            {"name": "true", "psnr": 18.0, "ci95": [17.5, 18.5], "scs": 50.0},
-            {"name": "simulator", "psnr": 12.0, "ci95": [], "scs": None},
-        ],
-        "true_minus_shuffled": {"psnr": 1.0, "ci95": [0.5, 1.5], "clips_where_true_wins": 60},
-    }
-    (tmp_path / "obedience.json").write_text(json.dumps(record))
-    text = tables.obedience(tmp_path)
-    assert "| true | 18.00 [17.50 to 18.50] | 50.0 |\n| simulator | 12.00 | |" in text
-    assert "1.00 [0.50 to 1.50] dB; true wins in 60 of 64 clips" in text
-
-
 def test_only_the_marked_block_is_rewritten(tables, tmp_path):
     page = "# A\n<!-- rollout:begin -->\nold\n<!-- rollout:end -->\ntext\n"
     made = tables.rewrite(page, tmp_path)

@@ -110,7 +110,7 @@ def test_both_kinds_of_steps_happen(tiny_prior, rooms, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "loss", watched)
     fit(module, rooms, tmp_path, 12)
     assert {True, False} == set(kinds)
-    with pytest.raises(ValueError, match=r"next_frame, a share, in \[0, 1\], got 1.5"):
+    with pytest.raises(ValueError, match="next_frame, a share of the steps"):
         VideoPrior(SVD(str(tiny_prior)), next_frame=1.5)
 
 

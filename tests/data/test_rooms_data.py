@@ -234,7 +234,7 @@ def test_a_damaged_room_is_named_in_one_line(tmp_path, name, damage):
 def test_many_rooms_use_all_cores(tmp_path, monkeypatch):
     """Workers draw what one process draws."""
     monkeypatch.setattr(store.os, "cpu_count", lambda: 2)
-    arguments = ("robot", 2, (16, 16), Disturbances())
+    arguments = ("robot", 2, (16, 16), Disturbances(), "")
     (tmp_path / "many").mkdir()
     (tmp_path / "one").mkdir()
     assert len(list(make_recordings(tmp_path / "many", *arguments, range(33)))) == 33
