@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from arms import LABELLED
+
 WIDTH, HEIGHT = 640, 360
 LEFT, RIGHT, TOP, BOTTOM = 56, 190, 20, 48
-SIZES = (16, 64, 256)
 COLOURS = {"P": "#0b6e4f", "S": "#b3541e", "S+": "#6a4c93"}
 NAMES = {"P": "P, with the prior", "S": "S, from scratch", "S+": "S+, the prior's compute"}
 LINES = {
@@ -44,7 +45,7 @@ def label_curve(record: Record) -> str:
 
 
 def _x(episodes: int) -> float:
-    share = math.log(episodes / SIZES[0]) / math.log(SIZES[-1] / SIZES[0])
+    share = math.log(episodes / LABELLED[0]) / math.log(LABELLED[-1] / LABELLED[0])
     return LEFT + 24 + share * (WIDTH - LEFT - RIGHT - 48)
 
 
@@ -58,7 +59,7 @@ def _axes() -> list[str]:
         y = _y(value)
         parts.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="#e4e4e4"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value}</text>')
-    for size in SIZES:
+    for size in LABELLED:
         x, y = _x(size), HEIGHT - BOTTOM + 20
         parts.append(f'<text x="{x:.1f}" y="{y}" text-anchor="middle">{size}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from arms import MAIN, SEEDS
 from comparisons import COMPARISONS, GUIDANCES, Comparison
 from provenance import RESULTS, ROOT
 
@@ -157,7 +158,7 @@ def headline(results: Path) -> str:
         ("first frame repeated", "copy", ""),
         ("truth through the VAE (ceiling)", "truth through the VAE", ""),
     ]
-    rows = [r for r in record["rows"] if r["world"] == "rooms" and r["episodes"] in (None, 64)]
+    rows = [r for r in record["rows"] if r["world"] == "rooms" and r["episodes"] in (None, MAIN)]
     lines = {(line[0], line[3]): line for line in _merged(rows, record)}
     shown = [(label, *lines[arm, told][4:]) for label, arm, told in wanted if (arm, told) in lines]
     return table(("", "SCS [95%]", "DAVIS", "visible", "PSNR, dB"), shown)
@@ -182,7 +183,7 @@ def ablations(results: Path) -> str:
         r
         for r in main["rows"]
         if (r["arm"], r["actions"], r["episodes"], r["seed"], r["world"])
-        == ("P", "true", 64, 0, "rooms")
+        == ("P", "true", MAIN, SEEDS[0], "rooms")
         and not r.get("variant")
     )
     steps = next(r["default_steps"] for r in record["rows"] if "default_steps" in r)

@@ -74,7 +74,7 @@ def line(arm: str, actions: str, scs, episodes=None, **about) -> dict:
         "arm": arm,
         "actions": actions,
         "episodes": episodes,
-        "seed": 0,
+        "seed": 3,
         "world": "rooms",
         "scs": float(scores.mean()),
         "scs_davis": 1.0,
@@ -90,8 +90,8 @@ def line(arm: str, actions: str, scs, episodes=None, **about) -> dict:
 
 def result_rows() -> list[dict]:
     spread = np.linspace(-10, 10, 20)
-    rows = [line("P", "true", 60 + spread, 64, seed=k) for k in range(3)]
-    rows += [line("P", "shuffled", 20 + spread, 64, seed=k) for k in range(3)]
+    rows = [line("P", "true", 60 + spread, 64, seed=k) for k in (3, 4, 5)]
+    rows += [line("P", "shuffled", 20 + spread, 64, seed=k) for k in (3, 4, 5)]
     rows += [line("P", "true", 50 + spread, 16), line("P", "true", 62 + spread, 256)]
     rows += [line("S", "true", x + spread, n) for x, n in ((20, 16), (40, 64), (60, 256))]
     rows += [line("S+", "true", 55 + spread, 64), line("P", "true", 99, 64, learning_rate=1.0)]
@@ -231,7 +231,7 @@ def test_every_arm_trains_and_is_scored(load, few_rooms, tmp_path, monkeypatch):
 
     monkeypatch.setattr(arms, "_call", call)
     for name in ("P", "P0", "S", "S+"):
-        arm = arms.Arm(name, 2, 0, 1e-3)
+        arm = arms.Arm(name, 2, 3, 1e-3)
         arms.run(arm)
         record = json.loads(arm.record.read_text())
         assert record["loss"][-1][0] == (2 if name == "S+" else 1)  # steps from 0
@@ -239,7 +239,7 @@ def test_every_arm_trains_and_is_scored(load, few_rooms, tmp_path, monkeypatch):
         assert (row["arm"], row["actions"]) == (name, "none" if name == "P0" else "true")
         assert np.isfinite([row["psnr"], arms.validation_loss(arm)]).all()
     assert {run["run"] for run in rooms.trained()} == {
-        f"{name}-2-seed0-0.001" for name in ("P", "P0", "S", "S+")
+        f"{name}-2-seed3-0.001" for name in ("P", "P0", "S", "S+")
     }
     monkeypatch.setattr(arms, "_call", None)
     arms.run(arm)  # its record is there: nothing is called
@@ -251,7 +251,7 @@ def test_every_arm_trains_and_is_scored(load, few_rooms, tmp_path, monkeypatch):
 
 def test_the_learning_rate_is_the_one_with_the_lowest_validation_loss(load):
     rooms = load("rooms")
-    about = {"episodes": 64, "seed": 0, "variant": ""}
+    about = {"episodes": 64, "seed": 3, "variant": ""}
     runs = [
         {
             "rows": [about | {"arm": arm, "learning_rate": rate} | other],

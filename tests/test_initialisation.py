@@ -74,7 +74,7 @@ def test_away_from_the_border_only_the_gain_is_missing(seed):
     made = (reconstruct(vae, images) - reconstruct(vae, 0 * images))[inside].flatten()
     expected = resampled(images)[inside].flatten()
     assert torch.corrcoef(torch.stack([made, expected]))[0, 1] > 0.985
-    assert 0.6 < (made @ expected) / (expected @ expected) < 1.3
+    assert 0.6 < (made @ expected) / (expected @ expected) < 1.1
 
 
 @pytest.mark.parametrize("stages", [2, 3])
@@ -97,6 +97,7 @@ def test_latents_are_the_cosines_of_blocks(stages):
     for channel, cosine in enumerate(expected):
         pair = torch.stack([found[:, channel].flatten(), cosine.flatten()])
         assert torch.corrcoef(pair)[0, 1] > 0.99
+    assert (found[:, :3] - blocks.mean((4, 5))).abs().max() < 0.12
     assert torch.equal(posterior.logvar, torch.full_like(posterior.logvar, -8.0))
 
 

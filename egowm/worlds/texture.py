@@ -78,10 +78,10 @@ class Papers:
         """Factor around 1 for the surface luminance, (P,) float32; as `luminance` above."""
         u, v = surface(points, normals)
         texel = self.HEIGHT / self._TEXELS
-        top = len(self.pyramids[0]) - 1
-        level = np.log2(np.maximum(footprint / texel, 1)).round().astype(int).clip(0, top)
+        wanted = np.log2(np.maximum(footprint / texel, 1)).round().astype(int)
         factor = np.empty(len(u), np.float32)
         for number, pyramid in enumerate(self.pyramids):
+            level = wanted.clip(max=len(pyramid) - 1)
             for k, image in enumerate(pyramid):
                 here = (ids % len(self.pyramids) == number) & (level == k)
                 size = texel * 2**k

@@ -276,3 +276,14 @@ def test_structures_carry_different_pictures():
     normals, pixel = np.tile([0.0, 1.0, 0.0], (50, 1)), np.full(50, 0.001)
     one, other = (papers.luminance(points, normals, np.full(50, k), pixel) for k in (2, 3))
     assert np.corrcoef(one, other)[0, 1] < -0.999
+
+
+def test_a_narrow_picture_has_fewer_levels():
+    """Seen from far away, a narrow and a wide one both turn into their mean."""
+    narrow = np.linspace(0, 255, 64)[:, None].repeat(4, 1)
+    papers = texture.Papers([picture(), narrow])
+    assert len(papers.pyramids[0]) > len(papers.pyramids[1])
+    points = np.random.default_rng(0).uniform(0, 4, (400, 3))
+    normals, ids = np.tile([0.0, 1.0, 0.0], (400, 1)), np.arange(400)
+    far = papers.luminance(points, normals, ids, np.full(400, 5.0))
+    assert 0.4 <= far.min() <= far.max() <= 1.6
