@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from arms import LABELLED, MAIN, SEEDS
+from arms import LABELLED, LONG_RATE, MAIN, SEEDS
 from label_curve import label_curve
 from provenance import RESULTS, provenance, write
 from room_clips import RoomClips, Scores
@@ -119,8 +119,9 @@ def learning_rates(runs: Sequence[Record]) -> tuple[dict[str, float], list[Recor
             search.append({"arm": r["arm"], "learning_rate": r["learning_rate"], "loss": loss})
     ordered = sorted(search, key=lambda r: r["loss"], reverse=True)
     best = {r["arm"]: r["learning_rate"] for r in ordered}  # the lowest comes last
-    rates = best | {new: best[old] for new, old in (("P0", "P"), ("S+", "S")) if old in best}
-    return rates, sorted(search, key=lambda r: (r["arm"], r["learning_rate"]))
+    if "P" in best:
+        best |= {"P0": best["P"], "S+": LONG_RATE}
+    return best, sorted(search, key=lambda r: (r["arm"], r["learning_rate"]))
 
 
 # Claims ---------------------------------------------------------------------------------------

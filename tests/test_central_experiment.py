@@ -269,7 +269,7 @@ def test_the_learning_rate_is_the_one_with_the_lowest_validation_loss(load):
         )
     ]
     rates, search = rooms.learning_rates(runs)
-    assert rates == {"P": 2.0, "S": 1.0, "P0": 2.0, "S+": 1.0}
+    assert rates == {"P": 2.0, "S": 1.0, "P0": 2.0, "S+": 6e-4}
     assert [r["loss"] for r in search] == [0.5, 0.3, 0.4, 0.2, 0.3]
     assert rooms.learning_rates([]) == ({}, [])
 
