@@ -140,6 +140,27 @@ class ActionSpec:
         return ", ".join(f"{n} {lo:.3g}..{hi:.3g} {u}" for n, lo, hi, u in rows)
 
 
+def integrate(
+    state: Tensor, actions: Tensor, spec: ActionSpec, state_spec: ActionSpec, chunk: int
+) -> Tensor:
+    """The state at the start of every chunk, (N, chunks, S), from the first one, (1 or N, S).
+
+    actions: (N, T, A), physical, as is the state. Where actions are differences of states, the
+    later states follow from them; a rollout of one chunk needs no later state.
+    Raises ValueError, saying what to give, where states do not follow from actions.
+    """
+    if actions.shape[1] <= chunk:
+        return state[:, None]
+    if spec.kind != "difference" or spec.names != state_spec.names:
+        raise ValueError(
+            f"Later states follow from the actions only where these are differences of the state "
+            f"(kind difference, the same names); these are {spec.kind}. Give a state for the start "
+            f"of every chunk of {chunk}: (N, chunks, {state_spec.width})."
+        )
+    starts = torch.cat([torch.zeros_like(actions[:, :1]), actions.cumsum(1)], 1)[:, :-1:chunk]
+    return state[:, None] + starts
+
+
 @lru_cache
 def _warn_once(ranges: str) -> None:
     log.warning("Some action values lie beyond %s times the training range %s", MARGIN, ranges)

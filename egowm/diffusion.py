@@ -1,11 +1,12 @@
-"""The EDM process in the form SVD uses (Karras et al. 2022, arXiv 2206.00364), and its sampler.
+"""How noise is added and taken away: EDM and flow matching, one sampler, one loss.
 
-Symbols are the paper's: `noisy` = x + sigma * n, the network sees c_in * noisy and the time
-c_noise, and the estimate of the clean latents is c_skip * noisy + c_out * output.
+Symbols are those of Karras et al. 2022 (arXiv 2206.00364): the network sees c_in * noisy and the
+time c_noise, and the estimate of the clean latents is c_skip * noisy + c_out * output.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -29,9 +30,37 @@ def _expand(sigma: Tensor, like: Tensor) -> Tensor:
     return sigma.reshape(-1, *[1] * (like.ndim - 1)).to(like)
 
 
+class Process(Protocol):
+    """Noise levels sigma (B,), what they do to clean latents, and what a network's output means.
+
+    `noisy` and latents are (B, ...). In every process (noisy - clean) / sigma is the slope of the
+    probability flow, so `euler` serves them all.
+    """
+
+    def draw(
+        self, count: int, device: torch.device, generator: torch.Generator | None
+    ) -> Tensor: ...  # training noise levels (count,)
+
+    def add(self, latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor: ...
+
+    def scale_input(self, noisy: Tensor, sigma: Tensor) -> Tensor: ...
+
+    def time(self, sigma: Tensor) -> Tensor: ...  # what the network is told, (B,)
+
+    def denoised(self, output: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor: ...
+
+    def weight(self, sigma: Tensor) -> Tensor: ...  # of squared errors of the clean latents
+
+    def sigmas(self, steps: int) -> Tensor: ...  # the sampler's (steps + 1,)
+
+    def initial(self, noise: Tensor) -> Tensor: ...  # the sampler's start
+
+    def is_high(self, sigma: Tensor) -> Tensor: ...  # levels where actions decide most
+
+
 @dataclass(frozen=True)
 class EDM:
-    """EDM with sigma_data 1 and v-prediction.
+    """EDM with sigma_data 1 and v-prediction: noisy = x + sigma n.
 
     mean, std: of ln sigma in training. sigma_min, sigma_max, rho: of the sampler's noise levels
     (equation 5). SVD: (0.7, 1.6) as SVD_Xtend draws, sampler from 700 to 0.002.
@@ -46,6 +75,10 @@ class EDM:
     def draw(self, count: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
         """Training noise levels (count,), log-normal."""
         return (self.mean + self.std * randn((count,), generator, device)).exp()
+
+    def add(self, latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+        """x + sigma n."""
+        return latents + _expand(sigma, latents) * noise
 
     def scale_input(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """c_in * noisy, what the network sees."""
@@ -77,6 +110,67 @@ class EDM:
         """Unit noise to the start of the sampler; the stock scheduler starts at this power."""
         return noise * (self.sigma_max**2 + 1) ** 0.5
 
+    def is_high(self, sigma: Tensor) -> Tensor:
+        """Where the noise hides the frame."""
+        return sigma > 5
+
+
+@dataclass(frozen=True)
+class FlowMatching:
+    """Rectified flow (Lipman et al. 2023, arXiv 2210.02747): noisy = (1 - sigma) x + sigma n, and
+    the network predicts the velocity n - x.
+
+    schedule: the sampler's noise levels for a number of steps (the stock scheduler's). shift: of
+    the training levels, logit-normal(mean, std) and then s t / (1 + (s - 1) t). time_scale: the
+    network's time is sigma times it.
+    """
+
+    schedule: Callable[[int], Tensor]
+    shift: float = 1.0
+    time_scale: float = 1.0
+    mean: float = 0.0
+    std: float = 1.0
+
+    def draw(self, count: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
+        """Training noise levels (count,) in (0, 1)."""
+        t = (self.mean + self.std * randn((count,), generator, device)).sigmoid()
+        return self.shift * t / (1 + (self.shift - 1) * t)
+
+    def add(self, latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+        """(1 - sigma) x + sigma n."""
+        s = _expand(sigma, latents)
+        return (1 - s) * latents + s * noise
+
+    def scale_input(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """The network sees the noisy latents as they are."""
+        return noisy
+
+    def time(self, sigma: Tensor) -> Tensor:
+        """sigma * time_scale."""
+        return sigma * self.time_scale
+
+    def denoised(self, output: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """noisy - sigma v."""
+        return noisy - _expand(sigma, noisy) * output
+
+    def weight(self, sigma: Tensor) -> Tensor:
+        """Weight 1 on the velocity: 1 / sigma^2 on the clean latents."""
+        return 1 / sigma**2
+
+    def sigmas(self, steps: int) -> Tensor:
+        """Noise levels (steps + 1,), ending in 0."""
+        if steps < 1:
+            raise ValueError(f"Expected at least 1 sampling step, got {steps}.")
+        return self.schedule(steps)
+
+    def initial(self, noise: Tensor) -> Tensor:
+        """The noise itself."""
+        return noise
+
+    def is_high(self, sigma: Tensor) -> Tensor:
+        """Where the noise hides the frame."""
+        return sigma > 0.8
+
 
 def euler(denoise: Callable[[Tensor, Tensor], Tensor], noisy: Tensor, sigmas: Tensor) -> Tensor:
     """Euler steps along the probability flow (Karras et al. 2022, algorithm 1, first order).
@@ -91,20 +185,22 @@ def euler(denoise: Callable[[Tensor, Tensor], Tensor], noisy: Tensor, sigmas: Te
 
 
 def denoising_loss(
-    process: EDM,
+    process: Process,
     estimate: Callable[[Tensor, Tensor], Tensor],
     latents: Tensor,
     generator: torch.Generator | None = None,
+    given: int = 0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """EDM's training loss (Karras et al. 2022, equation 8) on clean `latents` (B, ...).
+    """The training loss (Karras et al. 2022, equation 8) on clean `latents` (B, t, ...).
 
-    estimate: (noisy, sigma) -> clean estimate. Logs the loss at low and at high noise.
+    estimate: (noisy, sigma) -> clean estimate. given: latent frames at the start that the network
+    knows and that do not count. Logs the loss at high noise.
     """
     sigma = process.draw(len(latents), latents.device, generator)
     noise = randn(latents.shape, generator, latents.device)
-    noisy = latents + _expand(sigma, latents) * noise
-    squared = (estimate(noisy, sigma) - latents).square().flatten(1).mean(1)
+    noisy = process.add(latents, noise, sigma)
+    squared = (estimate(noisy, sigma) - latents)[:, given:].square().flatten(1).mean(1)
     each = process.weight(sigma) * squared
-    high = sigma > 5
+    high = process.is_high(sigma)
     logs = {"loss_high_noise": each[high].mean()} if high.any() else {}
     return each.mean(), {name: value.detach() for name, value in logs.items()}

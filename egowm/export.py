@@ -37,7 +37,7 @@ def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None) -> N
     if model.spec is None or not hasattr(backbone, "network"):
         raise ValueError("Nothing to save yet: fit the model or load weights first.")
     weights = {f"network.{k}": v for k, v in backbone.network.state_dict().items()}
-    weights |= {f"action_embedding.{k}": v for k, v in model.action_embedding.state_dict().items()}
+    weights |= _embeddings(model)
     weights = {k: v.detach().cpu().to(dtype or v.dtype).contiguous() for k, v in weights.items()}
     arguments = _arguments(backbone)
     record = {
@@ -46,7 +46,10 @@ def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None) -> N
         "backbone_arguments": arguments | TRAINING_ONLY,
         "base_sha256": _base_sha256(backbone),
         "spec": asdict(model.spec),
+        "state_spec": asdict(model.state_spec) if model.state_spec else None,
         "features": model.features,
+        "alignment": model.alignment,
+        "drop_action": model.drop_action,
         "chunk": model.chunk,
         "steps": model.steps,
         "familiar_psnr": model.familiar_psnr,
@@ -86,25 +89,41 @@ def load(folder: Path, base: str | None = None) -> WorldModel:
     model = WorldModel(
         backbone,
         features=record["features"],
+        alignment=record.get("alignment", "concatenate"),
+        drop_action=record.get("drop_action", 0.0),
         chunk=record["chunk"],
         steps=record["steps"],
         spec=ActionSpec(**record["spec"]),
+        state_spec=ActionSpec(**record["state_spec"]) if record.get("state_spec") else None,
     )
     model.familiar_psnr = record["familiar_psnr"]
     model.configure_model()
-    found = _base_sha256(backbone)
-    if found != record["base_sha256"]:
+    base_found = _base_sha256(backbone)
+    if base_found != record["base_sha256"]:
         raise ValueError(
             f"{folder} belongs to another base than {backbone.folder}: expected weights with "
-            f"sha256 {record['base_sha256'][:12]}..., found {found[:12]}.... Pass base=FOLDER."
+            f"sha256 {record['base_sha256'][:12]}..., found {base_found[:12]}.... Pass base=FOLDER."
         )
     try:
         weights = load_file(folder / "weights.safetensors")
     except SafetensorError as error:
         raise ValueError(f"{folder}: damaged weights ({error}): copy the export again.") from error
     _fill(backbone.network, weights, "network.")
-    _fill(model.action_embedding, weights, "action_embedding.")
+    own = {k: v for k, v in weights.items() if not k.startswith("network.")}
+    found = model.load_state_dict(own, strict=False)
+    missing = set(_embeddings(model)) & set(found.missing_keys)
+    if missing or found.unexpected_keys:
+        raise RuntimeError(
+            f"{folder}: Missing key(s) {sorted(missing)}, unexpected key(s) "
+            f"{found.unexpected_keys} in weights.safetensors: copy the export again."
+        )
     return model.eval()
+
+
+def _embeddings(model: WorldModel) -> dict[str, torch.Tensor]:
+    """What egowm adds to the backbone: the weights of the embeddings."""
+    state = model.state_dict()
+    return {k: v for k, v in state.items() if not k.startswith("backbone.")}
 
 
 def _fill(module: torch.nn.Module, weights: dict[str, torch.Tensor], prefix: str) -> None:

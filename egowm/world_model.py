@@ -3,43 +3,36 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any
 
 import torch
 from lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from egowm.actions import ActionSpec
-from egowm.backbones.base import Backbone, Condition
+from egowm.backbones.base import Backbone
+from egowm.conditioning.alignment import Alignment, align, aligned_width
 from egowm.conditioning.embedding import ActionEmbedding, Features
-from egowm.conditioning.injection import inject
+from egowm.conditioning.guidance import Guide
 from egowm.data.clip import Clip
-from egowm.diffusion import Generator, denoising_loss, euler, randn
+from egowm.diffusion import Generator, denoising_loss
+from egowm.imagination import Chain, Imagination, Rollout
 from egowm.optimisation import adamw
 
 log = logging.getLogger(__name__)
-Chain = Literal["latents", "pixels"]
-
-
-class Rollout(NamedTuple):
-    """Imagined frames.
-
-    frames: (B, T, 3, H, W) float in [0, 1]. latents: (B, t, c, h, w), scaled.
-    num_outside: action values beyond 1.5 times the training range.
-    """
-
-    frames: Tensor
-    latents: Tensor
-    num_outside: int
 
 
 class WorldModel(LightningModule):
-    """`F(Z_t + Z_a)`: the backbone's network with an action embedding in its timestep embedding.
+    """`F(Z_t + Z_a + Z_s)`: the backbone's network with embeddings of the action and of the body's
+    initial state in its timestep embedding (EgoWM, arXiv 2601.15284).
 
-    backbone: the pretrained pipeline. features, zero_init: of the action embedding.
+    backbone: the pretrained pipeline. features, zero_init: of the embeddings. alignment: how the
+    actions that one latent frame covers become one vector (no difference without temporal stride).
     chunk: future frames made at once; longer rollouts restart from the last frame; set from the
-    data's horizon when fitting. steps: sampling steps by default. drop_image: share of training
-    samples without their image, for guidance. spec: what actions mean; taken from the data.
+    data's horizon when fitting. steps: sampling steps by default. drop_image, drop_action,
+    drop_text: share of training samples without them, for guidance; with drop_action, "no action"
+    is a learned embedding (the zero action means to stand still). spec: what actions mean,
+    state_spec: what the body's state means, if it has one; both taken from the data.
     """
 
     def __init__(
@@ -47,17 +40,22 @@ class WorldModel(LightningModule):
         backbone: Backbone,
         features: Features = "fourier",
         zero_init: bool = True,
+        alignment: Alignment = "concatenate",
         learning_rate: float = 1e-4,
         warmup: int = 200,
         drop_image: float = 0.1,
+        drop_action: float = 0.0,
+        drop_text: float = 0.1,
         steps: int = 25,
         chunk: int = 8,
         spec: ActionSpec | None = None,
+        state_spec: ActionSpec | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.features, self.zero_init = backbone, features, zero_init
-        self.learning_rate, self.warmup, self.drop_image = learning_rate, warmup, drop_image
-        self.steps, self.chunk, self.spec = steps, chunk, spec
+        self.alignment, self.learning_rate, self.warmup = alignment, learning_rate, warmup
+        self.drop_image, self.drop_action, self.drop_text = drop_image, drop_action, drop_text
+        self.steps, self.chunk, self.spec, self.state_spec = steps, chunk, spec, state_spec
         self.familiar_psnr: float | None = None  # dB; see `egowm.rollout.familiarity`
         self.strict_loading = False  # checkpoints leave the frozen parts out
 
@@ -68,7 +66,7 @@ class WorldModel(LightningModule):
         if data is None or not hasattr(data, "clip_meaning"):
             return
         if self.spec is None:
-            self.spec = data.spec
+            self.spec, self.state_spec = data.spec, getattr(data, "state_spec", None)
         else:
             self.spec.compare(data.clip_meaning)
         if stage == "fit":
@@ -84,10 +82,16 @@ class WorldModel(LightningModule):
                 "The model does not know what its actions mean: fit it on data, load an export, "
                 "or pass spec=ActionSpec(...)."
             )
-        if not hasattr(self, "action_embedding"):
-            self.action_embedding = ActionEmbedding(
-                self.spec.width, self.backbone.embedding_dim, self.features, self.zero_init
-            )
+        if hasattr(self, "action_embedding"):
+            return
+        wide, stride = self.backbone.embedding_dim, self.backbone.temporal_stride
+        width = aligned_width(self.spec.width, stride, self.alignment)
+        self.action_embedding = ActionEmbedding(width, wide, self.features, self.zero_init)
+        if self.state_spec is not None:
+            width = self.state_spec.width
+            self.state_embedding = ActionEmbedding(width, wide, self.features, self.zero_init)
+        if self.drop_action:
+            self.null_embedding = nn.Parameter(torch.zeros(wide))
 
     def train(self, mode: bool = True) -> "WorldModel":
         """Frozen parts stay in eval mode."""
@@ -102,35 +106,66 @@ class WorldModel(LightningModule):
 
     # The three calls everything is built on -----------------------------------------------------
 
-    def embed(self, actions: Tensor) -> Tensor:
-        """Normalised actions (B, T, A) to one vector per latent frame (B, t, D)."""
-        embedding: Tensor = self.action_embedding(actions)
+    def embed(
+        self, actions: Tensor, state: Tensor | None = None, drop: Tensor | None = None
+    ) -> Tensor:
+        """Normalised actions (B, T, A), and state (B, S), to one vector per latent frame (B, t, D).
+
+        t counts the context's latents, which take no action. drop: (B,), true where the learned
+        null embedding stands in for the actions.
+        """
+        backbone = self.backbone
+        z = self.action_embedding(align(actions, backbone.temporal_stride, self.alignment))
+        if self.drop_action:  # also where nothing is dropped: every step uses every parameter
+            if drop is None:
+                drop = torch.zeros(len(z), dtype=torch.bool, device=z.device)
+            z = torch.where(drop[:, None, None], self.null_embedding.to(z.dtype), z)
+        elif drop is not None:
+            raise ValueError(
+                "This model has no null embedding: train it with --model.drop_action 0.1 to drop "
+                "actions."
+            )
+        if backbone.context_latents:
+            z = torch.cat([z.new_zeros(len(z), backbone.context_latents, z.shape[-1]), z], 1)
+        if state is not None:
+            z = z + self.state_embedding(state)[:, None]
+        embedding: Tensor = z
         return embedding
 
     def loss(
         self, clip: Clip, generator: torch.Generator | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Denoise the future frames of a batch of clips; scalar loss and logs."""
-        spec = self._known_spec()
+        backbone, spec = self.backbone, self._known_spec()
         spec.check(clip.actions)
-        frames = clip.frames.float() / 127.5 - 1
-        num_context = frames.shape[1] - clip.actions.shape[1]
+        frames, horizon = clip.frames.float() / 127.5 - 1, clip.actions.shape[1]
+        count, num_context = len(frames), frames.shape[1] - horizon
+        backbone.check_lengths(num_context, horizon)
+        frames = frames[:, num_context - backbone.context :]
+        context, future = frames[:, : backbone.context], frames[:, backbone.context :]
         with torch.no_grad():
-            latents = self.backbone.encode(frames[:, num_context:])
-            strength = self.backbone.training_noise(len(frames), generator).to(frames)
-            condition = self.backbone.condition(
-                frames[:, num_context - 1 : num_context], strength, generator
+            latents = backbone.encode(frames if backbone.context_latents else future)
+            strength = backbone.training_noise(count, generator).to(frames)
+            texts = self._training_texts(clip.text, generator)
+            condition = backbone.condition(
+                context, strength, generator, text=texts, num_frames=frames.shape[1]
             )
-            drop = torch.rand(len(frames), generator=generator).to(frames) < self.drop_image
-            condition = condition.without_image(drop)
-        embedding = self.embed(spec.normalise(clip.actions))
+            if "image" in backbone.droppable:
+                drop = torch.rand(count, generator=generator).to(frames) < self.drop_image
+                condition = condition.without_image(drop)
+        dropped = None
+        if self.drop_action:
+            dropped = torch.rand(count, generator=generator).to(frames) < self.drop_action
+        embedding = self.embed(spec.normalise(clip.actions), self._state(clip.state), dropped)
 
         def estimate(noisy: Tensor, sigma: Tensor) -> Tensor:
-            clean: Tensor = self.backbone(noisy, sigma, condition)
+            clean: Tensor = backbone(noisy, sigma, condition)
             return clean
 
-        with inject(self.backbone.network, embedding):
-            return denoising_loss(self.backbone.process, estimate, latents, generator)
+        with backbone.injecting(embedding):
+            return denoising_loss(
+                backbone.process, estimate, latents, generator, backbone.context_latents
+            )
 
     @torch.no_grad()
     def rollout(
@@ -138,42 +173,35 @@ class WorldModel(LightningModule):
         context: Tensor,
         actions: Tensor,
         *,
+        state: Tensor | None = None,
+        text: str | Sequence[str] = "",
         steps: int | None = None,
         guidance: float = 1.0,
+        guide_on: Guide | Sequence[Guide] | None = None,
         generator: Generator = None,
         strict: bool = False,
-        chain: Chain = "latents",
+        chain: Chain | None = None,
     ) -> Rollout:
         """Imagine the frames that `actions` lead to.
 
         context: (B, K, 3, H, W) uint8, or float in [0, 1]; with B = 1 it is shared by all action
         sequences (encoded once). actions: (N, T, A) in physical units; T may exceed `chunk`.
-        guidance: on the image, `null + g (cond - null)`; 1 is off. generator: one, or one for each
+        state: the body's state (N or 1, S) at the last context frame in physical units, for models
+        that embed it; later chunks add the actions to it where these are differences of states,
+        else give the state at each chunk's start, (N or 1, chunks, S). text: one, or one for each
+        context, where the backbone takes it. guidance: `null + g (cond - null)`; 1 is off, and
+        costs one forward instead of two. guide_on: what the null branch goes without, of image,
+        action and text (default: the backbone's first choice). generator: one, or one for each
         sequence, which makes a rollout independent of its batch. strict: refuse actions beyond
-        1.5 times the training range. chain: how a chunk starts from the last frame of the one
-        before: from its "latents" as they were generated, or from its decoded "pixels", encoded
-        again; each such pass through the VAE costs sharpness, and they add up.
+        1.5 times the training range. chain: how a chunk starts from the last frames of the one
+        before: from "latents" as they were generated, or from decoded "pixels", encoded again;
+        each such pass through the VAE costs sharpness, and they add up. Latents, by default, where
+        the VAE takes frame by frame and the context is one frame; else pixels.
         Raises ValueError for shapes, NaN and sizes, saying what was expected.
         """
-        spec = self._known_spec()
-        actions = torch.as_tensor(actions, dtype=torch.float32, device=self.device)
-        if chain not in get_args(Chain):
-            raise ValueError(f"Expected chain {' or '.join(get_args(Chain))}, got {chain!r}.")
-        if actions.ndim != 3 or not actions.shape[1]:
-            raise ValueError(f"Expected actions (N, T, {spec.width}), got {tuple(actions.shape)}.")
-        num_outside = spec.check(actions, strict)
-        frame = self._context(context, len(actions))
-        embedding = self.embed(spec.normalise(actions))
         steps = self.steps if steps is None else steps
-        frames, latents = [], []
-        known = None
-        for part in embedding.split(self.chunk, 1):
-            made = self._chunk(frame, known, part, steps, guidance, generator)
-            decoded = self.backbone.decode(made).clamp(-1, 1)
-            frames.append(decoded)
-            latents.append(made)
-            frame, known = decoded[:, -1:], made[:, -1] if chain == "latents" else None
-        return Rollout((torch.cat(frames, 1) + 1) / 2, torch.cat(latents, 1), num_outside)
+        how = Imagination(self, steps, guidance, guide_on, generator, chain)
+        return how.rollout(context, actions, state, text, strict)
 
     # Lightning's steps ----------------------------------------------------------------------------
 
@@ -205,7 +233,12 @@ class WorldModel(LightningModule):
         trained = {name for name, p in self.named_parameters() if p.requires_grad}
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {k: v for k, v in state.items() if k in trained}
-        checkpoint["egowm"] = {"spec": dict(self._known_spec().__dict__), "chunk": self.chunk}
+        state = dict(self.state_spec.__dict__) if self.state_spec else None
+        checkpoint["egowm"] = {
+            "spec": dict(self._known_spec().__dict__),
+            "state_spec": state,
+            "chunk": self.chunk,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         saved = checkpoint["egowm"]
@@ -213,6 +246,8 @@ class WorldModel(LightningModule):
         if self.spec is not None:
             spec.compare(self.spec)
         self.spec, self.chunk = spec, saved["chunk"]
+        if saved.get("state_spec"):
+            self.state_spec = ActionSpec(**saved["state_spec"])
         self.configure_model()
 
     def save_pretrained(self, folder: Path | str) -> None:
@@ -228,7 +263,7 @@ class WorldModel(LightningModule):
 
         return load(Path(folder), base)
 
-    # Parts of a rollout ---------------------------------------------------------------------------
+    # Parts ------------------------------------------------------------------------------------
 
     def _refuse_wrong_gradients(self) -> None:
         """torch 2.15 on a CPU: the bfloat16 weight gradient of SVD's temporal convolution (kernel
@@ -246,52 +281,16 @@ class WorldModel(LightningModule):
             raise ValueError("This model has no ActionSpec yet: fit it on data or load an export.")
         return self.spec
 
-    def _context(self, context: Tensor, count: int) -> Tensor:
-        """The last context frame (1 or N, 1, 3, H, W) in [-1, 1]."""
-        if context.ndim != 5 or context.shape[2] != 3 or context.shape[0] not in (1, count):
-            raise ValueError(
-                f"Expected a context of shape (1 or {count}, K, 3, H, W), got "
-                f"{tuple(context.shape)}."
-            )
-        last = context[:, -1:].to(self.device)
-        if last.dtype == torch.uint8:
-            return last.float() / 127.5 - 1
-        if last.min() < 0 or last.max() > 1:
-            raise ValueError("Expected a float context in [0, 1] (or uint8 frames).")
-        return last.float() * 2 - 1
+    def _state(self, state: Tensor) -> Tensor | None:
+        """Normalised (B, S), None for a model without; refuses a wrong width and NaN."""
+        if self.state_spec is None:
+            return None
+        self.state_spec.check(state[:, None] if state.ndim == 2 else state)
+        return self.state_spec.normalise(state)
 
-    def _chunk(
-        self,
-        frame: Tensor,
-        known: Tensor | None,
-        embedding: Tensor,
-        steps: int,
-        guidance: float,
-        generator: Generator,
-    ) -> Tensor:
-        """Latents (N, t, c, h, w) of one chunk after `frame` (1 or N, 1, 3, H, W), whose latents
-        are `known` where it was generated."""
-        backbone, count = self.backbone, len(embedding)
-        draws = count if isinstance(generator, Sequence) else len(frame)
-        strength = torch.full((draws,), backbone.noise_strength, device=self.device)
-        condition = backbone.condition(frame, strength, generator, known)
-        if draws < count:
-            condition = condition.repeat(count)
-        if guidance != 1.0:
-            null = condition.without_image(torch.ones(count, dtype=torch.bool, device=self.device))
-            condition = Condition(*(torch.cat(pair) for pair in zip(null, condition, strict=True)))
-            embedding = torch.cat([embedding, embedding])
-        channels, height, width = condition.latents.shape[1:]
-        shape = (count, embedding.shape[1], channels, height, width)
-        noise = randn(shape, generator, torch.device(self.device))
-
-        def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
-            if guidance == 1.0:
-                clean: Tensor = backbone(noisy, sigma, condition)
-                return clean
-            both = backbone(torch.cat([noisy, noisy]), torch.cat([sigma, sigma]), condition)
-            without, with_image = both.chunk(2)
-            return without + guidance * (with_image - without)
-
-        with inject(backbone.network, embedding):
-            return euler(denoise, backbone.process.initial(noise), backbone.process.sigmas(steps))
+    def _training_texts(self, texts: Sequence[str], generator: torch.Generator | None) -> list[str]:
+        """Some replaced by "", for guidance; refuses texts that the backbone would not see."""
+        if not self.backbone.takes_text or not any(texts):
+            return [""]  # a data set may bring texts to a backbone that takes none
+        drop = torch.rand(len(texts), generator=generator) < self.drop_text
+        return ["" if gone else text for text, gone in zip(texts, drop.tolist(), strict=True)]

@@ -2,31 +2,46 @@
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from egowm.diffusion import EDM, Generator
+from egowm.conditioning.injection import inject
+from egowm.diffusion import Generator, Process, randn
+
+NONE = torch.zeros(0)
 
 
 class Condition(NamedTuple):
-    """What the network is told besides noise and actions; the first axis is the batch."""
+    """What the network is told besides noise and actions; the first axis is the batch.
 
-    image: Tensor  # (B, tokens, D_image) for cross-attention
-    latents: Tensor  # (B, c, h, w) of the context
-    ids: Tensor  # (B, n) added ids
+    A field that a family does not use has no values, (0,).
+    """
+
+    image: Tensor = NONE  # (B, tokens, D_image) for cross-attention
+    latents: Tensor = NONE  # of the context; SVD: (B, c, h, w), DiTs: (B, t, c, h, w)
+    ids: Tensor = NONE  # (B, n) added ids
+    text: Tensor = NONE  # (B, tokens, D_text)
+    text_mask: Tensor = NONE  # (B, tokens), 1 where a token counts
 
     def repeat(self, times: int) -> "Condition":
         """Each entry `times` times in a row along the batch, as `repeat_interleave` does."""
-        return Condition(*(x.repeat_interleave(times, 0) for x in self))
+        return Condition(*(x.repeat_interleave(times, 0) if len(x) else x for x in self))
+
+    def stack(self, other: "Condition") -> "Condition":
+        """This batch, then the other."""
+        return Condition(*(torch.cat(pair) for pair in zip(self, other, strict=True)))
 
     def without_image(self, drop: Tensor) -> "Condition":
         """The image replaced by zeros where `drop` (B,) is true, in both places it enters."""
         keep = (~drop).to(self.latents)
-        return Condition(
-            self.image * keep[:, None, None], self.latents * keep[:, None, None, None], self.ids
+        return self._replace(
+            image=self.image * keep[:, None, None],
+            latents=self.latents * keep[:, None, None, None],
         )
 
 
@@ -34,15 +49,19 @@ class Backbone(nn.Module, ABC):
     """A pretrained pipeline: encode, decode, condition, forward, and its process.
 
     network: the diffusers network (UNet or transformer), the part that is fine-tuned.
-    temporal_stride: frames per latent frame. context_latents: clean latent frames the network
-    is given by time (SVD: 0, its context enters by channel).
+    context: frames K that it is given. temporal_stride: frames per latent frame, measured from the
+    VAE. droppable: what a null branch of guidance can go without, besides the action; the first is
+    what guidance is on by default. takes_text: whether texts reach the network.
     """
 
     network: nn.Module
-    process: EDM
-    noise_strength: float  # of the noise on the context at sampling
-    temporal_stride: int
-    context_latents: int
+    process: Process
+    folder: Path
+    context: int = 1
+    temporal_stride: int = 1
+    noise_strength: float = 0.0  # of the noise on the context's pixels at sampling
+    droppable: tuple[str, ...] = ()
+    takes_text: bool = False
 
     @abstractmethod
     def load(self) -> None:
@@ -58,13 +77,25 @@ class Backbone(nn.Module, ABC):
     def fps(self) -> int:
         """Frames per second that the network is told."""
 
+    @property
+    def context_latents(self) -> int:
+        """Latent frames of the context at the start of each video; 0 where it enters by channel."""
+        return 1 + (self.context - 1) // self.temporal_stride
+
+    @abstractmethod
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """(c, h, w) of a latent frame; ValueError for frames that cannot be halved evenly."""
+
     @abstractmethod
     def encode(self, frames: Tensor) -> Tensor:
-        """(B, T, 3, H, W) in [-1, 1] to target latents (B, t, c, h, w)."""
+        """A video (B, T, 3, H, W) in [-1, 1] to latents (B, t, c, h, w) as the network has them.
+
+        Where the context comes by time, the video starts with it.
+        """
 
     @abstractmethod
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents (B, t, c, h, w) to frames (B, T, 3, H, W), about [-1, 1]."""
+        """Latents (B, t, c, h, w) of a whole video to frames (B, T, 3, H, W), about [-1, 1]."""
 
     @abstractmethod
     def condition(
@@ -73,6 +104,8 @@ class Backbone(nn.Module, ABC):
         noise_strength: Tensor,
         generator: Generator = None,
         known: Tensor | None = None,
+        text: Sequence[str] = ("",),
+        num_frames: int = 0,
     ) -> Condition:
         """What the network is told, from context frames (B, K, 3, H, W) in [-1, 1].
 
@@ -80,18 +113,51 @@ class Backbone(nn.Module, ABC):
         context (1, K, 3, H, W) serves a longer noise_strength: each draws noise of its own.
         known: the context's target latents (B, c, h, w), where it was generated: they are taken in
         place of encoding its frames again, and no noise is added.
+        text: one for each context, or one for all. num_frames: K + T of the video to be made.
         """
 
-    @abstractmethod
     def training_noise(self, count: int, generator: torch.Generator | None) -> Tensor:
         """Noise strengths of the context in training (count,)."""
+        return torch.zeros(count)
+
+    def noise(
+        self, count: int, num_latents: int, size: tuple[int, int], generator: Generator
+    ) -> Tensor:
+        """Unit noise (count, t, c, h, w) for frames of `size` (H, W), drawn as the stock pipeline
+        draws it."""
+        device = next(self.network.parameters()).device
+        return randn((count, num_latents, *self.latent_shape(*size)), generator, device)
 
     @abstractmethod
     def forward(self, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """The clean latents estimated from `noisy` (B, t, c, h, w) at `sigma` (B,).
 
-        A plain call of `network`: condition it on actions by `inject` around it.
+        A plain call of `network`: condition it on actions by `injecting` around it. Latents of a
+        context that comes by time are replaced by the clean ones on the way in and out.
         """
+
+    def without_text(self, condition: Condition) -> Condition:
+        """The same condition with the text "" in place of its texts."""
+        raise ValueError(f"{type(self).__name__} takes no text.")
+
+    def injecting(self, embedding: Tensor) -> AbstractContextManager[nn.Module]:
+        """The block in which the network is conditioned on an embedding (B, t, D)."""
+        return inject(self.network, embedding)
+
+    def check_lengths(self, num_context: int, horizon: int) -> None:
+        """Refuse K context and T future frames that do not fill latent frames."""
+        s = self.temporal_stride
+        if num_context < self.context:
+            raise ValueError(
+                f"{type(self).__name__} takes {self.context} context frames, got {num_context}: "
+                f"set --data.window.context {self.context} (or --model.backbone.context)."
+            )
+        if (self.context - 1) % s or horizon % s:
+            raise ValueError(
+                f"A VAE of temporal stride {s} needs 1 + a multiple of {s} context frames and a "
+                f"multiple of {s} future frames, got K = {self.context}, T = {horizon}: set the "
+                f"window's context and horizon."
+            )
 
 
 def locate(pretrained: str, revision: str | None = None, download: bool = False) -> Path:

@@ -53,7 +53,8 @@ class SVD(Backbone):
     """
 
     temporal_stride = 1
-    context_latents = 0
+    context_latents = 0  # the context enters by channel
+    droppable = ("image",)
 
     def __init__(
         self,
@@ -149,14 +150,16 @@ class SVD(Backbone):
         config: Any = self.network.config
         return tuple(config.block_out_channels)
 
-    def check_size(self, height: int, width: int) -> None:
-        """Refuse frames that VAE and UNet cannot halve evenly."""
-        factor = 2 ** (len(self.vae.config.block_out_channels) + len(self._widths) - 2)
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """(c, h, w); refuses frames that VAE and UNet cannot halve evenly."""
+        in_vae = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        factor = in_vae * 2 ** (len(self._widths) - 1)
         if height % factor or width % factor:
             raise ValueError(
                 f"Expected frames whose height and width are multiples of {factor}, got "
                 f"{height}x{width}: set the window's height and width."
             )
+        return int(self.vae.config.latent_channels), height // in_vae, width // in_vae
 
     def encode(self, frames: Tensor) -> Tensor:
         scale = self.vae.config.scaling_factor
@@ -195,11 +198,13 @@ class SVD(Backbone):
         noise_strength: Tensor,
         generator: Generator = None,
         known: Tensor | None = None,
+        text: Sequence[str] = ("",),
+        num_frames: int = 0,
     ) -> Condition:
         if context.shape[1] != 1:
             raise ValueError(f"SVD takes one context frame, got {context.shape[1]}: set context 1.")
         image, count = context[:, 0], len(noise_strength)
-        self.check_size(*image.shape[-2:])
+        self.latent_shape(*image.shape[-2:])
         latents = self._context(image, noise_strength, generator, known)
         ids = torch.tensor([self.fps - 1, self.motion_bucket], device=image.device).float()
         ids = torch.cat([ids.expand(count, 2), noise_strength.to(image)[:, None]], 1)

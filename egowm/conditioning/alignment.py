@@ -1,0 +1,38 @@
+"""Which actions act on which latent frame, for VAEs that fold several frames into one.
+
+With temporal stride s, future latent j covers frames K+sj .. K+sj+s-1, so it takes the actions
+sj .. sj+s-1: those that lead to its frames. Context latents take none.
+"""
+
+from typing import Literal
+
+from torch import Tensor
+
+Alignment = Literal["concatenate", "sum", "last"]
+
+
+def align(actions: Tensor, stride: int, how: Alignment) -> Tensor:
+    """Normalised actions (B, T, A) to one vector for each future latent, (B, T / stride, A').
+
+    "concatenate": all that a latent covers, A' = stride * A. "sum": their sum, divided by the
+    stride so that it stays in about [-1, 1]. "last": the one that leads to its last frame.
+    Raises ValueError where T is no multiple of the stride.
+    """
+    count, horizon, width = actions.shape
+    if horizon % stride:
+        raise ValueError(
+            f"Expected a multiple of {stride} actions (the VAE's temporal stride), got {horizon}."
+        )
+    groups = actions.reshape(count, horizon // stride, stride, width)
+    if how == "concatenate":
+        return groups.flatten(2)
+    if how == "sum":
+        return groups.mean(2)
+    if how == "last":
+        return groups[:, :, -1]
+    raise ValueError(f"Expected alignment concatenate, sum or last, got {how!r}.")
+
+
+def aligned_width(width: int, stride: int, how: Alignment) -> int:
+    """A' of `align`."""
+    return width * stride if how == "concatenate" else width
