@@ -60,10 +60,12 @@ class Process(Protocol):
 
 @dataclass(frozen=True)
 class EDM:
-    """EDM with sigma_data 1 and v-prediction: noisy = x + sigma n.
+    """EDM: noisy = x + sigma n.
 
     mean, std: of ln sigma in training. sigma_min, sigma_max, rho: of the sampler's noise levels
-    (equation 5). SVD: (0.7, 1.6) as SVD_Xtend draws, sampler from 700 to 0.002.
+    (equation 5). sigma_data: standard deviation of the clean latents. out_sign: of c_out; -1 is
+    v-prediction (SVD), 1 is EDM's own (Cosmos Predict1). SVD: (0.7, 1.6) as SVD_Xtend draws,
+    sampler from 700 to 0.002.
     """
 
     mean: float = 0.7
@@ -71,6 +73,8 @@ class EDM:
     sigma_min: float = 0.002
     sigma_max: float = 700.0
     rho: float = 7.0
+    sigma_data: float = 1.0
+    out_sign: float = -1.0
 
     def draw(self, count: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
         """Training noise levels (count,), log-normal."""
@@ -82,20 +86,23 @@ class EDM:
 
     def scale_input(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """c_in * noisy, what the network sees."""
-        return noisy / (_expand(sigma, noisy) ** 2 + 1).sqrt()
+        return noisy / (_expand(sigma, noisy) ** 2 + self.sigma_data**2).sqrt()
 
     def time(self, sigma: Tensor) -> Tensor:
         """c_noise = ln(sigma) / 4, the network's time variable."""
         return 0.25 * sigma.log()
 
     def denoised(self, output: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """The clean latents that a network output means (v-prediction)."""
-        s = _expand(sigma, noisy)
-        return noisy / (s**2 + 1) - s / (s**2 + 1).sqrt() * output
+        """The clean latents that a network output means."""
+        s, d = _expand(sigma, noisy), self.sigma_data
+        c_out = self.out_sign * s * d / (s**2 + d**2).sqrt()
+        return d**2 / (s**2 + d**2) * noisy + c_out * output
 
     def weight(self, sigma: Tensor) -> Tensor:
-        """Loss weight on the clean latents, (1 + sigma^2) / sigma^2: weight 1 on the output."""
-        return (1 + sigma**2) / sigma**2
+        """Loss weight on the clean latents, (1 + sigma^2) / sigma^2 for sigma_data 1: weight 1 on
+        the output."""
+        d = self.sigma_data
+        return (d**2 + sigma**2) / (sigma * d) ** 2
 
     def sigmas(self, steps: int) -> Tensor:
         """Noise levels (steps + 1,) from sigma_max down, ending in 0 (equation 5)."""
@@ -107,12 +114,50 @@ class EDM:
         return torch.cat([levels, levels.new_zeros(1)]).float()
 
     def initial(self, noise: Tensor) -> Tensor:
-        """Unit noise to the start of the sampler; the stock scheduler starts at this power."""
+        """Unit noise to the start of the sampler; SVD's scheduler starts at this power."""
         return noise * (self.sigma_max**2 + 1) ** 0.5
 
     def is_high(self, sigma: Tensor) -> Tensor:
         """Where the noise hides the frame."""
         return sigma > 5
+
+
+@dataclass(frozen=True)
+class EDMFlow(EDM):
+    """Rectified flow written in EDM's sigma, as Cosmos Predict2: noisy = x + sigma n is
+    (1 + sigma) times the flow's sample at t = sigma / (1 + sigma), and the output is the velocity
+    n - x. mean, std: of ln sigma in training; (0, 1) draws t logit-normal(0, 1).
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+    sigma_max: float = 80.0
+    schedule: Callable[[int], Tensor] | None = None
+
+    def scale_input(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """noisy / (1 + sigma)."""
+        return noisy / (1 + _expand(sigma, noisy))
+
+    def time(self, sigma: Tensor) -> Tensor:
+        """t = sigma / (1 + sigma)."""
+        return sigma / (1 + sigma)
+
+    def denoised(self, output: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """(1 - t) noisy - t v."""
+        t = self.time(_expand(sigma, noisy))
+        return (1 - t) * noisy - t * output
+
+    def weight(self, sigma: Tensor) -> Tensor:
+        """Weight 1 on the velocity: 1 / t^2 on the clean latents."""
+        return 1 / self.time(sigma) ** 2
+
+    def sigmas(self, steps: int) -> Tensor:
+        """Of `schedule`; equation 5 without one."""
+        return super().sigmas(steps) if self.schedule is None else self.schedule(steps)
+
+    def initial(self, noise: Tensor) -> Tensor:
+        """noise * sigma_max."""
+        return noise * self.sigma_max
 
 
 @dataclass(frozen=True)

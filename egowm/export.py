@@ -30,14 +30,14 @@ TRAINING_ONLY = {"random": [], "memo_frames": 0}  # arguments that an export sta
 def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None) -> None:
     """Write an export: whole, or not at all. `dtype` rounds the weights (float16 halves them).
 
-    The network's and the action embedding's weights are saved; VAE and image encoder stay in the
-    base, which is named by path or id, revision and hash.
+    The network's and the embeddings' weights are saved, and the embedding of the text ""; VAE and
+    encoders stay in the base, which is named by path or id, revision and hash.
     """
     backbone = model.backbone
     if model.spec is None or not hasattr(backbone, "network"):
         raise ValueError("Nothing to save yet: fit the model or load weights first.")
     weights = {f"network.{k}": v for k, v in backbone.network.state_dict().items()}
-    weights |= _embeddings(model)
+    weights |= _embeddings(model) | _empty_text(backbone)
     weights = {k: v.detach().cpu().to(dtype or v.dtype).contiguous() for k, v in weights.items()}
     arguments = _arguments(backbone)
     record = {
@@ -109,7 +109,9 @@ def load(folder: Path, base: str | None = None) -> WorldModel:
     except SafetensorError as error:
         raise ValueError(f"{folder}: damaged weights ({error}): copy the export again.") from error
     _fill(backbone.network, weights, "network.")
-    own = {k: v for k, v in weights.items() if not k.startswith("network.")}
+    if "text.embedding" in weights:
+        backbone.texts.remember("", weights["text.embedding"], weights["text.mask"])
+    own = {k: v for k, v in weights.items() if not k.startswith(("network.", "text."))}
     found = model.load_state_dict(own, strict=False)
     missing = set(_embeddings(model)) & set(found.missing_keys)
     if missing or found.unexpected_keys:
@@ -124,6 +126,14 @@ def _embeddings(model: WorldModel) -> dict[str, torch.Tensor]:
     """What egowm adds to the backbone: the weights of the embeddings."""
     state = model.state_dict()
     return {k: v for k, v in state.items() if not k.startswith("backbone.")}
+
+
+def _empty_text(backbone: Backbone) -> dict[str, torch.Tensor]:
+    """What "" means to the backbone: an export needs no text encoder for it."""
+    if not backbone.takes_text:
+        return {}
+    embedding, mask = backbone.texts([""], torch.device("cpu"))
+    return {"text.embedding": embedding[0], "text.mask": mask[0]}
 
 
 def _fill(module: torch.nn.Module, weights: dict[str, torch.Tensor], prefix: str) -> None:

@@ -1,6 +1,7 @@
 """Pretrained video diffusion pipelines behind one small interface; one family per file."""
 
 from egowm.backbones.base import Backbone, Condition
+from egowm.backbones.cosmos import Cosmos
 from egowm.backbones.svd import SVD
 
-__all__ = ["SVD", "Backbone", "Condition"]
+__all__ = ["SVD", "Backbone", "Condition", "Cosmos"]

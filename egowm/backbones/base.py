@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from egowm.backbones.texts import Texts
 from egowm.conditioning.injection import inject
 from egowm.diffusion import Generator, Process, randn
 
@@ -62,6 +63,7 @@ class Backbone(nn.Module, ABC):
     noise_strength: float = 0.0  # of the noise on the context's pixels at sampling
     droppable: tuple[str, ...] = ()
     takes_text: bool = False
+    texts: Texts  # where the backbone takes text
 
     @abstractmethod
     def load(self) -> None:

@@ -59,6 +59,60 @@ def _spatio_temporal_unet(network: nn.Module, embedding: Tensor) -> list[Removab
     return [stage.register_forward_pre_hook(add, with_kwargs=True) for stage in stages]
 
 
+def _cosmos(network: nn.Module, embedding: Tensor) -> list[RemovableHandle]:
+    """Cosmos: `time_embed` returns the timestep vector (B*t, 3C) and the normed embedding (B*t, C)
+    that every block modulates by. Width C enters the second, width 4C both."""
+    flat = embedding.flatten(0, 1)
+
+    def add(module: nn.Module, args: Any, output: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        vector, embedded = output
+        narrow, wide = embedded.shape[-1], embedded.shape[-1] + vector.shape[-1]
+        if len(flat) != len(embedded) or flat.shape[-1] not in (narrow, wide):
+            raise ValueError(
+                f"The embedding {tuple(embedding.shape)} does not fit the network's call: expected "
+                f"B*t = {len(embedded)} vectors of width {narrow} or {wide}, and a timestep for "
+                f"each latent frame (B, 1, t, 1, 1)."
+            )
+        embedded = embedded + flat[:, :narrow].to(embedded.dtype)
+        if flat.shape[-1] == wide:
+            vector = vector + flat[:, narrow:].to(vector.dtype)
+        return vector, embedded
+
+    return [network.time_embed.register_forward_hook(add)]  # type: ignore[union-attr, operator]
+
+
+def _tokens(network: nn.Module, embedding: Tensor, embedder: Any) -> list[RemovableHandle]:
+    """Hook a module that embeds a timestep for each token, (B*tokens, D) or (B, tokens, D); tokens
+    are frame-major, so each latent frame's vector serves tokens / t of them in a row."""
+    count, num_latents, width = embedding.shape
+
+    def add(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+        each, rest = divmod(output.numel() // output.shape[-1], count * num_latents)
+        if rest or not each or output.shape[-1] != width:
+            raise ValueError(
+                f"The embedding {tuple(embedding.shape)} does not fit the network's call: expected "
+                f"width {output.shape[-1]}, and a timestep for each token (B, tokens) with tokens "
+                f"a multiple of t; it embedded {output.numel() // output.shape[-1]}."
+            )
+        tokens = embedding.repeat_interleave(each, 1).reshape(output.shape)
+        return output + tokens.to(output.dtype)
+
+    return [embedder.register_forward_hook(add)]
+
+
+def _wan(network: nn.Module, embedding: Tensor) -> list[RemovableHandle]:
+    """Wan: `condition_embedder` itself is too late, the blocks' modulation is made inside it."""
+    return _tokens(network, embedding, network.condition_embedder.time_embedder)  # type: ignore[union-attr]
+
+
+def _ltx(network: nn.Module, embedding: Tensor) -> list[RemovableHandle]:
+    """LTX: inside `time_embed`, before the blocks' modulation is made."""
+    return _tokens(network, embedding, network.time_embed.emb)  # type: ignore[union-attr]
+
+
 _FAMILIES: dict[str, Callable[[nn.Module, Tensor], list[RemovableHandle]]] = {
     "UNetSpatioTemporalConditionModel": _spatio_temporal_unet,
+    "CosmosTransformer3DModel": _cosmos,
+    "WanTransformer3DModel": _wan,
+    "LTXVideoTransformer3DModel": _ltx,
 }

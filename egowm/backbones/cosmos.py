@@ -1,0 +1,213 @@
+"""Cosmos Predict1, Predict2 and Predict2.5 (NVIDIA), loaded from diffusers folders part by part.
+
+Their pipelines cannot be constructed without NVIDIA's guardrail package, which checks texts and
+videos; egowm loads the parts and runs no guardrail (see docs/backbones.md on the licence).
+Read in diffusers: Predict1 is EDM with sigma_data 0.5 and a slightly noised context; Predict2 is
+rectified flow written in EDM's sigma, its context a draw from the VAE's posterior; Predict2.5 is
+flow matching. The condition mask marks the context's latent frames.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from egowm.backbones.base import Condition
+from egowm.backbones.texts import Texts
+from egowm.backbones.video_transformer import VideoTransformer
+from egowm.diffusion import EDM, EDMFlow, FlowMatching, Generator, randn
+
+GENERATIONS = {  # model_index.json's class
+    "CosmosVideoToWorldPipeline": "predict1",
+    "Cosmos2VideoToWorldPipeline": "predict2",
+    "Cosmos2_5_PredictBasePipeline": "predict2.5",
+}
+CONTEXT_TIME = {"predict2": 1e-4 / (1 + 1e-4), "predict2.5": 1e-4}  # what the context is told
+
+
+class _Predict1EDM(EDM):
+    """EDM whose sampler starts at noise * sigma_max."""
+
+    def initial(self, noise: Tensor) -> Tensor:
+        return noise * self.sigma_max
+
+
+class Cosmos(VideoTransformer):
+    """Cosmos Predict1, Predict2 Video2World or Predict2.5, told apart by `model_index.json`.
+
+    streams: where an embedding enters the adaptive layer norms. "embedded": the normed timestep
+    embedding that each block modulates by (width C); "both": also the full-rank timestep vector
+    (3C more). context_noise: of Predict1's context at sampling, drawn once for each chunk.
+    process_mean, process_std: of the training noise levels, logit-normal time (Predict1: ln sigma).
+    The others: see `VideoTransformer`. Sampling is by Euler steps over the stock scheduler's noise
+    levels (Predict2.5's own is UniPC).
+    """
+
+    def __init__(
+        self,
+        pretrained: str,
+        revision: str | None = None,
+        download: bool = False,
+        context: int = 1,
+        fps: int = 16,
+        random: Sequence[Literal["transformer"]] = (),
+        streams: Literal["embedded", "both"] = "embedded",
+        context_noise: float = 0.001,
+        process_mean: float = 0.0,
+        process_std: float = 1.0,
+    ) -> None:
+        super().__init__(pretrained, revision, download, context, fps, random)
+        self.streams, self.context_noise = streams, context_noise
+        self.process_mean, self.process_std = process_mean, process_std
+
+    def load_parts(self, folder: Path) -> None:
+        import diffusers
+
+        name = json.loads((folder / "model_index.json").read_text())["_class_name"]
+        if name not in GENERATIONS:
+            raise ValueError(
+                f"{folder}: expected a pipeline of {', '.join(GENERATIONS)}, got {name}."
+            )
+        self.generation = GENERATIONS[name]
+        first = self.generation == "predict1"
+        vae = diffusers.AutoencoderKLCosmos if first else diffusers.AutoencoderKLWan
+        self.vae = vae.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+        self.network = self.load_network(diffusers.CosmosTransformer3DModel, folder)
+        self.samples_context = self.generation != "predict2.5"
+        self.process = self._process(folder)
+        self.texts = Texts(folder, _embed_qwen if self.generation == "predict2.5" else _embed_t5)
+
+    def _process(self, folder: Path) -> Any:
+        import diffusers
+
+        draw = {"mean": self.process_mean, "std": self.process_std}
+        index = json.loads((folder / "model_index.json").read_text())
+        scheduler = getattr(diffusers, index["scheduler"][1]).from_pretrained(folder / "scheduler")
+        config = scheduler.config
+
+        def levels(steps: int) -> Tensor:
+            options: dict[str, Any] = {"num_inference_steps": steps}
+            if self.generation == "predict2":  # as its pipeline asks for them
+                options = {"sigmas": torch.linspace(0, 1, steps, dtype=torch.float64)}
+            scheduler.set_timesteps(**options)
+            found: Tensor = scheduler.sigmas.float().clone()
+            if self.generation == "predict2":
+                found[-1] = found[-2]
+            return found
+
+        if self.generation == "predict2.5":
+            return FlowMatching(levels, **draw)
+        if self.generation == "predict2":
+            scheduler.register_to_config(sigma_max=80.0, sigma_min=0.002, sigma_data=1.0)
+            return EDMFlow(sigma_min=0.002, sigma_max=80.0, schedule=levels, **draw)
+        sign = -1.0 if config.prediction_type == "v_prediction" else 1.0
+        return _Predict1EDM(
+            sigma_min=config.sigma_min,
+            sigma_max=config.sigma_max,
+            rho=config.rho,
+            sigma_data=config.sigma_data,
+            out_sign=sign,
+            **draw,
+        )
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        if self.generation != "predict1":
+            return super().statistics()
+        config, scale = self.vae.config, self.process.sigma_data  # type: ignore[attr-defined]
+        channels = config.latent_channels
+        if config.latents_mean is None:
+            return torch.zeros(1, channels, 1, 1), torch.full((1, channels, 1, 1), 1 / scale)
+        rows = [
+            torch.tensor(x).reshape(channels, -1) for x in (config.latents_mean, config.latents_std)
+        ]
+        mean, std = (row.T[:, :, None, None] for row in rows)
+        return mean, std / scale
+
+    @property
+    def spatial_stride(self) -> int:
+        if self.generation == "predict1":
+            return int(self.vae.config.spatial_compression_ratio)
+        return super().spatial_stride
+
+    @property
+    def embedding_dim(self) -> int:
+        config: Any = self.network.config
+        width = config.num_attention_heads * config.attention_head_dim
+        return int(width) * (4 if self.streams == "both" else 1)
+
+    def condition(
+        self,
+        context: Tensor,
+        noise_strength: Tensor,
+        generator: Generator = None,
+        known: Tensor | None = None,
+        text: Sequence[str] = ("",),
+        num_frames: int = 0,
+    ) -> Condition:
+        found = super().condition(context, noise_strength, generator, known, text, num_frames)
+        if self.generation == "predict1" and self.context_noise:
+            noise = randn(found.latents.shape, generator, context.device)
+            found = found._replace(latents=found.latents + self.context_noise * noise)
+        return found
+
+    def forward(self, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        count, num_latents, _, height, width = noisy.shape
+        clean_context = self.with_context(noisy, condition)
+        if self.generation == "predict1":
+            # The context is scaled as if it carried the noise that it does: almost none.
+            little = torch.full_like(sigma, self.context_noise)
+            context = self.process.scale_input(clean_context, little)
+            time = self.process.time(sigma)[:, None].expand(-1, num_latents)
+        else:
+            context = clean_context
+            time = self.times(sigma, num_latents, CONTEXT_TIME[self.generation])
+        given = self.context_latents
+        scaled = self.process.scale_input(noisy, sigma)
+        scaled = torch.cat([context[:, :given], scaled[:, given:]], 1)
+        mask = torch.zeros(count, 1, num_latents, height, width, device=noisy.device)
+        mask[:, :, :given] = 1
+        padding = torch.zeros(1, 1, height, width, device=noisy.device)
+        output = self.network(
+            hidden_states=scaled.transpose(1, 2),
+            timestep=time[:, None, :, None, None],
+            encoder_hidden_states=condition.text,
+            fps=None if self.generation == "predict2.5" else self.fps,
+            condition_mask=mask,
+            padding_mask=padding,
+            return_dict=False,
+        )[0]
+        clean = self.process.denoised(output.transpose(1, 2).float(), noisy.float(), sigma)
+        return self.with_context(clean, condition)
+
+
+def _embed_t5(folder: Path, texts: list[str]) -> tuple[Tensor, Tensor]:
+    """As Predict1's and Predict2's pipelines embed texts: 512 tokens, zeros after the last."""
+    from diffusers import Cosmos2VideoToWorldPipeline
+    from transformers import AutoTokenizer, T5EncoderModel
+
+    parts = SimpleNamespace(
+        tokenizer=AutoTokenizer.from_pretrained(folder / "tokenizer"),
+        text_encoder=T5EncoderModel.from_pretrained(folder / "text_encoder").eval(),
+        _execution_device=torch.device("cpu"),
+    )
+    found = Cosmos2VideoToWorldPipeline._get_t5_prompt_embeds(parts, texts)
+    return found, torch.ones(found.shape[:2])
+
+
+def _embed_qwen(folder: Path, texts: list[str]) -> tuple[Tensor, Tensor]:
+    """As Predict2.5's pipeline embeds texts: all layers of Qwen2.5-VL, normed, side by side."""
+    from diffusers import Cosmos2_5_PredictBasePipeline
+    from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
+
+    encoder = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder / "text_encoder")
+    parts = SimpleNamespace(
+        tokenizer=AutoTokenizer.from_pretrained(folder / "tokenizer"),
+        text_encoder=encoder.eval(),
+        _execution_device=torch.device("cpu"),
+    )
+    found = Cosmos2_5_PredictBasePipeline._get_prompt_embeds(parts, texts)
+    return found, torch.ones(found.shape[:2])
