@@ -24,7 +24,10 @@ from egowm.world_model import WorldModel
 
 log = logging.getLogger(__name__)
 FORMAT = 1
-TRAINING_ONLY = {"random": [], "memo_frames": 0}  # arguments that an export starts without
+TRAINING_ONLY: dict[str, Any] = {
+    "random": [],
+    "memo_frames": 0,
+}  # arguments that an export starts without
 
 
 def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None) -> None:
@@ -43,7 +46,8 @@ def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None) -> N
     record = {
         "format": FORMAT,
         "backbone": f"{type(backbone).__module__}.{type(backbone).__qualname__}",
-        "backbone_arguments": arguments | TRAINING_ONLY,
+        "backbone_arguments": arguments
+        | {k: TRAINING_ONLY[k] for k in TRAINING_ONLY & arguments.keys()},
         "base_sha256": _base_sha256(backbone),
         "spec": asdict(model.spec),
         "state_spec": asdict(model.state_spec) if model.state_spec else None,
