@@ -1,4 +1,4 @@
-"""Training of a small VAE: what a prior needs before there is a latent to diffuse."""
+"""Training of small VAEs: what a prior needs before there is a latent to diffuse."""
 
 from itertools import islice
 from pathlib import Path
@@ -10,21 +10,24 @@ from lightning import LightningModule
 from torch import Tensor
 
 from egowm.data.clip import Clip
-from egowm.initialisation import start_as_cosines
+from egowm.initialisation import start_as_cosines, start_causal_as_cosines
 
 MEASURED_BATCHES = 16  # of training clips, for the scaling factor where validation did not see it
 
 
 class Autoencoder(LightningModule):
-    """diffusers' `AutoencoderKL` with one norm group, trained to reconstruct frames.
+    """diffusers' `AutoencoderKL` with one norm group, or its causal `AutoencoderKLWan` with single
+    latent frames, trained to reconstruct frames.
 
-    width: channels of every stage. stages: S of them compress 2^(S-1) times. latent_channels: of
-    the latent. kl: weight of the KL term. learning_rate: peak of a one-cycle schedule. crop: side
-    of the random square that training sees, pixels; 0 is the whole frame (many small squares
-    teach more than few frames). It starts as the cosines of blocks (`egowm.initialisation`).
+    causal: the second one; it sees a clip as a video, and clips of one frame as pictures. width:
+    channels of every stage. stages: S of them compress 2^(S-1) times. latent_channels: of the
+    latent. kl: weight of the KL term. learning_rate: peak of a one-cycle schedule. crop: side of
+    the random square that training sees, pixels; 0 is the whole frame (many small squares teach
+    more than few frames). It starts as the cosines of blocks (`egowm.initialisation`).
     continued: folder of a trained VAE whose decoder is trained on; its latents stay what they are,
-    so that networks trained on them stay valid. The sizes are then that VAE's.
-    When fitting ends, `<default_root_dir>/vae` holds the VAE with its measured scaling factor.
+    so that networks trained on them stay valid (a causal one is trained on as a whole, say from
+    pictures to videos). The sizes are then that VAE's.
+    When fitting ends, `<default_root_dir>/vae` holds the VAE with its measured statistics.
     """
 
     def __init__(
@@ -36,8 +39,10 @@ class Autoencoder(LightningModule):
         learning_rate: float = 1e-3,
         crop: int = 0,
         continued: str = "",
+        causal: bool = False,
     ) -> None:
         super().__init__()
+        self.causal = causal
         self.width, self.stages, self.latent_channels = width, stages, latent_channels
         self.kl, self.learning_rate, self.crop = kl, learning_rate, crop
         self.continued = continued
@@ -45,16 +50,19 @@ class Autoencoder(LightningModule):
         self._measured_at = -1  # the step after which the scaling factor was measured
 
     def configure_model(self) -> None:
-        from diffusers import AutoencoderKL
-
         if hasattr(self, "vae"):
             return
+        self.vae = self._causal() if self.causal else self._by_frame()
+
+    def _by_frame(self) -> Any:
+        from diffusers import AutoencoderKL
+
         if self.continued:
-            self.vae = AutoencoderKL.from_pretrained(self.continued, torch_dtype=torch.float32)
-            self.vae.encoder.requires_grad_(False)
-            self.vae.quant_conv.requires_grad_(False)
-            return
-        self.vae = AutoencoderKL(
+            vae = AutoencoderKL.from_pretrained(self.continued, torch_dtype=torch.float32)
+            vae.encoder.requires_grad_(False)
+            vae.quant_conv.requires_grad_(False)
+            return vae
+        vae = AutoencoderKL(
             block_out_channels=(self.width,) * self.stages,
             down_block_types=("DownEncoderBlock2D",) * self.stages,
             up_block_types=("UpDecoderBlock2D",) * self.stages,
@@ -64,11 +72,31 @@ class Autoencoder(LightningModule):
             mid_block_add_attention=False,
             force_upcast=False,
         )
-        start_as_cosines(self.vae)
+        start_as_cosines(vae)
+        return vae
+
+    def _causal(self) -> Any:
+        from diffusers import AutoencoderKLWan
+
+        if self.continued:
+            return AutoencoderKLWan.from_pretrained(self.continued, torch_dtype=torch.float32)
+        vae = AutoencoderKLWan(
+            base_dim=self.width,
+            z_dim=self.latent_channels,
+            dim_mult=[1] * self.stages,
+            num_res_blocks=1,
+            temperal_downsample=[False] * (self.stages - 1),
+            scale_factor_temporal=1,
+            scale_factor_spatial=2 ** (self.stages - 1),
+            latents_mean=[0.0] * self.latent_channels,
+            latents_std=[1.0] * self.latent_channels,
+        )
+        start_causal_as_cosines(vae)
+        return vae
 
     def loss(self, frames: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """frames: (B, T, 3, H, W) uint8. L1 plus 4 x squared error, plus the weighted KL."""
-        target = frames.flatten(0, 1).float() / 127.5 - 1
+        target = self._shaped(frames)
         posterior = self.vae.encode(target).latent_dist
         latents = posterior.sample()
         output = self.vae.decode(latents).sample.float()
@@ -77,6 +105,11 @@ class Autoencoder(LightningModule):
         total = F.l1_loss(output, target) + 4 * squared + self.kl * kl
         psnr = 10 * torch.log10(4 / squared.detach())
         return total, {"psnr": psnr, "kl": kl.detach(), "latent_std": latents.detach().std()}
+
+    def _shaped(self, frames: Tensor) -> Tensor:
+        """In [-1, 1]: frames (B*T, 3, H, W), or videos (B, 3, T, H, W) for a causal VAE."""
+        scaled = frames.float() / 127.5 - 1
+        return scaled.transpose(1, 2) if self.causal else scaled.flatten(0, 1)
 
     def training_step(self, clip: Clip, batch_idx: int) -> Tensor:
         total, logs = self.loss(self._cropped(clip.frames))
@@ -93,16 +126,22 @@ class Autoencoder(LightningModule):
 
     @torch.no_grad()
     def _measure(self, clip: Clip) -> None:
-        target = clip.frames.flatten(0, 1).float() / 127.5 - 1
-        self._moments.append(self.vae.encode(target).latent_dist.mode().square().mean())
+        latents = self.vae.encode(self._shaped(clip.frames)).latent_dist.mode().float()
+        dims = (0, *range(2, latents.ndim))
+        self._moments.append(torch.stack([latents.mean(dims), latents.square().mean(dims)]))
 
     def on_validation_epoch_end(self) -> None:
-        """The scaling factor brings the latents to unit power."""
-        if self.continued:
+        """What brings the latents to unit power: one factor, or mean and deviation by channel."""
+        if self.continued and not self.causal:
             return
-        power = torch.stack(self._moments).mean().item()
+        mean, square = torch.stack(self._moments).mean(0)
         self._moments.clear()
-        self.vae.register_to_config(scaling_factor=power**-0.5)
+        if self.causal:
+            deviation = (square - mean**2).sqrt()
+            found = {"latents_mean": mean.tolist(), "latents_std": deviation.tolist()}
+            self.vae.register_to_config(**found)
+        else:
+            self.vae.register_to_config(scaling_factor=square.mean().item() ** -0.5)
         self._measured_at = self.trainer.global_step
 
     def _cropped(self, frames: Tensor) -> Tensor:

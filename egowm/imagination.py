@@ -146,14 +146,15 @@ class Imagination:
     @property
     def _chained(self) -> Chain:
         backbone, chain = self.model.backbone, self.chain
-        whole = backbone.context_latents or backbone.temporal_stride > 1
         if chain is None:
-            return "pixels" if whole else "latents"
+            return "latents" if backbone.chains_latents else "pixels"
         if chain not in get_args(Chain):
             raise ValueError(f"Expected chain {' or '.join(get_args(Chain))}, got {chain!r}.")
-        if chain == "latents" and whole:
+        if chain == "latents" and not backbone.chains_latents:
             raise ValueError(
-                f"{type(backbone).__name__} encodes its context as a video: expected chain pixels."
+                f"Expected chain pixels: {type(backbone).__name__} takes {backbone.context} "
+                f"context frames and its latents hold {backbone.temporal_stride}, so the last "
+                f"latent is not the last frame."
             )
         return chain
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 _ANCHOR = 8.0
+_STRONG_ANCHOR = 20.0  # where the signal, lifted, has a length of its own
 _AMPLIFICATION = 8.0  # of a block's cosines, against its mean colours
 _POINT = 3.0  # where the SiLU is used as a straight line
 _VALUE = _POINT / (1 + torch.tensor(-_POINT).exp().item())
@@ -36,9 +37,7 @@ def start_as_cosines(vae: Any) -> None:
     needed = 2 + max(latents, 3 * 4 ** (len(downsamplers) - 1))
     if width < needed:
         raise ValueError(f"Expected at least {needed} channels in the first stage, got {width}.")
-    centre = torch.zeros(3, 3)
-    centre[1, 1] = 1.0
-    tent = torch.outer(torch.tensor([0.25, 0.5, 0.25]), torch.tensor([0.25, 0.5, 0.25]))
+    centre, tent = _centre(), _tent()
     _pass(vae.encoder.conv_in, centre, 3, anchors)
     for k, conv in enumerate(downsamplers[:-1]):
         _unshuffle(conv, 3 * 4**k, anchors)
@@ -62,6 +61,19 @@ def start_as_cosines(vae: Any) -> None:
     vae.quant_conv.bias[latents:] = -8.0  # log variance: noise well below the signal
     vae.post_quant_conv.weight.copy_(eye)
     vae.post_quant_conv.bias.zero_()
+
+
+def _centre() -> Tensor:
+    """A kernel that leaves a signal as it is."""
+    centre = torch.zeros(3, 3)
+    centre[1, 1] = 1.0
+    return centre
+
+
+def _tent() -> Tensor:
+    """A kernel that makes nearest-neighbour growing linear."""
+    side = torch.tensor([0.25, 0.5, 0.25])
+    return torch.outer(side, side)
 
 
 def _gains(count: int) -> Tensor:
@@ -109,6 +121,67 @@ def _cosines(count: int, side: int) -> Tensor:
 
 
 @torch.no_grad()
+def start_causal_as_cosines(vae: Any) -> None:
+    """The same for an `AutoencoderKLWan` whose latent frames are single frames.
+
+    Its norms divide by the length of a position's channels, which the anchors dominate; they have
+    no bias, so the signal itself is lifted to where the SiLU is straight.
+    """
+    _silence_residuals(vae)
+    latents, levels = vae.config.z_dim, len(vae.config.temperal_downsample)
+    if any(vae.config.temperal_downsample):
+        raise ValueError(f"Expected no temporal compression, got {vae.config.temperal_downsample}.")
+    width = vae.encoder.conv_in.out_channels
+    needed = 2 + max(latents, 3 * 4 ** (levels - 1))
+    if vae.encoder.conv_out.in_channels != width or width < needed:
+        raise ValueError(f"Expected equal stages of at least {needed} channels, got {width}.")
+    anchors, centre = (width - 2, width - 1), _centre()
+    _pass_one_frame(vae.encoder.conv_in, centre, 3, anchors)
+    convs = [b.resample[1] for b in vae.encoder.down_blocks if hasattr(b, "resample")]
+    for k, conv in enumerate(convs[:-1]):
+        _unshuffle(conv, 3 * 4**k, anchors)
+    cosines = _cosines(latents, 2**levels)
+    last = cosines.reshape(len(cosines), 3 * 4 ** (levels - 1), 2, 2)
+    _pass(convs[-1], centre, 0, anchors)
+    convs[-1].weight[:latents] = 0
+    convs[-1].weight[: len(last), : last.shape[1], :2, :2] = last
+    convs[-1].bias[:latents] = _POINT
+    _pass_one_frame(vae.decoder.conv_in, centre, latents, anchors)
+    for block in vae.decoder.up_blocks:
+        for resnet in block.resnets:
+            if hasattr(resnet.conv_shortcut, "weight"):
+                out = resnet.conv_shortcut.out_channels
+                _pass_one_frame(resnet.conv_shortcut, torch.ones(1, 1), 3, (out - 2, out - 1))
+        for sampler in block.upsamplers or ():
+            conv = sampler.resample[1]
+            _pass(conv, _tent(), 3, (conv.out_channels - 2, conv.out_channels - 1))
+    vae.decoder.up_blocks[-1].resnets[0].conv_shortcut.bias[:3] = _POINT
+    for half, count in ((vae.encoder, latents), (vae.decoder, 3)):
+        power = 2 * _STRONG_ANCHOR**2 + count * _POINT**2
+        half.norm_out.gamma[:count] = (power / half.norm_out.gamma.numel()) ** 0.5
+        half.conv_out.weight[:count] = 0
+        half.conv_out.bias[:count] = -_VALUE / _SLOPE
+        for k in range(count):
+            half.conv_out.weight[k, k, -1, 1, 1] = 1 / _SLOPE
+    for module in vae.modules():
+        bias = getattr(module, "bias", None)
+        if isinstance(bias, nn.Parameter) and (bias.abs() == _ANCHOR).any():
+            bias[bias.abs() == _ANCHOR] *= _STRONG_ANCHOR / _ANCHOR
+            if module not in (
+                vae.encoder.conv_in,
+                vae.decoder.conv_in,
+            ):  # they see the last anchors
+                module.weight[:, -2:] = 0
+    eye = torch.eye(latents)[:, :, None, None, None]
+    vae.quant_conv.weight.zero_()
+    vae.quant_conv.weight[:latents, :latents] = eye
+    vae.quant_conv.bias.zero_()
+    vae.quant_conv.bias[latents:] = -8.0
+    vae.post_quant_conv.weight.copy_(eye)
+    vae.post_quant_conv.bias.zero_()
+
+
+@torch.no_grad()
 def start_as_copy(unet: Any, scaling_factor: float) -> None:
     """Make an SVD UNet start as "every frame is the context", at all noise levels.
 
@@ -151,7 +224,7 @@ def start_as_copy(unet: Any, scaling_factor: float) -> None:
 def _silence_residuals(network: nn.Module) -> None:
     """Zero the last layer of every residual branch."""
     for name, module in network.named_modules():
-        if name.endswith((".conv2", ".to_out.0")):
+        if name.endswith((".conv2", ".to_out.0", ".proj")):
             module.weight.zero_()
             module.bias.zero_()
 
@@ -163,6 +236,17 @@ def _pass(conv: nn.Conv2d, kernel: Tensor, count: int, anchors: tuple[int, int])
     conv.weight[list(anchors)] = 0
     for k in range(min(count, conv.in_channels)):
         conv.weight[k, k] = kernel
+    conv.bias[:count] = 0
+    conv.bias[list(anchors)] = torch.tensor([_ANCHOR, -_ANCHOR])
+
+
+def _pass_one_frame(conv: nn.Conv3d, kernel: Tensor, count: int, anchors: tuple[int, int]) -> None:
+    """`_pass` for a causal convolution over time: only the newest frame counts."""
+    assert conv.bias is not None
+    rows = [*range(count), *anchors]
+    conv.weight[rows] = 0
+    for k in range(min(count, conv.in_channels)):
+        conv.weight[k, k, -1] = kernel
     conv.bias[:count] = 0
     conv.bias[list(anchors)] = torch.tensor([_ANCHOR, -_ANCHOR])
 

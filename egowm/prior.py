@@ -1,4 +1,4 @@
-"""Pretraining a video prior without actions, with SVD's convention: frame 0 repeats the context."""
+"""Pretraining a video prior without actions, in the convention of its family's pipeline."""
 
 import copy
 import json
@@ -10,25 +10,26 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 
-from egowm.backbones.svd import SVD
+from egowm.backbones.base import Backbone
+from egowm.backbones.texts import EMPTY
 from egowm.data.clip import Clip
 from egowm.diffusion import denoising_loss
 from egowm.optimisation import adamw
 
 
 class VideoPrior(LightningModule):
-    """Trains an SVD backbone's UNet and image encoder on clips, ignoring their actions.
+    """Trains a backbone's network, and its image encoder, on clips, ignoring their actions.
 
     backbone: its `random` parts start from scratch. drop_image: share of samples without their
-    image, for guidance. next_frame: share of the steps that draw a single frame, the one after the
-    context (T of them from each clip); the others draw whole videos whose frame 0 repeats the
-    context, as SVD's does. When fitting ends, `<default_root_dir>/prior` holds a
-    `StableVideoDiffusionPipeline` folder in float16.
+    image, for guidance, where the family can go without. next_frame: share of the steps that draw
+    a single frame, the one after the context (T of them from each clip); the others draw whole
+    videos, which start with the context (SVD: their frame 0 repeats it). When fitting ends,
+    `<default_root_dir>/prior` holds a pipeline folder of the family in float16.
     """
 
     def __init__(
         self,
-        backbone: SVD,
+        backbone: Backbone,
         learning_rate: float = 5e-4,
         warmup: int = 200,
         drop_image: float = 0.1,
@@ -45,7 +46,9 @@ class VideoPrior(LightningModule):
 
     def configure_model(self) -> None:
         self.backbone.load()
-        self.backbone.image_encoder.requires_grad_(True).train()
+        encoder = self.backbone.parts.get("image_encoder")
+        if encoder is not None:
+            encoder.requires_grad_(True).train()
 
     def on_fit_start(self) -> None:
         torch.manual_seed(torch.initial_seed() + self.global_rank)  # ranks draw other noise
@@ -53,23 +56,25 @@ class VideoPrior(LightningModule):
     def loss(self, clip: Clip, single: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
         """Denoise context and future frames (B, 1+T, ...) given the context; `single`: each frame
         1..T by itself, given the one before."""
-        frames = clip.frames.float() / 127.5 - 1
-        context, target = frames[:, :1], frames
+        backbone, videos = self.backbone, clip.frames.float() / 127.5 - 1
         if single:
-            context = frames[:, :-1].flatten(0, 1)[:, None]
-            target = frames[:, 1:].flatten(0, 1)[:, None]
-        count = len(context)
+            videos = torch.stack([videos[:, :-1], videos[:, 1:]], 2).flatten(0, 1)
+        starts_with_context = backbone.context_latents or not single
+        count, context = len(videos), videos[:, :1]
         with torch.no_grad():
-            latents = self.backbone.encode(target)
-        strength = self.backbone.training_noise(count, None).to(frames)
-        condition = self.backbone.condition(context, strength)
-        condition = condition.without_image(torch.rand(count, device=self.device) < self.drop_image)
+            latents = backbone.encode(videos if starts_with_context else videos[:, 1:])
+        strength = backbone.training_noise(count, None).to(videos)
+        condition = backbone.condition(context, strength, num_frames=videos.shape[1])
+        if "image" in backbone.droppable:
+            drop = torch.rand(count, device=self.device) < self.drop_image
+            condition = condition.without_image(drop)
 
         def estimate(noisy: Tensor, sigma: Tensor) -> Tensor:
-            clean: Tensor = self.backbone(noisy, sigma, condition)
+            clean: Tensor = backbone(noisy, sigma, condition)
             return clean
 
-        return denoising_loss(self.backbone.process, estimate, latents)
+        given = backbone.context_latents
+        return denoising_loss(backbone.process, estimate, latents, given=given)
 
     def training_step(self, clip: Clip, batch_idx: int) -> Tensor:
         chance = torch.Generator().manual_seed(self.global_step)  # the same on every rank
@@ -96,22 +101,22 @@ class VideoPrior(LightningModule):
             save_pipeline(self.backbone, Path(self.trainer.default_root_dir) / "prior")
 
 
-def save_pipeline(backbone: SVD, folder: Path) -> None:
+def save_pipeline(backbone: Backbone, folder: Path) -> None:
     """Write the backbone as a float16 pipeline folder that diffusers loads by itself.
 
-    Parts that were not trained (scheduler, feature extractor, index) are copied.
+    What has no weights (scheduler, feature extractor, index) and the text "" are copied.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for part, module in (
-        ("vae", backbone.vae),
-        ("unet", backbone.network),
-        ("image_encoder", backbone.image_encoder),
-    ):
-        copy.deepcopy(module).half().save_pretrained(folder / part)  # type: ignore[operator]
+    modules = backbone.parts
+    for name, module in modules.items():
+        copy.deepcopy(module).half().save_pretrained(folder / name)
     if folder.resolve() == backbone.folder.resolve():
         return
-    for part in ("scheduler", "feature_extractor"):
-        shutil.copytree(backbone.folder / part, folder / part, dirs_exist_ok=True)
+    for name in ("scheduler", "feature_extractor"):
+        if (backbone.folder / name).is_dir():
+            shutil.copytree(backbone.folder / name, folder / name, dirs_exist_ok=True)
+    if (backbone.folder / EMPTY).is_file():
+        shutil.copy(backbone.folder / EMPTY, folder / EMPTY)
     index = json.loads((backbone.folder / "model_index.json").read_text())
-    index["vae"] = ["diffusers", type(backbone.vae).__name__]  # it may have been replaced
+    index["vae"] = ["diffusers", type(modules["vae"]).__name__]  # it may have been replaced
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")

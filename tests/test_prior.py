@@ -78,9 +78,9 @@ def test_single_frames_follow_the_one_before(tiny_prior, rooms, monkeypatch):
     seen = {}
     condition, encode = module.backbone.condition, module.backbone.encode
 
-    def watched_condition(context, strength):
+    def watched_condition(context, strength, num_frames):
         seen["context"] = context
-        return condition(context, strength)
+        return condition(context, strength, num_frames=num_frames)
 
     def watched_encode(frames):
         seen["target"] = frames
@@ -151,7 +151,8 @@ def test_the_context_is_the_first_frame_of_the_target(tiny_prior, rooms, monkeyp
     module.configure_model()
     seen = {}
 
-    def loss(process, estimate, latents):
+    def loss(process, estimate, latents, given):
+        assert given == 0
         seen["target"] = latents
         estimate(latents, torch.ones(len(latents)))
         return latents.mean(), {}

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,7 @@ class Backbone(nn.Module, ABC):
     network: nn.Module
     process: Process
     folder: Path
+    random: tuple[str, ...] = ()  # the parts that start from scratch
     context: int = 1
     temporal_stride: int = 1
     noise_strength: float = 0.0  # of the noise on the context's pixels at sampling
@@ -68,6 +69,11 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def load(self) -> None:
         """Load the weights; called once, from `configure_model`, never by the constructor."""
+
+    @property
+    @abstractmethod
+    def parts(self) -> dict[str, Any]:
+        """The diffusers and transformers modules by their folder's name, without text encoders."""
 
     @property
     @abstractmethod
@@ -83,6 +89,11 @@ class Backbone(nn.Module, ABC):
     def context_latents(self) -> int:
         """Latent frames of the context at the start of each video; 0 where it enters by channel."""
         return 1 + (self.context - 1) // self.temporal_stride
+
+    @property
+    def chains_latents(self) -> bool:
+        """Whether a generated latent frame can be the next chunk's context as it is."""
+        return self.temporal_stride == 1 and self.context == 1
 
     @abstractmethod
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:

@@ -55,12 +55,16 @@ class Cosmos(VideoTransformer):
         context: int = 1,
         fps: int = 16,
         random: Sequence[Literal["transformer"]] = (),
+        vae_folder: str = "",
+        memo_frames: int = 0,
         streams: Literal["embedded", "both"] = "embedded",
         context_noise: float = 0.001,
         process_mean: float = 0.0,
         process_std: float = 1.0,
     ) -> None:
-        super().__init__(pretrained, revision, download, context, fps, random)
+        super().__init__(
+            pretrained, revision, download, context, fps, random, vae_folder, memo_frames
+        )
         self.streams, self.context_noise = streams, context_noise
         self.process_mean, self.process_std = process_mean, process_std
 
@@ -75,7 +79,7 @@ class Cosmos(VideoTransformer):
         self.generation = GENERATIONS[name]
         first = self.generation == "predict1"
         vae = diffusers.AutoencoderKLCosmos if first else diffusers.AutoencoderKLWan
-        self.vae = vae.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+        self.vae = vae.from_pretrained(self.vae_folder or folder / "vae", torch_dtype=torch.float32)
         self.network = self.load_network(diffusers.CosmosTransformer3DModel, folder)
         self.samples_context = self.generation != "predict2.5"
         self.process = self._process(folder)

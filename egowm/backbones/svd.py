@@ -8,9 +8,7 @@
 """
 
 import json
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from hashlib import blake2b
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,10 +16,10 @@ import torch
 from torch import Tensor
 
 from egowm.backbones.base import Backbone, Condition, locate
+from egowm.backbones.memo import Memo
 from egowm.diffusion import EDM, Generator, randn
 from egowm.initialisation import start_as_copy
 
-Memo = OrderedDict[bytes, Tensor]
 Part = Literal["unet", "image_encoder"]
 DECODED_PIXELS = {"cpu": 2**14, "gpu": 2**24}  # at once; a video of SVD XT has 2**23.8
 
@@ -80,8 +78,7 @@ class SVD(Backbone):
         self._fps, self.motion_bucket = fps, motion_bucket
         self.noise_strength, self.noise_mean, self.noise_std = noise_strength, noise_mean, noise_std
         self.memo_frames = memo_frames
-        self._latents: Memo = OrderedDict()
-        self._embeddings: Memo = OrderedDict()
+        self._latents, self._embeddings = Memo(memo_frames), Memo(memo_frames)
 
     def load(self) -> None:
         """Load VAE, image encoder, UNet and scheduler in float32 (idempotent)."""
@@ -138,6 +135,10 @@ class SVD(Backbone):
         return type(self.vae).__name__ == "AutoencoderKLTemporalDecoder"
 
     @property
+    def parts(self) -> dict[str, Any]:
+        return {"vae": self.vae, "unet": self.network, "image_encoder": self.image_encoder}
+
+    @property
     def embedding_dim(self) -> int:
         return int(self._widths[0]) * 4
 
@@ -164,10 +165,7 @@ class SVD(Backbone):
     def encode(self, frames: Tensor) -> Tensor:
         scale = self.vae.config.scaling_factor
         flat = frames.flatten(0, 1).to(self.vae.dtype)
-        if self.memo_frames:
-            latents = self._remembered(self._latents, flat, self._encode)
-        else:
-            latents = self._encode(flat)
+        latents = self._latents(flat, self._encode)
         return latents.unflatten(0, frames.shape[:2]) * scale
 
     def _encode(self, frames: Tensor) -> Tensor:
@@ -208,10 +206,10 @@ class SVD(Backbone):
         latents = self._context(image, noise_strength, generator, known)
         ids = torch.tensor([self.fps - 1, self.motion_bucket], device=image.device).float()
         ids = torch.cat([ids.expand(count, 2), noise_strength.to(image)[:, None]], 1)
-        if self.memo_frames and not next(self.image_encoder.parameters()).requires_grad:
-            embedding = self._remembered(self._embeddings, image, self.embed_image)
-        else:
+        if next(self.image_encoder.parameters()).requires_grad:
             embedding = self.embed_image(image)
+        else:
+            embedding = self._embeddings(image, self.embed_image)
         return Condition(embedding.expand(count, -1, -1), latents, ids)
 
     def _context(
@@ -227,7 +225,7 @@ class SVD(Backbone):
         count = len(noise_strength)
         noise = randn((count, *image.shape[1:]), generator, image.device)
         if self.memo_frames and not noise_strength.any():
-            latents = self._remembered(self._latents, image, self._encode)
+            latents = self._latents(image, self._encode)
             return latents.expand(count, -1, -1, -1)
         noisy = image + noise_strength.to(image)[:, None, None, None] * noise
         return self._encode(noisy.to(self.vae.dtype))
@@ -263,17 +261,3 @@ class SVD(Backbone):
         if self.noise_mean is None:
             return torch.zeros(count)
         return (self.noise_mean + self.noise_std * normal).exp()
-
-    def _remembered(
-        self, memo: Memo, frames: Tensor, compute: Callable[[Tensor], Tensor]
-    ) -> Tensor:
-        """`compute` of frames (N, 3, H, W) in [-1, 1], only for those not met before."""
-        pixels = ((frames + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
-        keys = [blake2b(frame.tobytes(), digest_size=16).digest() for frame in pixels]
-        missing = {key: k for k, key in enumerate(keys) if key not in memo}
-        if missing:
-            memo.update(zip(missing, compute(frames[list(missing.values())]).cpu(), strict=True))
-        found = torch.stack([memo[key] for key in keys]).to(frames)
-        while len(memo) > self.memo_frames:
-            memo.popitem(last=False)
-        return found

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from egowm.backbones.base import Backbone, Condition, locate
+from egowm.backbones.memo import Memo
 from egowm.backbones.texts import Texts
 from egowm.diffusion import Generator, randn
 
@@ -22,6 +23,8 @@ class VideoTransformer(Backbone):
     pretrained, revision, download: see `locate`. context: K, one more than a multiple of the VAE's
     temporal stride. fps: what the network is told, where it is told any. random: ["transformer"]
     for a run from scratch, which takes the network's configuration alone from the folder.
+    vae_folder: a folder whose VAE replaces the pipeline's. memo_frames: remember the latents of up
+    to that many videos, and of as many contexts, in memory.
     """
 
     droppable = ("text",)
@@ -41,10 +44,18 @@ class VideoTransformer(Backbone):
         context: int = 1,
         fps: int = 16,
         random: Sequence[Literal["transformer"]] = (),
+        vae_folder: str = "",
+        memo_frames: int = 0,
     ) -> None:
         super().__init__()
         self.pretrained, self.revision, self.download = pretrained, revision, download
         self.context, self._fps, self.random = context, fps, tuple(random)
+        self.vae_folder, self.memo_frames = vae_folder, memo_frames
+        self._videos, self._contexts = Memo(memo_frames), Memo(memo_frames)
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        return {"vae": self.vae, "transformer": self.network}
 
     @property
     def fps(self) -> int:
@@ -108,8 +119,13 @@ class VideoTransformer(Backbone):
 
     def encode(self, frames: Tensor) -> Tensor:
         self._check_whole(frames.shape[1])
+        return self._scaled(self._videos(frames, self._encode))
+
+    def _encode(self, frames: Tensor) -> Tensor:
+        """Latents (B, t, c, h, w) as the VAE has them."""
         latents = self.vae.encode(frames.transpose(1, 2).to(self.vae.dtype)).latent_dist.mode()
-        return self._scaled(latents.transpose(1, 2).float())
+        mode: Tensor = latents.transpose(1, 2).float()
+        return mode
 
     def decode(self, latents: Tensor) -> Tensor:
         mean, std = self._statistics(latents)
@@ -128,21 +144,31 @@ class VideoTransformer(Backbone):
     ) -> Condition:
         if context.shape[1] != self.context:
             raise ValueError(f"Expected {self.context} context frames, got {context.shape[1]}.")
-        shape = self.latent_shape(*context.shape[-2:])
+        self.latent_shape(*context.shape[-2:])
         count = len(noise_strength)
-        posterior = self.vae.encode(context.transpose(1, 2).to(self.vae.dtype)).latent_dist
-        latents = posterior.mode().float().expand(count, -1, -1, -1, -1)
-        if self.samples_context and generator is not None:
-            num_latents = 1 + (num_frames - 1) // self.temporal_stride
-            draw = (count, shape[0], num_latents, *shape[1:])  # of the whole padded video
-            noise = randn(draw, generator, context.device)[:, :, : latents.shape[2]]
-            latents = latents + posterior.std.float() * noise
+        if known is None:
+            latents = self._encoded_context(context, count, generator, num_frames)
+        else:
+            latents = known[:, None]
         embedding, mask = self.texts(text, context.device)
         return Condition(
-            latents=self._scaled(latents.transpose(1, 2)),
+            latents=latents,
             text=embedding.expand(count, -1, -1),
             text_mask=mask.expand(count, -1),
         )
+
+    def _encoded_context(
+        self, context: Tensor, count: int, generator: Generator, num_frames: int
+    ) -> Tensor:
+        if not self.samples_context or generator is None:
+            latents = self._contexts(context, self._encode).expand(count, -1, -1, -1, -1)
+            return self._scaled(latents)
+        posterior = self.vae.encode(context.transpose(1, 2).to(self.vae.dtype)).latent_dist
+        mode, std = posterior.mode().float(), posterior.std.float()
+        num_latents = 1 + (num_frames - 1) // self.temporal_stride
+        draw = (count, mode.shape[1], num_latents, *mode.shape[3:])  # of the whole padded video
+        noise = randn(draw, generator, context.device)[:, :, : mode.shape[2]]
+        return self._scaled((mode + std * noise).transpose(1, 2))
 
     def without_text(self, condition: Condition) -> Condition:
         embedding, mask = self.texts([""], condition.text.device)

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from egowm.backbones import SVD
+from egowm.backbones.memo import Memo
 from egowm.backbones import svd as module
 from egowm.world_model import WorldModel
 
@@ -244,7 +245,7 @@ def test_memo_is_the_encoder_and_encodes_each_frame_once(svd, monkeypatch):
         return encode(batch)
 
     monkeypatch.setattr(svd.vae, "encode", counted)
-    svd.memo_frames = 100
+    svd._latents, svd._embeddings = Memo(100), Memo(100)
     for _ in range(2):
         found = svd.encode(frames)
         torch.testing.assert_close(found, plain, atol=2e-3, rtol=2e-3)  # kept in float16
@@ -262,7 +263,7 @@ def test_memo_embeds_each_image_once_while_the_encoder_is_frozen(svd, monkeypatc
         return embed(batch)
 
     monkeypatch.setattr(svd, "embed_image", counted)
-    svd.memo_frames = 100
+    svd._latents, svd._embeddings = Memo(100), Memo(100)
     for _ in range(2):
         torch.testing.assert_close(svd.condition(images, torch.zeros(2)).image, plain)
     assert embedded == [2]
@@ -280,7 +281,7 @@ def test_a_context_without_noise_is_remembered_like_a_target(svd, monkeypatch):
         return encode(batch)
 
     monkeypatch.setattr(svd.vae, "encode", counted)
-    svd.memo_frames = 100
+    svd._latents, svd._embeddings = Memo(100), Memo(100)
     svd.encode(frames)
     torch.testing.assert_close(svd.condition(frames, torch.zeros(2)).latents, plain)
     assert encoded == [2]
@@ -305,11 +306,11 @@ def test_training_noise_can_be_left_out(svd):
 
 
 def test_memo_holds_no_more_than_asked(svd):
-    svd.memo_frames = 3
+    svd._latents, svd._embeddings = Memo(3), Memo(3)
     frames = torch.randint(0, 256, (3, 2, 3, 16, 16), generator=generator()).float() / 127.5 - 1
     found = svd.encode(frames)
-    assert len(svd._latents) == 3
-    svd.memo_frames = 0
+    assert len(svd._latents.known) == 3
+    svd._latents, svd._embeddings = Memo(0), Memo(0)
     torch.testing.assert_close(found, svd.encode(frames), atol=2e-3, rtol=2e-3)
 
 
