@@ -27,11 +27,11 @@ FORMAT = 1
 TRAINING_ONLY = {"random": [], "memo_frames": 0}  # arguments that an export starts without
 
 
-def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None) -> None:
+def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None, note: str = "") -> None:
     """Write an export: whole, or not at all. `dtype` rounds the weights (float16 halves them).
 
     The network's and the action embedding's weights are saved; VAE and image encoder stay in the
-    base, which is named by path or id, revision and hash.
+    base, which is named by path or id, revision and hash. note: more text for the card.
     """
     backbone = model.backbone
     if model.spec is None or not hasattr(backbone, "network"):
@@ -59,7 +59,7 @@ def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None) -> N
     try:
         save_file(weights, temporary / "weights.safetensors")
         (temporary / "world_model.json").write_text(json.dumps(record, indent=2) + "\n")
-        (temporary / "README.md").write_text(_card(model, record))
+        (temporary / "README.md").write_text(_card(model, record) + note)
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)
