@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from egowm.actions import ActionSpec
+from egowm.adapters import merged_weights
 from egowm.backbones.base import Backbone, weights_sha256
 from egowm.world_model import WorldModel
 
@@ -30,14 +31,15 @@ TRAINING_ONLY = {"random": [], "memo_frames": 0}  # arguments that an export sta
 def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None, note: str = "") -> None:
     """Write an export: whole, or not at all. `dtype` rounds the weights (float16 halves them).
 
-    The network's and the action embedding's weights are saved; VAE and image encoder stay in the
-    base, which is named by path or id, revision and hash. note: more text for the card.
+    The network's weights (a LoRA merged into them) and the action embedding's are saved; VAE and
+    image encoder stay in the base, which is named by path or id, revision and hash. note: more
+    text for the card.
     """
     backbone = model.backbone
     if model.spec is None or not hasattr(backbone, "network"):
         raise ValueError("Nothing to save yet: fit the model or load weights first.")
-    weights = {f"network.{k}": v for k, v in backbone.network.state_dict().items()}
-    weights |= _embeddings(model)
+    network = merged_weights(backbone.network, dtype)
+    weights = {f"network.{k}": v for k, v in network.items()} | _embeddings(model)
     weights = {k: v.detach().cpu().to(dtype or v.dtype).contiguous() for k, v in weights.items()}
     arguments = _arguments(backbone)
     record = {
@@ -50,6 +52,7 @@ def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None, note
         "features": model.features,
         "alignment": model.alignment,
         "drop_action": model.drop_action,
+        "trained": model.part.record,
         "chunk": model.chunk,
         "steps": model.steps,
         "familiar_psnr": model.familiar_psnr,

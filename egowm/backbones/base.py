@@ -51,7 +51,9 @@ class Backbone(nn.Module, ABC):
     network: the diffusers network (UNet or transformer), the part that is fine-tuned.
     context: frames K that it is given. temporal_stride: frames per latent frame, measured from the
     VAE. droppable: what a null branch of guidance can go without, besides the action; the first is
-    what guidance is on by default. takes_text: whether texts reach the network.
+    what guidance is on by default. takes_text: whether texts reach the network. temporal_layers:
+    names of the network's modules that mix frames, in a family that has such modules. random: parts
+    that start from random weights.
     """
 
     network: nn.Module
@@ -62,6 +64,8 @@ class Backbone(nn.Module, ABC):
     noise_strength: float = 0.0  # of the noise on the context's pixels at sampling
     droppable: tuple[str, ...] = ()
     takes_text: bool = False
+    temporal_layers: tuple[str, ...] = ()
+    random: Sequence[str] = ()
 
     @abstractmethod
     def load(self) -> None:

@@ -55,6 +55,12 @@ class SVD(Backbone):
     temporal_stride = 1
     context_latents = 0  # the context enters by channel
     droppable = ("image",)
+    temporal_layers = (
+        "temporal_transformer_blocks",
+        "time_pos_embed",
+        "temporal_res_block",
+        "time_mixer",
+    )
 
     def __init__(
         self,
