@@ -37,6 +37,9 @@ VERBS = {
     "test": Verb("the loss of a checkpoint on test clips", "egowm.fit:main", True),
     "predict": Verb("roll out test clips into RUN/pred and RUN/gt", "egowm.fit:main", True),
     "export": Verb("turn a training checkpoint into an export", "egowm.export_checkpoint:main"),
+    "import-egowm": Verb(
+        "turn a checkpoint that EgoWM's authors released into an export", "egowm.import_egowm:main"
+    ),
     "rollout": Verb("a video from one picture and a list of actions", "egowm.rollout:main"),
     "evaluate": Verb("predict, score and report in one go", "egowm.evaluation.evaluate:main"),
     "report": Verb("one self-contained HTML page of a run", "egowm.evaluation.report:main"),

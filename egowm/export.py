@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from egowm.actions import ActionSpec
+from egowm.adapters import merged_weights
 from egowm.backbones.base import Backbone, weights_sha256
 from egowm.world_model import WorldModel
 
@@ -30,16 +31,18 @@ TRAINING_ONLY: dict[str, Any] = {
 }  # arguments that an export starts without
 
 
-def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None) -> None:
+def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None, note: str = "") -> None:
     """Write an export: whole, or not at all. `dtype` rounds the weights (float16 halves them).
 
-    The network's and the embeddings' weights are saved, and the embedding of the text ""; VAE and
-    encoders stay in the base, which is named by path or id, revision and hash.
+    The network's weights (a LoRA merged into them), the embeddings' and the embedding of the text
+    "" are saved; VAE and encoders stay in the base, which is named by path or id, revision and
+    hash. note: more text for the card.
     """
     backbone = model.backbone
     if model.spec is None or not hasattr(backbone, "network"):
         raise ValueError("Nothing to save yet: fit the model or load weights first.")
-    weights = {f"network.{k}": v for k, v in backbone.network.state_dict().items()}
+    network = merged_weights(backbone.network, dtype)
+    weights = {f"network.{k}": v for k, v in network.items()}
     weights |= _embeddings(model) | _empty_text(backbone)
     weights = {k: v.detach().cpu().to(dtype or v.dtype).contiguous() for k, v in weights.items()}
     arguments = _arguments(backbone)
@@ -54,6 +57,7 @@ def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None) -> N
         "features": model.features,
         "alignment": model.alignment,
         "drop_action": model.drop_action,
+        "trained": model.part.record,
         "chunk": model.chunk,
         "steps": model.steps,
         "familiar_psnr": model.familiar_psnr,
@@ -63,7 +67,7 @@ def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None) -> N
     try:
         save_file(weights, temporary / "weights.safetensors")
         (temporary / "world_model.json").write_text(json.dumps(record, indent=2) + "\n")
-        (temporary / "README.md").write_text(_card(model, record))
+        (temporary / "README.md").write_text(_card(model, record) + note)
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)

@@ -10,6 +10,7 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from egowm.actions import ActionSpec
+from egowm.adapters import ATTENTION, Train, TrainedPart
 from egowm.backbones.base import Backbone
 from egowm.conditioning.alignment import Alignment, align, aligned_width
 from egowm.conditioning.embedding import ActionEmbedding, Features
@@ -33,6 +34,7 @@ class WorldModel(LightningModule):
     drop_text: share of training samples without them, for guidance; with drop_action, "no action"
     is a learned embedding (the zero action means to stand still). spec: what actions mean,
     state_spec: what the body's state means, if it has one; both taken from the data.
+    train, lora_rank, lora_targets: which part of the network is trained, see `TrainedPart`.
     """
 
     def __init__(
@@ -50,12 +52,16 @@ class WorldModel(LightningModule):
         chunk: int = 8,
         spec: ActionSpec | None = None,
         state_spec: ActionSpec | None = None,
+        train: Train = "full",
+        lora_rank: int = 16,
+        lora_targets: Sequence[str] = ATTENTION,
     ) -> None:
         super().__init__()
         self.backbone, self.features, self.zero_init = backbone, features, zero_init
         self.alignment, self.learning_rate, self.warmup = alignment, learning_rate, warmup
         self.drop_image, self.drop_action, self.drop_text = drop_image, drop_action, drop_text
         self.steps, self.chunk, self.spec, self.state_spec = steps, chunk, spec, state_spec
+        self.part = TrainedPart(train, lora_rank, tuple(lora_targets))
         self.familiar_psnr: float | None = None  # dB; see `egowm.rollout.familiarity`
         self.strict_loading = False  # checkpoints leave the frozen parts out
 
@@ -75,6 +81,7 @@ class WorldModel(LightningModule):
 
     def configure_model(self) -> None:
         self.backbone.load()
+        self.part.select(self.backbone)
         if self.spec is None and self._trainer is None:
             return  # `load_from_checkpoint`: the checkpoint brings it, see on_load_checkpoint
         if self.spec is None:
@@ -238,10 +245,12 @@ class WorldModel(LightningModule):
             "spec": dict(self._known_spec().__dict__),
             "state_spec": state,
             "chunk": self.chunk,
+            "trained": self.part.record,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         saved = checkpoint["egowm"]
+        self.part.compare(saved.get("trained"))
         spec = ActionSpec(**saved["spec"])
         if self.spec is not None:
             spec.compare(self.spec)

@@ -52,7 +52,9 @@ class Backbone(nn.Module, ABC):
     network: the diffusers network (UNet or transformer), the part that is fine-tuned.
     context: frames K that it is given. temporal_stride: frames per latent frame, measured from the
     VAE. droppable: what a null branch of guidance can go without, besides the action; the first is
-    what guidance is on by default. takes_text: whether texts reach the network.
+    what guidance is on by default. takes_text: whether texts reach the network. temporal_layers:
+    names of the network's modules that mix frames, in a family that has such modules. random: parts
+    that start from random weights.
     """
 
     network: nn.Module
@@ -65,6 +67,7 @@ class Backbone(nn.Module, ABC):
     droppable: tuple[str, ...] = ()
     takes_text: bool = False
     texts: Texts  # where the backbone takes text
+    temporal_layers: tuple[str, ...] = ()
 
     @abstractmethod
     def load(self) -> None:

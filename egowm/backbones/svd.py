@@ -53,6 +53,12 @@ class SVD(Backbone):
     temporal_stride = 1
     context_latents = 0  # the context enters by channel
     droppable = ("image",)
+    temporal_layers = (
+        "temporal_transformer_blocks",
+        "time_pos_embed",
+        "temporal_res_block",
+        "time_mixer",
+    )
 
     def __init__(
         self,
@@ -224,7 +230,7 @@ class SVD(Backbone):
             return known / self.vae.config.scaling_factor
         count = len(noise_strength)
         noise = randn((count, *image.shape[1:]), generator, image.device)
-        if self.memo_frames and not noise_strength.any():
+        if not noise_strength.any():
             latents = self._latents(image, self._encode)
             return latents.expand(count, -1, -1, -1)
         noisy = image + noise_strength.to(image)[:, None, None, None] * noise

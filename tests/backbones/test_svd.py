@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from egowm.backbones import SVD
-from egowm.backbones.memo import Memo
 from egowm.backbones import svd as module
+from egowm.backbones.memo import Memo
 from egowm.world_model import WorldModel
 
 CPU = torch.device("cpu")
