@@ -1,5 +1,6 @@
 """Small recordings in the raw layouts of the formats."""
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,3 +55,25 @@ def _write_encoded(out: h5py.File, key: str, encoded: list[bytes], storage: str)
         return
     width = max(map(len, encoded))
     out[key] = np.array(encoded, f"V{width}" if storage == "void" else f"S{width}")
+
+
+@pytest.fixture
+def write_trajectory() -> Callable[..., None]:
+    return _write_trajectory
+
+
+def _write_trajectory(
+    folder: Path,
+    poses: np.ndarray,
+    picture: Callable[[int], np.ndarray] = grey,
+    yaw_columns: int = 0,
+    protocol: int | None = None,
+) -> None:
+    """A folder as NWM's preprocessing writes it: poses (T, 3) are x, y, yaw; frame k is
+    `picture(k)`. yaw_columns: 0 for yaw (T,), 1 for (T, 1)."""
+    folder.mkdir(parents=True)
+    yaw = poses[:, 2] if not yaw_columns else poses[:, 2:]
+    with (folder / "traj_data.pkl").open("wb") as out:
+        pickle.dump({"position": poses[:, :2], "yaw": yaw}, out, protocol)
+    for k in range(len(poses)):
+        (folder / f"{k}.jpg").write_bytes(jpeg(picture(k)))
