@@ -1,13 +1,15 @@
 """One recording of a robot, read lazily."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
 log = logging.getLogger(__name__)
+Labels = TypeVar("Labels")
 
 
 def _no_states() -> np.ndarray:
@@ -50,13 +52,13 @@ class Episode:
             )
 
 
-def read_episodes(
-    title: str, names: Sequence[str], read: Callable[[str], Episode], skip_corrupt: bool
-) -> list[Episode]:
-    """The episodes of these names; `title` is what the progress bar of many says.
+def read_all(
+    title: str, names: Collection[str], read: Callable[[str], Labels], skip_corrupt: bool
+) -> list[Labels]:
+    """The labels of the recordings of these names; `title` is what the progress bar of many says.
 
-    One whose labels `read` refuses with a ValueError stops it, or with `skip_corrupt` is left out
-    with a warning.
+    One that `read` refuses with a ValueError stops it, or with `skip_corrupt` is left out with a
+    warning.
     """
     found = []
     for name in tqdm(names, desc=title, disable=len(names) < 50):

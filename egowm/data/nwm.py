@@ -14,7 +14,7 @@ import numpy as np
 
 from egowm.actions import ActionSpec
 from egowm.data.array_pickle import read_array_pickle
-from egowm.data.episode import Episode, read_episodes
+from egowm.data.episode import Episode, read_all
 from egowm.data.module import ClipData, Window
 from egowm.data.normalisers import Normaliser, published_spacing, waypoint_range
 from egowm.data.recon import se2_steps
@@ -75,7 +75,7 @@ class NWM(ClipData):
 
     def episodes(self, split: str) -> list[Episode]:
         folders = self._folders()
-        return read_episodes(
+        return read_all(
             f"NWM: reading {split} labels",
             self.splits.of(split, folders, Path(self.root)),
             lambda name: read_trajectory(folders[name]),

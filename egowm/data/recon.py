@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from egowm.actions import ActionSpec
-from egowm.data.episode import Episode, read_episodes
+from egowm.data.episode import Episode, read_all
 from egowm.data.module import ClipData, Window
 from egowm.data.normalisers import Normaliser, published_spacing, waypoint_range
 from egowm.data.splits import Splits
@@ -66,7 +66,7 @@ class Recon(ClipData):
     def episodes(self, split: str) -> list[Episode]:
         files = self._files()
         names = self.splits.of(split, files, Path(self.root))
-        return read_episodes(
+        return read_all(
             f"Recon: reading {split} labels",
             names,
             lambda name: read_episode(files[name], self.camera),

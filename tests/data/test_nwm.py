@@ -171,7 +171,20 @@ def spoil(folder: Path, how: str) -> str:
 
 @pytest.mark.parametrize(
     "how",
-    ["gap", "padded", "no frames", "one frame more", "cut", "short yaw", "flat", "nan", "a list"],
+    [
+        "gap",
+        "padded",
+        "no frames",
+        "one frame more",
+        "cut",
+        "short yaw",
+        "flat",
+        "nan",
+        "a list",
+        "wide yaw",
+        "words",
+        "no yaw",
+    ],
 )
 def test_corrupt_trajectories_name_file_and_numbers(
     tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture, write_trajectory: Write
