@@ -250,9 +250,13 @@ class WorldModel(LightningModule):
     def predict_step(self, clip: Clip, batch_idx: int) -> Rollout:
         generator = torch.Generator().manual_seed(batch_idx)
         num_context = clip.frames.shape[1] - clip.actions.shape[1]
-        source = self.source_of(clip)
-        context = clip.frames[:, :num_context]
-        return self.rollout(context, clip.actions, generator=generator, source=source)
+        return self.rollout(
+            clip.frames[:, :num_context],
+            clip.actions,
+            state=None if self.state_spec is None else clip.state,
+            generator=generator,
+            source=self.source_of(clip),
+        )
 
     def configure_optimizers(self) -> Any:
         steps = int(self.trainer.estimated_stepping_batches)

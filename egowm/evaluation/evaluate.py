@@ -111,6 +111,7 @@ def _predict(
         changed(batch.actions, shuffled, row.actions, writer.spec),
         steps=steps,
         generator=generators,
+        state=None if row.model.state_spec is None else batch.state,
         source=row.model.source_of(batch),
     )
     for index in range(len(numbers)):

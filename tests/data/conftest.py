@@ -92,8 +92,8 @@ def _write_shard(
 ) -> np.ndarray:
     """A shard of 1X's raw release, training layout or `flat`; returns its states (N, 25).
 
-    Frame k shows k as 8 black or white bars (grey levels drift in mp4); dimension d of state k is (d + 1) k (k-1) / 2, so its difference k is
-    (d + 1) k.
+    Frame k shows k as 8 black or white bars (grey levels drift in mp4). Dimension d of state k is
+    (d + 1) k (k-1) / 2, so its difference k is (d + 1) k.
     """
     k = np.arange(len(ids), dtype=np.float32)
     states = ((k * (k - 1) / 2)[:, None] * np.arange(1, 26)).astype(np.float32)
