@@ -53,6 +53,7 @@ def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None, note
         | {k: TRAINING_ONLY[k] for k in TRAINING_ONLY & arguments.keys()},
         "base_sha256": _base_sha256(backbone),
         "spec": asdict(model.spec),
+        "specs": {name: asdict(spec) for name, spec in model.specs.items()},
         "state_spec": asdict(model.state_spec) if model.state_spec else None,
         "features": model.features,
         "alignment": model.alignment,
@@ -105,6 +106,7 @@ def load(folder: Path, base: str | None = None) -> WorldModel:
         state_spec=ActionSpec(**record["state_spec"]) if record.get("state_spec") else None,
     )
     model.familiar_psnr = record["familiar_psnr"]
+    model.specs = {name: ActionSpec(**spec) for name, spec in record.get("specs", {}).items()}
     model.configure_model()
     base_found = _base_sha256(backbone)
     if base_found != record["base_sha256"]:
@@ -178,9 +180,9 @@ def _backbone_class(name: str) -> type[Backbone]:
 def _card(model: WorldModel, record: dict[str, Any]) -> str:
     spec = model.spec
     assert spec is not None
-    rows = "\n".join(
-        f"| {n} | {u} | {lo:.4g} | {hi:.4g} |"
-        for n, u, lo, hi in zip(spec.names, spec.units, spec.low, spec.high, strict=True)
+    tables = "\n\n".join(
+        f"Ranges of source `{source}`:\n\n{_table(ranges)}"
+        for source, ranges in model.specs.items()
     )
     return f"""# World model
 
@@ -191,9 +193,16 @@ An action-conditioned world model: the weights of the network and of the action 
 - Frames: {model.chunk} at once, {spec.rate_hz:g} Hz. Sampling steps: {model.steps}.
 - Actions: {spec.kind}, frame {spec.frame}:
 
-| dimension | unit | low | high |
-|---|---|---|---|
-{rows}
+{tables or _table(spec)}
 
 Use: `WorldModel.from_pretrained(FOLDER).rollout(context, actions)`.
 """
+
+
+def _table(spec: ActionSpec) -> str:
+    """Dimensions with units and ranges, as Markdown."""
+    rows = (
+        f"| {name} | {unit} | {low:.4g} | {high:.4g} |"
+        for name, unit, low, high in zip(spec.names, spec.units, spec.low, spec.high, strict=True)
+    )
+    return "\n".join(("| dimension | unit | low | high |", "|---|---|---|---|", *rows))

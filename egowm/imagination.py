@@ -32,9 +32,13 @@ class Rollout(NamedTuple):
 
 @dataclass(frozen=True)
 class Imagination:
-    """One way to sample a model; the fields are the arguments of `WorldModel.rollout`."""
+    """One way to sample a model; the fields are the arguments of `WorldModel.rollout`.
+
+    spec: the source's, whose ranges normalise the actions.
+    """
 
     model: "WorldModel"
+    spec: ActionSpec
     steps: int
     guidance: float
     guide_on: Guide | Sequence[Guide] | None
@@ -50,7 +54,7 @@ class Imagination:
         strict: bool,
     ) -> Rollout:
         """Imagine T frames, `chunk` at once."""
-        model, backbone, spec = self.model, self.model.backbone, self._spec
+        model, backbone, spec = self.model, self.model.backbone, self.spec
         actions = torch.as_tensor(actions, dtype=torch.float32, device=model.device)
         if actions.ndim != 3 or not actions.shape[1]:
             raise ValueError(f"Expected actions (N, T, {spec.width}), got {tuple(actions.shape)}.")
@@ -121,12 +125,6 @@ class Imagination:
     # What was asked for, checked ------------------------------------------------------------------
 
     @property
-    def _spec(self) -> ActionSpec:
-        if self.model.spec is None:
-            raise ValueError("This model has no ActionSpec yet: fit it on data or load an export.")
-        return self.model.spec
-
-    @property
     def _null(self) -> tuple[str, ...]:
         """What the null branch goes without; nothing where guidance is off."""
         backbone, asked = self.model.backbone, self.guide_on
@@ -192,7 +190,7 @@ class Imagination:
             raise ValueError(f"This model embeds the body's state: give state {shape}.")
         states = torch.as_tensor(state, dtype=torch.float32, device=model.device)
         if states.ndim == 2 and states.shape[-1] == meaning.width:
-            states = integrate(states, actions, self._spec, meaning, model.chunk)
+            states = integrate(states, actions, self.spec, meaning, model.chunk)
         if states.shape[0] not in (1, count) or states.shape[1:] != (chunks, meaning.width):
             raise ValueError(f"Expected a state {shape}, got {tuple(states.shape)}.")
         meaning.check(states)
@@ -203,5 +201,5 @@ class Imagination:
         missing = -actions.shape[1] % self.model.backbone.temporal_stride
         if not missing:
             return actions
-        last = actions[:, -1:] if self._spec.kind == "command" else 0 * actions[:, -1:]
+        last = actions[:, -1:] if self.spec.kind == "command" else 0 * actions[:, -1:]
         return torch.cat([actions, last.expand(-1, missing, -1)], 1)

@@ -9,9 +9,8 @@ import argparse
 import json
 import pickle
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from torch import Tensor
 from egowm.actions import ActionSpec
 from egowm.backbones import SVD
 from egowm.conditioning.embedding import CHANNELS
+from egowm.data.normalisers import Normaliser, published_spacing, waypoint_range
 from egowm.export import save
 from egowm.world_model import WorldModel
 
@@ -106,21 +106,17 @@ def meaning(actions: str | None, width: int, state_width: int) -> Meaning:
         )
     if name == "onex":
         raise ValueError(f"1X's actions have 25 dimensions, the checkpoint's {width}.")
-    meant = published(name) if name in NAMED else _from_file(Path(name))
+    meant = published(cast(Normaliser, name)) if name in NAMED else _from_file(Path(name))
     _refuse_width(name, "action", width, meant.action)
     _refuse_width(name, "state", state_width, meant.state)
     return meant
 
 
-def published(name: str) -> Meaning:
+def published(name: Normaliser) -> Meaning:
     """Steps (dx, dy, dyaw) of one of the 3-DoF data sets, with its published ranges."""
-    text = (resources.files("egowm.data") / "constants/egowm.json").read_text(encoding="utf-8")
-    known = json.loads(text)
-    spacing, unit = known[name]["spacing_m"], known["normalised"]
-    low = (*(spacing * value for value in unit["low"][:2]), -1.0)  # dyaw: radians as they are
-    high = (*(spacing * value for value in unit["high"][:2]), 1.0)
     names, units = ("dx", "dy", "dyaw"), ("m", "m", "rad")
-    return Meaning(ActionSpec(names, units, "body", "se2", 4.0, low, high), None)
+    steps = ActionSpec(names, units, frame="body", kind="se2", rate_hz=4.0)
+    return Meaning(waypoint_range(steps, published_spacing(name)), None)
 
 
 def _from_file(path: Path) -> Meaning:

@@ -101,10 +101,11 @@ def _keys(text: str, spec: ActionSpec) -> np.ndarray:
 def familiarity(model: WorldModel, context: Tensor, seed: int) -> float | None:
     """PSNR in dB between a picture (1, 1, 3, H, W) and what the model sees when standing still.
 
-    High for pictures as it was trained on. None where actions have no "stand still".
+    High for pictures as it was trained on. None where actions have no "stand still", and where the
+    model asks for the body's state, which a picture does not show.
     """
     assert model.spec is not None
-    if model.spec.kind == "command":
+    if model.spec.kind == "command" or model.state_spec is not None:
         return None
     still = torch.zeros(1, model.chunk, model.spec.width)
     generator = torch.Generator().manual_seed(seed)

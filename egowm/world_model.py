@@ -62,6 +62,7 @@ class WorldModel(LightningModule):
         self.drop_image, self.drop_action, self.drop_text = drop_image, drop_action, drop_text
         self.steps, self.chunk, self.spec, self.state_spec = steps, chunk, spec, state_spec
         self.part = TrainedPart(train, lora_rank, tuple(lora_targets))
+        self.specs: dict[str, ActionSpec] = {}  # by source, where the data mix several
         self.familiar_psnr: float | None = None  # dB; see `egowm.rollout.familiarity`
         self.strict_loading = False  # checkpoints leave the frozen parts out
 
@@ -73,6 +74,7 @@ class WorldModel(LightningModule):
             return
         if self.spec is None:
             self.spec, self.state_spec = data.spec, getattr(data, "state_spec", None)
+            self.specs = dict(getattr(data, "specs", {}))
         else:
             self.spec.compare(data.clip_meaning)
         if stage == "fit":
@@ -143,7 +145,7 @@ class WorldModel(LightningModule):
         self, clip: Clip, generator: torch.Generator | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Denoise the future frames of a batch of clips; scalar loss and logs."""
-        backbone, spec = self.backbone, self._known_spec()
+        backbone, spec = self.backbone, self.spec_of(self.source_of(clip))
         spec.check(clip.actions)
         frames, horizon = clip.frames.float() / 127.5 - 1, clip.actions.shape[1]
         count, num_context = len(frames), frames.shape[1] - horizon
@@ -188,6 +190,7 @@ class WorldModel(LightningModule):
         generator: Generator = None,
         strict: bool = False,
         chain: Chain | None = None,
+        source: str | None = None,
     ) -> Rollout:
         """Imagine the frames that `actions` lead to.
 
@@ -203,12 +206,37 @@ class WorldModel(LightningModule):
         1.5 times the training range. chain: how a chunk starts from the last frames of the one
         before: from "latents" as they were generated, or from decoded "pixels", encoded again;
         each such pass through the VAE costs sharpness, and they add up. Latents, by default, where
-        the VAE takes frame by frame and the context is one frame; else pixels.
+        the VAE takes frame by frame and the context is one frame; else pixels. source: whose ranges
+        normalise the actions, of a model that was fitted on several data sets; the first by
+        default.
         Raises ValueError for shapes, NaN and sizes, saying what was expected.
         """
         steps = self.steps if steps is None else steps
-        how = Imagination(self, steps, guidance, guide_on, generator, chain)
+        how = Imagination(self, self.spec_of(source), steps, guidance, guide_on, generator, chain)
         return how.rollout(context, actions, state, text, strict)
+
+    def spec_of(self, source: str | None) -> ActionSpec:
+        """What actions mean, with the ranges of one source; of the first one for None."""
+        if self.spec is None:
+            raise ValueError("This model has no ActionSpec yet: fit it on data or load an export.")
+        if source is None:
+            return self.spec
+        if source not in self.specs:
+            known = ", ".join(self.specs) or "one data set without a name: leave source out"
+            raise ValueError(f"Unknown source {source!r}; this model was fitted on {known}.")
+        return self.specs[source]
+
+    def source_of(self, clip: Clip) -> str | None:
+        """The one source of a batch of clips; None for a model that was fitted on one data set."""
+        if not self.specs:
+            return None
+        names = sorted(set(clip.source))
+        if len(names) != 1:
+            raise ValueError(
+                f"Expected a batch of one source, since each has ranges of its own; got "
+                f"{', '.join(names)}."
+            )
+        return names[0]
 
     # Lightning's steps ----------------------------------------------------------------------------
 
@@ -229,7 +257,13 @@ class WorldModel(LightningModule):
     def predict_step(self, clip: Clip, batch_idx: int) -> Rollout:
         generator = torch.Generator().manual_seed(batch_idx)
         num_context = clip.frames.shape[1] - clip.actions.shape[1]
-        return self.rollout(clip.frames[:, :num_context], clip.actions, generator=generator)
+        return self.rollout(
+            clip.frames[:, :num_context],
+            clip.actions,
+            state=None if self.state_spec is None else clip.state,
+            generator=generator,
+            source=self.source_of(clip),
+        )
 
     def configure_optimizers(self) -> Any:
         steps = int(self.trainer.estimated_stepping_batches)
@@ -242,7 +276,8 @@ class WorldModel(LightningModule):
         checkpoint["state_dict"] = {k: v for k, v in state.items() if k in trained}
         state = dict(self.state_spec.__dict__) if self.state_spec else None
         checkpoint["egowm"] = {
-            "spec": dict(self._known_spec().__dict__),
+            "spec": dict(self.spec_of(None).__dict__),
+            "specs": {name: dict(spec.__dict__) for name, spec in self.specs.items()},
             "state_spec": state,
             "chunk": self.chunk,
             "trained": self.part.record,
@@ -255,6 +290,7 @@ class WorldModel(LightningModule):
         if self.spec is not None:
             spec.compare(self.spec)
         self.spec, self.chunk = spec, saved["chunk"]
+        self.specs = {k: ActionSpec(**fields) for k, fields in saved.get("specs", {}).items()}
         if saved.get("state_spec"):
             self.state_spec = ActionSpec(**saved["state_spec"])
         self.configure_model()
@@ -284,11 +320,6 @@ class WorldModel(LightningModule):
                 "wrong gradients there): set --data.window.horizon 1, 3 or more, or "
                 "--trainer.precision 32-true."
             )
-
-    def _known_spec(self) -> ActionSpec:
-        if self.spec is None:
-            raise ValueError("This model has no ActionSpec yet: fit it on data or load an export.")
-        return self.spec
 
     def _state(self, state: Tensor) -> Tensor | None:
         """Normalised (B, S), None for a model without; refuses a wrong width and NaN."""

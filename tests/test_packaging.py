@@ -49,6 +49,22 @@ def test_recipes_and_priors_travel(project):
         assert kinds - {".typed"} <= {Path(pattern).suffix or pattern for pattern in allowed}
 
 
+def test_every_data_file_of_a_package_travels(project):
+    """Patterns are relative to a package: one for a package's files leaves out a folder's in it."""
+    patterns = project["tool"]["setuptools"]["package-data"]
+    for path in (ROOT / "egowm").rglob("*"):
+        if path.is_dir() or path.suffix == ".py" or "__pycache__" in path.parts:
+            continue
+        package = next(parent for parent in path.parents if (parent / "__init__.py").is_file())
+        name = ".".join(package.relative_to(ROOT).parts)
+        allowed = [*patterns["*"], *patterns.get(name, [])]
+        inside = path.relative_to(package)
+        assert any(
+            inside.match(pattern) and len(inside.parts) == len(Path(pattern).parts)
+            for pattern in allowed
+        ), path
+
+
 @pytest.mark.parametrize("folder", ["egowm", "tests", "benchmarks"])
 def test_every_import_is_a_declared_dependency(project, folder):
     table = project["project"]

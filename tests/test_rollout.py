@@ -173,6 +173,8 @@ def test_familiarity_in_closed_form(obedient, monkeypatch):
     assert torch.equal(asked[0], torch.zeros(1, 4, 3))
     obedient.spec = CAR
     assert rollout.familiarity(obedient, context, seed=0) is None  # commands cannot stand still
+    obedient.spec = obedient.state_spec = ARM
+    assert rollout.familiarity(obedient, context, seed=0) is None  # no picture shows the state
 
 
 @pytest.mark.parametrize(

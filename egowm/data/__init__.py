@@ -3,8 +3,22 @@
 from egowm.data.clip import Clip
 from egowm.data.donkey_tub import DonkeyTub
 from egowm.data.episode import Episode
+from egowm.data.mixture import Mixture
 from egowm.data.module import ClipData, Window
+from egowm.data.nwm import NWM
+from egowm.data.one_x import OneX
 from egowm.data.recon import Recon
 from egowm.data.rooms import Rooms
 
-__all__ = ["Clip", "ClipData", "DonkeyTub", "Episode", "Recon", "Rooms", "Window"]
+__all__ = [
+    "NWM",
+    "Clip",
+    "ClipData",
+    "DonkeyTub",
+    "Episode",
+    "Mixture",
+    "OneX",
+    "Recon",
+    "Rooms",
+    "Window",
+]

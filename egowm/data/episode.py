@@ -1,9 +1,15 @@
 """One recording of a robot, read lazily."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
+from tqdm import tqdm
+
+log = logging.getLogger(__name__)
+Labels = TypeVar("Labels")
 
 
 def _no_states() -> np.ndarray:
@@ -33,9 +39,33 @@ class Episode:
                 f"Episode {self.name}: expected {self.num_frames - 1} actions for "
                 f"{self.num_frames} frames, got {len(self.actions)}."
             )
+        if self.states.size and len(self.states) != self.num_frames:
+            raise ValueError(
+                f"Episode {self.name}: expected {self.num_frames} states, one for each frame, got "
+                f"{len(self.states)}."
+            )
         bad = np.argwhere(~np.isfinite(self.actions))
         if len(bad):
             raise ValueError(
                 f"Episode {self.name}: action {bad[0][0]}, dimension {bad[0][1]} is not a finite "
                 f"number. Repair the recording or leave the episode out."
             )
+
+
+def read_all(
+    title: str, names: Collection[str], read: Callable[[str], Labels], skip_corrupt: bool
+) -> list[Labels]:
+    """The labels of the recordings of these names; `title` is what the progress bar of many says.
+
+    One that `read` refuses with a ValueError stops it, or with `skip_corrupt` is left out with a
+    warning.
+    """
+    found = []
+    for name in tqdm(names, desc=title, disable=len(names) < 50):
+        try:
+            found.append(read(name))
+        except ValueError as error:
+            if not skip_corrupt:
+                raise
+            log.warning("left out: %s", error)
+    return found

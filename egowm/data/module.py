@@ -87,13 +87,15 @@ class RandomWindows(Sampler[int]):
 
 
 class ClipData(LightningDataModule):
-    """Clips of one data set. A format gives `episodes(split)` and `meaning`; the rest is here.
+    """Clips of one data set. A format gives `episodes(split)` and `meaning`, and `state_meaning`
+    where its robot reports states; the rest is here.
 
     root: the data set's folder. window: how clips are cut. batch_size, num_workers: of the
     loaders. seed: of the order in which training windows come.
     """
 
     meaning: ActionSpec  # without ranges, at the native rate
+    state_meaning: ActionSpec | None = None  # the same of the states, where episodes have them
 
     def __init__(
         self, root: str, window: Window, batch_size: int = 8, num_workers: int = 0, seed: int = 0
@@ -103,6 +105,7 @@ class ClipData(LightningDataModule):
         self.batch_size, self.num_workers = batch_size, num_workers
         self._episodes: dict[str, list[Episode]] = {}
         self._spec: ActionSpec | None = None
+        self._state_spec: ActionSpec | None = None
 
     @abstractmethod
     def episodes(self, split: str) -> list[Episode]:
@@ -132,6 +135,16 @@ class ClipData(LightningDataModule):
             parts = [compose(e.actions, stride, kind) for e in self.split("train")]
             self._spec = self.clip_meaning.fitted(parts)
         return self._spec
+
+    @property
+    def state_spec(self) -> ActionSpec | None:
+        """What the state of a clip means, with ranges measured on the training split; None where
+        the format has no states."""
+        if self._state_spec is None and self.state_meaning is not None:
+            rate = self.state_meaning.rate_hz / self.window.stride
+            states = [episode.states for episode in self.split("train")]
+            self._state_spec = replace(self.state_meaning, rate_hz=rate).fitted(states)
+        return self._state_spec
 
     def windows(self, name: str, tiled: bool) -> Windows:
         """The clips of a split; an error when the episodes are too short for one."""

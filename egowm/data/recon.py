@@ -5,23 +5,20 @@ Frames are JPEG byte strings in `images/rgb_left` and `images/rgb_right` (T,); p
 times: 4 Hz, as NWM and EgoWM take them.
 """
 
-import hashlib
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from tqdm import tqdm
 
 from egowm.actions import ActionSpec
-from egowm.data.episode import Episode
+from egowm.data.episode import Episode, read_all
 from egowm.data.module import ClipData, Window
+from egowm.data.normalisers import Normaliser, published_spacing, waypoint_range
+from egowm.data.splits import Splits
 from egowm.video import VideoError, decode_image
-
-log = logging.getLogger(__name__)
 
 
 class Recon(ClipData):
@@ -30,7 +27,9 @@ class Recon(ClipData):
     camera: "rgb_left" or "rgb_right". train_names, test_names: text files with one episode name a
     line (NWM's traj_names.txt); without them the sha256 of an episode's name decides, test_share of
     the episodes are test. val_share: of the training episodes, always by name. skip_corrupt: leave
-    out files whose labels cannot be read, with a warning, in place of stopping.
+    out files whose labels cannot be read, with a warning, in place of stopping. normaliser: "data"
+    measures the actions' range on the training split; a data set's name takes EgoWM's published
+    range with that data set's waypoint spacing.
 
     Raises FileNotFoundError for a missing root or no files, ValueError for a corrupt file.
     """
@@ -52,29 +51,27 @@ class Recon(ClipData):
         val_share: float = 0.02,
         test_share: float = 0.2,
         skip_corrupt: bool = False,
+        normaliser: Normaliser = "data",
     ) -> None:
         super().__init__(root, window, batch_size, num_workers, seed)
-        if (train_names is None) != (test_names is None):
-            raise ValueError("Recon: give both train_names and test_names, or neither.")
-        for name, share in (("val_share", val_share), ("test_share", test_share)):
-            if not 0 <= share < 1:
-                raise ValueError(f"Recon: {name} is a share from 0 up to 1, got {share}.")
-        self.camera, self.skip_corrupt = camera, skip_corrupt
-        self.train_names, self.test_names = train_names, test_names
-        self.val_share, self.test_share = val_share, test_share
+        self.camera, self.skip_corrupt, self.normaliser = camera, skip_corrupt, normaliser
+        self.splits = Splits("Recon", train_names, test_names, val_share, test_share)
+
+    @property
+    def spec(self) -> ActionSpec:
+        if self.normaliser == "data":
+            return super().spec
+        return waypoint_range(self.clip_meaning, published_spacing(self.normaliser))
 
     def episodes(self, split: str) -> list[Episode]:
         files = self._files()
-        names = [name for name in files if self._split_of(name) == split]
-        found = []
-        for name in tqdm(names, desc=f"Recon: reading {split} labels", disable=len(names) < 50):
-            try:
-                found.append(read_episode(files[name], self.camera))
-            except ValueError as error:
-                if not self.skip_corrupt:
-                    raise
-                log.warning("left out: %s", error)
-        return found
+        names = self.splits.of(split, files, Path(self.root))
+        return read_all(
+            f"Recon: reading {split} labels",
+            names,
+            lambda name: read_episode(files[name], self.camera),
+            self.skip_corrupt,
+        )
 
     def _files(self) -> dict[str, Path]:
         root = Path(self.root).expanduser()
@@ -86,36 +83,6 @@ class Recon(ClipData):
             hint = f" There are some in {below.parent}." if below else ""
             raise FileNotFoundError(f"Recon: looked for {root}/*.hdf5 and found none.{hint}")
         return files
-
-    def _split_of(self, name: str) -> str:
-        """The split of an episode; "" for one that neither names file lists."""
-        if self._listed:
-            if name in self._listed["test"]:
-                return "test"
-            if name not in self._listed["train"]:
-                return ""
-        elif _share_of(name, "test") < self.test_share:
-            return "test"
-        return "val" if _share_of(name, "val") < self.val_share else "train"
-
-    @cached_property
-    def _listed(self) -> dict[str, frozenset[str]]:
-        """The names files, checked against each other and the disk; empty where none are given."""
-        if self.train_names is None or self.test_names is None:
-            return {}
-        train, test = _read_names(self.train_names), _read_names(self.test_names)
-        if both := sorted(train & test):
-            files = f"{self.train_names} and {self.test_names}"
-            raise ValueError(f"Recon: episode {both[0]} is in both {files}; take it out of one.")
-        if missing := sorted((train | test) - self._files().keys()):
-            log.warning(
-                "Recon: %d of %d listed episodes are not in %s, the first is %s",
-                len(missing),
-                len(train | test),
-                self.root,
-                missing[0],
-            )
-        return {"train": train, "test": test}
 
 
 def read_episode(file: Path, camera: str) -> Episode:
@@ -189,16 +156,3 @@ def _bad(file: Path, key: str, what: str) -> ValueError:
     return ValueError(
         f"{file}: {key}: {what}. Copy the file again, or leave it out with skip_corrupt: true."
     )
-
-
-def _read_names(file: str) -> frozenset[str]:
-    path = Path(file).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"Recon: no file {path} with one episode name a line.")
-    return frozenset(line.strip() for line in path.read_text().splitlines() if line.strip())
-
-
-def _share_of(name: str, salt: str) -> float:
-    """A number in [0, 1) that depends on the name alone."""
-    digest = hashlib.sha256(f"{salt}:{name}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64

@@ -2,7 +2,7 @@
 
 import argparse
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,8 +51,7 @@ def evaluate(
     assert model.spec is not None
     writer = RunWriter(output, model.spec, data.source, label, {r.folder: r.label for r in rows})
     with tqdm(total=len(chosen) * len(rows), desc="rolling out", unit="rollout") as bar:
-        for start in range(0, len(chosen), BATCH):
-            numbers = range(start, min(start + BATCH, len(chosen)))
+        for numbers in batches(chosen):
             batch = default_collate([chosen[k] for k in numbers])
             batch = Clip(*batch)
             shuffled = torch.stack([chosen[others[k]].actions for k in numbers])
@@ -86,6 +85,16 @@ def choose(data: ClipData, clips: int) -> list[Clip]:
     return [windows[k * len(windows) // count] for k in range(count)]
 
 
+def batches(clips: Sequence[Clip]) -> Iterator[range]:
+    """Numbers of consecutive clips of one source, at most `BATCH`."""
+    start = 0
+    for end in range(1, len(clips) + 1):
+        full = end - start == BATCH or end == len(clips)
+        if full or clips[end].source != clips[start].source:
+            yield range(start, end)
+            start = end
+
+
 def _predict(
     row: Row,
     batch: Clip,
@@ -102,6 +111,8 @@ def _predict(
         changed(batch.actions, shuffled, row.actions, writer.spec),
         steps=steps,
         generator=generators,
+        state=None if row.model.state_spec is None else batch.state,
+        source=row.model.source_of(batch),
     )
     for index in range(len(numbers)):
         writer.prediction(row.folder, batch, index, made.frames[index])

@@ -1,11 +1,15 @@
 """Small recordings in the raw layouts of the formats."""
 
+import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+
+from egowm.video import write_mp4
 
 
 def jpeg(picture: np.ndarray) -> bytes:
@@ -54,3 +58,55 @@ def _write_encoded(out: h5py.File, key: str, encoded: list[bytes], storage: str)
         return
     width = max(map(len, encoded))
     out[key] = np.array(encoded, f"V{width}" if storage == "void" else f"S{width}")
+
+
+@pytest.fixture
+def write_trajectory() -> Callable[..., None]:
+    return _write_trajectory
+
+
+def _write_trajectory(
+    folder: Path,
+    poses: np.ndarray,
+    picture: Callable[[int], np.ndarray] = grey,
+    yaw_columns: int = 0,
+    protocol: int | None = None,
+) -> None:
+    """A folder as NWM's preprocessing writes it: poses (T, 3) are x, y, yaw; frame k is
+    `picture(k)`. yaw_columns: 0 for yaw (T,), 1 for (T, 1)."""
+    folder.mkdir(parents=True)
+    yaw = poses[:, 2] if not yaw_columns else poses[:, 2:]
+    with (folder / "traj_data.pkl").open("wb") as out:
+        pickle.dump({"position": poses[:, :2], "yaw": yaw}, out, protocol)
+    for k in range(len(poses)):
+        (folder / f"{k}.jpg").write_bytes(jpeg(picture(k)))
+
+
+@pytest.fixture
+def write_shard() -> Callable[..., np.ndarray]:
+    return _write_shard
+
+
+def _write_shard(
+    folder: Path, ids: list[int], number: int = 0, flat: bool = False, size: int = 32
+) -> np.ndarray:
+    """A shard of 1X's raw release, training layout or `flat`; returns its states (N, 25).
+
+    Frame k shows k as 8 black or white bars (grey levels drift in mp4). Dimension d of state k is
+    (d + 1) k (k-1) / 2, so its difference k is (d + 1) k.
+    """
+    k = np.arange(len(ids), dtype=np.float32)
+    states = ((k * (k - 1) / 2)[:, None] * np.arange(1, 26)).astype(np.float32)
+    names = ("videos", "robot_states", "segment_indices", "metadata")
+    videos, state_files, segments, metadata = (folder if flat else folder / n for n in names)
+    for place in (videos, state_files, segments, metadata):
+        place.mkdir(parents=True, exist_ok=True)
+    bars = np.unpackbits(k.astype(np.uint8)[:, None], axis=1).repeat(size // 8, 1) * 255
+    frames = np.ascontiguousarray(np.broadcast_to(bars[:, None, :, None], (len(k), size, size, 3)))
+    write_mp4(videos / f"video_{number}.mp4", frames, 30)
+    states.tofile(state_files / f"states_{number}.bin")
+    np.array(ids, np.int32).tofile(segments / f"segment_idx_{number}.bin")
+    told = {"shard_ind": number, "shard_num_frames": len(ids)}
+    (metadata / f"metadata_{number}.json").write_text(json.dumps(told))
+    (folder / "metadata.json").write_text(json.dumps({"num_shards": 1, "hz": 30}))
+    return states

@@ -81,7 +81,15 @@ def test_an_episode_s_labels_are_checked():
         Episode("run_3", 30, numbered, steps)
 
 
+def test_an_episode_has_a_state_for_each_frame():
+    steps = np.zeros((29, 3), np.float32)
+    assert Episode("run_3", 30, numbered, steps, np.zeros((30, 2))).states.shape == (30, 2)
+    with pytest.raises(ValueError, match="run_3: expected 30 states, one for each frame, got 29"):
+        Episode("run_3", 30, numbered, steps, np.zeros((29, 2)))
+
+
 def test_ranges_are_measured_on_composed_training_actions():
     data = Numbered("", Window(1, 4, 3, 16, 16))
     assert (data.spec.low, data.spec.high) == ((1.0,), (25.0,))  # means of steps 0-2 and 24-26
     assert data.spec is data.spec
+    assert data.state_spec is None  # the format names no states

@@ -1,0 +1,235 @@
+"""Several data sets in one recipe: each batch comes from one of them."""
+
+from collections.abc import Iterator, Sequence
+from copy import copy
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+
+from egowm.actions import ActionSpec
+from egowm.data.clip import Clip
+from egowm.data.episode import Episode
+from egowm.data.module import ClipData, Window, Windows
+
+
+class Mixture(ClipData):
+    """Clips of several data sets whose actions mean the same; only their ranges may differ.
+
+    sources: data modules by name; `Clip.source` is that name, and clips are called
+    `<source>_<clip>`. Of a source's own window only the stride counts, which brings all sources to
+    one rate; the other sizes are those of `window`, whose stride is not used. weights: how often a
+    training batch comes from each source; without them every training clip is as likely. An epoch
+    has as many batches as the sources hold together. batch_size, num_workers, seed: in place of
+    the sources' own.
+
+    Raises ValueError, naming source and difference, for other names, units, frame, kind or rate.
+    """
+
+    def __init__(
+        self,
+        sources: dict[str, ClipData],
+        window: Window = Window(),
+        batch_size: int = 8,
+        num_workers: int = 0,
+        seed: int = 0,
+        weights: dict[str, float] | None = None,
+    ) -> None:
+        if not sources:
+            raise ValueError("Mixture: expected at least one source, got none.")
+        first = next(iter(sources.values()))
+        window = replace(window, stride=first.window.stride)
+        super().__init__("", window, batch_size, num_workers, seed)
+        self.meaning, self.state_meaning = first.meaning, first.state_meaning
+        self.sources, self.weights = sources, weights
+        _check_meanings(sources)
+        if weights is not None:
+            _check_weights(sources, weights)
+
+    @property
+    def source(self) -> str:
+        return " + ".join(self.sources)
+
+    @property
+    def spec(self) -> ActionSpec:
+        """That of the first source."""
+        return next(iter(self.specs.values()))
+
+    @property
+    def specs(self) -> dict[str, ActionSpec]:
+        """What actions mean, with the ranges of each source."""
+        return {name: data.spec for name, data in self.sources.items()}
+
+    def prepare_data(self) -> None:
+        for data in self.sources.values():
+            data.prepare_data()
+
+    def episodes(self, split: str) -> list[Episode]:
+        return [episode for data in self.sources.values() for episode in data.split(split)]
+
+    def windows(self, name: str, tiled: bool) -> "MixedWindows":
+        """The clips of a split, source after source; an error where a source has none."""
+        return MixedWindows(
+            {key: self._cut(data).windows(name, tiled) for key, data in self.sources.items()}
+        )
+
+    def train_dataloader(self) -> DataLoader[Clip]:
+        clips = self.windows("train", tiled=False)
+        weights = [1.0 * size for size in clips.sizes]
+        if self.weights is not None:
+            weights = [self.weights[name] for name in self.sources]
+        return self._batched(clips, MixedBatches(clips.sizes, weights, self.batch_size, self.seed))
+
+    def val_dataloader(self) -> DataLoader[Clip]:
+        return self._in_order(self.windows("val", tiled=True))
+
+    def test_dataloader(self) -> DataLoader[Clip]:
+        return self._in_order(self.windows("test", tiled=True))
+
+    predict_dataloader = test_dataloader
+
+    def _cut(self, data: ClipData) -> ClipData:
+        """A source at this window, at its own stride."""
+        other = copy(data)
+        other.window = replace(self.window, stride=data.window.stride)
+        return other
+
+    def _in_order(self, clips: "MixedWindows") -> DataLoader[Clip]:
+        starts = np.cumsum([0, *clips.sizes[:-1]]).tolist()
+        batches = [
+            list(range(start + k, start + min(k + self.batch_size, size)))
+            for start, size in zip(starts, clips.sizes, strict=True)
+            for k in range(0, size, self.batch_size)
+        ]
+        return self._batched(clips, batches)
+
+    def _batched(
+        self, clips: "MixedWindows", batches: Sampler[list[int]] | Sequence[list[int]]
+    ) -> DataLoader[Clip]:
+        # A sampler of whole batches, not a batch sampler: this kind Lightning shares out over
+        # processes by itself.
+        return DataLoader(
+            _Batches(clips),
+            batch_size=None,
+            sampler=batches,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+        )
+
+
+class MixedWindows(Windows):
+    """The windows of several sources, one source after the other."""
+
+    def __init__(self, parts: dict[str, Windows]) -> None:
+        self.parts = list(parts.values())
+        for name, part in parts.items():
+            part.source = name
+        self.episodes = [episode for part in self.parts for episode in part.episodes]
+        self.sizes = [len(part) for part in self.parts]
+        self.index = np.array(
+            [(i, k) for i, size in enumerate(self.sizes) for k in range(size)], np.int64
+        ).reshape(-1, 2)
+
+    def __getitem__(self, item: int) -> Clip:
+        number, own = (int(x) for x in self.index[item])
+        clip = self.parts[number][own]
+        return clip._replace(name=f"{clip.source}_{clip.name}")
+
+
+class MixedBatches(Sampler[list[int]]):
+    """Training batches, each of one source, drawn by weight; `seed` and the epoch decide.
+
+    sizes: windows of each source, which follow each other. Within an epoch a source's windows come
+    in random order, and again in another when all have come.
+    """
+
+    def __init__(
+        self, sizes: Sequence[int], weights: Sequence[float], batch_size: int, seed: int
+    ) -> None:
+        self.sizes, self.weights, self.batch_size = list(sizes), list(weights), batch_size
+        self.seed, self.epoch = seed, 0
+
+    def __len__(self) -> int:
+        return max(1, sum(self.sizes) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        self.epoch += 1
+        starts = np.cumsum([0, *self.sizes[:-1]]).tolist()
+        streams = [
+            _endless(start, size, generator) for start, size in zip(starts, self.sizes, strict=True)
+        ]
+        chosen = torch.multinomial(
+            torch.tensor(self.weights), len(self), replacement=True, generator=generator
+        )
+        for number in chosen.tolist():
+            # A source smaller than a batch repeats its windows in it.
+            yield [next(streams[number]) for _ in range(self.batch_size)]
+
+
+class _Batches(Dataset[Clip]):
+    """Collated clips by lists of their numbers."""
+
+    def __init__(self, clips: MixedWindows) -> None:
+        self.clips = clips
+
+    def __getitem__(self, numbers: list[int]) -> Clip:  # type: ignore[override]
+        return Clip(*default_collate([self.clips[k] for k in numbers]))
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+
+def _endless(start: int, size: int, generator: torch.Generator) -> Iterator[int]:
+    while True:
+        for number in torch.randperm(size, generator=generator).tolist():
+            yield start + number
+
+
+def _check_meanings(sources: dict[str, ClipData]) -> None:
+    """Refuse sources whose actions or states differ in more than their ranges."""
+    first, *others = sources
+    reference = sources[first]
+    for name in others:
+        data = sources[name]
+        _check_same(first, name, "actions", reference.clip_meaning, data.clip_meaning)
+        mine, theirs = reference.state_meaning, data.state_meaning
+        if mine is None or theirs is None:
+            if mine is not theirs:
+                without = first if mine is None else name
+                raise ValueError(
+                    f"Mixture: source {without} has no states and the others have; mix data sets "
+                    f"of one kind."
+                )
+            continue
+        _check_same(first, name, "states", mine, theirs)
+
+
+def _check_same(first: str, other: str, what: str, mine: ActionSpec, theirs: ActionSpec) -> None:
+    for field in ("names", "units", "frame", "kind"):
+        a, b = getattr(mine, field), getattr(theirs, field)
+        if a != b:
+            raise ValueError(
+                f"Mixture: the {what} of sources {first} and {other} differ in {field}: {a} "
+                f"against {b}. Only their ranges may differ; fit such data sets apart."
+            )
+    if what == "actions" and abs(mine.rate_hz - theirs.rate_hz) > 0.01 * mine.rate_hz:
+        raise ValueError(
+            f"Mixture: sources {first} and {other} differ in rate: {mine.rate_hz:g} Hz against "
+            f"{theirs.rate_hz:g} Hz. Set window.stride of {other} so that they agree."
+        )
+
+
+def _check_weights(sources: dict[str, ClipData], weights: dict[str, float]) -> None:
+    if set(weights) != set(sources):
+        raise ValueError(
+            f"Mixture: expected a weight for each of {', '.join(sources)}, got weights for "
+            f"{', '.join(weights)}."
+        )
+    for name, weight in weights.items():
+        if not 0 < weight < float("inf"):
+            raise ValueError(
+                f"Mixture: a weight is a number above 0, got {weight} for {name}. Take out a "
+                f"source that should not be used."
+            )

@@ -1,0 +1,185 @@
+"""1X's humanoid, raw release 2.0: 25 states of the body and a head camera at 30 Hz.
+
+Training data lie in shards `train_v2.0_raw/{videos/video_R.mp4, robot_states/states_R.bin,
+segment_indices/segment_idx_R.bin, metadata/metadata_R.json, metadata.json}`; `val_v2.0_raw` is one
+flat shard: `video_0.mp4, states_0.bin, segment_idx_0.bin, metadata_0.json`. States are float32
+(N, 25), segment ids int32 (N,). CC-BY-NC-SA.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from egowm.actions import ActionSpec
+from egowm.data.episode import Episode, read_all
+from egowm.data.module import ClipData, Window
+from egowm.data.splits import Splits
+from egowm.video import read_frames
+
+TRAIN, VAL = "train_v2.0_raw", "val_v2.0_raw"
+_ARM = (
+    "shoulder_pitch",
+    "shoulder_roll",
+    "shoulder_yaw",
+    "elbow_pitch",
+    "elbow_yaw",
+    "wrist_pitch",
+    "wrist_roll",
+)
+NAMES = (  # 15 to 19 by symmetry, 20 to 24 from the published ranges
+    *("hip_yaw", "hip_roll", "hip_pitch", "knee_pitch", "ankle_roll", "ankle_pitch"),
+    *(f"left_{joint}" for joint in _ARM),
+    *(f"right_{joint}" for joint in _ARM),
+    *("neck_pitch", "left_hand_closure", "right_hand_closure"),
+    *("linear_velocity", "angular_velocity"),
+)
+UNITS = (*("rad",) * 21, "closed share", "closed share", "m/s", "rad/s")  # 0 open, 1 closed
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The files of one shard."""
+
+    name: str
+    video: Path
+    states: Path
+    segments: Path
+    metadata: Path
+
+
+class OneX(ClipData):
+    """1X humanoid; an episode is one segment of one shard, actions are differences of its states.
+
+    root: the folder that holds `train_v2.0_raw` and `val_v2.0_raw`. window: its stride of 6 gives
+    5 Hz, and actions `state[t + 6] - state[t]`, as in EgoWM. val_share: of the training segments,
+    by name, for validation; the release's own validation folder is the test split. skip_corrupt:
+    leave out shards whose labels are wrong, with a warning, in place of stopping.
+
+    That a video holds as many frames as its labels is found when a clip beyond its end is read:
+    counting means to read the whole file. Raises FileNotFoundError for a missing root or folder,
+    ValueError for a corrupt shard.
+    """
+
+    meaning = ActionSpec(NAMES, UNITS, frame="joint", kind="difference", rate_hz=30.0)
+    state_meaning = replace(meaning, kind="command")
+
+    def __init__(
+        self,
+        root: str,
+        window: Window = Window(stride=6),
+        batch_size: int = 8,
+        num_workers: int = 0,
+        seed: int = 0,
+        val_share: float = 0.02,
+        skip_corrupt: bool = False,
+    ) -> None:
+        super().__init__(root, window, batch_size, num_workers, seed)
+        self.splits, self.skip_corrupt = Splits("OneX", None, None, val_share, 0.0), skip_corrupt
+
+    def episodes(self, split: str) -> list[Episode]:
+        shards = self._shards(test=split == "test")
+        title = f"OneX: reading {split} labels"
+        found = read_all(title, shards, lambda name: read_shard(shards[name]), self.skip_corrupt)
+        segments = {episode.name: episode for shard in found for episode in shard}
+        if split == "test":
+            return list(segments.values())
+        return [segments[name] for name in self.splits.of(split, segments, Path(self.root))]
+
+    def _shards(self, test: bool) -> dict[str, Shard]:
+        """The shards of the training or of the validation folder; some may not be downloaded."""
+        folder = Path(self.root).expanduser() / (VAL if test else TRAIN)
+        if not folder.is_dir():
+            raise FileNotFoundError(
+                f"OneX: no folder {folder}; pass --data.root PATH, the folder that holds {TRAIN} "
+                f"and {VAL}."
+            )
+        files = folder.glob("states_*.bin" if test else "robot_states/states_*.bin")
+        numbers = sorted(int(n) for f in files if (n := f.stem.removeprefix("states_")).isdigit())
+        if not numbers:
+            where = folder if test else folder / "robot_states"
+            raise FileNotFoundError(f"OneX: looked for {where}/states_0.bin ... and found none.")
+        shards = [flat_shard(folder, n) if test else train_shard(folder, n) for n in numbers]
+        return {shard.name: shard for shard in shards}
+
+
+def train_shard(folder: Path, number: int) -> Shard:
+    """Shard `number` of the training layout."""
+    return Shard(
+        f"train_{number}",
+        folder / "videos" / f"video_{number}.mp4",
+        folder / "robot_states" / f"states_{number}.bin",
+        folder / "segment_indices" / f"segment_idx_{number}.bin",
+        folder / "metadata" / f"metadata_{number}.json",
+    )
+
+
+def flat_shard(folder: Path, number: int) -> Shard:
+    """Shard `number` of the validation layout."""
+    return Shard(
+        f"val_{number}",
+        folder / f"video_{number}.mp4",
+        folder / f"states_{number}.bin",
+        folder / f"segment_idx_{number}.bin",
+        folder / f"metadata_{number}.json",
+    )
+
+
+def read_shard(shard: Shard) -> list[Episode]:
+    """Its segments, each named by shard and first frame; ValueError names the file that is wrong.
+
+    A segment ends where the id changes, also where an earlier id comes back.
+    """
+    if not shard.video.is_file():
+        raise _bad(shard.video, "the file is missing")
+    states = _numbers(shard.states, "<f4", len(NAMES))
+    ids = _numbers(shard.segments, "<i4", 1)[:, 0]
+    if len(ids) != len(states):
+        raise _bad(shard.segments, f"{len(ids)} segment ids for {len(states)} states")
+    told = _num_frames(shard.metadata)
+    if told != len(states):
+        raise _bad(shard.states, f"{len(states)} states, {shard.metadata.name} says {told} frames")
+    if len(bad := np.argwhere(~np.isfinite(states))):
+        row, column = bad[0]
+        raise _bad(shard.states, f"state {row}, {NAMES[column]}, is not a finite number")
+    changes = (np.flatnonzero(np.diff(ids)) + 1).tolist()
+    bounds = pairwise([0, *changes, len(ids)])
+    return [_segment(shard, states[first:end], first) for first, end in bounds]
+
+
+def read_segment(video: Path, first: int, indices: Sequence[int]) -> np.ndarray:
+    """Frames `(n, H, W, 3)` of the segment that begins at frame `first` of a video."""
+    return read_frames(video, [first + k for k in indices])
+
+
+def _segment(shard: Shard, states: np.ndarray, first: int) -> Episode:
+    actions = np.diff(states.astype(np.float64), axis=0).astype(np.float32)
+    read = partial(read_segment, shard.video, first)
+    return Episode(f"{shard.name}_{first:06d}", len(states), read, actions, states)
+
+
+def _numbers(file: Path, dtype: str, width: int) -> np.ndarray:
+    """A file of bare numbers as (N, width), N at least 1."""
+    if not file.is_file():
+        raise _bad(file, "the file is missing")
+    row, size = width * np.dtype(dtype).itemsize, file.stat().st_size
+    if size % row or not size:
+        raise _bad(file, f"expected a multiple of {row} bytes ({width} x {dtype[1:]}), got {size}")
+    return np.fromfile(file, dtype).reshape(-1, width)
+
+
+def _num_frames(file: Path) -> int:
+    try:
+        return int(json.loads(file.read_text())["shard_num_frames"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _bad(file, f"expected JSON with shard_num_frames ({error!r})") from error
+
+
+def _bad(file: Path, what: str) -> ValueError:
+    return ValueError(
+        f"{file}: {what}. Copy the shard again, or leave it out with skip_corrupt: true."
+    )

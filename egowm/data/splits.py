@@ -1,0 +1,91 @@
+"""Which split an episode is in: by published lists of names, or by the hash of its name."""
+
+import hashlib
+import logging
+from collections.abc import Collection
+from functools import cached_property
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+
+class Splits:
+    """Divides the episodes of a data set; the split of one never depends on which others exist.
+
+    owner: the format's name, for messages. train_names, test_names: text files with one episode
+    name a line (NWM's traj_names.txt); without them the sha256 of an episode's name decides, and
+    test_share of the episodes are test. val_share: of the training episodes, always by name.
+    """
+
+    def __init__(
+        self,
+        owner: str,
+        train_names: str | None,
+        test_names: str | None,
+        val_share: float,
+        test_share: float,
+    ) -> None:
+        if (train_names is None) != (test_names is None):
+            raise ValueError(f"{owner}: give both train_names and test_names, or neither.")
+        for name, share in (("val_share", val_share), ("test_share", test_share)):
+            if not 0 <= share < 1:
+                raise ValueError(f"{owner}: {name} is a share from 0 up to 1, got {share}.")
+        self.owner, self.train_names, self.test_names = owner, train_names, test_names
+        self.val_share, self.test_share = val_share, test_share
+        self._warned = False
+
+    def of(self, split: str, names: Collection[str], root: Path) -> list[str]:
+        """Those of `names` (all that lie in `root`) that are in a split, in their order.
+
+        Listed episodes that are missing are a warning, once: published lists name all of a data
+        set, and one may hold a part. Raises ValueError for a name that both files list.
+        """
+        listed = set().union(*self._listed.values())
+        missing = sorted(listed - set(names))
+        if missing and not self._warned:
+            self._warned = True
+            log.warning(
+                "%s: %d of %d listed episodes are not in %s, the first is %s",
+                self.owner,
+                len(missing),
+                len(listed),
+                root,
+                missing[0],
+            )
+        return [name for name in names if self._split_of(name) == split]
+
+    def _split_of(self, name: str) -> str:
+        """The split of an episode; "" for one that neither names file lists."""
+        if self._listed:
+            if name in self._listed["test"]:
+                return "test"
+            if name not in self._listed["train"]:
+                return ""
+        elif share_of(name, "test") < self.test_share:
+            return "test"
+        return "val" if share_of(name, "val") < self.val_share else "train"
+
+    @cached_property
+    def _listed(self) -> dict[str, frozenset[str]]:
+        """The names files, checked against each other; empty where none are given."""
+        if self.train_names is None or self.test_names is None:
+            return {}
+        train, test = self._read(self.train_names), self._read(self.test_names)
+        if both := sorted(train & test):
+            files = f"{self.train_names} and {self.test_names}"
+            raise ValueError(
+                f"{self.owner}: episode {both[0]} is in both {files}; take it out of one."
+            )
+        return {"train": train, "test": test}
+
+    def _read(self, file: str) -> frozenset[str]:
+        path = Path(file).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(f"{self.owner}: no file {path} with one episode name a line.")
+        return frozenset(line.strip() for line in path.read_text().splitlines() if line.strip())
+
+
+def share_of(name: str, salt: str) -> float:
+    """A number in [0, 1) that depends on the name alone."""
+    digest = hashlib.sha256(f"{salt}:{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
