@@ -26,10 +26,10 @@ class ActionSpec:
 
     names, units: one per dimension. frame: what the numbers are expressed in ("body" = the
     previous pose's frame, "command", "joint"). kind: how actions compose over skipped frames:
-    "se2" poses (dx, dy, dyaw), "se3" poses (dx, dy, dz and a rotation vector; each is the next pose
-    in the frame of the one before), "difference" of states (summed), "command" (averaged). rate_hz:
-    of the frames of a clip, after skipping. low, high: per dimension, mapped to [-1, 1] (min-max normaliser); a
-    dimension with low == high is left at 0.
+    "se2" poses (dx, dy, dyaw), "se3" poses (dx, dy, dz and a rotation vector; each is the next
+    pose in the frame of the one before), "difference" of states (summed), "command" (averaged).
+    rate_hz: of the frames of a clip, after skipping. low, high: per dimension, mapped to [-1, 1]
+    (min-max normaliser); a dimension with low == high is left at 0.
     """
 
     names: tuple[str, ...]
