@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from egowm.actions import ActionSpec
 from egowm.backbones.base import locate
+from egowm.backbones.cosmos3_frames import last_frames, resolution_tier
 from egowm.backbones.cosmos3_pose import CameraSteps, check_meaning
 from egowm.conditioning.guidance import Guide
 from egowm.diffusion import Generator
@@ -155,11 +156,13 @@ class Cosmos3:
         num_outside = self.spec.check(actions, strict)
         count, horizon = actions.shape[:2]
         self._check_length("T", horizon)
-        frames = _last_frames(context, count).expand(count, -1, -1, -1)
-        tier = self._tier(*frames.shape[-2:])
+        frames = last_frames(context, count).expand(count, -1, -1, -1)
+        height, width = frames.shape[-2:]
+        tier = resolution_tier(height, width, self.pipeline.vae_scale_factor_spatial)
         texts = _one_each("text", [text] if isinstance(text, str) else text, count)
         many = isinstance(generator, Sequence)
-        generators = _one_each("generator", generator if many else [generator], count, many)
+        sources: Any = generator if many else [generator]
+        generators = _one_each("generator", sources, count, exactly=many)
         call = {
             "num_inference_steps": self.steps if steps is None else steps,
             "guidance_scale": guidance,
@@ -233,43 +236,6 @@ class Cosmos3:
                 f"multiple of {self.stride}, got {length}; the pipeline would make {whole} frames "
                 f"and not say so. Give {max(whole, self.stride)} or {whole + self.stride}."
             )
-
-    def _tier(self, height: int, width: int) -> int:
-        """The smallest resolution tier whose canvas holds a frame as it is."""
-        from diffusers.pipelines.cosmos import pipeline_cosmos3_omni as stock
-
-        stride, tiers = self.pipeline.vae_scale_factor_spatial, stock._ACTION_RESOLUTION_BINS
-        if height % stride or width % stride:
-            raise ValueError(
-                f"Cosmos 3 takes frames whose sides are multiples of {stride}, got {height} x "
-                f"{width}: crop or resize the context."
-            )
-        canvases = {}
-        for tier in sorted(tiers, key=int):
-            canvases[tier] = stock.VideoProcessor.classify_height_width_bin(
-                height, width, ratios=tiers[tier]
-            )
-            if height <= canvases[tier][0] and width <= canvases[tier][1]:
-                return int(tier)
-        fitting = ", ".join(f"{tier}: {h} x {w}" for tier, (h, w) in canvases.items())
-        raise ValueError(
-            f"Cosmos 3's canvases for this shape are {fitting}; a frame of {height} x {width} would "
-            f"be shrunk: resize the context."
-        )
-
-
-def _last_frames(context: Tensor, count: int) -> Tensor:
-    """(1 or N, 3, H, W) in [0, 1]."""
-    if context.ndim != 5 or context.shape[2] != 3 or context.shape[0] not in (1, count):
-        raise ValueError(
-            f"Expected a context of shape (1 or {count}, K, 3, H, W), got {tuple(context.shape)}."
-        )
-    last = context[:, -1]
-    if last.dtype == torch.uint8:
-        return last.float() / 255
-    if last.min() < 0 or last.max() > 1:
-        raise ValueError("Expected a float context in [0, 1] (or uint8 frames).")
-    return last.float()
 
 
 def _one_each(name: str, given: Sequence[Any], count: int, exactly: bool = False) -> list[Any]:

@@ -8,7 +8,7 @@ cosmos repository's action cookbook, and followed here:
 - 3 translations in metres, then the first column of the rotation matrix, then its second column;
 - the camera looks along z. The readers turn robots' frames to OpenCV's (x right, y down, z
   forward), and the cookbook draws the driving domain's cameras looking along z;
-- the driving domain's translations are multiplied by 1.35 and its rotations are left as they are.
+- the driving domain's translations are metres times 1.35, its rotations are left as they are.
 
 What is not published is an option here: the camera domain's scale (1 unless given) and its axes
 (OpenCV's unless given). diffusers itself reads 9 numbers and checks nothing but their count.
@@ -95,13 +95,14 @@ def check_meaning(spec: ActionSpec) -> None:
         )
     if spec.units != UNITS[spec.kind] or spec.frame != "body":
         raise ValueError(
-            f"Expected kind {spec.kind} in the frame body with units {', '.join(UNITS[spec.kind])}, "
-            f"got the frame {spec.frame} with units {', '.join(spec.units)}: convert the data."
+            f"Expected kind {spec.kind} in the frame body with units "
+            f"{', '.join(UNITS[spec.kind])}, got the frame {spec.frame} with units "
+            f"{', '.join(spec.units)}: convert the data."
         )
 
 
 def known_domains() -> str:
-    """Widths and domains as the installed diffusers has them: "2: pusht; 9: av, camera_pose; ..."."""
+    """Widths and domains as the installed diffusers has them: "2: pusht; 9: av, ..."."""
     from diffusers.pipelines.cosmos import pipeline_cosmos3_omni as stock
 
     by_width: dict[int, list[str]] = {}

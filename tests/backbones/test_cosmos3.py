@@ -14,6 +14,7 @@ import torch
 
 from egowm.actions import ActionSpec
 from egowm.backbones.cosmos3 import Cosmos3
+from egowm.backbones.cosmos3_frames import resolution_tier
 from egowm.backbones.cosmos3_pose import CameraSteps
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch_dtype` is deprecated")
@@ -62,9 +63,10 @@ def folder(tmp_path_factory) -> Path:
         vocab_size=300,
         rope_axes_dim=[4, 2, 2],
     )
-    for name, parameter in transformer.named_parameters():  # until actions and texts show
-        if parameter.ndim > 1 and "action" not in name:
-            parameter.data *= 4.0
+    for part in (transformer, vae.decoder):  # until actions and texts show
+        for parameter in part.parameters():
+            if parameter.ndim > 1:
+                parameter.data *= 4.0 if part is transformer else 1.6
     scheduler = UniPCMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=5.0
     )
@@ -252,7 +254,7 @@ def test_values_outside_are_counted_or_refused(model, context, actions):
 
 
 def test_the_stock_pipeline_drops_frames_without_a_word(model, context, actions):
-    """Why lengths are refused: 6 actions make 4 frames, 3 actions for 8 frames are repeated."""
+    """Why lengths are refused: 6 actions make 4 frames after the given one."""
     rows = CameraSteps()(actions[0, :6], model.spec)
     assert len(stock(model, context[0, -1].float() / 255, rows, generator=generator())) == 5
 
@@ -300,12 +302,12 @@ def test_actions_of_a_wrong_shape_are_refused(model, context):
         model.rollout(context, torch.zeros(1, 4, 2))
 
 
-def test_the_smallest_canvas_that_holds_a_frame_is_taken(model):
-    assert model._tier(256, 256) == 256
-    assert model._tier(192, 320) == 256
-    assert model._tier(256, 320) == 256
-    assert model._tier(272, 272) == 480
-    assert model._tier(720, 1280) == 720
+@pytest.mark.parametrize(
+    ("size", "tier"),
+    [((256, 256), 256), ((192, 320), 256), ((272, 272), 480), ((720, 1280), 720)],
+)
+def test_the_smallest_canvas_that_holds_a_frame_is_taken(size, tier):
+    assert resolution_tier(*size, 16) == tier
 
 
 def test_the_guardrail_is_not_needed(folder, spec, tmp_path):

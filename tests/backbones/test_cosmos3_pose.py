@@ -1,4 +1,4 @@
-"""Body motions to Cosmos 3's camera steps: closed forms, integrated poses, the way back, refusals."""
+"""Body motions to Cosmos 3's camera steps: closed forms, integrated poses, back, refusals."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ FLYING = ActionSpec(
 )
 # What an OpenCV camera calls right, down and ahead, of a body's x ahead, y left, z up.
 SEEN = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
-motions = arrays.arrays(np.float32, (5, 6), elements=st.floats(-1.7, 1.7, width=32))
+motions = arrays.arrays(np.float32, (5, 6), elements=st.floats(-1.75, 1.75, width=32))
 
 
 def convert(rows, spec=WHEELED, **options) -> np.ndarray:
