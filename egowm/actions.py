@@ -12,8 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from egowm.poses import product, quaternion, rotated, rotation_vector
+
 log = logging.getLogger(__name__)
-Kind = Literal["se2", "command", "difference"]
+Kind = Literal["se2", "se3", "command", "difference"]
+POSE_WIDTHS = {"se2": 3, "se3": 6}
 MARGIN = 1.5  # actions beyond this many times the training range are counted
 
 
@@ -23,9 +26,10 @@ class ActionSpec:
 
     names, units: one per dimension. frame: what the numbers are expressed in ("body" = the
     previous pose's frame, "command", "joint"). kind: how actions compose over skipped frames:
-    "se2" poses, "difference" of states (summed), "command" (averaged). rate_hz: of the frames of
-    a clip, after skipping. low, high: per dimension, mapped to [-1, 1] (min-max normaliser); a
-    dimension with low == high is left at 0.
+    "se2" poses (dx, dy, dyaw), "se3" poses (dx, dy, dz and a rotation vector; each is the next
+    pose in the frame of the one before), "difference" of states (summed), "command" (averaged).
+    rate_hz: of the frames of a clip, after skipping. low, high: per dimension, mapped to [-1, 1]
+    (min-max normaliser); a dimension with low == high is left at 0.
     """
 
     names: tuple[str, ...]
@@ -43,8 +47,11 @@ class ActionSpec:
             got = len(getattr(self, name))
             if got != len(self.names) and not (got == 0 and name != "units"):
                 raise ValueError(f"ActionSpec: {len(self.names)} names but {got} {name}.")
-        if self.kind == "se2" and len(self.names) != 3:
-            raise ValueError(f"ActionSpec: kind se2 has 3 dimensions, got {list(self.names)}.")
+        expected = POSE_WIDTHS.get(self.kind, len(self.names))
+        if len(self.names) != expected:
+            raise ValueError(
+                f"ActionSpec: kind {self.kind} has {expected} dimensions, got {list(self.names)}."
+            )
 
     @property
     def width(self) -> int:
@@ -54,7 +61,7 @@ class ActionSpec:
     def fitted(self, actions: Iterable[np.ndarray]) -> "ActionSpec":
         """This spec with low and high measured from (N, A) arrays of composed actions.
 
-        Ranges are symmetric around 0 for "se2" and "difference", so no motion stays at 0.
+        Ranges are symmetric around 0 except for commands, so no motion stays at 0.
         """
         rows = np.concatenate([np.asarray(a, np.float64).reshape(-1, self.width) for a in actions])
         if not len(rows):
@@ -169,7 +176,8 @@ def _warn_once(ranges: str) -> None:
 def compose(actions: np.ndarray, stride: int, kind: Kind) -> np.ndarray:
     """Actions over `stride` native frames each: (N, A) -> (N // stride, A).
 
-    "se2" composes the poses exactly, "difference" adds, "command" averages.
+    "se2" and "se3" compose the poses exactly, "difference" adds, "command" averages. The turn of a
+    composed pose is the shortest one, at most pi.
     """
     groups = len(actions) // stride
     parts = np.asarray(actions[: groups * stride], np.float64)
@@ -178,6 +186,8 @@ def compose(actions: np.ndarray, stride: int, kind: Kind) -> np.ndarray:
         return parts.mean(1).astype(np.float32)
     if kind == "difference":
         return parts.sum(1).astype(np.float32)
+    if kind == "se3":
+        return _compose_se3(parts).astype(np.float32)
     x, y, yaw = np.zeros(groups), np.zeros(groups), np.zeros(groups)
     for k in range(stride):
         c, s = np.cos(yaw), np.sin(yaw)
@@ -187,3 +197,12 @@ def compose(actions: np.ndarray, stride: int, kind: Kind) -> np.ndarray:
         )
         yaw = yaw + parts[:, k, 2]
     return np.stack([x, y, np.arctan2(np.sin(yaw), np.cos(yaw))], -1).astype(np.float32)
+
+
+def _compose_se3(parts: np.ndarray) -> np.ndarray:
+    """Poses (groups, stride, 6), each in the frame of the one before, to (groups, 6)."""
+    where, turn = np.zeros((len(parts), 3)), quaternion(np.zeros((len(parts), 3)))
+    for k in range(parts.shape[1]):
+        where = where + rotated(turn, parts[:, k, :3])
+        turn = product(turn, quaternion(parts[:, k, 3:]))
+    return np.concatenate([where, rotation_vector(turn)], -1)

@@ -105,6 +105,8 @@ def test_specs_that_make_no_sense():
         replace(ROBOT, units=("m", "m"))
     with pytest.raises(ValueError, match="se2 has 3 dimensions"):
         ActionSpec(("v",), ("m/s",), "command", "se2", 4.0)
+    with pytest.raises(ValueError, match="se3 has 6 dimensions"):
+        replace(ROBOT, kind="se3")
     with pytest.raises(ValueError, match="no range yet"):
         replace(ROBOT, low=(), high=()).normalise(torch.zeros(1, 3))
 
@@ -140,3 +142,36 @@ def test_compose_by_kind():
     assert compose(rows, 2, "command").tolist() == [[2.0, 3.5], [2.0, 1.0]]
     quarter = np.array([[1.0, 0.0, np.pi / 2]] * 3)  # three sides of a square
     np.testing.assert_allclose(compose(quarter, 3, "se2"), [[0, 1, -np.pi / 2]], atol=1e-6)
+
+
+def matrix(step: np.ndarray) -> np.ndarray:
+    """The homogeneous matrix of (dx, dy, dz, rotation vector), by the matrix exponential."""
+    x, y, z = step[3:].astype(np.float64)
+    skew = torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]], dtype=torch.float64)
+    out = np.eye(4)
+    out[:3, :3], out[:3, 3] = torch.linalg.matrix_exp(skew).numpy(), step[:3]
+    return out
+
+
+@given(arrays.arrays(np.float32, (7, 6), elements=small), st.integers(1, 4))
+def test_composed_se3_poses_are_matrix_products(steps, stride):
+    composed = compose(steps, stride, "se3")
+    assert composed.shape == (7 // stride, 6)
+    assert composed.dtype == np.float32
+    assert (np.linalg.norm(composed[:, 3:], axis=1) <= np.pi + 1e-6).all()
+    for k, step in enumerate(composed):
+        expected = np.linalg.multi_dot(
+            [np.eye(4), *map(matrix, steps[k * stride : (k + 1) * stride]), np.eye(4)]
+        )
+        np.testing.assert_allclose(matrix(step), expected, atol=1e-5)
+
+
+@given(arrays.arrays(np.float32, (6, 3), elements=small))
+def test_se3_in_the_plane_is_se2(steps):
+    lifted = np.zeros((6, 6), np.float32)
+    lifted[:, [0, 1, 5]] = steps
+    flat, space = compose(steps, 3, "se2"), compose(lifted, 3, "se3")
+    np.testing.assert_allclose(space[:, [2, 3, 4]], 0, atol=1e-6)
+    np.testing.assert_allclose(space[:, :2], flat[:, :2], atol=1e-5)
+    turn = np.exp(1j * space[:, 5].astype(np.float64))
+    np.testing.assert_allclose(turn, np.exp(1j * flat[:, 2].astype(np.float64)), atol=1e-5)

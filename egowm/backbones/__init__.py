@@ -2,6 +2,7 @@
 
 from egowm.backbones.base import Backbone, Condition
 from egowm.backbones.cosmos import Cosmos
+from egowm.backbones.cosmos3 import Cosmos3
 from egowm.backbones.svd import SVD
 
-__all__ = ["SVD", "Backbone", "Condition", "Cosmos"]
+__all__ = ["SVD", "Backbone", "Condition", "Cosmos", "Cosmos3"]

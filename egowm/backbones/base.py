@@ -203,7 +203,7 @@ def locate(pretrained: str, revision: str | None = None, download: bool = False)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-    patterns = ["*.json", "*.txt", "*/*.json", "*/*.txt", "*/*.safetensors"]
+    patterns = ["*.json", "*.txt", "*/*.json", "*/*.txt", "*/*.jinja", "*/*.safetensors"]
     try:
         found = snapshot_download(
             pretrained, revision=revision, local_files_only=not download, allow_patterns=patterns
