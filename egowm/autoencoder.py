@@ -19,7 +19,7 @@ class Autoencoder(LightningModule):
     """diffusers' `AutoencoderKL` with one norm group, or its causal `AutoencoderKLWan` with single
     latent frames, trained to reconstruct frames.
 
-    causal: the second one; it sees a clip as a video, and clips of one frame as pictures. width:
+    causal: the second one; it sees a clip as a video, or with single_frames as pictures. width:
     channels of every stage. stages: S of them compress 2^(S-1) times. latent_channels: of the
     latent. kl: weight of the KL term. learning_rate: peak of a one-cycle schedule. crop: side of
     the random square that training sees, pixels; 0 is the whole frame (many small squares teach
@@ -40,9 +40,10 @@ class Autoencoder(LightningModule):
         crop: int = 0,
         continued: str = "",
         causal: bool = False,
+        single_frames: bool = False,
     ) -> None:
         super().__init__()
-        self.causal = causal
+        self.causal, self.single_frames = causal, single_frames
         self.width, self.stages, self.latent_channels = width, stages, latent_channels
         self.kl, self.learning_rate, self.crop = kl, learning_rate, crop
         self.continued = continued
@@ -109,7 +110,9 @@ class Autoencoder(LightningModule):
     def _shaped(self, frames: Tensor) -> Tensor:
         """In [-1, 1]: frames (B*T, 3, H, W), or videos (B, 3, T, H, W) for a causal VAE."""
         scaled = frames.float() / 127.5 - 1
-        return scaled.transpose(1, 2) if self.causal else scaled.flatten(0, 1)
+        if not self.causal:
+            return scaled.flatten(0, 1)
+        return (scaled.flatten(0, 1)[:, None] if self.single_frames else scaled).transpose(1, 2)
 
     def training_step(self, clip: Clip, batch_idx: int) -> Tensor:
         total, logs = self.loss(self._cropped(clip.frames))

@@ -9,13 +9,14 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from egowm.actions import ActionSpec
+from egowm.conditioning.guidance import Guide
 from egowm.evaluation.run_writer import to_uint8
 from egowm.share import share_folder
 from egowm.video import read_image, resize, webp_bytes, write_frames, write_mp4
@@ -130,7 +131,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--base", help="folder of the base pipeline, if it moved")
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), default=(64, 64))
     parser.add_argument("--steps", type=int, help="sampling steps (default: the export's)")
-    parser.add_argument("--guidance", type=float, default=1.0, help="on the image; 1 is off")
+    parser.add_argument("--guidance", type=float, default=1.0, help="1 is off")
+    parser.add_argument(
+        "--guide_on",
+        nargs="+",
+        choices=get_args(Guide),
+        help="what guidance is on (default: the backbone's first choice)",
+    )
+    parser.add_argument("--text", default="", help="for backbones that take text")
+    parser.add_argument("--state", type=float, nargs="+", help="the body's, for models with one")
+    parser.add_argument("--source", help="whose ranges, of a model fitted on several data sets")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     picture = read_image(args.picture)
@@ -142,8 +152,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     made = model.rollout(
         context,
         actions[None],
+        state=None if args.state is None else torch.tensor([args.state]),
+        text=args.text,
         steps=args.steps,
         guidance=args.guidance,
+        guide_on=args.guide_on,
+        source=args.source,
         generator=torch.Generator().manual_seed(args.seed),
     )
     frames = np.concatenate([first, to_uint8(made.frames[0])])
