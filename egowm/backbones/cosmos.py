@@ -77,7 +77,7 @@ class Cosmos(VideoTransformer):
         vae = diffusers.AutoencoderKLCosmos if first else diffusers.AutoencoderKLWan
         self.vae = vae.from_pretrained(folder / "vae", torch_dtype=torch.float32)
         self.network = self.load_network(diffusers.CosmosTransformer3DModel, folder)
-        self.samples_context = self.generation != "predict2.5"
+        self.samples_context = self.generation == "predict2"  # Predict1's VAE has no spread
         self.process = self._process(folder)
         self.texts = Texts(folder, _embed_qwen if self.generation == "predict2.5" else _embed_t5)
 

@@ -27,6 +27,7 @@ class VideoTransformer(Backbone):
     droppable = ("text",)
     takes_text = True
     samples_context = False  # whether the context is a draw from the VAE's posterior, or its mode
+    draws_whole_video = True  # whether that draw is of the padded video, or of the context alone
 
     vae: Any
     texts: Texts
@@ -128,21 +129,29 @@ class VideoTransformer(Backbone):
     ) -> Condition:
         if context.shape[1] != self.context:
             raise ValueError(f"Expected {self.context} context frames, got {context.shape[1]}.")
-        shape = self.latent_shape(*context.shape[-2:])
+        self.latent_shape(*context.shape[-2:])
         count = len(noise_strength)
-        posterior = self.vae.encode(context.transpose(1, 2).to(self.vae.dtype)).latent_dist
-        latents = posterior.mode().float().expand(count, -1, -1, -1, -1)
-        if self.samples_context and generator is not None:
-            num_latents = 1 + (num_frames - 1) // self.temporal_stride
-            draw = (count, shape[0], num_latents, *shape[1:])  # of the whole padded video
-            noise = randn(draw, generator, context.device)[:, :, : latents.shape[2]]
-            latents = latents + posterior.std.float() * noise
         embedding, mask = self.texts(text, context.device)
         return Condition(
-            latents=self._scaled(latents.transpose(1, 2)),
+            latents=self.encode_context(context, count, generator, num_frames),
             text=embedding.expand(count, -1, -1),
             text_mask=mask.expand(count, -1),
         )
+
+    def encode_context(
+        self, context: Tensor, count: int, generator: Generator, num_frames: int
+    ) -> Tensor:
+        """Latents (count, t, c, h, w) of context frames (1 or count, K, 3, H, W)."""
+        posterior = self.vae.encode(context.transpose(1, 2).to(self.vae.dtype)).latent_dist
+        latents = posterior.mode().float().expand(count, -1, -1, -1, -1)
+        if self.samples_context and generator is not None:
+            given = latents.shape[2]
+            whole = 1 + (num_frames - 1) // self.temporal_stride
+            drawn = max(whole, given) if self.draws_whole_video else given
+            shape = (*latents.shape[:2], drawn, *latents.shape[3:])
+            noise = randn(shape, generator, context.device)[:, :, :given]
+            latents = latents + posterior.std.float() * noise
+        return self._scaled(latents.transpose(1, 2))
 
     def without_text(self, condition: Condition) -> Condition:
         embedding, mask = self.texts([""], condition.text.device)
