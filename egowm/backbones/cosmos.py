@@ -8,7 +8,8 @@ flow matching. The condition mask marks the context's latent frames.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -29,8 +30,15 @@ GENERATIONS = {  # model_index.json's class
 CONTEXT_TIME = {"predict2": 1e-4 / (1 + 1e-4), "predict2.5": 1e-4}  # what the context is told
 
 
+@dataclass(frozen=True)
 class _Predict1EDM(EDM):
-    """EDM whose sampler starts at noise * sigma_max."""
+    """EDM whose sampler starts at noise * sigma_max and takes the stock scheduler's noise levels,
+    which may end at sigma_min."""
+
+    schedule: Callable[[int], Tensor] | None = None
+
+    def sigmas(self, steps: int) -> Tensor:
+        return super().sigmas(steps) if self.schedule is None else self.schedule(steps)
 
     def initial(self, noise: Tensor) -> Tensor:
         return noise * self.sigma_max
@@ -97,6 +105,11 @@ class Cosmos(VideoTransformer):
             found: Tensor = scheduler.sigmas.float().clone()
             if self.generation == "predict2":
                 found[-1] = found[-2]
+            if steps == 1 and found[0] == found[1]:
+                raise ValueError(
+                    f"{folder}: the scheduler's noise levels end above 0, expected at least 2 "
+                    f"sampling steps, got 1."
+                )
             return found
 
         if self.generation == "predict2.5":
@@ -111,6 +124,7 @@ class Cosmos(VideoTransformer):
             rho=config.rho,
             sigma_data=config.sigma_data,
             out_sign=sign,
+            schedule=levels,
             **draw,
         )
 

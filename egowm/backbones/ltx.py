@@ -106,6 +106,8 @@ class LTX(VideoTransformer):
             shift = mu if linear else float(torch.tensor(mu).exp())
 
         def levels(steps: int) -> Tensor:
+            if steps == 1:
+                return torch.tensor([1.0, 0.0])  # the stock scheduler's stretch divides by zero
             even = torch.linspace(1, 1 / steps, steps, dtype=torch.float64)
             self.scheduler.set_timesteps(sigmas=even.numpy(), mu=mu)
             found: Tensor = self.scheduler.sigmas.float().clone()
