@@ -84,6 +84,24 @@ def model(family: Family, _masters):
     return copy.deepcopy(_masters(family.name))
 
 
+@pytest.fixture
+def tokenizer():
+    """Whole words, an end token after each text, and room for any text."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from tokenizers.processors import TemplateProcessing
+    from transformers import PreTrainedTokenizerFast
+
+    words = {word: k for k, word in enumerate(("<pad>", "</s>", "<unk>", "turn", "left", "right"))}
+    inner = Tokenizer(WordLevel(words, "<unk>"))
+    inner.pre_tokenizer = Whitespace()
+    inner.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
 def _write(folder: Path, index: dict[str, Any], parts: dict[str, Any]) -> Path:
     from safetensors.torch import save_file
 
