@@ -168,6 +168,23 @@ def test_what_trains_after_one_step(model, family):
     assert still <= {"null_embedding"}
 
 
+def test_gradients_with_checkpointed_blocks(model, family):
+    """`backward` comes after the block in which the embedding was injected."""
+    found = []
+    for checkpointed in (False, True):
+        if checkpointed:
+            model.backbone.network.enable_gradient_checkpointing()
+        model.train().zero_grad()
+        torch.manual_seed(0)  # noise is drawn without a generator, too
+        obedient(model).loss(clips(family), generator())[0].backward()
+        found.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+    plain, recomputed = found
+    assert plain.keys() == recomputed.keys()
+    assert plain["action_embedding.linear_1.weight"].abs().max() > 1e-4
+    for name, gradient in plain.items():
+        torch.testing.assert_close(recomputed[name], gradient, atol=1e-5, rtol=1e-3)
+
+
 FROZEN = ("backbone.vae.", "backbone.image_encoder.")
 
 
