@@ -182,13 +182,14 @@ class Cosmos(VideoTransformer):
         given = self.context_latents
         scaled = self.process.scale_input(noisy, sigma)
         scaled = torch.cat([context[:, :given], scaled[:, given:]], 1)
-        mask = torch.zeros(count, 1, num_latents, height, width, device=noisy.device)
+        shape = (count, 1, num_latents, height, width)
+        mask = torch.zeros(shape, dtype=self.dtype, device=noisy.device)
         mask[:, :, :given] = 1
-        padding = torch.zeros(1, 1, height, width, device=noisy.device)
+        padding = torch.zeros(1, 1, height, width, dtype=self.dtype, device=noisy.device)
         output = self.network(
-            hidden_states=scaled.transpose(1, 2),
+            hidden_states=scaled.transpose(1, 2).to(self.dtype),
             timestep=time[:, None, :, None, None],
-            encoder_hidden_states=condition.text,
+            encoder_hidden_states=condition.text.to(self.dtype),
             fps=None if self.generation == "predict2.5" else self.fps,
             condition_mask=mask,
             padding_mask=padding,

@@ -133,8 +133,8 @@ class LTX(VideoTransformer):
         rows, columns = height // self.patch, width // self.patch
         time = self.times(sigma, num_latents, 0.0)
         output = self.network(
-            hidden_states=_pack(self.with_context(noisy, condition), self.patch),
-            encoder_hidden_states=condition.text,
+            hidden_states=_pack(self.with_context(noisy, condition), self.patch).to(self.dtype),
+            encoder_hidden_states=condition.text.to(self.dtype),
             timestep=time.repeat_interleave(rows * columns, 1),
             encoder_attention_mask=condition.text_mask,
             num_frames=num_latents,

@@ -95,6 +95,11 @@ class VideoTransformer(Backbone):
         return int(size if isinstance(size, int) else size[-1])
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of the network's weights; what it sees is cast to it, as the stock pipelines do."""
+        return next(self.network.parameters()).dtype
+
+    @property
     def latent_channels(self) -> int:
         return self.latents_mean.shape[1]
 

@@ -166,13 +166,14 @@ class Wan(VideoTransformer):
         else:
             mask = noisy.new_zeros(count, num_latents, self.temporal_stride, height, width)
             mask[:, : self.context_latents] = 1
-            seen, image = torch.cat([noisy, mask, condition.latents.to(noisy)], 2), condition.image
+            seen = torch.cat([noisy, mask, condition.latents.to(noisy)], 2)
+            image = condition.image.to(self.dtype)
             time = self.process.time(sigma)[:, None].expand(-1, num_latents)
         tokens = (height // self.patch) * (width // self.patch)
         output = self.network(
-            hidden_states=seen.transpose(1, 2),
+            hidden_states=seen.transpose(1, 2).to(self.dtype),
             timestep=time.repeat_interleave(tokens, 1),
-            encoder_hidden_states=condition.text,
+            encoder_hidden_states=condition.text.to(self.dtype),
             encoder_hidden_states_image=image,
             return_dict=False,
         )[0]

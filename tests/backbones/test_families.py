@@ -351,6 +351,19 @@ def test_a_longer_rollout_follows_in_chunks(model, family):
     torch.testing.assert_close(found.frames[:, : family.horizon], alone)
 
 
+@pytest.mark.parametrize("family", BY_TOKEN, indirect=True)
+def test_a_bfloat16_network(model, family):
+    """A network of billions is held so; latents and sampling stay in float32."""
+    frame, actions = context(family), clips(family, 1).actions
+    plain = obedient(model).rollout(frame, actions, steps=2, generator=generator()).latents
+    model.backbone.network.bfloat16()
+    found = model.rollout(frame, actions, steps=2, generator=generator()).latents
+    assert found.dtype == torch.float32
+    assert 0 < (found - plain).std() < 0.1 * plain.std()
+    model.loss(clips(family), generator())[0].backward()
+    assert model.action_embedding.linear_1.weight.grad.any()
+
+
 def test_a_rollout_does_not_depend_on_its_batch(model, family):
     frame, actions = context(family), clips(family, 2).actions
     together = obedient(model).rollout(
