@@ -118,7 +118,7 @@ class Imagination:
             without, with_all = both.chunk(2)
             return guided(without, with_all, self.guidance)
 
-        process = backbone.process
+        process = backbone.process_for(embedding.shape[1], size)
         with backbone.injecting(embedding):
             return euler(denoise, process.initial(noise), process.sigmas(self.steps))
 

@@ -171,10 +171,9 @@ class WorldModel(LightningModule):
             clean: Tensor = backbone(noisy, sigma, condition)
             return clean
 
+        process = backbone.process_for(latents.shape[1], (frames.shape[-2], frames.shape[-1]))
         with backbone.injecting(embedding):
-            return denoising_loss(
-                backbone.process, estimate, latents, generator, backbone.context_latents
-            )
+            return denoising_loss(process, estimate, latents, generator, backbone.context_latents)
 
     @torch.no_grad()
     def rollout(

@@ -144,6 +144,11 @@ class Backbone(nn.Module, ABC):
         device = next(self.network.parameters()).device
         return randn((count, num_latents, *self.latent_shape(*size)), generator, device)
 
+    def process_for(self, num_latents: int, size: tuple[int, int]) -> Process:
+        """The process of a video of t latent frames of (H, W) pixels: some families shift their
+        noise levels by the number of latents."""
+        return self.process
+
     @abstractmethod
     def forward(self, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """The clean latents estimated from `noisy` (B, t, c, h, w) at `sigma` (B,).

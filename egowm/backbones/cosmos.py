@@ -8,7 +8,8 @@ flow matching. The condition mask marks the context's latent frames.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -29,8 +30,15 @@ GENERATIONS = {  # model_index.json's class
 CONTEXT_TIME = {"predict2": 1e-4 / (1 + 1e-4), "predict2.5": 1e-4}  # what the context is told
 
 
+@dataclass(frozen=True)
 class _Predict1EDM(EDM):
-    """EDM whose sampler starts at noise * sigma_max."""
+    """EDM whose sampler starts at noise * sigma_max and takes the stock scheduler's noise levels,
+    which may end at sigma_min."""
+
+    schedule: Callable[[int], Tensor] | None = None
+
+    def sigmas(self, steps: int) -> Tensor:
+        return super().sigmas(steps) if self.schedule is None else self.schedule(steps)
 
     def initial(self, noise: Tensor) -> Tensor:
         return noise * self.sigma_max
@@ -81,7 +89,7 @@ class Cosmos(VideoTransformer):
         vae = diffusers.AutoencoderKLCosmos if first else diffusers.AutoencoderKLWan
         self.vae = vae.from_pretrained(self.vae_folder or folder / "vae", torch_dtype=torch.float32)
         self.network = self.load_network(diffusers.CosmosTransformer3DModel, folder)
-        self.samples_context = self.generation != "predict2.5"
+        self.samples_context = self.generation == "predict2"  # Predict1's VAE has no spread
         self.process = self._process(folder)
         self.texts = Texts(folder, _embed_qwen if self.generation == "predict2.5" else _embed_t5)
 
@@ -101,6 +109,11 @@ class Cosmos(VideoTransformer):
             found: Tensor = scheduler.sigmas.float().clone()
             if self.generation == "predict2":
                 found[-1] = found[-2]
+            if steps == 1 and found[0] == found[1]:
+                raise ValueError(
+                    f"{folder}: the scheduler's noise levels end above 0, expected at least 2 "
+                    f"sampling steps, got 1."
+                )
             return found
 
         if self.generation == "predict2.5":
@@ -115,6 +128,7 @@ class Cosmos(VideoTransformer):
             rho=config.rho,
             sigma_data=config.sigma_data,
             out_sign=sign,
+            schedule=levels,
             **draw,
         )
 
@@ -172,13 +186,14 @@ class Cosmos(VideoTransformer):
         given = self.context_latents
         scaled = self.process.scale_input(noisy, sigma)
         scaled = torch.cat([context[:, :given], scaled[:, given:]], 1)
-        mask = torch.zeros(count, 1, num_latents, height, width, device=noisy.device)
+        shape = (count, 1, num_latents, height, width)
+        mask = torch.zeros(shape, dtype=self.dtype, device=noisy.device)
         mask[:, :, :given] = 1
-        padding = torch.zeros(1, 1, height, width, device=noisy.device)
+        padding = torch.zeros(1, 1, height, width, dtype=self.dtype, device=noisy.device)
         output = self.network(
-            hidden_states=scaled.transpose(1, 2),
+            hidden_states=scaled.transpose(1, 2).to(self.dtype),
             timestep=time[:, None, :, None, None],
-            encoder_hidden_states=condition.text,
+            encoder_hidden_states=condition.text.to(self.dtype),
             fps=None if self.generation == "predict2.5" else self.fps,
             condition_mask=mask,
             padding_mask=padding,

@@ -30,6 +30,7 @@ class VideoTransformer(Backbone):
     droppable = ("text",)
     takes_text = True
     samples_context = False  # whether the context is a draw from the VAE's posterior, or its mode
+    draws_whole_video = True  # whether that draw is of the padded video, or of the context alone
 
     vae: Any
     texts: Texts
@@ -105,6 +106,11 @@ class VideoTransformer(Backbone):
         return int(size if isinstance(size, int) else size[-1])
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of the network's weights; what it sees is cast to it, as the stock pipelines do."""
+        return next(self.network.parameters()).dtype
+
+    @property
     def latent_channels(self) -> int:
         return self.latents_mean.shape[1]
 
@@ -147,7 +153,7 @@ class VideoTransformer(Backbone):
         self.latent_shape(*context.shape[-2:])
         count = len(noise_strength)
         if known is None:
-            latents = self._encoded_context(context, count, generator, num_frames)
+            latents = self.encode_context(context, count, generator, num_frames)
         else:
             latents = known[:, None]
         embedding, mask = self.texts(text, context.device)
@@ -157,17 +163,20 @@ class VideoTransformer(Backbone):
             text_mask=mask.expand(count, -1),
         )
 
-    def _encoded_context(
+    def encode_context(
         self, context: Tensor, count: int, generator: Generator, num_frames: int
     ) -> Tensor:
+        """Latents (count, t, c, h, w) of context frames (1 or count, K, 3, H, W)."""
         if not self.samples_context or generator is None:
-            latents = self._contexts(context, self._encode).expand(count, -1, -1, -1, -1)
-            return self._scaled(latents)
+            latents = self._contexts(context, self._encode)
+            return self._scaled(latents.expand(count, -1, -1, -1, -1))
         posterior = self.vae.encode(context.transpose(1, 2).to(self.vae.dtype)).latent_dist
         mode, std = posterior.mode().float(), posterior.std.float()
-        num_latents = 1 + (num_frames - 1) // self.temporal_stride
-        draw = (count, mode.shape[1], num_latents, *mode.shape[3:])  # of the whole padded video
-        noise = randn(draw, generator, context.device)[:, :, : mode.shape[2]]
+        given = mode.shape[2]
+        whole = 1 + (num_frames - 1) // self.temporal_stride
+        drawn = max(whole, given) if self.draws_whole_video else given
+        shape = (count, mode.shape[1], drawn, *mode.shape[3:])
+        noise = randn(shape, generator, context.device)[:, :, :given]
         return self._scaled((mode + std * noise).transpose(1, 2))
 
     def without_text(self, condition: Condition) -> Condition:

@@ -1,0 +1,177 @@
+"""LTX-Video (Lightricks), loaded from a diffusers folder part by part.
+
+Read in diffusers' `LTXImageToVideoPipeline`: latents are packed into tokens, each with a timestep,
+0 for the context's; the network is told frames per second through its rotary positions; texts come
+with an attention mask; the context is a draw from the VAE's posterior; the scheduler shifts its
+noise levels by the number of tokens.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from egowm.backbones.base import Condition
+from egowm.backbones.texts import Texts
+from egowm.backbones.video_transformer import VideoTransformer
+from egowm.diffusion import FlowMatching
+
+PIPELINES = ("LTXImageToVideoPipeline", "LTXPipeline")  # of the same parts
+
+
+class LTX(VideoTransformer):
+    """LTX-Video up to 0.9.1.
+
+    fps: what the network is told. decode_timestep: what a decoder with timestep conditioning is
+    told; no noise is added to the latents there (the stock pipeline may add some). process_mean,
+    process_std: of the training noise levels, logit-normal and then the scheduler's shift. The
+    others: see `VideoTransformer`. LTX 0.9.5 and later (`LTXConditionPipeline`) count positions
+    otherwise and are refused.
+    """
+
+    samples_context = True
+    draws_whole_video = False
+
+    def __init__(
+        self,
+        pretrained: str,
+        revision: str | None = None,
+        download: bool = False,
+        context: int = 1,
+        fps: int = 25,
+        random: Sequence[Literal["transformer"]] = (),
+        decode_timestep: float = 0.0,
+        process_mean: float = 0.0,
+        process_std: float = 1.0,
+    ) -> None:
+        super().__init__(pretrained, revision, download, context, fps, random)
+        self.decode_timestep = decode_timestep
+        self.process_mean, self.process_std = process_mean, process_std
+
+    def load_parts(self, folder: Path) -> None:
+        import diffusers
+
+        index = json.loads((folder / "model_index.json").read_text())
+        name = index["_class_name"]
+        if name not in PIPELINES:
+            raise ValueError(
+                f"{folder}: expected a pipeline of {', '.join(PIPELINES)}, got {name}."
+            )
+        vae = diffusers.AutoencoderKLLTXVideo
+        self.vae = vae.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+        self.network = self.load_network(diffusers.LTXVideoTransformer3DModel, folder)
+        config: Any = self.network.config
+        if config.patch_size_t != 1:
+            raise ValueError(
+                f"{folder}: expected a transformer with one latent frame per token (patch_size_t "
+                f"1), got {config.patch_size_t}: an action would have no tokens of its own."
+            )
+        scheduler = getattr(diffusers, index["scheduler"][1])
+        self.scheduler = scheduler.from_pretrained(folder / "scheduler")
+        self.process = self._process(int(self.scheduler.config.get("base_image_seq_len", 256)))
+        self.texts = Texts(folder, _embed_t5)
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        mean, std = (x.reshape(1, -1, 1, 1) for x in (self.vae.latents_mean, self.vae.latents_std))
+        return mean, std / self.vae.config.scaling_factor
+
+    @property
+    def spatial_stride(self) -> int:
+        return int(self.vae.spatial_compression_ratio)
+
+    @property
+    def embedding_dim(self) -> int:
+        config: Any = self.network.config
+        return int(config.num_attention_heads * config.attention_head_dim)
+
+    def process_for(self, num_latents: int, size: tuple[int, int]) -> FlowMatching:
+        _, height, width = self.latent_shape(*size)
+        return self._process(num_latents * height * width)
+
+    def _process(self, tokens: int) -> FlowMatching:
+        """Flow matching whose noise levels are shifted for a video of so many latents."""
+        from diffusers.pipelines.ltx.pipeline_ltx_image2video import calculate_shift
+
+        config = self.scheduler.config
+        names = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
+        given = [config.get(k, v) for k, v in zip(names, (256, 4096, 0.5, 1.15), strict=True)]
+        mu = float(calculate_shift(tokens, *given))
+        shift = config.shift
+        if config.use_dynamic_shifting:
+            linear = config.time_shift_type == "linear"
+            shift = mu if linear else float(torch.tensor(mu).exp())
+
+        def levels(steps: int) -> Tensor:
+            if steps == 1:
+                return torch.tensor([1.0, 0.0])  # the stock scheduler's stretch divides by zero
+            even = torch.linspace(1, 1 / steps, steps, dtype=torch.float64)
+            self.scheduler.set_timesteps(sigmas=even.numpy(), mu=mu)
+            found: Tensor = self.scheduler.sigmas.float().clone()
+            return found
+
+        scale = config.num_train_timesteps
+        return FlowMatching(levels, shift, scale, self.process_mean, self.process_std)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        if not self.vae.config.timestep_conditioning:
+            return super().decode(latents)
+        mean, std = self._statistics(latents)
+        z = (latents.float() * std + mean).transpose(1, 2).to(self.vae.dtype)
+        time = torch.full((len(z),), self.decode_timestep, device=z.device, dtype=z.dtype)
+        devices = [z.device] if z.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):  # such decoders may inject noise of their own
+            torch.manual_seed(0)
+            frames: Tensor = self.vae.decode(z, time).sample
+        return frames.transpose(1, 2).float()
+
+    def forward(self, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        num_latents, (height, width) = noisy.shape[1], noisy.shape[-2:]
+        rows, columns = height // self.patch, width // self.patch
+        time = self.times(sigma, num_latents, 0.0)
+        output = self.network(
+            hidden_states=_pack(self.with_context(noisy, condition), self.patch).to(self.dtype),
+            encoder_hidden_states=condition.text.to(self.dtype),
+            timestep=time.repeat_interleave(rows * columns, 1),
+            encoder_attention_mask=condition.text_mask,
+            num_frames=num_latents,
+            height=rows,
+            width=columns,
+            rope_interpolation_scale=(
+                self.temporal_stride / self.fps,
+                self.spatial_stride,
+                self.spatial_stride,
+            ),
+            return_dict=False,
+        )[0]
+        velocity = _unpack(output.float(), num_latents, rows, self.patch)
+        return self.with_context(self.process.denoised(velocity, noisy.float(), sigma), condition)
+
+
+def _pack(latents: Tensor, patch: int) -> Tensor:
+    """Latents (B, t, c, h, w) to tokens (B, t * h/p * w/p, c * p * p), frame-major."""
+    cells = latents.unflatten(4, (-1, patch)).unflatten(3, (-1, patch))  # B t c h p w p
+    return cells.permute(0, 1, 3, 5, 2, 4, 6).flatten(4).flatten(1, 3)
+
+
+def _unpack(tokens: Tensor, num_latents: int, rows: int, patch: int) -> Tensor:
+    """What `_pack` packed."""
+    cells = tokens.unflatten(2, (-1, patch, patch)).unflatten(1, (num_latents, rows, -1))
+    return cells.permute(0, 1, 4, 2, 5, 3, 6).flatten(5).flatten(3, 4)
+
+
+def _embed_t5(folder: Path, texts: list[str]) -> tuple[Tensor, Tensor]:
+    """As LTX's pipelines embed texts: 128 tokens and a mask of those that count."""
+    from diffusers import LTXImageToVideoPipeline
+    from transformers import AutoTokenizer, T5EncoderModel
+
+    parts = SimpleNamespace(
+        tokenizer=AutoTokenizer.from_pretrained(folder / "tokenizer"),
+        text_encoder=T5EncoderModel.from_pretrained(folder / "text_encoder").eval(),
+        _execution_device=torch.device("cpu"),
+    )
+    found, mask = LTXImageToVideoPipeline._get_t5_prompt_embeds(parts, texts)
+    return found, mask

@@ -1,0 +1,219 @@
+"""Wan 2.1 image-to-video and Wan 2.2 TI2V (Alibaba), loaded from diffusers folders part by part.
+
+Read in diffusers' `WanImageToVideoPipeline`:
+- Wan 2.1: the latents of [context, grey ...] and a mask of `temporal_stride` channels come by
+  channel, CLIP's hidden states before the last layer by cross-attention. The context's latents are
+  generated together with the future's; they are cut off, and do not count in the loss.
+- Wan 2.2 TI2V (`expand_timesteps`): the context's latents come by time, clean, at time 0.
+- UniPC tells the network whole thousandths of the noise level, rounded down.
+Here every token has a timestep of its own, (B, t*h*w): there the embedding of an action is added.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from egowm.backbones.base import Condition
+from egowm.backbones.texts import Texts
+from egowm.backbones.video_transformer import VideoTransformer
+from egowm.diffusion import FlowMatching, Generator
+
+PIPELINES = ("WanImageToVideoPipeline", "WanPipeline")
+
+
+@dataclass(frozen=True)
+class _WholeTimes(FlowMatching):
+    """Flow matching whose network is told whole times, as schedulers with integer timesteps do."""
+
+    def time(self, sigma: Tensor) -> Tensor:
+        return (sigma * self.time_scale).floor()
+
+
+class Wan(VideoTransformer):
+    """Wan 2.1 image-to-video or Wan 2.2 TI2V, told apart by `model_index.json`.
+
+    context: K frames, one more than a multiple of the VAE's temporal stride; Wan 2.1 was trained on
+    one, its mask has room for more, and CLIP sees the last. fps: Wan is told none; kept for the
+    record. process_mean, process_std: of the training noise levels, logit-normal and then the
+    scheduler's shift. The others: see `VideoTransformer`. Sampling is by Euler steps over the stock
+    scheduler's noise levels (the stock sampler is UniPC; the first step is the same).
+    """
+
+    def __init__(
+        self,
+        pretrained: str,
+        revision: str | None = None,
+        download: bool = False,
+        context: int = 1,
+        fps: int = 16,
+        random: Sequence[Literal["transformer"]] = (),
+        process_mean: float = 0.0,
+        process_std: float = 1.0,
+    ) -> None:
+        super().__init__(pretrained, revision, download, context, fps, random)
+        self.process_mean, self.process_std = process_mean, process_std
+
+    def load_parts(self, folder: Path) -> None:
+        from diffusers import AutoencoderKLWan, WanTransformer3DModel
+
+        index = json.loads((folder / "model_index.json").read_text())
+        _check_pipeline(folder, index)
+        self.by_time = bool(index.get("expand_timesteps"))
+        self.vae = AutoencoderKLWan.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+        self.network = self.load_network(WanTransformer3DModel, folder)
+        config: Any = self.network.config
+        if config.pos_embed_seq_len is not None:
+            raise ValueError(
+                f"{folder}: Wan's first-and-last-frame transformer (pos_embed_seq_len "
+                f"{config.pos_embed_seq_len}) needs a last frame, which a world model does not "
+                f"have: give an image-to-video folder."
+            )
+        self.process = self._process(folder, index)
+        self.texts = Texts(folder, _embed_umt5)
+        if not self.by_time:
+            from transformers import CLIPImageProcessor, CLIPVisionModel
+
+            self.processor = CLIPImageProcessor.from_pretrained(folder / "image_processor")
+            self.image_encoder = CLIPVisionModel.from_pretrained(
+                folder / "image_encoder", dtype=torch.float32
+            )
+            self.image_encoder.requires_grad_(False).eval()
+
+    def _process(self, folder: Path, index: dict[str, Any]) -> FlowMatching:
+        import diffusers
+
+        scheduler = getattr(diffusers, index["scheduler"][1]).from_pretrained(folder / "scheduler")
+        config = scheduler.config
+        if not config.get("use_flow_sigmas", "shift" in config):
+            raise ValueError(
+                f"{folder}: expected a scheduler of flow matching (use_flow_sigmas), got "
+                f"{type(scheduler).__name__} without."
+            )
+
+        def levels(steps: int) -> Tensor:
+            scheduler.set_timesteps(steps)
+            found: Tensor = scheduler.sigmas.float().clone()
+            return found
+
+        levels(1)
+        kind = FlowMatching if scheduler.timesteps.is_floating_point() else _WholeTimes
+        return kind(
+            levels,
+            shift=config.get("flow_shift", config.get("shift", 1.0)),
+            time_scale=config.num_train_timesteps,
+            mean=self.process_mean,
+            std=self.process_std,
+        )
+
+    @property
+    def spatial_stride(self) -> int:
+        return super().spatial_stride * int(self.vae.config.patch_size or 1)
+
+    @property
+    def embedding_dim(self) -> int:
+        config: Any = self.network.config
+        return int(config.num_attention_heads * config.attention_head_dim)
+
+    def condition(
+        self,
+        context: Tensor,
+        noise_strength: Tensor,
+        generator: Generator = None,
+        known: Tensor | None = None,
+        text: Sequence[str] = ("",),
+        num_frames: int = 0,
+    ) -> Condition:
+        found = super().condition(context, noise_strength, generator, known, text, num_frames)
+        if self.by_time:
+            return found
+        image = self.embed_image(context[:, -1])
+        return found._replace(image=image.expand(len(noise_strength), -1, -1))
+
+    def encode_context(
+        self, context: Tensor, count: int, generator: Generator, num_frames: int
+    ) -> Tensor:
+        """TI2V: the context's latents. Wan 2.1: those of [context, grey ...], a whole video's."""
+        if self.by_time:
+            return super().encode_context(context, count, generator, num_frames)
+        if num_frames <= self.context:
+            raise ValueError(
+                f"Wan 2.1 conditions a whole video: expected num_frames above {self.context}, got "
+                f"{num_frames}: pass num_frames = K + T."
+            )
+        grey = context.new_zeros(len(context), num_frames - self.context, *context.shape[2:])
+        return self.encode(torch.cat([context, grey], 1)).expand(count, -1, -1, -1, -1)
+
+    def embed_image(self, image: Tensor) -> Tensor:
+        """CLIP's hidden states before the last layer, of images (B, 3, H, W): (B, tokens, D)."""
+        pixels = ((image.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu()
+        inputs = self.processor(images=list(pixels), return_tensors="pt").pixel_values
+        encoder = self.image_encoder
+        states = encoder(inputs.to(image.device, encoder.dtype), output_hidden_states=True)
+        found: Tensor = states.hidden_states[-2]
+        return found
+
+    def forward(self, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        count, num_latents, _, height, width = noisy.shape
+        if self.by_time:
+            seen, image = self.with_context(noisy, condition), None
+            time = self.times(sigma, num_latents, 0.0)
+        else:
+            mask = noisy.new_zeros(count, num_latents, self.temporal_stride, height, width)
+            mask[:, : self.context_latents] = 1
+            seen = torch.cat([noisy, mask, condition.latents.to(noisy)], 2)
+            image = condition.image.to(self.dtype)
+            time = self.process.time(sigma)[:, None].expand(-1, num_latents)
+        tokens = (height // self.patch) * (width // self.patch)
+        output = self.network(
+            hidden_states=seen.transpose(1, 2).to(self.dtype),
+            timestep=time.repeat_interleave(tokens, 1),
+            encoder_hidden_states=condition.text.to(self.dtype),
+            encoder_hidden_states_image=image,
+            return_dict=False,
+        )[0]
+        clean = self.process.denoised(output.transpose(1, 2).float(), noisy.float(), sigma)
+        return self.with_context(clean, condition) if self.by_time else clean
+
+
+def _check_pipeline(folder: Path, index: dict[str, Any]) -> None:
+    """Refuse Wan pipelines that are not one image-to-video transformer, saying why."""
+    name, parts = index["_class_name"], {k for k, v in index.items() if v and v != [None, None]}
+    if name not in PIPELINES:
+        raise ValueError(f"{folder}: expected a pipeline of {', '.join(PIPELINES)}, got {name}.")
+    if "transformer_2" in parts or index.get("boundary_ratio") is not None:
+        raise ValueError(
+            f"{folder}: {name} with two transformers (Wan 2.2 A14B, boundary_ratio "
+            f"{index.get('boundary_ratio')}) is not supported: one embedding of actions cannot "
+            f"train two networks at once. Give Wan 2.1 image-to-video or Wan 2.2 TI2V."
+        )
+    if "expand_timesteps" in parts:
+        return
+    if name == "WanPipeline" or "image_encoder" not in parts:
+        raise ValueError(
+            f"{folder}: {name} without expand_timesteps and without an image encoder makes videos "
+            f"of text alone, it has no place for context frames. Give Wan 2.1 image-to-video or "
+            f"Wan 2.2 TI2V."
+        )
+
+
+def _embed_umt5(folder: Path, texts: list[str]) -> tuple[Tensor, Tensor]:
+    """As Wan's pipelines embed texts: 512 tokens, zeros after the last."""
+    from diffusers.pipelines.wan import pipeline_wan_i2v
+    from transformers import AutoTokenizer, UMT5EncoderModel
+
+    if not hasattr(pipeline_wan_i2v, "ftfy"):
+        raise ImportError("Wan's pipeline cleans texts with ftfy, which is missing: install ftfy.")
+    parts = SimpleNamespace(
+        tokenizer=AutoTokenizer.from_pretrained(folder / "tokenizer"),
+        text_encoder=UMT5EncoderModel.from_pretrained(folder / "text_encoder").eval(),
+        _execution_device=torch.device("cpu"),
+    )
+    pipeline = pipeline_wan_i2v.WanImageToVideoPipeline
+    found = pipeline._get_t5_prompt_embeds(parts, texts)
+    return found, torch.ones(found.shape[:2])
