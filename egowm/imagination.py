@@ -197,8 +197,8 @@ class Imagination:
         return meaning.normalise(states).expand(count, -1, -1)
 
     def _padded(self, actions: Tensor) -> Tensor:
-        """Standing still (or the last command) until the last latent frame is full; (N, T', A)."""
-        missing = -actions.shape[1] % self.model.backbone.temporal_stride
+        """Standing still (or the last command) until the last frames are a group; (N, T', A)."""
+        missing = -actions.shape[1] % self.model.backbone.frames_at_once
         if not missing:
             return actions
         last = actions[:, -1:] if self.spec.kind == "command" else 0 * actions[:, -1:]

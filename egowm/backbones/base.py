@@ -51,10 +51,11 @@ class Backbone(nn.Module, ABC):
 
     network: the diffusers network (UNet or transformer), the part that is fine-tuned.
     context: frames K that it is given. temporal_stride: frames per latent frame, measured from the
-    VAE. droppable: what a null branch of guidance can go without, besides the action; the first is
-    what guidance is on by default. takes_text: whether texts reach the network. temporal_layers:
-    names of the network's modules that mix frames, in a family that has such modules. random: parts
-    that start from random weights.
+    VAE. frames_at_once: those after the first come in groups of so many, also measured. droppable:
+    what a null branch of guidance can go without, besides the action; the first is what guidance
+    is on by default. takes_text: whether texts reach the network. temporal_layers: names of the
+    network's modules that mix frames, in a family that has such modules. random: parts that start
+    from random weights.
     """
 
     network: nn.Module
@@ -63,6 +64,7 @@ class Backbone(nn.Module, ABC):
     random: tuple[str, ...] = ()  # the parts that start from scratch
     context: int = 1
     temporal_stride: int = 1
+    frames_at_once: int = 1
     noise_strength: float = 0.0  # of the noise on the context's pixels at sampling
     droppable: tuple[str, ...] = ()
     takes_text: bool = False
@@ -167,17 +169,17 @@ class Backbone(nn.Module, ABC):
 
     def check_lengths(self, num_context: int, horizon: int) -> None:
         """Refuse K context and T future frames that do not fill latent frames."""
-        s = self.temporal_stride
+        s, n = self.temporal_stride, self.frames_at_once
         if num_context < self.context:
             raise ValueError(
                 f"{type(self).__name__} takes {self.context} context frames, got {num_context}: "
                 f"set --data.window.context {self.context} (or --model.backbone.context)."
             )
-        if (self.context - 1) % s or horizon % s:
+        if (self.context - 1) % n or horizon % n:
             raise ValueError(
-                f"A VAE of temporal stride {s} needs 1 + a multiple of {s} context frames and a "
-                f"multiple of {s} future frames, got K = {self.context}, T = {horizon}: set the "
-                f"window's context and horizon."
+                f"A VAE of temporal stride {s} that takes {n} frames at once needs 1 + a multiple "
+                f"of {n} context frames and a multiple of {n} future frames, got K = "
+                f"{self.context}, T = {horizon}: set the window's context and horizon."
             )
 
 

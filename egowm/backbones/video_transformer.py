@@ -69,9 +69,8 @@ class VideoTransformer(Backbone):
         self.folder = locate(self.pretrained, self.revision, self.download)
         self.load_parts(self.folder)
         self.vae.requires_grad_(False).eval()
-        self.temporal_stride = measured_stride(self.vae)
-        if (self.context - 1) % self.temporal_stride:
-            self.check_lengths(self.context, self.temporal_stride)
+        self.temporal_stride, self.frames_at_once = measured_stride(self.vae)
+        self.check_lengths(self.context, self.frames_at_once)
         mean, std = self.statistics()
         self.register_buffer("latents_mean", mean.float(), persistent=False)
         self.register_buffer("latents_std", std.float(), persistent=False)
@@ -220,28 +219,35 @@ class VideoTransformer(Backbone):
         return self.latents_mean[:asked], self.latents_std[:asked]
 
     def _check_whole(self, num_frames: int) -> None:
-        """Some VAEs drop frames that do not fill a latent, silently."""
-        if (num_frames - 1) % self.temporal_stride:
+        """Some VAEs drop frames that do not fill a group, silently."""
+        if (num_frames - 1) % self.frames_at_once:
             raise ValueError(
-                f"Expected 1 + a multiple of {self.temporal_stride} frames (the VAE's temporal "
-                f"stride), got {num_frames}."
+                f"Expected 1 + a multiple of {self.frames_at_once} frames (the VAE takes so many "
+                f"at once), got {num_frames}."
             )
 
 
 @torch.no_grad()
-def measured_stride(vae: Any) -> int:
-    """Frames per latent frame of a causal VAE, from encoding 9 and 17 black frames.
+def measured_stride(vae: Any) -> tuple[int, int]:
+    """Frames per latent frame of a causal VAE, and how many frames it takes at once after the
+    first, from encoding up to 17 black frames.
 
     Raises ValueError for a VAE whose latents do not grow by a divisor of 8.
     """
     side = 32
-    device, dtype = next(vae.parameters()).device, next(vae.parameters()).dtype
-    video = torch.zeros(1, 3, 17, side, side, device=device, dtype=dtype)
-    counts = [vae.encode(video[:, :, :n]).latent_dist.mode().shape[2] for n in (1, 9, 17)]
+    weight = next(vae.parameters())
+    video = torch.zeros(1, 3, 17, side, side, device=weight.device, dtype=weight.dtype)
+
+    def count(num_frames: int) -> int:
+        return int(vae.encode(video[:, :, :num_frames]).latent_dist.mode().shape[2])
+
+    counts = [count(n) for n in (1, 9, 17)]
     grown = counts[2] - counts[1]
     if counts[0] != 1 or grown not in (1, 2, 4, 8) or counts[1] - counts[0] != grown:
         raise ValueError(
             f"{type(vae).__name__} makes {counts} latent frames of 1, 9 and 17: expected a causal "
             f"VAE with one latent for the first frame and then one for every 1, 2, 4 or 8."
         )
-    return 8 // grown
+    stride = 8 // grown
+    smaller = (n for n in (1, 2, 4) if n >= stride and count(1 + n) == 1 + n // stride)
+    return stride, next(smaller, 8)
