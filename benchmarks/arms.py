@@ -38,19 +38,26 @@ EXTRA: list[str] = []  # options for every `egowm fit`, for instance of the trai
 
 @dataclass(frozen=True)
 class Arm:
-    """One training run. variant: what an ablation changes."""
+    """One training run. variant: what an ablation changes. family: of the prior."""
 
     arm: str
     episodes: int
     seed: int
     rate: float
     variant: str = ""
+    family: str = "svd"
 
     @property
     def name(self) -> str:
         """Of its folder."""
         parts = [self.arm, str(self.episodes), f"seed{self.seed}", f"{self.rate:g}", self.variant]
+        parts += [self.family if self.family != "svd" else ""]
         return "-".join(part for part in parts if part)
+
+    @property
+    def prior(self) -> Path:
+        """What it starts from, or takes its sizes and VAE from."""
+        return ROOT / f"priors/rooms-{self.family}"
 
     @property
     def folder(self) -> Path:
@@ -65,7 +72,7 @@ class Arm:
     @property
     def options(self) -> list[str]:
         """The command line of its training, after `egowm`."""
-        recipe = "rooms_svd_scratch" if self.arm.startswith("S") else "rooms_svd"
+        recipe = f"rooms_{self.family}" + ("_scratch" if self.arm.startswith("S") else "")
         steps = STEPS + (PRIOR_STEPS if self.arm == "S+" else 0)
         options = [
             "fit", "-c", f"recipes/{recipe}.yaml",
@@ -90,6 +97,8 @@ class Arm:
         and S at the first seed all of them."""
         if self.arm == "P0":
             return ("zero",)
+        if self.family != "svd":
+            return ("true", "shuffled")
         if self.arm == "S+" and self.episodes == MAIN:
             return ("true", "shuffled", "zero", "mirrored")
         if self.episodes == MAIN and self.arm == "P" and self.seed != SEEDS[0]:
@@ -102,7 +111,10 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "sinusoidal": ("--model.features", "sinusoidal"),
     "linear": ("--model.features", "linear"),
     "default-start": ("--model.zero_init", "false"),
+    "both-streams": ("--model.backbone.streams", "both"),  # of a transformer
 }
+FEATURES = ("sinusoidal", "linear", "default-start")  # the variants of the UNet
+GUIDANCES = (1.5, 2.0, 4.0)  # on the action, of the transformer
 
 
 def run(arm: Arm) -> None:
@@ -136,11 +148,19 @@ def score(arm: Arm) -> None:
     clips = RoomClips(unseen_rooms(), CLIPS, FRAMES)
     model = WorldModel.from_pretrained(arm.folder / "export")
     about = {"arm": arm.arm, "episodes": arm.episodes, "seed": arm.seed, "world": "rooms"}
-    about |= {"learning_rate": arm.rate, "variant": arm.variant}
+    about |= {"learning_rate": arm.rate, "variant": arm.variant, "family": arm.family}
     rows = []
     for kind in arm.kinds:
         found = clips.score(clips.imagined(model, kind))
         rows.append(row(about | {"actions": "none" if arm.arm == "P0" else kind}, found))
+    for guidance in GUIDANCES if model.drop_action and arm.arm == "P" else ():
+        for kind in arm.kinds:
+            options = {"guidance": guidance, "guide_on": "action"}
+            found = clips.score(clips.imagined(model, kind, **options))
+            rows.append(row(about | {"actions": kind, "guidance": guidance}, found))
+    if arm.family != "svd" and arm.arm == "P":
+        ceiling = row(about, clips.score(clips.coded(model)))
+        rows.append(ceiling | {"arm": "truth through the VAE", "actions": "", "episodes": None})
     exported = json.loads((arm.folder / "export/world_model.json").read_text())
     record: dict[str, Any] = provenance(arm.seed) | {
         "run": arm.name,
@@ -173,7 +193,7 @@ def check_base(arm: Arm) -> None:
     from egowm.backbones.base import weights_sha256
 
     found = json.loads(arm.record.read_text())["base_sha256"]
-    expected = weights_sha256(ROOT / "priors/rooms-svd")
+    expected = weights_sha256(arm.prior)
     if found != expected:
         raise ValueError(
             f"{arm.record} belongs to another prior: expected {expected[:12]}..., found "
@@ -204,7 +224,15 @@ def grid() -> list[Arm]:
     runs = [replace(arm, episodes=n) for n in LABELLED if n != MAIN for arm in (p, s)]
     runs += [replace(arm, seed=seed) for seed in SEEDS[1:] for arm in (p, s)]
     runs += [replace(p, arm="P0")]
-    return runs + [replace(p, variant=variant) for variant in VARIANTS if variant]
+    return runs + [replace(p, variant=variant) for variant in FEATURES]
+
+
+def transformers() -> list[Arm]:
+    """The same protocol for a diffusion transformer, at 64 episodes, where its prior is there."""
+    p = Arm("P", MAIN, SEEDS[0], LONG_RATE, family="cosmos")
+    if not (p.prior / "transformer/diffusion_pytorch_model.safetensors").is_file():
+        return []
+    return [p, replace(p, arm="S"), replace(p, variant="both-streams")]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -221,7 +249,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with ThreadPoolExecutor(args.jobs) as pool:
         long = pool.submit(run, longest())
         list(pool.map(run, searches()))
-        list(pool.map(run, grid()))
+        list(pool.map(run, grid() + transformers()))
         long.result()
     return 0
 

@@ -121,8 +121,11 @@ class RoomClips:
     def coded(self, model: WorldModel) -> list[np.ndarray]:
         """The truth through the model's VAE: the most that it can show."""
         backbone = model.backbone
-        frames = [clip.frames[None, 1:].float().to(model.device) / 127.5 - 1 for clip in self.clips]
-        videos = [backbone.decode(backbone.encode(video))[0] for video in frames]
+        first = 0 if backbone.context_latents else 1  # a causal VAE has the context before it
+        videos = []
+        for clip in self.clips:
+            frames = clip.frames[None, first:].float().to(model.device) / 127.5 - 1
+            videos.append(backbone.decode(backbone.encode(frames))[0, 1 - first :])
         return [to_uint8((video.clamp(-1, 1) + 1) / 2) for video in videos]
 
     def score(self, videos: Sequence[np.ndarray]) -> Scores:

@@ -114,7 +114,7 @@ def learning_rates(runs: Sequence[Record]) -> tuple[dict[str, float], list[Recor
     search = []
     for run in runs:
         r = run["rows"][0]
-        if _key(r) in MAIN_RUNS:
+        if _key(r) in MAIN_RUNS and _is_unet(r):
             loss = run["validation_loss"][-1][1]
             search.append({"arm": r["arm"], "learning_rate": r["learning_rate"], "loss": loss})
     ordered = sorted(search, key=lambda r: r["loss"], reverse=True)
@@ -145,6 +145,7 @@ class Table:
             if (r["arm"], r["actions"], r["episodes"]) == (arm, actions, episodes)
             and r["world"] == "rooms"
             and not r.get("variant")
+            and _is_unet(r)
             and r.get("learning_rate") in (None, self.rates.get(arm))
         ]
         if not found:
@@ -330,7 +331,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _is_committed(r: Record, rates: dict[str, float]) -> bool:
     """Whether a row is of a run whose export travels along, and was measured anew."""
-    return _key(r) in MAIN_RUNS and r["learning_rate"] == rates[r["arm"]]
+    return _key(r) in MAIN_RUNS and _is_unet(r) and r["learning_rate"] == rates[r["arm"]]
+
+
+def _is_unet(r: Record) -> bool:
+    """The transformer's rows have a table of their own."""
+    return str(r.get("family", "svd")) == "svd"
 
 
 def _key(r: Record) -> tuple[str, int, int, str]:

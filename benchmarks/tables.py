@@ -87,6 +87,8 @@ def _merged(rows: Sequence[Record], record: Record) -> list[tuple[str, ...]]:
     groups: dict[tuple[str, int, str], list[Record]] = {}
     for r in rows:
         rate = r.get("learning_rate", record["learning_rates"].get(r["arm"]))
+        if r.get("family", "svd") != "svd":
+            continue
         if not r.get("variant") and rate == record["learning_rates"].get(r["arm"]):
             groups.setdefault((r["arm"], r["episodes"] or 0, r["actions"]), []).append(r)
     order = ("P", "P0", "S", "S+")
@@ -164,6 +166,41 @@ def headline(results: Path) -> str:
     return table(("", "SCS [95%]", "DAVIS", "visible", "PSNR, dB"), shown)
 
 
+def transformer(results: Path) -> str:
+    """The diffusion transformer: what its actions are worth, and guidance on them."""
+    record = read(results / "rooms.json")
+    head = ("run", "guidance", "SCS [95%], true actions", "shuffled", "action gain", "PSNR, dB")
+    rows = [r for r in record["rows"] if r.get("family", "svd") != "svd"] if record else []
+    if record is None or not rows:
+        return table(head, [(MISSING, *[""] * 5)])
+    floor = next(
+        r["scs"]
+        for r in record["rows"]
+        if (r["arm"], r["actions"], r["world"]) == ("simulator", "shuffled", "rooms")
+    )
+    groups: dict[tuple[str, str, float], dict[str, Record]] = {}
+    for r in rows:
+        run = (r["arm"], r["variant"], r.get("guidance", 1.0))
+        groups.setdefault(run, {})[r["actions"]] = r
+    lines = []
+    for (arm, variant, guidance), told in groups.items():
+        true = told.get("true") or told[""]
+        shuffled = told.get("shuffled")
+        gain = (true["scs"] - shuffled["scs"]) / (100 - floor) if shuffled else None
+        low, high = true["ci95"]
+        lines.append(
+            (
+                arm + (f", {variant}" if variant else ""),
+                f"{guidance:g}" if shuffled else "",
+                f"{true['scs']:.1f} [{low:.1f} to {high:.1f}]",
+                f"{shuffled['scs']:.1f}" if shuffled else "",
+                f"{gain:.2f}" if gain is not None else "",
+                f"{true['psnr']:.2f}",
+            )
+        )
+    return f"{table(head, lines)}\n\n{source(record)}."
+
+
 def rates(results: Path) -> str:
     """Validation loss of each learning rate at 64 episodes."""
     record = read(results / "rooms.json")
@@ -208,6 +245,7 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "rooms": rooms,
     "claims": claims,
     "headline": headline,
+    "transformer": transformer,
     "rates": rates,
     "ablations": ablations,
 }
