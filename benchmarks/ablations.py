@@ -1,9 +1,10 @@
-"""What each choice is worth: action features, start, sampling steps, guidance, chaining of chunks.
+"""What each choice is worth: action features, start, noise, sampling steps, guidance, chaining.
 
     python benchmarks/ablations.py
 
-Steps, guidance and chaining are varied on the committed export. Features and start need a training
-run each: those rows are as `benchmarks/arms.py` scored them, in `benchmarks/results/arms/`.
+Steps, guidance and chaining are varied on the committed export. Features, start and training noise
+need a training run each: those rows are as `benchmarks/arms.py` scored them, in
+`benchmarks/results/arms/`.
 """
 
 import argparse
@@ -44,6 +45,7 @@ def sampling() -> list[Record]:
 def variants() -> list[Record]:
     """Rows of the training runs that change one choice."""
     names = {"sinusoidal": "features", "linear": "features", "default-start": "start"}
+    names |= {"high-noise": "training noise"}
     return [
         r | {"ablation": names[r["variant"]], "value": r["variant"]}
         for run in trained()

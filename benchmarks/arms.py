@@ -111,9 +111,15 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "sinusoidal": ("--model.features", "sinusoidal"),
     "linear": ("--model.features", "linear"),
     "default-start": ("--model.zero_init", "false"),
+    "high-noise": (
+        "--model.backbone.process_mean",
+        "2.5",
+        "--model.backbone.process_std",
+        "1.2",
+    ),
     "both-streams": ("--model.backbone.streams", "both"),  # of a transformer
 }
-FEATURES = ("sinusoidal", "linear", "default-start")  # the variants of the UNet
+CHOICES = ("sinusoidal", "linear", "default-start", "high-noise")  # the variants of the UNet
 GUIDANCES = (1.5, 2.0, 4.0)  # on the action, of the transformer
 
 
@@ -224,7 +230,7 @@ def grid() -> list[Arm]:
     runs = [replace(arm, episodes=n) for n in LABELLED if n != MAIN for arm in (p, s)]
     runs += [replace(arm, seed=seed) for seed in SEEDS[1:] for arm in (p, s)]
     runs += [replace(p, arm="P0")]
-    return runs + [replace(p, variant=variant) for variant in FEATURES]
+    return runs + [replace(p, variant=variant) for variant in CHOICES]
 
 
 def transformers() -> list[Arm]:
