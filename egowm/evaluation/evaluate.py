@@ -112,6 +112,7 @@ def _predict(
         steps=steps,
         generator=generators,
         state=None if row.model.state_spec is None else batch.state,
+        text=batch.text if row.model.backbone.takes_text else "",
         source=row.model.source_of(batch),
     )
     for index in range(len(numbers)):
