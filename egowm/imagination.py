@@ -152,8 +152,8 @@ class Imagination:
         if chain == "latents" and not backbone.chains_latents:
             raise ValueError(
                 f"Expected chain pixels: {type(backbone).__name__} takes {backbone.context} "
-                f"context frames and its latents hold {backbone.temporal_stride}, so the last "
-                f"latent is not the last frame."
+                f"context frames and its latents hold {backbone.temporal_stride}, so its last "
+                f"latent is not what it takes as a context."
             )
         return chain
 
