@@ -102,7 +102,8 @@ class Autoencoder(LightningModule):
         latents = posterior.sample()
         output = self.vae.decode(latents).sample.float()
         squared = F.mse_loss(output, target)
-        kl = posterior.kl().mean() / latents[0].numel()
+        power = posterior.mean.square() + posterior.var - 1 - posterior.logvar
+        kl = 0.5 * power.mean()  # diffusers' own sums three axes, which are not all of a video's
         total = F.l1_loss(output, target) + 4 * squared + self.kl * kl
         psnr = 10 * torch.log10(4 / squared.detach())
         return total, {"psnr": psnr, "kl": kl.detach(), "latent_std": latents.detach().std()}

@@ -61,7 +61,8 @@ class Imagination:
         num_outside = spec.check(actions, strict)
         past, horizon = self._context(context, len(actions)), actions.shape[1]
         backbone.check_lengths(past.shape[1], model.chunk)
-        states, texts, chain = self._states(state, actions), self._texts(text), self._chained
+        states, chain = self._states(state, actions), self._chained
+        texts = self._texts(text, len(past))
         frames, latents = [], []
         known = None
         for number, part in enumerate(self._padded(actions).split(model.chunk, 1)):
@@ -151,8 +152,8 @@ class Imagination:
         if chain == "latents" and not backbone.chains_latents:
             raise ValueError(
                 f"Expected chain pixels: {type(backbone).__name__} takes {backbone.context} "
-                f"context frames and its latents hold {backbone.temporal_stride}, so the last "
-                f"latent is not the last frame."
+                f"context frames and its latents hold {backbone.temporal_stride}, so its last "
+                f"latent is not what it takes as a context."
             )
         return chain
 
@@ -170,10 +171,15 @@ class Imagination:
             raise ValueError("Expected a float context in [0, 1] (or uint8 frames).")
         return last.float() * 2 - 1
 
-    def _texts(self, text: str | Sequence[str]) -> list[str]:
+    def _texts(self, text: str | Sequence[str], num_contexts: int) -> list[str]:
         texts, backbone = [text] if isinstance(text, str) else list(text), self.model.backbone
         if any(texts) and not backbone.takes_text:
             raise ValueError(f"{type(backbone).__name__} takes no text: leave text out.")
+        expected = len(self.generator) if isinstance(self.generator, Sequence) else num_contexts
+        if len(texts) not in (1, expected):
+            raise ValueError(
+                f"Expected one text, or one for each of {expected} contexts, got {len(texts)}."
+            )
         return texts
 
     def _states(self, state: Tensor | None, actions: Tensor) -> Tensor | None:
@@ -189,7 +195,7 @@ class Imagination:
         if state is None:
             raise ValueError(f"This model embeds the body's state: give state {shape}.")
         states = torch.as_tensor(state, dtype=torch.float32, device=model.device)
-        if states.ndim == 2 and states.shape[-1] == meaning.width:
+        if states.ndim == 2 and states.shape[1] == meaning.width and len(states) in (1, count):
             states = integrate(states, actions, self.spec, meaning, model.chunk)
         if states.shape[0] not in (1, count) or states.shape[1:] != (chunks, meaning.width):
             raise ValueError(f"Expected a state {shape}, got {tuple(states.shape)}.")

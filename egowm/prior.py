@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule
+from safetensors.torch import save_file
 from torch import Tensor
 
 from egowm.backbones.base import Backbone
@@ -73,8 +74,8 @@ class VideoPrior(LightningModule):
             clean: Tensor = backbone(noisy, sigma, condition)
             return clean
 
-        given = backbone.context_latents
-        return denoising_loss(backbone.process, estimate, latents, given=given)
+        process = backbone.process_for(latents.shape[1], (videos.shape[-2], videos.shape[-1]))
+        return denoising_loss(process, estimate, latents, given=backbone.context_latents)
 
     def training_step(self, clip: Clip, batch_idx: int) -> Tensor:
         chance = torch.Generator().manual_seed(self.global_step)  # the same on every rank
@@ -104,7 +105,8 @@ class VideoPrior(LightningModule):
 def save_pipeline(backbone: Backbone, folder: Path) -> None:
     """Write the backbone as a float16 pipeline folder that diffusers loads by itself.
 
-    What has no weights (scheduler, feature extractor, index) and the text "" are copied.
+    What is not in the backbone's parts (scheduler, index, Wan's frozen image encoder) is copied;
+    text encoders are left out, and the text "" is there as a file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     modules = backbone.parts
@@ -112,11 +114,12 @@ def save_pipeline(backbone: Backbone, folder: Path) -> None:
         copy.deepcopy(module).half().save_pretrained(folder / name)
     if folder.resolve() == backbone.folder.resolve():
         return
-    for name in ("scheduler", "feature_extractor"):
-        if (backbone.folder / name).is_dir():
+    for name in ("scheduler", "feature_extractor", "image_processor", "image_encoder"):
+        if name not in modules and (backbone.folder / name).is_dir():
             shutil.copytree(backbone.folder / name, folder / name, dirs_exist_ok=True)
-    if (backbone.folder / EMPTY).is_file():
-        shutil.copy(backbone.folder / EMPTY, folder / EMPTY)
+    if backbone.takes_text:
+        embedding, mask = backbone.texts([""], torch.device("cpu"))
+        save_file({"embedding": embedding[0], "mask": mask[0]}, folder / EMPTY)
     index = json.loads((backbone.folder / "model_index.json").read_text())
     index["vae"] = ["diffusers", type(modules["vae"]).__name__]  # it may have been replaced
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")

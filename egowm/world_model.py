@@ -260,6 +260,7 @@ class WorldModel(LightningModule):
             clip.frames[:, :num_context],
             clip.actions,
             state=None if self.state_spec is None else clip.state,
+            text=clip.text if self.backbone.takes_text else "",
             generator=generator,
             source=self.source_of(clip),
         )
@@ -293,6 +294,13 @@ class WorldModel(LightningModule):
         if saved.get("state_spec"):
             self.state_spec = ActionSpec(**saved["state_spec"])
         self.configure_model()
+        unknown = set(checkpoint["state_dict"]) - {name for name, _ in self.named_parameters()}
+        if unknown:
+            raise ValueError(
+                f"The checkpoint holds {len(unknown)} weights that this model has not, the first "
+                f"is {min(unknown)}: give the arguments it was trained with (for null_embedding, "
+                f"drop_action)."
+            )
 
     def save_pretrained(self, folder: Path | str) -> None:
         """Write an export: see `egowm.export.save`."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from egowm import actions
-from egowm.actions import ActionSpec, compose
+from egowm.actions import ActionSpec, compose, integrate
 
 ROBOT = ActionSpec(
     ("dx", "dy", "dyaw"), ("m", "m", "rad"), "body", "se2", 4.0, (-0.3, -0.1, -0.2), (0.3, 0.1, 0.2)
@@ -175,3 +175,43 @@ def test_se3_in_the_plane_is_se2(steps):
     np.testing.assert_allclose(space[:, :2], flat[:, :2], atol=1e-5)
     turn = np.exp(1j * space[:, 5].astype(np.float64))
     np.testing.assert_allclose(turn, np.exp(1j * flat[:, 2].astype(np.float64)), atol=1e-5)
+
+
+ARM = ActionSpec(("hip", "knee"), ("rad", "rad"), "joint", "difference", 5.0)
+POSTURE = replace(ARM, kind="command")
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 4])
+@pytest.mark.parametrize("shared", [True, False])
+def test_states_follow_from_differences(chunk, shared):
+    """The state at step k is the first plus k(k+1)/2, seen at the start of each chunk."""
+    steps = torch.arange(1.0, 8)[:, None] * torch.tensor([1.0, -2.0])
+    moves = torch.stack([steps, 10 * steps])  # (N, T = 7, S)
+    first = torch.tensor([[100.0, 200.0]] if shared else [[100.0, 200.0], [300.0, 400.0]])
+    found = integrate(first, moves, ARM, POSTURE, chunk)
+    starts = torch.arange(0, 7, chunk)
+    walked = (starts * (starts + 1) / 2)[:, None] * torch.tensor([1.0, -2.0])
+    expected = first[:, None] + torch.stack([walked, 10 * walked])
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("horizon", [1, 4])
+def test_one_chunk_needs_no_later_state(horizon):
+    """Whatever the actions are, and without a copy for each sequence."""
+    first = torch.tensor([[3.0, 4.0, 5.0]])
+    found = integrate(first, torch.ones(2, horizon, 3), ROBOT, replace(ROBOT, kind="command"), 4)
+    assert torch.equal(found, first[:, None])
+
+
+@pytest.mark.parametrize(
+    ("spec", "state_spec"),
+    [
+        (replace(ARM, kind="command"), POSTURE),
+        (ARM, replace(POSTURE, names=("knee", "hip"))),
+        (ARM, ActionSpec(("height",), ("m",), "world", "command", 5.0)),
+    ],
+)
+def test_states_that_do_not_follow_are_asked_for(spec, state_spec):
+    words = rf"Give a state for the start of every chunk of 2: \(N, chunks, {state_spec.width}\)"
+    with pytest.raises(ValueError, match=words):
+        integrate(torch.zeros(1, state_spec.width), torch.ones(1, 3, 2), spec, state_spec, 2)

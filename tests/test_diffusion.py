@@ -1,9 +1,10 @@
-"""The EDM process and its sampler: parity with diffusers' scheduler, closed forms, generators."""
+"""The processes and their sampler: the stock scheduler, closed forms, generators."""
 
+import numpy as np
 import pytest
 import torch
 
-from egowm.diffusion import EDM, denoising_loss, euler, randn
+from egowm.diffusion import EDM, EDMFlow, FlowMatching, denoising_loss, euler, randn
 
 CPU = torch.device("cpu")
 SVD = EDM()
@@ -154,3 +155,156 @@ def test_a_cpu_generator_serves_a_gpu():
         for where in (CPU, device)
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+# Every process ------------------------------------------------------------------------------------
+
+
+def even(steps: int) -> torch.Tensor:
+    return torch.linspace(1, 0, steps + 1)
+
+
+EDMS = [EDM(), EDM(sigma_max=80.0, sigma_data=0.5, out_sign=1.0)]
+FLOWS = [EDMFlow(), FlowMatching(even), FlowMatching(even, shift=3.0, time_scale=1000.0)]
+every_process = pytest.mark.parametrize("process", [*EDMS, *FLOWS], ids=lambda p: type(p).__name__)
+LEVELS = torch.tensor([0.02, 0.3, 0.7, 0.98])
+
+
+def true_output(process, clean, noise, sigma):
+    """What a network that knows the answer says.
+
+    EDM: F = (s x / d - d n) / sqrt(s^2 + d^2), by solving Karras et al.'s equation 7 for F; with
+    d = 1 and the other sign that is v-prediction. Flows: the velocity.
+    """
+    if not isinstance(process, EDM) or isinstance(process, EDMFlow):
+        return noise - clean
+    s, d = sigma.reshape(-1, *[1] * (clean.ndim - 1)), process.sigma_data
+    return process.out_sign * (s / d * clean - d * noise) / (s**2 + d**2).sqrt()
+
+
+@every_process
+def test_the_true_output_means_the_clean_latents(process):
+    clean, noise = torch.randn(4, 3, 2, 5), torch.randn(4, 3, 2, 5)
+    noisy = process.add(clean, noise, LEVELS)
+    found = process.denoised(true_output(process, clean, noise, LEVELS), noisy, LEVELS)
+    torch.testing.assert_close(found, clean, atol=1e-5, rtol=1e-5)
+    assert (noisy - clean).abs().max() > 0.5
+
+
+@every_process
+def test_the_weight_counts_the_output_s_error_once(process):
+    """1 / (d clean / d output)^2, by automatic differentiation."""
+    output = torch.randn(4, dtype=torch.float64, requires_grad=True)
+    sigma = LEVELS.double()
+    process.denoised(output, torch.randn(4, dtype=torch.float64), sigma).sum().backward()
+    torch.testing.assert_close(process.weight(sigma), 1 / output.grad**2)
+
+
+@every_process
+def test_slopes_of_the_flow(process):
+    """(noisy - clean) / sigma does not depend on sigma: noise for EDM, velocity for flows."""
+    clean, noise = torch.randn(4, 6), torch.randn(4, 6)
+    slope = (process.add(clean, noise, LEVELS) - clean) / LEVELS[:, None]
+    expected = noise - clean if isinstance(process, FlowMatching) else noise
+    torch.testing.assert_close(slope, expected, atol=2e-4, rtol=1e-4)
+
+
+@every_process
+def test_euler_with_a_network_that_knows_the_answer(process):
+    """On the way it passes the point's noisy versions; at the end it is the point."""
+    clean, noise = torch.randn(2, 3, 4), torch.randn(2, 3, 4)
+
+    def denoise(noisy, sigma):
+        slope = (noisy - clean) / sigma[:, None, None]
+        seen = slope + clean if isinstance(process, FlowMatching) else slope
+        return process.denoised(true_output(process, clean, seen, sigma), noisy, sigma)
+
+    levels = torch.tensor([0.9, 0.6, 0.25])
+    start = process.add(clean, noise, levels[:1].expand(2))
+    passed = process.add(clean, noise, levels[-1:].expand(2))
+    torch.testing.assert_close(euler(denoise, start, levels), passed, atol=1e-4, rtol=0)
+    end = euler(denoise, process.initial(noise), process.sigmas(5))
+    torch.testing.assert_close(end, clean, atol=1e-4, rtol=0)
+
+
+@every_process
+def test_the_network_sees_unit_power(process):
+    """Data of deviation sigma_data; flows mix two unit powers, their power is in [1/2, 1]."""
+    deviation = getattr(process, "sigma_data", 1.0)
+    data, noise = deviation * torch.randn(4, 40_000), torch.randn(4, 40_000)
+    power = process.scale_input(process.add(data, noise, LEVELS), LEVELS).square().mean(1)
+    t = process.time(LEVELS) / getattr(process, "time_scale", 1.0)
+    expected = torch.ones(4) if process in EDMS else t**2 + (1 - t) ** 2
+    torch.testing.assert_close(power, expected, atol=0.03, rtol=0)
+
+
+def test_edm_flow_is_flow_matching_in_other_variables():
+    """noisy / (1 + sigma) at t = sigma / (1 + sigma); the whole sampler, step by step."""
+    written, plain = EDMFlow(), FlowMatching(even)
+    clean, noise, output = torch.randn(3, 4, 6).unbind(0)
+    sigma = torch.tensor([0.01, 0.5, 4.0, 80.0])
+    t = sigma / (1 + sigma)
+    noisy, same = written.add(clean, noise, sigma), plain.add(clean, noise, t)
+    torch.testing.assert_close(written.time(sigma), plain.time(t))
+    torch.testing.assert_close(written.scale_input(noisy, sigma), plain.scale_input(same, t))
+    torch.testing.assert_close(
+        written.denoised(output, noisy, sigma), plain.denoised(output, same, t), atol=1e-5, rtol=0
+    )
+    torch.testing.assert_close(written.weight(sigma), plain.weight(t))
+
+    def sample(process, start, levels):
+        def denoise(noisy, sigma):
+            seen = process.scale_input(noisy, sigma) + process.time(sigma)[:, None]
+            return process.denoised((3 * seen).sin(), noisy, sigma)
+
+        return euler(denoise, start, levels)
+
+    levels = torch.tensor([80.0, 6.0, 1.0, 0.2, 0.0])
+    found = sample(written, 81 * noise, levels)
+    expected = sample(plain, noise, levels / (1 + levels))
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    assert (expected - noise).std() > 0.3
+
+
+@pytest.mark.parametrize(("mean", "shift"), [(0.0, 1.0), (0.0, 5.0), (-0.8, 3.0)])
+def test_training_times_are_logit_normal_and_shifted(mean, shift):
+    """The shift is monotonous, so it maps the median; a shifted logit is the logit + ln shift."""
+    process = FlowMatching(even, shift, mean=mean, std=0.7)
+    drawn = process.draw(50_000, CPU, torch.Generator().manual_seed(0))
+    median = torch.tensor(mean).sigmoid().item()
+    median = shift * median / (1 + (shift - 1) * median)
+    assert drawn.median().item() == pytest.approx(median, abs=0.005)
+    logits = drawn.logit()
+    assert logits.mean().item() == pytest.approx(mean + np.log(shift), abs=0.015)
+    assert logits.std().item() == pytest.approx(0.7, abs=0.015)
+    assert drawn.min() > 0
+    assert drawn.max() < 1
+
+
+def test_edm_flow_draws_the_same_times():
+    drawn = [
+        process.draw(1000, CPU, torch.Generator().manual_seed(0))
+        for process in (EDMFlow(mean=0.4, std=1.2), FlowMatching(even, mean=0.4, std=1.2))
+    ]
+    torch.testing.assert_close(EDMFlow().time(drawn[0]), drawn[1])
+
+
+@pytest.mark.parametrize("given", [0, 2])
+@every_process
+def test_frames_that_are_given_do_not_count(process, given):
+    """An error of c in the frames 0 and 1 and of e in the three others, weighted."""
+    latents, wrong = torch.randn(4, 5, 3), torch.tensor([0.7, 0.7, 0.2, 0.2, 0.2])[:, None]
+    sigma = process.draw(4, CPU, torch.Generator().manual_seed(2))
+    loss, _ = denoising_loss(
+        process, lambda x, s: latents + wrong, latents, torch.Generator().manual_seed(2), given
+    )
+    squared = 0.2**2 if given else (2 * 0.7**2 + 3 * 0.2**2) / 5
+    torch.testing.assert_close(loss, process.weight(sigma).mean() * squared, rtol=1e-4, atol=0)
+
+
+def test_schedules_are_used():
+    assert torch.equal(FlowMatching(even).sigmas(4), torch.tensor([1.0, 0.75, 0.5, 0.25, 0.0]))
+    assert torch.equal(EDMFlow(schedule=even).sigmas(2), torch.tensor([1.0, 0.5, 0.0]))
+    torch.testing.assert_close(EDMFlow().sigmas(7), EDM(sigma_max=80.0).sigmas(7))
+    with pytest.raises(ValueError, match="at least 1 sampling step, got 0"):
+        FlowMatching(even).sigmas(0)

@@ -7,11 +7,11 @@ no straight line, free channels enter the normalisation and lower the gain, bord
 import pytest
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, UNetSpatioTemporalConditionModel
+from diffusers import AutoencoderKL, AutoencoderKLWan, UNetSpatioTemporalConditionModel
 from torch import Tensor
 
 from egowm.diffusion import EDM
-from egowm.initialisation import start_as_copy, start_as_cosines
+from egowm.initialisation import start_as_copy, start_as_cosines, start_causal_as_cosines
 
 SCALE = 0.7  # a scaling factor
 
@@ -114,6 +114,60 @@ def test_more_latents_than_a_block_has_cosines():
 def test_a_first_stage_too_narrow_for_the_blocks_is_refused():
     with pytest.raises(ValueError, match="at least 50 channels in the first stage, got 32"):
         start_as_cosines(make_vae(0, stages=4))
+
+
+def make_causal(width: int = 16, latents: int = 8, stages: int = 2, **options) -> AutoencoderKLWan:
+    torch.manual_seed(0)
+    sizes = {"dim_mult": [1] * stages, "temperal_downsample": [False] * (stages - 1)}
+    return AutoencoderKLWan(
+        base_dim=width, z_dim=latents, num_res_blocks=1, **sizes | options
+    ).eval()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("stages", "width"), [(2, 16), (3, 16)])
+def test_a_causal_vae_starts_as_the_same_cosines(stages, width):
+    """Mean colours first, then the lowest cosines of the luminance; frame by frame."""
+    vae, side = make_causal(width, stages=stages), 2 ** (stages - 1)
+    before = psnr(
+        vae.decode(vae.encode(smooth_images()[:, :, None]).latent_dist.mode()).sample,
+        smooth_images()[:, :, None],
+    )
+    start_causal_as_cosines(vae)
+    videos = smooth_images(contrast=0.5)[None].transpose(1, 2)[:, :, :5]  # (1, 3, 5, 32, 32)
+    posterior = vae.encode(videos).latent_dist
+    found, images = posterior.mode()[0].transpose(0, 1), videos[0].transpose(0, 1)
+    blocks = images.unfold(2, side, side).unfold(3, side, side)
+    wave = torch.cos((torch.arange(side) + 0.5) * torch.pi / side)
+    grey = blocks.mean(1)
+    expected = [
+        *blocks.mean((4, 5)).unbind(1),
+        (grey * wave).mean((3, 4)),
+        (grey * wave[:, None]).mean((3, 4)),
+    ]
+    for channel, cosine in enumerate(expected):
+        pair = torch.stack([found[:, channel].flatten(), cosine.flatten()])
+        assert torch.corrcoef(pair)[0, 1] > 0.98
+    assert torch.equal(posterior.logvar, torch.full_like(posterior.logvar, -8.0))
+    made = vae.decode(posterior.mode()).sample[0].transpose(0, 1)
+    small = F.interpolate(images, scale_factor=1 / side, mode="area")
+    bilinear = F.interpolate(small, scale_factor=side, mode="bilinear", align_corners=False)
+    assert psnr(made, images) > psnr(bilinear, images) - 4
+    assert psnr(made, images) > before + 3
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"temperal_downsample": [True]}, r"Expected no temporal compression, got \[True\]"),
+        ({"stages": 3, "width": 12}, "equal stages of at least 14 channels, got 12"),
+        ({"latents": 16}, "equal stages of at least 18 channels, got 16"),
+        ({"dim_mult": [1, 2]}, "equal stages of at least 10 channels, got 16"),
+    ],
+)
+def test_causal_vaes_that_do_not_fit_are_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        start_causal_as_cosines(make_causal(**options))
 
 
 def make_unet(width: int = 96) -> UNetSpatioTemporalConditionModel:

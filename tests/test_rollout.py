@@ -1,7 +1,9 @@
 """`egowm rollout`: actions from keys and files, any picture, and what the model makes of it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -9,9 +11,12 @@ import torch
 
 from egowm import cli, rollout
 from egowm.actions import ActionSpec
+from egowm.backbones import SVD
+from egowm.backbones.texts import Texts
+from egowm.evaluation.run_writer import to_uint8
 from egowm.rollout import read_actions
 from egowm.video import count_frames, read_frames, read_image, write_frames
-from egowm.world_model import Rollout
+from egowm.world_model import Rollout, WorldModel
 
 CAR = ActionSpec(
     ("angle", "throttle"), ("", ""), "command", "command", 5.0, low=(-1, 0.2), high=(1, 0.6)
@@ -224,3 +229,133 @@ def test_a_mistake_leaves_nothing(actions, options, words, command, tmp_path, mo
     [line] = [row for row in capsys.readouterr().err.splitlines() if row.startswith("egowm: ")]
     assert words in line
     assert not (tmp_path / "out").exists()
+
+
+# Options that reach the rollout -------------------------------------------------------------------
+
+
+LEGS = ActionSpec(
+    ("hip", "knee"), ("rad",) * 2, "joint", "difference", 4.0, low=(-0.2, -0.2), high=(0.2, 0.2)
+)
+POSTURE = replace(LEGS, kind="command", low=(-1.0, -1.0), high=(1.0, 1.0))
+
+
+class Told(SVD):
+    """SVD that says it takes texts, and remembers the last one."""
+
+    takes_text = True
+    told: ClassVar[list[list[str]]] = []
+
+    def load(self) -> None:
+        super().load()
+        self.texts = Texts(self.folder, lambda folder, new: pytest.fail("nothing to embed with"))
+        self.texts.remember("", torch.zeros(1, 1), torch.ones(1))
+
+    def condition(
+        self, context, noise_strength, generator=None, known=None, text=("",), num_frames=0
+    ):
+        self.told.append(list(text))
+        return super().condition(context, noise_strength, generator, known, text, num_frames)
+
+
+@pytest.fixture
+def run(world_model, picture, tmp_path):
+    """Exports a model of these options and runs the command on it; the exit code and the model."""
+
+    def go(spec: ActionSpec, *words: str, actions: str = "steps.csv", specs=None, **options):
+        model = WorldModel(world_model.backbone, steps=2, chunk=4, spec=spec, **options)
+        model.configure_model()
+        for name, parameter in model.named_parameters():
+            if "linear_2.weight" in name or name == "null_embedding":
+                torch.nn.init.normal_(parameter, std=0.3, generator=seeded(1))
+        model.specs = specs or {}
+        model.eval().save_pretrained(tmp_path / "model")
+        rows = np.linspace(-0.1, 0.1, 6 * spec.width).reshape(6, spec.width)
+        np.savetxt(tmp_path / "steps.csv", rows, delimiter=",")
+        given = str(tmp_path / actions) if actions.endswith(".csv") else actions
+        command = ["rollout", str(picture), "--actions", given, "--size", "16", "16"]
+        command += ["--output", str(tmp_path / "out"), "--model", str(tmp_path / "model")]
+        return cli.main([*command, *words]), model, torch.tensor(rows, dtype=torch.float32)
+
+    return go
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def assert_written(model: WorldModel, actions: torch.Tensor, folder: Path, **options) -> None:
+    """The frames in `folder` are those of a rollout with these options, and of none without."""
+    frames = read_frames(folder / "frames").astype(int)
+    context = torch.from_numpy(frames[:1]).permute(0, 3, 1, 2)[None].to(torch.uint8)
+    made = model.rollout(context, actions[None], generator=seeded(), **options).frames[0]
+    expected = to_uint8(made).astype(int)
+    assert frames.shape == (7, 16, 16, 3)
+    assert np.abs(frames[1:] - expected).max() <= 1
+
+
+def test_a_state_from_the_command_line(run, tmp_path):
+    """Two chunks; negative numbers are no options."""
+    code, model, actions = run(LEGS, "--state", "0.5", "-0.25", state_spec=POSTURE)
+    assert code == 0
+    assert_written(model, actions, tmp_path / "out", state=torch.tensor([[0.5, -0.25]]))
+    with pytest.raises(AssertionError):
+        assert_written(model, actions, tmp_path / "out", state=torch.tensor([[-0.5, 0.9]]))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "This model embeds the body's state: give state"),
+        (("--state", "0.5"), "Expected a state"),
+        (("--state", "nan", "0"), "dimension 0 (hip) is not a finite number"),
+    ],
+)
+def test_a_state_that_does_not_fit(run, words, message, tmp_path, capsys):
+    assert run(LEGS, *words, state_spec=POSTURE)[0] == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_source_s_ranges(run, spec, tmp_path, capsys):
+    """The same physical actions mean less to a robot that moves three times as far."""
+    wide = replace(spec, low=tuple(3 * x for x in spec.low), high=tuple(3 * x for x in spec.high))
+    sources = {"near": spec, "far": wide}
+    code, model, actions = run(spec, "--source", "far", specs=sources)
+    assert code == 0
+    assert_written(model, actions, tmp_path / "out", source="far")
+    with pytest.raises(AssertionError):
+        assert_written(model, actions, tmp_path / "out", source="near")
+    assert run(spec, "--source", "moon", specs=sources)[0] == 2
+    words = "Unknown source 'moon'; this model was fitted on near, far"
+    assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("guides", [("action",), ("image", "action")])
+def test_what_guidance_is_on(run, spec, guides, tmp_path):
+    words = ("--guidance", "2.5", "--guide_on", *guides)
+    code, model, actions = run(spec, *words, drop_action=0.1)
+    assert code == 0
+    assert_written(model, actions, tmp_path / "out", guidance=2.5, guide_on=guides)
+    with pytest.raises(AssertionError):
+        assert_written(model, actions, tmp_path / "out", guidance=2.5)
+
+
+def test_guides_that_do_not_fit(run, spec, capsys):
+    words = ("--guidance", "2.5", "--guide_on")
+    assert run(spec, *words, "action")[0] == 2
+    assert "no null embedding" in capsys.readouterr().err.splitlines()[-1]
+    assert run(spec, *words, "text")[0] == 2
+    assert "SVD can be guided on image, action" in capsys.readouterr().err.splitlines()[-1]
+    with pytest.raises(SystemExit):
+        run(spec, *words, "depth")
+    assert "invalid choice: 'depth'" in capsys.readouterr().err
+
+
+def test_a_text_from_the_command_line(run, spec, world_model, capsys):
+    assert run(spec, "--text", "turn left", actions="wwd")[0] == 2
+    assert "SVD takes no text: leave text out" in capsys.readouterr().err.splitlines()[-1]
+    world_model.backbone.__class__ = Told
+    code = run(spec, "--text", "turn left", actions="wwwwd")[0]
+    assert code == 0
+    assert Told.told[:2] == [["turn left"]] * 2  # of both chunks

@@ -120,6 +120,11 @@ class Wan(VideoTransformer):
         config: Any = self.network.config
         return int(config.num_attention_heads * config.attention_head_dim)
 
+    @property
+    def chains_latents(self) -> bool:
+        """Not by channel, where the context's latents are those of a whole, mostly grey video."""
+        return self.by_time and super().chains_latents
+
     def condition(
         self,
         context: Tensor,

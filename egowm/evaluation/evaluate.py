@@ -112,6 +112,7 @@ def _predict(
         steps=steps,
         generator=generators,
         state=None if row.model.state_spec is None else batch.state,
+        text=batch.text if row.model.backbone.takes_text else "",
         source=row.model.source_of(batch),
     )
     for index in range(len(numbers)):
@@ -121,11 +122,17 @@ def _predict(
 @torch.no_grad()
 def _codec(model: WorldModel, batch: Clip, writer: RunWriter) -> None:
     """The truth through the model's VAE, in the model's chunks: its ceiling."""
-    future = batch.frames[:, -batch.actions.shape[1] :].to(model.device).float() / 127.5 - 1
-    parts = future.split(model.chunk, 1)
-    decoded = [model.backbone.decode(model.backbone.encode(part)) for part in parts]
-    frames = (torch.cat(decoded, 1).clamp(-1, 1) + 1) / 2
-    for index in range(len(future)):
+    backbone, horizon = model.backbone, batch.actions.shape[1]
+    video = batch.frames.to(model.device).float() / 127.5 - 1
+    given = backbone.context if backbone.context_latents else 0  # frames that a video starts with
+    decoded = []
+    for start in range(video.shape[1] - horizon, video.shape[1], model.chunk):
+        part = video[:, start - given : start + model.chunk]
+        missing = (given - part.shape[1]) % backbone.frames_at_once
+        part = torch.cat([part, part[:, -1:].expand(-1, missing, -1, -1, -1)], 1)
+        decoded.append(backbone.decode(backbone.encode(part))[:, given:])
+    frames = (torch.cat(decoded, 1)[:, :horizon].clamp(-1, 1) + 1) / 2
+    for index in range(len(video)):
         writer.prediction(CODEC, batch, index, frames[index])
 
 

@@ -33,6 +33,10 @@ class Pooled(Backbone):
         self.network = nn.Conv2d(6, 3, 3, padding=1)
         self.process = FlowMatching(lambda steps: torch.linspace(1, 0, steps + 1))
 
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        return {"network": self.network}
+
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         return 3, height // 2, width // 2
 

@@ -1,0 +1,90 @@
+"""A memo: the same answers, each computed once, and no more kept than asked."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from egowm.backbones.memo import Memo
+
+
+def pictures(*levels: int) -> Tensor:
+    """(N, 3, 2, 2) of these 8-bit levels, in [-1, 1]."""
+    return torch.tensor(levels)[:, None, None, None].expand(-1, 3, 2, 2) / 127.5 - 1
+
+
+class Encoder:
+    """Twice the level, (N, 1, 2, 2); counts."""
+
+    def __init__(self) -> None:
+        self.seen: list[list[int]] = []
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        level = ((batch[:, :1] + 1) * 127.5).round()
+        self.seen.append(level[:, 0, 0, 0].int().tolist())
+        return 2 * level
+
+
+def answers(memo: Memo, encoder: Encoder, *levels: int) -> list[int]:
+    found = memo(pictures(*levels), encoder)
+    assert found.shape == (len(levels), 1, 2, 2)
+    return found[:, 0, 0, 0].int().tolist()
+
+
+def test_each_picture_is_encoded_once():
+    memo, encoder = Memo(10), Encoder()
+    assert answers(memo, encoder, 5, 9, 5, 255) == [10, 18, 10, 510]
+    assert [sorted(batch) for batch in encoder.seen] == [[5, 9, 255]]
+    assert answers(memo, encoder, 255, 0, 9) == [510, 0, 18]
+    assert encoder.seen[1:] == [[0]]
+    assert answers(memo, encoder, 0, 5) == [0, 10]
+    assert len(encoder.seen) == 2
+
+
+def test_zero_remembers_nothing():
+    memo, encoder = Memo(0), Encoder()
+    for _ in range(2):
+        assert answers(memo, encoder, 5, 5) == [10, 10]
+    assert encoder.seen == [[5, 5], [5, 5]]
+    assert not memo.known
+
+
+def test_the_oldest_leave_first():
+    memo, encoder = Memo(2), Encoder()
+    for level in (1, 2, 3):
+        answers(memo, encoder, level)
+    answers(memo, encoder, 3, 2)
+    assert encoder.seen == [[1], [2], [3]]
+    answers(memo, encoder, 1)
+    assert encoder.seen[3:] == [[1]]
+    assert len(memo.known) == 2
+
+
+def test_a_batch_that_does_not_fit_is_answered_all_the_same():
+    memo, encoder = Memo(2), Encoder()
+    assert answers(memo, encoder, 1, 2, 3, 4, 1) == [2, 4, 6, 8, 2]
+    assert len(memo.known) == 2
+    assert answers(memo, encoder, 4, 1, 3) == [8, 2, 6]
+
+
+def test_levels_of_8_bits_are_told_apart():
+    """And what is closer is the same picture: frames come from files."""
+    memo, encoder = Memo(500), Encoder()
+    assert answers(memo, encoder, *range(256)) == [2 * level for level in range(256)]
+    assert sum(map(len, encoder.seen)) == 256
+    memo(pictures(7) + 1e-3, encoder)
+    assert len(encoder.seen) == 1
+
+
+def test_a_place_within_the_picture_counts():
+    memo, batch = Memo(4), pictures(0, 0).clone()
+    batch[0, 0, 0, 0], batch[1, 0, 0, 1] = 1.0, 1.0
+    assert torch.equal(memo(batch, lambda x: x), batch)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_the_answer_has_the_dtype_of_the_pictures(dtype):
+    """On the first call and on the second."""
+    memo, batch = Memo(4), pictures(3, 4).to(dtype)
+    first, second = (memo(batch, lambda x: 2 * x) for _ in range(2))
+    assert first.dtype == second.dtype == dtype
+    assert torch.equal(first, second)
