@@ -17,7 +17,7 @@ JOBS ?= 2
 # Torch's threads spin while they wait, and starve whatever else runs on a small machine.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help install format lint types test dist check demo real results results-train bench tables \
+.PHONY: help install format lint types test dist check demo real results results-train merge bench tables \
         clean
 
 help:  ## list these targets
@@ -63,7 +63,12 @@ results: $(STAMP)  ## score the committed models anew and rewrite the tables (un
 
 results-train: $(STAMP)  ## train every run of the central experiment (hours; uses a GPU if any)
 	$(BIN)/python benchmarks/arms.py --jobs $(JOBS) $(ARGS)
-	$(MAKE) results
+	$(MAKE) merge
+
+merge: $(STAMP)  ## take new training records into the results, without scoring the exports again
+	$(BIN)/python benchmarks/rooms.py --merge --picture docs/rooms.png --curve docs/labels.svg
+	$(BIN)/python benchmarks/ablations.py --merge
+	$(BIN)/python benchmarks/tables.py
 
 # As a user's shell has it: without this, small calls wait for sleeping threads.
 bench: $(STAMP)  ## measure the rollout beside diffusers' own pipeline; leave the machine alone

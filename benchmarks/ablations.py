@@ -8,6 +8,7 @@ need a training run each: those rows are as `benchmarks/arms.py` scored them, in
 """
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,16 @@ def variants() -> list[Record]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, default=RESULT)
+    parser.add_argument(
+        "--merge", action="store_true", help="keep the file's own rows, take new runs in"
+    )
     args = parser.parse_args(argv)
-    write(args.json, provenance(0) | {"rows": sampling() + variants()})
+    if args.merge:
+        record = json.loads(args.json.read_text())
+        rows = [r for r in record["rows"] if "learning_rate" not in r]
+    else:
+        record, rows = provenance(0), sampling()
+    write(args.json, record | {"rows": rows + variants()})
     return 0
 
 

@@ -297,18 +297,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, default=RESULT)
     parser.add_argument("--picture", type=Path, help="PNG of a few rooms")
     parser.add_argument("--curve", type=Path, help="SVG: SCS against labelled episodes")
+    parser.add_argument(
+        "--merge", action="store_true", help="keep the file's own rows, take new runs in"
+    )
     args = parser.parse_args(argv)
     papers = args.papers if Path(args.papers).is_dir() else ""
     runs = trained()
     rates, search = learning_rates(runs)
-    fresh = measure(papers)
-    if not papers:
+    before = json.loads(args.json.read_text()) if args.json.is_file() else {"rows": []}
+    measured = [r for r in before["rows"] if "learning_rate" not in r]
+    fresh = measured if args.merge else measure(papers)
+    if not papers and not args.merge:
         print(f"No pictures in {args.papers}: the papered rooms keep their rows.")
-        before = json.loads(args.json.read_text())["rows"] if args.json.is_file() else []
-        fresh += [r for r in before if r["world"] == "papered"]
+        fresh += [r for r in measured if r["world"] == "papered"]
     rows = fresh + [r for run in runs for r in run.pop("rows") if not _is_committed(r, rates)]
     table = Table(rows, rates)
-    record = provenance(0) | {
+    origin = {k: before[k] for k in provenance(0)} if args.merge else provenance(0)
+    record = origin | {
         "clips": CLIPS,
         "frames": FRAMES,
         "tracker": "palette",
