@@ -1,6 +1,7 @@
 """The layout that EgoWM's authors announced for test videos; `egowm-scs score` reads it.
 
 `<episode>/<start>_<end>/{GT,pred}/frames/f_{1..T}.png`, and frame 0 as `f_<start>.png` beside them.
+The structures of frame 0, where the run has them, go to a second folder, `<output>_annotations`.
 """
 
 import os
@@ -20,6 +21,7 @@ def write_announced(run: Path, output: Path) -> int:
     """
     clips = sorted(path for path in (run / TRUTH).iterdir() if path.is_dir())
     temporary = output.with_name(f".{os.getpid()}-{output.name}")
+    drawings = output.with_name(f"{output.name}_annotations")
     try:
         for truth in clips:
             found = re.fullmatch(r"(.+)_(\d+)", truth.name)
@@ -31,6 +33,11 @@ def write_announced(run: Path, output: Path) -> int:
                 for number, path in enumerate(picture_paths(source)[1:], 1):
                     shutil.copyfile(path, folder / half / "frames" / f"f_{number}.png")
             shutil.copyfile(frames[0], folder / f"f_{start}.png")
+            drawn = run / "annotations" / f"{truth.name}.png"
+            if drawn.is_file():
+                kept = drawings / episode / f"{folder.name}.png"
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(drawn, kept)
         if output.exists():
             shutil.rmtree(output)
         temporary.replace(output)

@@ -51,7 +51,7 @@ def static(frames: np.ndarray, tracks: Tracks) -> np.ndarray:
     fundamental matrix by RANSAC (a homography where it explains as much: pure rotation). A
     structure of which, in most frames, less than half agrees moves by itself.
     """
-    visible: np.ndarray = tracks.masks.any((2, 3))
+    visible = np.asarray(tracks.masks.any((2, 3)))
     seen = visible[1:].mean(0) >= 0.5
     agreed = np.array([_agreement(frames[t], frames[t + 1], tracks.masks[t])
                        for t in range(len(frames) - 1)])  # fmt: skip

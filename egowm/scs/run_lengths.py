@@ -2,7 +2,7 @@
 
 A run-length code is `{"size": [H, W], "counts": ...}`: how many pixels are 0, then 1, then 0 and
 so on, down the columns. Counts are a list of numbers, or COCO's text: digits of 5 bits from the
-lowest, a sixth bit for "more follows", sign in the last digit, each from the third count on as the
+lowest, a sixth bit for "more follows", sign in the last digit, each from the fourth count on as the
 difference from the one two before.
 """
 
