@@ -11,6 +11,7 @@ MAX_SHARED = 0.7  # IoU above which two proposals are the same thing
 _GRID = 16  # points along each side
 _STEP = 4  # pixels between the samples of the flow
 _INLIER = 2.0  # pixels from the epipolar line, or from where the homography says
+_PLANAR = 0.8  # a homography that explains this much of the rest is the camera's whole motion
 _MIN_MOTION = 0.5  # pixels, median: below it nothing can be said
 
 
@@ -79,7 +80,7 @@ def _agreement(before: np.ndarray, after: np.ndarray, masks: np.ndarray) -> np.n
     _, plane = cv2.findHomography(start, end, cv2.RANSAC, _INLIER)
     if lines is None or plane is None or lines.size != len(start):
         return unknown
-    rotation = plane.sum() >= 0.9 * lines.sum()
+    rotation = plane.sum() >= _PLANAR * lines.sum()
     inlier = (plane if rotation else lines).ravel() > 0
     for k, mask in enumerate(masks[:, rows, columns]):
         if mask.sum() >= 4:

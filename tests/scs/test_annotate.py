@@ -62,12 +62,12 @@ def test_prompts_of_another_size(world, tmp_path, capsys):
     found = read_masks(output / "clip0.png")
     assert found.ids == (4, 9)
     np.testing.assert_array_equal(found.masks[0, 0], world.truth["clip0"][0] == 1)
+    argv[-1] = str(tmp_path / "other")
     assert main([*argv, "--tracker", "flow"]) == 2
     assert "cannot find masks by itself" in capsys.readouterr().err
     assert main(argv) == 2
     assert "Give --tracker" in capsys.readouterr().err
     file.write_text(json.dumps({"size": [128, 100], "clips": dict.fromkeys(world.truth, rows)}))
-    argv[-1] = str(tmp_path / "other")
     assert main([*argv, "--tracker", "seeing.Seeing"]) == 2
     assert "another crop" in capsys.readouterr().err
     for text in ("{", '{"size": [0, 1], "clips": {}}', '{"size": [8, 8], "clips": {"a": [{}]}}'):

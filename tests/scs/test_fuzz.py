@@ -132,10 +132,9 @@ def test_damaged_videos_npz_and_json(base, tmp_path, capsys):
         np.savez(arrays / half / "a.npz", masks=masks)
         (texts / half / "a.json").write_text(json.dumps({"masklet": [[code]] * 3}))
     for root, name in ((video, "a.mp4"), (arrays, "a.npz"), (texts, "a.json")):
-        where = root if root is video else root
         for k in range(8):
             rng = np.random.default_rng(k)
-            file = where / "pred" / name
+            file = root / "pred" / name
             whole = file.read_bytes()
             if k % 2:
                 file.write_bytes(whole[: int(rng.integers(0, len(whole) // 2))])

@@ -18,7 +18,7 @@ EVIL = "<script>alert('x')<"
 
 
 def browser():
-    """A Chromium, from EGOWM_CHROMIUM, the PATH, or where Playwright puts it; None if there is none."""
+    """A Chromium: EGOWM_CHROMIUM, one on the PATH, or Playwright's; None if there is none."""
     names = ("chromium", "chromium-browser", "google-chrome", "chrome", "headless_shell")
     found = os.environ.get("EGOWM_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
     cache = Path.home() / ".cache" / "ms-playwright"
@@ -75,7 +75,8 @@ CHECK = """
 <script>
 addEventListener("load", () => setTimeout(() => {
   const out = {}, canvas = document.querySelector(".pred canvas");
-  const pixels = () => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.join();
+  const { width, height } = canvas, pen = canvas.getContext("2d");
+  const pixels = () => pen.getImageData(0, 0, width, height).data.join();
   document.body.dispatchEvent(new KeyboardEvent("keydown", {key: "Home", bubbles: true}));
   const masked = pixels();
   document.body.dispatchEvent(new KeyboardEvent("keydown", {key: "m", bubbles: true}));
