@@ -60,7 +60,7 @@ def shard(text: str, names: list[str]) -> list[str]:
 
 def _read(path: Path) -> Tracks | None:
     try:
-        with np.load(path) as stored:
+        with path.open("rb") as file, np.load(file) as stored:
             shape = tuple(stored["shape"].tolist())
             bits = np.unpackbits(stored["masks"], count=int(np.prod(shape)))
             return Tracks(bits.reshape(shape).astype(bool), stored["evidence"])

@@ -136,7 +136,7 @@ def resize_nearest(masks: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def _read_npz(path: Path, ids: Sequence[int] | None) -> ObjectMasks:
     try:
-        with np.load(path) as stored:
+        with path.open("rb") as file, np.load(file) as stored:
             arrays = {name: stored[name] for name in ("masks", "ids") if name in stored}
     except (OSError, EOFError, ValueError, KeyError, AttributeError, BadZipFile, zlib.error,
             TypeError, NotImplementedError) as error:  # fmt: skip
