@@ -62,6 +62,12 @@ class FitCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.set_defaults({"trainer.default_root_dir": "runs/default"})
+        parser.add_argument(
+            "--announced_layout",
+            type=bool,
+            default=False,
+            help="predict: also write <episode>/<start>_<end>/{GT,pred}/frames/f_1.png ...",
+        )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """As the parent, without its warning about `sys.argv`: `main` passes what it was given."""
@@ -91,7 +97,8 @@ class FitCLI(LightningCLI):
         if config.get("enable_checkpointing") is not False and not config.get("barebones"):
             callbacks.append(RunCheckpoint(root / "checkpoints"))
         if self.subcommand == "predict":
-            callbacks.append(PredictionWriter(root / "predictions"))
+            announced = self.config_init[self.subcommand]["announced_layout"]
+            callbacks.append(PredictionWriter(root / "predictions", announced))
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
 

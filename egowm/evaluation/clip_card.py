@@ -2,7 +2,7 @@
 
 import base64
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
 
@@ -44,8 +44,8 @@ def draw_card(
     figures = [_truth_column(run, clip, videos[TRUTH])]
     for variant in run.variants:
         note = _note(scores.get(variant.folder), psnrs[variant.folder])
-        figure = _figure(videos[variant.folder], "Prediction", variant.label, note, clip)
-        chart = _overlap(curves.get(variant.folder), colours, last, variant.label)
+        figure = draw_figure(videos[variant.folder], "Prediction", variant.label, note, clip)
+        chart = draw_overlap(curves.get(variant.folder), colours, last, variant.label)
         figures.append(f'<div class="column pred">{figure}{chart}</div>')
     primary = run.variants[0].folder
     scs = scores[primary].scs if primary in scores else None
@@ -54,7 +54,7 @@ def draw_card(
         f'<article class="card" data-last="{last}" data-name="{escape(clip)}" '
         f'data-scs="{number(scs)}" data-psnr="{number(psnrs[primary])}"{style}>'
         f'<h3>{escape(clip)}</h3><div class="columns">{"".join(figures)}</div>'
-        f"{_legend(colours, bool(outline))}</article>"
+        f"{draw_legend(colours, bool(outline))}</article>"
     )
 
 
@@ -102,7 +102,7 @@ def sheet(frames: np.ndarray) -> Sheet:
 
 def _truth_column(run: RunFolder, clip: str, frames: np.ndarray) -> str:
     actions, meaning = run.actions[clip], run.meaning
-    figure = _figure(frames, "Truth", "recorded video", "", clip)
+    figure = draw_figure(frames, "Truth", "recorded video", "", clip)
     if not len(actions) or not meaning.names:
         return f'<div class="column truth">{figure}</div>'
     if is_planar(meaning):
@@ -117,9 +117,21 @@ def _truth_column(run: RunFolder, clip: str, frames: np.ndarray) -> str:
     )
 
 
-def _figure(frames: np.ndarray, role: str, label: str, note: str, clip: str) -> str:
+def draw_figure(
+    frames: np.ndarray,
+    role: str,
+    label: str,
+    note: str,
+    clip: str,
+    masks: Callable[[Sheet], bytes] | None = None,
+) -> str:
+    """One video. note: HTML below it; masks: PNG of what is drawn on top, cells without margins."""
     drawn = sheet(frames)
     data = base64.b64encode(drawn.webp).decode()
+    over = ""
+    if masks is not None:
+        png = base64.b64encode(masks(drawn)).decode()
+        over = f'<img class="masks" hidden alt="" src="data:image/png;base64,{png}">'
     small = " pixels" if max(frames.shape[1:3]) <= SMALL_SIDE else ""
     alt = escape(f"{role} ({label}) of clip {clip}, {len(frames)} frames")
     places = " ".join(str(n) for n in (drawn.columns, *drawn.cell, *drawn.margin))
@@ -127,7 +139,7 @@ def _figure(frames: np.ndarray, role: str, label: str, note: str, clip: str) -> 
         f"<figure><figcaption><strong>{role}</strong> <span>{escape(label)}</span></figcaption>"
         f'<div class="screen"><canvas class="video{small}" width="{drawn.width}" '
         f'height="{drawn.height}" data-places="{places}" role="img" aria-label="{alt}"></canvas>'
-        f'<img class="sheet" hidden alt="" src="data:image/webp;base64,{data}"></div>'
+        f'<img class="sheet" hidden alt="" src="data:image/webp;base64,{data}">{over}</div>'
         f'<p class="note">{note or "&nbsp;"}</p></figure>'
     )
 
@@ -137,9 +149,10 @@ def _note(score: ClipScore | None, decibels: float) -> str:
     return f"{scs}<span>PSNR <b>{decibels:.1f}</b> dB</span>"
 
 
-def _overlap(
+def draw_overlap(
     curves: Mapping[int, Curve] | None, colours: Mapping[int, str], last: int, label: str
 ) -> str:
+    """The chart of IoU over frames with its heading; "" without curves."""
     if not curves:
         return ""
     means = []
@@ -154,7 +167,8 @@ def _overlap(
     )
 
 
-def _legend(colours: Mapping[int, str], outlined: bool) -> str:
+def draw_legend(colours: Mapping[int, str], outlined: bool) -> str:
+    """Which colour is which structure."""
     if not colours:
         return ""
     items = "".join(

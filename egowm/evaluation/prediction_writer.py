@@ -7,14 +7,18 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from egowm.data.clip import Clip
+from egowm.evaluation.announced import write_announced
 from egowm.evaluation.run_writer import RunWriter
 
 
 class PredictionWriter(Callback):
-    """Writes every predicted clip into `folder`; clips.json comes last, when all are there."""
+    """Writes every predicted clip into `folder`; clips.json comes last, when all are there.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    announced: also write them below `folder/announced`, as EgoWM's authors announced their own.
+    """
+
+    def __init__(self, folder: Path, announced: bool = False) -> None:
+        self.folder, self.announced = folder, announced
         self.writer: RunWriter | None = None
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -49,3 +53,5 @@ class PredictionWriter(Callback):
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert self.writer is not None
         self.writer.finish()
+        if self.announced:
+            write_announced(self.folder, self.folder / "announced")

@@ -145,8 +145,18 @@ def _page(
         "columns": str(1 + len(labels)),
         "cards": "".join(cards),
     }
-    template = files("egowm.evaluation").joinpath("report_page.html").read_text("utf-8")
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)
+    return fill(files("egowm.evaluation").joinpath("report_page.html").read_text("utf-8"), values)
+
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """Put values, and the style and script that all pages share, where a page names them."""
+    folder = files("egowm.evaluation")
+    shared = {
+        "style": folder.joinpath("page.css").read_text("utf-8"),
+        "script": folder.joinpath("page.js").read_text("utf-8"),
+    }
+    found = {**shared, **values}
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: found[match[1]], template)
 
 
 def _brief(run: RunFolder, scores: Scores | None) -> str:

@@ -66,7 +66,7 @@ def read_scores(path: Path, frames: Mapping[str, int]) -> Scores | None:
     if not path.exists():
         return None
     try:
-        return _scores(path, json.loads(path.read_text("utf-8")), frames)
+        return parse_scores(path, json.loads(path.read_text("utf-8")), frames)
     except RunError:
         raise
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -76,7 +76,8 @@ def read_scores(path: Path, frames: Mapping[str, int]) -> Scores | None:
         ) from error
 
 
-def _scores(path: Path, found: Mapping[str, Any], frames: Mapping[str, int]) -> Scores:
+def parse_scores(path: Path, found: Mapping[str, Any], frames: Mapping[str, int]) -> Scores:
+    """As `read_scores`, of what a file holds; `path` is what errors call it."""
     entries = found.get("clips") or []
     clips = {e["name"]: ClipScore(_number(e.get("scs")), _curves(path, e, frames)) for e in entries}
     if entries and set(clips) != set(frames):

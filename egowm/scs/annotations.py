@@ -10,7 +10,7 @@ logger = logging.getLogger(__name__)
 
 _HOW = (
     "DIR/<clip>.png or DIR/<clip>/00000.png, a palette PNG of frame 0 (mode P: 0 background, "
-    "objects from 1, 255 void), or DIR/<clip>.npz"
+    "objects from 1, 255 void), DIR/<clip>.npz or DIR/<clip>.json"
 )
 
 
@@ -60,7 +60,12 @@ def read_annotation(path: Path, size: tuple[int, int]) -> ObjectMasks:
 
 
 def _find(root: Path, clip: str) -> Path | None:
-    for path in (root / f"{clip}.png", root / clip / "00000.png", root / f"{clip}.npz"):
+    for path in (
+        root / f"{clip}.png",
+        root / clip / "00000.png",
+        root / f"{clip}.npz",
+        root / f"{clip}.json",
+    ):
         if path.is_file():
             return path
     return None

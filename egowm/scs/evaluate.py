@@ -8,42 +8,22 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from egowm.scs.annotations import find_annotations, read_annotation, refuse_without
+from egowm.scs.annotations import read_annotation
+from egowm.scs.cache import shard
+from egowm.scs.clip_result import ClipResult, Doubtful, Sample
+from egowm.scs.geometry import geometry
+from egowm.scs.inputs import Inputs, gather, prepare
 from egowm.scs.protocol import describe_protocol, environment, hash_structures
-from egowm.scs.result import ClipResult, Result, independent_units, make_row
-from egowm.scs.score import MIN_AREA, Overlap, overlap
-from egowm.scs.trackers import MaskReader, Tracker, load_tracker
+from egowm.scs.result import Result, independent_units, make_row
+from egowm.scs.score import MIN_AREA, Overlap, clip_score, overlap
+from egowm.scs.trackers import MaskReader, Tracker
 from egowm.scs.trackers.base import Tracks
 from egowm.scs.trackers.copy import repeat
 from egowm.scs.tracking import Truth, track_prediction, track_truth
-from egowm.scs.videos import VIDEOS, ClipShape, check_match, find_clips, read_shape
 
 logger = logging.getLogger(__name__)
 
 _SHARED_GAP = 16.0  # grey levels by which a codec or VAE may change frame 0
-
-
-class _Inputs(NamedTuple):
-    """What was found on disk, checked; every mapping is by clip name."""
-
-    gt: dict[str, Path]
-    shapes: dict[str, ClipShape]
-    pred: dict[str, Path]
-    ceiling: dict[str, Path] | None
-    annotations: dict[str, Path] | None
-    trajectories: Mapping[str, str] | None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(H, W), the same for all clips."""
-        (size,) = {size for shape in self.shapes.values() for size in shape.sizes}
-        return size
-
-    @property
-    def groups(self) -> list[str] | None:
-        """The trajectory of each clip."""
-        known = self.trajectories
-        return None if known is None else [known[name] for name in self.gt]
 
 
 class _Scored(NamedTuple):
@@ -52,6 +32,7 @@ class _Scored(NamedTuple):
     result: ClipResult
     copy: Overlap
     ceiling: Overlap | None
+    again: Overlap | None
     structures: str  # their hash
     num_lost_truth: int
     gap: float
@@ -64,7 +45,10 @@ def score_folders(
     *,
     tracker: str | Tracker | MaskReader,
     ceiling_codec: str | Path | None = None,
+    ceiling_tracker: bool = False,
     trajectories: Mapping[str, str] | None = None,
+    first: str | Path | None = None,
+    cache: str | Path | None = None,
     min_area: float = MIN_AREA,
     progress: bool = False,
 ) -> Result:
@@ -72,95 +56,116 @@ def score_folders(
 
     annotations: folder with the structures of frame 0, one file per clip; not needed where masks
     are read from disk (there it selects ids). tracker: a short name, a class path or an object.
-    ceiling_codec: the truth through a codec or VAE, clips as in `gt`. trajectories: clip ->
-    recording it was cut from; intervals then draw whole recordings. min_area: share of the frame
-    below which a mask counts as empty.
+    ceiling_codec: the truth through a codec or VAE, clips as in `gt`. ceiling_tracker: also track
+    the truth anew from its middle. trajectories: clip -> recording it was cut from; intervals then
+    draw whole recordings. first: folder with frames 0, where the videos lack them. cache: folder
+    that keeps tracks. min_area: share of the frame below which a mask counts as empty.
 
     Raises ValueError or FileNotFoundError, naming every clip, frame or file that does not fit.
     """
-    if isinstance(tracker, str):
-        tracker = load_tracker(tracker)
-    if isinstance(tracker, Tracker) and annotations is None:
-        raise refuse_without(tracker.name)
-    inputs = _gather(tracker, Path(pred), Path(gt), ceiling_codec, annotations, trajectories)
+    tracker = prepare(tracker, annotations, cache)
+    inputs = gather(tracker, Path(pred), Path(gt), ceiling_codec, annotations, trajectories, first)
     if tracker.warning:
         logger.warning("%s", tracker.warning)
     scored = []
     for name in tqdm(inputs.gt, "scoring", unit="clip", disable=None if progress else True):
         try:
-            scored.append(_score_clip(name, inputs, tracker, min_area))
+            scored.append(_score_clip(name, inputs, tracker, min_area, ceiling_tracker))
         except ValueError as error:
             raise ValueError(f"Clip {name}: {error}") from error
     _warn_of_gaps(scored)
     return _assemble(scored, inputs, tracker, min_area)
 
 
-def _gather(
-    tracker: Tracker | MaskReader,
-    pred: Path,
-    gt: Path,
-    ceiling_codec: str | Path | None,
-    annotations: str | Path | None,
-    trajectories: Mapping[str, str] | None,
-) -> _Inputs:
-    """Find all clips and refuse, before any work, what does not match."""
-    truth, shapes = _read_folder(gt, tracker)
-    predicted, predicted_shapes = _read_folder(pred, tracker)
-    check_match(shapes, predicted_shapes, (str(gt), str(pred)))
-    ceiling = None
-    if ceiling_codec is not None:
-        ceiling, ceiling_shapes = _read_folder(Path(ceiling_codec), tracker)
-        check_match(shapes, ceiling_shapes, (str(gt), str(ceiling_codec)))
-    unknown = [name for name in truth if trajectories is not None and name not in trajectories]
-    if unknown:
-        raise ValueError(f"{len(unknown)} clips have no trajectory: {', '.join(unknown[:10])}.")
-    drawn = None if annotations is None else find_annotations(annotations, truth)
-    return _Inputs(truth, shapes, predicted, ceiling, drawn, trajectories)
+def track_shard(
+    part: str,
+    pred: str | Path,
+    gt: str | Path,
+    annotations: str | Path,
+    *,
+    tracker: str | Tracker,
+    cache: str | Path,
+    ceiling_codec: str | Path | None = None,
+    ceiling_tracker: bool = False,
+    first: str | Path | None = None,
+    min_area: float = MIN_AREA,
+    progress: bool = False,
+) -> int:
+    """Fill `cache` with the tracks of the clips of shard `part` ("1/4"); how many these are.
 
-
-def _read_folder(
-    root: Path, tracker: Tracker | MaskReader
-) -> tuple[dict[str, Path], dict[str, ClipShape]]:
-    if isinstance(tracker, MaskReader):
-        paths = find_clips(root, (".npz",))
-        return paths, {name: read_shape(tracker.folder(path)) for name, path in paths.items()}
-    paths = find_clips(root, VIDEOS)
-    return paths, {name: read_shape(path) for name, path in paths.items()}
+    The rest as in `score_folders`, which then finds them there.
+    """
+    follow = prepare(tracker, annotations, cache)
+    if not isinstance(follow, Tracker):
+        raise ValueError(
+            f"--shard: {follow.name!r} reads masks from disk; there is no work to cut."
+        )
+    inputs = gather(follow, Path(pred), Path(gt), ceiling_codec, annotations, None, first)
+    names = shard(part, list(inputs.gt))
+    for name in tqdm(names, f"shard {part}", unit="clip", disable=None if progress else True):
+        _score_clip(name, inputs, follow, min_area, ceiling_tracker)
+    return len(names)
 
 
 def _score_clip(
-    name: str, inputs: _Inputs, tracker: Tracker | MaskReader, min_area: float
+    name: str, inputs: Inputs, tracker: Tracker | MaskReader, min_area: float, again: bool
 ) -> _Scored:
     drawn = inputs.annotations
     annotation = None if drawn is None else read_annotation(drawn[name], inputs.size)
-    truth = track_truth(tracker, inputs.gt[name], annotation)
-    prediction = track_prediction(tracker, inputs.pred[name], truth)
+    truth = track_truth(tracker, inputs.gt[name], annotation, min_area, again)
+    samples, gap = [], 0.0
+    for video in inputs.pred[name]:
+        prediction = track_prediction(tracker, video, truth)
+        tracks = prediction.tracks
+        found = compare(tracks, truth, tracker, min_area)
+        shown = geometry(tracks.masks, truth.tracks.masks, found)
+        samples.append(Sample(found, tracks.evidence[1:].T, shown))
+        gap = max(gap, prediction.gap)
     ceiling = None
     if inputs.ceiling is not None:
         tracked = track_prediction(tracker, inputs.ceiling[name], truth)
-        ceiling = _compare(tracked.tracks, truth, tracker, min_area)
+        ceiling = compare(tracked.tracks, truth, tracker, min_area)
     known = inputs.trajectories
+    copy = compare(repeat(truth.structures, len(truth.tracks.masks)), truth, tracker, min_area)
     result = ClipResult(
         name=name,
         trajectory=None if known is None else known[name],
         ids=truth.ids,
-        overlap=_compare(prediction.tracks, truth, tracker, min_area),
-        evidence=prediction.tracks.evidence[1:].T,
+        samples=tuple(samples),
+        copy=clip_score(copy.iou()),
+        doubtful=_doubtful(truth, min_area),
     )
     return _Scored(
         result=result,
-        copy=_compare(repeat(truth.structures, len(truth.tracks.masks)), truth, tracker, min_area),
+        copy=copy,
         ceiling=ceiling,
+        again=truth.again,
         structures=hash_structures(truth.ids, truth.structures),
         num_lost_truth=int(_no_evidence(tracker, truth.tracks)[1:].sum()),
-        gap=prediction.gap,
+        gap=gap,
     )
 
 
-def _compare(
+def _doubtful(truth: Truth, min_area: float) -> tuple[Doubtful, ...]:
+    """What was left out, and how much it moved: 100 minus the score of a copy of frame 0."""
+    found = []
+    for number, (cycle, masks) in truth.doubtful.items():
+        moving = masks[:, None]
+        still = clip_score(
+            overlap(np.broadcast_to(moving[:1], moving.shape), moving, min_area=min_area).iou()
+        )
+        found.append(Doubtful(number, cycle, 100 - still))
+    return tuple(found)
+
+
+def compare(
     tracks: Tracks, truth: Truth, tracker: Tracker | MaskReader, min_area: float
 ) -> Overlap:
     """A frame is lost where the prediction has no evidence although the truth has."""
+    if not truth.ids:  # every structure was doubtful
+        num_frames, pixels = len(tracks.masks) - 1, int(np.prod(tracks.masks.shape[2:]))
+        none = np.zeros((0, num_frames), np.int64)
+        return Overlap(none, none, none, none > 0, np.zeros(num_frames, np.int64), pixels)
     lost = _no_evidence(tracker, tracks) & ~_no_evidence(tracker, truth.tracks)
     masks = tracks.masks if truth.void is None else tracks.masks & ~truth.void[:, None]
     return overlap(masks, truth.tracks.masks, min_area=min_area, lost=lost)
@@ -183,22 +188,28 @@ def _warn_of_gaps(scored: Sequence[_Scored]) -> None:
 
 
 def _assemble(
-    scored: Sequence[_Scored], inputs: _Inputs, tracker: Tracker | MaskReader, min_area: float
+    scored: Sequence[_Scored], inputs: Inputs, tracker: Tracker | MaskReader, min_area: float
 ) -> Result:
     groups = inputs.groups
-    prediction = make_row([clip.result.overlap for clip in scored], groups)
+    pairs = [(k, s.overlap) for k, clip in enumerate(scored) for s in clip.result.samples]
+    prediction = make_row([found for _, found in pairs], groups, [k for k, _ in pairs])
     ceilings = [clip.ceiling for clip in scored if clip.ceiling is not None]
+    anew = [(k, clip.again) for k, clip in enumerate(scored) if clip.again is not None]
+    again = make_row([found for _, found in anew], None, None) if anew else None
+    apart = any(video.first is not None for video in inputs.gt.values())
     protocol = describe_protocol(
         tracker,
         {name: shape.num_frames for name, shape in inputs.shapes.items()},
         {clip.result.name: clip.structures for clip in scored},
         inputs.size,
         min_area,
+        "frame 0 apart, stretched to the frames" if apart else "none",
     )
     return Result(
         prediction=prediction,
         copy=make_row([clip.copy for clip in scored], groups),
         ceiling_codec=make_row(ceilings, groups) if ceilings else None,
+        ceiling_tracker=again,
         clips=[clip.result for clip in scored],
         num_units=independent_units(prediction, groups),
         unit="clips" if groups is None else "trajectories",

@@ -1,20 +1,30 @@
-"""Masks on disk: palette PNG as DAVIS writes them, folders of them, and npz.
+"""Masks on disk: palette PNG as DAVIS writes them, folders of them, npz, SA-V and COCO RLE.
 
 A palette PNG (mode P) holds one id per pixel: 0 background, 1, 2, ... objects, 255 void (not
 judged). It is read without conversion, because converting gives colours instead of ids. npz keeps
-masks that overlap: `masks` (T, O, H, W) bool and, if wanted, `ids` (O,).
+masks that overlap: `masks` (T, O, H, W) bool and, if wanted, `ids` (O,). So do SA-V's folders,
+`<object:03d>/<frame:05d>.png`, and json of run lengths (`egowm.scs.run_lengths`).
 """
 
-from collections.abc import Sequence
+import re
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from egowm.scs.run_lengths import read_run_lengths
 from egowm.video import picture_paths
 
 VOID = 255
+MASKS = (".npz", ".json")  # files that hold the masks of a whole clip
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
+           Image.DecompressionBombError)  # fmt: skip
 
 
 class ObjectMasks(NamedTuple):
@@ -26,7 +36,7 @@ class ObjectMasks(NamedTuple):
 
 
 def read_masks(path: str | Path, ids: Sequence[int] | None = None) -> ObjectMasks:
-    """Read a palette PNG, a folder of them in natural order, or an npz.
+    """Read a palette PNG, a folder of them in natural order, SA-V's folders, npz or json.
 
     ids: the objects wanted, empty where they do not occur; None takes those of the first frame.
     Raises ValueError for other formats, mixed sizes, and a first frame without any object.
@@ -36,6 +46,10 @@ def read_masks(path: str | Path, ids: Sequence[int] | None = None) -> ObjectMask
         raise FileNotFoundError(f"{path}: no masks here. Expected a palette PNG, a folder or npz.")
     if path.suffix == ".npz":
         return _read_npz(path, ids)
+    if path.suffix == ".json":
+        return _chosen(*read_run_lengths(path), ids)
+    if path.is_dir() and is_sav(path):
+        return _read_sav(path, ids)
     paths = picture_paths(path) if path.is_dir() else [path]
     labels = [read_palette(file) for file in paths]
     sizes = {label.shape for label in labels}
@@ -46,16 +60,32 @@ def read_masks(path: str | Path, ids: Sequence[int] | None = None) -> ObjectMask
 
 def read_palette(path: str | Path) -> np.ndarray:
     """The ids of one palette PNG, (H, W) uint8."""
+    with opened(path) as image:
+        mode, labels = image.mode, np.array(image)
+    if mode != "P":
+        raise ValueError(
+            f"{path}: expected a palette PNG (mode P), got mode {mode}. Save ids as palette "
+            f"indices (0 background, objects from 1, 255 void), not as colours."
+        )
+    return labels
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[Image.Image]:
+    """A picture as Pillow opens it; ValueError, here or where it is read, if it is damaged."""
     try:
         with Image.open(path) as image:
-            if image.mode != "P":
-                raise ValueError(
-                    f"{path}: expected a palette PNG (mode P), got mode {image.mode}. Save ids as "
-                    f"palette indices (0 background, objects from 1, 255 void), not as colours."
-                )
-            return np.array(image)
-    except UnidentifiedImageError as error:
+            yield image
+    except _BROKEN as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
         raise ValueError(f"{path}: not a readable picture, corrupt or cut short.") from error
+
+
+def is_sav(folder: Path) -> bool:
+    """Whether a folder holds one folder of masks per object, 000, 001, ..., and nothing else."""
+    names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    return bool(names) and all(re.fullmatch(r"\d{3}", name) for name in names)
 
 
 def split_labels(
@@ -105,11 +135,16 @@ def resize_nearest(masks: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _read_npz(path: Path, ids: Sequence[int] | None) -> ObjectMasks:
-    with np.load(path) as stored:
-        if "masks" not in stored:
-            raise ValueError(f"{path}: expected an array `masks`, got {', '.join(stored)}.")
-        masks = stored["masks"]
-        found = stored["ids"].tolist() if "ids" in stored else None
+    try:
+        with path.open("rb") as file, np.load(file) as stored:
+            arrays = {name: stored[name] for name in ("masks", "ids") if name in stored}
+    except (OSError, EOFError, ValueError, KeyError, AttributeError, BadZipFile, zlib.error,
+            TypeError, NotImplementedError) as error:  # fmt: skip
+        raise ValueError(f"{path}: not a readable npz, corrupt or cut short.") from error
+    if "masks" not in arrays:
+        raise ValueError(f"{path}: expected an array `masks`, found none of that name.")
+    masks = arrays["masks"]
+    found = arrays["ids"].tolist() if "ids" in arrays else None
     if masks.ndim == 3:
         masks = masks[None]
     if masks.ndim != 4 or masks.dtype != bool:
@@ -118,13 +153,42 @@ def _read_npz(path: Path, ids: Sequence[int] | None) -> ObjectMasks:
             f"got {masks.shape} {masks.dtype}."
         )
     found = list(range(1, masks.shape[1] + 1)) if found is None else found
-    if len(found) != masks.shape[1]:
-        raise ValueError(f"{path}: got {len(found)} ids for {masks.shape[1]} masks.")
+    if not isinstance(found, list) or len(found) != masks.shape[1]:
+        raise ValueError(f"{path}: expected an id for each of the {masks.shape[1]} masks.")
+    return _chosen(found, masks, ids)
+
+
+def _read_sav(path: Path, ids: Sequence[int] | None) -> ObjectMasks:
+    """One folder per object; a pixel that is not 0 belongs to it. Objects may overlap."""
+    folders = sorted(f for f in path.iterdir() if f.is_dir() and not f.name.startswith("."))
+    files = {folder: picture_paths(folder) for folder in folders}
+    names = {folder: [file.name for file in paths] for folder, paths in files.items()}
+    other = [folder.name for folder in folders if names[folder] != names[folders[0]]]
+    if other:
+        raise ValueError(
+            f"{path}: expected the same frames for every object, but {', '.join(other[:10])} has "
+            f"others than {folders[0].name}."
+        )
+    masks = []
+    for paths in files.values():
+        for file in paths:
+            with opened(file) as image:
+                masks.append(np.array(image))
+    shapes = {mask.shape for mask in masks}
+    if len(shapes) > 1 or len(masks[0].shape) != 2:
+        raise ValueError(f"{path}: expected pictures of one size with one value per pixel.")
+    stacked = np.stack(masks).reshape(len(folders), -1, *masks[0].shape) > 0
+    found = [int(folder.name) for folder in folders]
+    return _chosen(found, stacked.swapaxes(0, 1), ids)
+
+
+def _chosen(found: Sequence[int], masks: np.ndarray, ids: Sequence[int] | None) -> ObjectMasks:
+    """Masks (T, O, H, W) of the ids wanted, empty where they do not occur."""
     wanted = list(found if ids is None else ids)
     chosen = np.zeros((len(masks), len(wanted), *masks.shape[2:]), bool)
     for k, number in enumerate(wanted):
         if number in found:
-            chosen[:, k] = masks[:, found.index(number)]
+            chosen[:, k] = masks[:, list(found).index(number)]
     return ObjectMasks(tuple(wanted), chosen, np.zeros((len(masks), *masks.shape[2:]), bool))
 
 

@@ -8,13 +8,17 @@ from torchmetrics.utilities import dim_zero_cat
 
 from egowm.scs.score import MIN_AREA, Overlap, Summary, overlap, summarise
 
+_EXACT = 2**24  # whole numbers below it are exact in float32
+
 
 class SCS(Metric):
     """Accumulates clips; `compute` gives a dict of scalars, for instance for `self.log_dict`.
 
-    `update(pred_masks, target_masks)` takes one clip, (T+1, O, H, W) bool with the shared frame
-    first; clips may differ in T, O and size. `compute` gives `scs`, `scs_davis`, `scs_visible` and
-    `scs_at_2` ... `scs_at_16`, each 0..100, NaN if undefined.
+    `update(pred_masks, target_masks, clip=n)` takes one clip, (T+1, O, H, W) bool with the shared
+    frame first; clips may differ in T, O and size. n is its number in the data set (`dataset_idx`):
+    over several processes a sampler repeats clips to make shares equal, and a number that comes
+    again is counted once. Without numbers every update counts. `compute` gives `scs`, `scs_davis`,
+    `scs_visible` and `scs_at_2` ... `scs_at_16`, each 0..100, NaN if undefined.
 
     >>> metric = SCS()
     >>> masks = torch.ones(3, 1, 8, 8, dtype=torch.bool)
@@ -35,12 +39,20 @@ class SCS(Metric):
         # so does another dtype than float32 (exact for counts below 2^24).
         self.add_state("counts", default=[], dist_reduce_fx="cat")
 
-    def update(self, pred_masks: Tensor, target_masks: Tensor, lost: Tensor | None = None) -> None:
+    def update(
+        self,
+        pred_masks: Tensor,
+        target_masks: Tensor,
+        lost: Tensor | None = None,
+        clip: int | None = None,
+    ) -> None:
         """Add one clip. lost: (T+1, O) bool, where the prediction's track has no evidence."""
+        if clip is not None and not 0 <= clip < _EXACT:
+            raise ValueError(f"Expected the clip's number in [0, {_EXACT}), got {clip}.")
         missing = None if lost is None else lost.cpu().numpy()
-        clip = overlap(pred_masks, target_masks, min_area=self.min_area, lost=missing)
-        counts = torch.from_numpy(_pack(clip).astype(np.float32))
-        self.counts.append(counts.to(self.device))
+        found = overlap(pred_masks, target_masks, min_area=self.min_area, lost=missing)
+        packed = _pack(found, -1 if clip is None else clip)
+        self.counts.append(torch.from_numpy(packed.astype(np.float32)).to(self.device))
 
     def compute(self) -> dict[str, Tensor]:
         """The headline, its variants and its horizons over all clips, float32 scalars."""
@@ -54,21 +66,25 @@ class SCS(Metric):
         return summarise(_unpack(dim_zero_cat(self.counts).cpu().numpy()) if seen else [])
 
 
-def _pack(clip: Overlap) -> np.ndarray:
-    """One clip as a flat vector that says its own length: O, T, pixels, then the counts."""
-    parts = (clip.intersection, clip.pred, clip.target, clip.lost, clip.covered)
-    header = np.array([*clip.pred.shape, clip.num_pixels])
+def _pack(found: Overlap, clip: int) -> np.ndarray:
+    """One clip as a flat vector: its number (-1: none), O, T, pixels per frame, then the counts."""
+    parts = (found.intersection, found.pred, found.target, found.lost, found.covered)
+    header = np.array([clip, *found.pred.shape, found.num_pixels])
     return np.concatenate([header, *(part.ravel() for part in parts)])
 
 
 def _unpack(flat: np.ndarray) -> list[Overlap]:
-    values, clips, at = flat.astype(np.int64), [], 0
+    """The clips of all processes; of equal numbers the first."""
+    values, clips, seen, at = flat.astype(np.int64), [], set(), 0
     while at < len(values):
-        num_objects, num_frames, num_pixels = map(int, values[at : at + 3])
+        clip, num_objects, num_frames, num_pixels = map(int, values[at : at + 4])
         size = num_objects * num_frames
-        end = at + 3 + 4 * size
-        tables = values[at + 3 : end].reshape(4, num_objects, num_frames)
+        end = at + 4 + 4 * size
+        tables = values[at + 4 : end].reshape(4, num_objects, num_frames)
         covered = values[end : end + num_frames]
-        clips.append(Overlap(tables[0], tables[1], tables[2], tables[3] > 0, covered, num_pixels))
+        if clip < 0 or clip not in seen:
+            parts = (tables[0], tables[1], tables[2], tables[3] > 0, covered, num_pixels)
+            clips.append(Overlap(*parts))
+        seen.add(clip)
         at = end + num_frames
     return clips

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from egowm import __version__
+from egowm.scs.checks import MIN_CYCLE
 from egowm.scs.trackers.base import MaskReader, Tracker
 
 SEMANTICS = {
@@ -21,6 +22,11 @@ SEMANTICS = {
     "lost": "frames without evidence in the prediction, but with it in the truth, are 0",
     "average": "frame, object, clip, data set",
 }
+DOUBTFUL = {
+    "rule": "a structure is left out if it does not return to its own mask",
+    "to": "the last frame before it first leaves the view, and back",
+    "iou_below": MIN_CYCLE,
+}
 _PACKAGES = ("numpy", "opencv-python-headless", "pillow", "torch", "transformers")
 
 
@@ -30,20 +36,23 @@ def describe_protocol(
     annotations: Mapping[str, str],
     size: tuple[int, int],
     min_area: float,
+    transform: str = "none",
 ) -> dict[str, Any]:
     """Everything that changes a score, other than the videos.
 
     clips: name -> number of frames; annotations: name -> `hash_structures`; size: (H, W) of a
-    scored frame.
+    scored frame; transform: from the stored frames to the scored ones.
     """
     options = tracker.options() if isinstance(tracker, Tracker) else {}
+    judged = isinstance(tracker, Tracker) and tracker.memory
     return {
         "semantics": {**SEMANTICS, "min_area": min_area},
+        "doubtful": DOUBTFUL if judged else "not judged: the tracker has no memory",
         "tracker": {"name": tracker.name, "options": options},
         "annotations": _sha256(annotations),
         "clips": _sha256(clips),
         "num_clips": len(clips),
-        "view": {"height": size[0], "width": size[1], "transform": "none"},
+        "view": {"height": size[0], "width": size[1], "transform": transform},
     }
 
 

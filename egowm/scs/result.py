@@ -13,8 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from egowm.scs.bootstrap import MIN_UNITS, interval, num_independent
+from egowm.scs.checks import terciles
+from egowm.scs.clip_result import ClipResult, number
+from egowm.scs.geometry import Remarks, remarks
 from egowm.scs.protocol import fingerprint
-from egowm.scs.score import HORIZONS, Overlap, Summary, clip_score, summarise
+from egowm.scs.score import HORIZONS, Overlap, Summary, by_clip, mean_defined, summarise
 
 _MIN_RANGE = 10.0  # between copy and ceiling, for a normalised score
 
@@ -31,38 +34,14 @@ class Row(NamedTuple):
         return self.summary.scs
 
 
-@dataclass(frozen=True, eq=False)
-class ClipResult:
-    """One clip of the prediction."""
+class Tercile(NamedTuple):
+    """A third of the clips, by true motion."""
 
-    name: str
-    trajectory: str | None  # the recording it was cut from, if known
-    ids: tuple[int, ...]
-    overlap: Overlap
-    evidence: np.ndarray  # (O, T)
-
-    def to_json(self) -> dict[str, Any]:
-        """Its scores; per object and frame the IoU (null: both masks empty), case and evidence."""
-        iou, case = self.overlap.iou(), self.overlap.case
-        objects = [
-            {
-                "id": number,
-                "scs": _number(clip_score(iou[k : k + 1])),
-                "iou": _numbers(100 * iou[k]),
-                "case": case[k].tolist(),
-                "lost": int(self.overlap.lost[k].sum()),
-                "evidence": _numbers(self.evidence[k]),
-            }
-            for k, number in enumerate(self.ids)
-        ]
-        return {
-            "name": self.name,
-            "trajectory": self.trajectory,
-            "num_frames": iou.shape[1],
-            "scs": _number(clip_score(iou)),
-            "coverage": _numbers(self.overlap.covered / self.overlap.num_pixels),
-            "objects": objects,
-        }
+    motion_from: float
+    motion_to: float
+    num_clips: int
+    scs: float
+    copy: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +58,7 @@ class Result:
     protocol: dict[str, Any]
     environment: dict[str, Any]
     warning: str = ""  # what a reader must know about the tracker
+    ceiling_tracker: Row | None = None  # the truth tracked anew from its middle
 
     @property
     def scs(self) -> float:
@@ -91,12 +71,37 @@ class Result:
         return fingerprint(self.protocol)
 
     @property
+    def ceiling(self) -> Row | None:
+        """The codec's, else the tracker's."""
+        return self.ceiling_codec or self.ceiling_tracker
+
+    @property
     def normalised(self) -> float | None:
         """(score - copy) / (ceiling - copy); None without a ceiling, or one within 10 of copy."""
-        if self.ceiling_codec is None:
+        if self.ceiling is None:
             return None
-        span = self.ceiling_codec.scs - self.copy.scs
+        span = self.ceiling.scs - self.copy.scs
         return (self.scs - self.copy.scs) / span if span >= _MIN_RANGE else None
+
+    @property
+    def terciles(self) -> list[Tercile]:
+        """Clips in three groups of rising true motion (100 minus the clip's copy score)."""
+        copy = np.array([clip.copy for clip in self.clips])
+        scores = self.prediction.summary.clip_scs
+        return [
+            Tercile(
+                float(100 - copy[group].max()), float(100 - copy[group].min()), len(group), *found
+            )
+            for group, found in terciles(100 - copy, scores, copy)
+        ]
+
+    @property
+    def remarks(self) -> Remarks:
+        """Direction, distance and outlines, averaged as the score is."""
+        pairs = [(k, s) for k, clip in enumerate(self.clips) for s in clip.samples]
+        clips = np.array([k for k, _ in pairs], int)
+        rows = np.array([remarks(s.geometry, s.overlap.iou()) for _, s in pairs]).reshape(-1, 5)
+        return Remarks(*(float(mean_defined(by_clip(column, clips))) for column in rows.T))
 
     @property
     def interval_text(self) -> str:
@@ -109,17 +114,23 @@ class Result:
     def to_json(self) -> str:
         """The content of `scs.json`."""
         summary = self.prediction.summary
-        ceiling = None if self.ceiling_codec is None else _row(self.ceiling_codec)
+        codec, again = self.ceiling_codec, self.ceiling_tracker
         record = {
             **_row(self.prediction),
             "copy": _row(self.copy),
-            "ceiling_codec": ceiling,
-            "normalised": _number(self.normalised),
-            "pooled": _number(summary.pooled),
+            "ceiling_codec": None if codec is None else _row(codec),
+            "ceiling_tracker": None if again is None else _row(again),
+            "normalised": number(self.normalised),
+            "pooled": number(summary.pooled),
             "object_counts": {str(k): n for k, n in summary.object_counts.items()},
             "coverage": _horizons(summary.coverage),
             "lost": {"prediction": summary.num_lost, "truth": self.num_lost_truth},
             "num_clips": len(self.clips),
+            "remarks": {k: number(v) for k, v in self.remarks._asdict().items()},
+            "terciles": [
+                {k: number(v) for k, v in group._asdict().items()} for group in self.terciles
+            ],
+            "doubtful": sum(len(clip.doubtful) for clip in self.clips),
             "warning": self.warning,
             "clips": [clip.to_json() for clip in self.clips],
             "protocol": self.protocol,
@@ -132,18 +143,29 @@ class Result:
 
     def save(self, path: str | Path) -> None:
         """Write `to_json()`, whole or not at all."""
-        path = Path(path)
-        temporary = path.with_name(f".{os.getpid()}-{path.name}.tmp")
-        try:
-            temporary.write_text(self.to_json() + "\n", encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(Path(path), self.to_json() + "\n")
 
 
-def make_row(overlaps: Sequence[Overlap], groups: Sequence[str] | None) -> Row:
-    """Summary and interval of one row; groups: the trajectory of each clip, if known."""
-    summary = summarise(overlaps)
+def write_whole(path: Path, text: str) -> None:
+    """Write a file, whole or not at all."""
+    temporary = path.with_name(f".{os.getpid()}-{path.name}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def make_row(
+    overlaps: Sequence[Overlap],
+    groups: Sequence[str] | None,
+    clips: Sequence[int] | None = None,
+) -> Row:
+    """Summary and interval of one row.
+
+    groups: the trajectory of each clip, if known; clips: the clip of each video, as `summarise`.
+    """
+    summary = summarise(overlaps, clips)
     return Row(summary, interval(summary.clip_scs, groups))
 
 
@@ -155,24 +177,15 @@ def independent_units(row: Row, groups: Sequence[str] | None) -> int:
 def _row(row: Row) -> dict[str, Any]:
     summary = row.summary
     return {
-        "scs": _number(summary.scs),
-        "ci95": None if row.ci95 is None else [_number(end) for end in row.ci95],
-        "scs_davis": _number(summary.scs_davis),
-        "scs_visible": _number(summary.scs_visible),
-        "empty_shares": {k: _number(v) for k, v in summary.empty_shares._asdict().items()},
+        "scs": number(summary.scs),
+        "ci95": None if row.ci95 is None else [number(end) for end in row.ci95],
+        "scs_davis": number(summary.scs_davis),
+        "scs_visible": number(summary.scs_visible),
+        "empty_shares": {k: number(v) for k, v in summary.empty_shares._asdict().items()},
         "scs_at": _horizons(summary.scs_at),
         "iou_at": _horizons(summary.iou_at),
     }
 
 
 def _horizons(values: dict[int, float]) -> dict[str, float | None]:
-    return {str(k): _number(values[k]) for k in HORIZONS}
-
-
-def _numbers(values: np.ndarray) -> list[float | None]:
-    return [_number(value) for value in values.tolist()]
-
-
-def _number(value: float | None) -> float | None:
-    """JSON has no NaN; four decimals are more than a score means."""
-    return None if value is None or np.isnan(value) else round(value, 4)
+    return {str(k): number(values[k]) for k in HORIZONS}

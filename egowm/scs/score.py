@@ -82,7 +82,7 @@ class Summary(NamedTuple):
     iou_at: dict[int, float]  # at frame k, 0..100
     coverage: dict[int, float]  # share of true frame k inside a scored structure, [0, 1]
     num_lost: int  # frames of objects without evidence
-    object_counts: dict[int, int]  # scored objects in a clip -> number of such clips
+    object_counts: dict[int, int]  # scored objects in a video -> number of such videos
     clip_scs: np.ndarray  # (N,)
 
 
@@ -153,29 +153,48 @@ def mean_defined(values: np.ndarray, axis: int | None = None) -> np.ndarray:
     return np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)
 
 
-def summarise(overlaps: Sequence[Overlap]) -> Summary:
-    """Scores of a data set from its clips. A clip shorter than k does not enter those "at k"."""
-    ious = [clip.iou() for clip in overlaps]
-    clips = np.array([clip_score(iou) for iou in ious])
-    values = np.concatenate([np.empty(0), *(iou.ravel() for iou in ious)])
-    shares = [clip.covered / clip.num_pixels for clip in overlaps]
+def summarise(overlaps: Sequence[Overlap], clips: Sequence[int] | None = None) -> Summary:
+    """Scores of a data set from its videos. One shorter than k does not enter those "at k".
+
+    clips: the clip that each video predicts, counted from 0, where clips have several samples:
+    they are averaged inside the clip. By default every video is a clip of its own.
+    """
+    ious = [video.iou() for video in overlaps]
+    owner = np.arange(len(ious)) if clips is None else np.asarray(clips, int)
+
+    def score(found: Sequence[np.ndarray]) -> np.ndarray:
+        return by_clip([clip_score(iou) for iou in found], owner)
+
+    def at(start: int, k: int) -> float:
+        return _mean(score([i[:, start:k] if i.shape[1] >= k else i[:, :0] for i in ious]))
+
+    clip_scs = score(ious)
+    shares = [video.covered / video.num_pixels for video in overlaps]
     scored = Counter(int((~np.isnan(iou)).any(axis=1).sum()) for iou in ious)
-    until = {k: [clip_score(i[:, :k]) for i in ious if i.shape[1] >= k] for k in HORIZONS}
-    at = {k: [clip_score(i[:, k - 1 : k]) for i in ious if i.shape[1] >= k] for k in HORIZONS}
     covered = {k: [share[k - 1] for share in shares if len(share) >= k] for k in HORIZONS}
     return Summary(
-        scs=_mean(clips),
-        scs_davis=_mean([clip_score(clip.iou("davis")) for clip in overlaps]),
-        scs_visible=_mean([clip_score(clip.iou("visible")) for clip in overlaps]),
-        pooled=100 * _mean(values),
+        scs=_mean(clip_scs),
+        scs_davis=_mean(score([video.iou("davis") for video in overlaps])),
+        scs_visible=_mean(score([video.iou("visible") for video in overlaps])),
+        pooled=100 * _mean(np.concatenate([np.empty(0), *(iou.ravel() for iou in ious)])),
         empty_shares=_empty_shares(overlaps),
-        scs_at={k: _mean(until[k]) for k in HORIZONS},
-        iou_at={k: _mean(at[k]) for k in HORIZONS},
+        scs_at={k: at(0, k) for k in HORIZONS},
+        iou_at={k: at(k - 1, k) for k in HORIZONS},
         coverage={k: _mean(covered[k]) for k in HORIZONS},
-        num_lost=sum(int(clip.lost.sum()) for clip in overlaps),
+        num_lost=sum(int(video.lost.sum()) for video in overlaps),
         object_counts=dict(sorted(scored.items())),
-        clip_scs=clips,
+        clip_scs=clip_scs,
     )
+
+
+def by_clip(values: "Sequence[float] | np.ndarray", clips: np.ndarray) -> np.ndarray:
+    """Mean of the defined values of each clip; clips: (len(values),), counted from 0."""
+    found = np.asarray(values, float)
+    count = int(clips.max()) + 1 if len(clips) else 0
+    defined = ~np.isnan(found)
+    total = np.bincount(clips[defined], weights=found[defined], minlength=count)
+    number = np.bincount(clips[defined], minlength=count)
+    return np.divide(total, number, out=np.full(count, np.nan), where=number > 0)
 
 
 def _empty_shares(overlaps: Sequence[Overlap]) -> EmptyShares:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from egowm.scs.score import HORIZONS
+from egowm.scs.score import HORIZONS, mean_defined
 
 if TYPE_CHECKING:
     from egowm.scs.result import Result, Row
@@ -19,6 +19,8 @@ def format_result(result: "Result") -> str:
         rows.reverse()
     if result.ceiling_codec is not None:
         rows.append(("ceiling (codec)", result.ceiling_codec))
+    if result.ceiling_tracker is not None:
+        rows.append(("ceiling (track)", result.ceiling_tracker))
     columns = ["scs", "davis", "visible", *(f"1..{k}" for k in HORIZONS)]
     lines = [
         f"SCS {_score(result.scs)}   {result.interval_text}",
@@ -29,6 +31,7 @@ def format_result(result: "Result") -> str:
         *(_line(name, row) for name, row in rows),
         "",
         *_remarks(result),
+        *_motion(result),
     ]
     return "\n".join(lines)
 
@@ -59,6 +62,29 @@ def _remarks(result: "Result") -> list[str]:
         )
     if result.warning:
         lines.append(f"note: {result.warning}")
+    return lines
+
+
+def _motion(result: "Result") -> list[str]:
+    """How the scene moved, where it moved more, and what was left out."""
+    found = result.remarks
+    lines = []
+    if not np.isnan(found.direction):
+        lines.append(
+            f"motion: direction {found.direction:+.2f} (1 the same way), length "
+            f"{found.travel:.2f} of the true one; boundary F {_score(found.boundary_f)}; "
+            f"{found.drift:+.1f} lost from first to last quarter"
+        )
+    if groups := result.terciles:
+        scores = ", ".join(f"{_score(g.scs)} (copy {_score(g.copy)})" for g in groups)
+        lines.append(f"by true motion, least to most: {scores}")
+    doubtful = [left_out for clip in result.clips for left_out in clip.doubtful]
+    if doubtful:
+        moved = np.array([left_out.motion for left_out in doubtful])
+        lines.append(
+            f"left out: {len(doubtful)} structures that the tracker loses in the truth (motion "
+            f"{_score(float(mean_defined(moved)))})"
+        )
     return lines
 
 

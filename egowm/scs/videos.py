@@ -9,12 +9,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, UnidentifiedImageError
-
-from egowm.scs.masks import read_masks
+from egowm.scs.masks import MASKS, is_sav, opened, read_masks
 from egowm.video import PICTURES, picture_paths, read_frames
 
 VIDEOS = (".mp4", ".webm", ".mkv", ".avi", ".mov")
+ANNOUNCED = ("GT", "pred")  # `<clip>/GT/frames` and `<clip>/pred/frames`: both in one folder
 _LISTED = 10  # names in one message
 
 
@@ -27,7 +26,7 @@ class ClipShape(NamedTuple):
 
 
 def find_clips(root: str | Path, suffixes: Sequence[str] = VIDEOS) -> dict[str, Path]:
-    """Every clip below `root` by name; `suffixes` are of files that are clips."""
+    """Every clip below `root` by name; `suffixes` are of files that are clips (videos or masks)."""
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder. Expected one with a folder per clip.")
@@ -36,7 +35,7 @@ def find_clips(root: str | Path, suffixes: Sequence[str] = VIDEOS) -> dict[str, 
             f"{root}: holds pictures itself. Expected one folder or video file per clip in it."
         )
     clips: dict[str, Path] = {}
-    for path in _walk(root, suffixes):
+    for path in _walk(root, suffixes, masks=tuple(suffixes) == MASKS):
         inside = path.relative_to(root)
         name = (inside if path.is_dir() else inside.with_suffix("")).as_posix()
         if name in clips:
@@ -54,7 +53,7 @@ def read_shape(path: Path) -> ClipShape:
     """Frame count, numbers and sizes of a clip; pictures are not decoded for it."""
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such folder.")
-    if path.suffix == ".npz":
+    if path.suffix in MASKS or (path.is_dir() and is_sav(path)):
         void = read_masks(path).void
         return ClipShape(len(void), None, frozenset([void.shape[1:]]))
     if path.is_dir():
@@ -116,7 +115,7 @@ def _difference(name: str, truth: ClipShape, other: ClipShape, names: tuple[str,
     return ""
 
 
-def _walk(folder: Path, suffixes: Sequence[str]) -> Iterator[Path]:
+def _walk(folder: Path, suffixes: Sequence[str], masks: bool) -> Iterator[Path]:
     """Clips below a folder. A folder with pictures is one: what else lies in it is not searched."""
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
@@ -124,10 +123,11 @@ def _walk(folder: Path, suffixes: Sequence[str]) -> Iterator[Path]:
         if path.is_file() and path.suffix.lower() in suffixes:
             yield path
         elif path.is_dir():
-            if _holds_pictures(path):
+            announced = any((path / half / "frames").is_dir() for half in ANNOUNCED)
+            if announced or _holds_pictures(path) or (masks and is_sav(path)):
                 yield path
             else:
-                yield from _walk(path, suffixes)
+                yield from _walk(path, suffixes, masks)
 
 
 def _holds_pictures(folder: Path) -> bool:
@@ -142,11 +142,8 @@ def _numbers(paths: Sequence[Path]) -> tuple[int, ...] | None:
 
 
 def _picture_size(file: Path) -> tuple[int, int]:
-    try:
-        with Image.open(file) as image:
-            return image.height, image.width
-    except UnidentifiedImageError as error:
-        raise ValueError(f"{file}: not a readable picture, corrupt or cut short.") from error
+    with opened(file) as image:
+        return image.height, image.width
 
 
 def _listing(title: str, names: Collection[str]) -> str:

@@ -47,9 +47,26 @@ def test_predict_score_report(write_recipe, rooms, tmp_path, monkeypatch, capsys
     assert (folder / "report.html").is_file()
 
     (tmp_path / "run/predictions/gt" / run.clips[0] / "00001.png").unlink()
-    assert cli.main(["predict", "-c", recipe, "--ckpt_path", checkpoint]) == 0  # again: replaced
+    again = ["predict", "-c", recipe, "--ckpt_path", checkpoint, "--announced_layout", "true"]
+    assert cli.main(again) == 0  # replaced
     assert len(read_run(folder).frames("gt", run.clips[0])) == 4
     assert not (folder / "scs.json").exists()
+
+    announced = folder / "announced"
+    clip = announced / "room_20000000" / "0_3"
+    files = {p.relative_to(clip).as_posix() for p in clip.rglob("*.png")}
+    shared = {f"{half}/frames/f_{k}.png" for half in ("GT", "pred") for k in (1, 2, 3)}
+    assert files == {"f_0.png"} | shared
+    command = ["score", str(announced), str(announced), "--tracker", "palette"]
+    command += ["--annotations", f"{announced}_annotations", "--json", str(folder / "other.json")]
+    capsys.readouterr()
+    assert score(command) == 0
+    command = ["score", str(folder / "pred"), str(folder / "gt"), "--tracker", "palette"]
+    command += ["--annotations", str(folder / "annotations"), "--json", str(folder / "scs.json")]
+    assert score(command) == 0
+    found = [json.loads((folder / name).read_text()) for name in ("other.json", "scs.json")]
+    assert found[0]["scs"] == found[1]["scs"]
+    assert found[0]["clips"][0]["trajectory"] == "room_20000000"
 
 
 def test_only_a_world_model_predicts(tmp_path):

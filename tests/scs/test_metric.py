@@ -62,31 +62,47 @@ from egowm.scs import SCS
 rank, file = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
 metric = SCS()
-for k in range(4):
+shares = {"alone": [[0, 1, 2, 3, 4], []], "repeated": [[0, 2, 4], [1, 3, 0]]}[sys.argv[3]]
+for k in shares[rank]:
     clip = torch.rand(2, 3 + k, 1 + k % 3, 16, 16, generator=torch.Generator().manual_seed(k))
-    if rank == 0:
-        metric.update(*(clip < 0.4))
+    metric.update(*(clip < 0.4), clip=k)
 print(repr(metric.compute()["scs"].item()))
 dist.destroy_process_group()
 """
 
 
 @pytest.mark.slow
-def test_two_processes_agree_even_if_one_has_no_clip(tmp_path):
+@pytest.mark.parametrize("shares", ["alone", "repeated"])
+def test_two_processes_agree_on_5_clips(tmp_path, shares):
+    """One process has no clip; or the sampler gave both three, so that clip 0 comes twice."""
     command = [sys.executable, "-c", RANK]
     ranks = [
         subprocess.Popen(
-            [*command, str(rank), str(tmp_path / "init")], stdout=subprocess.PIPE, text=True
+            [*command, str(rank), str(tmp_path / "init"), shares], stdout=subprocess.PIPE, text=True
         )
         for rank in (0, 1)
     ]
     found = [float(rank.communicate(timeout=100)[0]) for rank in ranks]
     data = []
-    for k in range(4):
+    for k in range(5):
         generator = torch.Generator().manual_seed(k)
         data.append(torch.rand(2, 3 + k, 1 + k % 3, 16, 16, generator=generator) < 0.4)
     want = summarise([overlap(*pair) for pair in data]).scs
     assert found == pytest.approx([want, want], rel=1e-6)
+
+
+def test_a_clip_that_comes_again_counts_once():
+    found, pairs = SCS(), clips(3)
+    for number in (0, 1, 2, 0, 1):
+        found.update(*map(torch.from_numpy, pairs[number]), clip=number)
+    want = summarise([overlap(*pair) for pair in pairs]).scs
+    assert found.compute()["scs"].item() == pytest.approx(want, rel=1e-6)
+    for _ in range(2):  # without a number every update counts
+        found.update(*map(torch.from_numpy, pairs[0]))
+    want = summarise([overlap(*pairs[k]) for k in (0, 1, 2, 0, 0)]).scs
+    assert found.compute()["scs"].item() == pytest.approx(want, rel=1e-6)
+    with pytest.raises(ValueError, match="Expected the clip's number in"):
+        found.update(*map(torch.from_numpy, pairs[0]), clip=2**24)
 
 
 def test_doctests():

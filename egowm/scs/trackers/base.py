@@ -23,6 +23,7 @@ class Tracker(ABC):
     name: str
     min_evidence: float = 0.0  # a frame with less has no evidence
     warning: str = ""  # what a reader of the score must know
+    memory: bool = True  # frames depend on those before: tracks of the truth may go astray
 
     @abstractmethod
     def track(self, frames: np.ndarray, masks: np.ndarray) -> Tracks:

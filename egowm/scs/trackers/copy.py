@@ -9,6 +9,7 @@ class CopyTracker(Tracker):
     """Repeats the masks of frame 0."""
 
     name = "copy"
+    memory = False
     warning = "copy looks at no frame but the first, so any two videos of equal length score 100."
 
     def track(self, frames: np.ndarray, masks: np.ndarray) -> Tracks:

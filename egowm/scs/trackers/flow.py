@@ -49,7 +49,7 @@ class FlowTracker(Tracker):
         check_input(frames, masks)
         if min(frames.shape[1:3]) < _MIN_SIDE:
             raise ValueError(f"Expected frames of {_MIN_SIDE} pixels or more, got {frames.shape}.")
-        flow = _dis()
+        flow = dense_flow()
         grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
         soft, evidence = masks.astype(np.float32), np.ones(len(masks), np.float32)
         found, trust = [masks], [evidence]
@@ -84,7 +84,7 @@ class _Step(NamedTuple):
     after: np.ndarray  # (H, W, 3) uint8
 
 
-def _dis() -> Any:
+def dense_flow() -> Any:
     """The flow of OpenCV; untyped, because its stubs refuse None for "no initial flow"."""
     import cv2
 

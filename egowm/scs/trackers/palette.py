@@ -21,6 +21,7 @@ class PaletteTracker(Tracker):
     """
 
     name = "palette"
+    memory = False
 
     def __init__(self, tolerance: float = 10.0, min_saturation: float = 0.2) -> None:
         if not (0 < tolerance <= 180 and 0 <= min_saturation <= 1):

@@ -1,0 +1,127 @@
+"""Making annotations: the structures of every clip's frame 0, frozen in one folder for all models.
+
+They come from masks that somebody drew, from points and boxes, from a segmenter that proposes
+everything it sees, or from the simulator.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from egowm.scs.annotations import find_annotations, read_annotation
+from egowm.scs.candidates import choose, propose, static
+from egowm.scs.layouts import Video
+from egowm.scs.masks import VOID, write_palette
+from egowm.scs.prompts import MOVING, Prompt, check_segmenter
+from egowm.scs.protocol import hash_structures
+from egowm.scs.trackers.base import Tracker
+
+RECORD = "annotations.json"
+
+
+class Structures(NamedTuple):
+    """Frame 0 of one clip."""
+
+    clip: str
+    ids: tuple[int, ...]
+    masks: np.ndarray  # (O, H, W) bool
+    labels: tuple[str, ...]  # what they are, "" where nobody said
+
+
+def from_masks(videos: Mapping[str, Video], root: Path) -> Iterator[Structures]:
+    """Masks that somebody drew, in any format that `score --annotations` reads."""
+    found = find_annotations(root, videos)
+    for name, video in videos.items():
+        size = video.frames().shape[1:3]
+        drawn = read_annotation(found[name], (size[0], size[1]))
+        yield Structures(name, drawn.ids, drawn.masks[0], ("",) * len(drawn.ids))
+
+
+def from_prompts(
+    videos: Mapping[str, Video], prompts: Mapping[str, list[Prompt]], tracker: Tracker
+) -> Iterator[Structures]:
+    """Masks of points and boxes; what moves by itself is left out by its label."""
+    segmenter = check_segmenter(tracker)
+    for name, video in videos.items():
+        frame = video.frames()[0]
+        wanted = [p.scaled(*frame.shape[:2]) for p in prompts[name] if p.label not in MOVING]
+        if not wanted:
+            raise ValueError(f"Clip {name}: no prompt for a static structure.")
+        masks, _ = segmenter.segment(frame, wanted)
+        yield Structures(name, tuple(p.id for p in wanted), masks, tuple(p.label for p in wanted))
+
+
+def automatic(videos: Mapping[str, Video], tracker: Tracker) -> Iterator[Structures]:
+    """What a segmenter proposes on a grid of points, if it is static in the true video."""
+    segmenter = check_segmenter(tracker)
+    for name, video in videos.items():
+        frames = video.frames()
+        masks = choose(*propose(segmenter, frames[0]))
+        if len(masks):
+            masks = masks[static(frames, tracker.track(frames, masks))]
+        if not len(masks):
+            raise ValueError(f"Clip {name}: nothing static was found. Draw its structures.")
+        yield Structures(name, tuple(range(1, len(masks) + 1)), masks, ("",) * len(masks))
+
+
+def from_rooms(videos: Mapping[str, Video], root: str) -> Iterator[Structures]:
+    """The simulator's own structures, for clips of `egowm.data.Rooms`; root: its cache folder."""
+    from egowm.data.module import Window
+    from egowm.data.rooms import Rooms
+
+    for name, video in videos.items():
+        height, width = video.frames().shape[1:3]
+        rooms = Rooms(root, Window(horizon=4, height=height, width=width))
+        try:
+            labels = rooms.annotation(name)
+        except ValueError as error:
+            raise ValueError(f"Clip {name} is no clip of the embedded rooms: {error}") from error
+        ids = tuple(int(k) for k in np.unique(labels) if k)
+        masks = labels == np.array(ids)[:, None, None]
+        yield Structures(name, ids, masks, ("",) * len(ids))
+
+
+def freeze(found: Iterable[Structures], output: Path, how: Mapping[str, Any]) -> int:
+    """Write one file per clip and a record of how they were made; the number of clips.
+
+    The folder appears when all is there. Raises FileExistsError where it is there already: scores
+    that rest on it would change their meaning.
+    """
+    if output.exists():
+        raise FileExistsError(17, "Annotations are frozen; give another folder than", str(output))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = output.with_name(f".{os.getpid()}-{output.name}")
+    record: dict[str, Any] = {"how": dict(how), "clips": {}}
+    try:
+        temporary.mkdir()
+        for clip in found:
+            _write(temporary, clip)
+            record["clips"][clip.clip] = {
+                "sha256": hash_structures(clip.ids, clip.masks),
+                "labels": {str(k): v for k, v in zip(clip.ids, clip.labels, strict=True) if v},
+            }
+        (temporary / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(output)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return len(record["clips"])
+
+
+def _write(root: Path, clip: Structures) -> None:
+    """A palette PNG; npz where structures overlap or have ids that a PNG cannot hold."""
+    if not clip.masks.any((1, 2)).all():
+        raise ValueError(f"Clip {clip.clip}: a structure without a single pixel in frame 0.")
+    path = root / f"{clip.clip}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if clip.masks.sum(0).max() > 1 or not all(0 < k < VOID for k in clip.ids):
+        np.savez_compressed(path.with_suffix(".npz"), masks=clip.masks, ids=np.array(clip.ids))
+        return
+    labels = np.zeros(clip.masks.shape[1:], np.uint8)
+    for number, mask in zip(clip.ids, clip.masks, strict=True):
+        labels[mask] = number
+    write_palette(path, labels)

@@ -1,0 +1,85 @@
+"""Tracks kept on disk by what they depend on, so that no video is tracked twice."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from egowm.scs.trackers.base import Tracker, Tracks
+
+VERSION = 1  # raised when tracks are stored, or a built-in tracker works, differently
+
+
+class CachedTracker(Tracker):
+    """Another tracker that remembers: the same frames and masks give the stored tracks.
+
+    The name of a file is the sha256 of the frames' pixels, the masks, and the tracker's name and
+    options (for a tracker with weights, their sha256 among them). An interrupted scoring goes on
+    where it stopped; several machines may fill one folder. A damaged file is made again.
+    """
+
+    def __init__(self, tracker: Tracker, folder: Path) -> None:
+        self.tracker, self.folder = tracker, folder
+        self.name, self.warning = tracker.name, tracker.warning
+        self.min_evidence, self.memory = tracker.min_evidence, tracker.memory
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def options(self) -> dict[str, float | int | str]:
+        """The tracker's own: the cache changes no score."""
+        return self.tracker.options()
+
+    def track(self, frames: np.ndarray, masks: np.ndarray) -> Tracks:
+        """Tracks from the folder, or tracked now and stored."""
+        key = self.key(frames, masks)
+        path = self.folder / key[:2] / f"{key}.npz"
+        found = _read(path)
+        if found is None:
+            found = self.tracker.track(frames, masks)
+            _write(path, found)
+        return found
+
+    def key(self, frames: np.ndarray, masks: np.ndarray) -> str:
+        """sha256 of everything that the tracks depend on."""
+        about = [VERSION, self.name, self.options(), frames.shape, masks.shape]
+        digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+        digest.update(np.ascontiguousarray(frames).tobytes())
+        digest.update(np.packbits(masks).tobytes())
+        return digest.hexdigest()
+
+
+def shard(text: str, names: list[str]) -> list[str]:
+    """Every n-th name from the i-th on, for a `text` "i/n" with 1 <= i <= n."""
+    left, slash, right = text.partition("/")
+    if not (slash and left.isdecimal() and right.isdecimal() and 1 <= int(left) <= int(right)):
+        raise ValueError(f"--shard: expected i/n such as 1/4, with i from 1 to n, got {text!r}.")
+    return names[int(left) - 1 :: int(right)]
+
+
+def _read(path: Path) -> Tracks | None:
+    try:
+        with path.open("rb") as file, np.load(file) as stored:
+            shape = tuple(stored["shape"].tolist())
+            bits = np.unpackbits(stored["masks"], count=int(np.prod(shape)))
+            return Tracks(bits.reshape(shape).astype(bool), stored["evidence"])
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile):
+        return None
+
+
+def _write(path: Path, tracks: Tracks) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        with temporary.open("wb") as file:
+            np.savez_compressed(
+                file,
+                masks=np.packbits(tracks.masks),
+                shape=np.array(tracks.masks.shape),
+                evidence=tracks.evidence,
+            )
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""The commands of `egowm-scs`, one per file: `configure(parser)` and `run(arguments) -> status`."""

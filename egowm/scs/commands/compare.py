@@ -1,0 +1,36 @@
+"""The paired difference between two scores of the same clips, B minus A.
+
+Whole trajectories are drawn where the files name them. Scores under different protocols (another
+tracker, other annotations, clips or sizes) are refused; another environment is only a warning.
+"""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+EPILOG = "Exit status: 0 compared, 2 the files do not compare."
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("a", type=Path, metavar="A.json", help="what `score --json` wrote")
+    parser.add_argument("b", type=Path, metavar="B.json", help="the same clips, another model")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the difference here")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compare and print."""
+    from egowm.scs.compare import compare_files, format_comparison
+    from egowm.scs.result import write_whole
+
+    found = compare_files(arguments.a, arguments.b)
+    for line in found.warnings:
+        logger.warning("the environments differ: %s", line)
+    if arguments.json is not None:
+        rows = [{k: None if v != v else v for k, v in row._asdict().items()} for row in found.rows]
+        write_whole(arguments.json, json.dumps(found._asdict() | {"rows": rows}, indent=1) + "\n")
+    print(format_comparison(found))
+    return 0

@@ -1,0 +1,40 @@
+"""Write the masks of every frame of VIDEOS, followed from the annotations of frame 0.
+
+One npz per clip: masks (T+1, O, H, W) bool, ids (O,), evidence (T+1, O). `score --tracker masks`
+reads them, so a slow tracker runs once, on a machine of its own.
+"""
+
+import argparse
+from pathlib import Path
+
+from egowm.scs.commands.score import check_tracker
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    add = parser.add_argument
+    add("videos", type=Path, metavar="VIDEOS", help="clips to follow structures through")
+    add("--annotations", type=Path, metavar="DIR", required=True, help="frame 0's structures")
+    add("--tracker", metavar="NAME", help="required: one that reads frames, as for `score`")
+    add("--output", type=Path, metavar="DIR", required=True, help="folder to write")
+    add("--gt", type=Path, metavar="GT", help="VIDEOS are predictions: start from GT's frame 0")
+    add("--first", type=Path, metavar="DIR", help="frames 0, DIR/<clip>.png, if there are none")
+    add("--cache", type=Path, metavar="DIR", help="keep tracks here: nothing is tracked twice")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Track, and say how much."""
+    check_tracker(arguments.tracker)
+    from egowm.scs.write_masks import track_folder
+
+    count = track_folder(
+        arguments.videos,
+        arguments.annotations,
+        arguments.output,
+        tracker=arguments.tracker,
+        gt=arguments.gt,
+        first=arguments.first,
+        cache=arguments.cache,
+    )
+    print(f"{count} clips are tracked in {arguments.output}")
+    return 0

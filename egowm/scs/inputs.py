@@ -1,0 +1,103 @@
+"""What a scoring reads: every clip found and checked before any work begins."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from egowm.scs.annotations import find_annotations, refuse_without
+from egowm.scs.cache import CachedTracker
+from egowm.scs.layouts import Role, Video, find_videos, group_samples
+from egowm.scs.masks import MASKS
+from egowm.scs.trackers import MaskReader, Tracker, load_tracker
+from egowm.scs.videos import ClipShape, check_match, find_clips, read_shape
+
+
+class Inputs(NamedTuple):
+    """What was found on disk, checked; every mapping is by clip name."""
+
+    gt: dict[str, Video]
+    shapes: dict[str, ClipShape]
+    pred: dict[str, tuple[Video, ...]]  # the samples of a clip
+    ceiling: dict[str, Video] | None
+    annotations: dict[str, Path] | None
+    trajectories: Mapping[str, str] | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W), the same for all clips."""
+        (size,) = {size for shape in self.shapes.values() for size in shape.sizes}
+        return size
+
+    @property
+    def groups(self) -> list[str] | None:
+        """The trajectory of each clip."""
+        known = self.trajectories
+        return None if known is None else [known[name] for name in self.gt]
+
+
+def prepare(
+    tracker: str | Tracker | MaskReader,
+    annotations: str | Path | None,
+    cache: str | Path | None = None,
+) -> Tracker | MaskReader:
+    """The tracker itself, keeping its tracks in `cache`; refused where it lacks annotations."""
+    if isinstance(tracker, str):
+        tracker = load_tracker(tracker)
+    if isinstance(tracker, MaskReader):
+        return tracker
+    if annotations is None:
+        raise refuse_without(tracker.name)
+    return tracker if cache is None else CachedTracker(tracker, Path(cache))
+
+
+def gather(
+    tracker: Tracker | MaskReader,
+    pred: Path,
+    gt: Path,
+    ceiling_codec: str | Path | None = None,
+    annotations: str | Path | None = None,
+    trajectories: Mapping[str, str] | None = None,
+    first: str | Path | None = None,
+) -> Inputs:
+    """Find all clips and refuse, before any work, what does not match."""
+    truth = _find(gt, "GT", tracker, first)
+    shapes = {name: _shape(video, tracker) for name, video in truth.items()}
+    found = _find(pred, "pred", tracker, first=None)
+    owner, samples = group_samples(truth, found)
+    if any(video.first is not None for video in truth.values()):  # the truth's, for every video
+        pairs = ((name, owner[name]) for name in found)
+        shared = {name: truth[clip].first for name, clip in pairs if clip in truth}
+        found = {name: v._replace(first=shared.get(name, v.first)) for name, v in found.items()}
+        owner, samples = group_samples(truth, found)
+    wanted = {name: shapes[clip] for name, clip in owner.items() if clip in shapes}
+    wanted |= {name: shape for name, shape in shapes.items() if name not in samples}
+    check_match(wanted, {n: _shape(v, tracker) for n, v in found.items()}, (str(gt), str(pred)))
+    ceiling = None
+    if ceiling_codec is not None:
+        ceiling = _find(Path(ceiling_codec), "pred", tracker, first=None)
+        ceiling = {
+            n: v._replace(first=truth[n].first) if n in truth else v for n, v in ceiling.items()
+        }
+        passed = {name: _shape(video, tracker) for name, video in ceiling.items()}
+        check_match(shapes, passed, (str(gt), str(ceiling_codec)))
+    if trajectories is None and all(video.trajectory for video in truth.values()):
+        trajectories = {name: str(video.trajectory) for name, video in truth.items()}
+    unknown = [name for name in truth if trajectories is not None and name not in trajectories]
+    if unknown:
+        raise ValueError(f"{len(unknown)} clips have no trajectory: {', '.join(unknown[:10])}.")
+    drawn = None if annotations is None else find_annotations(annotations, truth)
+    return Inputs(truth, shapes, samples, ceiling, drawn, trajectories)
+
+
+def _find(
+    root: Path, role: Role, tracker: Tracker | MaskReader, first: str | Path | None
+) -> dict[str, Video]:
+    if isinstance(tracker, MaskReader):
+        return {name: Video(path) for name, path in find_clips(root, MASKS).items()}
+    return find_videos(root, role, first)
+
+
+def _shape(video: Video, tracker: Tracker | MaskReader) -> ClipShape:
+    if isinstance(tracker, MaskReader):
+        return read_shape(tracker.folder(video.path))
+    return video.shape()

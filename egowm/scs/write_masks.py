@@ -1,0 +1,138 @@
+"""Masks written for others: tracks as npz, and pairs of them as a DAVIS tree."""
+
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from egowm.scs.annotations import read_annotation
+from egowm.scs.inputs import gather, prepare
+from egowm.scs.masks import VOID, ObjectMasks, read_masks, write_palette
+from egowm.scs.score import MIN_AREA
+from egowm.scs.trackers import Tracker, load_tracker
+from egowm.scs.tracking import run_tracker
+
+logger = logging.getLogger(__name__)
+
+
+def track_folder(
+    videos: Path,
+    annotations: Path,
+    output: Path,
+    *,
+    tracker: str,
+    gt: Path | None = None,
+    first: Path | None = None,
+    cache: Path | None = None,
+) -> int:
+    """Write `output/<clip>.npz` for every clip of `videos`; the number of clips.
+
+    gt: the truth, where `videos` are predictions, which then start from its frame 0.
+    """
+    follow = prepare(tracker, annotations, cache)
+    if not isinstance(follow, Tracker):
+        raise ValueError(f"The tracker {tracker!r} reads masks from disk: nothing to track.")
+    inputs = gather(follow, videos, gt or videos, annotations=annotations, first=first)
+    assert inputs.annotations is not None
+    several = max(map(len, inputs.pred.values())) > 1
+    for name, samples in tqdm(inputs.pred.items(), "tracking", unit="clip", disable=None):
+        structures = read_annotation(inputs.annotations[name], inputs.size)
+        start = inputs.gt[name].frames()[0]
+        for number, video in enumerate(samples):
+            frames = video.frames()
+            frames[0] = start
+            tracks = run_tracker(follow, frames, structures.masks[0])
+            path = output / (f"{name}/{number}.npz" if several else f"{name}.npz")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".{path.name}")
+            np.savez_compressed(
+                temporary,
+                masks=tracks.masks,
+                ids=np.array(structures.ids),
+                evidence=tracks.evidence,
+            )
+            temporary.replace(path)
+    return len(inputs.pred)
+
+
+class _Pair(NamedTuple):
+    """A clip as DAVIS has it."""
+
+    name: str
+    truth: np.ndarray  # (T+1, H, W) uint8
+    prediction: np.ndarray  # (T+1, H, W) uint8
+    overlaps: bool  # masks overlapped, which a palette cannot show
+
+
+def export_davis(pred: Path, gt: Path, output: Path, min_area: float = MIN_AREA) -> int:
+    """Write masks of `pred` and `gt` as a DAVIS 2017 tree with `results/`; the number of clips.
+
+    Its evaluator leaves out the first and the last frame: frame 0 is the first, and the last one is
+    written twice, so that it judges frames 1..T. Ids become 1..O. Masks below `min_area` are left
+    out and the prediction's pixels in void are background, as in `scs_davis`, of which the
+    evaluator's J is then the mean over all objects. Pictures are black: it only counts them.
+    """
+    reader = load_tracker("masks")
+    inputs = gather(reader, pred, gt)
+    several = [name for name, samples in inputs.pred.items() if len(samples) > 1]
+    if several:
+        raise ValueError(f"DAVIS knows one sample per clip, got {len(inputs.pred[several[0]])}.")
+    if output.exists():
+        raise FileExistsError(17, "Give a folder that does not exist, not", str(output))
+    flat = {name: name.replace("/", "__") for name in inputs.gt}
+    if len(set(flat.values())) < len(flat):
+        raise ValueError("Two clips have the same name once / is written as __.")
+    clumsy = []
+    for name in tqdm(inputs.gt, "exporting", unit="clip", disable=None):
+        truth = read_masks(inputs.gt[name].path)
+        prediction = read_masks(inputs.pred[name][0].path, truth.ids)
+        pair = _pair(flat[name], truth, prediction.masks, min_area)
+        _write_pair(output, pair)
+        clumsy += [name] if pair.overlaps else []
+    if clumsy:
+        logger.warning(
+            "masks overlap in %d clips (%s): the smaller object is drawn on top; numbers differ",
+            len(clumsy), clumsy[0],
+        )  # fmt: skip
+    sets = output / "ImageSets" / "2017"
+    sets.mkdir(parents=True)
+    (sets / "val.txt").write_text("".join(f"{name}\n" for name in flat.values()), encoding="utf-8")
+    return len(flat)
+
+
+def _pair(name: str, truth: ObjectMasks, pred: np.ndarray, min_area: float) -> _Pair:
+    """Objects that the prediction never shows come first: an evaluator reads ids up to the
+    highest one, and refuses results that lack it."""
+    pred = pred & ~truth.void[:, None]
+    both = []
+    for masks in (truth.masks, pred):
+        large = masks.mean((2, 3)) >= min_area
+        both.append(masks & large[..., None, None])
+    both[0][0] = truth.masks[0]  # frame 0 says which objects there are
+    order = np.argsort(both[1][1:].any((0, 2, 3)), kind="stable")
+    drawn, overlaps = [], False
+    for masks in both:
+        labels = np.zeros((len(masks), *masks.shape[2:]), np.uint8)
+        ranks = {int(k): rank for rank, k in enumerate(order, 1)}
+        for k in np.argsort(-truth.masks[0].sum((1, 2)), kind="stable"):
+            labels[masks[:, k]] = ranks[int(k)]
+        overlaps |= bool(masks.sum(1).max() > 1)
+        drawn.append(labels)
+    drawn[0][truth.void] = VOID
+    return _Pair(name, drawn[0], drawn[1], overlaps)
+
+
+def _write_pair(root: Path, pair: _Pair) -> None:
+    from PIL import Image
+
+    folders = (root / "Annotations/480p" / pair.name, root / "results" / pair.name)
+    pictures = root / "JPEGImages/480p" / pair.name
+    pictures.mkdir(parents=True, exist_ok=True)
+    black = Image.new("RGB", (pair.truth.shape[2], pair.truth.shape[1]))
+    for folder, labels in zip(folders, (pair.truth, pair.prediction), strict=True):
+        for t, frame in enumerate([*labels, labels[-1]]):
+            write_palette(folder / f"{t:05d}.png", frame)
+    for t in range(len(pair.truth) + 1):
+        black.save(pictures / f"{t:05d}.jpg", quality=30)

@@ -1,0 +1,58 @@
+"""Every command explains itself, and the small ones do what they say."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from egowm.scs import score_folders
+from egowm.scs.cli import COMMANDS, main
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert f"usage: egowm-scs {command}" in capsys.readouterr().out
+
+
+def test_doctor(capsys):
+    assert main(["doctor"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[0] for line in lines} >= {"palette", "flow", "masks", "sam2"}
+    assert all(line.split()[1] in ("yes", "no") for line in lines)
+
+
+def test_demo(tmp_path, capsys):
+    assert main(["demo", "--output", str(tmp_path)]) == 0
+    assert (tmp_path / "report.html").is_file()
+    found = json.loads((tmp_path / "scs.json").read_text())
+    assert 0 < found["scs"] < 100
+    assert len(found["terciles"]) == 3
+
+
+def test_track_then_score_the_masks(world, tmp_path, capsys):
+    want = score_folders(world.pred, world.gt, world.annotations, tracker="palette")
+    base = ["--annotations", str(world.annotations), "--tracker", "palette", "--output"]
+    assert main(["track", str(world.gt), *base, str(tmp_path / "m/gt")]) == 0
+    pred = [str(world.pred), *base, str(tmp_path / "m/pred"), "--gt", str(world.gt)]
+    assert main(["track", *pred]) == 0
+    found = score_folders(tmp_path / "m/pred", tmp_path / "m/gt", tracker="masks")
+    assert found.scs == want.scs
+    assert main(["track", *pred[:4], "masks", *pred[5:]]) == 2
+    assert "nothing to track" in capsys.readouterr().err
+
+
+def test_csv_holds_every_frame(world, tmp_path):
+    argv = ["score", str(world.pred), str(world.gt), "--annotations", str(world.annotations)]
+    file = tmp_path / "f.csv"
+    assert main([*argv, "--tracker", "palette", "--csv", str(file), "--ceiling-tracker"]) == 0
+    with file.open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert len(rows) == 3 * 3 * 4
+    assert rows[0]["clip"] == "clip0"
+    assert rows[0]["case"] == "both_present"
+    want = score_folders(world.pred, world.gt, world.annotations, tracker="palette").scs
+    assert np.mean([float(row["iou"]) for row in rows]) == pytest.approx(want, abs=1e-3)

@@ -1,0 +1,59 @@
+import json
+
+import numpy as np
+import pytest
+
+from egowm.scs import score_folders
+from egowm.scs.bootstrap import interval
+from egowm.scs.cli import main
+
+
+@pytest.fixture
+def pair(make_world, tmp_path):
+    """A prediction and the truth itself, on 12 clips."""
+    world = make_world(num_clips=12)
+    for name, pred in (("a", world.pred), ("b", world.gt)):
+        result = score_folders(pred, world.gt, world.annotations, tracker="palette")
+        result.save(tmp_path / f"{name}.json")
+    return tmp_path / "a.json", tmp_path / "b.json"
+
+
+def change(path, **fields):
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def test_the_paired_difference(pair, capsys, tmp_path):
+    argv = ["compare", *map(str, pair), "--json", str(tmp_path / "c.json")]
+    assert main(argv) == 0
+    first, second = ([c["scs"] for c in json.loads(p.read_text())["clips"]] for p in pair)
+    difference = np.array(second) - np.array(first)
+    found = json.loads((tmp_path / "c.json").read_text())["rows"][0]
+    assert found["difference"] == pytest.approx(difference.mean())
+    assert found["ci95"] == pytest.approx(interval(difference))
+    out = capsys.readouterr().out
+    assert f"{difference.mean():+.1f}" in out
+    assert "95% over 12 clips (12 clips), paired" in out
+    assert "at least 3 training runs" in out
+
+
+def test_clips_of_one_trajectory_are_drawn_together(pair, capsys):
+    for path in pair:
+        clips = json.loads(path.read_text())["clips"]
+        change(path, clips=[c | {"trajectory": str(k % 4)} for k, c in enumerate(clips)])
+    assert main(["compare", *map(str, pair)]) == 0
+    assert "no interval: 4 trajectories < 10" in capsys.readouterr().out
+
+
+def test_another_protocol_is_refused_and_another_environment_is_not(pair, capsys, caplog):
+    protocol = json.loads(pair[0].read_text())["protocol"]
+    change(pair[1], environment={"numpy": "1.0"})
+    assert main(["compare", *map(str, pair)]) == 0
+    assert "the environments differ: numpy" in caplog.text
+    other = protocol | {"tracker": {"name": "flow", "options": {}}}
+    change(pair[1], fingerprint="0" * 64, protocol=other)
+    assert main(["compare", *map(str, pair)]) == 2
+    assert "tracker.name palette and flow" in capsys.readouterr().err
+    change(pair[1], **{k: json.loads(pair[0].read_text())[k] for k in ("fingerprint", "protocol")})
+    change(pair[1], clips=json.loads(pair[1].read_text())["clips"][1:])
+    assert main(["compare", *map(str, pair)]) == 2
+    assert "1 clips are not in both files: clip0" in capsys.readouterr().err

@@ -1,0 +1,121 @@
+"""The page of a scoring: complete in itself, escaped, and alive in a real browser."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from egowm.scs.cli import main
+from egowm.scs.masks import write_palette
+from egowm.scs.report import choose_clips
+from egowm.video import read_frames, write_frames
+
+EVIL = "<script>alert('x')<"
+
+
+def browser():
+    """A Chromium: EGOWM_CHROMIUM, one on the PATH, or Playwright's; None if there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome", "headless_shell")
+    found = os.environ.get("EGOWM_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    cache = Path.home() / ".cache" / "ms-playwright"
+    installed = [*cache.glob("chromium*/*/chrome"), *cache.glob("chromium*/*/headless_shell")]
+    return found or (str(installed[-1]) if installed else None)
+
+
+@pytest.fixture
+def page(world, tmp_path):
+    for half in (world.pred, world.gt):
+        write_frames(half / EVIL, read_frames(half / "clip0"))
+    write_palette(world.annotations / f"{EVIL}.png", world.truth["clip0"][0])
+    argv = ["score", str(world.pred), str(world.gt), "--annotations", str(world.annotations)]
+    argv += ["--tracker", "palette", "--ceiling-codec", str(world.gt)]
+    outputs = ["--json", str(tmp_path / "s.json"), "--report", str(tmp_path / "page.html")]
+    assert main([*argv, *outputs]) == 0
+    argv[0] = "report"
+    argv += ["--scores", str(tmp_path / "s.json"), "--output", str(tmp_path / "again.html")]
+    assert main(argv) == 0
+    assert (tmp_path / "again.html").read_text() == (tmp_path / "page.html").read_text()
+    return tmp_path / "page.html"
+
+
+def test_page_is_complete_and_escaped(page):
+    html = page.read_text("utf-8")
+    assert "http://" not in html
+    assert "https://" not in html
+    assert "{{" not in html
+    assert html.count("<script>") == 1
+    assert "&lt;script&gt;alert(&#x27;x&#x27;)&lt;" in html
+    assert html.count('<article class="card"') == 4
+    record = json.loads((page.parent / "s.json").read_text())
+    assert f'<p class="headline">{record["scs"]:.1f} ' in html
+    assert record["fingerprint"] in html
+    assert html.index("Protocol</h2>") > html.rindex("</article>")
+    assert len(re.findall(r'class="masks" hidden alt="" src="data:image/png', html)) == 8
+    assert 'class="band"' in html
+    assert "no interval" in html
+
+
+def test_worst_best_and_some_by_chance():
+    clips = [{"name": f"c{k:02d}", "scs": float(k)} for k in range(30)] + [
+        {"name": "x", "scs": None}
+    ]
+    names = choose_clips(clips, 2)
+    assert names[:2] == ["c00", "c01"]
+    assert names[-2:] == ["c29", "x"]
+    assert len(names) == 6
+    assert names == choose_clips(clips, 2)
+    assert choose_clips(clips[:3], 6) == ["c00", "c01", "c02"]
+
+
+CHECK = """
+<script>
+addEventListener("load", () => setTimeout(() => {
+  const out = {}, canvas = document.querySelector(".pred canvas");
+  const { width, height } = canvas, pen = canvas.getContext("2d");
+  const pixels = () => pen.getImageData(0, 0, width, height).data.join();
+  document.body.dispatchEvent(new KeyboardEvent("keydown", {key: "Home", bubbles: true}));
+  const masked = pixels();
+  document.body.dispatchEvent(new KeyboardEvent("keydown", {key: "m", bubbles: true}));
+  out.toggled = pixels() !== masked;
+  document.body.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowRight", bubbles: true}));
+  out.place = document.getElementById("place").textContent;
+  out.cursor = document.querySelector(".card .cursor").getAttribute("transform");
+  const head = document.querySelectorAll(".sortable th button")[1];
+  head.click(); head.click();
+  out.first = document.querySelector(".sortable tbody td").dataset.value;
+  document.body.innerHTML = "<pre>RESULT" + JSON.stringify(out) + "RESULT</pre>";
+}, 500));
+</script>
+"""
+
+
+@pytest.mark.slow
+def test_page_in_chromium(page):
+    chromium = browser()
+    if chromium is None:
+        pytest.skip("no Chromium here: install one, or name it in EGOWM_CHROMIUM")
+    probe = page.with_name("probe.html")
+    probe.write_text(page.read_text("utf-8").replace("</body>", f"{CHECK}</body>"), "utf-8")
+    command = [
+        chromium,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--virtual-time-budget=4000",
+    ]
+    done = subprocess.run(
+        [*command, "--dump-dom", f"{probe.as_uri()}#frame=0"],
+        capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    found = re.search(r"RESULT(\{.*\})RESULT", done.stdout)
+    assert found, done.stderr[-2000:]
+    out = json.loads(found[1])
+    assert out["toggled"]
+    assert out["place"].startswith("Frame 1 of 4")
+    assert out["cursor"] == "translate(51.5 0)"
+    scores = [c["scs"] for c in json.loads((page.parent / "s.json").read_text())["clips"]]
+    assert float(out["first"]) == pytest.approx(max(scores), abs=0.06)
