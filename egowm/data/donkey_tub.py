@@ -90,7 +90,10 @@ class DonkeyTub(ClipData):
     def _episode(self, root: Path, stretch: list[Record], begin: int, end: int) -> Episode:
         """Records `begin` to `end` of a stretch, and those before that hold their commands; the
         name is of the record that comes first once commands are delayed."""
-        name, wide = f"tub_{stretch[begin]['_index']:05d}", stretch[begin - self.latency_frames : end]
+        name, wide = (
+            f"tub_{stretch[begin]['_index']:05d}",
+            stretch[begin - self.latency_frames : end],
+        )
         actions = np.array([command(record) for record in wide[:-1]], np.float32)
         pictures = np.array([record[PICTURE] for record in wide])
         return Episode(name, len(wide), partial(read_frames, root / "images", pictures), actions)
@@ -114,7 +117,9 @@ def read_records(root: Path) -> list[Record]:
     if "paths" not in catalogs:
         raise ValueError(f"{manifest}: the last line does not name the catalogs under 'paths'.")
     deleted = set(catalogs.get("deleted_indexes", []))
-    records = [record for name in catalogs["paths"] for record in _lines(inside(root, name, str(manifest)))]
+    records = [
+        record for name in catalogs["paths"] for record in _lines(inside(root, name, str(manifest)))
+    ]
     kept = [record for record in records if record["_index"] not in deleted]
     if not kept:
         raise ValueError(f"{manifest}: {len(records)} records, {len(deleted)} deleted, none left.")
