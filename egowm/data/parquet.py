@@ -43,13 +43,18 @@ def read_columns(file: Path, names: list[str]) -> dict[str, np.ndarray]:
 
 def _array(column: Any) -> np.ndarray:
     """One column, all of its chunks."""
-    rows = len(column)
-    if "list" in str(column.type):
-        lengths = {None if item is None else len(item) for item in column}
-        if len(lengths) == 1 and None not in lengths and "string" not in str(column.type):
-            flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
-            return np.concatenate(flat).reshape(rows, *lengths)
-        out = np.empty(rows, object)
-        out[:] = column.to_pylist()
-        return out
-    return column.to_numpy()
+    import pyarrow.compute as compute
+    from pyarrow import types
+
+    kind = column.type
+    lists = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    if not lists:
+        return column.to_numpy()
+    numbers = types.is_floating(kind.value_type) or types.is_integer(kind.value_type)
+    lengths = set(compute.list_value_length(column).to_pylist())
+    if numbers and len(lengths) == 1 and None not in lengths:
+        flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
+        return np.concatenate(flat).reshape(len(column), *lengths)
+    out = np.empty(len(column), object)
+    out[:] = column.to_pylist()
+    return out

@@ -16,9 +16,12 @@ from egowm.inspection.findings import Finding
 REACH_S = 0.75
 WEAK = 0.3  # correlation below which nothing is said
 BLOCK_S = 2.0
+FEW_BLOCKS = 6  # a short recording is cut finer, to have as many
 DRAWS = 400
-TURNS = ("turn", "steer", "steering", "steer_angle", "steering_angle", "angle", "angular")
-TURNS += ("angular_velocity", "dyaw", "yaw", "yaw_rate", "omega", "wz")
+TURNS = (  # names of a dimension that turns a wheeled robot
+    *("turn", "dyaw", "yaw", "yaw_rate", "omega", "wz", "angular", "angular_velocity"),
+    *("angle", "steer", "steering", "steer_angle", "steering_angle"),
+)
 POSE = ("x", "y", "z", "roll", "pitch", "yaw")
 
 
@@ -49,11 +52,12 @@ def measure(
 ) -> Lag | None:
     """The lag over all episodes: turns (n, d), sideways (n,) each; None where they are too short.
 
-    The interval is a bootstrap over stretches of 2 s, which are what may be called independent.
+    The interval is a bootstrap over stretches of 2 s, which may be called independent.
     """
     reach = max(2, round(REACH_S * rate_hz))
-    block = max(4, round(BLOCK_S * rate_hz))
     pairs = [p for p in zip(turns, sideways, strict=True) if len(p[1]) >= 3 * reach + 3]
+    steps = sum(len(motion) - 2 * reach for _, motion in pairs)
+    block = max(4, min(round(BLOCK_S * rate_hz), steps // FEW_BLOCKS))
     grams = [gram for t, m in pairs for gram in _grams(t, m, reach, block)]
     if len(grams) < 2:
         return None

@@ -7,7 +7,7 @@ import numpy as np
 
 from egowm.actions import ActionSpec
 from egowm.data.episode import Episode
-from egowm.inspection.findings import Finding
+from egowm.inspection.findings import Finding, Level
 
 RATE_TOLERANCE = 0.05
 GAP = 2.5  # median spacings
@@ -69,7 +69,9 @@ def dimension_findings(spec: ActionSpec, episodes: Sequence[Episode]) -> Iterato
         names = [name for name, still in zip(spec.names, frozen, strict=True) if still]
         listed = ", ".join(names[:LISTED]) + (" ..." if len(names) > LISTED else "")
         text = f"{len(names)} of {len(frozen)} dimensions never change: {listed}"
-        yield Finding("warning", "frozen", "", text, {"names": names})
+        # wheels do not slide sideways, but a joint of which one asks to move should
+        level: Level = "note" if spec.kind in ("se2", "se3") else "warning"
+        yield Finding(level, "frozen", "", text, {"names": names})
     span = high - low
     for episode in episodes:
         off = np.maximum(low - episode.actions, episode.actions - high)

@@ -54,7 +54,7 @@ def picture_findings(episode: Episode, seen: Pictures) -> Iterator[Finding]:
         )
     size = np.abs(episode.actions).sum(1)
     moving = size > MOVING * max(float(np.quantile(size, 0.9)), 1e-9)
-    frozen = seen.repeated & moving
+    frozen = seen.repeated & moving & ~seen.black[1:]
     longest, first = _longest_run(frozen)
     if longest >= LONG:
         yield Finding(
