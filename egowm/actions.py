@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from egowm.poses import product, quaternion, rotated, rotation_vector
 log = logging.getLogger(__name__)
 Kind = Literal["se2", "se3", "command", "difference"]
 NormaliserName = Literal["min-max", "quantile", "mean-std", "none"]
-NORMALISERS = ("min-max", "quantile", "mean-std", "none")
 POSE_WIDTHS = {"se2": 3, "se3": 6}
 MARGIN = 1.5  # actions beyond this many times the training range are counted
 QUANTILES = (0.01, 0.99)
@@ -53,8 +52,8 @@ class ActionSpec:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if set(self.normalisers) == {"min-max"}:  # said by saying nothing, as in older files
             object.__setattr__(self, "normalisers", ())
-        if unknown := [name for name in self.normalisers if name not in NORMALISERS]:
-            known = ", ".join(NORMALISERS)
+        known = ", ".join(get_args(NormaliserName))
+        if unknown := [n for n in self.normalisers if n not in get_args(NormaliserName)]:
             raise ValueError(f"ActionSpec: expected normalisers of {known}; got {unknown[0]!r}.")
         for name in fields[1:]:
             got = len(getattr(self, name))
@@ -167,8 +166,7 @@ class ActionSpec:
         path.write_text(json.dumps(self.record(), indent=2) + "\n")
 
     def record(self) -> dict[str, Any]:
-        """Its fields for JSON; normalisers only where they are not all min-max, so that files
-        without them stay as they were."""
+        """Its fields for JSON; normalisers only where they are not all min-max, as in old files."""
         fields = asdict(self)
         if not self.normalisers:
             del fields["normalisers"]
