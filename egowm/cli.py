@@ -43,6 +43,7 @@ VERBS = {
     "rollout": Verb("a video from one picture and a list of actions", "egowm.rollout:main"),
     "evaluate": Verb("predict, score and report in one go", "egowm.evaluation.evaluate:main"),
     "report": Verb("one self-contained HTML page of a run", "egowm.evaluation.report:main"),
+    "data": Verb("check, show, measure or convert recordings", "egowm.inspection.cli:main"),
     "demo": Verb("train, roll out, score and look, in a few minutes on a CPU", "egowm.demo:main"),
     "recipes": Verb("list the recipes, or copy them with their priors", "egowm.share:main"),
     "doctor": Verb("check this installation and this machine", "egowm.doctor:main"),

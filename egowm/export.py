@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +51,9 @@ def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None, note
         "backbone_arguments": arguments
         | {k: TRAINING_ONLY[k] for k in TRAINING_ONLY & arguments.keys()},
         "base_sha256": _base_sha256(backbone),
-        "spec": asdict(model.spec),
-        "specs": {name: asdict(spec) for name, spec in model.specs.items()},
-        "state_spec": asdict(model.state_spec) if model.state_spec else None,
+        "spec": model.spec.record(),
+        "specs": {name: spec.record() for name, spec in model.specs.items()},
+        "state_spec": model.state_spec.record() if model.state_spec else None,
         "features": model.features,
         "alignment": model.alignment,
         "drop_action": model.drop_action,

@@ -46,6 +46,15 @@ def count_frames(path: str | Path) -> int:
     return count
 
 
+def video_rate(path: str | Path) -> float | None:
+    """Frames a second that a video file says of itself; None where it says nothing sensible."""
+    import cv2
+
+    with _open_opencv(_existing(path)) as capture:
+        rate = float(capture.get(cv2.CAP_PROP_FPS))
+    return rate if 0 < rate < 1e4 else None
+
+
 def read_frames(path: str | Path, indices: Sequence[int] | None = None) -> np.ndarray:
     """Frames of a folder of pictures or a video file, `(n, H, W, 3)` uint8 RGB.
 
@@ -116,6 +125,19 @@ def write_frames(folder: str | Path, frames: np.ndarray) -> None:
             file = temporary / f"{k:05d}.png"
             if not cv2.imwrite(str(file), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)):
                 raise VideoError(f"{file}: could not be written")
+
+
+def write_image(path: str | Path, frame: np.ndarray) -> None:
+    """Write one frame `(H, W, 3)` as the picture file that its name says, whole or not at all."""
+    import cv2
+
+    path = Path(path)
+    if path.suffix.lower() not in PICTURES:
+        raise VideoError(f"{path}: expected a name that ends in one of {', '.join(PICTURES)}")
+    _check_frames(frame[None])
+    data = cv2.imencode(path.suffix, cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))[1]
+    with _renamed(path) as temporary:
+        temporary.write_bytes(data.tobytes())
 
 
 def write_mp4(path: str | Path, frames: np.ndarray, fps: float) -> None:

@@ -1,5 +1,6 @@
 """What an action means: normalising, composing over skipped frames, refusing what does not fit."""
 
+import json
 import logging
 from dataclasses import replace
 
@@ -215,3 +216,60 @@ def test_states_that_do_not_follow_are_asked_for(spec, state_spec):
     words = rf"Give a state for the start of every chunk of 2: \(N, chunks, {state_spec.width}\)"
     with pytest.raises(ValueError, match=words):
         integrate(torch.zeros(1, state_spec.width), torch.ones(1, 3, 2), spec, state_spec, 2)
+
+
+def test_a_normaliser_for_each_dimension(tmp_path):
+    names, kinds = ("a", "b", "c", "d"), ("min-max", "quantile", "mean-std", "none")
+    spec = ActionSpec(names, ("m",) * 4, "command", "command", 4.0, normalisers=kinds)
+    values = np.linspace(2, 6, 401)
+    rows = np.stack([values, values, values, values], 1)
+    rows[0, 1] = 1000.0  # one wrong value does not squeeze the others
+    fitted = spec.fitted([rows])
+    low, high = np.array(fitted.low), np.array(fitted.high)
+    np.testing.assert_allclose((low[0], high[0]), (2, 6))
+    np.testing.assert_allclose((low[1], high[1]), (2.05, 5.97), atol=0.02)
+    mean, std = values.mean(), values.std()
+    np.testing.assert_allclose((low[2], high[2]), (mean - std, mean + std))
+    normalised = fitted.normalise(torch.from_numpy(rows))
+    np.testing.assert_allclose(normalised[:, 2], (values - mean) / std, atol=1e-9)
+    np.testing.assert_allclose(normalised[:, 3], values, atol=1e-12)
+    torch.testing.assert_close(fitted.denormalise(normalised), torch.from_numpy(rows))
+    fitted.save(tmp_path / "spec.json")
+    assert ActionSpec.load(tmp_path / "spec.json") == fitted
+
+
+def test_what_lies_outside_depends_on_the_normaliser():
+    kinds = ("mean-std", "none")
+    spec = ActionSpec(("a", "b"), ("m", "m"), "command", "command", 4.0, (-1, -1), (1, 1), kinds)
+    assert spec.check(torch.tensor([[4.4, 1e6], [0.0, 0.0]])) == 0
+    assert spec.check(torch.tensor([[4.6, 1e6], [0.0, 0.0]])) == 1
+
+
+def test_motion_stays_at_zero_under_quantiles():
+    rows = np.array([[0.1, 0, -0.2]] * 50 + [[0.4, 0, 0.1]] * 50)
+    fitted = replace(ROBOT, normalisers=("quantile",) * 3).fitted([rows])
+    assert fitted.normalise(torch.zeros(1, 3)).abs().max() == 0
+
+
+def test_files_without_normalisers_mean_min_max_and_stay_as_they_were(tmp_path):
+    written = json.dumps(
+        {
+            "names": ["dx", "dy", "dyaw"],
+            "units": ["m", "m", "rad"],
+            "frame": "body",
+            "kind": "se2",
+            "rate_hz": 4.0,
+            "low": [-0.3, -0.1, -0.2],
+            "high": [0.3, 0.1, 0.2],
+        },
+        indent=2,
+    )
+    (tmp_path / "old.json").write_text(written)
+    old = ActionSpec.load(tmp_path / "old.json")
+    assert old == ROBOT
+    assert json.dumps(old.record(), indent=2) == written
+    assert replace(old, normalisers=("min-max",) * 3) == old
+    with pytest.raises(ValueError, match=r"expected normalisers of .*; got 'z-score'"):
+        replace(old, normalisers=("z-score",) * 3)
+    with pytest.raises(ValueError, match="3 names but 2 normalisers"):
+        replace(old, normalisers=("none", "quantile"))

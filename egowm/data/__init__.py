@@ -2,23 +2,31 @@
 
 from egowm.data.clip import Clip
 from egowm.data.donkey_tub import DonkeyTub
+from egowm.data.droid import Droid
 from egowm.data.episode import Episode
+from egowm.data.lerobot import LeRobot
 from egowm.data.mixture import Mixture
 from egowm.data.module import ClipData, Window
 from egowm.data.nwm import NWM
 from egowm.data.one_x import OneX
 from egowm.data.recon import Recon
 from egowm.data.rooms import Rooms
+from egowm.data.tum_rgbd import TumRgbd
+from egowm.data.video_csv import VideoCSV
 
 __all__ = [
     "NWM",
     "Clip",
     "ClipData",
     "DonkeyTub",
+    "Droid",
     "Episode",
+    "LeRobot",
     "Mixture",
     "OneX",
     "Recon",
     "Rooms",
+    "TumRgbd",
+    "VideoCSV",
     "Window",
 ]

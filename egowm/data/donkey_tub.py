@@ -19,6 +19,8 @@ import numpy as np
 from egowm.actions import ActionSpec
 from egowm.data.episode import Episode
 from egowm.data.module import ClipData, Window
+from egowm.data.paths import inside
+from egowm.data.splits import span_of
 from egowm.video import read_images
 
 log = logging.getLogger(__name__)
@@ -54,9 +56,7 @@ class DonkeyTub(ClipData):
         test_share: float = 0.2,
         max_gap_s: float = 0.5,
     ) -> None:
-        super().__init__(root, window, batch_size, num_workers, seed)
-        if latency_frames < 0:
-            raise ValueError(f"DonkeyTub: latency_frames is 0 or more, got {latency_frames}.")
+        super().__init__(root, window, batch_size, num_workers, seed, latency_frames)
         if min(val_share, test_share) < 0 or val_share + test_share >= 1:
             raise ValueError(
                 f"DonkeyTub: val_share {val_share} and test_share {test_share} leave no training "
@@ -69,13 +69,15 @@ class DonkeyTub(ClipData):
             kind="command",
             rate_hz=rate_hz,
         )
-        self.latency_frames, self.max_gap_s = latency_frames, max_gap_s
+        self.max_gap_s = max_gap_s
         self.val_share, self.test_share = val_share, test_share
 
     def episodes(self, split: str) -> list[Episode]:
+        """As recorded; the first `latency_frames` records of each are there for their commands
+        only, and may be the last ones of the split before."""
         root = Path(self.root).expanduser()
         records = read_records(root)
-        first, last = self._range(split, len(records))
+        first, last = span_of(split, len(records), self.val_share, self.test_share)
         found, start = [], 0
         for stretch in unbroken(records, self.max_gap_s):
             begin = max(first - start, self.latency_frames)
@@ -85,24 +87,21 @@ class DonkeyTub(ClipData):
             start += len(stretch)
         return found
 
-    def _range(self, split: str, count: int) -> tuple[int, int]:
-        """The first record of a split and the one after its last."""
-        test = count - round(self.test_share * count)
-        val = test - round(self.val_share * count)
-        return {"train": (0, val), "val": (val, test), "test": (test, count)}[split]
-
     def _episode(self, root: Path, stretch: list[Record], begin: int, end: int) -> Episode:
-        """Frames `begin` to `end` of a stretch, each with the command that moves it on."""
-        commands = np.array([command(record) for record in stretch], np.float32)
-        actions = commands[begin - self.latency_frames : end - 1 - self.latency_frames]
-        pictures = np.array([record[PICTURE] for record in stretch[begin:end]])
-        name = f"tub_{stretch[begin]['_index']:05d}"
-        return Episode(name, end - begin, partial(read_frames, root / "images", pictures), actions)
+        """Records `begin` to `end` of a stretch, and those before that hold their commands; the
+        name is of the record that comes first once commands are delayed."""
+        name, wide = (
+            f"tub_{stretch[begin]['_index']:05d}",
+            stretch[begin - self.latency_frames : end],
+        )
+        actions = np.array([command(record) for record in wide[:-1]], np.float32)
+        pictures = np.array([record[PICTURE] for record in wide])
+        return Episode(name, len(wide), partial(read_frames, root / "images", pictures), actions)
 
 
 def read_frames(folder: Path, pictures: np.ndarray, indices: Sequence[int]) -> np.ndarray:
     """Frames `(n, H, W, 3)` of an episode, whose picture names are `pictures (N,)`."""
-    return read_images([folder / str(pictures[k]) for k in indices])
+    return read_images([inside(folder, str(pictures[k]), "the tub's catalog") for k in indices])
 
 
 def read_records(root: Path) -> list[Record]:
@@ -118,7 +117,9 @@ def read_records(root: Path) -> list[Record]:
     if "paths" not in catalogs:
         raise ValueError(f"{manifest}: the last line does not name the catalogs under 'paths'.")
     deleted = set(catalogs.get("deleted_indexes", []))
-    records = [record for name in catalogs["paths"] for record in _lines(root / name)]
+    records = [
+        record for name in catalogs["paths"] for record in _lines(inside(root, name, str(manifest)))
+    ]
     kept = [record for record in records if record["_index"] not in deleted]
     if not kept:
         raise ValueError(f"{manifest}: {len(records)} records, {len(deleted)} deleted, none left.")

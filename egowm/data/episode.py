@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -16,6 +18,10 @@ def _no_states() -> np.ndarray:
     return np.zeros((0, 0), np.float32)
 
 
+def _no_times() -> np.ndarray:
+    return np.zeros(0, np.float64)
+
+
 @dataclass(frozen=True)
 class Episode:
     """Frames behind a reader, and the labels in memory.
@@ -24,6 +30,8 @@ class Episode:
     read: indices -> (n, H, W, 3) uint8 RGB; picklable, opens its file inside the call.
     actions: (N-1, A) float32 at the native rate; actions[k] takes frame k to frame k+1.
     states: (N, S) float32, or empty. text: an instruction, or "".
+    times: (N,) float64 seconds of the frames, or empty where the format carries none.
+    video: the file that holds these N frames and no others, if there is one.
     """
 
     name: str
@@ -32,6 +40,8 @@ class Episode:
     actions: np.ndarray
     states: np.ndarray = field(default_factory=_no_states)
     text: str = ""
+    times: np.ndarray = field(default_factory=_no_times)
+    video: Path | None = None
 
     def __post_init__(self) -> None:
         if len(self.actions) != self.num_frames - 1:
@@ -44,12 +54,47 @@ class Episode:
                 f"Episode {self.name}: expected {self.num_frames} states, one for each frame, got "
                 f"{len(self.states)}."
             )
+        if self.times.size and self.times.shape != (self.num_frames,):
+            raise ValueError(
+                f"Episode {self.name}: expected {self.num_frames} times, one for each frame, got "
+                f"{self.times.shape}."
+            )
         bad = np.argwhere(~np.isfinite(self.actions))
         if len(bad):
             raise ValueError(
                 f"Episode {self.name}: action {bad[0][0]}, dimension {bad[0][1]} is not a finite "
                 f"number. Repair the recording or leave the episode out."
             )
+
+    def delayed(self, latency_frames: int) -> "Episode":
+        """The episode with every command moved to the frame that it moves, `latency_frames` later.
+
+        Action k becomes the command recorded that many frames before frame k; the first frames,
+        whose commands were given before the recording began, are left out.
+        """
+        late = latency_frames
+        if late == 0:
+            return self
+        if late < 0 or late >= self.num_frames - 1:
+            raise ValueError(
+                f"Episode {self.name}: expected latency_frames from 0 to {self.num_frames - 2} "
+                f"for {self.num_frames} frames, got {late}."
+            )
+        return replace(
+            self,
+            num_frames=self.num_frames - late,
+            read=partial(_read_later, self.read, late),
+            actions=self.actions[: len(self.actions) - late],
+            states=self.states[late:],
+            times=self.times[late:],
+            video=None,
+        )
+
+
+def _read_later(
+    read: Callable[[Sequence[int]], np.ndarray], late: int, indices: Sequence[int]
+) -> np.ndarray:
+    return read([late + k for k in indices])
 
 
 def read_all(

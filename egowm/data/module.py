@@ -91,16 +91,29 @@ class ClipData(LightningDataModule):
     where its robot reports states; the rest is here.
 
     root: the data set's folder. window: how clips are cut. batch_size, num_workers: of the
-    loaders. seed: of the order in which training windows come.
+    loaders. seed: of the order in which training windows come. latency_frames: native frames by
+    which commands lead the picture (`egowm data check` measures it); action k of a clip is then
+    the command recorded that much before its frame. Only for commands: poses do not lead.
     """
 
     meaning: ActionSpec  # without ranges, at the native rate
     state_meaning: ActionSpec | None = None  # the same of the states, where episodes have them
 
     def __init__(
-        self, root: str, window: Window, batch_size: int = 8, num_workers: int = 0, seed: int = 0
+        self,
+        root: str,
+        window: Window,
+        batch_size: int = 8,
+        num_workers: int = 0,
+        seed: int = 0,
+        latency_frames: int = 0,
     ) -> None:
         super().__init__()
+        if latency_frames < 0:
+            raise ValueError(
+                f"{type(self).__name__}: latency_frames is 0 or more, got {latency_frames}."
+            )
+        self.latency_frames = latency_frames
         self.root, self.window, self.seed = root, window, seed
         self.batch_size, self.num_workers = batch_size, num_workers
         self._episodes: dict[str, list[Episode]] = {}
@@ -109,7 +122,7 @@ class ClipData(LightningDataModule):
 
     @abstractmethod
     def episodes(self, split: str) -> list[Episode]:
-        """Episodes of "train", "val" or "test"; no episode is in two of them."""
+        """Episodes of "train", "val" or "test" as recorded; no episode is in two of them."""
 
     @property
     def source(self) -> str:
@@ -117,9 +130,16 @@ class ClipData(LightningDataModule):
         return type(self).__name__
 
     def split(self, name: str) -> list[Episode]:
-        """`episodes(name)`, read once."""
+        """`episodes(name)`, read once, with commands `latency_frames` later."""
         if name not in self._episodes:
-            self._episodes[name] = self.episodes(name)
+            late = self.latency_frames
+            if late and self.meaning.kind != "command":
+                raise ValueError(
+                    f"{self.source}: latency_frames moves commands; actions of kind "
+                    f"{self.meaning.kind} come from poses or states, which do not lead. Leave it 0."
+                )
+            found = [e for e in self.episodes(name) if e.num_frames > late + 1]
+            self._episodes[name] = [episode.delayed(late) for episode in found]
         return self._episodes[name]
 
     @property

@@ -6,6 +6,7 @@ and `yaw` (T,) or (T, 1) in radians, counter-clockwise, at 4 Hz.
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ class NWM(ClipData):
     training trajectories, always by name. skip_corrupt: leave out trajectories whose labels or
     frame numbers are wrong, with a warning, in place of stopping. normaliser: "data" measures the
     actions' range on the training split; a data set's name takes EgoWM's published range with that
-    data set's waypoint spacing. spacing: the same with a spacing of your own, in metres.
+    data set's waypoint spacing. spacing: the same with a spacing of your own, in metres. rate_hz:
+    of the frames, which the format does not carry.
 
     Raises FileNotFoundError for a missing root or no trajectories, ValueError for a corrupt one.
     """
@@ -55,8 +57,10 @@ class NWM(ClipData):
         skip_corrupt: bool = False,
         normaliser: Normaliser = "data",
         spacing: float | None = None,
+        rate_hz: float = 4.0,
     ) -> None:
         super().__init__(root, window, batch_size, num_workers, seed)
+        self.meaning = replace(type(self).meaning, rate_hz=rate_hz)
         if spacing is not None and (spacing <= 0 or normaliser != "data"):
             raise ValueError(
                 f"NWM: spacing is metres above 0, and in place of a named normaliser; got spacing "
@@ -110,8 +114,14 @@ def read_trajectory(folder: Path) -> Episode:
     for key, values in (("position", position), ("yaw", yaw)):
         if len(values) != num_frames:
             raise _bad(file, f"{key}: {len(values)} values for {num_frames} frames")
+    times = np.zeros(0)
+    if "time" in labels:  # `egowm data convert` writes it, NWM's own preprocessing does not
+        times = _numbers(file, labels, "time")
+        if times.shape != (num_frames,):
+            raise _bad(file, f"time: expected ({num_frames},), got {times.shape}")
     read = partial(read_frames, folder)
-    return Episode(folder.name, num_frames, read, se2_steps(position, yaw.reshape(-1)))
+    steps = se2_steps(position, yaw.reshape(-1))
+    return Episode(folder.name, num_frames, read, steps, times=times)
 
 
 def count_frames(folder: Path) -> int:

@@ -20,6 +20,8 @@ from egowm.data.normalisers import Normaliser, published_spacing, waypoint_range
 from egowm.data.splits import Splits
 from egowm.video import VideoError, decode_image
 
+MOST_NUMBERS = 10_000_000
+
 
 class Recon(ClipData):
     """RECON raw: `root/*.hdf5`, actions are the odometry's steps in the body frame.
@@ -140,15 +142,33 @@ def _opened(file: Path) -> Iterator[Any]:
 
 
 def _dataset(file: Path, recording: Any, key: str) -> Any:
-    if key not in recording:
-        raise _bad(file, key, "no such key")
-    return recording[key]
+    """A dataset that lies in this file; one that points into another file is not followed."""
+    import h5py
+
+    place = recording
+    for part in key.split("/"):
+        link = place.get(part, getlink=True) if isinstance(place, h5py.Group) else None
+        if isinstance(link, h5py.ExternalLink):
+            raise _bad(file, key, f"links to another file ({link.filename!r})")
+        if link is None or part not in place:
+            raise _bad(file, key, "no such key")
+        place = place[part]
+    if not isinstance(place, h5py.Dataset) or place.ndim == 0:
+        raise _bad(file, key, "expected a dataset with a row for each frame")
+    if place.external or place.is_virtual:
+        raise _bad(file, key, "keeps its values in another file")
+    if place.file.filename != recording.filename:
+        raise _bad(file, key, "links to another file")
+    return place
 
 
 def _numbers(file: Path, recording: Any, key: str) -> np.ndarray:
+    found = _dataset(file, recording, key)
+    if found.size > MOST_NUMBERS:  # a few bytes of a compressed file can claim any shape
+        raise _bad(file, key, f"shape {found.shape} is too large for the labels of one recording")
     try:
-        return np.asarray(_dataset(file, recording, key), np.float64)
-    except OSError as error:
+        return np.asarray(found, np.float64)
+    except (OSError, TypeError, ValueError) as error:
         raise _bad(file, key, f"cannot be read ({error})") from error
 
 

@@ -89,3 +89,13 @@ def share_of(name: str, salt: str) -> float:
     """A number in [0, 1) that depends on the name alone."""
     digest = hashlib.sha256(f"{salt}:{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def span_of(split: str, count: int, val_share: float, test_share: float) -> tuple[int, int]:
+    """The first frame of a split of one long recording, and the one after its last.
+
+    The end is the test split, the share before it validation, the rest training.
+    """
+    test = count - round(test_share * count)
+    val = test - round(val_share * count)
+    return {"train": (0, val), "val": (val, test), "test": (test, count)}[split]

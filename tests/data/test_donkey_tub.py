@@ -47,7 +47,7 @@ def write_tub(root: Path, records: list[dict[str, object]], deleted: tuple[int, 
 
 
 def spans(data: DonkeyTub, split: str) -> list[tuple[str, int]]:
-    return [(e.name, e.num_frames) for e in data.episodes(split)]
+    return [(e.name, e.num_frames) for e in data.split(split)]
 
 
 def test_an_action_takes_its_frame_to_the_next(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_latency_brings_the_earlier_command(tmp_path: Path, latency: int) -> Non
     root = write_tub(tmp_path / "tub", [record(k) for k in range(100)])
     data = DonkeyTub(str(root), WINDOW, latency_frames=latency)
     for split, first in (("train", latency), ("val", 70), ("test", 80)):
-        (episode,) = data.episodes(split)
+        (episode,) = data.split(split)
         assert episode.name == f"tub_{first:05d}"
         shown = np.arange(first, first + episode.num_frames)
         assert (episode.read(range(episode.num_frames))[:, 0, 0, 0] == shown).all()
@@ -96,7 +96,7 @@ def test_episodes_break_at_every_gap(tmp_path: Path) -> None:
         ("tub_00032", 13),
         ("tub_00047", 13),
     ]
-    for episode in data.episodes("train"):
+    for episode in data.split("train"):
         first = int(episode.name.split("_")[1])
         assert (np.diff(episode.read(range(episode.num_frames))[:, 0, 0, 0]) == 1).all()
         assert episode.actions[0, 0] == pytest.approx((first - 2) / 1000)
@@ -109,7 +109,7 @@ def test_the_pilot_commands_count_where_it_drove(tmp_path: Path) -> None:
     records[2]["user/mode"] = "local_angle"
     records[3]["user/mode"] = "local"
     root = write_tub(tmp_path / "tub", records)
-    (episode,) = DonkeyTub(str(root), val_share=0, test_share=0).episodes("train")
+    (episode,) = DonkeyTub(str(root), val_share=0, test_share=0).split("train")
     expected = [[0, 0.5], [0.001, 0.5], [-0.5, 0.5], [-0.5, 0.9], [0.004, 0.5]]
     np.testing.assert_allclose(episode.actions, expected, atol=1e-6)
 
@@ -126,7 +126,7 @@ def test_meaning(tmp_path: Path) -> None:
 
 def test_the_reader_travels_to_a_worker(tmp_path: Path) -> None:
     root = write_tub(tmp_path / "tub", [record(k) for k in range(10)])
-    (episode,) = DonkeyTub(str(root), val_share=0, test_share=0).episodes("train")
+    (episode,) = DonkeyTub(str(root), val_share=0, test_share=0).split("train")
     assert pickle.loads(pickle.dumps(episode.read))([7]).max() == 7
 
 
@@ -144,7 +144,7 @@ def test_bad_records_are_named(tmp_path: Path, change: dict[str, object], messag
     records = [record(k) | (change if k == 3 else {}) for k in range(6)]
     root = write_tub(tmp_path / "tub", records)
     with pytest.raises(ValueError, match=message):
-        DonkeyTub(str(root), val_share=0, test_share=0).episodes("train")
+        DonkeyTub(str(root), val_share=0, test_share=0).split("train")
 
 
 def test_bad_folders_are_named(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_bad_folders_are_named(tmp_path: Path) -> None:
         DonkeyTub(str(tmp_path)).episodes("train")
     root = write_tub(tmp_path / "tub", [record(k) for k in range(6)])
     (root / "images" / "2_cam_image_array_.jpg").unlink()
-    (episode,) = DonkeyTub(str(root), val_share=0, test_share=0).episodes("train")
+    (episode,) = DonkeyTub(str(root), val_share=0, test_share=0).split("train")
     with pytest.raises(ValueError, match=r"2_cam_image_array_\.jpg: no such file"):
         episode.read([1, 2])
     with (root / "catalog_1.catalog").open("a") as out:
@@ -204,7 +204,7 @@ def test_latency_of_the_sample_tub(shared_data: Path) -> None:
     frames, angle = {}, {}
     for latency in (0, 4, 8):
         data = DonkeyTub(str(shared_data / "donkeycar_tub"), latency_frames=latency)
-        (test,) = data.episodes("test")
+        (test,) = data.split("test")
         frames, angle[latency] = test.read(range(test.num_frames)), test.actions[:, 0]
     upper = frames[:, :60].mean(-1, dtype=np.float32)
     hann = cv2.createHanningWindow((160, 60), cv2.CV_32F)

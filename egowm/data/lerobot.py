@@ -1,0 +1,230 @@
+"""LeRobotDataset of codebase 2.0, 2.1 and 3.0: any robot's recordings as LeRobot writes them.
+
+`meta/info.json` says where tables and videos lie and what their columns mean. In 2.x every episode
+is one Parquet file and one mp4 a camera; in 3.0 many episodes share a file
+(`egowm/data/lerobot_index.py`). Row t holds what the robot was told at frame t, so it takes frame
+t to frame t+1; the last row leads nowhere and is not used.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from egowm.actions import ActionSpec, NormaliserName
+from egowm.data.episode import Episode, read_all
+from egowm.data.lerobot_index import Entry, camera_of, read_entries, read_info
+from egowm.data.module import ClipData, Window
+from egowm.data.parquet import read_columns
+from egowm.data.splits import Splits
+from egowm.video import read_frames
+
+TOLERANCE_S = 1e-4  # LeRobot's own, between a row's time and its frame's
+
+
+class LeRobot(ClipData):
+    """One LeRobot data set and one of its cameras.
+
+    camera: a feature of dtype "video"; may be left out where the data set holds one. action, state:
+    features; state "" gives clips without a state. actions: "recorded" takes the action feature, as
+    commands; "state" takes the differences of the state. dimensions: names to keep, of all; names
+    come from the file. units: one for all or one a dimension; the format carries none.
+    train_names, test_names, val_share, test_share: as NWM's, of names like episode_000012.
+    skip_corrupt: leave out episodes that cannot be read, with a warning. latency_frames: see
+    ClipData. normaliser: how every dimension is brought to about [-1, 1].
+
+    Raises FileNotFoundError for missing files, ValueError for what does not fit, ImportError
+    without pyarrow.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        window: Window = Window(),
+        batch_size: int = 8,
+        num_workers: int = 0,
+        seed: int = 0,
+        camera: str | None = None,
+        action: str = "action",
+        state: str = "observation.state",
+        actions: Literal["recorded", "state"] = "recorded",
+        dimensions: list[str] | None = None,
+        units: str | list[str] = "as recorded",
+        train_names: str | None = None,
+        test_names: str | None = None,
+        val_share: float = 0.02,
+        test_share: float = 0.2,
+        skip_corrupt: bool = False,
+        latency_frames: int = 0,
+        normaliser: NormaliserName = "min-max",
+    ) -> None:
+        super().__init__(root, window, batch_size, num_workers, seed, latency_frames)
+        if actions == "state" and not state:
+            raise ValueError("LeRobot: actions 'state' are differences of the state; name it.")
+        self.camera, self.action, self.state, self.actions = camera, action, state, actions
+        self.dimensions, self.units, self.normaliser = dimensions, units, normaliser
+        self.splits = Splits("LeRobot", train_names, test_names, val_share, test_share)
+        self.skip_corrupt = skip_corrupt
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.root).expanduser()
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        """`meta/info.json`."""
+        return read_info(self.folder)
+
+    @cached_property
+    def meaning(self) -> ActionSpec:  # type: ignore[override]
+        recorded = self.actions == "recorded"
+        names = self._kept(self.action if recorded else self.state)
+        return ActionSpec(
+            names,
+            self._units(len(names)),
+            frame="command" if recorded else "joint",
+            kind="command" if recorded else "difference",
+            rate_hz=float(self.info["fps"]),
+            normalisers=(self.normaliser,) * len(names),
+        )
+
+    @cached_property
+    def state_meaning(self) -> ActionSpec | None:  # type: ignore[override]
+        if not self.state:
+            return None
+        names = self._kept(self.state)
+        return replace(
+            self.meaning,
+            names=names,
+            units=self._units(len(names)),
+            frame="joint",
+            kind="command",
+            normalisers=(self.normaliser,) * len(names),
+        )
+
+    def episodes(self, split: str) -> list[Episode]:
+        camera = camera_of(self.folder, self.info, self.camera)
+        entries = {entry.name: entry for entry in read_entries(self.folder, self.info, camera)}
+        return read_all(
+            f"LeRobot: reading {split} tables",
+            self.splits.of(split, entries, self.folder),
+            lambda name: self._episode(entries[name]),
+            self.skip_corrupt,
+        )
+
+    def _episode(self, entry: Entry) -> Episode:
+        recorded = self.actions == "recorded"
+        keys = [key for key, used in ((self.action, recorded), (self.state, self.state)) if used]
+        rows = _rows(entry, ("episode_index", "timestamp", *keys))
+        if len(rows["timestamp"]) != entry.length:
+            raise _bad(
+                entry.table,
+                f"{entry.name}: {len(rows['timestamp'])} rows, the episode's length is "
+                f"{entry.length}",
+            )
+        times = rows["timestamp"].astype(np.float64)
+        frames = self._frames(entry, times)
+        values = {key: self._chosen(entry, key, rows[key]) for key in keys}
+        states = values.get(self.state, np.zeros((0, 0), np.float32))
+        actions = values[self.action][:-1] if recorded else np.diff(states, axis=0)
+        return Episode(
+            entry.name,
+            entry.length,
+            partial(read_rows, entry.video, frames),
+            actions.astype(np.float32),
+            states.astype(np.float32),
+            entry.text,
+            times,
+            entry.video if entry.own_video else None,
+        )
+
+    def _frames(self, entry: Entry, times: np.ndarray) -> np.ndarray:
+        """The frame of the video file that each row's time names, (N,)."""
+        fps = float(self.info["fps"])
+        frames = np.round((entry.from_timestamp + times) * fps).astype(np.int64)
+        off = np.abs(frames / fps - (entry.from_timestamp + times))
+        # LeRobot keeps times as float32: 1e-4 s holds up to about half an hour a file
+        if len(bad := np.flatnonzero(off > TOLERANCE_S + 1e-6 * np.abs(times))):
+            raise _bad(
+                entry.table,
+                f"{entry.name}: row {bad[0]} at {times[bad[0]]:.5f} s lies between two frames at "
+                f"{fps:g} fps",
+            )
+        return frames
+
+    def _chosen(self, entry: Entry, key: str, values: np.ndarray) -> np.ndarray:
+        """A feature's kept columns (N, A), float64."""
+        names = names_of(self.info, key)
+        try:
+            values = np.asarray(values, np.float64).reshape(len(values), -1)
+        except (TypeError, ValueError) as error:
+            raise _bad(entry.table, f"{entry.name}: {key}: rows differ in length") from error
+        if values.shape[1] != len(names):
+            raise _bad(
+                entry.table,
+                f"{entry.name}: {key}: info.json names {len(names)} dimensions, the table has "
+                f"{values.shape[1]}",
+            )
+        return values[:, [names.index(name) for name in self._kept(key)]]
+
+    def _kept(self, key: str) -> tuple[str, ...]:
+        names = names_of(self.info, key)
+        if self.dimensions is None:
+            return tuple(names)
+        unknown = [name for name in self.dimensions if name not in names]
+        if unknown:
+            raise ValueError(
+                f"LeRobot: {key} has no dimension {unknown[0]!r}; it has {', '.join(names)}."
+            )
+        return tuple(self.dimensions)
+
+    def _units(self, count: int) -> tuple[str, ...]:
+        units = (self.units,) * count if isinstance(self.units, str) else tuple(self.units)
+        if len(units) != count:
+            raise ValueError(f"LeRobot: expected 1 or {count} units, got {len(units)}.")
+        return units
+
+
+def names_of(info: dict[str, Any], key: str) -> list[str]:
+    """The names of a feature's dimensions: the file's, or `<key>_0` ... where it has none.
+
+    They are a list, or a list under one key ({"motors": [...]}), as LeRobot has written both.
+    """
+    if key not in info["features"]:
+        known = ", ".join(info["features"])
+        raise ValueError(f"LeRobot: no feature {key!r}; info.json has {known}.")
+    feature = info["features"][key]
+    names, width = feature.get("names"), int(np.prod(feature.get("shape") or [1]))
+    if isinstance(names, dict):
+        names = [n for part in names.values() for n in (part if isinstance(part, list) else [part])]
+    if isinstance(names, list) and len(names) == 1 and isinstance(names[0], list):
+        names = names[0]
+    if isinstance(names, list) and len(names) == len(set(map(str, names))) == width:
+        return [str(name) for name in names]
+    return [f"{key}_{k}" for k in range(width)]
+
+
+def read_rows(video: Path, frames: np.ndarray, indices: Sequence[int]) -> np.ndarray:
+    """Frames `(n, H, W, 3)` of an episode whose row k is frame `frames[k]` of a video file."""
+    return read_frames(video, [int(frames[k]) for k in indices])
+
+
+def _rows(entry: Entry, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """An episode's rows; in 3.0 many episodes share a table."""
+    table = _table(entry.table, columns)
+    mine = np.flatnonzero(table["episode_index"] == entry.number)
+    return {key: values[mine] for key, values in table.items()}
+
+
+@lru_cache(maxsize=2)
+def _table(file: Path, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
+    return read_columns(file, list(columns))
+
+
+def _bad(file: Path, what: str) -> ValueError:
+    return ValueError(
+        f"{file}: {what}. Record or copy it again, or leave it out with skip_corrupt: true."
+    )

@@ -1,0 +1,155 @@
+"""Where a LeRobot data set keeps each episode: `meta/info.json` and the episodes' own index."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from egowm.data.parquet import read_columns
+from egowm.data.paths import inside
+
+VERSIONS = ("v2.0", "v2.1", "v3.0")
+_FIELD = re.compile(r"\{(\w+)(?::0?\d{1,2}d)?\}")
+
+
+class Entry(NamedTuple):
+    """One episode: its rows are those of `number` in `table`; its first frame is at
+    `from_timestamp` seconds of `video`, which holds other episodes too unless `own_video`."""
+
+    name: str
+    number: int
+    length: int
+    text: str
+    table: Path
+    video: Path
+    from_timestamp: float
+    own_video: bool
+
+
+def read_info(root: Path) -> dict[str, Any]:
+    """`meta/info.json`, with a version that is known, a rate and features."""
+    file = root / "meta" / "info.json"
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"LeRobot: looked for {file} and found none; pass --data.root PATH, the folder that "
+            f"holds meta, data and videos."
+        )
+    try:
+        info = json.loads(file.read_text())
+        version, fps = info["codebase_version"], float(info["fps"])
+        well_formed = isinstance(info["features"], dict) and 0 < fps < 1e4
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{file}: expected JSON with version, fps, features ({error!r})."
+        ) from error
+    if not well_formed:
+        raise ValueError(f"{file}: expected fps above 0 and a table of features, got fps {fps}.")
+    if version not in VERSIONS:
+        raise ValueError(
+            f"{file}: expected codebase_version {', '.join(VERSIONS)}, got {version!r}. Convert "
+            f"the data set with LeRobot's own scripts."
+        )
+    return dict(info)
+
+
+def camera_of(root: Path, info: dict[str, Any], camera: str | None) -> str:
+    """The video feature to read: the one named, or the only one that has files."""
+    videos = [key for key, value in info["features"].items() if value.get("dtype") == "video"]
+    if camera is not None:
+        if camera not in videos:
+            raise ValueError(
+                f"LeRobot: no camera {camera!r}; it has {', '.join(videos) or 'none'}."
+            )
+        return camera
+    present = [key for key in videos if next((root / "videos").glob(f"**/{key}"), None)]
+    if len(present) == 1:
+        return present[0]
+    if not videos:
+        raise ValueError(
+            "LeRobot: no feature of dtype 'video'. Pictures kept in tables are not read; "
+            "encode them with LeRobot's own scripts."
+        )
+    raise ValueError(
+        f"LeRobot: set camera to one of {', '.join(videos)}; videos of {len(present)} of them lie "
+        f"in {root / 'videos'}."
+    )
+
+
+def read_entries(root: Path, info: dict[str, Any], camera: str) -> Iterator[Entry]:
+    """Every episode in the order of its index; a missing file is found when it is read."""
+    return (_entries_3 if info["codebase_version"] == "v3.0" else _entries_2)(root, info, camera)
+
+
+def _entries_2(root: Path, info: dict[str, Any], camera: str) -> Iterator[Entry]:
+    file = root / "meta" / "episodes.jsonl"
+    if not file.is_file():
+        raise FileNotFoundError(f"LeRobot: {file} is missing; copy the data set again.")
+    for number, line in enumerate(file.read_text().splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            index, length = int(row["episode_index"]), int(row["length"])
+            chunk = index // int(info.get("chunks_size", 1000))
+        except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+            raise ValueError(
+                f"{file}: line {number}: expected episode_index and length ({error!r})."
+            ) from error
+        fields = {"episode_chunk": chunk, "episode_index": index, "video_key": camera}
+        table, video = (_path(root, info, name, fields) for name in ("data_path", "video_path"))
+        yield Entry(_name(index), index, length, _text(row.get("tasks")), table, video, 0.0, True)
+
+
+def _entries_3(root: Path, info: dict[str, Any], camera: str) -> Iterator[Entry]:
+    files = sorted((root / "meta" / "episodes").glob("chunk-*/file-*.parquet"))
+    if not files:
+        raise FileNotFoundError(f"LeRobot: looked for {root}/meta/episodes/chunk-*/file-*.parquet.")
+    data, video = "data", f"videos/{camera}"
+    columns = ["episode_index", "length", "tasks", f"{data}/chunk_index", f"{data}/file_index"]
+    columns += [f"{video}/{key}" for key in ("chunk_index", "file_index", "from_timestamp")]
+    for file in files:
+        rows = read_columns(file, columns)
+        for k, index in enumerate(rows["episode_index"].tolist()):
+            places = [
+                {
+                    "chunk_index": int(rows[f"{kind}/chunk_index"][k]),
+                    "file_index": int(rows[f"{kind}/file_index"][k]),
+                    "video_key": camera,
+                }
+                for kind in (data, video)
+            ]
+            yield Entry(
+                _name(index),
+                index,
+                int(rows["length"][k]),
+                _text(rows["tasks"][k]),
+                _path(root, info, "data_path", places[0]),
+                _path(root, info, "video_path", places[1]),
+                float(rows[f"{video}/from_timestamp"][k]),
+                False,
+            )
+
+
+def _path(root: Path, info: dict[str, Any], key: str, fields: dict[str, Any]) -> Path:
+    """A path template of info.json with numbers and the camera put in, and nothing else."""
+    template, owner = info.get(key), f"{root / 'meta' / 'info.json'}: {key}"
+    if not isinstance(template, str) or "{" in _FIELD.sub("", template):
+        raise ValueError(
+            f"{owner}: expected a path with fields like {{file_index:03d}}, got {template!r}."
+        )
+    unknown = [name for name in _FIELD.findall(template) if name not in fields]
+    if unknown:
+        raise ValueError(f"{owner}: unknown field {unknown[0]!r}; known: {', '.join(fields)}.")
+    return inside(root, template.format(**fields), owner)
+
+
+def _name(index: int) -> str:
+    return f"episode_{index:06d}"
+
+
+def _text(tasks: Any) -> str:
+    """The first of an episode's tasks."""
+    if isinstance(tasks, str):
+        return tasks
+    return str(tasks[0]) if tasks is not None and len(tasks) else ""

@@ -1,0 +1,27 @@
+"""Names of files that a data set's own files give: they stay inside its folder."""
+
+from pathlib import Path, PurePosixPath
+
+
+def inside(root: Path, name: object, owner: str) -> Path:
+    """`root / name` for a relative name without "..", which `owner` (a file) gave.
+
+    Links inside the folder are followed: download caches are made of them. Raises ValueError.
+    """
+    text = str(name)
+    parts = PurePosixPath(text).parts
+    if (
+        not isinstance(name, str)
+        or not text.strip()
+        or "\0" in text
+        or "\\" in text
+        or ":" in text.split("/")[0]
+        or PurePosixPath(text).is_absolute()
+        or ".." in parts
+        or len(text) > 1000
+    ):
+        raise ValueError(
+            f"{owner}: expected the name of a file inside {root}, got {text[:100]!r}. Names that "
+            f"are absolute or climb out with '..' are not followed; repair the file."
+        )
+    return root.joinpath(*parts)

@@ -1,0 +1,81 @@
+"""Frames of episodes with their actions drawn under them: what one looks at first."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from egowm.actions import ActionSpec
+from egowm.data.episode import Episode
+from egowm.video import resize
+
+HEIGHT = 120  # of a frame on the sheet
+BAR, STRIP = 9, 6  # a dimension's bar and the space below them
+MOST = 12  # dimensions drawn
+GROUND, INK, AXIS = (24, 24, 24), (120, 220, 255), (90, 90, 90)
+
+
+def contact_sheet(
+    episodes: Sequence[Episode], spec: ActionSpec, frames: int, stride: int
+) -> np.ndarray:
+    """Rows of frames, an episode each, every `stride`-th from its start, `(H, W, 3)` uint8.
+
+    Under a frame, a bar for each dimension of the action that leads to the next frame: to the left
+    of the axis below zero, to the right above, full width at the largest of all actions.
+    """
+    largest = np.max([np.abs(episode.actions).max(0) for episode in episodes], 0)
+    varying = [k for k in range(spec.width) if largest[k] > 0][:MOST]
+    rows = [_row(episode, spec, varying, largest, frames, stride) for episode in episodes]
+    width = max(row.shape[1] for row in rows)
+    return np.concatenate(
+        [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]
+    )
+
+
+def _row(
+    episode: Episode,
+    spec: ActionSpec,
+    varying: list[int],
+    largest: np.ndarray,
+    frames: int,
+    stride: int,
+) -> np.ndarray:
+    numbers = range(0, episode.num_frames - 1, stride)[:frames]
+    pictures = episode.read(numbers)
+    width = max(round(pictures.shape[2] * HEIGHT / pictures.shape[1]), 60)
+    cells = []
+    for number, picture in zip(numbers, resize(pictures, HEIGHT, width), strict=True):
+        bars = _bars(episode.actions[number], spec, varying, largest, width)
+        cell = np.concatenate([_labelled(picture, f"{episode.name} {number}"), bars])
+        cells.append(np.pad(cell, ((0, 0), (0, 2), (0, 0))))
+    return np.concatenate(cells, 1)
+
+
+def _bars(
+    action: np.ndarray, spec: ActionSpec, varying: list[int], largest: np.ndarray, width: int
+) -> np.ndarray:
+    import cv2
+
+    out = np.full((BAR * len(varying) + STRIP, width, 3), GROUND, np.uint8)
+    middle = width // 2
+    cv2.line(out, (middle, 0), (middle, BAR * len(varying)), AXIS, 1)
+    for place, k in enumerate(varying):
+        top = BAR * place
+        end = middle + round(float(action[k] / largest[k]) * (middle - 2))
+        cv2.rectangle(out, (min(middle, end), top + 1), (max(middle, end), top + BAR - 2), INK, -1)
+        _write(out, spec.names[k][:12], (2, top + BAR - 2), 0.28)
+    return out
+
+
+def _labelled(picture: np.ndarray, text: str) -> np.ndarray:
+    out = np.ascontiguousarray(picture)
+    _write(out, text, (3, 11), 0.32)
+    return out
+
+
+def _write(picture: np.ndarray, text: str, at: tuple[int, int], size: float) -> None:
+    import cv2
+
+    for colour, thickness in (((0, 0, 0), 2), ((255, 255, 255), 1)):
+        cv2.putText(
+            picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, colour, thickness, cv2.LINE_AA
+        )

@@ -1,0 +1,52 @@
+"""Which format a path holds, and its data module."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from egowm.data import NWM, ClipData, DonkeyTub, Droid, LeRobot, OneX, Recon, TumRgbd, VideoCSV
+from egowm.data.module import Window
+from egowm.data.one_x import TRAIN, VAL
+
+# What tells a folder's format, in the order asked.
+SIGNS: tuple[tuple[Callable[..., ClipData], tuple[str, ...]], ...] = (
+    (LeRobot, ("meta/info.json",)),
+    (DonkeyTub, ("manifest.json",)),
+    (OneX, (TRAIN, VAL)),
+    (Droid, ("annotation/*/*.json",)),
+    (TumRgbd, ("groundtruth.txt", "*/groundtruth.txt")),
+    (NWM, ("*/traj_data.pkl",)),
+    (Recon, ("*.hdf5",)),
+)
+SPLITS = ("train", "val", "test")
+
+
+def open_data(path: Path, root: str | None = None) -> ClipData:
+    """The data module for a folder of recordings, or that of a recipe (a .yaml file).
+
+    A recipe's own options count, except for `root` where it is given; a bare folder is opened with
+    its format's defaults. Raises FileNotFoundError for a missing path, ValueError for a folder of
+    no known format.
+    """
+    if path.suffix in (".yaml", ".yml"):
+        from egowm.evaluation.evaluate import load_data
+
+        return load_data(path, root)
+    if root is not None:
+        raise ValueError(f"--root takes the place of a recipe's root; {path} is no recipe.")
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path}: expected a folder of recordings or a recipe (.yaml).")
+    for data, signs in SIGNS:
+        if any(next(path.glob(sign), None) for sign in signs):
+            return data(str(path), Window())
+    if (path / "robot_log.csv").is_file():
+        raise ValueError(
+            f"{path}: a rover's log. Turn it into a folder that is read: "
+            f"egowm data convert {path} OUTPUT."
+        )
+    if next(path.glob("*.csv"), None):
+        return VideoCSV(str(path), Window())
+    known = ", ".join(data.__name__ for data, _ in SIGNS)  # type: ignore[attr-defined]
+    raise ValueError(
+        f"{path}: no format was recognised ({known}, VideoCSV). Give the folder that holds the "
+        f"recordings, or a recipe that names its data class."
+    )

@@ -1,0 +1,89 @@
+"""ROS 1 and ROS 2 bags of wheeled robots: pictures and odometry, read by `rosbags`."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from egowm.inspection.convert import Drive
+
+ODOMETRY = ("nav_msgs/msg/Odometry", "nav_msgs/Odometry")
+COMPRESSED = ("sensor_msgs/msg/CompressedImage", "sensor_msgs/CompressedImage")
+RAW = ("sensor_msgs/msg/Image", "sensor_msgs/Image")
+CHANNELS = {"rgb8": (0, 1, 2), "bgr8": (2, 1, 0), "mono8": (0, 0, 0)}
+
+
+class RosbagsMissing(ImportError):
+    """ROS bags need the package rosbags, which is an optional extra."""
+
+
+def read_bag(path: Path, images: str | None, odometry: str | None) -> Drive:
+    """One bag as one drive; topics may be left out where the bag has one of each kind.
+
+    Times are those at which messages were recorded, in seconds, as NWM's preprocessing takes them.
+    """
+    try:
+        from rosbags.highlevel import AnyReader
+        from rosbags.typesys import Stores, get_typestore
+    except ImportError as error:
+        raise RosbagsMissing(
+            f"{path}: bags are read by rosbags, which is not installed: "
+            f"pip install 'egowm[rosbags]'."
+        ) from error
+    store = get_typestore(Stores.ROS2_HUMBLE)
+    with AnyReader([path], default_typestore=store) as reader:
+        pictures = _topic(path, reader, images, (*COMPRESSED, *RAW), "--images")
+        poses = _topic(path, reader, odometry, ODOMETRY, "--odometry")
+        shown = [(t, partial(bytes, _encoded(m))) for t, m in _messages(reader, pictures)]
+        driven = [(t, _pose(m)) for t, m in _messages(reader, poses)]
+    if len(shown) < 2 or len(driven) < 2:
+        raise ValueError(f"{path}: {len(shown)} pictures and {len(driven)} poses are too few.")
+    shown.sort(key=lambda item: item[0])
+    driven.sort(key=lambda item: item[0])
+    start = shown[0][0]
+    return Drive(
+        path.stem,
+        np.array([t - start for t, _ in shown]) / 1e9,
+        [picture for _, picture in shown],
+        np.array([t - start for t, _ in driven]) / 1e9,
+        np.array([pose for _, pose in driven]),
+    )
+
+
+def _topic(path: Path, reader: Any, name: str | None, kinds: tuple[str, ...], option: str) -> Any:
+    """The connections of the topic that was named, or of the only one of these kinds."""
+    fitting = [c for c in reader.connections if c.msgtype in kinds and name in (None, c.topic)]
+    topics = sorted({connection.topic for connection in fitting})
+    if len(topics) != 1:
+        known = ", ".join(topics or sorted(f"{c.topic} ({c.msgtype})" for c in reader.connections))
+        raise ValueError(f"{path}: name one topic with {option}; the bag has {known}.")
+    return fitting
+
+
+def _messages(reader: Any, connections: Any) -> Any:
+    for connection, nanoseconds, raw in reader.messages(connections=connections):
+        yield nanoseconds, reader.deserialize(raw, connection.msgtype)
+
+
+def _encoded(message: Any) -> bytes:
+    """A picture message as an encoded picture."""
+    if not hasattr(message, "encoding"):
+        return bytes(message.data)
+    import cv2
+
+    if message.encoding not in CHANNELS:
+        known = ", ".join(CHANNELS)
+        raise ValueError(f"pictures of encoding {message.encoding!r}; known: {known}.")
+    depth = 1 if message.encoding == "mono8" else 3
+    rows = np.frombuffer(bytes(message.data), np.uint8).reshape(message.height, message.step)
+    pixels = rows[:, : message.width * depth].reshape(message.height, message.width, depth)
+    rgb = pixels[..., [min(c, depth - 1) for c in CHANNELS[message.encoding]]]
+    return bytes(cv2.imencode(".png", np.ascontiguousarray(rgb[..., ::-1]))[1])
+
+
+def _pose(message: Any) -> tuple[float, float, float]:
+    """x, y in metres and yaw in radians of an odometry message."""
+    position, q = message.pose.pose.position, message.pose.pose.orientation
+    yaw = np.arctan2(2 * (q.w * q.z + q.x * q.y), 1 - 2 * (q.y**2 + q.z**2))
+    return float(position.x), float(position.y), float(yaw)

@@ -1,0 +1,317 @@
+"""LeRobot data sets of 2.0, 2.1 and 3.0, laid out as LeRobot writes them.
+
+Where pyarrow is not installed, the same tables are kept as NumPy archives under the same names:
+everything but the decoding of Parquet itself is tested either way.
+"""
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from egowm.actions import integrate
+from egowm.data import LeRobot, Window, lerobot_index
+from egowm.data import lerobot as lerobot_module
+from egowm.data.parquet import PyarrowMissing, read_columns
+from egowm.video import write_mp4
+
+CAMERA = "observation.images.front"
+LENGTHS = (12, 9, 15)
+WINDOW = Window(context=2, horizon=2, stride=2, height=32, width=32)
+FPS = 10
+KINDS = ["stand-in", pytest.param("pyarrow", marks=pytest.mark.skipif(
+    find_spec("pyarrow") is None, reason="pyarrow is not installed"))]  # fmt: skip
+
+
+def bars(numbers: np.ndarray) -> np.ndarray:
+    """Frames that show numbers as 8 black or white bars (grey levels drift in mp4)."""
+    bits = np.unpackbits(numbers.astype(np.uint8)[:, None], axis=1).repeat(4, 1) * 255
+    return np.ascontiguousarray(np.broadcast_to(bits[:, None, :, None], (len(bits), 32, 32, 3)))
+
+
+def shown(frames: np.ndarray) -> list[int]:
+    """The numbers back, of frames (n, H, W, 3) of any size."""
+    wide = frames[:, frames.shape[1] // 2, :, 0].reshape(len(frames), 8, -1).mean(-1) > 127
+    return np.packbits(wide, axis=1)[:, 0].tolist()
+
+
+def table_of(episode: int, first: int) -> dict[str, list[Any]]:
+    """At frame t the action is (t + episode, 10 t) and the state (t, t t / 2)."""
+    k = np.arange(LENGTHS[episode])
+    return {
+        "action": [[float(t + episode), 10.0 * t] for t in k],
+        "observation.state": [[float(t), 0.5 * t * t] for t in k],
+        "timestamp": (k / FPS).astype(np.float32).tolist(),
+        "frame_index": k.tolist(),
+        "episode_index": [episode] * len(k),
+        "index": (first + k).tolist(),
+        "task_index": [0] * len(k),
+    }
+
+
+@pytest.fixture(params=KINDS)
+def write_table(request, monkeypatch):
+    """Writes a table, by pyarrow, or as an archive that then takes its place."""
+    if request.param == "pyarrow":
+        import pyarrow
+        from pyarrow import parquet
+
+        return lambda file, table: parquet.write_table(pyarrow.table(table), file)
+
+    def stand_in(file: Path, names: list[str]) -> dict[str, np.ndarray]:
+        if not file.is_file():
+            raise FileNotFoundError(f"{file} is missing.")
+        with np.load(file) as archive:
+            return {name: archive[name.replace("/", "|")] for name in names}
+
+    def write(file: Path, table: dict[str, list[Any]]) -> None:
+        with file.open("wb") as out:
+            np.savez(out, **{key.replace("/", "|"): np.array(v) for key, v in table.items()})
+
+    monkeypatch.setattr(lerobot_module, "read_columns", stand_in)
+    monkeypatch.setattr(lerobot_index, "read_columns", stand_in)
+    lerobot_module._table.cache_clear()
+    return write
+
+
+def write_info(root: Path, version: str, **changes: Any) -> None:
+    two = version != "v3.0"
+    info = {
+        "codebase_version": version,
+        "robot_type": "arm",
+        "fps": FPS,
+        "total_episodes": len(LENGTHS),
+        "chunks_size": 1000,
+        "data_path": "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet"
+        if two
+        else "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
+        "video_path": "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4"
+        if two
+        else "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
+        "features": {
+            "action": {"dtype": "float32", "shape": [2], "names": ["lift", "grip"]},
+            "observation.state": {
+                "dtype": "float32",
+                "shape": [2],
+                "names": {"motors": ["a", "b"]},
+            },
+            CAMERA: {"dtype": "video", "shape": [32, 32, 3], "names": ["height", "width", "c"]},
+            "timestamp": {"dtype": "float32", "shape": [1], "names": None},
+        },
+        "of_a_later_version": {"unknown": True},
+    }  # fmt: skip
+    (root / "meta").mkdir(parents=True, exist_ok=True)
+    (root / "meta/info.json").write_text(json.dumps(info | changes))
+
+
+def write_v2(root: Path, write, version: str = "v2.1") -> Path:
+    write_info(root, version)
+    data, videos = root / "data/chunk-000", root / "videos/chunk-000" / CAMERA
+    data.mkdir(parents=True)
+    videos.mkdir(parents=True)
+    lines = []
+    for number, length in enumerate(LENGTHS):
+        write(data / f"episode_{number:06d}.parquet", table_of(number, sum(LENGTHS[:number])))
+        write_mp4(videos / f"episode_{number:06d}.mp4", bars(50 * number + np.arange(length)), FPS)
+        row = {"episode_index": number, "tasks": [f"task {number}", "valid"], "length": length}
+        lines.append(json.dumps(row))
+    (root / "meta/episodes.jsonl").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def write_v3(root: Path, write) -> Path:
+    """Episodes 0 and 1 share a table and a video; 2 has its own, in another file of each."""
+    write_info(root, "v3.0")
+    files = [(0, 0, 0.0), (0, 0, LENGTHS[0] / FPS), (1, 1, 0.0)]
+    data, videos = root / "data/chunk-000", root / "videos" / CAMERA / "chunk-000"
+    for folder in (data, videos, root / "meta/episodes/chunk-000"):
+        folder.mkdir(parents=True)
+    tables = [table_of(k, sum(LENGTHS[:k])) for k in range(3)]
+    write(data / "file-000.parquet", {key: tables[0][key] + tables[1][key] for key in tables[0]})
+    write(data / "file-001.parquet", tables[2])
+    numbers = [50 * k + np.arange(length) for k, length in enumerate(LENGTHS)]
+    write_mp4(videos / "file-000.mp4", bars(np.concatenate(numbers[:2])), FPS)
+    write_mp4(videos / "file-001.mp4", bars(numbers[2]), FPS)
+    starts = np.concatenate([[0], np.cumsum(LENGTHS)]).tolist()
+    rows = {
+        "episode_index": [0, 1, 2],
+        "tasks": [["task 0"], ["task 1"], ["task 2"]],
+        "length": list(LENGTHS),
+        "data/chunk_index": [0, 0, 0],
+        "data/file_index": [data_file for data_file, _, _ in files],
+        "dataset_from_index": starts[:-1],
+        "dataset_to_index": starts[1:],
+        f"videos/{CAMERA}/chunk_index": [0, 0, 0],
+        f"videos/{CAMERA}/file_index": [video_file for _, video_file, _ in files],
+        f"videos/{CAMERA}/from_timestamp": [start for _, _, start in files],
+    }
+    write(root / "meta/episodes/chunk-000/file-000.parquet", rows)
+    return root
+
+
+def write_version(root: Path, write, version: str) -> Path:
+    return write_v3(root, write) if version == "v3.0" else write_v2(root, write, version)
+
+
+def all_of(root: Path, **options: Any) -> LeRobot:
+    return LeRobot(str(root), WINDOW, val_share=0, test_share=0, **options)
+
+
+@pytest.mark.parametrize("version", ["v2.0", "v2.1", "v3.0"])
+def test_frames_actions_states_and_times_belong_together(tmp_path, write_table, version):
+    data = all_of(write_version(tmp_path, write_table, version))
+    episodes = data.split("train")
+    assert [e.name for e in episodes] == [f"episode_{k:06d}" for k in range(3)]
+    for number, episode in enumerate(episodes):
+        k = np.arange(LENGTHS[number])
+        assert shown(episode.read(range(len(k)))) == (50 * number + k).tolist()
+        np.testing.assert_array_equal(episode.actions, np.stack([k + number, 10 * k], 1)[:-1])
+        np.testing.assert_array_equal(episode.states, np.stack([k, k * k / 2], 1))
+        np.testing.assert_allclose(episode.times, k / FPS, atol=1e-6)
+        assert episode.text == f"task {number}"
+        assert (episode.video is None) == (version == "v3.0")
+    clip = data.windows("train", tiled=True)[1]  # frames 0, 2, 4, 6 of the second episode
+    assert clip.name == "episode_000001_00000"
+    assert shown(clip.frames.permute(0, 2, 3, 1).numpy()) == [50, 52, 54, 56]
+    assert clip.past_actions.tolist() == [[1.5, 5.0]]  # the mean of two commands
+    assert clip.actions.tolist() == [[3.5, 25.0], [5.5, 45.0]]
+    assert clip.state.tolist() == [2.0, 2.0]
+
+
+def test_what_actions_mean_comes_from_the_file(tmp_path, write_table):
+    data = all_of(write_v2(tmp_path, write_table), units=["m", "share"])
+    assert (data.spec.names, data.spec.units) == (("lift", "grip"), ("m", "share"))
+    assert (data.spec.kind, data.spec.rate_hz) == ("command", 5.0)
+    assert data.state_spec is not None
+    assert data.state_spec.names == ("a", "b")
+    assert (data.spec.low, data.spec.high) == ((0.5, 5.0), (14.5, 125.0))
+
+
+def test_differences_of_the_state_as_actions(tmp_path, write_table):
+    import torch
+
+    data = all_of(write_v2(tmp_path, write_table), actions="state", dimensions=["b"])
+    assert (data.meaning.names, data.meaning.kind) == (("b",), "difference")
+    episode = data.split("train")[2]
+    np.testing.assert_allclose(episode.actions[:, 0], np.arange(14) + 0.5)
+    states = torch.from_numpy(episode.states)
+    spec, state_spec = data.meaning, data.state_meaning
+    later = integrate(states[:1], torch.from_numpy(episode.actions[None]), spec, state_spec, 1)
+    torch.testing.assert_close(later[0], states[:-1])
+
+
+def test_latency_and_dimensions(tmp_path, write_table):
+    data = all_of(write_v2(tmp_path, write_table), latency_frames=3, dimensions=["grip"], state="")
+    assert data.state_meaning is None
+    episode = data.split("train")[0]
+    assert shown(episode.read(range(9))) == list(range(3, 12))
+    assert episode.actions[:, 0].tolist() == [10.0 * t for t in range(8)]
+    with pytest.raises(ValueError, match=r"no dimension 'twist'; it has lift, grip"):
+        all_of(tmp_path, dimensions=["twist"]).split("train")
+    with pytest.raises(ValueError, match="come from poses or states"):
+        all_of(tmp_path, actions="state", latency_frames=1).split("train")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"codebase_version": "v1.6"}, r"version v2\.0, v2\.1, v3\.0, got 'v1\.6'"),
+        ({"fps": 0}, "expected fps above 0"),
+        ({"features": 7}, "expected fps above 0 and a table of features"),
+        ({"video_path": "../../{video_key}.mp4"}, "inside .*climb out"),
+        ({"data_path": "/etc/passwd"}, "absolute"),
+        ({"data_path": "data/{episode_index.__class__}"}, "expected a path with fields"),
+        ({"data_path": "data/{episode_index:0999999999d}"}, "expected a path with fields"),
+        ({"data_path": "data/{secret}.parquet"}, "unknown field 'secret'"),
+        ({"chunks_size": 0}, "expected episode_index and length"),
+    ],
+)  # fmt: skip
+def test_metadata_that_lies_is_refused(tmp_path, write_table, change, words):
+    root = write_v2(tmp_path, write_table)
+    write_info(root, "v2.1", **change)
+    with pytest.raises(ValueError, match=words):
+        all_of(root).split("train")
+
+
+def test_a_camera_must_be_chosen_where_there_are_two(tmp_path, write_table):
+    root = write_v2(tmp_path, write_table)
+    features = json.loads((root / "meta/info.json").read_text())["features"]
+    write_info(root, "v2.1", features=features | {"side": {"dtype": "video"}})
+    assert len(all_of(root).split("train")) == 3  # only one of them has files
+    (root / "videos/chunk-000/side").mkdir()
+    with pytest.raises(ValueError, match=f"set camera to one of {CAMERA}, side"):
+        all_of(root).split("train")
+    with pytest.raises(ValueError, match="no camera 'back'"):
+        all_of(root, camera="back").split("train")
+    assert len(all_of(root, camera=CAMERA).split("train")) == 3
+
+
+def broken_rows(table):
+    return {key: rows[:-2] for key, rows in table.items()}
+
+
+def between_frames(table):
+    return table | {"timestamp": [t + 0.03 for t in table["timestamp"]]}
+
+
+def too_wide(table):
+    return table | {"action": [[*row, 0.0] for row in table["action"]]}
+
+
+def not_finite(table):
+    table["action"][4][1] = float("nan")
+    return table
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (broken_rows, r"episode_000001: 7 rows, the episode's length is 9"),
+        (between_frames, r"row 0 at 0\.03000 s lies between two frames at 10 fps"),
+        (too_wide, r"action: info\.json names 2 dimensions, the table has 3"),
+        (not_finite, "action 4, dimension 1 is not a finite number"),
+    ],
+)
+def test_a_wrong_table_is_named_or_skipped(tmp_path, write_table, change, words, caplog):
+    root = write_v2(tmp_path, write_table)
+    write_table(root / "data/chunk-000/episode_000001.parquet", change(table_of(1, 12)))
+    with pytest.raises(ValueError, match=words):
+        all_of(root).split("train")
+    assert len(all_of(root, skip_corrupt=True).split("train")) == 2
+    assert "left out" in caplog.text
+
+
+def test_missing_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"looked for .*meta/info\.json"):
+        all_of(tmp_path).split("train")
+
+
+@pytest.mark.skipif(find_spec("pyarrow") is not None, reason="pyarrow is installed")
+def test_without_pyarrow_the_extra_is_named(tmp_path):
+    with pytest.raises(PyarrowMissing, match=r"pip install 'egowm\[lerobot\]'"):
+        read_columns(tmp_path / "episode.parquet", ["action"])
+
+
+def test_parquet_files_that_are_none(tmp_path):
+    pytest.importorskip("pyarrow")
+    file = tmp_path / "episode.parquet"
+    with pytest.raises(FileNotFoundError, match="is missing"):
+        read_columns(file, ["action"])
+    file.write_bytes(b"PAR1 and nothing else PAR1")
+    with pytest.raises(ValueError, match="not a readable Parquet file"):
+        read_columns(file, ["action"])
+
+
+@pytest.mark.real_data
+def test_the_humanoids_data(shared_data):
+    pytest.importorskip("pyarrow")
+    data = LeRobot(str(shared_data / "gr1_humanoid_sim"), WINDOW, val_share=0, test_share=0)
+    episodes = data.split("train")
+    assert [e.num_frames for e in episodes] == [416, 470, 470, 412, 328]
+    assert data.meaning.names[22] == "motor_22"
+    for episode in episodes:
+        followed = np.corrcoef(episode.actions[:, 22], episode.states[1:, 22])[0, 1]
+        assert followed > 0.95

@@ -1,0 +1,121 @@
+"""A video and a table for each episode."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from egowm.data import VideoCSV, Window
+from egowm.video import write_frames, write_mp4
+
+WINDOW = Window(context=2, horizon=2, stride=2, height=32, width=32)
+
+
+def bars(numbers: np.ndarray) -> np.ndarray:
+    bits = np.unpackbits(numbers.astype(np.uint8)[:, None], axis=1).repeat(4, 1) * 255
+    return np.ascontiguousarray(np.broadcast_to(bits[:, None, :, None], (len(bits), 32, 32, 3)))
+
+
+def shown(frames: np.ndarray) -> list[int]:
+    wide = frames[:, frames.shape[1] // 2, :, 0].reshape(len(frames), 8, -1).mean(-1) > 127
+    return np.packbits(wide, axis=1)[:, 0].tolist()
+
+
+def write_episode(root: Path, name: str, n: int = 12, separator: str = ",", **columns) -> Path:
+    """At frame k: time k / 10, steering k / 100, speed 2, battery 100 - k."""
+    k = np.arange(n)
+    table = {"time [s]": k / 10, "steering": k / 100, "speed (m/s)": 2 + 0 * k, "battery": 100 - k}
+    table |= columns
+    root.mkdir(parents=True, exist_ok=True)
+    lines = [
+        separator.join(table),
+        *(separator.join(map(str, row)) for row in zip(*table.values(), strict=True)),
+    ]
+    (root / f"{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8-sig")
+    return root / f"{name}.csv"
+
+
+def data(root: Path, **options) -> VideoCSV:
+    return VideoCSV(str(root), WINDOW, val_share=0, test_share=0, **options)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("pictures", [True, False])
+def test_row_k_belongs_to_frame_k(tmp_path, separator, pictures):
+    write_episode(tmp_path, "run", separator=separator)
+    frames = bars(np.arange(12))
+    (
+        write_frames(tmp_path / "run", frames)
+        if pictures
+        else write_mp4(tmp_path / "run.mp4", frames, 10)
+    )
+    found = data(tmp_path, actions=["steering", "speed"], states=["battery"])
+    assert (found.meaning.names, found.meaning.units) == (("steering", "speed"), ("", "m/s"))
+    assert (found.meaning.kind, found.meaning.rate_hz) == ("command", 10.0)
+    (episode,) = found.split("train")
+    assert shown(episode.read(range(12))) == list(range(12))
+    np.testing.assert_allclose(episode.actions[:, 0], np.arange(11) / 100, atol=1e-7)
+    np.testing.assert_allclose(episode.times, np.arange(12) / 10)
+    clip = found.windows("train", tiled=True)[0]
+    assert shown(clip.frames.permute(0, 2, 3, 1).numpy()) == [0, 2, 4, 6]
+    np.testing.assert_allclose(clip.actions[:, 0], [0.025, 0.045], atol=1e-7)
+    assert clip.state.tolist() == [98.0]
+
+
+def test_all_columns_but_time_are_actions_unless_named(tmp_path):
+    write_episode(tmp_path, "run")
+    write_mp4(tmp_path / "run.mp4", bars(np.arange(12)), 10)
+    assert data(tmp_path).meaning.names == ("steering", "speed", "battery")
+    assert data(tmp_path, states=["speed"]).meaning.names == ("steering", "battery")
+
+
+def test_poses_become_steps_in_the_body_frame(tmp_path):
+    turn = np.linspace(0, np.pi / 2, 12)
+    write_episode(tmp_path, "run", x=np.sin(turn), y=1 - np.cos(turn), yaw=turn)
+    write_mp4(tmp_path / "run.mp4", bars(np.arange(12)), 10)
+    found = data(tmp_path, kind="pose", actions=["x", "y", "yaw"])
+    (episode,) = found.split("train")
+    d = turn[1]
+    expected = [np.sin(d), 1 - np.cos(d), d]  # every step of a circle is the same
+    np.testing.assert_allclose(episode.actions, np.tile(expected, (11, 1)), atol=1e-6)
+    assert (found.meaning.kind, found.meaning.frame) == ("se2", "body")
+    with pytest.raises(ValueError, match="three action columns"):
+        data(tmp_path, kind="pose")
+
+
+def test_the_rate_is_asked_for_where_nothing_tells_it(tmp_path):
+    (tmp_path / "run.csv").write_text("steering\n0.1\n0.2\n0.3\n")
+    write_frames(tmp_path / "run", bars(np.arange(3)))
+    with pytest.raises(ValueError, match="so the rate is unknown: set rate_hz"):
+        _ = data(tmp_path).meaning
+    assert data(tmp_path, rate_hz=7.5).meaning.rate_hz == 7.5
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("steering\n", "expected a header and rows"),
+        ("steering,steering\n1,2\n3,4\n", "the header names a column twice"),
+        ("time,steering\n0,1\n1\n", "row 1: 1 cells under a header of 2"),
+        ("time,steering\n0,1\n1,\n", "row 1, column steering: expected a finite number, got ''"),
+        ("time,steering\n0,1\n1,inf\n", "row 1, column steering: .* got 'inf'"),
+        ("time\n0\n1\n", "no action columns"),
+        ("time,steering\n0,1\n1,1\n", "2 rows for 12 pictures"),
+    ],
+)
+def test_a_wrong_table_is_named(tmp_path, text, words):
+    write_frames(tmp_path / "run", bars(np.arange(12)))
+    (tmp_path / "run.csv").write_text(text)
+    with pytest.raises(ValueError, match=rf"run\.csv: {words}"):
+        data(tmp_path, rate_hz=10).split("train")
+
+
+def test_missing_parts(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"looked for .*\*\.csv"):
+        data(tmp_path).split("train")
+    write_episode(tmp_path, "run")
+    with pytest.raises(ValueError, match=r"expected one video run\.mp4 or one folder run/"):
+        data(tmp_path).split("train")
+    write_mp4(tmp_path / "run.mp4", bars(np.arange(12)), 10)
+    with pytest.raises(ValueError, match="no column 'gas'; the header has time, steering"):
+        data(tmp_path, actions=["gas"]).split("train")
