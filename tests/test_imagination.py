@@ -172,7 +172,7 @@ def test_a_gradient_is_that_without_checkpoints(
 
 
 def test_a_gradient_is_a_finite_difference(obedient, context, actions):
-    """In latents of one chunk and two steps: a central difference, short, for the network is steep."""
+    """In latents of one chunk and two steps: a short central difference, for it is steep."""
     one, options = actions[:1, :4], {"decode": "none", "steps": 2}
     direction = torch.randn(one.shape, generator=seeded(4)) * torch.tensor([0.3, 0.1, 0.1])
     found = (slope(obedient, context, one, **options) * direction).sum().item()
