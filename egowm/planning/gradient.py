@@ -42,7 +42,7 @@ def gradient(
         seconds=seconds,
         progress=progress,
         generator=generator,
-        keep=samples,
+        keep=max(1, samples // 10),
     ) as search:
         actions = search.around(search.mean, search.std, search.noise(samples))
         actions = torch.cat([actions, search.warm(initial)])

@@ -43,7 +43,7 @@ def mppi(
         seconds=seconds,
         progress=progress,
         generator=generator,
-        keep=samples,
+        keep=max(1, samples // 10),
     ) as search:
         centre, spread = search.mean, search.std
         for number in search.rounds():

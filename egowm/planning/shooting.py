@@ -37,7 +37,7 @@ def random_shooting(
         seconds=seconds,
         progress=progress,
         generator=generator,
-        keep=samples,
+        keep=max(1, samples // 10),
     ) as search:
         for number in search.rounds():
             drawn = search.around(search.mean, search.std, search.noise(samples))

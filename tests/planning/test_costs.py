@@ -180,7 +180,7 @@ def test_a_plan_through_the_model_s_gradient(obedient, context, spec):
     goal = torch.rand(3, 16, 16, generator=seeded(5))
     cost = goal_cost(obedient, context, goal, steps=1)
     mean, std = torch.zeros(4, 3), torch.tensor(spec.high) / 2
-    plan = gradient(cost, mean, std, iterations=4, rate=0.2, low=-1, high=1)
+    plan = gradient(cost, mean, std, iterations=4, rate=0.02, low=-1, high=1)
     assert plan.cost < float(cost(mean[None])[0])
     sampled = cem(cost, mean, std, samples=4, elites=2, iterations=2, generator=seeded())
     assert sampled.actions.shape == (4, 3)

@@ -86,7 +86,7 @@ def test_the_verb_refuses_nothing_to_do(tmp_path, capsys):
 
 
 @pytest.fixture
-def benchmark(monkeypatch, obedient, world_model):
+def benchmark(monkeypatch, obedient):
     """benchmarks/planning.py on the tiny model; a stopwatch that shows what it is told."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     module = importlib.import_module("planning")
