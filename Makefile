@@ -17,8 +17,8 @@ JOBS ?= 2
 # Torch's threads spin while they wait, and starve whatever else runs on a small machine.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help install format lint types test dist check demo real results results-train merge bench tables \
-        clean
+.PHONY: help install format lint types test golden dist check demo real results results-train merge \
+        bench tables clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ types: $(STAMP)  ## check types
 
 test: $(STAMP)  ## run the tests; ARGS="-m 'not slow' -k name" is passed on
 	$(BIN)/python -m pytest $(ARGS)
+
+golden: $(STAMP)  ## write the golden plans anew, after a change of planners that is meant
+	$(BIN)/python -m tests.planning.write_golden
 
 dist: $(STAMP)  ## build the wheel, install it in an empty environment elsewhere and use it there
 	$(BIN)/python .ci/dist_check.py

@@ -41,6 +41,7 @@ VERBS = {
         "turn a checkpoint that EgoWM's authors released into an export", "egowm.import_egowm:main"
     ),
     "rollout": Verb("a video from one picture and a list of actions", "egowm.rollout:main"),
+    "plan": Verb("find the way to a picture in unseen rooms", "egowm.planning.cli:main"),
     "evaluate": Verb("predict, score and report in one go", "egowm.evaluation.evaluate:main"),
     "report": Verb("one self-contained HTML page of a run", "egowm.evaluation.report:main"),
     "data": Verb("check, show, measure or convert recordings", "egowm.inspection.cli:main"),

@@ -11,11 +11,27 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-Generator = torch.Generator | Sequence[torch.Generator] | None
+
+@dataclass(frozen=True)
+class Common:
+    """One generator whose numbers all samples of a batch share: common random numbers, under which
+    candidates differ by what they do and not by luck."""
+
+    generator: torch.Generator
+
+    def fresh(self) -> "Common":
+        """Another that draws the same numbers from here on."""
+        return Common(self.generator.clone_state())
+
+
+Generator = torch.Generator | Sequence[torch.Generator] | Common | None
 
 
 def randn(shape: Sequence[int], generator: Generator, device: torch.device) -> Tensor:
-    """Normal noise; a sequence of generators draws sample by sample along the first axis."""
+    """Normal noise; a sequence of generators draws sample by sample along the first axis, and
+    `Common` draws once for all of them."""
+    if isinstance(generator, Common):
+        return randn(shape[1:], generator.generator, device).expand(*shape)
     if isinstance(generator, Sequence):
         if len(generator) != shape[0]:
             raise ValueError(

@@ -1,28 +1,31 @@
 """How a world model imagines: chunk after chunk, each from the last frames of the one before."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from egowm.actions import ActionSpec, integrate
 from egowm.conditioning.guidance import Guide, guided
-from egowm.diffusion import Generator, euler
+from egowm.diffusion import Common, Generator, euler
 
 if TYPE_CHECKING:
     from egowm.world_model import WorldModel
 
 Chain = Literal["latents", "pixels"]
+Decode = Literal["all", "last", "none"]
 
 
 class Rollout(NamedTuple):
     """Imagined frames.
 
-    frames: (B, T, 3, H, W) float in [0, 1]. latents: (B, t, c, h, w), as the network has them.
-    num_outside: action values beyond 1.5 times the training range.
+    frames: (B, T, 3, H, W) float in [0, 1]; the last alone (B, 1, ...) or none (B, 0, ...) where no
+    more was to be decoded. latents: (B, t, c, h, w), as the network has them. num_outside: action
+    values beyond 1.5 times the training range.
     """
 
     frames: Tensor
@@ -30,11 +33,23 @@ class Rollout(NamedTuple):
     num_outside: int
 
 
+class Past(NamedTuple):
+    """What a chunk starts from.
+
+    frames: (1 or N, K, 3, H, W) in [-1, 1]. latents: (N, c, h, w) of the last frame, where it was
+    generated and the chain is of latents.
+    """
+
+    frames: Tensor
+    latents: Tensor | None = None
+
+
 @dataclass(frozen=True)
 class Imagination:
     """One way to sample a model; the fields are the arguments of `WorldModel.rollout`.
 
-    spec: the source's, whose ranges normalise the actions.
+    spec: the source's, whose ranges normalise the actions. With gradients enabled, each denoising
+    step and each decoding is recomputed in the backward pass.
     """
 
     model: "WorldModel"
@@ -44,6 +59,7 @@ class Imagination:
     guide_on: Guide | Sequence[Guide] | None
     generator: Generator
     chain: Chain | None
+    decode: Decode = "all"
 
     def rollout(
         self,
@@ -52,49 +68,100 @@ class Imagination:
         state: Tensor | None,
         text: str | Sequence[str],
         strict: bool,
+        micro_batch: int | None = None,
     ) -> Rollout:
-        """Imagine T frames, `chunk` at once."""
-        model, backbone, spec = self.model, self.model.backbone, self.spec
-        actions = torch.as_tensor(actions, dtype=torch.float32, device=model.device)
-        if actions.ndim != 3 or not actions.shape[1]:
-            raise ValueError(f"Expected actions (N, T, {spec.width}), got {tuple(actions.shape)}.")
-        num_outside = spec.check(actions, strict)
-        past, horizon = self._context(context, len(actions)), actions.shape[1]
-        backbone.check_lengths(past.shape[1], model.chunk)
-        states, chain = self._states(state, actions), self._chained
-        texts = self._texts(text, len(past))
-        frames, latents = [], []
-        known = None
-        for number, part in enumerate(self._padded(actions).split(model.chunk, 1)):
-            past = past[:, -backbone.context :]
-            here = None if states is None else states[:, number]
-            made = self._chunk(past, known, spec.normalise(part), here, texts)
-            decoded = backbone.decode(made).clamp(-1, 1)
-            if backbone.context_latents:
-                decoded, made = decoded[:, backbone.context :], made[:, backbone.context_latents :]
-            frames.append(decoded)
-            latents.append(made)
-            past = torch.cat([past.expand(len(decoded), -1, -1, -1, -1), decoded], 1)
-            known = made[:, -1] if chain == "latents" else None
-        together = (torch.cat(frames, 1)[:, :horizon] + 1) / 2
-        return Rollout(together, torch.cat(latents, 1), num_outside)
+        """Imagine T frames, `chunk` at once, of `micro_batch` sequences at once."""
+        actions = self._actions(actions)
+        self.spec.check(actions, strict)  # all of them, before any work
+        count = len(actions)
+        if micro_batch is None or micro_batch >= count:
+            return _joined(list(self.stream(context, actions, state, text, strict)))
+        if micro_batch < 1:
+            raise ValueError(f"Expected a micro_batch of at least 1, got {micro_batch}.")
+        parts = []
+        for start in range(0, count, micro_batch):
+            here = slice(start, start + micro_batch)
+            shared = len(context) == 1 or context.ndim != 5 or len(context) != count
+            own = context if shared else context[here]
+            own_state = state if state is None or len(state) == 1 else state[here]
+            own_text = text if isinstance(text, str) or len(text) != count else text[here]
+            how = replace(self, generator=self._generator_of(here, count))
+            chunks = how.stream(own, actions[here], own_state, own_text, strict)
+            parts.append(_joined(list(chunks)))
+        frames, latents, outside = zip(*parts, strict=True)
+        return Rollout(torch.cat(frames), torch.cat(latents), sum(outside))
 
-    def _chunk(
+    def stream(
         self,
-        past: Tensor,
-        known: Tensor | None,
+        context: Tensor,
+        actions: Tensor,
+        state: Tensor | None,
+        text: str | Sequence[str],
+        strict: bool,
+    ) -> Iterator[Rollout]:
+        """The chunks of a rollout, each as soon as it is there; all count in num_outside once."""
+        model = self.model
+        actions = self._actions(actions)
+        outside, left = self.spec.check(actions, strict), actions.shape[1]
+        past = self.begin(context, len(actions))
+        states, texts = self._states(state, actions), self._texts(text, len(past.frames))
+        for number, part in enumerate(self._padded(actions).split(model.chunk, 1)):
+            here = None if states is None else states[:, number]
+            past, made = self.advance(past, part, here, texts, left)
+            left -= part.shape[1]
+            yield made._replace(num_outside=outside)
+            outside = 0
+
+    def begin(self, context: Tensor, count: int) -> Past:
+        """The past of `count` sequences from (1 or N, K, 3, H, W) given frames."""
+        past = Past(self._context(context, count))
+        self.model.backbone.check_lengths(past.frames.shape[1], self.model.chunk)
+        return past
+
+    def advance(
+        self,
+        past: Past,
         actions: Tensor,
         state: Tensor | None,
         texts: Sequence[str],
-    ) -> Tensor:
-        """Latents (N, t, c, h, w) of one chunk after frames `past` (1 or N, K, 3, H, W), whose
-        latents are `known` where they were generated; actions (N, T, A), state (N, S) normalised.
+        left: int | None = None,
+    ) -> tuple[Past, Rollout]:
+        """One chunk under physical actions (N, T, A): the past of the next one, and what was made.
+
+        state: (N, S) normalised. left: frames that are still wanted; None where it goes on. Of a
+        chunk that is not the last, only what the next one needs is decoded, unless all is.
         """
+        backbone, chain = self.model.backbone, self._chained
+        made = self._chunk(past, self.spec.normalise(actions), state, texts)
+        length = actions.shape[1]
+        final = left is not None and left <= length
+        wanted = length if left is None else min(left, length)
+        first = backbone.context if backbone.context_latents else 0
+        if self.decode == "all" or (not final and backbone.context > 1):
+            decoded = recomputed(backbone.decode, made).clamp(-1, 1)[:, first:]
+        elif self.decode == "none" and final:
+            decoded = past.frames.new_zeros(len(made), 0, *past.frames.shape[2:])
+        else:
+            index = first + (wanted if final else length) - 1
+            decoded = recomputed(backbone.decode_frame, made, index).clamp(-1, 1)
+        latents = made[:, backbone.context_latents :]
+        frames = torch.cat([past.frames.expand(len(made), -1, -1, -1, -1), decoded], 1)
+        known = latents[:, -1] if chain == "latents" else None
+        shown = decoded[:, :wanted] if self.decode == "all" or final else decoded[:, :0]
+        return Past(frames[:, -backbone.context :], known), Rollout((shown + 1) / 2, latents, 0)
+
+    def _chunk(
+        self, past: Past, actions: Tensor, state: Tensor | None, texts: Sequence[str]
+    ) -> Tensor:
+        """Latents (N, t, c, h, w) of one chunk; actions (N, T, A), state (N, S) normalised."""
         model, backbone, count = self.model, self.model.backbone, len(actions)
-        draws = count if isinstance(self.generator, Sequence) else len(past)
+        given = past.frames
+        draws = count if isinstance(self.generator, Sequence) else len(given)
         strength = torch.full((draws,), backbone.noise_strength, device=model.device)
         num_frames = backbone.context + actions.shape[1]
-        condition = backbone.condition(past, strength, self.generator, known, texts, num_frames)
+        condition = backbone.condition(
+            given, strength, self.generator, past.latents, texts, num_frames
+        )
         if draws < count:
             condition = condition.repeat(count)
         embedding, null = model.embed(actions, state), self._null
@@ -108,22 +175,44 @@ class Imagination:
             if "action" in null:
                 bare = model.embed(actions, state, everywhere)
             condition, embedding = without.stack(condition), torch.cat([bare, embedding])
-        size = (past.shape[-2], past.shape[-1])
+        size = (given.shape[-2], given.shape[-1])
         noise = backbone.noise(count, embedding.shape[1], size, self.generator)
 
-        def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
-            if not null:
-                clean: Tensor = backbone(noisy, sigma, condition)
-                return clean
-            both = backbone(torch.cat([noisy, noisy]), torch.cat([sigma, sigma]), condition)
+        def estimate(noisy: Tensor, sigma: Tensor) -> Tensor:
+            with backbone.injecting(embedding):  # in here, for the recomputation injects as well
+                if not null:
+                    clean: Tensor = backbone(noisy, sigma, condition)
+                    return clean
+                both = backbone(torch.cat([noisy, noisy]), torch.cat([sigma, sigma]), condition)
             without, with_all = both.chunk(2)
             return guided(without, with_all, self.guidance)
 
+        def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
+            return recomputed(estimate, noisy, sigma)
+
         process = backbone.process_for(embedding.shape[1], size)
-        with backbone.injecting(embedding):
-            return euler(denoise, process.initial(noise), process.sigmas(self.steps))
+        return euler(denoise, process.initial(noise), process.sigmas(self.steps))
 
     # What was asked for, checked ------------------------------------------------------------------
+
+    def _actions(self, actions: Tensor) -> Tensor:
+        actions = torch.as_tensor(actions, dtype=torch.float32, device=self.model.device)
+        if actions.ndim != 3 or not actions.shape[1]:
+            raise ValueError(
+                f"Expected actions (N, T, {self.spec.width}), got {tuple(actions.shape)}."
+            )
+        return actions
+
+    def _generator_of(self, part: slice, count: int) -> Generator:
+        """The generator of some of the sequences."""
+        source = self.generator
+        if isinstance(source, Common):
+            return source.fresh()
+        if not isinstance(source, Sequence):
+            return source
+        if len(source) != count:
+            raise ValueError(f"Expected one generator for each of {count}, got {len(source)}.")
+        return source[part]
 
     @property
     def _null(self) -> tuple[str, ...]:
@@ -209,3 +298,18 @@ class Imagination:
             return actions
         last = actions[:, -1:] if self.spec.kind == "command" else 0 * actions[:, -1:]
         return torch.cat([actions, last.expand(-1, missing, -1)], 1)
+
+
+def _joined(chunks: Sequence[Rollout]) -> Rollout:
+    """The chunks of one rollout along time."""
+    frames, latents, outside = zip(*chunks, strict=True)
+    return Rollout(torch.cat(frames, 1), torch.cat(latents, 1), sum(outside))
+
+
+def recomputed(function: Callable[..., Tensor], *arguments: Any) -> Tensor:
+    """`function(*arguments)`; with gradients enabled, what it kept for the backward pass is
+    computed again there (gradient checkpointing)."""
+    if not torch.is_grad_enabled():
+        return function(*arguments)
+    made: Tensor = checkpoint(function, *arguments, use_reentrant=False)
+    return made

@@ -1,9 +1,9 @@
 """The world model: a pretrained video backbone that follows actions. Loss, rollout, steps."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from lightning import LightningModule
@@ -17,7 +17,7 @@ from egowm.conditioning.embedding import ActionEmbedding, Features
 from egowm.conditioning.guidance import Guide
 from egowm.data.clip import Clip
 from egowm.diffusion import Generator, denoising_loss
-from egowm.imagination import Chain, Imagination, Rollout
+from egowm.imagination import Chain, Decode, Imagination, Rollout
 from egowm.optimisation import adamw
 
 log = logging.getLogger(__name__)
@@ -175,7 +175,6 @@ class WorldModel(LightningModule):
         with backbone.injecting(embedding):
             return denoising_loss(process, estimate, latents, generator, backbone.context_latents)
 
-    @torch.no_grad()
     def rollout(
         self,
         context: Tensor,
@@ -190,6 +189,9 @@ class WorldModel(LightningModule):
         strict: bool = False,
         chain: Chain | None = None,
         source: str | None = None,
+        decode: Decode = "all",
+        micro_batch: int | None = None,
+        gradient: bool = False,
     ) -> Rollout:
         """Imagine the frames that `actions` lead to.
 
@@ -201,18 +203,42 @@ class WorldModel(LightningModule):
         context, where the backbone takes it. guidance: `null + g (cond - null)`; 1 is off, and
         costs one forward instead of two. guide_on: what the null branch goes without, of image,
         action and text (default: the backbone's first choice). generator: one, or one for each
-        sequence, which makes a rollout independent of its batch. strict: refuse actions beyond
+        sequence, which makes a rollout independent of its batch, or `Common`, whose noise all
+        sequences share. strict: refuse actions beyond
         1.5 times the training range. chain: how a chunk starts from the last frames of the one
         before: from "latents" as they were generated, or from decoded "pixels", encoded again;
         each such pass through the VAE costs sharpness, and they add up. Latents, by default, where
         the VAE takes frame by frame and the context is one frame; else pixels. source: whose ranges
         normalise the actions, of a model that was fitted on several data sets; the first by
-        default.
+        default. decode: which frames are wanted, "all", the "last" or "none" (latents alone); no
+        more is decoded than that and what later chunks start from. micro_batch: sequences computed
+        at once; one generator for all would draw other noise then. gradient: keep the way from
+        actions to frames and latents for a backward pass, which repeats each step.
         Raises ValueError for shapes, NaN and sizes, saying what was expected.
         """
-        steps = self.steps if steps is None else steps
-        how = Imagination(self, self.spec_of(source), steps, guidance, guide_on, generator, chain)
-        return how.rollout(context, actions, state, text, strict)
+        how = self._imagination(steps, guidance, guide_on, generator, chain, source, decode)
+        with torch.set_grad_enabled(gradient):
+            return how.rollout(context, actions, state, text, strict, micro_batch)
+
+    @torch.no_grad()
+    def stream(
+        self,
+        context: Tensor,
+        actions: Tensor,
+        *,
+        state: Tensor | None = None,
+        text: str | Sequence[str] = "",
+        steps: int | None = None,
+        guidance: float = 1.0,
+        guide_on: Guide | Sequence[Guide] | None = None,
+        generator: Generator = None,
+        strict: bool = False,
+        chain: Chain | None = None,
+        source: str | None = None,
+    ) -> Iterator[Rollout]:
+        """The same frames as `rollout`, `chunk` at a time, each as soon as it is imagined."""
+        how = self._imagination(steps, guidance, guide_on, generator, chain, source, "all")
+        yield from how.stream(context, actions, state, text, strict)
 
     def spec_of(self, source: str | None) -> ActionSpec:
         """What actions mean, with the ranges of one source; of the first one for None."""
@@ -327,6 +353,21 @@ class WorldModel(LightningModule):
                 "wrong gradients there): set --data.window.horizon 1, 3 or more, or "
                 "--trainer.precision 32-true."
             )
+
+    def _imagination(
+        self,
+        steps: int | None,
+        guidance: float,
+        guide_on: Guide | Sequence[Guide] | None,
+        generator: Generator,
+        chain: Chain | None,
+        source: str | None,
+        decode: Decode,
+    ) -> Imagination:
+        if decode not in get_args(Decode):
+            raise ValueError(f"Expected decode all, last or none, got {decode!r}.")
+        spec, steps = self.spec_of(source), self.steps if steps is None else steps
+        return Imagination(self, spec, steps, guidance, guide_on, generator, chain, decode)
 
     def _state(self, state: Tensor) -> Tensor | None:
         """Normalised (B, S), None for a model without; refuses a wrong width and NaN."""

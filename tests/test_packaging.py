@@ -69,7 +69,8 @@ def test_every_data_file_of_a_package_travels(project):
 def test_every_import_is_a_declared_dependency(project, folder):
     table = project["project"]
     extras = table["optional-dependencies"]
-    required = table["dependencies"] + extras["sam2"] + (extras["dev"] if folder != "egowm" else [])
+    required = table["dependencies"] + extras["sam2"] + extras["planning"]
+    required += extras["dev"] if folder != "egowm" else []
     declared = {MODULES.get(name(r), name(r)).replace("-", "_") for r in required}
     imported = set()
     for path in (ROOT / folder).rglob("*.py"):

@@ -17,7 +17,7 @@ class Memo:
 
     def __call__(self, pictures: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
         """`compute` of pictures or videos (N, ...) in [-1, 1], only for those not met before."""
-        if not self.size:
+        if not self.size or pictures.requires_grad:  # what is remembered has no gradient
             return compute(pictures)
         pixels = ((pictures + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
         keys = [blake2b(picture.tobytes(), digest_size=16).digest() for picture in pixels]

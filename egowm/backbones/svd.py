@@ -196,6 +196,12 @@ class SVD(Backbone):
             frames.append(self.vae.decode(flat, **options).sample.float())
         return torch.cat(frames).unflatten(0, latents.shape[:2])
 
+    def decode_frame(self, latents: Tensor, index: int) -> Tensor:
+        """An image decoder sees one frame; SVD's own, which mixes frames, the whole video."""
+        if self.decodes_in_time:
+            return super().decode_frame(latents, index)
+        return self.decode(latents[:, index : index + 1])
+
     def condition(
         self,
         context: Tensor,

@@ -1,0 +1,67 @@
+"""A world model as a Gymnasium vector environment. Needs the extra: pip install 'egowm[planning]'.
+
+Importing this module needs gymnasium; `egowm.planning` itself does not.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from egowm.planning.bounds import bounds_of
+from egowm.planning.imagined import ImaginedWorlds, Step
+
+try:
+    from gymnasium import spaces
+    from gymnasium.vector import AutoresetMode, VectorEnv
+    from gymnasium.vector.utils import batch_space
+except ImportError as error:
+    raise ImportError(
+        "WorldModelEnv needs gymnasium 1.2 or newer: pip install 'egowm[planning]'. Without it, "
+        "use egowm.planning.ImaginedWorlds, which does the same."
+    ) from error
+
+
+class WorldModelEnv(VectorEnv):
+    """`ImaginedWorlds` behind Gymnasium's interface.
+
+    An observation is the last frame (H, W, 3) uint8. An action is (A,) in physical units, or
+    (block, A) where the model's VAE makes several frames at once, within the training range. The
+    frames in between come as `infos["frames"]`. A world that ended begins anew with the next step
+    (`AutoresetMode.NEXT_STEP`). Each reset begins at the same contexts; the seed is of the noise.
+    """
+
+    def __init__(self, worlds: ImaginedWorlds) -> None:
+        self.worlds, self.num_envs = worlds, len(worlds)
+        self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+        height, width = worlds.contexts.shape[-2:]
+        low, high = (bound.numpy() for bound in bounds_of(worlds.spec))
+        if worlds.block > 1:
+            low, high = (np.tile(bound, (worlds.block, 1)) for bound in (low, high))
+        self.single_observation_space = spaces.Box(0, 255, (height, width, 3), np.uint8)
+        self.single_action_space = spaces.Box(low, high, dtype=np.float32)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin all worlds; one seed for all of them."""
+        if options:
+            raise ValueError(f"Expected no options, got {sorted(options)}.")
+        if seed is not None and not isinstance(seed, int):
+            raise ValueError("Expected one seed: the worlds share a generator.")
+        super().reset(seed=seed)
+        return self.worlds.reset(seed), {}
+
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Observations (N, H, W, 3), rewards, terminations, truncations (N,), and infos."""
+        told = np.asarray(actions, np.float32)
+        made: Step = self.worlds.step(told[:, None] if self.worlds.block == 1 else told)
+        infos = {"frames": made.frames}
+        return made.frames[:, -1], made.reward, made.terminated, made.truncated, infos

@@ -1,0 +1,131 @@
+"""Features in which a goal is compared: DINOv2 patches, layers of any network, structures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from egowm.planning.costs import Features, check_goal
+
+if TYPE_CHECKING:
+    from egowm.imagination import Rollout
+    from egowm.planning.costs import Decode
+    from egowm.scs.trackers.base import Tracker
+
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as DINOv2 was trained
+DINO_SIZE = 224
+
+
+def dino(goal: Tensor, folder: Path | str, size: int = DINO_SIZE) -> Features:
+    """1 minus the mean cosine between patches of the last frame and of `goal` (3, H, W), by
+    DINOv2 (Oquab et al. 2023, arXiv 2304.07193), as DINO-WM plans (arXiv 2411.04983).
+
+    folder: a local DINOv2 in transformers' format; nothing is downloaded. size: frames are resized
+    to it, a multiple of the patch size. Raises FileNotFoundError where there is no such folder.
+    """
+    if not (Path(folder) / "config.json").is_file():
+        raise FileNotFoundError(
+            f"Expected a DINOv2 folder in transformers' format (config.json, model.safetensors) at "
+            f"{folder}, found none: copy one there, or use another cost, such as Pixels."
+        )
+    from transformers import AutoModel
+
+    network: Any = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    if size % network.config.patch_size:
+        raise ValueError(
+            f"Expected a size that is a multiple of {network.config.patch_size}, got {size}."
+        )
+    network.requires_grad_(False).eval()
+
+    def patches(frames: Tensor) -> Tensor:
+        """(N, 3, H, W) to (N, P, D)."""
+        network.to(frames.device)
+        hidden: Tensor = network(_standardised(frames, size)).last_hidden_state
+        return hidden[:, -((size // network.config.patch_size) ** 2) :]
+
+    return Features(goal, patches, _patch_distance)
+
+
+def perceptual(goal: Tensor, network: nn.Module, layers: Sequence[str]) -> Features:
+    """Distance in a network's layers as LPIPS measures it (Zhang et al. 2018, arXiv 1801.03924),
+    every channel weighing the same.
+
+    network: takes (N, 3, H, W) standardised by ImageNet's mean and deviation. layers: names of its
+    modules whose outputs (N, C, h, w) are compared, normalised along C.
+    """
+    modules = dict(network.named_modules())
+    unknown = [name for name in layers if name not in modules]
+    if unknown or not layers:
+        raise ValueError(f"Expected names of the network's modules, got {unknown or 'none'}.")
+    network.requires_grad_(False).eval()
+
+    def activations(frames: Tensor) -> Tensor:
+        """(N, 3, H, W) to (N, F): squared differences of these sum up to the distance."""
+        found: list[Tensor] = []
+
+        def keep(module: nn.Module, args: Any, output: Tensor) -> None:
+            unit = output / (output.square().sum(1, keepdim=True) + 1e-10).sqrt()
+            positions = output.shape[-2] * output.shape[-1]
+            found.append(unit.flatten(1) / positions**0.5)
+
+        handles = [modules[name].register_forward_hook(keep) for name in layers]
+        try:
+            network(_standardised(frames, None))
+        finally:
+            for handle in handles:
+                handle.remove()
+        return torch.cat(found, 1)
+
+    return Features(goal, activations, lambda made, wanted: (made - wanted).square().sum(1))
+
+
+class Structure:
+    """1 - SCS / 100 of the last frame: how far the goal's structures are from where they should be.
+
+    goal: (3, H, W) in [0, 1] with masks (O, H, W), bool. tracker: finds them in the imagined frame,
+    `egowm.scs.trackers`. Nothing of it has a gradient.
+    """
+
+    needs: "Decode" = "last"
+
+    def __init__(self, goal: Tensor, masks: np.ndarray, tracker: "Tracker") -> None:
+        if masks.ndim != 3 or masks.shape[1:] != goal.shape[1:] or not masks.any((1, 2)).all():
+            raise ValueError(
+                f"Expected masks (O, {goal.shape[1]}, {goal.shape[2]}) that are not empty, got "
+                f"{masks.shape}."
+            )
+        self.goal, self.masks, self.tracker = goal, masks.astype(bool), tracker
+
+    def __call__(self, rollout: "Rollout", actions: Tensor) -> Tensor:
+        from egowm.scs.score import clip_score, overlap
+
+        last = rollout.frames[:, -1].detach()
+        check_goal(self.goal, last)
+        wanted, target = _uint8(self.goal), np.stack([self.masks, self.masks])
+        costs = []
+        for frame in last:
+            found = self.tracker.track(np.stack([wanted, _uint8(frame)]), self.masks).masks
+            costs.append(1 - clip_score(overlap(found, target).iou("left_out")) / 100)
+        return last.new_tensor(costs)
+
+
+def _standardised(frames: Tensor, size: int | None) -> Tensor:
+    if size is not None:
+        frames = nn.functional.interpolate(
+            frames, (size, size), mode="bicubic", antialias=True, align_corners=False
+        )
+    mean, std = (torch.tensor(v, device=frames.device)[:, None, None] for v in (_MEAN, _STD))
+    return (frames - mean) / std
+
+
+def _patch_distance(made: Tensor, wanted: Tensor) -> Tensor:
+    return 1 - torch.cosine_similarity(made, wanted, dim=-1).mean(1)
+
+
+def _uint8(frame: Tensor) -> np.ndarray:
+    """(3, H, W) in [0, 1] to (H, W, 3)."""
+    pixels: np.ndarray = (frame.clamp(0, 1) * 255).round().byte().cpu().numpy()
+    return np.ascontiguousarray(pixels.transpose(1, 2, 0))

@@ -1,0 +1,76 @@
+"""Descent along the cost's own gradient, from several starts at once."""
+
+import torch
+from torch import Tensor
+
+from egowm.planning.search import Cost, Plan, Search, check_counts
+
+_BETAS, _EPSILON = (0.9, 0.999), 1e-8  # of Adam (Kingma and Ba 2015, arXiv 1412.6980)
+
+
+def gradient(
+    cost: Cost,
+    mean: Tensor,
+    std: Tensor | float,
+    *,
+    samples: int = 1,
+    iterations: int,
+    rate: float = 0.1,
+    low: Tensor | float | None = None,
+    high: Tensor | float | None = None,
+    generator: torch.Generator | None = None,
+    initial: Tensor | None = None,
+    seconds: float | None = None,
+    progress: bool = False,
+) -> Plan:
+    """Adam on `samples` sequences, each on its own, projected onto the bounds after every step.
+
+    cost: differentiable. The first sequence starts at `mean`, the others around it. rate: step
+    size in units of std, falling linearly to 0 over the iterations; a dimension with std 0 stays.
+    The other arguments: see `random_shooting`. Raises ValueError where the cost has no gradient.
+    """
+    check_counts(samples)
+    if not rate > 0:
+        raise ValueError(f"Expected a rate above 0, got {rate}.")
+    with Search(
+        cost,
+        mean,
+        std,
+        low,
+        high,
+        iterations=iterations,
+        seconds=seconds,
+        progress=progress,
+        generator=generator,
+        keep=max(1, samples // 10),
+    ) as search:
+        actions = search.around(search.mean, search.std, search.noise(samples))
+        actions = torch.cat([actions, search.warm(initial)])
+        first, second = torch.zeros_like(actions), torch.zeros_like(actions)
+        for number in search.rounds():
+            slope = _slope(search, actions) * search.std  # of the cost in units of std
+            first = _BETAS[0] * first + (1 - _BETAS[0]) * slope
+            second = _BETAS[1] * second + (1 - _BETAS[1]) * slope.square()
+            mean_slope = first / (1 - _BETAS[0] ** (number + 1))
+            size = (second / (1 - _BETAS[1] ** (number + 1))).sqrt() + _EPSILON
+            step = rate * (1 - number / iterations) * mean_slope / size
+            actions = search.bounded(actions - step * search.std)
+    return search.plan
+
+
+def _slope(search: Search, actions: Tensor) -> Tensor:
+    """The gradient (N, T, A) of each sequence's own cost."""
+    leaf = actions.detach().requires_grad_()
+    with torch.enable_grad():
+        costs = search.cost(leaf)
+        if not isinstance(costs, Tensor) or not costs.requires_grad:
+            raise ValueError(
+                "Expected a differentiable cost, got one without a gradient: use torch functions "
+                "of the actions without no_grad, or a planner that only samples."
+            )
+        search.remember(leaf, costs)
+        allowed = torch.where(costs.isfinite(), costs, torch.zeros_like(costs))
+        (slope,) = torch.autograd.grad(allowed.sum(), leaf)
+    if not slope.isfinite().all():
+        raise ValueError("The cost's gradient is not finite: expected finite numbers everywhere.")
+    return slope

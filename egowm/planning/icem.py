@@ -1,0 +1,96 @@
+"""iCEM (Pinneri et al. 2020, arXiv 2008.06389): CEM that needs few samples.
+
+Noise correlated in time, samples that become fewer, elites kept from round to round and from plan
+to plan (`initial=shifted(plan.elites, steps)`), and the mean among the samples.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from egowm.planning.cem import check_momentum
+from egowm.planning.search import Cost, Plan, Search, check_counts
+
+
+def coloured(white: Tensor, beta: float) -> Tensor:
+    """Normal noise (N, T, A) whose power falls with frequency as f^-beta; variance 1.
+
+    white: standard normal (N, T, A). beta 0 is white, 1 pink, 2 red; after Timmer and Koenig
+    (1995), A&A 300, 707. The mean of a sequence is drawn as the lowest frequency is.
+    """
+    length = white.shape[1]
+    number = torch.arange(length // 2 + 1, dtype=torch.float64, device=white.device)
+    scale = number.clamp(min=1) ** (-beta / 2)
+    weight = torch.full_like(scale, 2.0)  # each frequency has two terms, 0 and Nyquist one
+    weight[0] = 1.0
+    if length % 2 == 0:
+        weight[-1] = 1.0
+    scale = scale / ((weight * scale**2).sum() / length).sqrt()
+    spectrum = torch.fft.rfft(white.double(), dim=1) * scale[:, None]
+    return torch.fft.irfft(spectrum, n=length, dim=1).to(white)
+
+
+def icem(
+    cost: Cost,
+    mean: Tensor,
+    std: Tensor | float,
+    *,
+    samples: int,
+    elites: int,
+    iterations: int | None,
+    low: Tensor | float | None = None,
+    high: Tensor | float | None = None,
+    generator: torch.Generator | None = None,
+    initial: Tensor | None = None,
+    beta: float = 2.0,
+    decay: float = 1.25,
+    kept: float = 0.3,
+    momentum: float = 0.1,
+    seconds: float | None = None,
+    progress: bool = False,
+) -> Plan:
+    """CEM with noise of colour `beta`; see `coloured`.
+
+    decay: each round has so many times fewer samples than the one before, at least twice the
+    elites (or `samples`, if that is less). kept: share of the elites that go on to the next round,
+    with the cost they had, so a cost must not change during a plan. initial: (M, T, A), the elites
+    of the plan before, shifted; that share of them is tried in the first round. momentum: share of
+    the old mean and standard deviation that stays. The other arguments: see `random_shooting`.
+    """
+    check_counts(samples, elites)
+    check_momentum(momentum)
+    if decay < 1 or not 0 <= kept <= 1:
+        raise ValueError(f"Expected decay >= 1 and kept in [0, 1], got {decay} and {kept}.")
+    with Search(
+        cost,
+        mean,
+        std,
+        low,
+        high,
+        iterations=iterations,
+        seconds=seconds,
+        progress=progress,
+        generator=generator,
+        keep=elites,
+    ) as search:
+        centre, spread = search.mean, search.std
+        old, old_costs = search.elites, search.costs  # none yet
+        for number in search.rounds():
+            count = max(int(samples * decay**-number), min(2 * elites, samples))
+            drawn = search.around(centre, spread, coloured(search.noise(count), beta))
+            if number == 0 and initial is not None:
+                warm = search.warm(initial)
+                drawn = torch.cat([drawn, warm[: _share(kept, len(warm))]])
+            costs = search.evaluate(drawn).to(search.costs)
+            pool, costs = torch.cat([drawn, old]), torch.cat([costs, old_costs])
+            best = search.best(pool, costs, elites)
+            share = _share(kept, len(best))
+            old, old_costs = best[:share], costs.sort(stable=True).values[:share]
+            centre = momentum * centre + (1 - momentum) * best.mean(0)
+            spread = momentum * spread + (1 - momentum) * best.std(0, correction=0)
+    return search.plan
+
+
+def _share(kept: float, count: int) -> int:
+    return math.ceil(kept * count)

@@ -1,0 +1,165 @@
+"""Worlds that exist in a model only: N of them, stepped together. `WorldModelEnv` wraps them."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from egowm.actions import integrate
+
+if TYPE_CHECKING:
+    from egowm.imagination import Past
+    from egowm.world_model import WorldModel
+
+Judge = Callable[[Tensor], Tensor]
+
+
+class Step(NamedTuple):
+    """What N worlds show after a step.
+
+    frames: (N, n, H, W, 3) uint8, the n frames of this step. reward: (N,) float64. terminated,
+    truncated: (N,) bool.
+    """
+
+    frames: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+
+
+class ImaginedWorlds:
+    """N imagined worlds, each from a context of its own.
+
+    contexts: (N, K, 3, H, W) uint8 or float in [0, 1]. A step takes `block` actions, (N, block, A),
+    as many as the model's VAE makes frames at once. reward, ended: of the last frame (N, 3, H, W)
+    in [0, 1], (N,); no reward and no end by default. max_steps: then a world is truncated. state:
+    (N, S) at the contexts, for models that embed one; later ones follow where actions are
+    differences of states. A world that ended begins anew with the next step, which does nothing
+    else to it.
+    """
+
+    def __init__(
+        self,
+        model: "WorldModel",
+        contexts: Tensor,
+        *,
+        reward: Judge | None = None,
+        ended: Judge | None = None,
+        max_steps: int | None = None,
+        state: Tensor | None = None,
+        steps: int | None = None,
+        guidance: float = 1.0,
+        source: str | None = None,
+    ) -> None:
+        from egowm.imagination import Imagination
+
+        if contexts.ndim != 5:
+            raise ValueError(f"Expected contexts (N, K, 3, H, W), got {tuple(contexts.shape)}.")
+        if (state is None) != (model.state_spec is None):
+            raise ValueError(
+                "Expected a state (N, S) for a model that embeds one, and none for one that does "
+                "not."
+            )
+        self.model, self.contexts, self.first_state = model, contexts, state
+        self.reward, self.ended, self.max_steps = reward, ended, max_steps
+        self.spec, self.block = model.spec_of(source), model.backbone.frames_at_once
+        self.generator = torch.Generator().manual_seed(0)
+        steps = model.steps if steps is None else steps
+        self.how = Imagination(model, self.spec, steps, guidance, None, self.generator, chain=None)
+        self.past: Past | None = None
+
+    def __len__(self) -> int:
+        return len(self.contexts)
+
+    @torch.no_grad()
+    def reset(self, seed: int | None = None) -> np.ndarray:
+        """Begin all worlds; returns the last context frame (N, H, W, 3) uint8."""
+        if seed is not None:
+            self.generator.manual_seed(seed)
+        self.past = self.how.begin(self.contexts, len(self))
+        self.state = None if self.first_state is None else self.first_state.float().clone()
+        self.taken = np.zeros(len(self), np.int64)
+        self.over = np.zeros(len(self), bool)
+        return _pixels((self.past.frames[:, -1:] + 1) / 2)[:, 0]
+
+    @torch.no_grad()
+    def step(self, actions: Tensor | np.ndarray) -> Step:
+        """Imagine what (N, block, A) actions in physical units lead to."""
+        if self.past is None:
+            raise ValueError("Expected reset() before the first step().")
+        told = torch.as_tensor(actions, dtype=torch.float32, device=self.model.device)
+        if told.shape != (len(self), self.block, self.spec.width):
+            raise ValueError(
+                f"Expected actions ({len(self)}, {self.block}, {self.spec.width}), got "
+                f"{tuple(told.shape)}."
+            )
+        self.spec.check(told)
+        begun = torch.from_numpy(self.over)
+        self.past, made = self.how.advance(self.past, told, self._embedded(), [""])
+        self._advance_state(told)
+        frames = made.frames
+        if self.over.any():
+            self._begin_again(begun)
+            fresh = (self.past.frames[:, -1:] + 1) / 2
+            frames = torch.where(begun.to(frames.device)[:, None, None, None, None], fresh, frames)
+        self.taken = np.where(self.over, 0, self.taken + 1)
+        reward = self._judged(self.reward, frames).astype(np.float64)
+        ended = self._judged(self.ended, frames).astype(bool) & ~self.over
+        reward[self.over] = 0.0
+        limit = self.taken >= self.max_steps if self.max_steps else np.zeros(len(self), bool)
+        truncated = limit & ~ended & ~self.over
+        self.over = ended | truncated
+        return Step(_pixels(frames), reward, ended, truncated)
+
+    def _begin_again(self, begun: Tensor) -> None:
+        """The worlds that ended go back to their contexts; their latents are those of its frame."""
+        from egowm.imagination import Past
+
+        assert self.past is not None
+        first = self.how.begin(self.contexts, len(self)).frames
+        here = begun.to(first.device)
+        frames = torch.where(here[:, None, None, None, None], first, self.past.frames)
+        latents = self.past.latents
+        if latents is not None:
+            fresh = self.model.backbone.encode(first[begun])[:, -1]
+            latents = latents.clone()
+            latents[here] = fresh
+        if self.state is not None and self.first_state is not None:
+            self.state[begun] = self.first_state.float()[begun]
+        self.past = Past(frames, latents)
+
+    def _embedded(self) -> Tensor | None:
+        if self.state is None:
+            return None
+        meaning = self.model.state_spec
+        assert meaning is not None
+        return meaning.normalise(self.state.to(self.model.device))
+
+    def _advance_state(self, actions: Tensor) -> None:
+        if self.state is None:
+            return
+        meaning = self.model.state_spec
+        assert meaning is not None
+        longer = torch.cat([actions, torch.zeros_like(actions)], 1)
+        starts = integrate(self.state.to(actions), longer, self.spec, meaning, self.block)
+        self.state = starts[:, 1].cpu()
+
+    def _judged(self, judge: Judge | None, frames: Tensor) -> np.ndarray:
+        if judge is None:
+            return np.zeros(len(self))
+        found = judge(frames[:, -1])
+        if found.shape != (len(self),):
+            raise ValueError(
+                f"Expected a reward (or end) for each world, ({len(self)},), got "
+                f"{tuple(found.shape)}."
+            )
+        judged: np.ndarray = found.cpu().numpy()
+        return judged
+
+
+def _pixels(frames: Tensor) -> np.ndarray:
+    """(N, n, 3, H, W) in [0, 1] to (N, n, H, W, 3) uint8."""
+    array = (frames.clamp(0, 1) * 255).round().byte().cpu().numpy()
+    return np.ascontiguousarray(array.transpose(0, 1, 3, 4, 2))

@@ -1,0 +1,107 @@
+"""egowm's planners inside stable-worldmodel: a solver with its interface.
+
+After `stable_worldmodel/solver/solver.py` of galilai-group/stable-worldmodel: `configure`, then
+`solve(info_dict, init_action) -> {"actions": (n_envs, T, dim)}`, asking a model's
+`get_cost(info_dict, candidates (B, N, T, dim)) -> (B, N)`. Neither package is imported.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from egowm.planning.mpc import Planner
+
+
+class Costable(Protocol):
+    """A model of stable-worldmodel, or anything with its `get_cost`."""
+
+    def get_cost(self, info_dict: dict[str, Any], action_candidates: Tensor) -> Tensor: ...
+
+
+class PlannerSolver:
+    """Plans for each environment in turn.
+
+    planner: with its settings filled in, `partial(cem, samples=300, elites=30, iterations=10)`.
+    std, low, high: of the search, in the units of the framework's actions, broadcast to (T, dim).
+    """
+
+    def __init__(
+        self,
+        model: Costable,
+        planner: Planner,
+        std: Tensor | float = 1.0,
+        low: Tensor | float | None = None,
+        high: Tensor | float | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.model, self.planner = model, planner
+        self.std, self.low, self.high = std, low, high
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def configure(self, *, action_space: Any, n_envs: int, config: Any) -> None:
+        """action_space: of all environments, (n_envs, ...); config: with horizon, action_block."""
+        self._dim = int(np.prod(action_space.shape[1:])) * config.action_block
+        self._n_envs, self._horizon = n_envs, int(config.horizon)
+
+    @property
+    def action_dim(self) -> int:
+        """Numbers in one step: those of an action, times the actions in a block."""
+        return self._dim
+
+    @property
+    def n_envs(self) -> int:
+        return self._n_envs
+
+    @property
+    def horizon(self) -> int:
+        return self._horizon
+
+    def __call__(self, info_dict: dict[str, Any], init_action: Tensor | None = None) -> Any:
+        return self.solve(info_dict, init_action)
+
+    def solve(self, info_dict: dict[str, Any], init_action: Tensor | None = None) -> dict[str, Any]:
+        """Actions (B, T, dim) and their costs, for the B environments of `info_dict`.
+
+        init_action: (B, T' <= T, dim), where to begin; zeros follow.
+        """
+        count = len(next(iter(info_dict.values())))
+        plans = []
+        for number in range(count):
+            mean = torch.zeros(self.horizon, self.action_dim)
+            if init_action is not None and init_action.shape[1]:
+                given = init_action[number].detach().cpu().float()
+                mean[: len(given)] = given
+
+            def cost(actions: Tensor, number: int = number) -> Tensor:
+                infos = _repeated(info_dict, number, len(actions))
+                return self.model.get_cost(infos, actions[None])[0].to(actions)
+
+            plans.append(
+                self.planner(
+                    cost,
+                    mean,
+                    self.std,
+                    low=self.low,
+                    high=self.high,
+                    generator=self.generator,
+                    initial=None,
+                )
+            )
+        actions = torch.stack([plan.actions for plan in plans])
+        return {"actions": actions, "costs": [plan.cost for plan in plans]}
+
+
+def _repeated(infos: Mapping[str, Any], number: int, times: int) -> dict[str, Any]:
+    """What is known of one environment, (1, N, ...), once for each candidate."""
+    found: dict[str, Any] = {}
+    for name, value in infos.items():
+        one = value[number : number + 1]
+        if isinstance(one, Tensor):
+            one = one[:, None].expand(1, times, *one.shape[1:])
+        elif isinstance(one, np.ndarray):
+            one = np.repeat(one[:, None], times, axis=1)
+        found[name] = one
+    return found

@@ -1,0 +1,70 @@
+"""Straight lines: a whole sequence of poses from its end, as NWM plans.
+
+"Navigation World Models" (Bar et al. 2024, arXiv 2412.03572) search over one translation and one
+turn, split into equal steps, with the turn at the last of them.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from egowm.planning.cem import cem
+from egowm.planning.search import Cost, Plan
+
+Turn = Literal["last", "even"]
+
+
+def line_actions(ends: Tensor, horizon: int, turn: Turn = "last") -> Tensor:
+    """Ends (N, 1, 3) of metres and radians (dx, dy, dyaw) to actions (N, horizon, 3).
+
+    turn: "last" turns at the last step, so that the path is straight; "even" turns a little at
+    every step, for a robot that cannot turn far in one: the path is then an arc.
+    """
+    if ends.ndim != 3 or ends.shape[1:] != (1, 3):
+        raise ValueError(f"Expected ends (N, 1, 3) of dx, dy, dyaw, got {tuple(ends.shape)}.")
+    if turn not in ("last", "even") or horizon < 1:
+        raise ValueError(f"Expected turn last or even and a horizon of at least 1, got {turn!r}.")
+    share = torch.full((horizon, 3), 1 / horizon, dtype=ends.dtype, device=ends.device)
+    if turn == "last":
+        share[:, 2] = 0.0
+        share[-1, 2] = 1.0
+    return ends * share
+
+
+def straight_line(
+    cost: Cost,
+    mean: Tensor,
+    std: Tensor | float,
+    *,
+    horizon: int,
+    samples: int = 120,
+    elites: int = 5,
+    iterations: int | None = 1,
+    turn: Turn = "last",
+    low: Tensor | float | None = None,
+    high: Tensor | float | None = None,
+    generator: torch.Generator | None = None,
+    seconds: float | None = None,
+    progress: bool = False,
+) -> Plan:
+    """CEM over the end (1, 3) of a line of `horizon` steps; the plan has actions (horizon, 3).
+
+    mean, std, low, high: of the end, whole metres and radians. cost: (N, horizon, 3) -> (N,). The
+    defaults are NWM's. The other arguments: see `cem`.
+    """
+    found = cem(
+        lambda ends: cost(line_actions(ends, horizon, turn)),
+        mean,
+        std,
+        samples=samples,
+        elites=elites,
+        iterations=iterations,
+        low=low,
+        high=high,
+        generator=generator,
+        seconds=seconds,
+        progress=progress,
+    )
+    elites_of_line = line_actions(found.elites, horizon, turn)
+    return found._replace(actions=elites_of_line[0], elites=elites_of_line)

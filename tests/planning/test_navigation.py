@@ -1,0 +1,122 @@
+"""Going to a picture in the rooms: tasks, the robot, `egowm plan` and the benchmark, very small."""
+
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from egowm import cli
+from egowm.planning.cli import planner_of
+from egowm.planning.navigation import (
+    DISTANCE,
+    Oracle,
+    Robot,
+    StraightAhead,
+    Task,
+    act_out,
+    arrived,
+    make_task,
+    make_tasks,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = (16, 16)
+
+
+@pytest.fixture(scope="module")
+def tasks() -> list[Task]:
+    return make_tasks(2)
+
+
+def test_tasks(tasks):
+    for task in tasks:
+        dx, dy = np.array(task.goal[:2]) - task.start[:2]
+        assert abs(np.hypot(dx, dy) - DISTANCE) <= 0.25
+        bearing = (np.arctan2(dy, dx) - task.start[2] + np.pi) % (2 * np.pi) - np.pi
+        assert abs(bearing) <= np.radians(35) + 1e-9  # the view is 45 degrees to each side
+        room = Robot(task).room
+        way = np.array([np.cos(task.start[2] + bearing), np.sin(task.start[2] + bearing), 0.0])
+        origin = np.array([*task.start[:2], 0.6])
+        assert room.cast(origin, way[None])[1][0] > np.hypot(dx, dy)  # nothing in between
+    assert make_task(0) == tasks[0]
+    assert tasks[0].seed >= 20_000_000  # a test room
+
+
+@pytest.mark.parametrize(
+    ("pose", "expected"),
+    [((0.0, 0.49, 0.0), True), ((0.51, 0, 0), False), ((0, 0, 6.5), True), ((0, 0, -0.36), False)],
+)
+def test_arrived(pose, expected):
+    assert arrived(pose, (0.0, 0.0, 0.0)) is expected
+
+
+def test_the_oracle_arrives_and_a_wall_stops_a_robot(tasks):
+    made = act_out(tasks[0], Oracle(), size=SMALL)
+    assert made.success
+    assert made.reached
+    assert made.poses.shape == (17, 3)
+    assert made.frames.shape == (17, *SMALL, 3)
+    robot = Robot(tasks[0], *SMALL)
+    for _ in range(120):
+        robot.move(np.array([0.3, 0, 0]))
+    half = robot.room.plan.half_size
+    assert abs(robot.pose[0]) < half[0]
+    assert abs(robot.pose[1]) < half[1]
+    straight = act_out(tasks[0], StraightAhead(), size=SMALL)
+    assert np.allclose(straight.poses[:, 2], tasks[0].start[2])
+    assert np.allclose(straight.poses[-1], straight.poses[-2])
+
+
+def test_the_verb_with_the_simulator(tmp_path, capsys):
+    options = ["--simulator", "--candidates", "2", "--rounds", "1", "--max_steps", "5"]
+    assert cli.main(["plan", "--output", str(tmp_path), "--size", "16", "16", *options]) == 0
+    (row,) = json.loads((tmp_path / "plan.json").read_text())
+    assert len(row["poses"]) == 6
+    assert (tmp_path / "room_0.webp").stat().st_size > 100
+    assert "arrived; " in capsys.readouterr().out
+
+
+def test_the_verb_refuses_nothing_to_do(tmp_path, capsys):
+    assert cli.main(["plan", "--output", str(tmp_path), "--rooms", "0"]) == 2
+    assert "at least 1" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="planner of icem, cem"):
+        planner_of("guess", 2, 1)
+
+
+@pytest.fixture
+def benchmark(monkeypatch, obedient):
+    """benchmarks/planning.py on the tiny model; a stopwatch that shows what it is told."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    module = importlib.import_module("planning")
+    alternating = importlib.import_module("alternating")
+    timing = alternating.Timing(2.0, 1.9, 2.1, 2.0, 4.0, 1, 1)
+    monkeypatch.setattr(module, "compare", lambda ours, theirs, repeats, advance: timing)
+    monkeypatch.setattr(module.WorldModel, "from_pretrained", lambda folder: obedient)
+    small = module.act_out
+    monkeypatch.setattr(
+        module, "act_out", lambda task, agent, max_steps: small(task, agent, max_steps, SMALL)
+    )
+    return module
+
+
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
+def test_the_benchmark(benchmark, tiny_prior, tmp_path, capsys):
+    path = tmp_path / "planning.json"
+    options = ["--rooms", "2", "--candidates", "2", "--rounds", "1", "--steps", "1", "--repeats"]
+    options += ["1", "--max_steps", "2", "--frames", "4", "--prior", str(tiny_prior)]
+    assert benchmark.main([*options, "--device", "cpu", "--json", str(path)]) == 0
+    record = json.loads(path.read_text())
+    assert [row["agent"] for row in record["rows"]] == [
+        "simulator as model",
+        "straight ahead",
+        "oracle bearing",
+        "random",
+        "ours, 1 steps",
+    ]
+    assert all(len(row["each"]) == 2 for row in record["rows"])
+    assert len(record["speed"]) == 6
+    assert {row["ours_per_second"] for row in record["speed"]} == {1.0}
+    assert len(capsys.readouterr().out.splitlines()) == 12
+    assert benchmark.main([*options, "--rooms", "0", "--json", str(path)]) == 2
