@@ -29,15 +29,15 @@ def read_columns(file: Path, names: list[str]) -> dict[str, np.ndarray]:
     try:
         with parquet.ParquetFile(file) as source:
             known = set(source.schema_arrow.names)
-            missing = [name for name in names if name not in known]
-            if missing:
-                listed = ", ".join(sorted(known))
-                raise ValueError(f"{file}: expected a column {missing[0]}, got {listed}.")
-            table = source.read(columns=names)
-    except (OSError, RuntimeError) as error:
+            table = source.read(columns=[name for name in names if name in known])
+    except (OSError, RuntimeError, ValueError) as error:  # pyarrow's own are of all three kinds
         raise ValueError(
             f"{file}: not a readable Parquet file ({error}); copy it again."
         ) from error
+    missing = [name for name in names if name not in known]
+    if missing:
+        listed = ", ".join(sorted(known))
+        raise ValueError(f"{file}: expected a column {missing[0]}, got {listed}.")
     return {name: _array(table[name]) for name in names}
 
 
