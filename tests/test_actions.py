@@ -98,7 +98,9 @@ def test_another_meaning_is_refused(change, words):
 
 
 def test_other_ranges_are_the_same_meaning():
-    ROBOT.compare(replace(ROBOT, low=(), high=(), rate_hz=4.01))
+    other = replace(ROBOT, low=(), high=(), rate_hz=4.01)
+    assert other != ROBOT
+    ROBOT.compare(other)  # raises for another meaning, see above
 
 
 def test_specs_that_make_no_sense():

@@ -18,6 +18,7 @@ def test_this_machine_is_open():
         server.bind(("127.0.0.1", 0))
         server.listen()
         client.connect(server.getsockname())
+        assert client.getpeername() == server.getsockname()
 
 
 def test_the_hub_is_offline():
