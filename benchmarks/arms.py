@@ -31,6 +31,7 @@ RATES = (3e-4, 6e-4, 1.2e-3)
 LONG_RATE = 6e-4  # of S+: that of recipes/pretrain_rooms_svd.yaml
 STEPS = 800  # of every short run, 16 frames each
 PRIOR_STEPS = 12750  # of S+ on top: as many frames through the UNet as the prior's pretraining
+MORE_STEPS = (3200, STEPS + PRIOR_STEPS)  # P and S for longer, at 64 episodes; S+ is the longest S
 LABELLED, SEEDS = (16, 64, 256), (3, 4, 5)  # the first seed is that of the recipes
 MAIN = 64  # episodes of the runs that are told wrong actions, too
 EXTRA: list[str] = []  # options for every `egowm fit`, for instance of the trainer
@@ -99,26 +100,33 @@ class Arm:
             return ("zero",)
         if self.family != "svd":
             return ("true", "shuffled")
-        if self.arm == "S+" and self.episodes == MAIN:
+        if self.arm == "S+" or self.variant == longer(MORE_STEPS[-1]):
             return ("true", "shuffled", "zero", "mirrored")
+        if self.variant.startswith("steps-"):
+            return ("true", "shuffled")
         if self.episodes == MAIN and self.arm == "P" and self.seed != SEEDS[0]:
             return ("true", "shuffled")
         return ("true",)
 
 
+def longer(steps: int) -> str:
+    """The variant that trains for `steps`."""
+    return f"steps-{steps}"
+
+
+HIGH_NOISE = ("--model.backbone.process_mean", "2.5", "--model.backbone.process_std", "1.2")
 VARIANTS: dict[str, tuple[str, ...]] = {
     "": (),
     "sinusoidal": ("--model.features", "sinusoidal"),
     "linear": ("--model.features", "linear"),
     "default-start": ("--model.zero_init", "false"),
-    "high-noise": (
-        "--model.backbone.process_mean",
-        "2.5",
-        "--model.backbone.process_std",
-        "1.2",
-    ),
+    "high-noise": HIGH_NOISE,
     "both-streams": ("--model.backbone.streams", "both"),  # of a transformer
 }
+for _steps in MORE_STEPS:
+    _times = ("--trainer.max_steps", str(_steps), "--trainer.val_check_interval", str(_steps // 2))
+    VARIANTS[longer(_steps)] = _times
+    VARIANTS[f"{longer(_steps)}-high-noise"] = (*_times, *HIGH_NOISE)
 CHOICES = ("sinusoidal", "linear", "default-start", "high-noise")  # the variants of the UNet
 GUIDANCES = (1.5, 2.0, 4.0)  # on the action, of the transformer
 
@@ -219,9 +227,10 @@ def searches() -> list[Arm]:
     return [Arm(arm, MAIN, SEEDS[0], rate) for rate in RATES for arm in ("P", "S")]
 
 
-def longest() -> Arm:
-    """The run that takes as long as ten others: it starts first."""
-    return Arm("S+", MAIN, SEEDS[0], LONG_RATE)
+def longest() -> list[Arm]:
+    """The runs that take as long as ten others: they start first."""
+    p = Arm("P", MAIN, SEEDS[0], LONG_RATE, longer(MORE_STEPS[-1]))
+    return [Arm("S+", MAIN, SEEDS[0], LONG_RATE), p]
 
 
 def grid() -> list[Arm]:
@@ -230,6 +239,9 @@ def grid() -> list[Arm]:
     runs = [replace(arm, episodes=n) for n in LABELLED if n != MAIN for arm in (p, s)]
     runs += [replace(arm, seed=seed) for seed in SEEDS[1:] for arm in (p, s)]
     runs += [replace(p, arm="P0")]
+    steps = longer(MORE_STEPS[0])
+    runs += [replace(arm, variant=steps) for arm in (p, s)]
+    runs += [replace(p, variant=f"{steps}-high-noise")]
     return runs + [replace(p, variant=variant) for variant in CHOICES]
 
 
@@ -253,10 +265,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.jobs > 1:
         os.environ["OMP_NUM_THREADS"] = "1"
     with ThreadPoolExecutor(args.jobs) as pool:
-        long = pool.submit(run, longest())
+        long = [pool.submit(run, arm) for arm in longest()]
         list(pool.map(run, searches()))
         list(pool.map(run, grid() + transformers()))
-        long.result()
+        for job in long:
+            job.result()
     return 0
 
 
