@@ -5,8 +5,9 @@
 
 P: the prior, fine-tuned with actions. P0: the same without actions. S: the same network from
 scratch with actions, as many steps. S+: from scratch, for the prior's compute on top, at the
-prior's learning rate. VAE, image encoder, sampler and data are the same. The learning rate of P and
-S is the one of three with the lowest validation loss at 64 episodes. Each run leaves
+prior's learning rate. P+: the prior, fine-tuned for as many steps as S+. VAE, image encoder,
+sampler and data are the same. The learning rate of P and S is the one of three with the lowest
+validation loss at 64 episodes. Each run leaves
 `runs/arms/RUN/` (export, log) and `benchmarks/results/arms/RUN.json` (what it was, its curves, its
 rows): a run whose record is there is not repeated, so this can be stopped and started.
 `benchmarks/rooms.py` makes the table.
@@ -28,12 +29,15 @@ from provenance import RESULTS, ROOT, provenance, write
 
 RUNS, RECORDS = ROOT / "runs/arms", RESULTS / "arms"
 RATES = (3e-4, 6e-4, 1.2e-3)
-LONG_RATE = 6e-4  # of S+: that of recipes/pretrain_rooms_svd.yaml
+LONG_RATE = 6e-4  # of P+ and S+: that of recipes/pretrain_rooms_svd.yaml
 STEPS = 800  # of every short run, 16 frames each
-PRIOR_STEPS = 12750  # of S+ on top: as many frames through the UNet as the prior's pretraining
-MORE_STEPS = (3200, STEPS + PRIOR_STEPS)  # P and S for longer, at 64 episodes; S+ is the longest S
+PRIOR_STEPS = (
+    12750  # of P+ and S+ on top: as many frames through the UNet as the prior's pretraining
+)
 LABELLED, SEEDS = (16, 64, 256), (3, 4, 5)  # the first seed is that of the recipes
 MAIN = 64  # episodes of the runs that are told wrong actions, too
+LONG = ("P+", "S+")
+TOLD = ("true", "shuffled", "zero", "mirrored")
 EXTRA: list[str] = []  # options for every `egowm fit`, for instance of the trainer
 
 
@@ -74,7 +78,7 @@ class Arm:
     def options(self) -> list[str]:
         """The command line of its training, after `egowm`."""
         recipe = f"rooms_{self.family}" + ("_scratch" if self.arm.startswith("S") else "")
-        steps = STEPS + (PRIOR_STEPS if self.arm == "S+" else 0)
+        steps = STEPS + (PRIOR_STEPS if self.arm in LONG else 0)
         options = [
             "fit", "-c", f"recipes/{recipe}.yaml",
             "--seed_everything", str(self.seed),
@@ -94,39 +98,30 @@ class Arm:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Which actions it is told when it is scored; `rooms.py` tells the committed exports of P
-        and S at the first seed all of them."""
+        """Which actions it is told when it is scored; `rooms.py` tells the committed exports, P+
+        and S+, all of them."""
         if self.arm == "P0":
             return ("zero",)
         if self.family != "svd":
             return ("true", "shuffled")
-        if self.arm == "S+" or self.variant == longer(MORE_STEPS[-1]):
-            return ("true", "shuffled", "zero", "mirrored")
-        if self.variant.startswith("steps-"):
-            return ("true", "shuffled")
-        if self.episodes == MAIN and self.arm == "P" and self.seed != SEEDS[0]:
-            return ("true", "shuffled")
-        return ("true",)
+        if self.episodes != MAIN or self.variant or self.arm in LONG:
+            return ("true",)
+        return TOLD if self.seed == SEEDS[0] else TOLD[:2]
 
 
-def longer(steps: int) -> str:
-    """The variant that trains for `steps`."""
-    return f"steps-{steps}"
-
-
-HIGH_NOISE = ("--model.backbone.process_mean", "2.5", "--model.backbone.process_std", "1.2")
 VARIANTS: dict[str, tuple[str, ...]] = {
     "": (),
     "sinusoidal": ("--model.features", "sinusoidal"),
     "linear": ("--model.features", "linear"),
     "default-start": ("--model.zero_init", "false"),
-    "high-noise": HIGH_NOISE,
+    "high-noise": (
+        "--model.backbone.process_mean",
+        "2.5",
+        "--model.backbone.process_std",
+        "1.2",
+    ),
     "both-streams": ("--model.backbone.streams", "both"),  # of a transformer
 }
-for _steps in MORE_STEPS:
-    _times = ("--trainer.max_steps", str(_steps), "--trainer.val_check_interval", str(_steps // 2))
-    VARIANTS[longer(_steps)] = _times
-    VARIANTS[f"{longer(_steps)}-high-noise"] = (*_times, *HIGH_NOISE)
 CHOICES = ("sinusoidal", "linear", "default-start", "high-noise")  # the variants of the UNet
 GUIDANCES = (1.5, 2.0, 4.0)  # on the action, of the transformer
 
@@ -228,9 +223,8 @@ def searches() -> list[Arm]:
 
 
 def longest() -> list[Arm]:
-    """The runs that take as long as ten others: they start first."""
-    p = Arm("P", MAIN, SEEDS[0], LONG_RATE, longer(MORE_STEPS[-1]))
-    return [Arm("S+", MAIN, SEEDS[0], LONG_RATE), p]
+    """The runs that take as long as sixteen others: they start first."""
+    return [Arm(arm, MAIN, SEEDS[0], LONG_RATE) for arm in LONG]
 
 
 def grid() -> list[Arm]:
@@ -239,9 +233,6 @@ def grid() -> list[Arm]:
     runs = [replace(arm, episodes=n) for n in LABELLED if n != MAIN for arm in (p, s)]
     runs += [replace(arm, seed=seed) for seed in SEEDS[1:] for arm in (p, s)]
     runs += [replace(p, arm="P0")]
-    steps = longer(MORE_STEPS[0])
-    runs += [replace(arm, variant=steps) for arm in (p, s)]
-    runs += [replace(p, variant=f"{steps}-high-noise")]
     return runs + [replace(p, variant=variant) for variant in CHOICES]
 
 

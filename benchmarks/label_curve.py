@@ -9,8 +9,13 @@ from arms import LABELLED
 
 WIDTH, HEIGHT = 640, 360
 LEFT, RIGHT, TOP, BOTTOM = 56, 190, 20, 48
-COLOURS = {"P": "#0b6e4f", "S": "#b3541e", "S+": "#6a4c93"}
-NAMES = {"P": "P, with the prior", "S": "S, from scratch", "S+": "S+, the prior's compute"}
+COLOURS = {"P": "#0b6e4f", "S": "#b3541e", "P+": "#1b4fd6", "S+": "#6a4c93"}
+NAMES = {
+    "P": "P, with the prior",
+    "S": "S, from scratch",
+    "P+": "P+, prior, long",
+    "S+": "S+, scratch, long",
+}
 LINES = {
     ("truth through the VAE", ""): "truth through the VAE",
     ("simulator", "mean"): "simulator, mean action",
@@ -36,7 +41,7 @@ def label_curve(record: Record) -> str:
     for arm in (arm for arm in COLOURS if arm in points):
         parts += _arm(arm, points[arm])
     body = "\n".join(parts)
-    label = "SCS against the number of labelled episodes, for P, S and S+"
+    label = "SCS against the number of labelled episodes, for P, S, P+ and S+"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{label}" font-family="system-ui, sans-serif" font-size="13">\n'

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from arms import MAIN, SEEDS
+from arms import LONG, MAIN, PRIOR_STEPS, SEEDS, STEPS
 from comparisons import COMPARISONS, GUIDANCES, Comparison
 from provenance import RESULTS, ROOT
 
@@ -71,9 +71,10 @@ def _rollout_note(device: str, record: Record) -> str:
 def rooms(results: Path) -> str:
     """The central experiment: every row in the unseen rooms, then in the papered ones."""
     record = read(results / "rooms.json")
-    head = ("arm", "episodes", "runs", "actions", "SCS [95%]", "DAVIS", "visible", "PSNR, dB")
+    head = ("arm", "steps", "episodes", "runs", "actions", "SCS [95%]", "DAVIS", "visible")
+    head += ("PSNR, dB",)
     if record is None:
-        return table(head, [(MISSING, *[""] * 7)])
+        return table(head, [(MISSING, *[""] * 8)])
     parts = []
     for world, title in (("rooms", ""), ("papered", "\n\nRooms papered with pictures:\n\n")):
         lines = _merged([r for r in record["rows"] if r["world"] == world], record)
@@ -91,7 +92,7 @@ def _merged(rows: Sequence[Record], record: Record) -> list[tuple[str, ...]]:
             continue
         if not r.get("variant") and rate == record["learning_rates"].get(r["arm"]):
             groups.setdefault((r["arm"], r["episodes"] or 0, r["actions"]), []).append(r)
-    order = ("P", "P0", "S", "S+")
+    order = ("P+", "P", "P0", "S+", "S")
     known = sorted(groups, key=lambda k: (order.index(k[0]) if k[0] in order else 9, -k[1]))
     lines: list[tuple[str, ...]] = []
     for arm, episodes, actions in known:
@@ -101,6 +102,7 @@ def _merged(rows: Sequence[Record], record: Record) -> list[tuple[str, ...]]:
         lines.append(
             (
                 arm,
+                f"{STEPS + PRIOR_STEPS * (arm in LONG):,}" if episodes else "",
                 str(episodes or ""),
                 str(len(found)) if episodes else "",
                 {"zero": "none"}.get(actions, actions) if arm == "P0" else actions,
@@ -121,11 +123,11 @@ def claims(results: Path) -> str:
         return table(head, [(MISSING, "", "", "")])
     a, b, c = (record["claims"][name] for name in "abc")
     lines = [
-        ("P above the simulator with the mean action, SCS", _value(a), "above 0", _verdict(a)),
+        ("P+ above the simulator with the mean action, SCS", _value(a), "above 0", _verdict(a)),
         ("the same, where the true structure is visible", _value(a.get("visible")), "above 0", ""),
-        ("action gain of P", _value(b), "0.4, interval above 0.25", _verdict(b)),
+        ("action gain of P+", _value(b), "0.4, interval above 0.25", _verdict(b)),
         *((n, _value(gap), "above 0", "") for n, gap in c.get("differences", {}).items()),
-        ("P above S at every size, and above S+", _value(c), "above 0", _verdict(c)),
+        ("P above S at every size, and above S+ in both ways", _value(c), "above 0", _verdict(c)),
     ]
     worth = [
         f"{n} labelled episodes with the prior are worth "
@@ -153,16 +155,16 @@ def headline(results: Path) -> str:
     if record is None:
         return MISSING
     wanted = [
-        ("world model, true actions", "P", "true"),
-        ("the same network trained without the prior", "S", "true"),
-        ("world model, another clip's actions", "P", "shuffled"),
+        ("world model, true actions", "P+", "true"),
+        ("the same network trained without the prior", "S+", "true"),
+        ("world model, another clip's actions", "P+", "shuffled"),
         ("a perfect simulator, always the mean action", "simulator", "mean"),
         ("first frame repeated", "copy", ""),
         ("truth through the VAE (ceiling)", "truth through the VAE", ""),
     ]
     rows = [r for r in record["rows"] if r["world"] == "rooms" and r["episodes"] in (None, MAIN)]
-    lines = {(line[0], line[3]): line for line in _merged(rows, record)}
-    shown = [(label, *lines[arm, told][4:]) for label, arm, told in wanted if (arm, told) in lines]
+    lines = {(line[0], line[4]): line for line in _merged(rows, record)}
+    shown = [(label, *lines[arm, told][5:]) for label, arm, told in wanted if (arm, told) in lines]
     return table(("", "SCS [95%]", "DAVIS", "visible", "PSNR, dB"), shown)
 
 
@@ -216,16 +218,14 @@ def ablations(results: Path) -> str:
     head = ("choice", "value", "SCS [95%]", "visible", "PSNR, dB")
     if record is None or main is None:
         return table(head, [(MISSING, "", "", "", "")])
-    default = next(
-        r
-        for r in main["rows"]
-        if (r["arm"], r["actions"], r["episodes"], r["seed"], r["world"])
-        == ("P", "true", MAIN, SEEDS[0], "rooms")
-        and not r.get("variant")
-    )
     steps = next(r["default_steps"] for r in record["rows"] if "default_steps" in r)
-    label = f"fourier features, zero start, {steps} steps, guidance 1, latents"
-    rows = [default | {"ablation": "default", "value": label}, *record["rows"]]
+    of_sampling = f"P+: {steps} steps, guidance 1, latents"
+    of_training = "P: fourier features, zero start, noise N(1.0, 1.6)"
+    sampled = [r for r in record["rows"] if "learning_rate" not in r]
+    trained = [r for r in record["rows"] if "learning_rate" in r]
+    rows = [_default(main, "P+") | {"ablation": "default", "value": of_sampling}, *sampled]
+    if trained:
+        rows += [_default(main, "P") | {"ablation": "default", "value": of_training}, *trained]
     lines = [
         (
             r["ablation"],
@@ -237,6 +237,18 @@ def ablations(results: Path) -> str:
         for r in rows
     ]
     return f"{table(head, lines)}\n\n{source(record)}."
+
+
+def _default(record: Record, arm: str) -> Record:
+    """The row of an arm's first seed at its learning rate, true actions."""
+    wanted = (arm, "true", MAIN, SEEDS[0], "rooms", "", "svd")
+    rate = record["learning_rates"][arm]
+    for r in record["rows"]:
+        told = (r["arm"], r["actions"], r["episodes"], r["seed"], r["world"])
+        found = (*told, r.get("variant", ""), r.get("family", "svd"))
+        if found == wanted and r.get("learning_rate", rate) == rate:
+            return dict(r)
+    raise ValueError(f"Expected a row of {arm} with the true actions in rooms.json.")
 
 
 MEASURES = ("scs", "scs_davis", "scs_visible", "psnr")

@@ -91,7 +91,7 @@ def line(arm: str, actions: str, scs, episodes=None, **about) -> dict:
 def result_rows() -> list[dict]:
     spread = np.linspace(-10, 10, 20)
     rows = [line("P", "true", 60 + spread, 64, seed=k) for k in (3, 4, 5)]
-    rows += [line("P", "shuffled", 20 + spread, 64, seed=k) for k in (3, 4, 5)]
+    rows += [line("P+", "true", 60 + spread, 64), line("P+", "shuffled", 20 + spread, 64)]
     rows += [line("P", "true", 50 + spread, 16), line("P", "true", 62 + spread, 256)]
     rows += [line("S", "true", x + spread, n) for x, n in ((20, 16), (40, 64), (60, 256))]
     rows += [line("S+", "true", 55 + spread, 64), line("P", "true", 99, 64, learning_rate=1.0)]
@@ -100,7 +100,7 @@ def result_rows() -> list[dict]:
     return rows
 
 
-RATES = dict.fromkeys(("P", "S", "S+"), 1e-3)
+RATES = dict.fromkeys(("P", "S", "P+", "S+"), 1e-3)
 
 
 def test_claims_in_closed_form(load):
@@ -117,9 +117,9 @@ def test_claims_in_closed_form(load):
     assert found["c"]["value"] == 2.0
     assert found["c"]["reached"]
     gaps = {name: gap["value"] for name, gap in found["c"]["differences"].items()}
-    assert list(gaps.values()) == [30.0, 20.0, 2.0, 5.0]
+    assert list(gaps.values()) == [30.0, 20.0, 2.0, 5.0, 5.0]
     rows = [
-        r | {"clip_scs": [x - 30 for x in r["clip_scs"]]} if r["arm"] == "P" else r
+        r | {"clip_scs": [x - 30 for x in r["clip_scs"]]} if r["arm"] in ("P", "P+") else r
         for r in result_rows()
     ]
     low = rooms.claims(rooms.Table(rows, RATES))
@@ -184,19 +184,27 @@ def test_tables_of_the_experiment(load, tmp_path):
     record["search"] = [{"arm": "P", "learning_rate": 1e-3, "loss": 0.5}]
     (tmp_path / "rooms.json").write_text(json.dumps(record))
     text = tables.rooms(tmp_path)
-    assert "| P | 64 | 3 | true | 60.0 [1.0 to 2.0] | 1.0 | 65.0 | 20.00 |" in text
+    assert "| P | 800 | 64 | 3 | true | 60.0 [1.0 to 2.0] | 1.0 | 65.0 | 20.00 |" in text
+    assert "| S+ | 13,550 | 64 | 1 | true | 55.0" in text
     assert "99.0" not in text  # another learning rate
     assert "98.0" not in text  # an ablation
     text = tables.claims(tmp_path)
-    assert "| action gain of P | 0.50 [0.50 to 0.50] | 0.4, interval above 0.25 | reached |" in text
+    assert (
+        "| action gain of P+ | 0.50 [0.50 to 0.50] | 0.4, interval above 0.25 | reached |" in text
+    )
     assert "256 labelled episodes with the prior are worth more than 256 without it" in text
     assert "| world model, true actions | 60.0" in tables.headline(tmp_path)
     assert "| P | 0.001 | 0.5000 |" in tables.rates(tmp_path)
-    changed = rows[0] | {"ablation": "steps", "value": 2, "default_steps": 6}
-    (tmp_path / "ablations.json").write_text(json.dumps(source | {"rows": [changed]}))
-    text = tables.ablations(tmp_path)
-    assert "| default | fourier features, zero start, 6 steps, guidance 1, latents | 60.0" in text
-    assert "| steps | 2 | 60.0 [1.0 to 2.0] | 65.0 | 20.00 |" in text
+    sampled = line("P+", "true", 50.0) | {"ablation": "steps", "value": 2, "default_steps": 6}
+    trained = line("P", "true", 40.0, 64) | {"ablation": "features", "value": "linear"}
+    (tmp_path / "ablations.json").write_text(json.dumps(source | {"rows": [sampled, trained]}))
+    default, steps, short, features, *_ = tables.ablations(tmp_path).splitlines()[2:]
+    assert default.startswith("| default | P+: 6 steps, guidance 1, latents | 60.0")
+    assert steps == "| steps | 2 | 50.0 [1.0 to 2.0] | 55.0 | 20.00 |"
+    assert short.startswith("| default | P: fourier features, zero start")
+    assert "| 60.0" in short
+    assert "99.0" not in short  # the row of another learning rate
+    assert features.startswith("| features | linear | 40.0")
 
 
 # A short matched run -----------------------------------------------------------------------------
@@ -230,16 +238,16 @@ def test_every_arm_trains_and_is_scored(load, few_rooms, tmp_path, monkeypatch):
             assert cli.main([str(word) for word in command[1:]]) == 0
 
     monkeypatch.setattr(arms, "_call", call)
-    for name in ("P", "P0", "S", "S+"):
+    for name in ("P", "P0", "S", "P+", "S+"):
         arm = arms.Arm(name, 2, 3, 1e-3)
         arms.run(arm)
         record = json.loads(arm.record.read_text())
-        assert record["loss"][-1][0] == (2 if name == "S+" else 1)  # steps from 0
+        assert record["loss"][-1][0] == (2 if name in arms.LONG else 1)  # steps from 0
         (row,) = record["rows"]
         assert (row["arm"], row["actions"]) == (name, "none" if name == "P0" else "true")
         assert np.isfinite([row["psnr"], arms.validation_loss(arm)]).all()
     assert {run["run"] for run in rooms.trained()} == {
-        f"{name}-2-seed3-0.001" for name in ("P", "P0", "S", "S+")
+        f"{name}-2-seed3-0.001" for name in ("P", "P0", "S", "P+", "S+")
     }
     monkeypatch.setattr(arms, "_call", None)
     arms.run(arm)  # its record is there: nothing is called
@@ -269,7 +277,7 @@ def test_the_learning_rate_is_the_one_with_the_lowest_validation_loss(load):
         )
     ]
     rates, search = rooms.learning_rates(runs)
-    assert rates == {"P": 2.0, "S": 1.0, "P0": 2.0, "S+": 6e-4}
+    assert rates == {"P": 2.0, "S": 1.0, "P0": 2.0, "P+": 6e-4, "S+": 6e-4}
     assert [r["loss"] for r in search] == [0.5, 0.3, 0.4, 0.2, 0.3]
     assert rooms.learning_rates([]) == ({}, [])
 
@@ -282,12 +290,19 @@ def test_the_curve_shows_every_arm_and_reference(load):
     svg = load("label_curve").label_curve(record)
     picture = ElementTree.fromstring(svg)
     names = [element.text for element in picture.iter() if element.tag.endswith("text")]
-    for name in ("P, with the prior", "S, from scratch", "simulator, mean action", "16", "256"):
+    for name in (
+        "P, with the prior",
+        "S, from scratch",
+        "P+, prior, long",
+        "simulator, mean action",
+        "16",
+        "256",
+    ):
         assert name in names
     circles = [e for e in picture.iter() if e.tag.endswith("circle")]
     heights = {e.get("fill"): [] for e in circles}
     for circle in circles:
         heights[circle.get("fill")].append(float(circle.get("cy")))
-    assert [len(ys) for ys in heights.values()] == [3, 3, 1]
-    prior, scratch, _ = heights.values()
+    assert [len(ys) for ys in heights.values()] == [3, 3, 1, 1]
+    prior, scratch, *_ = heights.values()
     assert all(p < s for p, s in zip(prior, scratch, strict=True))  # SVG counts downwards
