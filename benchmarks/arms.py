@@ -162,12 +162,13 @@ def score(arm: Arm) -> None:
     for kind in arm.kinds:
         found = clips.score(clips.imagined(model, kind))
         rows.append(row(about | {"actions": "none" if arm.arm == "P0" else kind}, found))
-    for guidance in GUIDANCES if model.drop_action and arm.arm == "P" else ():
+    main = arm.arm == "P" and not arm.variant
+    for guidance in GUIDANCES if main and model.drop_action else ():
         for kind in arm.kinds:
             options = {"guidance": guidance, "guide_on": "action"}
             found = clips.score(clips.imagined(model, kind, **options))
             rows.append(row(about | {"actions": kind, "guidance": guidance}, found))
-    if arm.family != "svd" and arm.arm == "P":
+    if main and arm.family != "svd":
         ceiling = row(about, clips.score(clips.coded(model)))
         rows.append(ceiling | {"arm": "truth through the VAE", "actions": "", "episodes": None})
     exported = json.loads((arm.folder / "export/world_model.json").read_text())

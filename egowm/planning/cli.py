@@ -45,7 +45,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=3, help="rounds of the planner")
     parser.add_argument("--horizon", type=int, default=8, help="actions planned ahead")
     parser.add_argument("--every", type=int, default=4, help="actions before it plans again")
-    parser.add_argument("--max_steps", type=int, default=16, help="actions of an episode")
+    parser.add_argument("--distance", type=float, default=2.0, help="of the goal, metres")
+    parser.add_argument("--hidden", action="store_true", help="the goal lies outside the view")
+    parser.add_argument(
+        "--max_steps", type=int, help="actions of an episode (default: twice the straight way)"
+    )
     parser.add_argument("--steps", type=int, help="sampling steps (default: the export's)")
     parser.add_argument("--by", choices=("pixels", "latents"), default="pixels")
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), default=(64, 64))
@@ -56,16 +60,21 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Plans in each room, writes plan.json and a moving picture of each, prints a line for each."""
     args = _parser().parse_args(argv)
-    if min(args.rooms, args.candidates, args.rounds, args.max_steps) < 1:
+    from egowm.planning.navigation import Run, act_out, make_tasks, time_allowed
+
+    where = {"distance": args.distance, "visible": not args.hidden}
+    max_steps = time_allowed(**where) if args.max_steps is None else args.max_steps
+    if min(args.rooms, args.candidates, args.rounds, max_steps) < 1:
         raise ValueError("Expected --rooms, --candidates, --rounds and --max_steps of at least 1.")
-    from egowm.planning.navigation import Run, act_out, make_tasks
+    if not 0.5 < args.distance <= 6:
+        raise ValueError(f"Expected a --distance above 0.5 m, at most 6, got {args.distance:g}.")
 
     agent = _agent(args)
     args.output.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
-    tasks = make_tasks(args.rooms)
+    tasks = make_tasks(args.rooms, **where)
     for number, task in enumerate(tqdm(tasks, "rooms", leave=False, disable=len(tasks) == 1)):
-        made: Run = act_out(task, agent, args.max_steps, tuple(args.size))
+        made: Run = act_out(task, agent, max_steps, tuple(args.size))
         rows.append({"room": task.seed, "start": task.start, "goal": task.goal} | _row(made))
         _draw(args.output / f"room_{number}.webp", task, made)
     (args.output / "plan.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

@@ -1,7 +1,8 @@
 """Going to a picture in the embedded rooms: tasks, the robot, and who decides.
 
-A task is a start and a goal 2 m away that is seen from the start; a robot sees frames only and has
-arrived within 0.5 m and 20 degrees. Everything is acted out in the true simulator, walls included.
+A task is a start and a goal 1, 2 or 4 m away, seen from the start or outside the view; a robot sees
+frames only and has arrived within 0.5 m and 20 degrees. Everything is acted out in the true
+simulator, walls included.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,8 @@ from egowm.worlds.recording import seed_of
 from egowm.worlds.rooms import Camera, Room
 
 DISTANCE, DISTANCE_MARGIN = 2.0, 0.25  # metres
-BEARING = np.radians(35.0)  # of the goal seen from the start, at most; half the view is 45
+VISIBLE = np.radians(35.0)  # bearing of a goal that is seen; half the view is 45
+HIDDEN = np.radians(60.0), np.radians(150.0)  # of one that is not
 GOAL_TURN = np.radians(20.0)  # of the goal's heading against the way there, at most
 NEAR, ALIGNED = 0.5, np.radians(20.0)  # what counts as arrived
 MAX_FORWARD = 0.3  # metres a step
@@ -80,33 +82,53 @@ class Robot:
         self.pose = step(*self.pose, realise(self.room, *self.pose, np.asarray(action, float)))
 
 
-def make_task(index: int, split: str = "test") -> Task:
-    """The task of one unseen room. Raises ValueError where the room allows none."""
+def make_task(
+    index: int, split: str = "test", distance: float = DISTANCE, visible: bool = True
+) -> Task:
+    """The task of one unseen room: a goal `distance` metres away, within a quarter of a metre.
+
+    visible: within 35 degrees of where the robot looks, else 60 to 150 degrees off. The straight
+    way is free in both cases. Raises ValueError where the room allows none.
+    """
     seed = seed_of(split, index)
     room, rng = Room(seed), np.random.default_rng([seed, 11])
     for _ in range(_TRIES // 40):
         start = find_start(room, rng)
         for _ in range(40):
-            bearing = rng.uniform(-BEARING, BEARING)
-            distance = DISTANCE + rng.uniform(-DISTANCE_MARGIN, DISTANCE_MARGIN)
+            bearing = _bearing(rng, visible)
+            metres = distance + rng.uniform(-DISTANCE_MARGIN, DISTANCE_MARGIN)
             way = start[2] + bearing
             goal = (
-                start[0] + distance * float(np.cos(way)),
-                start[1] + distance * float(np.sin(way)),
+                start[0] + metres * float(np.cos(way)),
+                start[1] + metres * float(np.sin(way)),
                 way + rng.uniform(-GOAL_TURN, GOAL_TURN),
             )
-            if _allowed(room, start, goal, bearing, distance):
+            if _allowed(room, start, goal, bearing, metres):
                 return Task(seed, start, goal)
-    raise ValueError(f"Room {seed} has no free goal {DISTANCE:g} m away: take another.")
+    raise ValueError(f"Room {seed} has no free goal {distance:g} m away: take another.")
 
 
-def make_tasks(count: int, split: str = "test") -> list[Task]:
-    """Tasks of the first `count` rooms that allow one."""
+def _bearing(rng: np.random.Generator, visible: bool) -> float:
+    if visible:
+        return rng.uniform(-VISIBLE, VISIBLE)
+    return rng.choice([-1.0, 1.0]) * rng.uniform(*HIDDEN)
+
+
+def time_allowed(distance: float = DISTANCE, visible: bool = True) -> int:
+    """Actions of an episode: twice the straight way, and the largest turn towards it."""
+    turn = VISIBLE if visible else HIDDEN[1]
+    return 2 * int(np.ceil(distance / MAX_FORWARD)) + int(np.ceil(turn / MAX_TURN))
+
+
+def make_tasks(
+    count: int, split: str = "test", distance: float = DISTANCE, visible: bool = True
+) -> list[Task]:
+    """Tasks of the first `count` rooms that allow one; see `make_task`."""
     tasks: list[Task] = []
     index = 0
     while len(tasks) < count:
         try:
-            tasks.append(make_task(index, split))
+            tasks.append(make_task(index, split, distance, visible))
         except ValueError:
             if index > 10 * count + 10:
                 raise
@@ -165,10 +187,13 @@ def simulate(room: Room, pose: Pose, actions: Sequence[np.ndarray]) -> Pose:
 
 
 class StraightAhead:
-    """Drives 2 m forward and stops."""
+    """Drives `metres` forward and stops."""
+
+    def __init__(self, metres: float = DISTANCE) -> None:
+        self.metres = metres
 
     def begin(self, task: Task, goal: np.ndarray) -> None:
-        self.left = DISTANCE
+        self.left = self.metres
 
     def act(self, frame: np.ndarray) -> np.ndarray:
         forward = min(MAX_FORWARD, self.left)
@@ -201,10 +226,10 @@ class Oracle:
         x, y, yaw = self.pose
         gx, gy, gyaw = self.task.goal
         metres, _ = off(self.pose, self.task.goal)
-        close = metres < 0.2
+        close = metres < 0.35
         wanted = gyaw if close else float(np.arctan2(gy - y, gx - x))
         turn = float(np.clip((wanted - yaw + np.pi) % (2 * np.pi) - np.pi, -MAX_TURN, MAX_TURN))
-        facing = abs((wanted - yaw + np.pi) % (2 * np.pi) - np.pi) < np.radians(30)
+        facing = abs((wanted - yaw + np.pi) % (2 * np.pi) - np.pi) < np.radians(12)
         forward = 0.0 if close or not facing else min(MAX_FORWARD, metres)
         action = np.array([forward, 0.0, turn])
         self.pose = simulate(self.room, self.pose, [action])

@@ -1,20 +1,17 @@
-"""LeRobot data sets of 2.0, 2.1 and 3.0, laid out as LeRobot writes them.
-
-Where pyarrow is not installed, the same tables are kept as NumPy archives under the same names:
-everything but the decoding of Parquet itself is tested either way.
-"""
+"""LeRobot data sets of 2.0, 2.1 and 3.0, laid out as LeRobot writes them."""
 
 import json
-from importlib.util import find_spec
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from egowm.actions import integrate
-from egowm.data import LeRobot, Window, lerobot_index
-from egowm.data import lerobot as lerobot_module
+from egowm.data import LeRobot, Window
 from egowm.data.parquet import PyarrowMissing, read_columns
 from egowm.video import write_mp4
 
@@ -22,8 +19,6 @@ CAMERA = "observation.images.front"
 LENGTHS = (12, 9, 15)
 WINDOW = Window(context=2, horizon=2, stride=2, height=32, width=32)
 FPS = 10
-KINDS = ["stand-in", pytest.param("pyarrow", marks=pytest.mark.skipif(
-    find_spec("pyarrow") is None, reason="pyarrow is not installed"))]  # fmt: skip
 
 
 def bars(numbers: np.ndarray) -> np.ndarray:
@@ -52,29 +47,10 @@ def table_of(episode: int, first: int) -> dict[str, list[Any]]:
     }
 
 
-@pytest.fixture(params=KINDS)
-def write_table(request, monkeypatch):
-    """Writes a table, by pyarrow, or as an archive that then takes its place."""
-    if request.param == "pyarrow":
-        import pyarrow
-        from pyarrow import parquet
-
-        return lambda file, table: parquet.write_table(pyarrow.table(table), file)
-
-    def stand_in(file: Path, names: list[str]) -> dict[str, np.ndarray]:
-        if not file.is_file():
-            raise FileNotFoundError(f"{file} is missing.")
-        with np.load(file) as archive:
-            return {name: archive[name.replace("/", "|")] for name in names}
-
-    def write(file: Path, table: dict[str, list[Any]]) -> None:
-        with file.open("wb") as out:
-            np.savez(out, **{key.replace("/", "|"): np.array(v) for key, v in table.items()})
-
-    monkeypatch.setattr(lerobot_module, "read_columns", stand_in)
-    monkeypatch.setattr(lerobot_index, "read_columns", stand_in)
-    lerobot_module._table.cache_clear()
-    return write
+@pytest.fixture
+def write_table():
+    """Writes a table as LeRobot does."""
+    return lambda file, table: parquet.write_table(pyarrow.table(table), file)
 
 
 def write_info(root: Path, version: str, **changes: Any) -> None:
@@ -289,14 +265,14 @@ def test_missing_files(tmp_path):
         all_of(tmp_path).split("train")
 
 
-@pytest.mark.skipif(find_spec("pyarrow") is not None, reason="pyarrow is installed")
-def test_without_pyarrow_the_extra_is_named(tmp_path):
+def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(PyarrowMissing, match=r"pip install 'egowm\[lerobot\]'"):
         read_columns(tmp_path / "episode.parquet", ["action"])
 
 
 def test_parquet_files_that_are_none(tmp_path):
-    pytest.importorskip("pyarrow")
     file = tmp_path / "episode.parquet"
     with pytest.raises(FileNotFoundError, match="is missing"):
         read_columns(file, ["action"])
@@ -307,7 +283,6 @@ def test_parquet_files_that_are_none(tmp_path):
 
 @pytest.mark.real_data
 def test_the_humanoids_data(shared_data):
-    pytest.importorskip("pyarrow")
     data = LeRobot(str(shared_data / "gr1_humanoid_sim"), WINDOW, val_share=0, test_share=0)
     episodes = data.split("train")
     assert [e.num_frames for e in episodes] == [416, 470, 470, 412, 328]

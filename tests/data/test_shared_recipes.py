@@ -24,8 +24,6 @@ RECIPES = {
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_two_steps(recipe, shared_data, tiny_prior, tmp_path):
     folder, width, rate = RECIPES[recipe]
-    if recipe.startswith("gr1"):
-        pytest.importorskip("pyarrow")
     root = shared_data / folder
     if recipe.startswith("rover"):
         root = tmp_path / "rover"

@@ -19,6 +19,7 @@ from egowm.planning.navigation import (
     arrived,
     make_task,
     make_tasks,
+    time_allowed,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,17 +31,22 @@ def tasks() -> list[Task]:
     return make_tasks(2)
 
 
-def test_tasks(tasks):
+@pytest.mark.parametrize(
+    ("distance", "low", "high"), [(1.0, 0, 35), (DISTANCE, 0, 35), (2.0, 60, 150), (4.0, 60, 150)]
+)
+def test_tasks(distance, low, high):
+    """The view is 45 degrees to each side."""
+    tasks = make_tasks(2, distance=distance, visible=low == 0)
     for task in tasks:
         dx, dy = np.array(task.goal[:2]) - task.start[:2]
-        assert abs(np.hypot(dx, dy) - DISTANCE) <= 0.25
+        assert abs(np.hypot(dx, dy) - distance) <= 0.25
         bearing = (np.arctan2(dy, dx) - task.start[2] + np.pi) % (2 * np.pi) - np.pi
-        assert abs(bearing) <= np.radians(35) + 1e-9  # the view is 45 degrees to each side
+        assert low - 1e-9 <= abs(np.degrees(bearing)) <= high + 1e-9
         room = Robot(task).room
         way = np.array([np.cos(task.start[2] + bearing), np.sin(task.start[2] + bearing), 0.0])
         origin = np.array([*task.start[:2], 0.6])
         assert room.cast(origin, way[None])[1][0] > np.hypot(dx, dy)  # nothing in between
-    assert make_task(0) == tasks[0]
+    assert make_task(0, distance=distance, visible=low == 0) == tasks[0]
     assert tasks[0].seed >= 20_000_000  # a test room
 
 
@@ -50,6 +56,16 @@ def test_tasks(tasks):
 )
 def test_arrived(pose, expected):
     assert arrived(pose, (0.0, 0.0, 0.0)) is expected
+
+
+@pytest.mark.parametrize("distance", [1.0, 2.0, 4.0])
+@pytest.mark.parametrize("visible", [True, False])
+def test_the_time_is_enough_for_who_knows_the_way(distance, visible):
+    where = {"distance": distance, "visible": visible}
+    (task,) = make_tasks(1, **where)
+    assert act_out(task, Oracle(), time_allowed(**where), SMALL).success
+    blind = act_out(task, StraightAhead(distance), time_allowed(**where), SMALL)
+    assert visible or not blind.success
 
 
 def test_the_oracle_arrives_and_a_wall_stops_a_robot(tasks):
@@ -81,6 +97,8 @@ def test_the_verb_with_the_simulator(tmp_path, capsys):
 def test_the_verb_refuses_nothing_to_do(tmp_path, capsys):
     assert cli.main(["plan", "--output", str(tmp_path), "--rooms", "0"]) == 2
     assert "at least 1" in capsys.readouterr().err
+    assert cli.main(["plan", "--output", str(tmp_path), "--distance", "0.2"]) == 2
+    assert "--distance above 0.5 m" in capsys.readouterr().err
     with pytest.raises(ValueError, match="planner of icem, cem"):
         planner_of("guess", 2, 1)
 
@@ -96,7 +114,7 @@ def benchmark(monkeypatch, obedient):
     monkeypatch.setattr(module.WorldModel, "from_pretrained", lambda folder: obedient)
     small = module.act_out
     monkeypatch.setattr(
-        module, "act_out", lambda task, agent, max_steps: small(task, agent, max_steps, SMALL)
+        module, "act_out", lambda task, agent, max_steps: small(task, agent, 2, SMALL)
     )
     return module
 
@@ -105,7 +123,7 @@ def benchmark(monkeypatch, obedient):
 def test_the_benchmark(benchmark, tiny_prior, tmp_path, capsys):
     path = tmp_path / "planning.json"
     options = ["--rooms", "2", "--candidates", "2", "--rounds", "1", "--steps", "1", "--repeats"]
-    options += ["1", "--max_steps", "2", "--frames", "4", "--prior", str(tiny_prior)]
+    options += ["1", "--frames", "4", "--prior", str(tiny_prior)]
     assert benchmark.main([*options, "--device", "cpu", "--json", str(path)]) == 0
     record = json.loads(path.read_text())
     assert [row["agent"] for row in record["rows"]] == [
@@ -114,9 +132,11 @@ def test_the_benchmark(benchmark, tiny_prior, tmp_path, capsys):
         "oracle bearing",
         "random",
         "ours, 1 steps",
+        "from scratch, 1 steps",
     ]
+    assert {(row["distance_metres"], row["visible"]) for row in record["rows"]} == {(2.0, True)}
     assert all(len(row["each"]) == 2 for row in record["rows"])
     assert len(record["speed"]) == 6
     assert {row["ours_per_second"] for row in record["speed"]} == {1.0}
-    assert len(capsys.readouterr().out.splitlines()) == 12
+    assert len(capsys.readouterr().out.splitlines()) == 19
     assert benchmark.main([*options, "--rooms", "0", "--json", str(path)]) == 2
