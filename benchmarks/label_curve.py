@@ -7,7 +7,7 @@ from typing import Any
 
 from arms import LABELLED
 
-WIDTH, HEIGHT = 640, 360
+WIDTH, HEIGHT = 640, 440
 LEFT, RIGHT, TOP, BOTTOM = 56, 190, 20, 48
 COLOURS = {"P": "#0b6e4f", "S": "#b3541e", "P+": "#1b4fd6", "S+": "#6a4c93"}
 NAMES = {
@@ -16,6 +16,7 @@ NAMES = {
     "P+": "P+, prior, long",
     "S+": "S+, scratch, long",
 }
+BELOW = {"P": 14, "S": 14, "P+": -6, "S+": 6}  # pixels from the last point to its label
 LINES = {
     ("truth through the VAE", ""): "truth through the VAE",
     ("simulator", "mean"): "simulator, mean action",
@@ -100,8 +101,8 @@ def _arm(arm: str, sizes: dict[int, list[Record]]) -> list[str]:
         parts.append(f'<path d="M{"L".join(corners)}" fill="none" stroke="{colour}"/>')
     last_x, last_y = corners[-1].split()
     parts.append(
-        f'<text x="{float(last_x) + 10:.0f}" y="{float(last_y) - 8:.1f}" fill="{colour}">'
-        f"{escape(NAMES[arm])}</text>"
+        f'<text x="{float(last_x) + 10:.0f}" y="{float(last_y) + BELOW[arm]:.1f}" fill="{colour}" '
+        f'paint-order="stroke" stroke="#ffffff" stroke-width="5">{escape(NAMES[arm])}</text>'
     )
     return parts
 
