@@ -1,18 +1,23 @@
-"""egowm's planners inside stable-worldmodel: a solver with its interface.
+"""egowm's planners and models inside stable-worldmodel: its solver's and its model's interface.
 
-After `stable_worldmodel/solver/solver.py` of galilai-group/stable-worldmodel: `configure`, then
-`solve(info_dict, init_action) -> {"actions": (n_envs, T, dim)}`, asking a model's
-`get_cost(info_dict, candidates (B, N, T, dim)) -> (B, N)`. Neither package is imported.
+A solver has `configure`, then `solve(info_dict, init_action) -> {"actions": (n_envs, T, dim)}`,
+and asks a model's `get_cost(info_dict, candidates (B, N, T, dim)) -> (B, N)`. `PlannerSolver` is
+such a solver for any such model, `GoalModel` such a model for any such solver. stable-worldmodel
+itself is not imported.
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from egowm.planning.goal import By, goal_cost
 from egowm.planning.mpc import Planner
+
+if TYPE_CHECKING:
+    from egowm.world_model import WorldModel
 
 
 class Costable(Protocol):
@@ -92,6 +97,63 @@ class PlannerSolver:
             )
         actions = torch.stack([plan.actions for plan in plans])
         return {"actions": actions, "costs": [plan.cost for plan in plans]}
+
+
+class GoalModel:
+    """A `WorldModel` for stable-worldmodel's solvers: what an imagined end is off the goal.
+
+    by, steps, micro_batch: see `goal_cost`. seed: of the noise, the same for all candidates. The
+    candidates are in physical units, as the environment's actions; scale them in the solver.
+    """
+
+    def __init__(
+        self,
+        model: "WorldModel",
+        *,
+        by: By = "latents",
+        steps: int | None = None,
+        micro_batch: int = 32,
+        seed: int = 0,
+    ) -> None:
+        self.model, self.by, self.steps = model, by, steps
+        self.micro_batch, self.seed = micro_batch, seed
+
+    def get_cost(self, info_dict: dict[str, Any], action_candidates: Tensor) -> Tensor:
+        """Costs (B, N) of candidates (B, N, T, block * A).
+
+        info_dict: "pixels" (B, N, K, ...), what was seen, and "goal" (B, N, 1, ...), equal for the
+        candidates of an environment; frames are (3, H, W) or (H, W, 3), uint8 or float in [0, 1].
+        Raises ValueError where one is missing or the candidates are no whole actions.
+        """
+        missing = [name for name in ("pixels", "goal") if name not in info_dict]
+        if missing:
+            raise ValueError(f"Expected pixels and goal in info_dict, {missing[0]} is missing.")
+        width = self.model.spec.width
+        if action_candidates.shape[-1] % width:
+            raise ValueError(
+                f"Expected candidates of whole actions of {width} numbers, got "
+                f"{action_candidates.shape[-1]} in a step."
+            )
+        costs = []
+        for number, candidates in enumerate(action_candidates):
+            seen, goal = (_frames(info_dict[k][number][0]) for k in ("pixels", "goal"))
+            cost = goal_cost(
+                self.model,
+                seen[None, -self.model.backbone.context :],
+                goal[-1],
+                by=self.by,
+                steps=self.steps,
+                micro_batch=self.micro_batch,
+                generator=torch.Generator().manual_seed(self.seed),
+            )
+            costs.append(cost(candidates.reshape(len(candidates), -1, width)))
+        return torch.stack(costs)
+
+
+def _frames(pixels: Tensor | np.ndarray) -> Tensor:
+    """(K, 3, H, W) from that or (K, H, W, 3)."""
+    frames = torch.as_tensor(pixels)
+    return frames.permute(0, 3, 1, 2) if frames.shape[-1] == 3 else frames
 
 
 def _repeated(infos: Mapping[str, Any], number: int, times: int) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from egowm.planning import MPC, cem, icem
-from egowm.planning.stable_worldmodel import PlannerSolver
 from tests.planning.conftest import seeded
 
 
@@ -58,33 +57,3 @@ def test_it_plans_again_after_every_second_action_from_where_it_was():
     assert torch.equal(asked[-1][0], torch.zeros(4, 2))
     with pytest.raises(ValueError, match=r"every from 1 to 4 \(the horizon\), got 5"):
         MPC(planner, to_zero, torch.zeros(4, 2), 0.2, every=5)
-
-
-class Points:
-    """stable-worldmodel's `get_cost`: actions must sum up to the goal."""
-
-    def get_cost(self, info_dict, action_candidates):
-        goal = info_dict["goal"]
-        assert goal.shape == (*action_candidates.shape[:2], 2)
-        assert info_dict["name"] == ["b"] or info_dict["name"] == ["a"]
-        return (action_candidates.sum(2) - torch.as_tensor(goal)).square().sum(-1)
-
-
-class Given:
-    """Something with fields."""
-
-    def __init__(self, **fields):
-        self.__dict__.update(fields)
-
-
-def test_a_solver_for_stable_worldmodel():
-    solver = PlannerSolver(Points(), partial(cem, samples=64, elites=8, iterations=20), std=0.5)
-    space, config = Given(shape=(2, 1)), Given(horizon=3, action_block=2)
-    solver.configure(action_space=space, n_envs=2, config=config)
-    assert (solver.horizon, solver.action_dim, solver.n_envs) == (3, 2, 2)
-    goal = torch.tensor([[0.5, -0.5], [0.2, 0.9]])
-    for goals in (goal, goal.numpy()):
-        infos = {"goal": goals, "name": ["a", "b"]}
-        made = solver(infos, torch.zeros(2, 1, 2))
-        assert made["actions"].shape == (2, 3, 2)
-        torch.testing.assert_close(made["actions"].sum(1), goal, atol=1e-2, rtol=0)
