@@ -17,6 +17,7 @@ from egowm.scs.trackers import BUILT_IN
 BELOW, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 _EPILOG = """trackers:
+  sam2      the reference, for any video; needs --tracker-weights
   palette   simulated rooms: reads each structure's own hue from every frame
   flow      any video, by optical flow; blind to structures that vanish: for a first look
   masks     PRED and GT hold masks (palette PNG or npz per clip, frame 0 included), not frames
@@ -60,12 +61,18 @@ def _score(arguments: argparse.Namespace) -> int:
     if arguments.json is not None and not arguments.json.parent.is_dir():
         raise ValueError(f"--json: the folder {arguments.json.parent} does not exist.")
     from egowm.scs.evaluate import score_folders
+    from egowm.scs.trackers import load_tracker
 
     result = score_folders(
         arguments.pred,
         arguments.gt,
         arguments.annotations,
-        tracker=arguments.tracker,
+        tracker=load_tracker(
+            arguments.tracker,
+            arguments.tracker_weights,
+            arguments.tracker_implementation,
+            arguments.tracker_dtype,
+        ),
         ceiling_codec=arguments.ceiling_codec,
         trajectories=_read_trajectories(arguments.trajectories),
         progress=True,
@@ -107,9 +114,14 @@ def _parser() -> argparse.ArgumentParser:
     add = score.add_argument
     add("pred", type=Path, metavar="PRED", help="generated clips")
     add("gt", type=Path, metavar="GT", help="real clips")
+    add("--tracker", metavar="NAME", help="required: a name below, or a class")
+    add("--tracker-weights", metavar="PATH", help="sam2's .pt, folder or cached id; no download")
     add(
-        "--tracker", metavar="NAME", help="required: palette, flow, masks, copy, oracle, or a class"
+        "--tracker-implementation",
+        choices=("transformers", "native"),
+        help="whose code runs sam2; native is Meta's package",
     )
+    add("--tracker-dtype", choices=("float32", "bfloat16"), help="what sam2 computes in")
     add("--annotations", type=Path, metavar="DIR", help="frame 0's structures: DIR/<clip>.png")
     add(
         "--ceiling-codec", type=Path, metavar="DIR", help="GT through the model's VAE, as a ceiling"

@@ -15,7 +15,7 @@ from egowm.scs.score import MIN_AREA, Overlap, overlap
 from egowm.scs.trackers import MaskReader, Tracker, load_tracker
 from egowm.scs.trackers.base import Tracks
 from egowm.scs.trackers.copy import repeat
-from egowm.scs.tracking import Truth, track_prediction, track_truth
+from egowm.scs.tracking import Truth, track_clip
 from egowm.scs.videos import VIDEOS, ClipShape, check_match, find_clips, read_shape
 
 logger = logging.getLogger(__name__)
@@ -133,12 +133,9 @@ def _score_clip(
 ) -> _Scored:
     drawn = inputs.annotations
     annotation = None if drawn is None else read_annotation(drawn[name], inputs.size)
-    truth = track_truth(tracker, inputs.gt[name], annotation)
-    prediction = track_prediction(tracker, inputs.pred[name], truth)
-    ceiling = None
-    if inputs.ceiling is not None:
-        tracked = track_prediction(tracker, inputs.ceiling[name], truth)
-        ceiling = _compare(tracked.tracks, truth, tracker, min_area)
+    others = [inputs.pred[name], *([] if inputs.ceiling is None else [inputs.ceiling[name]])]
+    truth, tracked = track_clip(tracker, inputs.gt[name], others, annotation)
+    prediction, ceilings = tracked[0], tracked[1:]
     known = inputs.trajectories
     result = ClipResult(
         name=name,
@@ -150,7 +147,7 @@ def _score_clip(
     return _Scored(
         result=result,
         copy=_compare(repeat(truth.structures, len(truth.tracks.masks)), truth, tracker, min_area),
-        ceiling=ceiling,
+        ceiling=_compare(ceilings[0].tracks, truth, tracker, min_area) if ceilings else None,
         structures=hash_structures(truth.ids, truth.structures),
         num_lost_truth=int(_no_evidence(tracker, truth.tracks)[1:].sum()),
         gap=prediction.gap,
@@ -204,6 +201,6 @@ def _assemble(
         unit="clips" if groups is None else "trajectories",
         num_lost_truth=sum(clip.num_lost_truth for clip in scored),
         protocol=protocol,
-        environment=environment(),
+        environment=environment(tracker),
         warning=tracker.warning,
     )

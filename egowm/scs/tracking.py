@@ -1,5 +1,6 @@
 """Tracks of a clip's true video and of a prediction of it, from frames or from saved masks."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,34 @@ class Prediction(NamedTuple):
     gap: float  # mean difference of its frame 0 from the truth's, grey levels of 255
 
 
+def track_clip(
+    tracker: Tracker | MaskReader,
+    truth: Path,
+    predictions: Sequence[Path],
+    annotation: ObjectMasks | None,
+) -> tuple[Truth, list[Prediction]]:
+    """Tracks of the true video and of all predictions of it, as a tracker of many videos can."""
+    if isinstance(tracker, MaskReader):
+        known = track_truth(tracker, truth, annotation)
+        return known, [track_prediction(tracker, clip, known) for clip in predictions]
+    structures = _structures(tracker, annotation)
+    frames = read_frames(truth)
+    starts = [_share_first(read_frames(clip), frames[0]) for clip in predictions]
+    videos = [frames, *(start.frames for start in starts)]
+    tracks = [
+        _checked(tracker, found, (len(video), *structures.masks[0].shape))
+        for video, found in zip(
+            videos,
+            tracker.track_many(videos, [structures.masks[0]] * len(videos)),
+            strict=True,
+        )
+    ]
+    first = frames[0].copy()
+    known = Truth(structures.ids, structures.masks[0], tracks[0], None, first)
+    pairs = zip(tracks[1:], starts, strict=True)
+    return known, [Prediction(found, start.gap) for found, start in pairs]
+
+
 def track_truth(tracker: Tracker | MaskReader, clip: Path, annotation: ObjectMasks | None) -> Truth:
     """Tracks of the true video.
 
@@ -37,11 +66,7 @@ def track_truth(tracker: Tracker | MaskReader, clip: Path, annotation: ObjectMas
         ids = None if annotation is None else annotation.ids
         found = read_masks(tracker.folder(clip), ids)
         return Truth(found.ids, found.masks[0], _saved(found.masks), found.void, None)
-    if annotation is None:
-        raise ValueError(f"The tracker {tracker.name!r} needs the masks of frame 0.")
-    frames, structures = read_frames(clip), annotation.masks[0]
-    tracks = _run(tracker, frames, structures)
-    return Truth(annotation.ids, structures, tracks, None, frames[0].copy())
+    return track_clip(tracker, clip, [], annotation)[0]
 
 
 def track_prediction(tracker: Tracker | MaskReader, clip: Path, truth: Truth) -> Prediction:
@@ -52,20 +77,37 @@ def track_prediction(tracker: Tracker | MaskReader, clip: Path, truth: Truth) ->
     """
     if isinstance(tracker, MaskReader):
         return Prediction(_saved(read_masks(tracker.folder(clip), truth.ids).masks), 0.0)
-    frames = read_frames(clip)
-    gap = float(np.abs(frames[0].astype(np.float32) - truth.first).mean())
-    frames[0] = truth.first
-    return Prediction(_run(tracker, frames, truth.structures), gap)
+    assert truth.first is not None, "a Tracker's truth has its frame 0"
+    frames, gap = _share_first(read_frames(clip), truth.first)
+    expected = (len(frames), *truth.structures.shape)
+    return Prediction(_checked(tracker, tracker.track(frames, truth.structures), expected), gap)
+
+
+class _Start(NamedTuple):
+    """A predicted video that begins with the truth's frame 0, and how far its own was from it."""
+
+    frames: np.ndarray
+    gap: float
+
+
+def _share_first(frames: np.ndarray, first: np.ndarray) -> _Start:
+    gap = float(np.abs(frames[0].astype(np.float32) - first).mean())
+    frames[0] = first
+    return _Start(frames, gap)
+
+
+def _structures(tracker: Tracker, annotation: ObjectMasks | None) -> ObjectMasks:
+    if annotation is None:
+        raise ValueError(f"The tracker {tracker.name!r} needs the masks of frame 0.")
+    return annotation
 
 
 def _saved(masks: np.ndarray) -> Tracks:
     return Tracks(masks, np.ones(masks.shape[:2], np.float32))
 
 
-def _run(tracker: Tracker, frames: np.ndarray, structures: np.ndarray) -> Tracks:
-    """Track, and refuse what a tracker of the user's own may get wrong."""
-    tracks = tracker.track(frames, structures)
-    expected = (len(frames), *structures.shape)
+def _checked(tracker: Tracker, tracks: Tracks, expected: tuple[int, ...]) -> Tracks:
+    """Refuse what a tracker of the user's own may get wrong."""
     if tracks.masks.shape != expected or tracks.masks.dtype != bool:
         raise ValueError(
             f"Expected masks {expected} bool from the tracker {tracker.name!r}, "
