@@ -34,7 +34,8 @@ def to_meta(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         raise ValueError(
             f"Expected {' and '.join(_SHARED)} to be equal, as in every SAM 2, got two matrices."
         )
-    found |= {_PE: matrix for matrix in held}
+    if held:
+        found[_PE] = held[0]
     if _POINT_EMBED in tensors:
         rows = tensors[_POINT_EMBED].split(1)
         found |= {name: row.clone() for name, row in zip(_POINTS, rows, strict=True)}
