@@ -123,13 +123,13 @@ def naive(network: Network, clip: Clip) -> Tensor:
     return torch.cat(found, 1)
 
 
-def check_same(one: Tensor, other: Tensor) -> dict[str, float]:
-    """How far the masks agree; ValueError below an IoU of 0.999."""
+def check_same(one: Tensor, other: Tensor, least: float) -> dict[str, float]:
+    """How far the masks agree; ValueError below an IoU of `least`."""
     both, either = ((one > 0) & (other > 0)).sum(), ((one > 0) | (other > 0)).sum()
     iou, difference = (both / either).item(), (one - other).abs().max().item()
-    if not iou >= 0.999 or other.std() < 0.1:
+    if not iou >= least or other.std() < 0.1:
         raise ValueError(
-            f"Not timed: masks of both sides agree to an IoU of {iou:.5f}, expected 0.999 or more."
+            f"Not timed: masks of both sides agree to an IoU of {iou:.5f}, expected {least} or more."
         )
     return {"iou": iou, "max_logit_difference": difference, "logit_std": other.std().item()}
 
@@ -174,9 +174,10 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     clip = Clip(arguments.frames, arguments.objects, arguments.predictions, arguments.seed)
     kind = torch.device(arguments.device).type
     half = arguments.dtype == "bfloat16"
+    torch.backends.cudnn.allow_tf32 = False  # or float32 is none, and batch sizes differ
     with torch.autocast(kind, torch.bfloat16, enabled=half):
         mine, theirs = partial(ours, network, clip), partial(naive, network, clip)
-        agreement = check_same(mine(), theirs())
+        agreement = check_same(mine(), theirs(), 0.95 if half else 0.999)
         with tqdm(total=arguments.repeats, desc="pairs", file=sys.stderr) as bar:
             timing = compare(mine, theirs, arguments.repeats, bar.update)
         lengths = {}

@@ -82,7 +82,11 @@ class Sam2Tracker(Tracker):
 
     def environment(self) -> dict[str, str | None]:
         """Where it ran, and on whose code."""
-        return {"device": self.device, "implementation": self.implementation}
+        import torch
+
+        cuda = torch.device(self.device).type == "cuda"
+        name = torch.cuda.get_device_name(self.device) if cuda else self.device
+        return {"device": name, "implementation": self.implementation}
 
     def track(self, frames: np.ndarray, masks: np.ndarray) -> Tracks:
         """Masks (T+1, O, H, W) and object scores; frame 0 is the annotation itself."""
@@ -118,7 +122,7 @@ class Sam2Tracker(Tracker):
         found = np.empty((num_frames, *started.shape), bool)
         scores = np.full(found.shape[:2], _PROMPT_SCORE, np.float32)
         found[0] = started
-        with self._autocast():
+        with self._precision():
             for t, step in enumerate(self._steps(videos, masks), 1):
                 found[t] = to_masks(step.logits, (size[0], size[1]))
                 scores[t] = step.scores.cpu().numpy()
@@ -141,11 +145,13 @@ class Sam2Tracker(Tracker):
             batch_tracks=self.batch_tracks,
         )
 
-    def _autocast(self) -> AbstractContextManager[None]:
+    def _precision(self) -> AbstractContextManager[None]:
         import torch
 
-        kind = torch.device(self.device).type
-        return torch.autocast(kind, torch.bfloat16, enabled=self.dtype == "bfloat16")
+        if self.dtype == "bfloat16":
+            return torch.autocast(torch.device(self.device).type, torch.bfloat16)
+        # TensorFloat-32, cuDNN's default, is no float32, and differs between batch sizes.
+        return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
 def _expect(name: str, value: str, allowed: tuple[str, ...]) -> None:

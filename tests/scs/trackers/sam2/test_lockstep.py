@@ -164,7 +164,10 @@ def test_gpu_equals_cpu(model, dtype):
     videos, masks = [make_video(9, seed) for seed in range(2)], [make_masks(3)] * 2
     want, _ = together(model, videos, masks)
     try:
-        with torch.autocast("cuda", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        with (
+            torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
+            torch.autocast("cuda", torch.bfloat16, enabled=dtype == torch.bfloat16),
+        ):
             found, _ = together(model.to("cuda"), videos, masks)
     finally:
         model.to("cpu")
