@@ -129,7 +129,7 @@ def check_same(one: Tensor, other: Tensor, least: float) -> dict[str, float]:
     iou, difference = (both / either).item(), (one - other).abs().max().item()
     if not iou >= least or other.std() < 0.1:
         raise ValueError(
-            f"Not timed: masks of both sides agree to an IoU of {iou:.5f}, expected {least} or more."
+            f"Not timed: masks of both sides agree to an IoU of {iou:.5f}, expected {least}."
         )
     return {"iou": iou, "max_logit_difference": difference, "logit_std": other.std().item()}
 

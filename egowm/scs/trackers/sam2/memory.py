@@ -15,10 +15,12 @@ class Memory:
     frame 0 included; the age of a pointer is measured against it, up to 16.
     """
 
+    kept_in = torch.bfloat16  # memories, in whatever dtype they are computed; both libraries do so
+
     def __init__(self, network: Network, pointer: Tensor, memory: Tensor, num_frames: int) -> None:
         config = network.config
         self.network = network
-        self.first_pointer, self.first_memory = pointer, memory
+        self.first_pointer, self.first_memory = pointer, memory.to(self.kept_in)
         self.most_pointers = min(num_frames, config.max_object_pointers_in_encoder)
         self.pointers: deque[Tensor] = deque(maxlen=self.most_pointers - 1)  # newest first
         self.memories: deque[Tensor] = deque(maxlen=config.num_maskmem - 1)  # newest first
@@ -30,7 +32,7 @@ class Memory:
     def add(self, pointer: Tensor, memory: Tensor) -> None:
         """Keep `pointer (N, C)` and `memory (h * w, N, M)` of the next frame."""
         self.pointers.appendleft(pointer)
-        self.memories.appendleft(memory)
+        self.memories.appendleft(memory.to(self.kept_in))
         self.num_seen += 1
 
     def recall(self) -> tuple[Tensor, Tensor, int]:

@@ -114,8 +114,7 @@ class Network:
         hidden = self.model.occlusion_spatial_embedding_parameter
         if hidden is not None:
             memory = memory + (~seen)[:, None, None, None] * hidden[..., None, None]
-        # Both implementations round a memory to bfloat16, in whatever dtype they compute.
-        return memory.to(torch.bfloat16).flatten(2).permute(2, 0, 1)
+        return memory.flatten(2).permute(2, 0, 1)
 
     def _decode(
         self, features: Features, coarse: Tensor, prompt: Tensor | None, *, best_of_three: bool

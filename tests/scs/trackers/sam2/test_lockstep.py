@@ -8,13 +8,16 @@ import torch
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
 from egowm.scs.trackers.sam2.lockstep import follow
+from egowm.scs.trackers.sam2.memory import Memory
 from egowm.scs.trackers.sam2.native import build_native, follow_native
 from egowm.scs.trackers.sam2.network import Network
 from egowm.scs.trackers.sam2.preprocess import to_pixels, to_prompts
 
 from .conftest import SIDE, make_masks, make_video, tiny_model
 
-TOLERANCE = 1e-3  # of logits with a standard deviation of 2.5
+# Of logits with a standard deviation of 2.5. Sums in another order move a memory's rounding to
+# bfloat16 by up to 1/16 now and then; without the rounding, 1e-3 holds.
+TOLERANCE = 2.5e-3
 
 
 def session(model, video, masks):
@@ -49,7 +52,7 @@ def iou(one, other):
     return ((one > 0) & (other > 0)).sum() / ((one > 0) | (other > 0)).sum()
 
 
-@pytest.mark.parametrize("num_frames", [2, 18])
+@pytest.mark.parametrize("num_frames", [2, 17])
 def test_equals_the_session_of_transformers(model, num_frames):
     video, masks = make_video(num_frames), make_masks(3)
     want, want_scores = session(model, video, masks)
@@ -59,11 +62,11 @@ def test_equals_the_session_of_transformers(model, num_frames):
     assert iou(found, want) >= 0.999
     # The test can fail: what is compared depends on the object and on the frame.
     assert want.std() > 1
-    assert (want[:, 0] - want[:, 1]).abs().max() > 100 * TOLERANCE
+    assert (want[:, 0] - want[:, 1]).abs().max() > 40 * TOLERANCE
     assert 0.1 < (want > 0).float().mean() < 0.9
 
 
-@pytest.mark.parametrize("num_frames", [5, 18])
+@pytest.mark.parametrize("num_frames", [17])
 def test_equals_the_package_of_meta(model, weights, num_frames):
     video, masks = make_video(num_frames), make_masks(3)
     native, native_scores = collect(follow_native(build_native(weights), video, masks))
@@ -88,8 +91,11 @@ def test_meta_is_followed_where_an_object_leaves(weights):
     assert (found[scores < 0] == -1024).all()
 
 
-def test_a_batch_of_videos_equals_single_ones(model):
+@pytest.mark.parametrize("kept_in", [torch.bfloat16, torch.float32])
+def test_a_batch_of_videos_equals_single_ones(model, monkeypatch, kept_in):
     """Truth, two predictions that share its frame 0, and another clip with fewer objects."""
+    monkeypatch.setattr(Memory, "kept_in", kept_in)
+    atol = TOLERANCE if kept_in == torch.bfloat16 else 1e-3
     videos = [make_video(9, seed) for seed in range(3)] + [make_video(9, 4, first=1)]
     masks = [make_masks(3)] * 3 + [make_masks(2)[:, ::-1]]
     found, scores = together(model, videos, masks)
@@ -99,8 +105,8 @@ def test_a_batch_of_videos_equals_single_ones(model):
         rows = slice(start, start + len(some))
         start += len(some)
         alone, alone_scores = together(model, [video], [some])
-        torch.testing.assert_close(found[:, rows], alone, atol=TOLERANCE, rtol=0)
-        torch.testing.assert_close(scores[:, rows], alone_scores, atol=TOLERANCE, rtol=0)
+        torch.testing.assert_close(found[:, rows], alone, atol=atol, rtol=0)
+        torch.testing.assert_close(scores[:, rows], alone_scores, atol=atol, rtol=0)
     assert (found[:, :3] - found[:, 3:6]).abs().max() > 1
 
 
@@ -159,6 +165,7 @@ def test_length_of_the_video_matters_below_16_frames(model):
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_gpu_equals_cpu(model, dtype):
     videos, masks = [make_video(9, seed) for seed in range(2)], [make_masks(3)] * 2
