@@ -67,7 +67,7 @@ def test_tracker_needs_weights():
 @pytest.mark.parametrize("name", ["facebook/sam2.1-hiera-tiny", "nothing.pt", "no such thing"])
 def test_nothing_is_downloaded(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="no such file or folder, and not in the local"):
+    with pytest.raises(ValueError, match="no such file, folder or repository in the local"):
         load_weights(name)
 
 
@@ -140,7 +140,7 @@ def test_converter_refuses(folder, tmp_path, capsys):
     assert main([str(folder), str(tmp_path)]) == 2
     assert "exists already" in capsys.readouterr().err
     assert main(["nothing", str(tmp_path / "x.pt")]) == 2
-    assert "no such file or folder" in capsys.readouterr().err
+    assert "no such file, folder or repository" in capsys.readouterr().err
 
 
 def test_two_unequal_position_matrices_have_no_place_in_meta(weights, tmp_path):
