@@ -43,6 +43,9 @@ class Network:
 
     def __init__(self, model: Any, first_frame: FirstFrame = "meta") -> None:
         self.model, self.config = model, model.config
+        neck = model.vision_encoder.neck
+        if not isinstance(neck.position_encoding, _OfOneImage):
+            neck.position_encoding = _OfOneImage(neck.position_encoding)
         self.first_frame = first_frame
         self.side: int = model.config.image_size
         parameter = model.no_object_pointer
@@ -55,7 +58,7 @@ class Network:
         """Image features of `pixels (V, 3, S, S)`."""
         found = self.model.get_image_features(pixels, return_dict=True)
         if self._position is None:
-            self._position = found.fpn_position_encoding[-1][:, :1]
+            self._position = found.fpn_position_encoding[-1]
         maps = zip(found.fpn_hidden_states, self._sizes, strict=True)
         return Features(*(m.permute(1, 2, 0).unflatten(2, size).contiguous() for m, size in maps))
 
@@ -143,3 +146,16 @@ class Network:
             pointer=torch.where(seen[:, None], pointer, self.model.no_object_pointer),
             score=score,
         )
+
+
+class _OfOneImage(torch.nn.Module):
+    """Positions in one image of a batch: they are alike, as large as the features, and kept."""
+
+    def __init__(self, encoding: Any) -> None:
+        super().__init__()
+        self.encoding = encoding
+
+    def forward(self, shape: torch.Size, device: torch.device, dtype: torch.dtype) -> Tensor:
+        """(1, C, h, w) for a batch (V, C, h, w)."""
+        found: Tensor = self.encoding(torch.Size([1, *shape[1:]]), device, dtype)
+        return found
