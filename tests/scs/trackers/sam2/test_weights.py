@@ -37,26 +37,28 @@ def test_meta_names_are_those_of_the_package(weights):
 @pytest.mark.parametrize("version", ["2", "2.1"])
 def test_sizes_of_meta(size, version, monkeypatch):
     """Each published size is recognised by its shapes, and loads into transformers' model."""
-    import sam2  # noqa: F401  # registers its configuration folder
-    from hydra import compose
-    from hydra.utils import instantiate
+    from sam2.build_sam import build_sam2_video_predictor
     from transformers import Sam2VideoModel
 
     name = "sam2" if version == "2" else "sam2.1"
-    config = compose(f"configs/{name}/{name}_hiera_{size}.yaml").model
     linspace = torch.linspace  # its values are read, so it cannot be without data as the rest
     monkeypatch.setattr(torch, "linspace", lambda *a: linspace(*a, device="cpu"))
     with torch.device("meta"):
-        meta = instantiate(config).state_dict()
+        config = f"configs/{name}/{name}_hiera_{size}.yaml"
+        native = build_sam2_video_predictor(config, device="meta")
+    meta = native.state_dict()
     found = read_architecture(meta)
     with torch.device("meta"):
         model = Sam2VideoModel(found)
     tensors, want = to_transformers(meta), model.state_dict()
     assert {k: v.shape for k, v in tensors.items()} == {k: v.shape for k, v in want.items()}
-    trunk, backbone = config.image_encoder.trunk, found.vision_config.backbone_config
-    if "global_att_blocks" in trunk:
-        assert backbone.global_attention_blocks == list(trunk.global_att_blocks)
-    assert backbone.num_attention_heads_per_stage[0] == trunk.num_heads
+    trunk, backbone = native.image_encoder.trunk, found.vision_config.backbone_config
+    assert backbone.global_attention_blocks == list(trunk.global_att_blocks)
+    assert backbone.window_size_per_stage == list(trunk.window_spec)
+    ends = torch.tensor(backbone.blocks_per_stage).cumsum(0) - 1
+    assert ends.tolist() == trunk.stage_ends
+    heads = [trunk.blocks[end].attn.num_heads for end in trunk.stage_ends]
+    assert backbone.num_attention_heads_per_stage == heads
 
 
 def test_tracker_needs_weights():
