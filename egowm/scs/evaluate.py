@@ -19,7 +19,7 @@ from egowm.scs.score import MIN_AREA, Overlap, clip_score, overlap
 from egowm.scs.trackers import MaskReader, Tracker
 from egowm.scs.trackers.base import Tracks
 from egowm.scs.trackers.copy import repeat
-from egowm.scs.tracking import Truth, track_prediction, track_truth
+from egowm.scs.tracking import Truth, track_clip
 
 logger = logging.getLogger(__name__)
 
@@ -112,10 +112,10 @@ def _score_clip(
 ) -> _Scored:
     drawn = inputs.annotations
     annotation = None if drawn is None else read_annotation(drawn[name], inputs.size)
-    truth = track_truth(tracker, inputs.gt[name], annotation, min_area, again)
+    others = [*inputs.pred[name], *([] if inputs.ceiling is None else [inputs.ceiling[name]])]
+    truth, tracked = track_clip(tracker, inputs.gt[name], others, annotation, min_area, again)
     samples, gap = [], 0.0
-    for video in inputs.pred[name]:
-        prediction = track_prediction(tracker, video, truth)
+    for prediction in tracked[: len(inputs.pred[name])]:
         tracks = prediction.tracks
         found = compare(tracks, truth, tracker, min_area)
         shown = geometry(tracks.masks, truth.tracks.masks, found)
@@ -123,8 +123,7 @@ def _score_clip(
         gap = max(gap, prediction.gap)
     ceiling = None
     if inputs.ceiling is not None:
-        tracked = track_prediction(tracker, inputs.ceiling[name], truth)
-        ceiling = compare(tracked.tracks, truth, tracker, min_area)
+        ceiling = compare(tracked[-1].tracks, truth, tracker, min_area)
     known = inputs.trajectories
     copy = compare(repeat(truth.structures, len(truth.tracks.masks)), truth, tracker, min_area)
     result = ClipResult(
@@ -215,6 +214,6 @@ def _assemble(
         unit="clips" if groups is None else "trajectories",
         num_lost_truth=sum(clip.num_lost_truth for clip in scored),
         protocol=protocol,
-        environment=environment(),
+        environment=environment(tracker),
         warning=tracker.warning,
     )

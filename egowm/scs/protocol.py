@@ -27,7 +27,7 @@ DOUBTFUL = {
     "to": "the last frame before it first leaves the view, and back",
     "iou_below": MIN_CYCLE,
 }
-_PACKAGES = ("numpy", "opencv-python-headless", "pillow", "torch", "transformers")
+_PACKAGES = ("numpy", "opencv-python-headless", "pillow", "sam2", "torch", "transformers")
 
 
 def describe_protocol(
@@ -68,14 +68,16 @@ def fingerprint(protocol: Mapping[str, Any]) -> str:
     return _sha256(protocol)
 
 
-def environment() -> dict[str, Any]:
+def environment(tracker: Tracker | MaskReader) -> dict[str, Any]:
     """Versions and device: recorded, no part of the fingerprint."""
+    ran = tracker.environment() if isinstance(tracker, Tracker) else {}
     return {
         "egowm": __version__,
         "python": platform.python_version(),
         "platform": f"{sys.platform} {platform.machine()}",
         "device": "cpu",
         **{name: _version(name) for name in _PACKAGES},
+        **ran,
     }
 
 

@@ -8,6 +8,8 @@ own). The folder must not exist: annotations are frozen, and one folder serves e
 import argparse
 from pathlib import Path
 
+from egowm.scs.trackers.options import add_options, chosen_tracker
+
 EPILOG = """prompts are JSON:
   {"size": [480, 640], "clips": {"clip": [
       {"id": 1, "label": "wall", "points": [[320, 40]], "point_labels": [1],
@@ -28,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     ways.add_argument("--prompts", type=Path, metavar="FILE", help="points and boxes, JSON")
     ways.add_argument("--auto", action="store_true", help="propose, then keep what is static")
     ways.add_argument("--rooms", metavar="DIR", help="cache folder of the embedded rooms")
-    add("--tracker", metavar="NAME", help="with --prompts and --auto: one that finds masks")
+    add_options(parser, "with --prompts and --auto: one that finds masks (sam2)")
     add("--first", type=Path, metavar="DIR", help="frames 0, DIR/<clip>.png, if GT has none")
 
 
@@ -37,10 +39,10 @@ def run(arguments: argparse.Namespace) -> int:
     from egowm.scs.annotate import automatic, freeze, from_masks, from_prompts, from_rooms
     from egowm.scs.layouts import find_videos
     from egowm.scs.prompts import read_prompts
-    from egowm.scs.trackers import Tracker, load_tracker
+    from egowm.scs.trackers import Tracker
 
     videos = find_videos(arguments.gt, "GT", arguments.first)
-    tracker = None if arguments.tracker is None else load_tracker(arguments.tracker)
+    tracker = chosen_tracker(arguments)
     needs = arguments.auto or arguments.prompts is not None
     if needs and not isinstance(tracker, Tracker):
         raise ValueError("Give --tracker, one that finds the masks of points and boxes (sam2).")
