@@ -31,6 +31,7 @@ class Found(NamedTuple):
     logits: Tensor  # (N, S / 4, S / 4)
     pointer: Tensor  # (N, C), what the object is, as one vector
     score: Tensor  # (N,), above 0 where it is seen
+    quality: Tensor  # (N,), the IoU of the mask with the true one, as the network expects it
 
 
 class Network:
@@ -77,6 +78,18 @@ class Network:
         seen = torch.ones(len(masks), dtype=torch.bool, device=masks.device)
         return found.pointer, self._remember(features, (logits > 0).to(masks.dtype), seen)
 
+    def find(self, features: Features, points: Tensor, labels: Tensor) -> Found:
+        """What `points (N, K, 2)`, in pixels of the side S, mark in a picture without memory.
+
+        labels: (N, K) int32, 0 outside, 1 inside, 2 and 3 the corners of a box. A lone point may
+        mean a thing or a part of it: of three answers the best is taken.
+        """
+        coarse = features.coarse + self.model.no_memory_embedding[0, 0, :, None, None]
+        several = self._has_several(points.shape[1])
+        return self._decode(
+            features, coarse, None, best_of_three=several, marks=(points[:, None], labels[:, None])
+        )
+
     def track(
         self, features: Features, memory: Tensor, position: Tensor, num_pointers: int
     ) -> Found:
@@ -89,9 +102,13 @@ class Network:
         attended = self.model.memory_attention(flat, memory, self._position, position, num_pointers)
         coarse = attended.flatten(0, 1).transpose(1, 2).unflatten(2, self._sizes[-1])
         config = self.config
-        several = config.multimask_output_in_sam and config.multimask_output_for_tracking
-        several = several and config.multimask_min_pt_num <= 0 <= config.multimask_max_pt_num
+        several = config.multimask_output_for_tracking and self._has_several(0)
         return self._decode(features, coarse, None, best_of_three=several)
+
+    def _has_several(self, num_points: int) -> bool:
+        config = self.config
+        few = config.multimask_min_pt_num <= num_points <= config.multimask_max_pt_num
+        return bool(config.multimask_output_in_sam and few)
 
     def remember(self, features: Features, found: Found) -> Tensor:
         """Memory (h * w, N, M) of what was found."""
@@ -120,13 +137,23 @@ class Network:
         return memory.flatten(2).permute(2, 0, 1)
 
     def _decode(
-        self, features: Features, coarse: Tensor, prompt: Tensor | None, *, best_of_three: bool
+        self,
+        features: Features,
+        coarse: Tensor,
+        prompt: Tensor | None,
+        *,
+        best_of_three: bool,
+        marks: tuple[Tensor, Tensor] | None = None,
     ) -> Found:
-        """Masks of N objects from their own `coarse (N, C, h, w)`; prompt: (N, 1, S / 4, S / 4)."""
+        """Masks of N objects from their own `coarse (N, C, h, w)`; prompt: (N, 1, S / 4, S / 4).
+
+        marks: points (N, 1, K, 2) and their labels (N, 1, K).
+        """
         count = len(coarse)
         none = torch.zeros(count, 1, 1, 2, device=self.device, dtype=self.dtype)
-        labels = -torch.ones(count, 1, 1, device=self.device, dtype=torch.int32)
-        sparse, dense = self.model.prompt_encoder(none, labels, None, prompt)
+        nothing = -torch.ones(count, 1, 1, device=self.device, dtype=torch.int32)
+        points, labels = marks or (none, nothing)
+        sparse, dense = self.model.prompt_encoder(points, labels, None, prompt)
         masks, quality, tokens, score = self.model.mask_decoder(
             image_embeddings=coarse,
             image_positional_embeddings=self._image_position.expand(count, -1, -1, -1),
@@ -145,6 +172,7 @@ class Network:
             logits=torch.where(seen[:, None, None], masks[rows, best], NO_OBJECT),
             pointer=torch.where(seen[:, None], pointer, self.model.no_object_pointer),
             score=score,
+            quality=quality[rows, best],
         )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
+from egowm.scs.prompts import Prompt
 from egowm.scs.trackers import DType, Implementation
 from egowm.scs.trackers.base import Tracker, Tracks, check_input
 from egowm.scs.trackers.sam2.weights import load_weights
@@ -105,6 +106,18 @@ class Sam2Tracker(Tracker):
             made = self._together([videos[k] for k in alike], [masks[k] for k in alike])
             tracks |= dict(zip(alike, made, strict=True))
         return [tracks[k] for k in range(len(videos))]
+
+    def segment(self, frame: np.ndarray, prompts: list[Prompt]) -> tuple[np.ndarray, np.ndarray]:
+        """Masks (P, H, W) of points and boxes, and the IoU (P,) that SAM 2 expects of each."""
+        if self.implementation == "native":
+            raise ValueError(
+                "Points and boxes are for --tracker-implementation transformers, which reads the "
+                "same weights; native only follows masks."
+            )
+        from egowm.scs.trackers.sam2.segment import segment
+
+        with self._precision():
+            return segment(self._network, frame, prompts, self.batch_tracks)
 
     def _together(self, videos: list[np.ndarray], masks: list[np.ndarray]) -> list[Tracks]:
         """Videos of one shape."""
