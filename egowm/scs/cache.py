@@ -45,10 +45,11 @@ class CachedTracker(Tracker):
         keys = [self.key(*pair) for pair in zip(videos, masks, strict=True)]
         found = {key: _read(self._path(key)) for key in keys}
         missing = [keys.index(key) for key, tracks in found.items() if tracks is None]
-        made = self.tracker.track_many([videos[k] for k in missing], [masks[k] for k in missing])
-        for k, tracks in zip(missing, made, strict=True):
-            found[keys[k]] = tracks
-            _write(self._path(keys[k]), tracks)
+        given = [videos[k] for k in missing], [masks[k] for k in missing]
+        made = self.tracker.track_many(*given) if missing else []
+        for k, fresh in zip(missing, made, strict=True):
+            found[keys[k]] = fresh
+            _write(self._path(keys[k]), fresh)
         return [tracks for key in keys if (tracks := found[key]) is not None]
 
     def _path(self, key: str) -> Path:

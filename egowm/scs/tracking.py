@@ -8,7 +8,7 @@ import numpy as np
 from egowm.scs.checks import MIN_CYCLE, cycle_iou, track_again
 from egowm.scs.layouts import Video
 from egowm.scs.masks import ObjectMasks, read_masks
-from egowm.scs.score import Overlap
+from egowm.scs.score import Overlap, overlap
 from egowm.scs.trackers.base import MaskReader, Tracker, Tracks
 
 
@@ -51,8 +51,21 @@ def track_clip(
         return _read(tracker, clip, predictions, annotation)
     if annotation is None:
         raise ValueError(f"The tracker {tracker.name!r} needs the masks of frame 0.")
-    frames, structures = clip.frames(), annotation.masks[0]
-    starts = [_share_first(video.frames(), frames[0]) for video in predictions]
+    frames, others = clip.frames(), [video.frames() for video in predictions]
+    return track_frames(tracker, frames, others, annotation, min_area, again)
+
+
+def track_frames(
+    tracker: Tracker,
+    frames: np.ndarray,
+    predictions: Sequence[np.ndarray],
+    annotation: ObjectMasks,
+    min_area: float,
+    again: bool = False,
+) -> tuple[Truth, list[Prediction]]:
+    """As `track_clip`, of frames (T+1, H, W, 3); frame 0 of each prediction is written over."""
+    structures = annotation.masks[0]
+    starts = [_share_first(video, frames[0]) for video in predictions]
     videos = [frames, *(video for video, _ in starts)]
     tracks, *others = run_tracker(tracker, videos, structures)
     keep, doubtful = np.ones(len(structures), bool), {}
@@ -79,6 +92,25 @@ def track_truth(
 ) -> Truth:
     """Tracks of the true video alone, as in `track_clip`."""
     return track_clip(tracker, clip, [], annotation, min_area, again)[0]
+
+
+def compare(
+    tracks: Tracks, truth: Truth, tracker: Tracker | MaskReader, min_area: float
+) -> Overlap:
+    """A frame is lost where the prediction has no evidence although the truth has."""
+    if not truth.ids:  # every structure was doubtful
+        num_frames, pixels = len(tracks.masks) - 1, int(np.prod(tracks.masks.shape[2:]))
+        none = np.zeros((0, num_frames), np.int64)
+        return Overlap(none, none, none, none > 0, np.zeros(num_frames, np.int64), pixels)
+    lost = without_evidence(tracker, tracks) & ~without_evidence(tracker, truth.tracks)
+    masks = tracks.masks if truth.void is None else tracks.masks & ~truth.void[:, None]
+    return overlap(masks, truth.tracks.masks, min_area=min_area, lost=lost)
+
+
+def without_evidence(tracker: Tracker | MaskReader, tracks: Tracks) -> np.ndarray:
+    """(T+1, O) bool: the track is not to be trusted there."""
+    least = tracker.min_evidence if isinstance(tracker, Tracker) else 0.0
+    return tracks.evidence < least
 
 
 def run_tracker(

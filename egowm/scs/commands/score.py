@@ -43,6 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_inputs(parser)
     add = parser.add_argument
     add("--ceiling-tracker", action="store_true", help="also track GT anew from its middle frame")
+    add("--reanchor", type=Path, metavar="DIR", help="structures of later frames, <clip>/00004.png")
     add("--trajectories", type=Path, metavar="FILE", help="JSON, clip -> recording, for intervals")
     add("--json", type=Path, metavar="FILE", help="write the whole result here")
     add("--csv", type=Path, metavar="FILE", help="write IoU per clip, object and frame here")
@@ -88,6 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.gt,
         arguments.annotations,
         ceiling_tracker=arguments.ceiling_tracker,
+        reanchor=arguments.reanchor,
         trajectories=read_trajectories(arguments.trajectories),
         progress=True,
         **options,
@@ -150,6 +152,7 @@ def _shard(arguments: argparse.Namespace) -> int:
         arguments.gt,
         arguments.annotations,
         ceiling_tracker=arguments.ceiling_tracker,
+        reanchor=arguments.reanchor,
         progress=True,
         **given(arguments),
     )
