@@ -2,96 +2,35 @@
 
 The session takes one video after the other, and in it one object after the other. Both sides use
 the same model, which is checked to give the same masks before anything is timed. Without
---weights the model is tiny and random: its speed says what batching saves, not what a GPU does.
+--weights the model is random: by default a toy, whose speed says what batching saves and not what
+a GPU does, or one of SAM 2.1's published sizes.
 """
 
 import argparse
 import gc
 import resource
 import sys
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from alternating import compare
 from provenance import RESULTS, provenance, write
+from scs_models import SIZE, SIZES, Clip, random_model
 from torch import Tensor
 from tqdm import tqdm
-from transformers import (
-    Sam2HieraDetConfig,
-    Sam2VideoConfig,
-    Sam2VideoInferenceSession,
-    Sam2VideoMaskDecoderConfig,
-    Sam2VideoModel,
-    Sam2VideoPromptEncoderConfig,
-    Sam2VisionConfig,
-)
+from transformers import Sam2VideoInferenceSession, Sam2VideoModel
 
 from egowm.scs.trackers.sam2.lockstep import follow
 from egowm.scs.trackers.sam2.network import Network
 from egowm.scs.trackers.sam2.preprocess import to_pixels, to_prompts
 from egowm.scs.trackers.sam2.weights import load_weights
 
-TARGET = 1.5
-SIZE = (96, 160)
-
-
-def tiny(side: int = 128, width: int = 128) -> Any:
-    """A random model whose outputs are not near zero, so that equal masks say something."""
-    backbone = Sam2HieraDetConfig(
-        hidden_size=12,
-        image_size=[side, side],
-        blocks_per_stage=[1, 2, 3, 1],
-        embed_dim_per_stage=[12, 24, 48, 96],
-        global_attention_blocks=[4, 5],
-        window_size_per_stage=[8, 4, 8, 4],
-    )
-    config = Sam2VideoConfig(
-        vision_config=Sam2VisionConfig(
-            backbone_config=backbone,
-            backbone_channel_list=[96, 48, 24, 12],
-            backbone_feature_sizes=[[side // stride] * 2 for stride in (4, 8, 16)],
-            fpn_hidden_size=width,
-        ),
-        prompt_encoder_config=Sam2VideoPromptEncoderConfig(hidden_size=width, image_size=side),
-        mask_decoder_config=Sam2VideoMaskDecoderConfig(hidden_size=width, mlp_dim=64),
-        image_size=side,
-        memory_attention_hidden_size=width,
-        memory_attention_num_layers=1,
-        memory_attention_feed_forward_hidden_size=64,
-        memory_attention_rope_feat_sizes=[side // 16] * 2,
-        memory_encoder_hidden_size=width,
-        mask_downsampler_embed_dim=width,
-        memory_fuser_embed_dim=width,
-        memory_fuser_intermediate_dim=64,
-    )
-    torch.manual_seed(0)
-    model = Sam2VideoModel(config)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.dim() > 1:
-                parameter.mul_(6)
-            elif name.endswith("pred_obj_score_head.proj_out.bias"):
-                parameter.fill_(10)
-    return model
-
-
-class Clip:
-    """A truth and its predictions, which share frame 0, and the structures in it."""
-
-    def __init__(self, frames: int, objects: int, predictions: int, seed: int) -> None:
-        generator = np.random.default_rng(seed)
-        shape = (1 + predictions, frames, *SIZE, 3)
-        self.videos = list(generator.integers(0, 256, shape, np.uint8))
-        for video in self.videos:
-            video[0] = self.videos[0][0]
-        self.masks = np.zeros((objects, *SIZE), bool)
-        for k in range(objects):
-            top, left = 7 * k % 50, 31 * k % 100
-            self.masks[k, top : top + 40, left : left + 50] = True
+TARGETS = {"cpu": 1.5, "cuda": 3.0}  # speed ratios
+PARTS = ("vision_encoder", "memory_attention", "memory_encoder", "mask_decoder")
 
 
 def ours(network: Network, clip: Clip) -> Tensor:
@@ -152,6 +91,33 @@ def held_bytes(network: Network, clip: Clip) -> int:
     return last - before
 
 
+def shares(network: Network, clip: Clip) -> dict[str, float]:
+    """Share of our own time in each part of the network, the device being waited for around it."""
+    taken = dict.fromkeys(PARTS, 0.0)
+    hooks = []
+    for name in PARTS:
+        part = getattr(network.model, name)
+        start: list[float] = []
+        hooks.append(part.register_forward_pre_hook(lambda *_, start=start: start.append(_now())))
+        hooks.append(part.register_forward_hook(partial(_add, taken, name, start)))
+    begin = _now()
+    ours(network, clip)
+    whole = _now() - begin
+    for hook in hooks:
+        hook.remove()
+    return {name: value / whole for name, value in taken.items()}
+
+
+def _add(taken: dict[str, float], name: str, start: list[float], *_: Any) -> None:
+    taken[name] += _now() - start.pop()
+
+
+def _now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 def _live_bytes() -> int:
     gc.collect()
     tensors = [x for x in gc.get_objects() if type(x) is Tensor]
@@ -164,7 +130,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     if min(arguments.repeats, arguments.objects, arguments.frames - 2) < 1:
         raise ValueError("Expected --repeats and --objects of at least 1, --frames of at least 3.")
     if arguments.weights is None:
-        model = tiny()
+        model = random_model(arguments.size)
     else:
         held = load_weights(arguments.weights)
         model = Sam2VideoModel(held.config)
@@ -180,13 +146,14 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         agreement = check_same(mine(), theirs(), 0.95 if half else 0.999)
         with tqdm(total=arguments.repeats, desc="pairs", file=sys.stderr) as bar:
             timing = compare(mine, theirs, arguments.repeats, bar.update)
+        parts = shares(network, clip)
         lengths = {}
         for frames in tqdm(arguments.lengths, desc="memory", file=sys.stderr):
             long = Clip(frames, min(2, arguments.objects), 0, arguments.seed)
             lengths[str(frames)] = held_bytes(network, long)
     record = provenance(arguments.seed, kind, ("torch", "transformers"))
     record["settings"] = {
-        "weights": "tiny, random" if arguments.weights is None else str(arguments.weights),
+        "weights": f"{arguments.size}, random" if arguments.weights is None else arguments.weights,
         "parameters": sum(p.numel() for p in model.parameters()),
         "side": network.side,
         "frames": arguments.frames,
@@ -199,8 +166,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         **timing._asdict(),
         "clips_per_second_ours": 1 / timing.seconds_ours,
         "clips_per_second_theirs": 1 / timing.seconds_theirs,
-        "target": TARGET,
+        "target": TARGETS[kind],
     }
+    record["shares"] = parts
     record["memory"] = {
         "bytes_by_frames": lengths,
         "peak_process_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
@@ -212,7 +180,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, write the JSON file; 2 where the input is unusable."""
     parser = argparse.ArgumentParser(prog="benchmarks/scs.py", description=__doc__)
     cuda = "cuda" if torch.cuda.is_available() else "cpu"
-    parser.add_argument("--weights", help="as --tracker-weights; by default a tiny random model")
+    parser.add_argument("--weights", help="as --tracker-weights; by default a random model")
+    parser.add_argument("--size", choices=SIZES, default="toy", help="of the random model")
     parser.add_argument("--frames", type=int, default=16, help="of a video, frame 0 included")
     parser.add_argument("--objects", type=int, default=8)
     parser.add_argument("--predictions", type=int, default=4, help="videos besides the truth")
@@ -221,9 +190,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", choices=("cpu", "cuda"), default=cuda)
-    parser.add_argument("--json", type=Path, help="default: benchmarks/results/scs[-gpu].json")
+    parser.add_argument("--json", type=Path, help="default: benchmarks/results/scs[-gpu-SIZE].json")
     arguments = parser.parse_args(argv)
-    name = "scs-gpu.json" if arguments.device == "cuda" else "scs.json"
+    name = f"scs-gpu-{arguments.size}.json" if arguments.device == "cuda" else "scs.json"
     path = arguments.json or RESULTS / name
     try:
         record = run(arguments)
@@ -232,11 +201,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     write(path, record)
     speed = record["speed"]
-    missed = "" if speed["ratio_median"] >= TARGET else "  MISSED"
+    missed = "" if speed["ratio_median"] >= speed["target"] else "  MISSED"
     print(
         f"{speed['clips_per_second_ours']:.3g} clips/s against "
         f"{speed['clips_per_second_theirs']:.3g}: {speed['ratio_median']:.2f} "
-        f"({speed['ratio_min']:.2f} to {speed['ratio_max']:.2f}), target {TARGET:g}{missed}"
+        f"({speed['ratio_min']:.2f} to {speed['ratio_max']:.2f}), target {speed['target']:g}"
+        f"{missed}"
     )
     print(f"bytes held by length: {record['memory']['bytes_by_frames']}")
     print(path)

@@ -30,8 +30,6 @@ def read_architecture(meta: Mapping[str, Tensor]) -> Any:
 
     Raises ValueError for any other.
     """
-    from transformers import Sam2HieraDetConfig, Sam2VideoConfig, Sam2VisionConfig
-
     trunk = "image_encoder.trunk."
     if f"{trunk}pos_embed" not in meta:
         raise ValueError(
@@ -46,7 +44,26 @@ def read_architecture(meta: Mapping[str, Tensor]) -> Any:
             f"Expected a SAM 2 of a known size ({known}), got {depth} blocks of width {width}. "
             f"Bring its transformers folder (config.json and model.safetensors) instead."
         )
-    size = _SIZES[width, depth]
+    return _configure(
+        width,
+        _SIZES[width, depth],
+        hidden="no_obj_embed_spatial" in meta,
+        places="obj_ptr_tpos_proj.weight" in meta,
+    )
+
+
+def published(name: str) -> Any:
+    """transformers' configuration of SAM 2.1 in one of its four sizes, without weights."""
+    found = {size.name: (width, size) for (width, _), size in _SIZES.items()}
+    if name not in found:
+        raise ValueError(f"Expected a size of {', '.join(found)}, got {name!r}.")
+    return _configure(*found[name], hidden=True, places=True)
+
+
+def _configure(width: int, size: _Size, *, hidden: bool, places: bool) -> Any:
+    """hidden, places: what only 2.1 has, an embedding of occlusion and the age of pointers."""
+    from transformers import Sam2HieraDetConfig, Sam2VideoConfig, Sam2VisionConfig
+
     widths = [width << k for k in range(4)]
     backbone = Sam2HieraDetConfig(
         hidden_size=width,
@@ -62,6 +79,6 @@ def read_architecture(meta: Mapping[str, Tensor]) -> Any:
         vision_config=Sam2VisionConfig(
             backbone_config=backbone, backbone_channel_list=widths[::-1]
         ),
-        enable_occlusion_spatial_embedding="no_obj_embed_spatial" in meta,  # 2.1
-        enable_temporal_pos_encoding_for_object_pointers="obj_ptr_tpos_proj.weight" in meta,  # 2.1
+        enable_occlusion_spatial_embedding=hidden,
+        enable_temporal_pos_encoding_for_object_pointers=places,
     )

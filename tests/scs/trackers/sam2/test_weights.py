@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from egowm.scs.cli import main
-from egowm.scs.trackers.sam2.architecture import read_architecture
+from egowm.scs.trackers.sam2.architecture import published, read_architecture
 from egowm.scs.trackers.sam2.convert import write_meta
 from egowm.scs.trackers.sam2.names import to_meta, to_transformers
 from egowm.scs.trackers.sam2.weights import load_weights
@@ -49,6 +49,9 @@ def test_sizes_of_meta(size, version, monkeypatch):
         native = build_sam2_video_predictor(config, device="meta")
     meta = native.state_dict()
     found = read_architecture(meta)
+    if version == "2.1":
+        known = {"t": "tiny", "s": "small", "b+": "base_plus", "l": "large"}
+        assert published(known[size]).to_dict() == found.to_dict()
     with torch.device("meta"):
         model = Sam2VideoModel(found)
     tensors, want = to_transformers(meta), model.state_dict()
