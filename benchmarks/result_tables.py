@@ -21,7 +21,8 @@ def source(record: Record) -> str:
     """Where a result comes from, in one clause."""
     commit = (record["commit"] or "unknown")[:10] + (", with changes" if record["dirty"] else "")
     versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
-    machine = f"{record['device_name']} ({record['threads']} threads; {versions})"
+    threads = f"{record['threads']} threads; " if record["threads"] else ""
+    machine = f"{record['device_name']} ({threads}{versions})"
     return (
         f"`{record['command']}` at commit {commit}, seed {record['seed']}, {record['date'][:10]}, "
         f"on {machine}"

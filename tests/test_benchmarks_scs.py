@@ -184,3 +184,69 @@ def test_the_drawn_structures_are_seen_from_both_sides(real, shared_data):
 def test_a_missing_recording_is_one_line(real, tmp_path, capsys):
     assert real.main([str(tmp_path)]) == 2
     assert "associated.txt" in capsys.readouterr().err
+
+
+# Tables -----------------------------------------------------------------------------------------
+
+TRACKERS = ("palette", "flow", "flow, no gate", "copy")
+SOURCE = {
+    "command": "python benchmarks/x.py",
+    "commit": "0123456789abcdef",
+    "dirty": False,
+    "seed": 0,
+    "device_name": "A CPU, 2 cores",
+    "threads": None,
+    "versions": {"python": "3.11"},
+    "date": "2026-11-21T00:00:00Z",
+}
+
+
+def test_speed_table(load, tmp_path):
+    speed = {
+        "ratio_median": 1.4,
+        "ratio_min": 1.2,
+        "ratio_max": 1.7,
+        "target": 1.5,
+        "clips_per_second_ours": 0.5,
+        "clips_per_second_theirs": 0.35,
+    }
+    settings = {"videos": 5, "frames": 16, "objects": 8, "dtype": "float32"}
+    record = SOURCE | {
+        "settings": settings,
+        "speed": speed,
+        "agreement": {"iou": 0.99991},
+        "shares": {"vision_encoder": 0.25, "mask_decoder": 0.5},
+        "memory": {"bytes_by_frames": {"16": 3 * 2**20, "256": 3 * 2**20}},
+    }
+    (tmp_path / "scs.json").write_text(json.dumps(record))
+    lines = load("scs_tables").speed(tmp_path).splitlines()
+    row = "| CPU | toy, random | 1.40 (1.20 to 1.70), missed | 1.5 | 0.5 / 0.35 |"
+    assert lines[2] == row
+    assert lines[3:5] == [
+        "| GPU | tiny, random | not yet measured | | |",
+        "| GPU | large, random | not yet measured | | |",
+    ]
+    note = lines[-1]
+    assert "5 videos of 16 frames, 8 structures, float32" in note
+    assert "Time in vision encoder 25%, mask decoder 50%." in note
+    assert "3.0 MiB at 16 frames, 3.0 MiB at 256 frames" in note
+    assert "A CPU, 2 cores (python 3.11)" in note  # no threads where torch was not imported
+
+
+def test_bars_say_what_was_not_reached(load, tmp_path):
+    def row(case, error):
+        scores = {"scs": 50.0, "bias": 0.0, "error": error}
+        return {"case": case, "true": 50.0, "trackers": dict.fromkeys(TRACKERS, scores)}
+
+    rigid = {key: {"bias": -2.5, "error": 1.5, "rank": 0.995} for key in TRACKERS}
+    world = {"cases": [row("frozen", 1.5), row("furniture vanishes", 7.0)], "rigid": rigid}
+    bars = {"bias": 2.0, "error": 2.0, "rank": 0.99, "vanish": 6.0}
+    settings = {"clips": {"rooms": 2, "slow": 2}, "bars": bars}
+    record = SOURCE | {"settings": settings, "worlds": {"rooms": world, "slow": world}}
+    (tmp_path / "scs-truth.json").write_text(json.dumps(record))
+    page = load("scs_tables").truth(tmp_path)
+    assert "| frozen | 50.0 | 50.0 (1.5) |" in page
+    assert "bias 2.5, asked below 2 (**not reached**); mean error 1.5, asked below 2;" in page
+    assert "rank correlation 0.995, asked above 0.99;" in page
+    assert "vanishes 7, asked below 6 (**not reached**)." in page
+    assert load("scs_tables").real(tmp_path).splitlines()[2].startswith("| not yet measured |")
