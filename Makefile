@@ -62,6 +62,8 @@ results: $(STAMP)  ## score the committed models anew and rewrite the tables (un
 	$(BIN)/python benchmarks/rooms.py --papers $(SHARED)/data/paintings \
 	    --picture docs/rooms.png --curve docs/labels.svg
 	$(BIN)/python benchmarks/ablations.py
+	$(BIN)/python benchmarks/scs_truth.py
+	$(BIN)/python benchmarks/scs_real.py $(SHARED)/data/tum_fr1_rpy_excerpt
 	$(BIN)/python benchmarks/tables.py
 
 results-train: $(STAMP)  ## train every run of the central experiment (hours; uses a GPU if any)
@@ -74,8 +76,9 @@ merge: $(STAMP)  ## take new training records into the results, without scoring 
 	$(BIN)/python benchmarks/tables.py
 
 # As a user's shell has it: without this, small calls wait for sleeping threads.
-bench: $(STAMP)  ## measure the rollout beside diffusers' own pipeline; leave the machine alone
+bench: $(STAMP)  ## measure rollout and sam2 beside their libraries' own loops; leave the machine alone
 	env -u OMP_WAIT_POLICY $(BIN)/python benchmarks/rollout.py $(ARGS)
+	env -u OMP_WAIT_POLICY $(BIN)/python benchmarks/scs.py
 	$(BIN)/python benchmarks/tables.py
 
 tables: $(STAMP)  ## rewrite the tables in docs from benchmarks/results

@@ -4,19 +4,17 @@ A block lies between `<!-- NAME:begin -->` and `<!-- NAME:end -->`; BLOCKS says 
 """
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
+import scs_tables
 from arms import LONG, MAIN, PRIOR_STEPS, SEEDS, STEPS
 from comparisons import COMPARISONS, GUIDANCES, Comparison
 from provenance import RESULTS, ROOT
+from result_tables import MISSING, Record, read, source, table
 
-Record = dict[str, Any]
-MISSING = "not yet measured"
 BLOCK = re.compile(r"(<!-- ([\w-]+):begin -->\n).*?(<!-- \2:end -->)", re.DOTALL)
 MARKER = re.compile(r"<!-- ([\w-]+):(begin|end) -->")
 
@@ -313,34 +311,10 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "rates": rates,
     "ablations": ablations,
     "planning": planning,
+    "scs-speed": scs_tables.speed,
+    "scs-real": scs_tables.real,
+    "scs-truth": scs_tables.truth,
 }
-
-
-def read(path: Path) -> Record | None:
-    """A result, or None where nothing was measured yet."""
-    if not path.is_file():
-        return None
-    record: Record = json.loads(path.read_text(encoding="utf-8"))
-    return record
-
-
-def source(record: Record) -> str:
-    """Where a result comes from, in one clause."""
-    commit = (record["commit"] or "unknown")[:10] + (", with changes" if record["dirty"] else "")
-    versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
-    machine = f"{record['device_name']} ({record['threads']} threads; {versions})"
-    return (
-        f"`{record['command']}` at commit {commit}, seed {record['seed']}, {record['date'][:10]}, "
-        f"on {machine}"
-    )
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(
-        "|" + "".join(f" {cell} |" if cell else " |" for cell in line) for line in lines
-    )
 
 
 def rewrite(text: str, results: Path) -> str:

@@ -18,6 +18,7 @@ from egowm.data.module import ClipData
 from egowm.evaluation.rows import Row, changed, check_rows, make_rows
 from egowm.evaluation.run_writer import CODEC, RunWriter
 from egowm.scs.trackers import MaskReader, Tracker, load_tracker
+from egowm.scs.trackers.options import add_options, chosen_tracker
 from egowm.world_model import WorldModel
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ def evaluate(
     horizon: int = 16,
     steps: int | None = None,
     seed: int = 0,
-    tracker: str = "palette",
+    tracker: str | Tracker | MaskReader = "palette",
     annotate: Callable[[str], np.ndarray] | None = None,
     title: str = "",
 ) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def evaluate(
     first frame; without it clips are predicted and not scored. Returns a summary: per row PSNR
     (dB) and SCS (percent). Raises ValueError before the first rollout where a row cannot be made.
     """
-    follow = load_tracker(tracker)
+    follow = load_tracker(tracker) if isinstance(tracker, str) else tracker
     data = with_horizon(data, horizon)
     chosen = choose(data, clips)
     others = check_rows(rows, data.clip_meaning, len(chosen))
@@ -232,7 +233,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--base", help="folder of the base pipeline, if it moved")
     parser.add_argument("--data.root", dest="root", help="replaces the recipe's data root")
     parser.add_argument("--annotations", help="folder of <clip>.png: structures drawn by hand")
-    parser.add_argument("--tracker", default="palette", help="palette (rooms) or flow (any video)")
+    add_options(parser, "palette (rooms, the default), sam2 or flow (any video)", "palette")
     parser.add_argument("--clips", type=int, default=16)
     parser.add_argument("--horizon", type=int, default=16, help="future frames (default 16)")
     parser.add_argument("--steps", type=int, help="sampling steps (default: the export's)")
@@ -243,6 +244,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="rows, comma-separated: true, shuffled, zero, mirrored",
     )
     args = parser.parse_args(argv)
+    tracker = chosen_tracker(args)
+    assert tracker is not None
     model = WorldModel.from_pretrained(args.model, base=args.base)
     data = load_data(args.config, args.root)
     rows = list(make_rows(model, Path(args.model).name, args.actions))
@@ -254,7 +257,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         horizon=args.horizon,
         steps=args.steps,
         seed=args.seed,
-        tracker=args.tracker,
+        tracker=tracker,
         annotate=annotator(data, args.annotations),
     )
     print(table(rows, summary))

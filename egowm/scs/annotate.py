@@ -1,13 +1,13 @@
 """Making annotations: the structures of every clip's frame 0, frozen in one folder for all models.
 
 They come from masks that somebody drew, from points and boxes, from a segmenter that proposes
-everything it sees, or from the simulator.
+everything it sees, from what a text names, or from the simulator.
 """
 
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from egowm.scs.annotations import find_annotations, read_annotation
 from egowm.scs.candidates import choose, propose, static
+from egowm.scs.detector import Detector
 from egowm.scs.layouts import Video
 from egowm.scs.masks import VOID, write_palette
 from egowm.scs.prompts import MOVING, Prompt, check_segmenter
@@ -56,17 +57,54 @@ def from_prompts(
         yield Structures(name, tuple(p.id for p in wanted), masks, tuple(p.label for p in wanted))
 
 
-def automatic(videos: Mapping[str, Video], tracker: Tracker) -> Iterator[Structures]:
-    """What a segmenter proposes on a grid of points, if it is static in the true video."""
+def automatic(
+    videos: Mapping[str, Video], tracker: Tracker, at: Sequence[int] = ()
+) -> Iterator[Structures]:
+    """What a segmenter proposes on a grid of points, if it is static in the true video.
+
+    at: frames to annotate instead of frame 0, each as `<clip>/<frame>`.
+    """
     segmenter = check_segmenter(tracker)
     for name, video in videos.items():
         frames = video.frames()
-        masks = choose(*propose(segmenter, frames[0]))
-        if len(masks):
-            masks = masks[static(frames, tracker.track(frames, masks))]
-        if not len(masks):
-            raise ValueError(f"Clip {name}: nothing static was found. Draw its structures.")
-        yield Structures(name, tuple(range(1, len(masks) + 1)), masks, ("",) * len(masks))
+        for start in at or (0,):
+            where = f"{name}/{start:05d}" if at else name
+            if not 0 <= start < len(frames) - 1:
+                raise ValueError(f"Clip {name} has no frame after frame {start} to judge it by.")
+            found = propose(segmenter, frames[start])
+            yield _chosen(where, tracker, frames[start:], *found, [""] * len(found[0]))
+
+
+def from_text(
+    videos: Mapping[str, Video], detector: Detector, names: Sequence[str], tracker: Tracker
+) -> Iterator[Structures]:
+    """What a detector finds under `names`, cut out by a segmenter, if it is static."""
+    segmenter = check_segmenter(tracker)
+    for name, video in videos.items():
+        frames = video.frames()
+        prompts = detector.find(frames[0], names)
+        if not prompts:
+            raise ValueError(f"Clip {name}: found no {' or '.join(names)}. Draw its structures.")
+        labels = [prompt.label for prompt in prompts]
+        yield _chosen(name, tracker, frames, *segmenter.segment(frames[0], prompts), labels)
+
+
+def _chosen(
+    clip: str,
+    tracker: Tracker,
+    frames: np.ndarray,
+    masks: np.ndarray,
+    quality: np.ndarray,
+    labels: Sequence[str],
+) -> Structures:
+    """The best of `masks`, without overlap, that are static in `frames`."""
+    masks, which = choose(masks, quality)
+    keep = static(frames, tracker.track(frames, masks)) if len(masks) else np.zeros(0, bool)
+    if not keep.any():
+        raise ValueError(f"Clip {clip}: nothing static was found. Draw its structures.")
+    numbers = tuple(range(1, int(keep.sum()) + 1))
+    said = tuple(labels[k] for k, kept in zip(which, keep, strict=True) if kept)
+    return Structures(clip, numbers, masks[keep], said)
 
 
 def from_rooms(videos: Mapping[str, Video], root: str) -> Iterator[Structures]:

@@ -1,16 +1,21 @@
 """Which structures are scored: their masks in frame 0, one file per clip."""
 
 import logging
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from egowm.scs.masks import ObjectMasks, read_masks, resize_nearest
+from egowm.scs.masks import MASKS, ObjectMasks, read_masks, resize_nearest
 
 logger = logging.getLogger(__name__)
 
 _HOW = (
     "DIR/<clip>.png or DIR/<clip>/00000.png, a palette PNG of frame 0 (mode P: 0 background, "
     "objects from 1, 255 void), DIR/<clip>.npz or DIR/<clip>.json"
+)
+
+_ANCHORS = (
+    "DIR/<clip>/00004.png, 00008.png, ... (or .npz, .json), the structures of those true frames"
 )
 
 
@@ -36,6 +41,29 @@ def find_annotations(root: str | Path, clips: Iterable[str]) -> dict[str, Path]:
             f"Expected {_HOW}."
         )
     return {clip: path for clip, path in found.items() if path is not None}
+
+
+def find_anchors(root: Path, lengths: Mapping[str, int]) -> dict[str, dict[int, Path]]:
+    """The files of every clip by frame; lengths: clip -> number of frames.
+
+    Raises FileNotFoundError that lists clips without any, ValueError for frames that a clip lacks.
+    """
+    found = {name: _anchors(root / name) for name in lengths}
+    missing = [name for name, files in found.items() if not files]
+    if missing:
+        shown = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
+        raise FileNotFoundError(
+            f"{root}: {len(missing)} of {len(found)} clips have no further anchor: {shown}. "
+            f"Expected {_ANCHORS}."
+        )
+    for name, files in found.items():
+        wrong = [frame for frame in files if not 0 < frame < lengths[name] - 1]
+        if wrong:
+            raise ValueError(
+                f"{root / name}: expected anchors between frame 1 and {lengths[name] - 2}, with a "
+                f"frame after them, got {', '.join(map(str, wrong))}."
+            )
+    return found
 
 
 def read_annotation(path: Path, size: tuple[int, int]) -> ObjectMasks:
@@ -69,3 +97,13 @@ def _find(root: Path, clip: str) -> Path | None:
         if path.is_file():
             return path
     return None
+
+
+def _anchors(folder: Path) -> dict[int, Path]:
+    """Frame number -> file; frame 0's own annotation may lie among them."""
+    if not folder.is_dir():
+        return {}
+    suffixes = (".png", *MASKS)
+    named = [p for p in sorted(folder.iterdir()) if p.suffix in suffixes]
+    found = {int(p.stem): p for p in named if re.fullmatch(r"\d+", p.stem)}
+    return {frame: path for frame, path in found.items() if frame}

@@ -1,10 +1,11 @@
-"""Confidence intervals over clips."""
+"""Confidence intervals over clips, and over training runs and clips."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 MIN_UNITS = 10
+MIN_RUNS = 3  # of each method, below which nothing is claimed about methods
 RESAMPLES = 10_000
 _BLOCK = 500  # resamples drawn at once, which bounds the memory
 
@@ -23,11 +24,7 @@ def interval(
     within one are not independent. None if there are fewer than 10 independent units.
     """
     defined = ~np.isnan(values)
-    labels = np.arange(len(values)) if groups is None else np.asarray(groups, dtype=str)
-    if len(labels) != len(values):
-        raise ValueError(f"Expected one group per value, got {len(labels)} for {len(values)}.")
-    names, unit = np.unique(labels[defined], return_inverse=True)
-    num_units = len(names)
+    unit, num_units = _units(defined, groups)
     if num_units < MIN_UNITS:
         return None
     sums = np.bincount(unit, weights=values[defined], minlength=num_units)
@@ -38,6 +35,57 @@ def interval(
         size = min(_BLOCK, resamples - start)
         drawn = rng.integers(num_units, size=(size, num_units))
         means[start : start + size] = sums[drawn].sum(1) / counts[drawn].sum(1)
+    return _ends(means, level)
+
+
+def two_level(
+    a: np.ndarray,
+    b: np.ndarray,
+    groups: Sequence[str] | None = None,
+    *,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[float, float] | None:
+    """Interval of the mean of `b (Q, N)` minus that of `a (R, N)`: Q and R training runs, N clips.
+
+    Runs are drawn anew within each method, and clips (or groups) anew for both at once, so it holds
+    for other runs on other clips. A clip that is NaN in any run is left out. None below 3 runs of
+    either, or 10 independent clips.
+    """
+    if a.shape[1:] != b.shape[1:]:
+        raise ValueError(f"Expected runs on the same clips, got {a.shape} and {b.shape}.")
+    defined = ~np.isnan(np.concatenate([a, b])).any(axis=0)
+    unit, num_units = _units(defined, groups)
+    if num_units < MIN_UNITS or min(len(a), len(b)) < MIN_RUNS:
+        return None
+    sums = [
+        np.stack([np.bincount(unit, w, num_units) for w in runs[:, defined]]) for runs in (a, b)
+    ]
+    counts = np.bincount(unit, minlength=num_units)
+    rng = np.random.default_rng(seed)
+    differences = np.empty(resamples)
+    for start in range(0, resamples, _BLOCK):
+        size = min(_BLOCK, resamples - start)
+        clips = rng.multinomial(num_units, np.full(num_units, 1 / num_units), size)
+        means = []
+        for found in sums:
+            runs = rng.multinomial(len(found), np.full(len(found), 1 / len(found)), size)
+            means.append((runs @ found * clips).sum(1) / (len(found) * (clips @ counts)))
+        differences[start : start + size] = means[1] - means[0]
+    return _ends(differences, level)
+
+
+def _units(defined: np.ndarray, groups: Sequence[str] | None) -> tuple[np.ndarray, int]:
+    """The independent unit of every defined clip, counted from 0, and how many there are."""
+    labels = np.arange(len(defined)) if groups is None else np.asarray(groups, dtype=str)
+    if len(labels) != len(defined):
+        raise ValueError(f"Expected one group per value, got {len(labels)} for {len(defined)}.")
+    names, unit = np.unique(labels[defined], return_inverse=True)
+    return unit, len(names)
+
+
+def _ends(means: np.ndarray, level: float) -> tuple[float, float]:
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 

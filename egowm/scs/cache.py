@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -31,15 +32,28 @@ class CachedTracker(Tracker):
         """The tracker's own: the cache changes no score."""
         return self.tracker.options()
 
+    def environment(self) -> dict[str, str | None]:
+        """The tracker's own."""
+        return self.tracker.environment()
+
     def track(self, frames: np.ndarray, masks: np.ndarray) -> Tracks:
         """Tracks from the folder, or tracked now and stored."""
-        key = self.key(frames, masks)
-        path = self.folder / key[:2] / f"{key}.npz"
-        found = _read(path)
-        if found is None:
-            found = self.tracker.track(frames, masks)
-            _write(path, found)
-        return found
+        return self.track_many([frames], [masks])[0]
+
+    def track_many(self, videos: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> list[Tracks]:
+        """As `track`; what is not in the folder is tracked together, and equal videos once."""
+        keys = [self.key(*pair) for pair in zip(videos, masks, strict=True)]
+        found = {key: _read(self._path(key)) for key in keys}
+        missing = [keys.index(key) for key, tracks in found.items() if tracks is None]
+        given = [videos[k] for k in missing], [masks[k] for k in missing]
+        made = self.tracker.track_many(*given) if missing else []
+        for k, fresh in zip(missing, made, strict=True):
+            found[keys[k]] = fresh
+            _write(self._path(keys[k]), fresh)
+        return [tracks for key in keys if (tracks := found[key]) is not None]
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.npz"
 
     def key(self, frames: np.ndarray, masks: np.ndarray) -> str:
         """sha256 of everything that the tracks depend on."""

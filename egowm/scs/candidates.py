@@ -26,12 +26,13 @@ def propose(segmenter: Segmenter, frame: np.ndarray) -> tuple[np.ndarray, np.nda
     return segmenter.segment(frame, prompts)
 
 
-def choose(masks: np.ndarray, quality: np.ndarray) -> np.ndarray:
+def choose(masks: np.ndarray, quality: np.ndarray) -> tuple[np.ndarray, list[int]]:
     """The largest of the best (O, H, W): 1 to 60% of the frame each, without overlap, at most 8.
 
-    Where two overlap, the better one keeps the pixels.
+    Where two overlap, the better one keeps the pixels. Also which of `masks (P, H, W)` these are.
     """
     kept: list[np.ndarray] = []
+    which: list[int] = []
     taken = np.zeros(masks.shape[1:], bool)
     for k in np.argsort(-quality, kind="stable"):
         whole = masks[k]
@@ -40,9 +41,11 @@ def choose(masks: np.ndarray, quality: np.ndarray) -> np.ndarray:
         rest = whole & ~taken
         if rest.sum() >= max(AREA[0] * whole.size, whole.sum() / 2):
             kept.append(rest)
+            which.append(int(k))
             taken |= rest
-    kept.sort(key=lambda mask: -int(mask.sum()))
-    return np.array(kept[:MAX_STRUCTURES], bool).reshape(-1, *masks.shape[1:])
+    order = np.argsort([-int(mask.sum()) for mask in kept], kind="stable")[:MAX_STRUCTURES]
+    chosen = np.array([kept[k] for k in order], bool).reshape(-1, *masks.shape[1:])
+    return chosen, [which[k] for k in order]
 
 
 def static(frames: np.ndarray, tracks: Tracks) -> np.ndarray:

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 from egowm import __version__
 from egowm.cli import explain
@@ -20,6 +21,7 @@ COMMANDS = {
     "annotate": "write the structures of frame 0 to a folder, once for all models",
     "track": "write the masks of every frame",
     "export": "write masks as a DAVIS tree, for other people's tools",
+    "convert-sam2": "SAM 2's weights from Meta's file format to transformers', or back",
     "doctor": "which trackers can run here, and why not",
     "demo": "the whole chain in the embedded rooms, in seconds",
 }
@@ -34,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BAD_INPUT
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     try:
-        return import_module(f"egowm.scs.commands.{arguments.command}").run(arguments)
+        return _module(arguments.command).run(arguments)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -48,12 +50,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BAD_INPUT
 
 
+def _module(command: str) -> Any:
+    return import_module(f"egowm.scs.commands.{command.replace('-', '_')}")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="egowm-scs", description=__doc__)
     parser.add_argument("--version", action="version", version=f"egowm {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, about in COMMANDS.items():
-        module = import_module(f"egowm.scs.commands.{name}")
+        module = _module(name)
         command = commands.add_parser(
             name,
             help=about,

@@ -1,13 +1,13 @@
-"""Two predictions of the same clips: the paired difference, and whether it may be claimed."""
+"""Predictions of the same clips, by two models or methods: the difference, and what it is about."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from egowm.scs.bootstrap import MIN_UNITS, interval, num_independent
+from egowm.scs.bootstrap import MIN_RUNS, MIN_UNITS, interval, num_independent, two_level
 from egowm.scs.score import mean_defined
 
 SCORES = ("scs", "scs_davis", "scs_visible")
@@ -30,6 +30,7 @@ class Comparison(NamedTuple):
     num_clips: int
     num_units: int
     unit: str
+    num_runs: tuple[int, int]
     warnings: tuple[str, ...]
 
 
@@ -38,34 +39,68 @@ def compare_files(a: Path, b: Path) -> Comparison:
 
     Raises ValueError for scores of different protocols or clips, which cannot be compared.
     """
-    one, other = read_record(a), read_record(b)
+    return compare_runs([a], [b])
+
+
+def compare_runs(a: Sequence[Path], b: Sequence[Path]) -> Comparison:
+    """As `compare_files`, for training runs of two methods: bootstrap over runs, and over clips.
+
+    Raises ValueError also for fewer than 3 runs of either, unless there is one of each.
+    """
+    if max(len(a), len(b)) > 1 and min(len(a), len(b)) < MIN_RUNS:
+        raise ValueError(
+            f"Expected at least {MIN_RUNS} training runs of each method, or one of each, got "
+            f"{len(a)} and {len(b)}."
+        )
+    paths = [*a, *b]
+    records = [read_record(path) for path in paths]
+    for path, record in zip(paths[1:], records[1:], strict=True):
+        _check_alike(paths[0], records[0], path, record)
+    names = [clip["name"] for clip in records[0]["clips"]]
+    recordings = [clip.get("trajectory") for clip in records[0]["clips"]]
+    groups = None if None in recordings else [str(r) for r in recordings]
+    found, defined = [], np.empty(0)
+    for key in SCORES:
+        values = np.array([_values(record, key, names) for record in records])
+        values[:, np.isnan(values).any(axis=0)] = np.nan
+        one, other = values[: len(a)], values[len(a) :]
+        change = other.mean(axis=0) - one.mean(axis=0)
+        a_mean, b_mean, mean = (float(mean_defined(v)) for v in (one, other, change))
+        ci95 = interval(change, groups) if len(paths) == 2 else two_level(one, other, groups)
+        found.append(Difference(key, a_mean, b_mean, mean, ci95))
+        defined = change if key == "scs" else defined
+    return Comparison(
+        rows=tuple(found),
+        num_clips=int((~np.isnan(defined)).sum()),
+        num_units=num_independent(defined, groups),
+        unit="clips" if groups is None else "trajectories",
+        num_runs=(len(a), len(b)),
+        warnings=tuple(
+            line
+            for record in records[1:]
+            for line in _differences(
+                records[0].get("environment") or {}, record.get("environment") or {}
+            )
+        ),
+    )
+
+
+def _check_alike(a: Path, one: Mapping[str, Any], b: Path, other: Mapping[str, Any]) -> None:
     if one["fingerprint"] != other["fingerprint"]:
         raise ValueError(
             f"{a} and {b} were scored under different protocols, so their scores do not compare: "
             f"{'; '.join(_differences(one['protocol'], other['protocol'])) or 'fingerprints'}. "
             f"Score both alike."
         )
-    first, second = ({clip["name"]: clip for clip in r["clips"]} for r in (one, other))
-    if first.keys() != second.keys():
-        apart = sorted(first.keys() ^ second.keys())
+    first, second = ({clip["name"] for clip in record["clips"]} for record in (one, other))
+    if apart := sorted(first ^ second):
         raise ValueError(f"{len(apart)} clips are not in both files: {', '.join(apart[:10])}.")
-    recordings = [first[name].get("trajectory") for name in first]
-    groups = None if None in recordings else [str(r) for r in recordings]
-    found, paired = [], np.empty(0)
-    for key in SCORES:
-        pairs = np.array([[c[name].get(key) for c in (first, second)] for name in first], float)
-        pairs[np.isnan(pairs).any(axis=1)] = np.nan
-        change = pairs[:, 1] - pairs[:, 0]
-        a_mean, b_mean, mean = (float(mean_defined(values)) for values in (*pairs.T, change))
-        found.append(Difference(key, a_mean, b_mean, mean, interval(change, groups)))
-        paired = change if key == "scs" else paired
-    return Comparison(
-        tuple(found),
-        int((~np.isnan(paired)).sum()),
-        num_independent(paired, groups),
-        "clips" if groups is None else "trajectories",
-        tuple(_differences(one.get("environment") or {}, other.get("environment") or {})),
-    )
+
+
+def _values(record: Mapping[str, Any], key: str, names: Sequence[str]) -> list[float]:
+    """The clips' scores in the order of `names`, NaN where undefined."""
+    found = {clip["name"]: clip.get(key) for clip in record["clips"]}
+    return [float("nan") if found[name] is None else float(found[name]) for name in names]
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -92,14 +127,19 @@ def format_comparison(found: Comparison) -> str:
         interval_text = f"[{row.ci95[0]:+.1f}, {row.ci95[1]:+.1f}]" if row.ci95 else "no interval"
         numbers = f"{row.a:>8.1f}{row.b:>8.1f}{row.difference:>+8.1f}"
         lines.append(f"{row.name:<12}{numbers}   {interval_text}")
+    runs = found.num_runs
+    over = f"{found.num_units} {found.unit} ({found.num_clips} clips)"
     if found.num_units < MIN_UNITS:
         lines.append(f"no interval: {found.num_units} {found.unit} < {MIN_UNITS}")
+    elif max(runs) > 1:
+        lines.append(f"95% over {runs[0]} and {runs[1]} training runs, and over {over}")
     else:
-        lines.append(f"95% over {found.num_units} {found.unit} ({found.num_clips} clips), paired")
-    lines.append(
-        "This is about these two sets of videos. A claim about methods needs at least 3 training "
-        "runs of each."
-    )
+        lines.append(f"95% over {over}, paired")
+    if max(runs) == 1:
+        lines.append(
+            "This is about these two sets of videos. A claim about methods needs at least "
+            f"{MIN_RUNS} training runs of each."
+        )
     return "\n".join(lines)
 
 

@@ -13,13 +13,14 @@ from egowm.scs.cache import shard
 from egowm.scs.clip_result import ClipResult, Doubtful, Sample
 from egowm.scs.geometry import geometry
 from egowm.scs.inputs import Inputs, gather, prepare
+from egowm.scs.masks import ObjectMasks
 from egowm.scs.protocol import describe_protocol, environment, hash_structures
+from egowm.scs.reanchor import Parts, score_parts, summarise_parts
 from egowm.scs.result import Result, independent_units, make_row
 from egowm.scs.score import MIN_AREA, Overlap, clip_score, overlap
 from egowm.scs.trackers import MaskReader, Tracker
-from egowm.scs.trackers.base import Tracks
 from egowm.scs.trackers.copy import repeat
-from egowm.scs.tracking import Truth, track_prediction, track_truth
+from egowm.scs.tracking import Truth, compare, track_clip, without_evidence
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class _Scored(NamedTuple):
     structures: str  # their hash
     num_lost_truth: int
     gap: float
+    parts: Parts | None  # annotated anew on the way, where asked for
 
 
 def score_folders(
@@ -49,6 +51,7 @@ def score_folders(
     trajectories: Mapping[str, str] | None = None,
     first: str | Path | None = None,
     cache: str | Path | None = None,
+    reanchor: str | Path | None = None,
     min_area: float = MIN_AREA,
     progress: bool = False,
 ) -> Result:
@@ -59,12 +62,14 @@ def score_folders(
     ceiling_codec: the truth through a codec or VAE, clips as in `gt`. ceiling_tracker: also track
     the truth anew from its middle. trajectories: clip -> recording it was cut from; intervals then
     draw whole recordings. first: folder with frames 0, where the videos lack them. cache: folder
-    that keeps tracks. min_area: share of the frame below which a mask counts as empty.
+    that keeps tracks. reanchor: folder with structures of later true frames. min_area:
+    share of the frame below which a mask counts as empty.
 
     Raises ValueError or FileNotFoundError, naming every clip, frame or file that does not fit.
     """
     tracker = prepare(tracker, annotations, cache)
     inputs = gather(tracker, Path(pred), Path(gt), ceiling_codec, annotations, trajectories, first)
+    inputs = inputs.with_anchors(tracker, reanchor)
     if tracker.warning:
         logger.warning("%s", tracker.warning)
     scored = []
@@ -88,6 +93,7 @@ def track_shard(
     ceiling_codec: str | Path | None = None,
     ceiling_tracker: bool = False,
     first: str | Path | None = None,
+    reanchor: str | Path | None = None,
     min_area: float = MIN_AREA,
     progress: bool = False,
 ) -> int:
@@ -101,6 +107,7 @@ def track_shard(
             f"--shard: {follow.name!r} reads masks from disk; there is no work to cut."
         )
     inputs = gather(follow, Path(pred), Path(gt), ceiling_codec, annotations, None, first)
+    inputs = inputs.with_anchors(follow, reanchor)
     names = shard(part, list(inputs.gt))
     for name in tqdm(names, f"shard {part}", unit="clip", disable=None if progress else True):
         _score_clip(name, inputs, follow, min_area, ceiling_tracker)
@@ -112,10 +119,10 @@ def _score_clip(
 ) -> _Scored:
     drawn = inputs.annotations
     annotation = None if drawn is None else read_annotation(drawn[name], inputs.size)
-    truth = track_truth(tracker, inputs.gt[name], annotation, min_area, again)
+    others = [*inputs.pred[name], *([] if inputs.ceiling is None else [inputs.ceiling[name]])]
+    truth, tracked = track_clip(tracker, inputs.gt[name], others, annotation, min_area, again)
     samples, gap = [], 0.0
-    for video in inputs.pred[name]:
-        prediction = track_prediction(tracker, video, truth)
+    for prediction in tracked[: len(inputs.pred[name])]:
         tracks = prediction.tracks
         found = compare(tracks, truth, tracker, min_area)
         shown = geometry(tracks.masks, truth.tracks.masks, found)
@@ -123,8 +130,7 @@ def _score_clip(
         gap = max(gap, prediction.gap)
     ceiling = None
     if inputs.ceiling is not None:
-        tracked = track_prediction(tracker, inputs.ceiling[name], truth)
-        ceiling = compare(tracked.tracks, truth, tracker, min_area)
+        ceiling = compare(tracked[-1].tracks, truth, tracker, min_area)
     known = inputs.trajectories
     copy = compare(repeat(truth.structures, len(truth.tracks.masks)), truth, tracker, min_area)
     result = ClipResult(
@@ -141,9 +147,23 @@ def _score_clip(
         ceiling=ceiling,
         again=truth.again,
         structures=hash_structures(truth.ids, truth.structures),
-        num_lost_truth=int(_no_evidence(tracker, truth.tracks)[1:].sum()),
+        num_lost_truth=int(without_evidence(tracker, truth.tracks)[1:].sum()),
         gap=gap,
+        parts=_parts(name, inputs, tracker, annotation, min_area),
     )
+
+
+def _parts(
+    name: str,
+    inputs: Inputs,
+    tracker: Tracker | MaskReader,
+    annotation: ObjectMasks | None,
+    min_area: float,
+) -> Parts | None:
+    if inputs.anchors is None or annotation is None or not isinstance(tracker, Tracker):
+        return None
+    videos = (inputs.gt[name], inputs.pred[name])
+    return score_parts(tracker, *videos, annotation, inputs.anchors[name], min_area)
 
 
 def _doubtful(truth: Truth, min_area: float) -> tuple[Doubtful, ...]:
@@ -156,24 +176,6 @@ def _doubtful(truth: Truth, min_area: float) -> tuple[Doubtful, ...]:
         )
         found.append(Doubtful(number, cycle, 100 - still))
     return tuple(found)
-
-
-def compare(
-    tracks: Tracks, truth: Truth, tracker: Tracker | MaskReader, min_area: float
-) -> Overlap:
-    """A frame is lost where the prediction has no evidence although the truth has."""
-    if not truth.ids:  # every structure was doubtful
-        num_frames, pixels = len(tracks.masks) - 1, int(np.prod(tracks.masks.shape[2:]))
-        none = np.zeros((0, num_frames), np.int64)
-        return Overlap(none, none, none, none > 0, np.zeros(num_frames, np.int64), pixels)
-    lost = _no_evidence(tracker, tracks) & ~_no_evidence(tracker, truth.tracks)
-    masks = tracks.masks if truth.void is None else tracks.masks & ~truth.void[:, None]
-    return overlap(masks, truth.tracks.masks, min_area=min_area, lost=lost)
-
-
-def _no_evidence(tracker: Tracker | MaskReader, tracks: Tracks) -> np.ndarray:
-    least = tracker.min_evidence if isinstance(tracker, Tracker) else 0.0
-    return tracks.evidence < least
 
 
 def _warn_of_gaps(scored: Sequence[_Scored]) -> None:
@@ -196,6 +198,7 @@ def _assemble(
     ceilings = [clip.ceiling for clip in scored if clip.ceiling is not None]
     anew = [(k, clip.again) for k, clip in enumerate(scored) if clip.again is not None]
     again = make_row([found for _, found in anew], None, None) if anew else None
+    parts = {clip.result.name: clip.parts for clip in scored if clip.parts is not None}
     apart = any(video.first is not None for video in inputs.gt.values())
     protocol = describe_protocol(
         tracker,
@@ -204,17 +207,19 @@ def _assemble(
         inputs.size,
         min_area,
         "frame 0 apart, stretched to the frames" if apart else "none",
+        None if inputs.anchors is None else {n: p.structures for n, p in parts.items()},
     )
     return Result(
         prediction=prediction,
         copy=make_row([clip.copy for clip in scored], groups),
         ceiling_codec=make_row(ceilings, groups) if ceilings else None,
         ceiling_tracker=again,
+        reanchored=summarise_parts([*parts.values()], groups) if parts else None,
         clips=[clip.result for clip in scored],
         num_units=independent_units(prediction, groups),
         unit="clips" if groups is None else "trajectories",
         num_lost_truth=sum(clip.num_lost_truth for clip in scored),
         protocol=protocol,
-        environment=environment(),
+        environment=environment(tracker),
         warning=tracker.warning,
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from egowm.scs.annotations import find_annotations, refuse_without
+from egowm.scs.annotations import find_anchors, find_annotations, refuse_without
 from egowm.scs.cache import CachedTracker
 from egowm.scs.layouts import Role, Video, find_videos, group_samples
 from egowm.scs.masks import MASKS
@@ -21,6 +21,7 @@ class Inputs(NamedTuple):
     ceiling: dict[str, Video] | None
     annotations: dict[str, Path] | None
     trajectories: Mapping[str, str] | None
+    anchors: dict[str, dict[int, Path]] | None = None  # structures of later frames, by frame
 
     @property
     def size(self) -> tuple[int, int]:
@@ -33,6 +34,17 @@ class Inputs(NamedTuple):
         """The trajectory of each clip."""
         known = self.trajectories
         return None if known is None else [known[name] for name in self.gt]
+
+    def with_anchors(self, tracker: Tracker | MaskReader, root: str | Path | None) -> "Inputs":
+        """With the annotations of later frames in `root`, if it is given."""
+        if root is None:
+            return self
+        if isinstance(tracker, MaskReader):
+            raise ValueError(
+                f"--reanchor: {tracker.name!r} reads masks from disk; there is nothing to follow."
+            )
+        lengths = {name: shape.num_frames for name, shape in self.shapes.items()}
+        return self._replace(anchors=find_anchors(Path(root), lengths))
 
 
 def prepare(

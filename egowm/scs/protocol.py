@@ -27,7 +27,7 @@ DOUBTFUL = {
     "to": "the last frame before it first leaves the view, and back",
     "iou_below": MIN_CYCLE,
 }
-_PACKAGES = ("numpy", "opencv-python-headless", "pillow", "torch", "transformers")
+_PACKAGES = ("numpy", "opencv-python-headless", "pillow", "sam2", "torch", "transformers")
 
 
 def describe_protocol(
@@ -37,14 +37,17 @@ def describe_protocol(
     size: tuple[int, int],
     min_area: float,
     transform: str = "none",
+    anchors: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Everything that changes a score, other than the videos.
 
     clips: name -> number of frames; annotations: name -> `hash_structures`; size: (H, W) of a
-    scored frame; transform: from the stored frames to the scored ones.
+    scored frame; transform: from the stored frames to the scored ones; anchors: as `annotations`,
+    where later frames are annotated too.
     """
     options = tracker.options() if isinstance(tracker, Tracker) else {}
     judged = isinstance(tracker, Tracker) and tracker.memory
+    anew = {} if anchors is None else {"anchors": _sha256(anchors)}
     return {
         "semantics": {**SEMANTICS, "min_area": min_area},
         "doubtful": DOUBTFUL if judged else "not judged: the tracker has no memory",
@@ -53,6 +56,7 @@ def describe_protocol(
         "clips": _sha256(clips),
         "num_clips": len(clips),
         "view": {"height": size[0], "width": size[1], "transform": transform},
+        **anew,
     }
 
 
@@ -68,14 +72,16 @@ def fingerprint(protocol: Mapping[str, Any]) -> str:
     return _sha256(protocol)
 
 
-def environment() -> dict[str, Any]:
+def environment(tracker: Tracker | MaskReader) -> dict[str, Any]:
     """Versions and device: recorded, no part of the fingerprint."""
+    ran = tracker.environment() if isinstance(tracker, Tracker) else {}
     return {
         "egowm": __version__,
         "python": platform.python_version(),
         "platform": f"{sys.platform} {platform.machine()}",
         "device": "cpu",
         **{name: _version(name) for name in _PACKAGES},
+        **ran,
     }
 
 

@@ -23,7 +23,7 @@ from egowm.scs.overlay import draw_masks
 from egowm.scs.report_parts import by_frame, clip_table, reach, remark_list, tercile_table
 from egowm.scs.result import write_whole
 from egowm.scs.trackers import MaskReader, Tracker
-from egowm.scs.tracking import track_prediction, track_truth
+from egowm.scs.tracking import track_clip
 
 EACH = 6  # clips of every kind: worst, best, drawn by chance
 FPS = 4.0
@@ -101,9 +101,9 @@ def _card(
 ) -> str:
     drawn = inputs.annotations
     annotation = None if drawn is None else read_annotation(drawn[name], inputs.size)
-    truth = track_truth(tracker, inputs.gt[name], annotation, min_area)
     video = inputs.pred[name][0]
-    prediction = track_prediction(tracker, video, truth).tracks.masks
+    truth, found = track_clip(tracker, inputs.gt[name], [video], annotation, min_area)
+    prediction = found[0].tracks.masks
     masks, ids = truth.tracks.masks, truth.ids
     colours = {k: "#{:02x}{:02x}{:02x}".format(*davis_palette()[k % 256]) for k in ids}
     several = f", the first of {entry['num_samples']} samples" if entry["num_samples"] > 1 else ""

@@ -17,6 +17,7 @@ from egowm.scs.checks import terciles
 from egowm.scs.clip_result import ClipResult, number
 from egowm.scs.geometry import Remarks, remarks
 from egowm.scs.protocol import fingerprint
+from egowm.scs.reanchor import Reanchored
 from egowm.scs.score import HORIZONS, Overlap, Summary, by_clip, mean_defined, summarise
 
 _MIN_RANGE = 10.0  # between copy and ceiling, for a normalised score
@@ -59,6 +60,7 @@ class Result:
     environment: dict[str, Any]
     warning: str = ""  # what a reader must know about the tracker
     ceiling_tracker: Row | None = None  # the truth tracked anew from its middle
+    reanchored: Reanchored | None = None  # with structures annotated anew on the way
 
     @property
     def scs(self) -> float:
@@ -120,6 +122,7 @@ class Result:
             "copy": _row(self.copy),
             "ceiling_codec": None if codec is None else _row(codec),
             "ceiling_tracker": None if again is None else _row(again),
+            "scs_reanchored": None if self.reanchored is None else self.reanchored.to_json(),
             "normalised": number(self.normalised),
             "pooled": number(summary.pooled),
             "object_counts": {str(k): n for k, n in summary.object_counts.items()},

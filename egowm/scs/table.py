@@ -75,6 +75,11 @@ def _motion(result: "Result") -> list[str]:
             f"{found.travel:.2f} of the true one; boundary F {_score(found.boundary_f)}; "
             f"{found.drift:+.1f} lost from first to last quarter"
         )
+    if (anew := result.reanchored) is not None:
+        lines.append(
+            f"annotated anew on the way: {_score(anew.scs)} (copy {_score(anew.copy)}), structures "
+            f"cover {anew.coverage:.0%} of the true frames"
+        )
     if groups := result.terciles:
         scores = ", ".join(f"{_score(g.scs)} (copy {_score(g.copy)})" for g in groups)
         lines.append(f"by true motion, least to most: {scores}")

@@ -1,5 +1,6 @@
-"""Tracks of a clip's true video and of a prediction of it, from frames or from saved masks."""
+"""Tracks of a clip's true video and of predictions of it, from frames or from saved masks."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from egowm.scs.checks import MIN_CYCLE, cycle_iou, track_again
 from egowm.scs.layouts import Video
 from egowm.scs.masks import ObjectMasks, read_masks
-from egowm.scs.score import Overlap
+from egowm.scs.score import Overlap, overlap
 from egowm.scs.trackers.base import MaskReader, Tracker, Tracks
 
 
@@ -18,7 +19,6 @@ class Truth(NamedTuple):
     structures: np.ndarray  # (O, H, W) bool: the masks of frame 0
     tracks: Tracks
     void: np.ndarray | None  # (T+1, H, W) bool: pixels not judged, where saved masks have them
-    first: np.ndarray | None  # frame 0, (H, W, 3) uint8, where frames are tracked
     doubtful: dict[int, tuple[float, np.ndarray]]  # id -> cycle IoU, masks (T+1, H, W): left out
     again: Overlap | None  # the truth tracked anew from its middle, where asked for
 
@@ -30,26 +30,44 @@ class Prediction(NamedTuple):
     gap: float  # mean difference of its frame 0 from the truth's, grey levels of 255
 
 
-def track_truth(
+def track_clip(
     tracker: Tracker | MaskReader,
     clip: Video,
+    predictions: Sequence[Video],
     annotation: ObjectMasks | None,
     min_area: float,
     again: bool = False,
-) -> Truth:
-    """Tracks of the true video; structures that a tracker with memory fails to follow are left out.
+) -> tuple[Truth, list[Prediction]]:
+    """Tracks of the true video `clip` and of `predictions` of it, all asked for at once.
+
+    Frame 0 is shared, so every video is tracked from the truth's, also where a codec or a VAE has
+    changed the prediction's copy of it. Structures that a tracker with memory fails to follow in
+    the truth are left out.
 
     annotation: frame 0's masks (1, O, H, W). A `MaskReader` needs only their ids, and without them
-    takes all objects of its own first frame. again: also track from the middle (`track_again`).
+    takes all objects of its own first frame. again: also track the truth anew (`track_again`).
     """
     if isinstance(tracker, MaskReader):
-        ids = None if annotation is None else annotation.ids
-        found = read_masks(tracker.folder(clip.path), ids)
-        return Truth(found.ids, found.masks[0], _saved(found.masks), found.void, None, {}, None)
+        return _read(tracker, clip, predictions, annotation)
     if annotation is None:
         raise ValueError(f"The tracker {tracker.name!r} needs the masks of frame 0.")
-    frames, structures = clip.frames(), annotation.masks[0]
-    tracks = run_tracker(tracker, frames, structures)
+    frames, others = clip.frames(), [video.frames() for video in predictions]
+    return track_frames(tracker, frames, others, annotation, min_area, again)
+
+
+def track_frames(
+    tracker: Tracker,
+    frames: np.ndarray,
+    predictions: Sequence[np.ndarray],
+    annotation: ObjectMasks,
+    min_area: float,
+    again: bool = False,
+) -> tuple[Truth, list[Prediction]]:
+    """As `track_clip`, of frames (T+1, H, W, 3); frame 0 of each prediction is written over."""
+    structures = annotation.masks[0]
+    starts = [_share_first(video, frames[0]) for video in predictions]
+    videos = [frames, *(video for video, _ in starts)]
+    tracks, *others = run_tracker(tracker, videos, structures)
     keep, doubtful = np.ones(len(structures), bool), {}
     if tracker.memory:
         cycle = cycle_iou(tracker, frames, tracks, min_area)
@@ -57,35 +75,60 @@ def track_truth(
         for k in np.flatnonzero(~keep):
             doubtful[annotation.ids[k]] = (float(cycle[k]), tracks.masks[:, k])
     ids = tuple(number for number, kept in zip(annotation.ids, keep, strict=True) if kept)
-    tracks = Tracks(tracks.masks[:, keep], tracks.evidence[:, keep])
+    tracks = _chosen(tracks, keep)
     anew = track_again(tracker, frames, tracks, min_area) if again and keep.any() else None
-    return Truth(ids, structures[keep], tracks, None, frames[0].copy(), doubtful, anew)
+    found = [
+        Prediction(_chosen(made, keep), gap) for made, (_, gap) in zip(others, starts, strict=True)
+    ]
+    return Truth(ids, structures[keep], tracks, None, doubtful, anew), found
 
 
-def track_prediction(tracker: Tracker | MaskReader, clip: Video, truth: Truth) -> Prediction:
-    """Tracks of a predicted video of the same clip.
-
-    Frame 0 is shared, so every video is tracked from the truth's, also where a codec or a VAE has
-    changed the prediction's copy of it.
-    """
-    if isinstance(tracker, MaskReader):
-        return Prediction(_saved(read_masks(tracker.folder(clip.path), truth.ids).masks), 0.0)
-    frames = clip.frames()
-    if not truth.ids:  # every structure was doubtful: nothing to follow
-        return Prediction(truth.tracks, 0.0)
-    gap = float(np.abs(frames[0].astype(np.float32) - truth.first).mean())
-    frames[0] = truth.first
-    return Prediction(run_tracker(tracker, frames, truth.structures), gap)
+def track_truth(
+    tracker: Tracker | MaskReader,
+    clip: Video,
+    annotation: ObjectMasks | None,
+    min_area: float,
+    again: bool = False,
+) -> Truth:
+    """Tracks of the true video alone, as in `track_clip`."""
+    return track_clip(tracker, clip, [], annotation, min_area, again)[0]
 
 
-def _saved(masks: np.ndarray) -> Tracks:
-    return Tracks(masks, np.ones(masks.shape[:2], np.float32))
+def compare(
+    tracks: Tracks, truth: Truth, tracker: Tracker | MaskReader, min_area: float
+) -> Overlap:
+    """A frame is lost where the prediction has no evidence although the truth has."""
+    if not truth.ids:  # every structure was doubtful
+        num_frames, pixels = len(tracks.masks) - 1, int(np.prod(tracks.masks.shape[2:]))
+        none = np.zeros((0, num_frames), np.int64)
+        return Overlap(none, none, none, none > 0, np.zeros(num_frames, np.int64), pixels)
+    lost = without_evidence(tracker, tracks) & ~without_evidence(tracker, truth.tracks)
+    masks = tracks.masks if truth.void is None else tracks.masks & ~truth.void[:, None]
+    return overlap(masks, truth.tracks.masks, min_area=min_area, lost=lost)
 
 
-def run_tracker(tracker: Tracker, frames: np.ndarray, structures: np.ndarray) -> Tracks:
-    """Track, and refuse what a tracker of the user's own may get wrong."""
-    tracks = tracker.track(frames, structures)
-    expected = (len(frames), *structures.shape)
+def without_evidence(tracker: Tracker | MaskReader, tracks: Tracks) -> np.ndarray:
+    """(T+1, O) bool: the track is not to be trusted there."""
+    least = tracker.min_evidence if isinstance(tracker, Tracker) else 0.0
+    return tracks.evidence < least
+
+
+def run_tracker(
+    tracker: Tracker, videos: Sequence[np.ndarray], structures: np.ndarray
+) -> list[Tracks]:
+    """Track in all videos, and refuse what a tracker of the user's own may get wrong."""
+    found = tracker.track_many(videos, [structures] * len(videos))
+    if len(found) != len(videos):
+        raise ValueError(
+            f"Expected tracks of {len(videos)} videos from the tracker {tracker.name!r}, got "
+            f"{len(found)}."
+        )
+    for frames, tracks in zip(videos, found, strict=True):
+        _check(tracker, tracks, (len(frames), *structures.shape))
+    return found
+
+
+def _check(tracker: Tracker, tracks: Tracks, expected: tuple[int, ...]) -> None:
     if tracks.masks.shape != expected or tracks.masks.dtype != bool:
         raise ValueError(
             f"Expected masks {expected} bool from the tracker {tracker.name!r}, "
@@ -96,4 +139,31 @@ def run_tracker(tracker: Tracker, frames: np.ndarray, structures: np.ndarray) ->
             f"Expected evidence {expected[:2]} from the tracker {tracker.name!r}, "
             f"got {tracks.evidence.shape}."
         )
-    return tracks
+
+
+def _read(
+    tracker: MaskReader,
+    clip: Video,
+    predictions: Sequence[Video],
+    annotation: ObjectMasks | None,
+) -> tuple[Truth, list[Prediction]]:
+    ids = None if annotation is None else annotation.ids
+    truth = read_masks(tracker.folder(clip.path), ids)
+    saved = [read_masks(tracker.folder(video.path), truth.ids).masks for video in predictions]
+    known = Truth(truth.ids, truth.masks[0], _trusted(truth.masks), truth.void, {}, None)
+    return known, [Prediction(_trusted(masks), 0.0) for masks in saved]
+
+
+def _trusted(masks: np.ndarray) -> Tracks:
+    return Tracks(masks, np.ones(masks.shape[:2], np.float32))
+
+
+def _share_first(frames: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, float]:
+    """A prediction that begins with the truth's frame 0, and how far its own was from it."""
+    gap = float(np.abs(frames[0].astype(np.float32) - first).mean())
+    frames[0] = first
+    return frames, gap
+
+
+def _chosen(tracks: Tracks, keep: np.ndarray) -> Tracks:
+    return Tracks(tracks.masks[:, keep], tracks.evidence[:, keep])

@@ -11,7 +11,7 @@ from egowm.scs.annotations import read_annotation
 from egowm.scs.inputs import gather, prepare
 from egowm.scs.masks import VOID, ObjectMasks, read_masks, write_palette
 from egowm.scs.score import MIN_AREA
-from egowm.scs.trackers import Tracker, load_tracker
+from egowm.scs.trackers import MaskReader, Tracker, load_tracker
 from egowm.scs.tracking import run_tracker
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ def track_folder(
     annotations: Path,
     output: Path,
     *,
-    tracker: str,
+    tracker: str | Tracker | MaskReader,
     gt: Path | None = None,
     first: Path | None = None,
     cache: Path | None = None,
@@ -33,17 +33,17 @@ def track_folder(
     """
     follow = prepare(tracker, annotations, cache)
     if not isinstance(follow, Tracker):
-        raise ValueError(f"The tracker {tracker!r} reads masks from disk: nothing to track.")
+        raise ValueError(f"The tracker {follow.name!r} reads masks from disk: nothing to track.")
     inputs = gather(follow, videos, gt or videos, annotations=annotations, first=first)
     assert inputs.annotations is not None
     several = max(map(len, inputs.pred.values())) > 1
     for name, samples in tqdm(inputs.pred.items(), "tracking", unit="clip", disable=None):
         structures = read_annotation(inputs.annotations[name], inputs.size)
         start = inputs.gt[name].frames()[0]
-        for number, video in enumerate(samples):
-            frames = video.frames()
+        clips = [video.frames() for video in samples]
+        for frames in clips:
             frames[0] = start
-            tracks = run_tracker(follow, frames, structures.masks[0])
+        for number, tracks in enumerate(run_tracker(follow, clips, structures.masks[0])):
             path = output / (f"{name}/{number}.npz" if several else f"{name}.npz")
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(f".{path.name}")

@@ -85,6 +85,21 @@ def test_automatic_structures(world, tmp_path):
     assert ((labels > 0) == (world.truth["clip0"][0] > 0)).all()
 
 
+def test_later_frames_are_annotated_for_reanchoring(world, tmp_path, capsys):
+    output = tmp_path / "later"
+    argv = ["annotate", str(world.gt), "--auto", "--tracker", "seeing.Seeing"]
+    assert main([*argv, "--at", "2", "3", "--output", str(output)]) == 0
+    for name in world.truth:
+        assert sorted(p.name for p in (output / name).iterdir()) == ["00002.png", "00003.png"]
+    found = read_palette(output / "clip1" / "00003.png") > 0
+    np.testing.assert_array_equal(found, world.truth["clip1"][3] > 0)
+    assert main([*argv, "--at", "4", "--output", str(tmp_path / "other")]) == 2
+    assert "Clip clip0 has no frame after frame 4" in capsys.readouterr().err
+    argv[2:3] = ["--masks", str(world.annotations)]
+    assert main([*argv, "--at", "2", "--output", str(tmp_path / "other")]) == 2
+    assert "--at is for --auto" in capsys.readouterr().err
+
+
 def test_choice_of_candidates():
     masks = np.zeros((5, 40, 40), bool)
     masks[0, :10, :10] = True
@@ -92,7 +107,8 @@ def test_choice_of_candidates():
     masks[2, 5:30, 5:30] = True  # overlaps: loses what the first has
     masks[3, 39, :10] = True  # too small
     masks[4] = True  # too large
-    found = choose(masks, np.array([0.9, 0.8, 0.7, 0.9, 0.9]))
+    found, which = choose(masks, np.array([0.9, 0.8, 0.7, 0.9, 0.9]))
+    assert which == [2, 0]
     assert [int(m.sum()) for m in found] == [600, 100]
     assert not (found[0] & found[1]).any()
 

@@ -36,6 +36,31 @@ def test_nothing_is_tracked_twice(world, tmp_path):
     assert not list(cache.rglob(".*"))
 
 
+def test_what_is_missing_is_tracked_together(tmp_path):
+    """Four videos of which one is known and two are alike: one call, for two videos."""
+    asked = []
+
+    class Together(PaletteTracker):
+        def track_many(self, videos, masks):
+            asked.append(len(videos))
+            return super().track_many(videos, masks)
+
+        def environment(self):
+            return {"device": "here"}
+
+    frames = np.zeros((4, 3, 16, 16, 3), np.uint8)
+    frames[..., 0] = np.array([200, 210, 220, 220])[:, None, None, None]
+    masks = [np.ones((1, 16, 16), bool)] * 4
+    cached = CachedTracker(Together(), tmp_path)
+    cached.track(frames[1], masks[1])
+    found = cached.track_many(list(frames), masks)
+    assert asked == [1, 2]
+    assert len(list(tmp_path.rglob("*.npz"))) == 3
+    for tracks in found:
+        np.testing.assert_array_equal(tracks.masks, np.ones((3, 1, 16, 16), bool))
+    assert cached.environment() == {"device": "here"}
+
+
 def test_the_key_is_of_frames_masks_tracker_and_options(tmp_path):
     frames = np.zeros((3, 16, 16, 3), np.uint8)
     masks = np.ones((1, 16, 16), bool)

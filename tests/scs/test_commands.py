@@ -23,6 +23,12 @@ def test_doctor(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert {line.split()[0] for line in lines} >= {"palette", "flow", "masks", "sam2"}
     assert all(line.split()[1] in ("yes", "no") for line in lines)
+    assert main(["doctor", "--tracker", "palette"]) == 0
+    assert "tolerance: 10.0" in capsys.readouterr().out
+    assert main(["doctor", "--tracker", "sam2"]) == 2
+    assert "never downloads them" in capsys.readouterr().err
+    assert main(["doctor", "--tracker-dtype", "bfloat16"]) == 2
+    assert "--tracker-dtype needs --tracker sam2" in capsys.readouterr().err
 
 
 def test_demo(tmp_path, capsys):

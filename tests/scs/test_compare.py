@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from egowm.scs import score_folders
-from egowm.scs.bootstrap import interval
+from egowm.scs.bootstrap import interval, two_level
 from egowm.scs.cli import main
 
 
@@ -34,6 +34,34 @@ def test_the_paired_difference(pair, capsys, tmp_path):
     assert f"{difference.mean():+.1f}" in out
     assert "95% over 12 clips (12 clips), paired" in out
     assert "at least 3 training runs" in out
+
+
+def test_methods_are_compared_over_runs_and_clips(pair, capsys, tmp_path):
+    runs = {}
+    for side, path in zip("ab", pair, strict=True):
+        record = json.loads(path.read_text())
+        for k in range(2):
+            clips = [c | {"scs": c["scs"] - 3 * k - 1} for c in record["clips"]]
+            runs[side, k] = tmp_path / f"{side}{k}.json"
+            runs[side, k].write_text(json.dumps(record | {"clips": clips}))
+    more = ["--a-runs", str(runs["a", 0]), str(runs["a", 1])]
+    argv = ["compare", *map(str, pair), *more, "--b-runs", str(runs["b", 0])]
+    assert main(argv) == 2
+    assert "at least 3 training runs of each method, or one of each, got 3 and 2" in (
+        capsys.readouterr().err
+    )
+    out = tmp_path / "c.json"
+    assert main([*argv, str(runs["b", 1]), "--json", str(out)]) == 0
+    found = json.loads(out.read_text())
+    first, second = (np.array([c["scs"] for c in json.loads(p.read_text())["clips"]]) for p in pair)
+    drops = np.array([0, 1, 4])[:, None]
+    row = found["rows"][0]
+    assert row["difference"] == pytest.approx((second - first).mean())
+    assert row["ci95"] == pytest.approx(two_level(first - drops, second - drops))
+    assert found["num_runs"] == [3, 3]
+    text = capsys.readouterr().out
+    assert "95% over 3 and 3 training runs, and over 12 clips (12 clips)" in text
+    assert "A claim about methods" not in text
 
 
 def test_clips_of_one_trajectory_are_drawn_together(pair, capsys):

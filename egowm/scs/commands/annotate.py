@@ -1,12 +1,24 @@
 """Write the structures of frame 0 of every clip of GT to a folder, once for all models.
 
-One of four ways: --masks (drawn by somebody), --prompts (points and boxes, with --tracker), --auto
-(whatever a segmenter proposes and is static in GT, with --tracker) or --rooms (the embedded rooms'
+One of five ways: --masks (drawn by somebody), --prompts (points and boxes, with --tracker), --auto
+(whatever a segmenter proposes and is static in GT, with --tracker), --text (what a detector finds
+under these names and is static, with --detector and --tracker) or --rooms (the embedded rooms'
 own). The folder must not exist: annotations are frozen, and one folder serves every model compared.
 """
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from egowm.scs.trackers.options import add_options, chosen_tracker
+
+if TYPE_CHECKING:
+    from egowm.scs.annotate import Structures
+    from egowm.scs.layouts import Video
+    from egowm.scs.trackers import Tracker
+
+_WAYS = ("masks", "prompts", "auto", "text", "rooms")
 
 EPILOG = """prompts are JSON:
   {"size": [480, 640], "clips": {"clip": [
@@ -27,40 +39,69 @@ def configure(parser: argparse.ArgumentParser) -> None:
     ways.add_argument("--masks", type=Path, metavar="DIR", help="DIR/<clip>.png, .npz or .json")
     ways.add_argument("--prompts", type=Path, metavar="FILE", help="points and boxes, JSON")
     ways.add_argument("--auto", action="store_true", help="propose, then keep what is static")
+    ways.add_argument("--text", metavar="NAMES", help='what to find: "chair, door, window"')
     ways.add_argument("--rooms", metavar="DIR", help="cache folder of the embedded rooms")
-    add("--tracker", metavar="NAME", help="with --prompts and --auto: one that finds masks")
+    add_options(parser, "with --prompts, --auto and --text: one that finds masks (sam2)")
+    add("--detector", metavar="PATH", help="with --text: OWLv2's folder or cached id; no download")
+    add(
+        "--at",
+        type=int,
+        nargs="+",
+        metavar="FRAME",
+        default=[],
+        help="with --auto: these frames instead of 0, for `score --reanchor`",
+    )
     add("--first", type=Path, metavar="DIR", help="frames 0, DIR/<clip>.png, if GT has none")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Annotate, and say how much."""
-    from egowm.scs.annotate import automatic, freeze, from_masks, from_prompts, from_rooms
+    from egowm.scs.annotate import freeze, from_masks, from_rooms
     from egowm.scs.layouts import find_videos
-    from egowm.scs.prompts import read_prompts
-    from egowm.scs.trackers import Tracker, load_tracker
 
+    way = next(name for name in _WAYS if getattr(arguments, name) not in (None, False))
+    if arguments.at and way != "auto":
+        raise ValueError("--at is for --auto; draw other frames as DIR/<clip>/00004.png yourself.")
     videos = find_videos(arguments.gt, "GT", arguments.first)
-    tracker = None if arguments.tracker is None else load_tracker(arguments.tracker)
-    needs = arguments.auto or arguments.prompts is not None
-    if needs and not isinstance(tracker, Tracker):
-        raise ValueError("Give --tracker, one that finds the masks of points and boxes (sam2).")
-    how: dict[str, object] = {"way": "masks"}
-    if isinstance(tracker, Tracker) and needs:
-        how = {"way": "automatic", "tracker": tracker.name, "options": tracker.options()}
-    if arguments.masks is not None:
+    how: dict[str, object] = {"way": way}
+    if way == "masks":
         found = from_masks(videos, arguments.masks)
-    elif arguments.prompts is not None and isinstance(tracker, Tracker):
-        prompts = read_prompts(arguments.prompts)
-        missing = [name for name in videos if name not in prompts]
-        if missing:
-            raise ValueError(f"{arguments.prompts}: no prompts for {', '.join(missing[:10])}.")
-        how["way"] = "prompts"
-        found = from_prompts(videos, prompts, tracker)
-    elif arguments.auto and isinstance(tracker, Tracker):
-        found = automatic(videos, tracker)
-    else:
-        how["way"] = "rooms"
+    elif way == "rooms":
         found = from_rooms(videos, arguments.rooms)
+    else:
+        tracker = _segmenter(arguments)
+        how |= {"tracker": tracker.name, "options": tracker.options()}
+        found = _by_tracker(arguments, way, videos, tracker)
+        how |= {"names": arguments.text} if way == "text" else {}
     count = freeze(found, arguments.output, how)
-    print(f"{count} clips are annotated in {arguments.output}")
+    print(f"{count} frames are annotated in {arguments.output}")
     return 0
+
+
+def _segmenter(arguments: argparse.Namespace) -> "Tracker":
+    from egowm.scs.trackers import Tracker
+
+    tracker = chosen_tracker(arguments)
+    if not isinstance(tracker, Tracker):
+        raise ValueError("Give --tracker, one that finds the masks of points and boxes (sam2).")
+    return tracker
+
+
+def _by_tracker(
+    arguments: argparse.Namespace, way: str, videos: "dict[str, Video]", tracker: "Tracker"
+) -> "Iterator[Structures]":
+    from egowm.scs.annotate import automatic, from_prompts, from_text
+    from egowm.scs.detector import Detector, read_names
+    from egowm.scs.prompts import read_prompts
+
+    if way == "auto":
+        return automatic(videos, tracker, arguments.at)
+    if way == "text":
+        if arguments.detector is None:
+            raise ValueError("--text needs --detector PATH, a folder with OWLv2.")
+        return from_text(videos, Detector(arguments.detector), read_names(arguments.text), tracker)
+    prompts = read_prompts(arguments.prompts)
+    missing = [name for name in videos if name not in prompts]
+    if missing:
+        raise ValueError(f"{arguments.prompts}: no prompts for {', '.join(missing[:10])}.")
+    return from_prompts(videos, prompts, tracker)

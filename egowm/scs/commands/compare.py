@@ -1,7 +1,9 @@
 """The paired difference between two scores of the same clips, B minus A.
 
-Whole trajectories are drawn where the files name them. Scores under different protocols (another
-tracker, other annotations, clips or sizes) are refused; another environment is only a warning.
+Whole trajectories are drawn where the files name them. With --a-runs and --b-runs it is the
+difference between two methods: A and B are then one training run of each, and runs as well as clips
+are drawn for the interval. Scores under different protocols (another tracker, other annotations,
+clips or sizes) are refused; another environment is only a warning.
 """
 
 import argparse
@@ -18,15 +20,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("a", type=Path, metavar="A.json", help="what `score --json` wrote")
     parser.add_argument("b", type=Path, metavar="B.json", help="the same clips, another model")
+    more = "further training runs of the same method, at least 2"
+    parser.add_argument("--a-runs", type=Path, metavar="JSON", nargs="+", default=[], help=more)
+    parser.add_argument("--b-runs", type=Path, metavar="JSON", nargs="+", default=[], help=more)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the difference here")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare and print."""
-    from egowm.scs.compare import compare_files, format_comparison
+    from egowm.scs.compare import compare_runs, format_comparison
     from egowm.scs.result import write_whole
 
-    found = compare_files(arguments.a, arguments.b)
+    found = compare_runs([arguments.a, *arguments.a_runs], [arguments.b, *arguments.b_runs])
     for line in found.warnings:
         logger.warning("the environments differ: %s", line)
     if arguments.json is not None:

@@ -1,9 +1,13 @@
-"""Which trackers can run here, and why the others cannot."""
+"""Which trackers can run here, and why the others cannot.
+
+With --tracker, and for sam2 its weights, that one tracker is loaded as `score` would load it.
+"""
 
 import argparse
 from importlib.util import find_spec
 
-from egowm.scs.trackers import BUILT_IN
+from egowm.scs.trackers import BUILT_IN, Tracker
+from egowm.scs.trackers.options import add_options, chosen_tracker
 
 _NEEDS = {"palette": ("cv2",), "flow": ("cv2",), "sam2": ("torch", "transformers")}
 _ROLES = {
@@ -12,29 +16,29 @@ _ROLES = {
     "masks": "masks made elsewhere",
     "copy": "a check of folders",
     "oracle": "a simulator's own masks",
-    "sam2": "the reference",
+    "sam2": "the reference; needs weights, which are never downloaded",
 }
 
-EPILOG = "Exit status: 0. A tracker that cannot run is no error unless you need it."
+EPILOG = "Exit status: 0, also if some cannot run; 2 if --tracker names one that cannot be loaded."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """No options."""
+    """The command's options."""
+    add_options(parser, "load this one, instead of listing all")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """One line per tracker."""
-    for name in dict.fromkeys([*BUILT_IN, "sam2"]):
-        state, why = _state(name)
-        print(f"{name:<9}{state:<5}{_ROLES.get(name, BUILT_IN.get(name, ''))}{why}")
+    """One line per tracker, or the protocol's words for the one that was loaded."""
+    tracker = chosen_tracker(arguments)
+    if tracker is not None:
+        options = tracker.options() if isinstance(tracker, Tracker) else {}
+        ran = tracker.environment() if isinstance(tracker, Tracker) else {}
+        print(f"{tracker.name:<9}yes")
+        for key, value in {**options, **ran}.items():
+            print(f"  {key}: {value}")
+        return 0
+    for name in BUILT_IN:
+        missing = [package for package in _NEEDS.get(name, ()) if find_spec(package) is None]
+        why = f"; missing here: pip install {' '.join(missing)}" if missing else ""
+        print(f"{name:<9}{'no' if missing else 'yes':<5}{_ROLES[name]}{why}")
     return 0
-
-
-def _state(name: str) -> tuple[str, str]:
-    missing = [package for package in _NEEDS.get(name, ()) if find_spec(package) is None]
-    if missing:
-        return "no", f"; missing here: pip install {' '.join(missing)}"
-    if name not in BUILT_IN:
-        return "no", "; not part of this version of egowm"
-    weights = "; needs weights, which are never downloaded" if name == "sam2" else ""
-    return "yes", weights

@@ -7,7 +7,8 @@ page are tracked again (from --cache, where that was given).
 import argparse
 from pathlib import Path
 
-from egowm.scs.commands.score import add_inputs, check_folder, check_tracker, given
+from egowm.scs.commands.score import add_inputs, check_folder, given
+from egowm.scs.trackers.options import check_named
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the page, and say where."""
-    check_tracker(arguments.tracker)
+    check_named(arguments)
     check_folder(arguments.output, "--output")
     if arguments.each < 1 or not arguments.fps > 0:
         raise ValueError("Expected --each of at least 1 and --fps above 0.")

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from egowm.scs.trackers import BUILT_IN
+from egowm.scs.trackers.options import add_options, check_named, chosen_tracker
 
 if TYPE_CHECKING:
     from egowm.scs.result import Result
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 BELOW = 1
 
 EPILOG = """trackers:
+  sam2      the reference, for any video; needs --tracker-weights
   palette   simulated rooms: reads each structure's own hue from every frame
   flow      any video, by optical flow; blind to structures that vanish: for a first look
   masks     PRED and GT hold masks, frame 0 included, not frames: palette PNG, npz, SA-V, COCO json
@@ -42,6 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_inputs(parser)
     add = parser.add_argument
     add("--ceiling-tracker", action="store_true", help="also track GT anew from its middle frame")
+    add("--reanchor", type=Path, metavar="DIR", help="structures of later frames, <clip>/00004.png")
     add("--trajectories", type=Path, metavar="FILE", help="JSON, clip -> recording, for intervals")
     add("--json", type=Path, metavar="FILE", help="write the whole result here")
     add("--csv", type=Path, metavar="FILE", help="write IoU per clip, object and frame here")
@@ -55,9 +57,7 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("pred", type=Path, metavar="PRED", help="generated clips")
     add("gt", type=Path, metavar="GT", help="real clips")
-    add(
-        "--tracker", metavar="NAME", help="required: palette, flow, masks, copy, oracle, or a class"
-    )
+    add_options(parser, "required: sam2, palette, flow, masks, copy, oracle, or a class")
     add(
         "--annotations",
         type=Path,
@@ -73,7 +73,7 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Score, write what was asked for, print the table."""
-    check_tracker(arguments.tracker)
+    check_named(arguments)
     for name in ("json", "csv", "report"):
         check_folder(getattr(arguments, name), f"--{name}")
     if arguments.shard is not None:
@@ -83,21 +83,23 @@ def run(arguments: argparse.Namespace) -> int:
     from egowm.scs.result import write_whole
     from egowm.scs.table import format_result
 
+    options = given(arguments)
     result = score_folders(
         arguments.pred,
         arguments.gt,
         arguments.annotations,
         ceiling_tracker=arguments.ceiling_tracker,
+        reanchor=arguments.reanchor,
         trajectories=read_trajectories(arguments.trajectories),
         progress=True,
-        **given(arguments),
+        **options,
     )
     if arguments.json is not None:
         result.save(arguments.json)
     if arguments.csv is not None:
         write_whole(arguments.csv, format_csv(result.clips))
     if arguments.report is not None:
-        _report(arguments, result)
+        _report(arguments, result, options)
     print(format_result(result))
     limit = arguments.fail_under
     if limit is not None and not result.scs >= limit:
@@ -107,18 +109,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def given(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The options of `add_inputs` by name."""
-    names = ("tracker", "ceiling_codec", "first", "cache")
-    return {name: getattr(arguments, name) for name in names}
-
-
-def check_tracker(name: str | None) -> None:
-    """Raise ValueError where no tracker was named."""
-    if name is None:
-        raise ValueError(
-            f"Give --tracker, one of {', '.join(BUILT_IN)}: the score depends on it, so none is "
-            f"chosen for you."
-        )
+    """The options of `add_inputs` by name, with the tracker loaded."""
+    names = ("ceiling_codec", "first", "cache")
+    found = {name: getattr(arguments, name) for name in names}
+    return {"tracker": chosen_tracker(arguments), **found}
 
 
 def check_folder(path: Path | None, option: str) -> None:
@@ -158,6 +152,7 @@ def _shard(arguments: argparse.Namespace) -> int:
         arguments.gt,
         arguments.annotations,
         ceiling_tracker=arguments.ceiling_tracker,
+        reanchor=arguments.reanchor,
         progress=True,
         **given(arguments),
     )
@@ -165,7 +160,7 @@ def _shard(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _report(arguments: argparse.Namespace, result: "Result") -> None:
+def _report(arguments: argparse.Namespace, result: "Result", options: dict[str, Any]) -> None:
     from egowm.scs.report import write_page
 
     write_page(
@@ -174,5 +169,5 @@ def _report(arguments: argparse.Namespace, result: "Result") -> None:
         arguments.pred,
         arguments.gt,
         arguments.annotations,
-        **given(arguments),
+        **options,
     )

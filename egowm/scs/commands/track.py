@@ -7,7 +7,7 @@ reads them, so a slow tracker runs once, on a machine of its own.
 import argparse
 from pathlib import Path
 
-from egowm.scs.commands.score import check_tracker
+from egowm.scs.trackers.options import add_options, check_named, chosen_tracker
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("videos", type=Path, metavar="VIDEOS", help="clips to follow structures through")
     add("--annotations", type=Path, metavar="DIR", required=True, help="frame 0's structures")
-    add("--tracker", metavar="NAME", help="required: one that reads frames, as for `score`")
+    add_options(parser, "required: one that reads frames, as for `score`")
     add("--output", type=Path, metavar="DIR", required=True, help="folder to write")
     add("--gt", type=Path, metavar="GT", help="VIDEOS are predictions: start from GT's frame 0")
     add("--first", type=Path, metavar="DIR", help="frames 0, DIR/<clip>.png, if there are none")
@@ -24,14 +24,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Track, and say how much."""
-    check_tracker(arguments.tracker)
+    check_named(arguments)
     from egowm.scs.write_masks import track_folder
 
+    tracker = chosen_tracker(arguments)
+    assert tracker is not None
     count = track_folder(
         arguments.videos,
         arguments.annotations,
         arguments.output,
-        tracker=arguments.tracker,
+        tracker=tracker,
         gt=arguments.gt,
         first=arguments.first,
         cache=arguments.cache,

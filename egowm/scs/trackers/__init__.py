@@ -1,12 +1,26 @@
 """Trackers, one per file; the built-in ones have short names."""
 
 from importlib import import_module
+from inspect import signature
+from pathlib import Path
+from typing import Literal
 
 from egowm.scs.trackers.base import MaskReader, Tracker, Tracks
 
-__all__ = ["BUILT_IN", "MaskReader", "Tracker", "Tracks", "load_tracker"]
+__all__ = [
+    "BUILT_IN",
+    "DType",
+    "Implementation",
+    "MaskReader",
+    "Tracker",
+    "Tracks",
+    "load_tracker",
+]
 
+Implementation = Literal["transformers", "native"]
+DType = Literal["float32", "bfloat16"]
 BUILT_IN = {
+    "sam2": "egowm.scs.trackers.sam2.Sam2Tracker",
     "palette": "egowm.scs.trackers.palette.PaletteTracker",
     "flow": "egowm.scs.trackers.flow.FlowTracker",
     "masks": "egowm.scs.trackers.masks.SavedMasks",
@@ -15,8 +29,16 @@ BUILT_IN = {
 }
 
 
-def load_tracker(name: str) -> Tracker | MaskReader:
-    """The tracker of a short name, or of a class path such as `my_package.trackers.MyTracker`."""
+def load_tracker(
+    name: str,
+    weights: str | Path | None = None,
+    implementation: Implementation | None = None,
+    dtype: DType | None = None,
+) -> Tracker | MaskReader:
+    """The tracker of a short name, or of a class path such as `my_package.trackers.MyTracker`.
+
+    weights, implementation, dtype: for trackers whose constructor takes them; ValueError elsewhere.
+    """
     module, _, attribute = BUILT_IN.get(name, name).rpartition(".")
     if not module:
         raise ValueError(
@@ -28,4 +50,9 @@ def load_tracker(name: str) -> Tracker | MaskReader:
         raise ValueError(f"Cannot import the tracker {name!r}: {error}.") from error
     if not (isinstance(found, type) and issubclass(found, Tracker | MaskReader)):
         raise ValueError(f"Expected {name!r} to be a Tracker of egowm.scs.trackers, got {found!r}.")
-    return found()
+    options = {"weights": weights, "implementation": implementation, "dtype": dtype}
+    given = {option: value for option, value in options.items() if value is not None}
+    for option in given:
+        if option not in signature(found).parameters:
+            raise ValueError(f"The tracker {name!r} takes no --tracker-{option}: sam2 does.")
+    return found(**given)

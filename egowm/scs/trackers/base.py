@@ -4,6 +4,7 @@ A new tracker is one file with a subclass of `Tracker`; `--tracker package.modul
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,8 +30,16 @@ class Tracker(ABC):
     def track(self, frames: np.ndarray, masks: np.ndarray) -> Tracks:
         """Follow `masks (O, H, W)` bool of frame 0 through `frames (T+1, H, W, 3)` uint8 RGB."""
 
+    def track_many(self, videos: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> list[Tracks]:
+        """As `track` for each pair; for a tracker that is faster on many videos at once."""
+        return [self.track(frames, found) for frames, found in zip(videos, masks, strict=True)]
+
     def options(self) -> dict[str, float | int | str]:
         """Whatever changes the result; it enters the protocol's fingerprint."""
+        return {}
+
+    def environment(self) -> dict[str, str | None]:
+        """Where and on what it ran: recorded, no part of the fingerprint."""
         return {}
 
 

@@ -1,0 +1,25 @@
+"""Convert SAM 2's weights between Meta's checkpoint and transformers' folder.
+
+SOURCE is whatever `--tracker-weights` reads; TARGET is a Meta checkpoint if it ends in .pt, and
+otherwise a folder with config.json and model.safetensors. Both give the same scores: the protocol's
+sha256 is of the weights' values.
+"""
+
+import argparse
+from pathlib import Path
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    add = parser.add_argument
+    add("source", metavar="SOURCE", help="a .pt file, a folder, or a cached id; no download")
+    add("target", metavar="TARGET", type=Path, help="a .pt file or a folder; must not exist")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Convert, and say where to."""
+    from egowm.scs.trackers.sam2.convert import convert
+
+    convert(arguments.source, arguments.target)
+    print(arguments.target)
+    return 0

@@ -1,0 +1,137 @@
+"""SAM 2's weights from a Meta checkpoint, a transformers folder or the local hub cache.
+
+Nothing is ever downloaded, and what does not fit is refused.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CONFIG = "egowm_config"  # our addition to a Meta checkpoint: transformers' configuration as JSON
+_FILES = ("config.json", "model.safetensors")
+_BRING = (
+    "Bring Meta's sam2.1_hiera_tiny.pt (or small, base_plus, large), or a folder with config.json "
+    "and model.safetensors as in facebook/sam2.1-hiera-tiny, or name such a repository if it is in "
+    "the local Hugging Face cache: --tracker-weights PATH. Without weights, --tracker flow gives a "
+    "first look."
+)
+
+
+class Weights(NamedTuple):
+    """A SAM 2 video model on the CPU."""
+
+    config: Any  # transformers.Sam2VideoConfig
+    tensors: dict[str, "Tensor"]  # under transformers' names
+
+    @property
+    def sha256(self) -> str:
+        """Of the values: the same for the same weights in either file format."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.tensors.items()):
+            digest.update(f"{name} {tuple(tensor.shape)} ".encode())
+            digest.update(tensor.float().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def load_weights(source: str | Path | None) -> Weights:
+    """Weights from `source`: a .pt file, a folder, or the id of a repository in the local cache.
+
+    Raises ValueError that says what to bring, for none and for what is no SAM 2 video model.
+    """
+    if source is None:
+        raise ValueError(f"The tracker 'sam2' needs weights, and never downloads them. {_BRING}")
+    path = Path(source).expanduser()
+    if path.is_file():
+        return _checked(_read_meta(path), str(path))
+    if not path.is_dir():
+        path = _cached(str(source))
+    return _checked(_read_folder(path), str(path))
+
+
+def _read_meta(path: Path) -> Weights:
+    import torch
+    from transformers import Sam2VideoConfig
+
+    from egowm.scs.trackers.sam2.architecture import read_architecture
+    from egowm.scs.trackers.sam2.names import to_transformers
+
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(
+            f"{path}: not a checkpoint that can be read without running code from it. {_BRING}"
+        ) from error
+    meta = held.get("model") if isinstance(held, dict) else None
+    if not isinstance(meta, dict):
+        raise ValueError(f"{path}: expected Meta's {{'model': tensors}}, got none. {_BRING}")
+    known = CONFIG in held
+    try:
+        config = Sam2VideoConfig(**json.loads(held[CONFIG])) if known else read_architecture(meta)
+        return Weights(config, to_transformers(meta))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _read_folder(folder: Path) -> Weights:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+    from transformers import Sam2VideoConfig
+
+    from egowm.scs.trackers.sam2.names import share_position
+
+    lacking = [name for name in _FILES if not (folder / name).is_file()]
+    if lacking:
+        raise ValueError(f"{folder}: {' and '.join(lacking)} not found in it. {_BRING}")
+    held = json.loads((folder / _FILES[0]).read_text(encoding="utf-8"))
+    kind = held.get("model_type")
+    if kind != "sam2_video":
+        raise ValueError(f"{folder}: expected model_type 'sam2_video', got {kind!r}. {_BRING}")
+    try:
+        tensors = load_file(folder / _FILES[1])
+    except SafetensorError as error:
+        raise ValueError(f"{folder / _FILES[1]}: not readable: {error}. {_BRING}") from error
+    return Weights(Sam2VideoConfig.from_dict(held), share_position(tensors))
+
+
+def _cached(name: str) -> Path:
+    """The folder of a repository in the local cache."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    missing = (
+        f"{name}: no such file, folder or repository in the local Hugging Face cache. {_BRING}"
+    )
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise ValueError(missing)
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(_FILES), local_files_only=True))
+    except LocalEntryNotFoundError as error:
+        raise ValueError(missing) from error
+
+
+def _checked(weights: Weights, name: str) -> Weights:
+    """Refuse tensors that are not exactly those of the configuration."""
+    import torch
+    from transformers import Sam2VideoModel
+
+    with torch.device("meta"):
+        expected: Mapping[str, Tensor] = Sam2VideoModel(weights.config).state_dict()
+    held = weights.tensors
+    wrong = [f"{k} is missing" for k in expected if k not in held]
+    wrong += [f"{k} is not part of the model" for k in held if k not in expected]
+    wrong += [
+        f"{k} is {tuple(held[k].shape)}, expected {tuple(expected[k].shape)}"
+        for k in expected
+        if k in held and held[k].shape != expected[k].shape
+    ]
+    if wrong:
+        more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise ValueError(f"{name}: not these weights: {', '.join(wrong[:3])}{more}. {_BRING}")
+    return weights
