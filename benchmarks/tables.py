@@ -133,7 +133,7 @@ def claims(results: Path) -> str:
         + " without it"
         for n, value in record["worth"].items()
     ]
-    return table(head, lines) + (f"\n\n{'; '.join(worth)}." if worth else "")
+    return table(head, lines) + (f"\n\nAfter {STEPS} steps: {'; '.join(worth)}." if worth else "")
 
 
 def _value(claim: Record | None) -> str:
