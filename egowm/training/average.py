@@ -1,11 +1,13 @@
 """An exponential moving average of the trained parameters: what is validated and exported."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
+
+Device = Literal["same", "cpu"]
 
 
 class WeightAverage(Callback):
@@ -17,10 +19,10 @@ class WeightAverage(Callback):
     the average; training goes on with the weights themselves, and a checkpoint holds both.
     """
 
-    def __init__(self, decay: float = 0.999, device: Literal["same", "cpu"] = "same") -> None:
+    def __init__(self, decay: float = 0.999, device: Device = "same") -> None:
         if not 0 < decay < 1:
             raise ValueError(f"WeightAverage: expected a decay between 0 and 1, got {decay}.")
-        if device not in ("same", "cpu"):
+        if device not in get_args(Device):
             raise ValueError(f"WeightAverage: expected device same or cpu, got {device!r}.")
         self.decay, self.device = decay, device
         self.updates = 0
