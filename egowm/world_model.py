@@ -92,7 +92,8 @@ class WorldModel(LightningModule):
         self.backbone.load()
         self.part.select(self.backbone)
         if self.gradient_checkpointing:
-            self.backbone.network.enable_gradient_checkpointing()
+            network: Any = self.backbone.network
+            network.enable_gradient_checkpointing()
         if self.spec is None and self._trainer is None:
             return  # `load_from_checkpoint`: the checkpoint brings it, see on_load_checkpoint
         if self.spec is None:

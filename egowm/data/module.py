@@ -190,7 +190,7 @@ class ClipData(LightningDataModule):
     @property
     def _overfits(self) -> bool:
         """Whether the trainer asks for the same few batches over and over."""
-        return self.trainer is not None and bool(self.trainer.overfit_batches)
+        return bool(getattr(self.trainer, "overfit_batches", 0))
 
     def _shuffled(self, clips: Windows, order: Order) -> TrainingLoader:
         """Training batches, shared out over the trainer's processes, from where they stopped."""
