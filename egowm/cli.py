@@ -36,6 +36,7 @@ VERBS = {
     "validate": Verb("the loss of a checkpoint on validation clips", "egowm.fit:main", True),
     "test": Verb("the loss of a checkpoint on test clips", "egowm.fit:main", True),
     "predict": Verb("roll out test clips into RUN/pred and RUN/gt", "egowm.fit:main", True),
+    "memory": Verb(
         "what a recipe needs on a card, and what fits", "egowm.training.memory_cli:main"
     ),
     "export": Verb("turn a training checkpoint into an export", "egowm.export_checkpoint:main"),
