@@ -130,7 +130,7 @@ class FitCLI(LightningCLI):
         options = self.config_init[self.subcommand]
         config = options["trainer"]
         bare, root = config.get("barebones"), Path(config["default_root_dir"] or ".")
-        callbacks = list(config.get("callbacks") or [])
+        callbacks = _listed(config.get("callbacks"))
         if self.subcommand == "fit" and not bare:
             callbacks += self._watching(callbacks)
         if config.get("enable_checkpointing") is not False and not bare:
@@ -138,8 +138,7 @@ class FitCLI(LightningCLI):
             callbacks.append(RunCheckpoint(_folder(config), every))
         if self.subcommand == "predict":
             callbacks.append(PredictionWriter(root / "predictions", options["announced_layout"]))
-        plugins = config.get("plugins") or []
-        plugins = list(plugins) if isinstance(plugins, list) else [plugins]
+        plugins = _listed(config.get("plugins"))
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(WholeCheckpoints())
         if not bare:
@@ -173,6 +172,13 @@ class FitCLI(LightningCLI):
         """What the run has come to; nothing where it never had a trainer."""
         trainer: Trainer | None = getattr(self, "trainer", None)
         return {} if trainer is None else figures(trainer, self.model)
+
+
+def _listed(given: Any) -> list[Any]:
+    """What an option that takes one or several was given."""
+    if given is None:
+        return []
+    return list(given) if isinstance(given, list) else [given]
 
 
 def _folder(trainer: Any) -> Path:

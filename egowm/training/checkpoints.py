@@ -73,7 +73,7 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
         raise CheckpointError(f"Checkpoints are read from disk, not from {path}: copy it here.")
     named = Path(path)
     if not named.is_file():
-        raise FileNotFoundError(f"Expected a checkpoint at {path}, found none.")
+        raise FileNotFoundError(f"No checkpoint at {path}.")
     file = named.resolve()
     for candidate in [file, *_before(file)]:
         damage = _damage(candidate)
