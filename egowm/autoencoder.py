@@ -7,10 +7,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from lightning import LightningModule
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from egowm.data.clip import Clip
 from egowm.initialisation import start_as_cosines, start_causal_as_cosines
+from egowm.training.seeds import StepSeeds
 
 MEASURED_BATCHES = 16  # of training clips, for the scaling factor where validation did not see it
 
@@ -54,6 +56,9 @@ class Autoencoder(LightningModule):
         if hasattr(self, "vae"):
             return
         self.vae = self._causal() if self.causal else self._by_frame()
+
+    def configure_callbacks(self) -> list[Callback]:
+        return [StepSeeds()]
 
     def _by_frame(self) -> Any:
         from diffusers import AutoencoderKL

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from egowm import __version__
 
 PACKAGE = Path(__file__).parent
-BAD_INPUT, INTERRUPTED = 2, 130
+BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143
 PATH_ERRORS = (
     FileNotFoundError,
     FileExistsError,
@@ -36,6 +36,9 @@ VERBS = {
     "validate": Verb("the loss of a checkpoint on validation clips", "egowm.fit:main", True),
     "test": Verb("the loss of a checkpoint on test clips", "egowm.fit:main", True),
     "predict": Verb("roll out test clips into RUN/pred and RUN/gt", "egowm.fit:main", True),
+    "memory": Verb(
+        "what a recipe needs on a card, and what fits", "egowm.training.memory_cli:main"
+    ),
     "export": Verb("turn a training checkpoint into an export", "egowm.export_checkpoint:main"),
     "import-egowm": Verb(
         "turn a checkpoint that EgoWM's authors released into an export", "egowm.import_egowm:main"
@@ -60,7 +63,8 @@ The command `lightning` is the same program: `lightning fit -c recipes/recon_svd
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb; returns its exit status: 0 fine, 2 bad input, 130 interrupted."""
+    """Runs one verb; returns its exit status: 0 fine, 2 bad input, 130 interrupted, 143 ended
+    by SIGTERM."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         width = max(map(len, VERBS))
@@ -89,6 +93,8 @@ def _run(verb: Verb, arguments: list[str]) -> int:
         # Lightning's trainer turns Ctrl-C into exit status 1, which would read as a failure.
         if isinstance(stop.__context__, KeyboardInterrupt):
             return INTERRUPTED
+        if type(stop).__name__ == "SIGTERMException":  # Lightning's, whose status would be 0
+            return TERMINATED
         raise
     except Exception as error:
         line = explain(error)

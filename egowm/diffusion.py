@@ -73,6 +73,9 @@ class Process(Protocol):
 
     def is_high(self, sigma: Tensor) -> Tensor: ...  # levels where actions decide most
 
+    @property
+    def high_levels(self) -> tuple[float, ...]: ...  # some of these, for comparisons
+
 
 @dataclass(frozen=True)
 class EDM:
@@ -137,6 +140,11 @@ class EDM:
         """Where the noise hides the frame."""
         return sigma > 5
 
+    @property
+    def high_levels(self) -> tuple[float, ...]:
+        """Sigma 5, 20 and 80."""
+        return 5.0, 20.0, 80.0
+
 
 @dataclass(frozen=True)
 class EDMFlow(EDM):
@@ -174,6 +182,11 @@ class EDMFlow(EDM):
     def initial(self, noise: Tensor) -> Tensor:
         """noise * sigma_max."""
         return noise * self.sigma_max
+
+    @property
+    def high_levels(self) -> tuple[float, ...]:
+        """Where t is 0.8 and 0.95."""
+        return 4.0, 19.0
 
 
 @dataclass(frozen=True)
@@ -232,6 +245,11 @@ class FlowMatching:
         """Where the noise hides the frame."""
         return sigma > 0.8
 
+    @property
+    def high_levels(self) -> tuple[float, ...]:
+        """0.8 and 0.95."""
+        return 0.8, 0.95
+
 
 def euler(denoise: Callable[[Tensor, Tensor], Tensor], noisy: Tensor, sigmas: Tensor) -> Tensor:
     """Euler steps along the probability flow (Karras et al. 2022, algorithm 1, first order).
@@ -251,17 +269,23 @@ def denoising_loss(
     latents: Tensor,
     generator: torch.Generator | None = None,
     given: int = 0,
+    level: float | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The training loss (Karras et al. 2022, equation 8) on clean `latents` (B, t, ...).
 
     estimate: (noisy, sigma) -> clean estimate. given: latent frames at the start that the network
-    knows and that do not count. Logs the loss at high noise.
+    knows and that do not count. level: one noise level for all, in place of drawing them. Logs the
+    loss at high noise.
     """
     sigma = process.draw(len(latents), latents.device, generator)
+    if level is not None:  # after drawing, so that the noise is the same at every level
+        sigma = torch.full_like(sigma, level)
     noise = randn(latents.shape, generator, latents.device)
     noisy = process.add(latents, noise, sigma)
     squared = (estimate(noisy, sigma) - latents)[:, given:].square().flatten(1).mean(1)
     each = process.weight(sigma) * squared
     high = process.is_high(sigma)
-    logs = {"loss_high_noise": each[high].mean()} if high.any() else {}
+    logs = {}
+    if high.any():
+        logs["loss_high_noise"] = torch.where(high, each, 0.0).sum() / high.sum()
     return each.mean(), {name: value.detach() for name, value in logs.items()}

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from egowm.actions import ActionSpec
 from egowm.adapters import merged_weights
-from egowm.backbones.base import Backbone, weights_sha256
+from egowm.backbones.base import Backbone
 from egowm.world_model import WorldModel
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None, note
         "backbone": f"{type(backbone).__module__}.{type(backbone).__qualname__}",
         "backbone_arguments": arguments
         | {k: TRAINING_ONLY[k] for k in TRAINING_ONLY & arguments.keys()},
-        "base_sha256": _base_sha256(backbone),
+        "base_sha256": backbone.base_sha256,
         "spec": model.spec.record(),
         "specs": {name: spec.record() for name, spec in model.specs.items()},
         "state_spec": model.state_spec.record() if model.state_spec else None,
@@ -107,7 +107,7 @@ def load(folder: Path, base: str | None = None) -> WorldModel:
     model.familiar_psnr = record["familiar_psnr"]
     model.specs = {name: ActionSpec(**spec) for name, spec in record.get("specs", {}).items()}
     model.configure_model()
-    base_found = _base_sha256(backbone)
+    base_found = backbone.base_sha256
     if base_found != record["base_sha256"]:
         raise ValueError(
             f"{folder} belongs to another base than {backbone.folder}: expected weights with "
@@ -148,12 +148,6 @@ def _empty_text(backbone: Backbone) -> dict[str, torch.Tensor]:
 def _fill(module: torch.nn.Module, weights: dict[str, torch.Tensor], prefix: str) -> None:
     own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
     module.load_state_dict(own, strict=True)
-
-
-def _base_sha256(backbone: Backbone) -> str:
-    """Of all that the base brings, also of a VAE that lies elsewhere."""
-    folders = (backbone.folder, getattr(backbone, "vae_folder", ""))
-    return weights_sha256(*(Path(str(folder)) for folder in folders if folder))
 
 
 def _arguments(backbone: Backbone) -> dict[str, Any]:

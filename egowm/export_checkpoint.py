@@ -12,28 +12,35 @@ from egowm.data.module import ClipData
 from egowm.evaluation.evaluate import load_data
 from egowm.export import save
 from egowm.rollout import familiarity
+from egowm.training.average import averaged_weights
+from egowm.training.checkpoints import read_checkpoint
 from egowm.world_model import WorldModel
 
 log = logging.getLogger(__name__)
 NUM_PICTURES = 32  # validation pictures that say what is familiar
 
 
-def load_checkpoint(recipe: Path, checkpoint: Path) -> WorldModel:
-    """The recipe's model with the checkpoint's trained weights and ActionSpec."""
+def load_checkpoint(recipe: Path, checkpoint: Path, averaged: bool = True) -> WorldModel:
+    """The recipe's model with the checkpoint's trained weights and ActionSpec.
+
+    averaged: take the weights' moving average (`WeightAverage`), where the checkpoint holds one.
+    """
     from jsonargparse import ArgumentParser
 
-    if not checkpoint.is_file():
-        raise FileNotFoundError(f"No checkpoint at {checkpoint}.")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(WorldModel, "model")
     section = (yaml.safe_load(recipe.read_text()) or {}).get("model")
     if section is None:
         raise ValueError(f"{recipe}: expected a model section as in the training's recipe.")
     model = parser.instantiate(parser.parse_object({"model": section})).model
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    state = read_checkpoint(checkpoint)
     model.on_load_checkpoint(state)
     model.configure_model()
-    model.load_state_dict(state["state_dict"], strict=False)
+    weights = state["state_dict"]
+    if averaged and (average := averaged_weights(state)):
+        log.info("Taking the moving average of the weights, which was validated.")
+        weights = average
+    model.load_state_dict(weights, strict=False)
     return model.eval()
 
 
@@ -56,8 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", required=True, type=Path, help="folder to write")
     parser.add_argument("--data.root", dest="root", help="replaces the recipe's data root")
     parser.add_argument("--half", action="store_true", help="round the weights to float16")
+    parser.add_argument(
+        "--newest", action="store_true", help="the newest weights, also where an average was kept"
+    )
     args = parser.parse_args(argv)
-    model = load_checkpoint(args.config, args.ckpt_path)
+    model = load_checkpoint(args.config, args.ckpt_path, averaged=not args.newest)
     model.familiar_psnr = measure_familiarity(model, load_data(args.config, args.root))
     save(model, args.output, torch.float16 if args.half else None)
     print(f"{args.output}: an export of {args.ckpt_path}")

@@ -1,18 +1,31 @@
 """`egowm fit`, `validate`, `test` and `predict`: LightningCLI over a model and its clips."""
 
 import logging
+import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from lightning import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
 
 from egowm.cli import explain
 from egowm.evaluation.prediction_writer import PredictionWriter
+from egowm.training.checkpoints import RunCheckpoint, WholeCheckpoints, newest
+from egowm.training.guard import ActionGuard
+from egowm.training.health import Health
+from egowm.training.loggers import run_loggers
+from egowm.training.progress import Progress
+from egowm.training.run_record import RunRecord
+from egowm.training.summary import figures, summary
 
+log = logging.getLogger(__name__)
 _NOISE = (  # lines of jsonargparse's messages that say nothing about the mistake
     "Does not validate against",
     "Subtypes:",
@@ -40,28 +53,26 @@ class RecipeParser(LightningArgumentParser):
         raise RecipeError(line) from ex
 
 
-class RunCheckpoint(ModelCheckpoint):
-    """The newest checkpoint as `<folder>/step=N.ckpt`, and `last.ckpt`, a link to it.
-
-    Written after each validation (or epoch), and when training ends, also if it never validated.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, "{step}", save_last="link", enable_version_counter=False)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self._should_skip_saving_checkpoint(trainer):
-            metrics = self._monitor_candidates(trainer)
-            self._save_topk_checkpoint(trainer, metrics)
-            self._save_last_checkpoint(trainer, metrics)
-
-
 class FitCLI(LightningCLI):
     """A recipe names the model, the data and the trainer; everything written goes under
     `--trainer.default_root_dir`."""
 
+    arguments: list[str]  # the command line, with the subcommand
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.set_defaults({"trainer.default_root_dir": "runs/default"})
+        parser.add_argument(
+            "--save_every",
+            type=int,
+            default=0,
+            help="fit: steps between checkpoints; 0 saves after each validation",
+        )
+        parser.add_argument(
+            "--guard_patience",
+            type=int,
+            default=5000,
+            help="fit: steps for which a model may ignore its actions; 0 for ever",
+        )
         parser.add_argument(
             "--announced_layout",
             type=bool,
@@ -71,35 +82,108 @@ class FitCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """As the parent, without its warning about `sys.argv`: `main` passes what it was given."""
+        self.arguments = sys.argv[1:] if args is None else [str(word) for word in args]
         self.config = parser.parse_args(args)
 
     def _parse_ckpt_path(self) -> None:
-        """Checkpoints hold no hyperparameters to merge: recipe and command line decide."""
+        """Checkpoints hold no hyperparameters to merge: recipe and command line decide.
+
+        "last" is the newest checkpoint of the run's folder; a fit without one starts.
+        """
+        subcommand = self.config["subcommand"]
+        config = self.config[subcommand]
+        if config.get("ckpt_path") != "last":
+            return
+        folder = _folder(config["trainer"])
+        found = newest(folder)
+        if found is None and subcommand != "fit":
+            raise RecipeError(f"--ckpt_path last: expected a checkpoint in {folder}, found none.")
+        if found is None:
+            log.info("No checkpoint in %s yet: training starts.", folder)
+        config["ckpt_path"] = None if found is None else str(found)
+
+    def before_instantiate_classes(self) -> None:
+        """Leave a record of the run before anything can go wrong."""
+        self.record: RunRecord | None = None
+        if self.subcommand == "fit" and getattr(rank_zero_only, "rank", 0) == 0:
+            config = self.config[self.subcommand]
+            root = Path(config["trainer"]["default_root_dir"] or ".")
+            recipe = self._parser(self.subcommand).dump(config, skip_unset=False)
+            self.record = RunRecord(root, self.arguments, yaml.safe_load(recipe))
 
     def instantiate_classes(self) -> None:
         """Build the parts; a value that a constructor refuses is the user's mistake."""
-        try:
-            super().instantiate_classes()
-        except ValueError as error:
-            cause: BaseException = error
-            while cause.__cause__ is not None:
-                cause = cause.__cause__
-            line = explain(cause) if isinstance(cause, Exception) else None
-            if line is None:
-                raise
-            raise RecipeError(line) from error
+        with self._recorded():
+            try:
+                super().instantiate_classes()
+            except ValueError as error:
+                cause: BaseException = error
+                while cause.__cause__ is not None:
+                    cause = cause.__cause__
+                line = explain(cause) if isinstance(cause, Exception) else None
+                if line is None:
+                    raise
+                raise RecipeError(line) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The recipe's trainer, which keeps the newest checkpoint unless told not to."""
-        config = self.config_init[self.subcommand]["trainer"]
-        callbacks = list(config.get("callbacks") or [])
-        root = Path(config["default_root_dir"] or ".")
-        if config.get("enable_checkpointing") is not False and not config.get("barebones"):
-            callbacks.append(RunCheckpoint(root / "checkpoints"))
+        """The recipe's trainer with what every run needs: checkpoints, guards, loggers."""
+        options = self.config_init[self.subcommand]
+        config = options["trainer"]
+        bare, root = config.get("barebones"), Path(config["default_root_dir"] or ".")
+        callbacks = _listed(config.get("callbacks"))
+        if self.subcommand == "fit" and not bare:
+            callbacks += self._watching(callbacks)
+        if config.get("enable_checkpointing") is not False and not bare:
+            every = options["save_every"] if self.subcommand == "fit" else 0
+            callbacks.append(RunCheckpoint(_folder(config), every))
         if self.subcommand == "predict":
-            announced = self.config_init[self.subcommand]["announced_layout"]
-            callbacks.append(PredictionWriter(root / "predictions", announced))
-        return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+            callbacks.append(PredictionWriter(root / "predictions", options["announced_layout"]))
+        plugins = _listed(config.get("plugins"))
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            plugins.append(WholeCheckpoints())
+        if not bare:
+            kwargs["logger"] = run_loggers(root, config.get("logger"))
+        return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
+
+    def _watching(self, callbacks: list[Any]) -> list[Callback]:
+        """What watches over a fit, where the recipe does not bring its own."""
+        patience = self.config_init[self.subcommand]["guard_patience"]
+        own = [Health(), Progress(), ActionGuard(patience=patience)]
+        return [mine for mine in own if not any(isinstance(c, type(mine)) for c in callbacks)]
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        with self._recorded():
+            super()._run_subcommand(subcommand)
+        if self.record is not None:
+            self.record.finish(**self._figures())
+            log.info(summary(self.record.fields))
+
+    @contextmanager
+    def _recorded(self) -> Iterator[None]:
+        """Whatever ends the run is in its record."""
+        try:
+            yield
+        except BaseException as error:
+            if self.record is not None:
+                self.record.finish(error, **self._figures())
+            raise
+
+    def _figures(self) -> dict[str, Any]:
+        """What the run has come to; nothing where it never had a trainer."""
+        trainer: Trainer | None = getattr(self, "trainer", None)
+        return {} if trainer is None else figures(trainer, self.model)
+
+
+def _listed(given: Any) -> list[Any]:
+    """What an option that takes one or several was given."""
+    if given is None:
+        return []
+    return list(given) if isinstance(given, list) else [given]
+
+
+def _folder(trainer: Any) -> Path:
+    """Where the run of these trainer options keeps its checkpoints."""
+    return Path(trainer["default_root_dir"] or ".") / "checkpoints"
 
 
 def build(argv: Sequence[str] | None = None) -> FitCLI:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from lightning import Trainer
 from torch import nn
 
 
@@ -27,3 +28,17 @@ def adamw(
         "optimizer": optimizer,
         "lr_scheduler": {"scheduler": schedule, "interval": "step"},
     }
+
+
+def use_schedule(trainer: Trainer, learning_rate: float) -> None:
+    """Let a run that was resumed follow the schedule of its recipe, not the checkpoint's.
+
+    The checkpoint decides how many steps are done; peak learning rate and number of steps may have
+    changed. Where they have not, every value stays as it was, to the bit.
+    """
+    for config in trainer.lr_scheduler_configs:
+        schedule: Any = config.scheduler
+        schedule.base_lrs = [learning_rate] * len(schedule.base_lrs)
+        rates = [learning_rate * factor(schedule.last_epoch) for factor in schedule.lr_lambdas]
+        for group, rate in zip(schedule.optimizer.param_groups, rates, strict=True):
+            group["initial_lr"], group["lr"] = learning_rate, rate

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.callbacks import Callback
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -15,7 +16,8 @@ from egowm.backbones.base import Backbone
 from egowm.backbones.texts import EMPTY
 from egowm.data.clip import Clip
 from egowm.diffusion import denoising_loss
-from egowm.optimisation import adamw
+from egowm.optimisation import adamw, use_schedule
+from egowm.training.seeds import StepSeeds
 
 
 class VideoPrior(LightningModule):
@@ -51,8 +53,11 @@ class VideoPrior(LightningModule):
         if encoder is not None:
             encoder.requires_grad_(True).train()
 
-    def on_fit_start(self) -> None:
-        torch.manual_seed(torch.initial_seed() + self.global_rank)  # ranks draw other noise
+    def configure_callbacks(self) -> list[Callback]:
+        return [StepSeeds()]
+
+    def on_train_start(self) -> None:
+        use_schedule(self.trainer, self.learning_rate)
 
     def loss(self, clip: Clip, single: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
         """Denoise context and future frames (B, 1+T, ...) given the context; `single`: each frame

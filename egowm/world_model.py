@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 from egowm.actions import ActionSpec
@@ -18,7 +19,9 @@ from egowm.conditioning.guidance import Guide
 from egowm.data.clip import Clip
 from egowm.diffusion import Generator, denoising_loss
 from egowm.imagination import Chain, Decode, Imagination, Rollout
-from egowm.optimisation import adamw
+from egowm.optimisation import adamw, use_schedule
+from egowm.training.checkpoint_record import adopt, record
+from egowm.training.seeds import StepSeeds
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +38,7 @@ class WorldModel(LightningModule):
     is a learned embedding (the zero action means to stand still). spec: what actions mean,
     state_spec: what the body's state means, if it has one; both taken from the data.
     train, lora_rank, lora_targets: which part of the network is trained, see `TrainedPart`.
+    gradient_checkpointing: compute each block's activations again in the backward pass.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class WorldModel(LightningModule):
         train: Train = "full",
         lora_rank: int = 16,
         lora_targets: Sequence[str] = ATTENTION,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         self.backbone, self.features, self.zero_init = backbone, features, zero_init
@@ -62,8 +67,10 @@ class WorldModel(LightningModule):
         self.drop_image, self.drop_action, self.drop_text = drop_image, drop_action, drop_text
         self.steps, self.chunk, self.spec, self.state_spec = steps, chunk, spec, state_spec
         self.part = TrainedPart(train, lora_rank, tuple(lora_targets))
+        self.gradient_checkpointing = gradient_checkpointing
         self.specs: dict[str, ActionSpec] = {}  # by source, where the data mix several
         self.familiar_psnr: float | None = None  # dB; see `egowm.rollout.familiarity`
+        self.sigma = torch.zeros(0)  # noise levels of the batch at hand, for messages about it
         self.strict_loading = False  # checkpoints leave the frozen parts out
 
     # Loading -----------------------------------------------------------------------------------
@@ -84,6 +91,9 @@ class WorldModel(LightningModule):
     def configure_model(self) -> None:
         self.backbone.load()
         self.part.select(self.backbone)
+        if self.gradient_checkpointing:
+            network: Any = self.backbone.network
+            network.enable_gradient_checkpointing()
         if self.spec is None and self._trainer is None:
             return  # `load_from_checkpoint`: the checkpoint brings it, see on_load_checkpoint
         if self.spec is None:
@@ -110,8 +120,14 @@ class WorldModel(LightningModule):
                 module.eval()
         return self
 
+    def configure_callbacks(self) -> list[Callback]:
+        return [StepSeeds()]
+
     def on_fit_start(self) -> None:
         self.train()  # weights are loaded in eval mode, and Lightning keeps modes as they are
+
+    def on_train_start(self) -> None:
+        use_schedule(self.trainer, self.learning_rate)
 
     # The three calls everything is built on -----------------------------------------------------
 
@@ -142,9 +158,15 @@ class WorldModel(LightningModule):
         return embedding
 
     def loss(
-        self, clip: Clip, generator: torch.Generator | None = None
+        self,
+        clip: Clip,
+        generator: torch.Generator | None = None,
+        level: float | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Denoise the future frames of a batch of clips; scalar loss and logs."""
+        """Denoise the future frames of a batch of clips; scalar loss and logs.
+
+        level: one noise level for all samples, in place of drawing them.
+        """
         backbone, spec = self.backbone, self.spec_of(self.source_of(clip))
         spec.check(clip.actions)
         frames, horizon = clip.frames.float() / 127.5 - 1, clip.actions.shape[1]
@@ -168,12 +190,14 @@ class WorldModel(LightningModule):
         embedding = self.embed(spec.normalise(clip.actions), self._state(clip.state), dropped)
 
         def estimate(noisy: Tensor, sigma: Tensor) -> Tensor:
+            self.sigma = sigma.detach()
             clean: Tensor = backbone(noisy, sigma, condition)
             return clean
 
         process = backbone.process_for(latents.shape[1], (frames.shape[-2], frames.shape[-1]))
+        given = backbone.context_latents
         with backbone.injecting(embedding):
-            return denoising_loss(process, estimate, latents, generator, backbone.context_latents)
+            return denoising_loss(process, estimate, latents, generator, given, level)
 
     def rollout(
         self,
@@ -300,26 +324,10 @@ class WorldModel(LightningModule):
         trained = {name for name, p in self.named_parameters() if p.requires_grad}
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {k: v for k, v in state.items() if k in trained}
-        state = dict(self.state_spec.__dict__) if self.state_spec else None
-        checkpoint["egowm"] = {
-            "spec": dict(self.spec_of(None).__dict__),
-            "specs": {name: dict(spec.__dict__) for name, spec in self.specs.items()},
-            "state_spec": state,
-            "chunk": self.chunk,
-            "trained": self.part.record,
-        }
+        checkpoint["egowm"] = record(self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        saved = checkpoint["egowm"]
-        self.part.compare(saved.get("trained"))
-        spec = ActionSpec(**saved["spec"])
-        if self.spec is not None:
-            spec.compare(self.spec)
-        self.spec, self.chunk = spec, saved["chunk"]
-        self.specs = {k: ActionSpec(**fields) for k, fields in saved.get("specs", {}).items()}
-        if saved.get("state_spec"):
-            self.state_spec = ActionSpec(**saved["state_spec"])
-        self.configure_model()
+        adopt(self, checkpoint["egowm"])
         unknown = set(checkpoint["state_dict"]) - {name for name, _ in self.named_parameters()}
         if unknown:
             raise ValueError(

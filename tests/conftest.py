@@ -153,3 +153,51 @@ def obedient(world_model):
     torch.manual_seed(1)
     torch.nn.init.normal_(world_model.action_embedding.linear_2.weight, std=0.3)
     return world_model
+
+
+@pytest.fixture
+def recipe(tiny_prior, tmp_path) -> Path:
+    """A recipe of a few steps on two rooms: 5 batches in an epoch."""
+    import yaml
+
+    window = {"context": 1, "horizon": 3, "height": 16, "width": 16}
+    text = {
+        "seed_everything": 0,
+        "model": {
+            "class_path": "egowm.world_model.WorldModel",
+            "init_args": {
+                "backbone": {
+                    "class_path": "egowm.backbones.SVD",
+                    "init_args": {"pretrained": str(tiny_prior)},
+                },
+                "steps": 2,
+                "warmup": 1,
+            },
+        },
+        "data": {
+            "class_path": "egowm.data.Rooms",
+            "init_args": {
+                "root": str(tmp_path / "rooms"),
+                "window": window,
+                "batch_size": 2,
+                "episodes_train": 2,
+                "episodes_val": 1,
+                "episodes_test": 1,
+                "num_frames": 8,
+            },
+        },
+        "trainer": {
+            "default_root_dir": str(tmp_path / "run"),
+            "accelerator": "cpu",
+            "max_steps": 2,
+            "val_check_interval": 100,
+            "check_val_every_n_epoch": None,
+            "num_sanity_val_steps": 0,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "log_every_n_steps": 1,
+        },
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(text))
+    return path

@@ -26,52 +26,6 @@ def elsewhere(tmp_path, monkeypatch) -> Path:
     return folder
 
 
-@pytest.fixture
-def recipe(tiny_prior, tmp_path) -> Path:
-    """A few steps on two rooms."""
-    window = {"context": 1, "horizon": 3, "height": 16, "width": 16}
-    text = {
-        "seed_everything": 0,
-        "model": {
-            "class_path": "egowm.world_model.WorldModel",
-            "init_args": {
-                "backbone": {
-                    "class_path": "egowm.backbones.SVD",
-                    "init_args": {"pretrained": str(tiny_prior)},
-                },
-                "steps": 2,
-                "warmup": 1,
-            },
-        },
-        "data": {
-            "class_path": "egowm.data.Rooms",
-            "init_args": {
-                "root": str(tmp_path / "rooms"),
-                "window": window,
-                "batch_size": 2,
-                "episodes_train": 2,
-                "episodes_val": 1,
-                "episodes_test": 1,
-                "num_frames": 8,
-            },
-        },
-        "trainer": {
-            "default_root_dir": str(tmp_path / "run"),
-            "accelerator": "cpu",
-            "max_steps": 2,
-            "val_check_interval": 100,
-            "check_val_every_n_epoch": None,
-            "num_sanity_val_steps": 0,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "log_every_n_steps": 1,
-        },
-    }
-    path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(text))
-    return path
-
-
 def checkpoint(folder: Path) -> dict:
     return torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
 
@@ -82,7 +36,7 @@ def test_a_run_and_its_continuation(recipe, elsewhere, tmp_path, capsys):
     run = tmp_path / "run"
     assert {p.name for p in tmp_path.iterdir()} == {"elsewhere", "recipe.yaml", "rooms", "run"}
     assert list(elsewhere.iterdir()) == []
-    assert {p.name for p in run.iterdir()} == {"checkpoints", "lightning_logs"}
+    assert {p.name for p in run.iterdir()} == {"checkpoints", "lightning_logs", "run.json"}
     assert {p.name for p in (run / "checkpoints").iterdir()} == {"last.ckpt", "step=2.ckpt"}
     assert (run / "lightning_logs/version_0/config.yaml").is_file()
 
@@ -114,11 +68,11 @@ def test_a_run_and_its_continuation(recipe, elsewhere, tmp_path, capsys):
 
 
 def test_a_run_that_validates_keeps_the_newest(recipe, elsewhere, tmp_path):
-    """Saved after each validation, and once more at the end when steps came after it."""
+    """Saved after each validation, and once more at the end; the two newest are kept."""
     options = ["--trainer.val_check_interval", "2", "--trainer.max_steps", "5"]
     assert cli.main(["fit", "-c", str(recipe), *options]) == 0
     folder = tmp_path / "run/checkpoints"
-    assert {p.name for p in folder.iterdir()} == {"last.ckpt", "step=5.ckpt"}
+    assert {p.name for p in folder.iterdir()} == {"last.ckpt", "step=4.ckpt", "step=5.ckpt"}
     assert checkpoint(tmp_path / "run")["global_step"] == 5
     assert cli.main(["fit", "-c", str(recipe)]) == 0  # again, into the same folder
     assert checkpoint(tmp_path / "run")["global_step"] == 2

@@ -4,6 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,6 +80,12 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def parts(self) -> dict[str, Any]:
         """The diffusers and transformers modules by their folder's name, without text encoders."""
+
+    @cached_property
+    def base_sha256(self) -> str:
+        """Of the weights of all that the base brings, also of a VAE that lies elsewhere."""
+        folders = (self.folder, getattr(self, "vae_folder", ""))
+        return weights_sha256(*(Path(str(folder)) for folder in folders if folder))
 
     @property
     @abstractmethod

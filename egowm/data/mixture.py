@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from egowm.actions import ActionSpec
 from egowm.data.clip import Clip
 from egowm.data.episode import Episode
+from egowm.data.loader import TrainingLoader
 from egowm.data.module import ClipData, Window, Windows
 
 
@@ -74,12 +75,15 @@ class Mixture(ClipData):
             {key: self._cut(data).windows(name, tiled) for key, data in self.sources.items()}
         )
 
-    def train_dataloader(self) -> DataLoader[Clip]:
+    def train_dataloader(self) -> TrainingLoader | DataLoader[Clip]:
         clips = self.windows("train", tiled=False)
+        if self._overfits:
+            return self._in_order(clips)
         weights = [1.0 * size for size in clips.sizes]
         if self.weights is not None:
             weights = [self.weights[name] for name in self.sources]
-        return self._batched(clips, MixedBatches(clips.sizes, weights, self.batch_size, self.seed))
+        order = MixedBatches(clips.sizes, weights, self.batch_size, self.seed)
+        return self._shuffled(clips, order)
 
     def val_dataloader(self) -> DataLoader[Clip]:
         return self._in_order(self.windows("val", tiled=True))
@@ -102,11 +106,6 @@ class Mixture(ClipData):
             for start, size in zip(starts, clips.sizes, strict=True)
             for k in range(0, size, self.batch_size)
         ]
-        return self._batched(clips, batches)
-
-    def _batched(
-        self, clips: "MixedWindows", batches: Sampler[list[int]] | Sequence[list[int]]
-    ) -> DataLoader[Clip]:
         # A sampler of whole batches, not a batch sampler: this kind Lightning shares out over
         # processes by itself.
         return DataLoader(
@@ -137,7 +136,7 @@ class MixedWindows(Windows):
         return clip._replace(name=f"{clip.source}_{clip.name}")
 
 
-class MixedBatches(Sampler[list[int]]):
+class MixedBatches:
     """Training batches, each of one source, drawn by weight; `seed` and the epoch decide.
 
     sizes: windows of each source, which follow each other. Within an epoch a source's windows come
@@ -148,14 +147,14 @@ class MixedBatches(Sampler[list[int]]):
         self, sizes: Sequence[int], weights: Sequence[float], batch_size: int, seed: int
     ) -> None:
         self.sizes, self.weights, self.batch_size = list(sizes), list(weights), batch_size
-        self.seed, self.epoch = seed, 0
+        self.seed = seed
 
     def __len__(self) -> int:
         return max(1, sum(self.sizes) // self.batch_size)
 
-    def __iter__(self) -> Iterator[list[int]]:
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        self.epoch += 1
+    def epoch(self, number: int) -> Iterator[list[int]]:
+        """The batches of one epoch."""
+        generator = torch.Generator().manual_seed(self.seed + number)
         starts = np.cumsum([0, *self.sizes[:-1]]).tolist()
         streams = [
             _endless(start, size, generator) for start, size in zip(starts, self.sizes, strict=True)
@@ -163,9 +162,9 @@ class MixedBatches(Sampler[list[int]]):
         chosen = torch.multinomial(
             torch.tensor(self.weights), len(self), replacement=True, generator=generator
         )
-        for number in chosen.tolist():
+        for source in chosen.tolist():
             # A source smaller than a batch repeats its windows in it.
-            yield [next(streams[number]) for _ in range(self.batch_size)]
+            yield [next(streams[source]) for _ in range(self.batch_size)]
 
 
 class _Batches(Dataset[Clip]):

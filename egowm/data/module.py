@@ -1,17 +1,18 @@
 """Clips out of episodes: windows, splits, loaders. One subclass per format, one file each."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from egowm.actions import ActionSpec, compose
 from egowm.data.clip import Clip
 from egowm.data.episode import Episode
+from egowm.data.loader import Order, RandomBatches, TrainingLoader
 from egowm.video import resize
 
 
@@ -71,21 +72,6 @@ class Windows(Dataset[Clip]):
         )
 
 
-class RandomWindows(Sampler[int]):
-    """Window numbers drawn at random without end-of-epoch bias; `seed` and the epoch decide."""
-
-    def __init__(self, size: int, seed: int) -> None:
-        self.size, self.seed, self.epoch = size, seed, 0
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        self.epoch += 1
-        yield from torch.randperm(self.size, generator=generator).tolist()
-
-
 class ClipData(LightningDataModule):
     """Clips of one data set. A format gives `episodes(split)` and `meaning`, and `state_meaning`
     where its robot reports states; the rest is here.
@@ -119,6 +105,8 @@ class ClipData(LightningDataModule):
         self._episodes: dict[str, list[Episode]] = {}
         self._spec: ActionSpec | None = None
         self._state_spec: ActionSpec | None = None
+        self._training: TrainingLoader | None = None
+        self._position: dict[str, Any] | None = None  # where a resumed run goes on
 
     @abstractmethod
     def episodes(self, split: str) -> list[Episode]:
@@ -178,26 +166,47 @@ class ClipData(LightningDataModule):
             )
         return found
 
-    def train_dataloader(self) -> DataLoader[Clip]:
+    def train_dataloader(self) -> TrainingLoader | DataLoader[Clip]:
         clips = self.windows("train", tiled=False)
-        return self._loader(clips, RandomWindows(len(clips), self.seed), drop_last=True)
+        if self._overfits:
+            return self._loader(clips)
+        return self._shuffled(clips, RandomBatches(len(clips), self.batch_size, self.seed))
 
     def val_dataloader(self) -> DataLoader[Clip]:
-        return self._loader(self.windows("val", tiled=True), None, drop_last=False)
+        return self._loader(self.windows("val", tiled=True))
 
     def test_dataloader(self) -> DataLoader[Clip]:
-        return self._loader(self.windows("test", tiled=True), None, drop_last=False)
+        return self._loader(self.windows("test", tiled=True))
 
     predict_dataloader = test_dataloader
 
-    def _loader(
-        self, clips: Windows, sampler: Sampler[int] | None, drop_last: bool
-    ) -> DataLoader[Clip]:
+    def state_dict(self) -> dict[str, Any]:
+        """Where training is in its data."""
+        return {} if self._training is None else self._training.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._position = state_dict
+
+    @property
+    def _overfits(self) -> bool:
+        """Whether the trainer asks for the same few batches over and over."""
+        return bool(getattr(self.trainer, "overfit_batches", 0))
+
+    def _shuffled(self, clips: Windows, order: Order) -> TrainingLoader:
+        """Training batches, shared out over the trainer's processes, from where they stopped."""
+        trainer = self.trainer
+        place = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+        self._training = TrainingLoader(clips, order, self.num_workers, *place)
+        if self._position is not None:
+            self._training.load_state_dict(self._position)
+            self._position = None
+        return self._training
+
+    def _loader(self, clips: Windows) -> DataLoader[Clip]:
+        """All clips in order."""
         return DataLoader(
             clips,
             batch_size=self.batch_size,
-            sampler=sampler,
             num_workers=self.num_workers,
-            drop_last=drop_last and len(clips) >= self.batch_size,
             persistent_workers=self.num_workers > 0,
         )

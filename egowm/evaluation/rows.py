@@ -4,12 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from egowm.actions import ActionSpec
 from egowm.world_model import WorldModel
-
-KINDS = ("true", "shuffled", "zero", "mirrored")
+from egowm.wrong_actions import KINDS, changed
 
 
 @dataclass(frozen=True)
@@ -39,31 +37,6 @@ def make_rows(model: WorldModel, label: str, kinds: str) -> Iterator[Row]:
             raise ValueError(f"--actions: expected some of {', '.join(KINDS)}, got {kind!r}.")
         folder = "pred" if kind == "true" else f"pred_{kind}"
         yield Row(folder, says[kind], model, kind)
-
-
-def changed(actions: Tensor, shuffled: Tensor, kind: str, meaning: ActionSpec) -> Tensor:
-    """Actions (B, T, A) as a row wants them."""
-    if kind == "true":
-        return actions
-    if kind == "shuffled":
-        return shuffled
-    if kind == "zero":
-        return torch.zeros_like(actions)
-    if kind == "mirrored":
-        return actions * _mirror(meaning)
-    raise ValueError(f"Expected actions {', '.join(KINDS)}, got {kind!r}.")
-
-
-def _mirror(meaning: ActionSpec) -> Tensor:
-    """Signs (A,) of the actions that drive a mirror image of the path."""
-    if meaning.kind == "se2":
-        return torch.tensor([1.0, -1.0, -1.0])
-    if meaning.names == ("angle", "throttle"):
-        return torch.tensor([-1.0, 1.0])
-    raise ValueError(
-        f"Mirrored actions are known for wheeled robots; these are {', '.join(meaning.names)}: "
-        f"leave out the mirrored row."
-    )
 
 
 def derangement(count: int) -> list[int]:

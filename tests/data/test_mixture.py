@@ -12,6 +12,7 @@ from lightning import Trainer
 from egowm.actions import ActionSpec
 from egowm.backbones import SVD
 from egowm.data import Clip, ClipData, Episode, Mixture, Window
+from egowm.data.loader import TrainingLoader
 from egowm.evaluation.evaluate import batches, choose, with_horizon
 from egowm.world_model import WorldModel
 
@@ -82,24 +83,31 @@ def test_training_order_is_seeded_changes_and_leaves_nothing_out():
     assert len(set(slow)) == min(len(slow), 32)  # none twice before all have come
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
-def test_processes_share_out_whole_batches(split: str):
+def test_processes_share_out_whole_test_batches():
     """What Lightning does to a loader on two devices."""
     from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
     from lightning.pytorch.utilities.data import _update_dataloader
 
     shared = []
     for rank in range(2):
-        loader = getattr(mixture(), f"{split}_dataloader")()
+        loader = mixture().test_dataloader()
         sampler = DistributedSamplerWrapper(
             loader.sampler, num_replicas=2, rank=rank, shuffle=False, drop_last=True
         )
         shared.append(list(_update_dataloader(loader, sampler)))
-    assert [len(batches) for batches in shared] == ([21, 21] if split == "train" else [5, 5])
+    assert [len(batches) for batches in shared] == [5, 5]
     names = [name for batches in shared for batch in batches for name in batch.name]
     assert all(len(set(b.source)) == 1 for batches in shared for b in batches)
-    if split == "test":
-        assert len(set(names)) == len(names)
+    assert len(set(names)) == len(names)
+
+
+def test_processes_share_out_training_batches():
+    alone, data = mixture().train_dataloader(), mixture()
+    shares = [TrainingLoader(alone.clips, alone.order, 0, rank, 2) for rank in range(2)]
+    assert [len(share) for share in shares] == [21, 21]
+    whole = [batch.name for batch in data.train_dataloader()]
+    found = [[batch.name for batch in share] for share in shares]
+    assert found == [whole[:42:2], whole[1:42:2]]
 
 
 def test_test_clips_come_once_in_order_batches_do_not_mix():

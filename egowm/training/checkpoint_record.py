@@ -1,0 +1,78 @@
+"""What a checkpoint says of its model besides the trained weights, and which models it refuses."""
+
+from typing import TYPE_CHECKING, Any
+
+from egowm.actions import ActionSpec
+
+if TYPE_CHECKING:
+    from egowm.world_model import WorldModel
+
+# Attributes without which the weights mean something else; older checkpoints lack them.
+_COMPARED = ("features", "alignment")
+
+
+def record(model: "WorldModel") -> dict[str, Any]:
+    """Plain values, no pickled classes; the frozen parts by their hash."""
+    state_spec = model.state_spec
+    return {
+        "spec": dict(model.spec_of(None).__dict__),
+        "specs": {name: dict(spec.__dict__) for name, spec in model.specs.items()},
+        "state_spec": dict(state_spec.__dict__) if state_spec else None,
+        "chunk": model.chunk,
+        "trained": model.part.record,
+        "features": model.features,
+        "alignment": model.alignment,
+        "null_embedding": model.drop_action > 0,
+        "base_sha256": model.backbone.base_sha256,
+    }
+
+
+def adopt(model: "WorldModel", saved: dict[str, Any]) -> None:
+    """Take specs and chunk from a checkpoint, and load the model's base.
+
+    Raises ValueError, naming the difference, where the model was built in another way, means
+    something else by its actions or states, or stands on another base.
+    """
+    model.part.compare(saved.get("trained"))
+    for name in _COMPARED:
+        if saved.get(name, getattr(model, name)) != getattr(model, name):
+            raise ValueError(
+                f"The checkpoint was trained with {name} {saved[name]}, this model is set to "
+                f"{getattr(model, name)}: give the recipe it was trained with (the run's "
+                f"config.yaml), or --model.{name} {saved[name]}."
+            )
+    if saved.get("null_embedding", model.drop_action > 0) != (model.drop_action > 0):
+        raise ValueError(
+            f"The checkpoint has {'a' if saved['null_embedding'] else 'no'} null embedding, this "
+            f"model is set to drop_action {model.drop_action:g}: give --model.drop_action "
+            f"{'0.1' if saved['null_embedding'] else '0'}."
+        )
+    spec = ActionSpec(**saved["spec"])
+    state_spec = ActionSpec(**saved["state_spec"]) if saved.get("state_spec") else None
+    if model.spec is not None:
+        spec.compare(model.spec)
+        _compare_states(state_spec, model.state_spec)
+    model.spec, model.state_spec, model.chunk = spec, state_spec, saved["chunk"]
+    model.specs = {k: ActionSpec(**fields) for k, fields in saved.get("specs", {}).items()}
+    model.configure_model()
+    expected = saved.get("base_sha256")
+    if expected is not None and expected != model.backbone.base_sha256:
+        raise ValueError(
+            f"The checkpoint stands on another base than {model.backbone.folder}: expected weights "
+            f"with sha256 {expected[:12]}..., found {model.backbone.base_sha256[:12]}.... Give the "
+            f"base it was trained on with --model.backbone.pretrained."
+        )
+
+
+def _compare_states(saved: ActionSpec | None, own: ActionSpec | None) -> None:
+    if (saved is None) != (own is None):
+        with_states, without = ("checkpoint", "data") if own is None else ("data", "checkpoint")
+        raise ValueError(
+            f"The {with_states} has states of the body and the {without} has none: train anew, or "
+            f"give data like those it was trained on."
+        )
+    if saved is not None and own is not None:
+        try:
+            saved.compare(own)
+        except ValueError as error:
+            raise ValueError(f"States of the body: {error}") from error

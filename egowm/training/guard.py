@@ -1,0 +1,142 @@
+"""The action-use guard: does the loss at high noise depend on which actions the model is told?
+
+Averaged over all noise levels the loss is about the same under wrong actions even for an obedient
+model, since a little noise leaves the motion visible in the noisy frames themselves.
+"""
+
+import logging
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from egowm.data.clip import Clip
+from egowm.world_model import WorldModel
+from egowm.wrong_actions import KINDS, can_mirror, changed
+
+log = logging.getLogger(__name__)
+
+
+class ActionsIgnored(Exception):
+    """Training goes on without the actions having an effect; the message names likely causes."""
+
+
+class ActionGuard(Callback):
+    """Compares true with wrong actions at validation, on the same clips with the same noise.
+
+    Logs `guard/KIND`, the loss over the high noise levels of the backbone's process under true,
+    shuffled (another clip's), zero and mirrored actions, and `guard/gap`: by which share the loss
+    under shuffled actions is above that under true ones. 0 is a model that ignores its actions.
+    min_gap, patience: a gap below min_gap for `patience` optimizer steps in a row ends the run with
+    `ActionsIgnored`; a patience of 0 only logs. batches: of validation clips that are compared, at
+    the price of one forward pass for each kind and noise level.
+    """
+
+    def __init__(self, min_gap: float = 0.01, patience: int = 5000, batches: int = 2) -> None:
+        if min_gap < 0 or patience < 0 or batches < 1:
+            raise ValueError(
+                f"ActionGuard: expected min_gap and patience of 0 or more and at least one batch, "
+                f"got {min_gap:g}, {patience} and {batches}."
+            )
+        self.min_gap, self.patience, self.batches = min_gap, patience, batches
+        self.below_since = 0  # the optimizer step since which the gap is too small
+        self._kinds: list[str] = []
+        self._sums = torch.zeros(0)  # of the losses of each kind, and the number of batches
+        self._gap: float | None = None
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
+        self._kinds = kinds(pl_module) if fitting and isinstance(pl_module, WorldModel) else []
+        self._sums = torch.zeros(len(self._kinds) + 1, device=pl_module.device)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Clip,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if batch_idx < self.batches and len(batch.actions) > 1 and self._kinds:
+            assert isinstance(pl_module, WorldModel)
+            self._sums[:-1] += losses(pl_module, batch, seed=batch_idx)
+            self._sums[-1] += 1
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._gap = None
+        if not self._kinds:
+            return
+        sums = trainer.strategy.reduce(self._sums, reduce_op="sum")
+        if not sums[-1]:
+            return  # only batches of one clip: there is nothing to shuffle
+        mean = dict(zip(self._kinds, (sums[:-1] / sums[-1]).tolist(), strict=True))
+        self._gap = mean["shuffled"] / mean["true"] - 1
+        for kind, loss in mean.items():
+            pl_module.log(f"guard/{kind}", loss, rank_zero_only=True)
+        pl_module.log("guard/gap", self._gap, prog_bar=True, rank_zero_only=True)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """After the loggers have had their figures."""
+        if self._gap is not None:
+            self.judge(self._gap, trainer.global_step)
+
+    def judge(self, gap: float, step: int) -> None:
+        """Take in the gap at a step; raises ActionsIgnored when it was too small for too long."""
+        if gap >= self.min_gap:
+            self.below_since = step
+        elif self.patience and step - self.below_since >= self.patience:
+            raise ActionsIgnored(
+                f"Step {step}: the model ignores its actions. At high noise, its loss under "
+                f"another clip's actions is {100 * gap:.2f}% above that under the true ones, and "
+                f"was less than {100 * self.min_gap:g}% above for {step - self.below_since} steps. "
+                f"Likely causes: actions that do not belong to the frames (`egowm data check` "
+                f"finds shifts, rates and ranges), too little motion from frame to frame (raise "
+                f"the window's stride), too few steps at high noise (raise the process' mean), a "
+                f"learning rate too small for the embeddings, or a data set without actions. A "
+                f"longer patience or none is given by --guard_patience."
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"below_since": self.below_since}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.below_since = state_dict["below_since"]
+
+
+def kinds(model: WorldModel) -> list[str]:
+    """The kinds of actions that are compared: mirrored ones where it is known what that means."""
+    known = can_mirror(model.spec_of(None))
+    return [kind for kind in KINDS if kind != "mirrored" or known]
+
+
+@torch.no_grad()
+def losses(model: WorldModel, clip: Clip, seed: int) -> Tensor:
+    """The loss (kinds,) under each kind of actions, mean over the high noise levels, with the same
+    noise. Nothing is dropped for guidance. The batch has at least two clips."""
+    meaning = model.spec_of(None)
+    shuffled = clip.actions.roll(len(clip.actions) // 2, 0)  # neighbours are often alike
+    dropped = model.drop_image, model.drop_action
+    model.drop_image = 0.0
+    if model.drop_action:
+        model.drop_action = 1e-12  # 0 would leave the null embedding out of the model
+    try:
+        return torch.stack(
+            [
+                _loss(model, clip, changed(clip.actions, shuffled, kind, meaning), seed)
+                for kind in kinds(model)
+            ]
+        )
+    finally:
+        model.drop_image, model.drop_action = dropped
+
+
+def _loss(model: WorldModel, clip: Clip, actions: Tensor, seed: int) -> Tensor:
+    """Mean over the high noise levels."""
+    clip, found = clip._replace(actions=actions), []
+    for level in model.backbone.process.high_levels:
+        generator = torch.Generator().manual_seed(seed)
+        found.append(model.loss(clip, generator, level)[0].detach().float())
+    return torch.stack(found).mean()

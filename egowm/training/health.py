@@ -1,0 +1,67 @@
+"""Stops a run at its first non-finite loss or gradient, and logs the gradient's norm."""
+
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+from torch.optim import Optimizer
+
+from egowm.data.clip import Clip
+
+NAMED = 8  # clips and noise levels that a message lists
+
+
+class NotFinite(Exception):
+    """A loss or gradient that is infinite or no number; the message names the batch."""
+
+
+class Health(Callback):
+    """Checks each loss before its gradient is computed and each gradient before it is used.
+
+    So the weights and the last checkpoint stay good. Gradients are not checked where a scaler
+    (float16) skips bad steps by itself. Logs `train/gradient_norm`, before clipping.
+    """
+
+    def __init__(self) -> None:
+        self._clips: list[str] = []
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._clips = list(batch.name) if isinstance(batch, Clip) else []
+
+    def on_before_backward(
+        self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
+    ) -> None:
+        if not torch.isfinite(loss):
+            raise NotFinite(self._message(trainer, pl_module, f"the loss is {loss.item()}"))
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+        if not scaled and not torch.isfinite(norm):
+            bad = next(
+                name
+                for name, p in pl_module.named_parameters()
+                if p.grad is not None and not torch.isfinite(p.grad).all()
+            )
+            what = f"the gradient is not finite, first in {bad}"
+            raise NotFinite(self._message(trainer, pl_module, what))
+        pl_module.log("train/gradient_norm", norm)
+
+    def _message(self, trainer: Trainer, model: LightningModule, what: str) -> str:
+        sigma = getattr(model, "sigma", torch.zeros(0)).flatten().tolist()
+        levels = ", ".join(f"{value:.4g}" for value in sigma[:NAMED]) or "not known"
+        clips = ", ".join(self._clips[:NAMED]) or "not known"
+        return (
+            f"Step {trainer.global_step}, process {trainer.global_rank}: {what}. Noise levels "
+            f"(sigma): {levels}. Clips: {clips}. The weights did not take it in, and the last "
+            f"checkpoint is good. Look at these clips (`egowm data show`); else lower "
+            f"--model.learning_rate, set --trainer.gradient_clip_val 1, or use --trainer.precision "
+            f"bf16-mixed in place of float16."
+        )

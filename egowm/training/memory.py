@@ -1,0 +1,206 @@
+"""What a training step takes on a card, traced without a weight: shapes run, numbers do not.
+
+The model is built from its configuration with fake tensors, one step is run forward and backward,
+and the bytes alive at each moment are added up. No weight is read and no step computed, so a recipe
+for a card of 80 GB is traced on a laptop.
+"""
+
+import weakref
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+
+from egowm.actions import ActionSpec
+from egowm.backbones.memo import Memo
+from egowm.data.clip import Clip
+from egowm.data.module import Window
+from egowm.world_model import WorldModel
+
+TEXT_TOKENS = 512  # of a text's embedding, at most
+_TEXT_WIDTHS = ("text_embed_dim", "text_dim", "caption_channels")  # in networks' configurations
+_HALF = {"bf16": torch.bfloat16, "16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that a step takes. weights: of all parts on the card. gradients, optimizer: AdamW's two
+    averages. activations: what the forward pass keeps and what comes and goes beside it, at the
+    moment at which activations and gradients together are most."""
+
+    parameters: int  # number of trained ones
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+
+    @property
+    def step(self) -> int:
+        """The most at one moment of the forward and backward pass."""
+        return self.weights + self.gradients + self.optimizer + self.activations
+
+    @property
+    def peak(self) -> int:
+        """The most at all: also where the optimizer takes its step, which on a card has one
+        temporary value for each trained parameter."""
+        return max(self.step, self.weights + 2 * self.gradients + self.optimizer)
+
+
+class Live(TorchDispatchMode):
+    """Adds up the bytes of all tensors made inside that are still alive; `peak` is the most.
+
+    A fake tensor that code asks for its value is true, or 0.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes, self.peak = 0, 0
+        self._known: dict[int, weakref.ref[Any]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default and isinstance(args[0], FakeTensor):
+            if args[0].dtype == torch.bool:
+                return True
+            return 0.0 if args[0].dtype.is_floating_point else 0
+        out = func(*args, **(kwargs or {}))
+        tree_map_only(Tensor, self._add, out)
+        return out
+
+    def _add(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._known:
+            return tensor
+
+        def gone(_: Any) -> None:
+            del self._known[key]
+            self.bytes -= size
+
+        self._known[key] = weakref.ref(storage, gone)
+        self.bytes += size
+        self.peak = max(self.peak, self.bytes)
+        return tensor
+
+
+def traced(model: WorldModel, window: Window, batch_size: int, precision: str) -> Memory:
+    """The memory of one step of a model that has not loaded its weights.
+
+    precision: as the trainer names it. Raises FileNotFoundError where the base's configuration
+    files are not on this machine.
+    """
+    if model.spec is None:
+        raise ValueError("Expected a model with spec=ActionSpec(...), which sets its width.")
+    with FakeTensorMode(allow_non_fake_inputs=True), without_weights():
+        whole, mixed = _dtypes(precision)
+        with _default_dtype(whole):
+            model.configure_model()
+        _prepare(model)
+        model.train()
+        clip = _clip(window, batch_size, model.spec, model.state_spec)
+        autocast: AbstractContextManager[Any] = nullcontext()
+        if mixed is not None:
+            autocast = torch.autocast("cpu", mixed)
+        with Live() as live, autocast:
+            model.loss(clip)[0].backward()
+        return _sizes(model, live.peak)
+
+
+def _sizes(model: nn.Module, peak: int) -> Memory:
+    trained = [p for p in model.parameters() if p.requires_grad]
+    gradients = sum(p.numel() * p.element_size() for p in trained)
+    everything = [*model.parameters(), *model.buffers()]
+    return Memory(
+        parameters=sum(p.numel() for p in trained),
+        weights=sum(t.numel() * t.element_size() for t in everything),
+        gradients=gradients,
+        optimizer=2 * gradients,
+        activations=max(0, peak - gradients),
+    )
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Inside, `from_pretrained` of diffusers and transformers reads configurations only."""
+    from diffusers import ModelMixin, SchedulerMixin
+    from transformers import PreTrainedModel
+
+    def of_diffusers(cls: Any, folder: Any, **options: Any) -> Any:
+        return cls.from_config(cls.load_config(folder))
+
+    def of_transformers(cls: Any, folder: Any, **options: Any) -> Any:
+        return cls(cls.config_class.from_pretrained(folder))
+
+    read_scheduler = SchedulerMixin.from_pretrained.__func__
+
+    def of_schedulers(cls: Any, folder: Any, **options: Any) -> Any:
+        with unset_fake_temporarily():  # they compute their noise levels as they are made
+            return read_scheduler(cls, folder, **options)
+
+    def unchanged(module: nn.Module, *args: Any, **options: Any) -> nn.Module:
+        return module  # modules of fake tensors cannot be moved or converted, and need not be
+
+    with (
+        patch.object(nn.Module, "_apply", unchanged),
+        patch.object(SchedulerMixin, "from_pretrained", classmethod(of_schedulers)),
+        patch.object(ModelMixin, "from_pretrained", classmethod(of_diffusers)),
+        patch.object(PreTrainedModel, "from_pretrained", classmethod(of_transformers)),
+    ):
+        yield
+
+
+def _dtypes(precision: str) -> tuple[torch.dtype, torch.dtype | None]:
+    """Of the weights, and of what is computed in mixed precision; as the trainer names them."""
+    name, _, kind = precision.partition("-")
+    half = _HALF.get(name)
+    if half is not None and kind == "true":
+        return half, None
+    return torch.float32, half  # "bf16" alone means "bf16-mixed"
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """What modules are made in: fake ones cannot be converted afterwards."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _prepare(model: WorldModel) -> None:
+    """What needs values: memories of frames are left out, the text "" has zeros for an embedding.
+    Checkpointed blocks draw nothing, so random states, which are values, are not kept."""
+    backbone = model.backbone
+    for part in vars(backbone).values():
+        if isinstance(part, Memo):
+            part.size = 0
+    network: Any = backbone.network
+    if backbone.takes_text:
+        width = next(network.config[name] for name in _TEXT_WIDTHS if name in network.config)
+        backbone.texts.remember("", torch.zeros(TEXT_TOKENS, width), torch.ones(TEXT_TOKENS))
+    if model.gradient_checkpointing:
+        network.enable_gradient_checkpointing(_checkpoint)
+
+
+def _checkpoint(block: Any, *inputs: Any) -> Any:
+    from torch.utils.checkpoint import checkpoint
+
+    return checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)
+
+
+def _clip(window: Window, count: int, spec: ActionSpec, state_spec: ActionSpec | None) -> Clip:
+    """A batch as the loader gives it."""
+    num_frames, width = window.context + window.horizon, state_spec.width if state_spec else 0
+    frames = torch.zeros(count, num_frames, 3, window.height, window.width, dtype=torch.uint8)
+    actions = torch.zeros(count, num_frames - 1, spec.width)
+    words: Any = [""] * count
+    future, past = actions[:, window.context - 1 :], actions[:, : window.context - 1]
+    return Clip(frames, future, past, torch.zeros(count, width), words, words, words)

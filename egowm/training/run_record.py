@@ -1,0 +1,95 @@
+"""`run.json`: what a run is, from its first second, and how it ended."""
+
+import hashlib
+import json
+import os
+import platform
+import shlex
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+PACKAGES = ("egowm", "torch", "lightning", "diffusers", "transformers", "peft")
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+class RunRecord:
+    """`<folder>/run.json`, written at once and again at the end.
+
+    argv: the command after `egowm`. recipe: the whole configuration, with all defaults. Its `exit`
+    is "running" until `finish`, and stays so where the process was killed.
+    """
+
+    def __init__(self, folder: Path, argv: Sequence[str], recipe: dict[str, Any]) -> None:
+        self.path, self._started = folder / "run.json", monotonic()
+        text = json.dumps(recipe, sort_keys=True, default=str)
+        self.fields: dict[str, Any] = {
+            "command": shlex.join(["egowm", *argv]),
+            "exit": "running",
+            "started": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "commit": _commit(),
+            "seed": recipe.get("seed_everything"),
+            "resumed_from": recipe.get("ckpt_path"),
+            "versions": {"python": platform.python_version()} | _versions(),
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            "recipe_sha256": hashlib.sha256(text.encode()).hexdigest(),
+            "recipe": json.loads(text),
+        }
+        self._write()
+
+    def note(self, **fields: Any) -> None:
+        """Add what is known by now."""
+        self.fields |= fields
+        self._write()
+
+    def finish(self, error: BaseException | None = None, **fields: Any) -> None:
+        """Say how the run ended."""
+        seconds = round(monotonic() - self._started, 1)
+        self.note(exit=exit_reason(error), seconds=seconds, **fields)
+
+    def _write(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_name(f".{self.path.name}.unfinished")
+        temporary.write_text(json.dumps(self.fields, indent=2) + "\n", encoding="utf-8")
+        temporary.replace(self.path)
+
+
+def exit_reason(error: BaseException | None) -> str:
+    """In words: finished, interrupted, terminated, or the error."""
+    if error is None:
+        return "finished"
+    if isinstance(error, SIGTERMException):
+        return "terminated by SIGTERM"
+    # Lightning turns Ctrl-C into exit status 1.
+    if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
+        return "interrupted by Ctrl-C"
+    return f"failed: {type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _commit() -> str | None:
+    """Of the checkout that egowm runs from; None for an installed package."""
+    if not (ROOT / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found

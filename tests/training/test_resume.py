@@ -1,0 +1,157 @@
+"""A stopped run goes on as if it had not been: the same losses and weights, bit for bit."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from egowm import cli
+from egowm.training.checkpoints import RunCheckpoint
+from egowm.training.seeds import derived_seed
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning"),
+]
+STEPS = 7  # 5 batches are an epoch
+
+
+@pytest.fixture
+def keep_all(monkeypatch):
+    monkeypatch.setattr(RunCheckpoint, "num_kept", 100)
+
+
+def fit(recipe: Path, root: Path, *options: str) -> None:
+    """`egowm fit` for 7 steps, validating every 3, a checkpoint at each step."""
+    run = ["fit", "-c", str(recipe), "--trainer.default_root_dir", str(root)]
+    run += ["--trainer.max_steps", str(STEPS), "--trainer.val_check_interval", "3"]
+    assert cli.main([*run, "--save_every", "1", *options]) == 0
+
+
+def losses(root: Path) -> dict[int, float]:
+    """By step, from the newest log."""
+    path = sorted(root.glob("lightning_logs/version_*/metrics.csv"))[-1]
+    with path.open() as lines:
+        rows = [row for row in csv.DictReader(lines) if row["train/loss"]]
+    return {int(row["step"]): float(row["train/loss"]) for row in rows}
+
+
+def saved(root: Path, step: int = STEPS) -> dict:
+    return torch.load(root / f"checkpoints/step={step}.ckpt", weights_only=True)
+
+
+def assert_same(one, other, place: str = "") -> None:
+    """Equal to the bit, all the way down."""
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), place
+    elif isinstance(one, dict):
+        assert set(one) == set(other), place
+        for key in one:
+            assert_same(one[key], other[key], f"{place}/{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), place
+        for k, pair in enumerate(zip(one, other, strict=True)):
+            assert_same(*pair, f"{place}/{k}")
+    else:
+        assert one == other, place
+
+
+STATE = ("state_dict", "optimizer_states", "lr_schedulers", "egowm", "global_step", "Rooms")
+
+
+def test_resuming_changes_nothing(recipe, tmp_path, keep_all):
+    """In the middle of an epoch, at its end and after it, with and without loader workers."""
+    whole = tmp_path / "whole"
+    fit(recipe, whole, "--data.num_workers", "2")
+    expected = losses(whole)
+    assert sorted(expected) == list(range(STEPS))
+    assert len(set(expected.values())) == STEPS
+    for step, workers in ((3, 2), (5, 0), (6, 0)):
+        root, last = tmp_path / f"from{step}", whole / f"checkpoints/step={step}.ckpt"
+        options = ["--ckpt_path", str(last), "--data.num_workers", str(workers)]
+        fit(recipe, root, *options)
+        found = losses(root)
+        assert list(found.values()) == [expected[k] for k in range(step, STEPS)]
+        for part in STATE:
+            assert_same(saved(whole)[part], saved(root)[part], part)
+
+
+def test_resuming_at_the_end_of_an_epoch_that_was_counted(recipe, tmp_path, keep_all):
+    """Lightning takes a run by epochs up in another way than one by steps."""
+    by_epochs = ["--trainer.max_steps", "-1", "--trainer.max_epochs", "2"]
+    by_epochs += ["--trainer.check_val_every_n_epoch", "1", "--trainer.val_check_interval", "1.0"]
+    whole, root = tmp_path / "whole", tmp_path / "again"
+    fit(recipe, whole, *by_epochs)
+    fit(recipe, root, *by_epochs, "--ckpt_path", str(whole / "checkpoints/step=5.ckpt"))
+    assert saved(root, 10)["global_step"] == 10
+    for part in STATE:
+        assert_same(saved(whole, 10)[part], saved(root, 10)[part], part)
+
+
+def test_validation_in_between_changes_nothing(recipe, tmp_path):
+    often, never = tmp_path / "often", tmp_path / "never"
+    fit(recipe, often, "--trainer.val_check_interval", "1", "--trainer.max_steps", "3")
+    fit(recipe, never, "--trainer.limit_val_batches", "0", "--trainer.max_steps", "3")
+    assert_same(saved(often, 3)["state_dict"], saved(never, 3)["state_dict"])
+
+
+def test_a_changed_learning_rate_is_used(recipe, tmp_path, keep_all):
+    """Into the same folder, by `--ckpt_path last`."""
+    root = tmp_path / "run"
+    fit(recipe, root, "--trainer.max_steps", "2")
+    options = ["--ckpt_path", "last", "--trainer.max_steps", "3", "--model.learning_rate", "3e-4"]
+    fit(recipe, root, *options)
+    before, after = (saved(root, k) for k in (2, 3))
+    [old], [new] = (c["optimizer_states"][0]["param_groups"] for c in (before, after))
+    assert (old["initial_lr"], new["initial_lr"]) == (1e-4, 3e-4)
+    assert after["lr_schedulers"][0]["base_lrs"] == [3e-4]
+    moved = max(
+        (value - before["state_dict"][name]).abs().max().item()
+        for name, value in after["state_dict"].items()
+    )
+    assert 1e-4 < moved < 3e-4  # about 1.5e-4, half of the rate: the cosine's middle
+
+
+def test_last_without_a_checkpoint_starts(recipe, tmp_path, capsys):
+    fit(recipe, tmp_path / "run", "--ckpt_path", "last", "--trainer.max_steps", "1")
+    assert saved(tmp_path / "run", 1)["global_step"] == 1
+    options = ["--ckpt_path", "last", "--trainer.default_root_dir", str(tmp_path / "none")]
+    assert cli.main(["validate", "-c", str(recipe), *options]) == 2
+    assert "expected a checkpoint in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"features": "sinusoidal"}, "trained with features fourier, this model is set to sinus"),
+        ({"drop_action": 0.1}, "has no null embedding, this model is set to drop_action 0.1"),
+        ({"train": "lora"}, "trained with train full"),
+        ({"backbone": True}, "stands on another base"),
+    ],
+)
+def test_another_model_is_refused(recipe, tmp_path, tiny_prior, changes, words, capsys):
+    import shutil
+
+    fit(recipe, tmp_path / "run", "--trainer.max_steps", "1")
+    text = yaml.safe_load(recipe.read_text())
+    arguments = text["model"]["init_args"]
+    if changes.pop("backbone", False):
+        other = shutil.copytree(tiny_prior, tmp_path / "prior")
+        shutil.copy(
+            other / "vae/diffusion_pytorch_model.safetensors", other / "vae/other.safetensors"
+        )
+        arguments["backbone"]["init_args"]["pretrained"] = str(other)
+    arguments |= changes
+    recipe.write_text(yaml.safe_dump(text))
+    options = ["--ckpt_path", "last", "--trainer.default_root_dir", str(tmp_path / "run")]
+    assert cli.main(["fit", "-c", str(recipe), *options]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_seeds_of_places_are_apart():
+    found = {derived_seed(0, *place) for place in ((0,), (1,), (0, 0), (0, 1), (1, 0), (10,))}
+    assert len(found | {derived_seed(1, 0)}) == 7
+    assert all(0 <= seed < 2**63 for seed in found)
+    assert derived_seed(3, 1, 4) == derived_seed(3, 1, 4)
