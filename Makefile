@@ -74,8 +74,9 @@ merge: $(STAMP)  ## take new training records into the results, without scoring 
 	$(BIN)/python benchmarks/tables.py
 
 # As a user's shell has it: without this, small calls wait for sleeping threads.
-bench: $(STAMP)  ## measure the rollout beside diffusers' own pipeline; leave the machine alone
+bench: $(STAMP)  ## measure rollout and data loading beside what else there is; leave the machine alone
 	env -u OMP_WAIT_POLICY $(BIN)/python benchmarks/rollout.py $(ARGS)
+	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/tables.py
 
 tables: $(STAMP)  ## rewrite the tables in docs from benchmarks/results
