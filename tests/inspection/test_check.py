@@ -144,7 +144,18 @@ def test_a_clean_folder_of_videos_and_tables(drives, capsys):
     out = capsys.readouterr().out
     assert "VideoCSV: 3 episodes, 180 frames" in out
     assert "actions and pictures agree" in out
+    assert "positive turn moves the picture right, so it turns left" in out
     assert out.endswith("0 errors, 0 warnings, 1 notes\n")
+
+
+def test_the_sign_of_turning_is_said_and_not_judged(drives):
+    for table in drives.glob("*.csv"):
+        rewrite(table, lambda cells: [[t, str(-float(turn)), *rest] for t, turn, *rest in cells])
+    data = VideoCSV(str(drives))
+    assert complaints(data) == set()
+    found = named(check(data, 1, progress=False), "note")["alignment"]
+    assert "positive turn moves the picture left, so it turns right" in found.text
+    assert found.values["signed"] == pytest.approx(-found.values["strength"], abs=1e-3)
 
 
 def rewrite(table: Path, change) -> None:
