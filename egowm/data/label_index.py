@@ -123,7 +123,9 @@ def _save(file: Path, stamps: Mapping[str, list[list[int]]], labels: Mapping[str
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as out:
-            np.savez(out, rows=np.frombuffer(json.dumps(rows).encode(), np.uint8), **arrays)
+            written = np.frombuffer(json.dumps(rows).encode(), np.uint8)
+            actions, states, times = (arrays[name] for name in ARRAYS)
+            np.savez(out, rows=written, actions=actions, states=states, times=times)
         temporary.replace(file)
     except OSError as error:
         log.warning("%s: labels are not kept (%s): every start reads them all", file, error)

@@ -159,10 +159,15 @@ class LeRobot(ClipData):
         )
 
     def _frames(self, entry: Entry, times: np.ndarray) -> np.ndarray:
-        """The frame of the video file that each row's time names, (N,)."""
+        """The frame of the video file that each row's time names, (N,).
+
+        A video of the episode's own begins with its first row, whose time is 0 by the format; some
+        writers begin at 1 / fps, and the last row would lie beyond the video's end.
+        """
         fps = float(self.info["fps"])
-        frames = np.round((entry.from_timestamp + times) * fps).astype(np.int64)
-        off = np.abs(frames / fps - (entry.from_timestamp + times))
+        since = times - times[0] if entry.own_video and len(times) else entry.from_timestamp + times
+        frames = np.round(since * fps).astype(np.int64)
+        off = np.abs(frames / fps - since)
         # LeRobot keeps times as float32: 1e-4 s holds up to about half an hour a file
         if len(bad := np.flatnonzero(off > TOLERANCE_S + 1e-6 * np.abs(times))):
             raise _bad(

@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 
 from egowm import cli
-from egowm.data import NWM, ClipData, DonkeyTub, Droid, Rooms, TumRgbd, VideoCSV, Window
+from egowm.data import (
+    NWM,
+    ClipData,
+    DonkeyTub,
+    Droid,
+    LeRobot,
+    Rooms,
+    TumRgbd,
+    VideoCSV,
+    Window,
+)
 from egowm.data.episode import Episode
 from egowm.inspection.check import check
 from egowm.inspection.findings import Finding
@@ -344,3 +354,15 @@ def test_the_arms_and_the_hand_held_camera_are_right(shared_data):
         findings = check(data, 1, progress=False)
         assert [f.line() for f in findings if f.level != "note"] == []
         assert "agree" in named(findings, "note")["alignment"].text
+
+
+@pytest.mark.real_data
+def test_the_humanoids_times_begin_late_and_most_of_its_dimensions_rest(shared_data):
+    pytest.importorskip("pyarrow")
+    findings = check(LeRobot(str(shared_data / "gr1_humanoid_sim"), WINDOW), 1, progress=False)
+    assert [f.line() for f in findings if f.level == "error"] == []
+    warnings, notes = named(findings, "warning"), named(findings, "note")
+    assert set(warnings) == {"frozen"}
+    assert "25 of 44 dimensions never change" in warnings["frozen"].text
+    assert "times of 5 episodes begin at 0.05 s" in notes["times"].text
+    assert "not compared" in notes["alignment"].text
