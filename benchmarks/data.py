@@ -13,8 +13,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -25,6 +24,7 @@ from data_choice import choices
 from data_forms import FORMS, Recording, nwm, recordings, videos
 from data_listing import listing
 from data_peers import Chosen, PlainArrays, PlainPictures, PlainVideos, write_arrays
+from data_stable_worldmodel import readers as stable_worldmodel
 from provenance import RESULTS, provenance, write
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -34,10 +34,13 @@ from egowm.data import Packed, Window
 from egowm.inspection.packing import pack
 
 BATCH = 8
-LEAST_SECONDS = 0.3  # a pass that is shorter is repeated within one timing
+LEAST_SECONDS = 0.2  # a pass that is shorter is repeated within one timing
 DIFFERENCE = 5.0  # grey levels: what compression and another decoder may change on average
 TARGET = 2.0  # packed against the fastest of the others
-PACKED, MISSING = "Packed", "not installed: not yet measured"
+PACKED = "Packed"
+
+
+PACKAGES = ("torch", "numpy", "h5py", "decord", "pyarrow", "stable-worldmodel")
 
 
 class Reader(NamedTuple):
@@ -69,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"length {args.length} holds no clip of {args.frames} frames")
     with tempfile.TemporaryDirectory(prefix="egowm_data_") as folder:
         record = run(args, Path(folder))
+        write(args.json, record)  # the listing takes long: what was measured before it is safe
+        record["listing"] = listing(Path(folder) / "listing", args.listed)
     write(args.json, record)
     for row in record["rows"]:
         print(
@@ -84,12 +89,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """The whole record: provenance, settings, rows, listing."""
-    record = provenance(args.seed, "cpu", ("torch", "numpy", "h5py", "decord", "pyarrow"))
+    """The record without the listing: provenance, settings, rows, choices."""
+    record = provenance(args.seed, "cpu", PACKAGES)
     names = ("episodes", "length", "clips", "frames", "rounds", "listed")
     record["settings"] = {name: getattr(args, name) for name in names}
     record["settings"] |= {"recorded": 256, "batch": BATCH, "dtype": "uint8", "target": TARGET}
-    record["stable_worldmodel"] = _stable_worldmodel()
     made = recordings(args.episodes, args.length, 256, args.seed)
     for name, form in tqdm(FORMS.items(), "writing episodes"):
         form.write(folder / name, made)
@@ -97,26 +101,19 @@ def run(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     videos(folder / "videos", made)
     record["rows"] = []
     for size in args.sizes:
-        readers = list(_readers(args, folder, made, size))
+        readers, record["not_measured"] = _readers(args, folder, made, size)
         check_same(readers)
         record["rows"] += measure(readers, size, args)
     record["choices"] = choices(folder / "choices", made[0].frames, args.frames)
-    record["listing"] = listing(folder / "listing", args.listed)
     return record
-
-
-def _stable_worldmodel() -> str:
-    """Why stable-worldmodel's loaders have no row."""
-    try:
-        return f"{version('stable-worldmodel')} is installed and not read with: not yet measured"
-    except PackageNotFoundError:
-        return MISSING
 
 
 def _readers(
     args: argparse.Namespace, folder: Path, made: list[Recording], size: int
-) -> Iterator[Reader]:
-    """egowm's formats, the pack, and plain Datasets, on the same clips."""
+) -> tuple[list[Reader], dict[str, str]]:
+    """egowm's formats, the pack, plain Datasets and stable-worldmodel's, on the same clips; and
+    why others have no figure, by name."""
+    found = []
     window = Window(1, args.frames - 1, 1, size, size)
     rng = np.random.default_rng(args.seed)
     chosen: list[int] = []
@@ -128,17 +125,19 @@ def _readers(
             starts = [(int(i), int(s)) for i, s in windows.index[chosen]]
         if [tuple(row) for row in windows.index[chosen].tolist()] != starts:
             raise ValueError(f"Not timed: the clips of {name} are others.")
-        yield Reader(name, form.files, Subset(windows, chosen), _files(folder / name))
+        found.append(Reader(name, form.files, Subset(windows, chosen), _files(folder / name)))
     output = folder / f"pack_{size}"
     pack(FORMS["NWM"].open(str(folder / "NWM"), window), output, (size, size), progress=False)
     windows = Packed(str(output), window).windows("train", tiled=False)
-    yield Reader(PACKED, "uint8", Subset(windows, chosen), _files(output))
+    found.append(Reader(PACKED, "uint8", Subset(windows, chosen), _files(output)))
     about = Chosen(made, starts, args.frames, size)
     pictures, shown = folder / "pictures", folder / "videos"
-    yield Reader("plain, PIL", "JPEG", PlainPictures(pictures, about), _files(pictures))
-    yield Reader("plain, decord", "mp4", PlainVideos(shown, about), _files(shown))
+    found.append(Reader("plain, PIL", "JPEG", PlainPictures(pictures, about), _files(pictures)))
+    found.append(Reader("plain, decord", "mp4", PlainVideos(shown, about), _files(shown)))
     arrays = write_arrays(folder / "arrays", made, size)
-    yield Reader("plain, h5py", "uint8 in HDF5", PlainArrays(arrays, about), [arrays])
+    found.append(Reader("plain, h5py", "uint8 in HDF5", PlainArrays(arrays, about), [arrays]))
+    theirs, missing = stable_worldmodel(folder / "theirs", shown, about)
+    return found + [Reader(*reader) for reader in theirs], missing
 
 
 def check_same(readers: Sequence[Reader]) -> None:
@@ -177,7 +176,7 @@ def measure(readers: Sequence[Reader], size: int, args: argparse.Namespace) -> l
             "cold": median(cold[:, k].tolist()),
             "packed_faster_warm": median((warm[:, packed] / warm[:, k]).tolist()),
             "packed_faster_cold": median((cold[:, packed] / cold[:, k]).tolist()),
-            "faster_than_plain": _against(reader, readers, warm[:, k], warm),
+            "faster_than": _against(reader, readers, warm[:, k], warm),
             "bytes_per_frame": sum(file.stat().st_size for file in reader.files) / frames,
         }
         for k, reader in enumerate(readers)
@@ -186,12 +185,12 @@ def measure(readers: Sequence[Reader], size: int, args: argparse.Namespace) -> l
 
 def _against(
     reader: Reader, readers: Sequence[Reader], own: np.ndarray, warm: np.ndarray
-) -> float | None:
-    """How much faster than the plain Dataset that reads the same kind of file, where one does."""
-    plain = {r.form: k for k, r in enumerate(readers) if r.name.startswith("plain")}
-    if reader.name.startswith("plain") or reader.form not in plain:
-        return None
-    return median((own / warm[:, plain[reader.form]]).tolist())
+) -> dict[str, float]:
+    """How much faster egowm is than each other reader of the same kind of file."""
+    if reader.name not in FORMS:
+        return {}
+    others = [k for k, r in enumerate(readers) if r.name not in FORMS and r.form == reader.form]
+    return {readers[k].name: median((own / warm[:, k]).tolist()) for k in others}
 
 
 def _pass(loader: DataLoader[Any], clock: Callable[[], float]) -> float:

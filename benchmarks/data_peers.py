@@ -58,7 +58,9 @@ class PlainVideos(Plain):
 
     def read(self, number: int, start: int) -> Tensor:
         wanted = range(start, start + self.chosen.span)
-        return small(_reader(self.files[number]).get_batch(wanted).asnumpy(), self.chosen.size)
+        batch = _reader(self.files[number]).get_batch(wanted)
+        frames = batch.asnumpy() if hasattr(batch, "asnumpy") else np.asarray(batch)
+        return small(frames, self.chosen.size)
 
 
 class PlainPictures(Plain):

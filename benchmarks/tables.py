@@ -249,7 +249,7 @@ def data(results: Path) -> str:
         "warm, clips a core second",
         "cold, clips a second",
         "the pack is faster, warm / cold",
-        "against a plain Dataset",
+        "faster than others on these files",
         "bytes a frame",
     )
     if record is None:
@@ -262,12 +262,12 @@ def data(results: Path) -> str:
             f"{r['warm']:.0f}",
             f"{r['cold']:.0f}",
             f"{r['packed_faster_warm']:.1f} / {r['packed_faster_cold']:.1f}",
-            f"{r['faster_than_plain']:.2f}" if r["faster_than_plain"] else "",
+            "; ".join(f"{name}: {ratio:.2f}" for name, ratio in r["faster_than"].items()),
             f"{r['bytes_per_frame']:.0f}",
         )
         for r in record["rows"]
     ]
-    lines.append(("", "stable-worldmodel", "", record["stable_worldmodel"], *[""] * 4))
+    lines += [("", name, "", why, *[""] * 4) for name, why in record["not_measured"].items()]
     s = record["settings"]
     note = (
         f"{s['clips']} clips of {s['frames']} frames, recorded at {s['recorded']}x{s['recorded']}, "
@@ -308,7 +308,7 @@ def listing(results: Path) -> str:
         "memory, MB",
         "growth while reading, MB",
     )
-    if record is None:
+    if record is None or "listing" not in record:
         return table(head, [(MISSING, *[""] * 4)])
     rows = record["listing"]
     lines = [

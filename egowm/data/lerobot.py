@@ -165,7 +165,8 @@ class LeRobot(ClipData):
         writers begin at 1 / fps, and the last row would lie beyond the video's end.
         """
         fps = float(self.info["fps"])
-        since = times - times[0] if entry.own_video and len(times) else entry.from_timestamp + times
+        late = round(times[0] * fps) / fps if entry.own_video and len(times) else 0.0
+        since = entry.from_timestamp + times - late
         frames = np.round(since * fps).astype(np.int64)
         off = np.abs(frames / fps - since)
         # LeRobot keeps times as float32: 1e-4 s holds up to about half an hour a file

@@ -109,14 +109,14 @@ class Packed(ClipData):
             length = row["num_frames"]
             file = frames / frames_name(number)
             _check_length(file, HEADER + length * 3 * size[0] * size[1])
-            taken = {"actions": length - 1}
-            taken |= {name: length if row[name] else 0 for name in LABELS[1:]}
-            parts = {}
-            for name, count in taken.items():
-                parts[name] = labels[name][used[name] : used[name] + count]
+            counts = (length - 1, length * bool(row["states"]), length * bool(row["times"]))
+            parts = []
+            for name, count in zip(LABELS, counts, strict=True):
+                parts.append(labels[name][used[name] : used[name] + count])
                 used[name] += count
+            actions, states, times = parts
             read = partial(read_frames, file, (length, 3, *size))
-            episode = Episode(row["name"], length, read, **parts, text=row["text"])
+            episode = Episode(row["name"], length, read, actions, states, row["text"], times)
             found.append((row["split"], episode))
         return found
 

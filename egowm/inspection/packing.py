@@ -172,7 +172,7 @@ def _write_episode(size: tuple[int, int], episode: Episode, file: Path) -> None:
         out.write(_header((episode.num_frames, 3, *size), np.dtype(np.uint8)))
         for batch in _batches(episode):
             resized = resize(batch, *size)
-            out.write(np.ascontiguousarray(resized.transpose(0, 3, 1, 2)))
+            out.write(np.ascontiguousarray(resized.transpose(0, 3, 1, 2)).data)
     temporary.replace(file)
 
 
