@@ -360,5 +360,8 @@ def test_other_clips_are_not_timed(data):
     data.check_same([reader, reader])
     with pytest.raises(ValueError, match=r"Not timed: b is off by \d+"):
         data.check_same([reader, data.Reader("b", "mp4", other, [])])
+    late = [(torch.roll(clips[0][0], 1, 0), None)]
+    with pytest.raises(ValueError, match=r"is off by|frame 2 of b is frame 1"):
+        data.check_same([reader, data.Reader("b", "mp4", late, [])])
     with pytest.raises(ValueError, match="the picture hardly moves"):
         data.check_same([data.Reader("a", "JPEG", still, [])])
