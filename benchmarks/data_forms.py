@@ -49,7 +49,7 @@ def recordings(count: int, length: int, size: int, seed: int) -> list[Recording]
         wall = cv2.resize(coarse, (3 * size, size), interpolation=cv2.INTER_CUBIC)
         grain = rng.normal(0, 2, wall.shape)
         wall = np.clip(wall + grain, 0, 255).astype(np.uint8)
-        turn = np.cumsum(rng.normal(0.02, 0.02, length))
+        turn = np.cumsum(rng.uniform(0.01, 0.04, length))
         offsets = (turn * size / 2).astype(int)
         frames = np.stack([np.roll(wall, -k, axis=1)[:, :size] for k in offsets])
         poses = np.stack([0.1 * np.arange(length), np.zeros(length), turn], 1)
