@@ -143,6 +143,8 @@ def _readers(
 def check_same(readers: Sequence[Reader]) -> None:
     """Raises ValueError unless all read the same clips, up to compression."""
     shown = [_frames(reader.clips[0]).float() for reader in readers]
+    if (shown[0][0] - shown[0][-1]).abs().mean() < DIFFERENCE:
+        raise ValueError("Not timed: the picture hardly moves, so that agreement proves nothing.")
     for reader, frames in zip(readers, shown, strict=True):
         if frames.shape != shown[0].shape:
             raise ValueError(f"Not timed: {reader.name} gives frames {tuple(frames.shape)}.")
@@ -153,8 +155,6 @@ def check_same(readers: Sequence[Reader]) -> None:
         nearest = int((shown[0] - frames[middle]).abs().mean((1, 2, 3)).argmin())
         if nearest != middle:
             raise ValueError(f"Not timed: frame {middle} of {reader.name} is frame {nearest}.")
-    if (shown[0][0] - shown[0][-1]).abs().mean() < DIFFERENCE:
-        raise ValueError("Not timed: the picture hardly moves, so that agreement proves nothing.")
 
 
 def measure(readers: Sequence[Reader], size: int, args: argparse.Namespace) -> list[dict[str, Any]]:
