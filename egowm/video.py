@@ -213,7 +213,9 @@ def _read_decord(path: Path, indices: Sequence[int] | None) -> np.ndarray:
     reader = _open_decord(path)
     chosen = _in_range(indices, len(reader), path)
     try:
-        return reader.get_batch(chosen).asnumpy()
+        batch = reader.get_batch(chosen)
+        # other packages may have set decord's bridge, and then a torch tensor comes
+        return batch.asnumpy() if hasattr(batch, "asnumpy") else np.asarray(batch)
     except _decord_error():  # decord also fails on some sound files, e.g. 48 pixels wide
         return _read_opencv(path, indices)
 

@@ -299,3 +299,70 @@ def test_wrong_input_is_one_line(rollout, tmp_path, capsys):
         assert rollout.main([*options, "--json", str(tmp_path / "a.json")]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert words in line
+
+
+# Clips from disk ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def data(load, monkeypatch, tmp_path):
+    """The benchmark, which times one pass each and keeps labels in a folder of the test."""
+    from egowm.data import label_index
+
+    monkeypatch.setattr(label_index, "FOLDER", str(tmp_path / "kept"))
+    monkeypatch.setattr(load("data_listing"), "READ", 3)
+    monkeypatch.setattr(load("data"), "LEAST_SECONDS", 0.0)
+    # Its readers set decord's bridge and the start of processes for all that comes after.
+    missing = {"stable-worldmodel": load("data_stable_worldmodel").MISSING}
+    monkeypatch.setattr(load("data"), "stable_worldmodel", lambda *about: ([], missing))
+    return load("data")
+
+
+def test_every_format_gives_the_same_clips(data, tables, tmp_path):
+    """Small: every form is written, opened, compared and timed; the figures are not looked at."""
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "data.json"
+    options = [
+        "--sizes",
+        "32",
+        "--episodes",
+        "2",
+        "--length",
+        "18",
+        "--clips",
+        "2",
+        "--rounds",
+        "1",
+    ]
+    assert data.main([*options, "--listed", "3", "--json", str(path)]) == 0
+    record = json.loads(path.read_text())
+    names = [row["reader"] for row in record["rows"]]
+    formats = ["NWM", "Recon", "DonkeyTub", "TumRgbd", "VideoCSV", "LeRobot", "OneX", "Droid"]
+    assert names == [*formats, "Packed", "plain, PIL", "plain, decord", "plain, h5py"]
+    held = {row["reader"]: row["bytes_per_frame"] for row in record["rows"]}
+    assert 3 * 32 * 32 < held["Packed"] < 3 * 32 * 32 + 400  # with labels and index
+    assert record["rows"][8]["packed_faster_warm"] == 1.0
+    assert [row["episodes"] for row in record["listing"]] == [3] * 5
+    assert len(record["choices"]) == 6
+    shown = tables.data(tmp_path).splitlines()
+    assert len([line for line in shown if line.startswith("| 32 |")]) == len(names)
+    assert record["rows"][4]["faster_than"].keys() >= {"plain, decord"}
+    assert "| | stable-worldmodel | | not installed: not yet measured |" in tables.data(tmp_path)
+    assert tables.stored(tmp_path).splitlines()[2].split(" | ")[2] == "1.0"
+    assert tables.listing(tmp_path).endswith("3 episodes of 64 frames; 3 clips read.")
+
+
+def test_other_clips_are_not_timed(data):
+    clips = [(torch.randint(0, 255, (4, 3, 8, 8), dtype=torch.uint8), None)]
+    other = [(255 - clips[0][0], None)]
+    still = [(clips[0][0][:1].expand(4, -1, -1, -1), None)]
+    reader = data.Reader("a", "JPEG", clips, [])
+    data.check_same([reader, reader])
+    with pytest.raises(ValueError, match=r"Not timed: b is off by \d+"):
+        data.check_same([reader, data.Reader("b", "mp4", other, [])])
+    ramp = (6 * torch.arange(4, dtype=torch.uint8))[:, None, None, None].expand(4, 3, 8, 8)
+    slow, late = [(ramp, None)], [(ramp.roll(1, 0), None)]  # off by 9 grey levels on average
+    with pytest.raises(ValueError, match="frame 2 of b is frame 1"):
+        data.check_same([data.Reader("a", "mp4", slow, []), data.Reader("b", "mp4", late, [])])
+    with pytest.raises(ValueError, match="the picture hardly moves"):
+        data.check_same([data.Reader("a", "JPEG", still, [])])

@@ -252,3 +252,20 @@ def test_import_is_light() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(not video._has_decord(), reason="decord has no wheel here")
+def test_frames_come_where_another_package_set_decords_bridge(tmp_path: Path) -> None:
+    """stable-worldmodel sets it for the whole process when it opens a video."""
+    import decord
+
+    file = tmp_path / "a.mp4"
+    video.write_mp4(file, np.full((4, 32, 32, 3), 90, np.uint8), 10)
+    expected = video.read_frames(file, [1, 3])
+    decord.bridge.set_bridge("torch")
+    try:
+        found = video.read_frames(file, [1, 3])
+    finally:
+        decord.bridge.set_bridge("native")
+    assert isinstance(found, np.ndarray)
+    np.testing.assert_array_equal(found, expected)

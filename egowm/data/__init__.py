@@ -9,6 +9,7 @@ from egowm.data.mixture import Mixture
 from egowm.data.module import ClipData, Window
 from egowm.data.nwm import NWM
 from egowm.data.one_x import OneX
+from egowm.data.packed import Packed
 from egowm.data.recon import Recon
 from egowm.data.rooms import Rooms
 from egowm.data.tum_rgbd import TumRgbd
@@ -24,6 +25,7 @@ __all__ = [
     "LeRobot",
     "Mixture",
     "OneX",
+    "Packed",
     "Recon",
     "Rooms",
     "TumRgbd",

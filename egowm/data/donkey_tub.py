@@ -169,7 +169,7 @@ def _lines(file: Path) -> list[Any]:
         try:
             if line.strip():
                 lines.append(json.loads(line))
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise ValueError(
                 f"{file}: line {number} is not JSON ({error}); remove a line that was cut short."
             ) from error

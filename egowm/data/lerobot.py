@@ -15,7 +15,8 @@ from typing import Any, Literal
 import numpy as np
 
 from egowm.actions import ActionSpec, NormaliserName
-from egowm.data.episode import Episode, read_all
+from egowm.data.episode import Episode
+from egowm.data.label_index import Index, Kept, read_indexed
 from egowm.data.lerobot_index import Entry, camera_of, read_entries, read_info
 from egowm.data.module import ClipData, Window
 from egowm.data.parquet import read_columns
@@ -108,12 +109,24 @@ class LeRobot(ClipData):
     def episodes(self, split: str) -> list[Episode]:
         camera = camera_of(self.folder, self.info, self.camera)
         entries = {entry.name: entry for entry in read_entries(self.folder, self.info, camera)}
-        return read_all(
+        return read_indexed(
             f"LeRobot: reading {split} tables",
             self.splits.of(split, entries, self.folder),
             lambda name: self._episode(entries[name]),
             self.skip_corrupt,
+            Index(
+                self._depends(camera),
+                lambda name: (entries[name].table,),
+                lambda name, kept: self._made(entries[name], kept),
+            ),
         )
+
+    def _depends(self, camera: str) -> list[Any]:
+        """All that labels depend on but the tables: options and the files in meta."""
+        meta = sorted(path for path in (self.folder / "meta").rglob("*") if path.is_file())
+        stamps = [[str(p), p.stat().st_mtime_ns, p.stat().st_size] for p in meta]
+        options = [self.action, self.state, self.actions, self.dimensions]
+        return ["LeRobot", str(self.folder.resolve()), camera, *options, stamps]
 
     def _episode(self, entry: Entry) -> Episode:
         recorded = self.actions == "recorded"
@@ -126,26 +139,36 @@ class LeRobot(ClipData):
                 f"{entry.length}",
             )
         times = rows["timestamp"].astype(np.float64)
-        frames = self._frames(entry, times)
         values = {key: self._chosen(entry, key, rows[key]) for key in keys}
         states = values.get(self.state, np.zeros((0, 0), np.float32))
         actions = values[self.action][:-1] if recorded else np.diff(states, axis=0)
+        labels = Kept(actions.astype(np.float32), states.astype(np.float32), times)
+        return self._made(entry, labels)
+
+    def _made(self, entry: Entry, labels: Kept) -> Episode:
+        actions, states, times = labels
         return Episode(
             entry.name,
             entry.length,
-            partial(read_rows, entry.video, frames),
-            actions.astype(np.float32),
-            states.astype(np.float32),
+            partial(read_rows, entry.video, self._frames(entry, times)),
+            actions,
+            states,
             entry.text,
             times,
             entry.video if entry.own_video else None,
         )
 
     def _frames(self, entry: Entry, times: np.ndarray) -> np.ndarray:
-        """The frame of the video file that each row's time names, (N,)."""
+        """The frame of the video file that each row's time names, (N,).
+
+        A video of the episode's own begins with its first row, whose time is 0 by the format; some
+        writers begin at 1 / fps, and the last row would lie beyond the video's end.
+        """
         fps = float(self.info["fps"])
-        frames = np.round((entry.from_timestamp + times) * fps).astype(np.int64)
-        off = np.abs(frames / fps - (entry.from_timestamp + times))
+        late = round(times[0] * fps) / fps if entry.own_video and len(times) else 0.0
+        since = entry.from_timestamp + times - late
+        frames = np.round(since * fps).astype(np.int64)
+        off = np.abs(frames / fps - since)
         # LeRobot keeps times as float32: 1e-4 s holds up to about half an hour a file
         if len(bad := np.flatnonzero(off > TOLERANCE_S + 1e-6 * np.abs(times))):
             raise _bad(
@@ -214,14 +237,20 @@ def read_rows(video: Path, frames: np.ndarray, indices: Sequence[int]) -> np.nda
 
 def _rows(entry: Entry, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
     """An episode's rows; in 3.0 many episodes share a table."""
-    table = _table(entry.table, columns)
-    mine = np.flatnonzero(table["episode_index"] == entry.number)
+    table, order, numbers = _table(entry.table, columns)
+    first, last = np.searchsorted(numbers, [entry.number, entry.number + 1])
+    mine = order[first:last]
     return {key: values[mine] for key, values in table.items()}
 
 
 @lru_cache(maxsize=2)
-def _table(file: Path, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
-    return read_columns(file, list(columns))
+def _table(
+    file: Path, columns: tuple[str, ...]
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """A table's columns; its rows by episode, and their episodes, which rise."""
+    table = read_columns(file, list(columns))
+    order = np.argsort(table["episode_index"], kind="stable")
+    return table, order, table["episode_index"][order]
 
 
 def _bad(file: Path, what: str) -> ValueError:

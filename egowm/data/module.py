@@ -45,9 +45,9 @@ class Windows(Dataset[Clip]):
         self.episodes, self.window, self.source, self.spec = episodes, window, source, spec
         step = window.span if tiled else 1
         starts = [np.arange(0, e.num_frames - window.span + 1, step) for e in episodes]
-        self.index = np.array(
-            [(i, s) for i, row in enumerate(starts) for s in row], np.int64
-        ).reshape(-1, 2)
+        numbers = np.repeat(np.arange(len(episodes)), [len(row) for row in starts])
+        firsts = np.concatenate([np.zeros(0, np.int64), *starts])
+        self.index = np.stack([numbers, firsts], 1).astype(np.int64)
 
     def __len__(self) -> int:
         return len(self.index)

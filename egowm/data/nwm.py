@@ -15,7 +15,8 @@ import numpy as np
 
 from egowm.actions import ActionSpec
 from egowm.data.array_pickle import read_array_pickle
-from egowm.data.episode import Episode, read_all
+from egowm.data.episode import Episode
+from egowm.data.label_index import Index, read_indexed
 from egowm.data.module import ClipData, Window
 from egowm.data.normalisers import Normaliser, published_spacing, waypoint_range
 from egowm.data.recon import se2_steps
@@ -79,11 +80,16 @@ class NWM(ClipData):
 
     def episodes(self, split: str) -> list[Episode]:
         folders = self._folders()
-        return read_all(
+        return read_indexed(
             f"NWM: reading {split} labels",
             self.splits.of(split, folders, Path(self.root)),
             lambda name: read_trajectory(folders[name]),
             self.skip_corrupt,
+            Index(
+                ["NWM", str(Path(self.root).expanduser().resolve())],
+                lambda name: (folders[name] / LABELS, folders[name]),
+                lambda name, kept: _episode(folders[name], kept.actions, kept.times),
+            ),
         )
 
     def _folders(self) -> dict[str, Path]:
@@ -119,9 +125,12 @@ def read_trajectory(folder: Path) -> Episode:
         times = _numbers(file, labels, "time")
         if times.shape != (num_frames,):
             raise _bad(file, f"time: expected ({num_frames},), got {times.shape}")
+    return _episode(folder, se2_steps(position, yaw.reshape(-1)), times)
+
+
+def _episode(folder: Path, steps: np.ndarray, times: np.ndarray) -> Episode:
     read = partial(read_frames, folder)
-    steps = se2_steps(position, yaw.reshape(-1))
-    return Episode(folder.name, num_frames, read, steps, times=times)
+    return Episode(folder.name, len(steps) + 1, read, steps, times=times)
 
 
 def count_frames(folder: Path) -> int:

@@ -175,7 +175,7 @@ def _numbers(file: Path, dtype: str, width: int) -> np.ndarray:
 def _num_frames(file: Path) -> int:
     try:
         return int(json.loads(file.read_text())["shard_num_frames"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _bad(file, f"expected JSON with shard_num_frames ({error!r})") from error
 
 

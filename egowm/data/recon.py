@@ -14,7 +14,8 @@ from typing import Any, Literal
 import numpy as np
 
 from egowm.actions import ActionSpec
-from egowm.data.episode import Episode, read_all
+from egowm.data.episode import Episode
+from egowm.data.label_index import Index, read_indexed
 from egowm.data.module import ClipData, Window
 from egowm.data.normalisers import Normaliser, published_spacing, waypoint_range
 from egowm.data.splits import Splits
@@ -67,12 +68,16 @@ class Recon(ClipData):
 
     def episodes(self, split: str) -> list[Episode]:
         files = self._files()
-        names = self.splits.of(split, files, Path(self.root))
-        return read_all(
+        return read_indexed(
             f"Recon: reading {split} labels",
-            names,
+            self.splits.of(split, files, Path(self.root)),
             lambda name: read_episode(files[name], self.camera),
             self.skip_corrupt,
+            Index(
+                ["Recon", str(Path(self.root).expanduser().resolve()), self.camera],
+                lambda name: (files[name],),
+                lambda name, kept: _episode(files[name], self.camera, kept.actions),
+            ),
         )
 
     def _files(self) -> dict[str, Path]:
@@ -101,8 +106,11 @@ def read_episode(file: Path, camera: str) -> Episode:
             raise _bad(file, key, f"{len(values)} values for {num_frames} of {frames}")
         if not np.isfinite(values).all():
             raise _bad(file, key, "holds values that are not finite")
-    read = partial(read_frames, file, camera)
-    return Episode(file.stem, num_frames, read, se2_steps(where, heading))
+    return _episode(file, camera, se2_steps(where, heading))
+
+
+def _episode(file: Path, camera: str, steps: np.ndarray) -> Episode:
+    return Episode(file.stem, len(steps) + 1, partial(read_frames, file, camera), steps)
 
 
 def read_frames(file: Path, camera: str, indices: Sequence[int]) -> np.ndarray:

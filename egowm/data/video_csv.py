@@ -16,7 +16,8 @@ from typing import Literal
 import numpy as np
 
 from egowm.actions import ActionSpec, NormaliserName
-from egowm.data.episode import Episode, read_all
+from egowm.data.episode import Episode
+from egowm.data.label_index import Index, Kept, read_indexed
 from egowm.data.module import ClipData, Window
 from egowm.data.recon import se2_steps
 from egowm.data.splits import Splits
@@ -101,11 +102,17 @@ class VideoCSV(ClipData):
 
     def episodes(self, split: str) -> list[Episode]:
         tables = self._tables()
-        return read_all(
+        root = str(Path(self.root).expanduser().resolve())
+        return read_indexed(
             f"VideoCSV: reading {split} tables",
             self.splits.of(split, tables, Path(self.root)),
             lambda name: self._episode(name, tables[name]),
             self.skip_corrupt,
+            Index(
+                ["VideoCSV", root, self.actions, self.states, self.kind, self.time],
+                lambda name: (tables[name], _video(tables[name])),
+                lambda name, kept: _made(name, _video(tables[name]), kept),
+            ),
         )
 
     def _tables(self) -> dict[str, Path]:
@@ -136,9 +143,7 @@ class VideoCSV(ClipData):
         if self.kind == "pose":
             steps = se2_steps(values[:, :2], values[:, 2])
         times = table.get(self.time, np.zeros(0, np.float64))
-        read = partial(read_video, video)
-        own = None if video.is_dir() else video
-        return Episode(name, len(values), read, steps, states, "", times, own)
+        return _made(name, video, Kept(steps, states, times))
 
     def _columns(self, file: Path, header: list[str]) -> list[str]:
         """The action columns, which must be in the header."""
@@ -159,6 +164,13 @@ class VideoCSV(ClipData):
                 f"unknown: set rate_hz."
             )
         return round(1 / float(np.median(np.diff(times))), 3)
+
+
+def _made(name: str, video: Path, labels: Kept) -> Episode:
+    actions, states, times = labels
+    own = None if video.is_dir() else video
+    read = partial(read_video, video)
+    return Episode(name, len(actions) + 1, read, actions, states, "", times, own)
 
 
 def read_video(video: Path, indices: Sequence[int]) -> np.ndarray:

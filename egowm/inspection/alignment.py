@@ -26,13 +26,15 @@ POSE = ("x", "y", "z", "roll", "pitch", "yaw")
 
 
 class Lag(NamedTuple):
-    """The best lag in seconds, its 95% interval, the correlation there and at 0."""
+    """The best lag in seconds, its 95% interval, the correlation there and at 0; signed: the
+    correlation of one turning dimension with motion to the right, 0 where several turn."""
 
     seconds: float
     low: float
     high: float
     strength: float
     at_zero: float
+    signed: float = 0.0
 
 
 def turning(spec: ActionSpec) -> list[int]:
@@ -69,7 +71,18 @@ def measure(
     peaks = np.array([_peak(curve) for curve in curves]) - reach
     low, high = np.quantile(peaks, [0.025, 0.975]) / rate_hz
     best = float(_peak(whole)) - reach
-    return Lag(best / rate_hz, float(low), float(high), float(whole.max()), float(whole[reach]))
+    signed = _signed(blocks.sum(0)[int(whole.argmax())])
+    strength, at_zero = float(whole.max()), float(whole[reach])
+    return Lag(best / rate_hz, float(low), float(high), strength, at_zero, signed)
+
+
+def _signed(gram: np.ndarray) -> float:
+    """Correlation out of a Gram matrix of (1, turn, motion); 0 for more turning dimensions."""
+    if len(gram) != 3:
+        return 0.0
+    covariance = gram[1:, 1:] / gram[0, 0] - np.outer(gram[1:, 0], gram[0, 1:]) / gram[0, 0] ** 2
+    scale = np.sqrt(covariance[0, 0] * covariance[1, 1])
+    return float(covariance[0, 1] / max(scale, 1e-12))
 
 
 def correlation(gram: np.ndarray) -> np.ndarray:
@@ -93,10 +106,15 @@ def judge(spec: ActionSpec, found: Lag | None, latency_frames: int = 0) -> Findi
         )
     frames = found.seconds * spec.rate_hz
     values = found._asdict() | {"frames": round(frames, 2)}
+    turn = ""
+    if found.signed:  # the sign is the robot's own convention: said, not judged
+        name = spec.names[turning(spec)[0]]
+        seen = ("right", "left") if found.signed > 0 else ("left", "right")
+        turn = f"; positive {name} moves the picture {seen[0]}, so it turns {seen[1]}"
     told = (
         f"turning explains the picture's motion best {found.seconds:+.2f} s ({frames:+.1f} frames) "
         f"later, 95% {found.low:+.2f} to {found.high:+.2f} s; correlation {found.strength:.2f}, "
-        f"{found.at_zero:.2f} as recorded"
+        f"{found.at_zero:.2f} as recorded{turn}"
     )
     shifted = abs(frames) >= 0.5 and (found.low > 0 or found.high < 0)
     if not shifted:

@@ -55,6 +55,7 @@ def check(data: ClipData, workers: int = 0, progress: bool = True) -> list[Findi
     findings += dimension_findings(data.meaning, episodes)
     findings += yaw_findings(data.meaning, episodes)
     findings.append(_alignment(data, [item for item in checked if item.seen]))
+    findings += _origins(rate, episodes)
     if not any(episode.times.size for episode in episodes):
         text = f"the format carries no times: {rate:g} Hz is taken as given"
         findings.append(Finding("note", "rate", "", text))
@@ -97,6 +98,17 @@ def _video_findings(episode: Episode, rate_hz: float) -> Iterator[Finding]:
     if rate and abs(rate - rate_hz) > RATE_TOLERANCE * rate_hz:
         text = f"{episode.video}: the video plays at {rate:.4g} Hz, its labels say {rate_hz:g} Hz"
         yield Finding("warning", "rate", episode.name, text, {"video_hz": rate})
+
+
+def _origins(rate_hz: float, episodes: Sequence[Episode]) -> Iterator[Finding]:
+    """Times that do not begin with the video."""
+    late = [e for e in episodes if e.video and e.times.size and abs(e.times[0]) > 0.5 / rate_hz]
+    if late:
+        text = (
+            f"times of {len(late)} episodes begin at {late[0].times[0]:.4g} s or so: their first "
+            f"row is taken as the first frame of the video"
+        )
+        yield Finding("note", "times", "", text)
 
 
 def _alignment(data: ClipData, checked: Sequence[Checked]) -> Finding:

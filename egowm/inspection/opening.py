@@ -3,12 +3,25 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from egowm.data import NWM, ClipData, DonkeyTub, Droid, LeRobot, OneX, Recon, TumRgbd, VideoCSV
+from egowm.data import (
+    NWM,
+    ClipData,
+    DonkeyTub,
+    Droid,
+    LeRobot,
+    OneX,
+    Packed,
+    Recon,
+    TumRgbd,
+    VideoCSV,
+)
 from egowm.data.module import Window
 from egowm.data.one_x import TRAIN, VAL
+from egowm.data.packed import INDEX
 
 # What tells a folder's format, in the order asked.
 SIGNS: tuple[tuple[Callable[..., ClipData], tuple[str, ...]], ...] = (
+    (Packed, (INDEX,)),
     (LeRobot, ("meta/info.json",)),
     (DonkeyTub, ("manifest.json",)),
     (OneX, (TRAIN, VAL)),

@@ -6,16 +6,29 @@ from typing import Any
 
 import numpy as np
 
+from egowm.data.paths import inside
 from egowm.inspection.convert import Drive
 
 ODOMETRY = ("nav_msgs/msg/Odometry", "nav_msgs/Odometry")
 COMPRESSED = ("sensor_msgs/msg/CompressedImage", "sensor_msgs/CompressedImage")
 RAW = ("sensor_msgs/msg/Image", "sensor_msgs/Image")
-CHANNELS = {"rgb8": (0, 1, 2), "bgr8": (2, 1, 0), "mono8": (0, 0, 0)}
+CHANNELS = {  # bytes a pixel, and which of them are red, green and blue
+    "rgb8": (3, (0, 1, 2)),
+    "bgr8": (3, (2, 1, 0)),
+    "8UC3": (3, (2, 1, 0)),
+    "rgba8": (4, (0, 1, 2)),
+    "bgra8": (4, (2, 1, 0)),
+    "mono8": (1, (0, 0, 0)),
+    "8UC1": (1, (0, 0, 0)),
+}
 
 
 class RosbagsMissing(ImportError):
     """ROS bags need the package rosbags, which is an optional extra."""
+
+
+class BagError(ValueError):
+    """A bag that cannot be read, or of which nobody said what to read."""
 
 
 def read_bag(path: Path, images: str | None, odometry: str | None) -> Drive:
@@ -24,21 +37,22 @@ def read_bag(path: Path, images: str | None, odometry: str | None) -> Drive:
     Times are those at which messages were recorded, in seconds, as NWM's preprocessing takes them.
     """
     try:
-        from rosbags.highlevel import AnyReader
-        from rosbags.typesys import Stores, get_typestore
+        import rosbags.highlevel  # noqa: F401
     except ImportError as error:
         raise RosbagsMissing(
             f"{path}: bags are read by rosbags, which is not installed: "
             f"pip install 'egowm[rosbags]'."
         ) from error
-    store = get_typestore(Stores.ROS2_HUMBLE)
-    with AnyReader([path], default_typestore=store) as reader:
-        pictures = _topic(path, reader, images, (*COMPRESSED, *RAW), "--images")
-        poses = _topic(path, reader, odometry, ODOMETRY, "--odometry")
-        shown = [(t, partial(bytes, _encoded(m))) for t, m in _messages(reader, pictures)]
-        driven = [(t, _pose(m)) for t, m in _messages(reader, poses)]
+    _check_names(path)
+    try:
+        shown, driven = _read(path, images, odometry)
+    except BagError:
+        raise
+    except Exception as error:  # a damaged bag fails in sqlite, in struct, in an assertion ...
+        what = str(error) or type(error).__name__
+        raise BagError(f"{path}: not a readable bag ({what}); record or copy it again.") from error
     if len(shown) < 2 or len(driven) < 2:
-        raise ValueError(f"{path}: {len(shown)} pictures and {len(driven)} poses are too few.")
+        raise BagError(f"{path}: {len(shown)} pictures and {len(driven)} poses are too few.")
     shown.sort(key=lambda item: item[0])
     driven.sort(key=lambda item: item[0])
     start = shown[0][0]
@@ -51,13 +65,45 @@ def read_bag(path: Path, images: str | None, odometry: str | None) -> Drive:
     )
 
 
+def _check_names(path: Path) -> None:
+    """The metadata of a ROS 2 bag names files of its own folder, and is plain YAML."""
+    import yaml
+
+    file = path / "metadata.yaml"
+    if not path.is_dir():
+        return
+    try:
+        found = yaml.safe_load(file.read_text())["rosbag2_bagfile_information"]
+        names = list(found["relative_file_paths"])
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise BagError(f"{file}: expected what ROS 2 writes ({error}).") from error
+    for name in names:
+        inside(path, name, str(file))
+
+
+def _read(
+    path: Path, images: str | None, odometry: str | None
+) -> tuple[list[tuple[int, Any]], list[tuple[int, Any]]]:
+    """Pictures and poses with their times in nanoseconds, as they come."""
+    from rosbags.highlevel import AnyReader
+    from rosbags.typesys import Stores, get_typestore
+
+    store = get_typestore(Stores.ROS2_HUMBLE)  # for bags of ROS 2 that do not bring their types
+    with AnyReader([path], default_typestore=store) as reader:
+        pictures = _topic(path, reader, images, (*COMPRESSED, *RAW), "--images")
+        poses = _topic(path, reader, odometry, ODOMETRY, "--odometry")
+        shown = [(t, partial(bytes, _encoded(m))) for t, m in _messages(reader, pictures)]
+        driven = [(t, _pose(m)) for t, m in _messages(reader, poses)]
+    return shown, driven
+
+
 def _topic(path: Path, reader: Any, name: str | None, kinds: tuple[str, ...], option: str) -> Any:
     """The connections of the topic that was named, or of the only one of these kinds."""
     fitting = [c for c in reader.connections if c.msgtype in kinds and name in (None, c.topic)]
     topics = sorted({connection.topic for connection in fitting})
     if len(topics) != 1:
         known = ", ".join(topics or sorted(f"{c.topic} ({c.msgtype})" for c in reader.connections))
-        raise ValueError(f"{path}: name one topic with {option}; the bag has {known}.")
+        raise BagError(f"{path}: name one topic with {option}; the bag has {known}.")
     return fitting
 
 
@@ -74,12 +120,12 @@ def _encoded(message: Any) -> bytes:
 
     if message.encoding not in CHANNELS:
         known = ", ".join(CHANNELS)
-        raise ValueError(f"pictures of encoding {message.encoding!r}; known: {known}.")
-    depth = 1 if message.encoding == "mono8" else 3
+        raise BagError(f"pictures of encoding {message.encoding!r}; known: {known}.")
+    depth, channels = CHANNELS[message.encoding]
     rows = np.frombuffer(bytes(message.data), np.uint8).reshape(message.height, message.step)
     pixels = rows[:, : message.width * depth].reshape(message.height, message.width, depth)
-    rgb = pixels[..., [min(c, depth - 1) for c in CHANNELS[message.encoding]]]
-    return bytes(cv2.imencode(".png", np.ascontiguousarray(rgb[..., ::-1]))[1])
+    bgr = np.ascontiguousarray(pixels[..., channels[::-1]])
+    return bytes(cv2.imencode(".png", bgr)[1])
 
 
 def _pose(message: Any) -> tuple[float, float, float]:

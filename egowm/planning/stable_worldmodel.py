@@ -128,7 +128,7 @@ class GoalModel:
         missing = [name for name in ("pixels", "goal") if name not in info_dict]
         if missing:
             raise ValueError(f"Expected pixels and goal in info_dict, {missing[0]} is missing.")
-        width = self.model.spec.width
+        width = self.model.spec_of(None).width
         if action_candidates.shape[-1] % width:
             raise ValueError(
                 f"Expected candidates of whole actions of {width} numbers, got "

@@ -288,5 +288,8 @@ def test_the_humanoids_data(shared_data):
     assert [e.num_frames for e in episodes] == [416, 470, 470, 412, 328]
     assert data.meaning.names[22] == "motor_22"
     for episode in episodes:
+        assert episode.times[0] == pytest.approx(0.05, abs=1e-4)  # not at 0, as the format says
+        last = episode.num_frames - 1
+        assert episode.read([0, last]).shape == (2, 256, 256, 3)
         followed = np.corrcoef(episode.actions[:, 22], episode.states[1:, 22])[0, 1]
         assert followed > 0.95

@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 
 from egowm import cli
-from egowm.data import NWM, ClipData, DonkeyTub, Droid, Rooms, TumRgbd, VideoCSV, Window
+from egowm.data import (
+    NWM,
+    ClipData,
+    DonkeyTub,
+    Droid,
+    LeRobot,
+    Rooms,
+    TumRgbd,
+    VideoCSV,
+    Window,
+)
 from egowm.data.episode import Episode
 from egowm.inspection.check import check
 from egowm.inspection.findings import Finding
@@ -144,7 +154,18 @@ def test_a_clean_folder_of_videos_and_tables(drives, capsys):
     out = capsys.readouterr().out
     assert "VideoCSV: 3 episodes, 180 frames" in out
     assert "actions and pictures agree" in out
+    assert "positive turn moves the picture right, so it turns left" in out
     assert out.endswith("0 errors, 0 warnings, 1 notes\n")
+
+
+def test_the_sign_of_turning_is_said_and_not_judged(drives):
+    for table in drives.glob("*.csv"):
+        rewrite(table, lambda cells: [[t, str(-float(turn)), *rest] for t, turn, *rest in cells])
+    data = VideoCSV(str(drives))
+    assert complaints(data) == set()
+    found = named(check(data, 1, progress=False), "note")["alignment"]
+    assert "positive turn moves the picture left, so it turns right" in found.text
+    assert found.values["signed"] == pytest.approx(-found.values["strength"], abs=1e-3)
 
 
 def rewrite(table: Path, change) -> None:
@@ -333,3 +354,15 @@ def test_the_arms_and_the_hand_held_camera_are_right(shared_data):
         findings = check(data, 1, progress=False)
         assert [f.line() for f in findings if f.level != "note"] == []
         assert "agree" in named(findings, "note")["alignment"].text
+
+
+@pytest.mark.real_data
+def test_the_humanoids_times_begin_late_and_most_of_its_dimensions_rest(shared_data):
+    pytest.importorskip("pyarrow")
+    findings = check(LeRobot(str(shared_data / "gr1_humanoid_sim"), WINDOW), 1, progress=False)
+    assert [f.line() for f in findings if f.level == "error"] == []
+    warnings, notes = named(findings, "warning"), named(findings, "note")
+    assert set(warnings) == {"frozen"}
+    assert "25 of 44 dimensions never change" in warnings["frozen"].text
+    assert "times of 5 episodes begin at 0.05 s" in notes["times"].text
+    assert "not compared" in notes["alignment"].text
