@@ -318,9 +318,9 @@ def data(load, monkeypatch, tmp_path):
     return load("data")
 
 
-def test_every_format_gives_the_same_clips(data, tables, tmp_path):
+def test_every_format_gives_the_same_clips(data, load, tmp_path):
     """Small: every form is written, opened, compared and timed; the figures are not looked at."""
-    pytest.importorskip("pyarrow")
+    tables = load("data_tables")
     path = tmp_path / "data.json"
     options = [
         "--sizes",
@@ -344,10 +344,12 @@ def test_every_format_gives_the_same_clips(data, tables, tmp_path):
     assert record["rows"][8]["packed_faster_warm"] == 1.0
     assert [row["episodes"] for row in record["listing"]] == [3] * 5
     assert len(record["choices"]) == 6
-    shown = tables.data(tmp_path).splitlines()
+    shown = tables.speed(tmp_path).splitlines()
     assert len([line for line in shown if line.startswith("| 32 |")]) == len(names)
     assert record["rows"][4]["faster_than"].keys() >= {"plain, decord"}
-    assert "| | stable-worldmodel | | not installed: not yet measured |" in tables.data(tmp_path)
+    assert "| | stable-worldmodel | | not installed: not yet measured |" in data_tables.speed(
+        tmp_path
+    )
     assert tables.stored(tmp_path).splitlines()[2].split(" | ")[2] == "1.0"
     assert tables.listing(tmp_path).endswith("3 episodes of 64 frames; 3 clips read.")
 

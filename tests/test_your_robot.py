@@ -91,7 +91,7 @@ def test_from_recordings_to_a_plan(tiny_prior, tmp_path, monkeypatch, capsys):
     saved = torch.load("runs/my_robot/checkpoints/last.ckpt", weights_only=True)
     assert saved["global_step"] == 2
     assert saved["egowm"]["spec"]["rate_hz"] == 5.0
-    assert "2 clips are annotated" in printed["annotate runs/my_robot/score/gt"]
+    assert "2 frames are annotated" in printed["annotate runs/my_robot/score/gt"]
     score = printed["score runs/my_robot/score/pred"]
     assert 0 < float(re.search(r"SCS\D+([\d.]+)", score)[1]) <= 100
     (code,) = blocks("python")

@@ -249,7 +249,7 @@ def test_the_command(export, write_recipe, rooms, tmp_path, capsys):
         ({}, ["--clips", "1"], "expected at least 2 test clips, got 1"),
         ({}, ["--clips", "0"], "Expected at least 1 clip to evaluate, got 0"),
         ({}, ["--horizon", "9"], "no test clip: a window needs 10 frames"),
-        ({}, ["--tracker", "fow"], "Expected a tracker of palette, flow"),
+        ({}, ["--tracker", "fow"], "Expected a tracker of sam2, palette, flow"),
         ({"stride": 2}, ["--horizon", "2"], "trained at 4 Hz, the data come at 2 Hz"),
         ({}, ["--base", "./none"], "Expected a diffusers pipeline folder at ./none"),
     ],
