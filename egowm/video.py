@@ -9,6 +9,8 @@ import io
 import os
 import re
 import shutil
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,9 @@ from typing import Any
 
 import numpy as np
 
+KEPT_OPEN = 8  # video files; opening one costs as much as decoding some frames
+_THREAD = threading.local()  # decord's readers belong to one thread of one process
+_FORKED: list[Any] = []
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
@@ -217,6 +222,7 @@ def _read_decord(path: Path, indices: Sequence[int] | None) -> np.ndarray:
         # other packages may have set decord's bridge, and then a torch tensor comes
         return batch.asnumpy() if hasattr(batch, "asnumpy") else np.asarray(batch)
     except _decord_error():  # decord also fails on some sound files, e.g. 48 pixels wide
+        _kept_readers().clear()
         return _read_opencv(path, indices)
 
 
@@ -246,12 +252,30 @@ def _decord_error() -> tuple[type[Exception], ...]:
 
 
 def _open_decord(path: Path) -> Any:
+    """A reader of this file as it is now; the last few of a thread stay open for its next clip."""
     import decord
 
-    try:
-        return decord.VideoReader(str(path), num_threads=1)
-    except _decord_error() as error:
-        raise VideoError(f"{path}: not a readable video, corrupt or cut short") from error
+    readers, about = _kept_readers(), path.stat()
+    key = (str(path.absolute()), about.st_mtime_ns, about.st_size)
+    if key not in readers:
+        try:
+            readers[key] = decord.VideoReader(str(path), num_threads=1)
+        except _decord_error() as error:
+            raise VideoError(f"{path}: not a readable video, corrupt or cut short") from error
+    readers.move_to_end(key)
+    if len(readers) > KEPT_OPEN:
+        readers.popitem(last=False)
+    return readers[key]
+
+
+def _kept_readers() -> OrderedDict[Any, Any]:
+    """Of this thread; a forked process begins with none, and leaves its parent's alone: closing
+    them would wait for threads that are not there."""
+    if getattr(_THREAD, "process", None) != os.getpid():
+        _FORKED.append(getattr(_THREAD, "readers", None))
+        _THREAD.process, _THREAD.readers = os.getpid(), OrderedDict()
+    readers: OrderedDict[Any, Any] = _THREAD.readers
+    return readers
 
 
 @contextmanager

@@ -1,5 +1,7 @@
+import multiprocessing
 import subprocess
 import sys
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -269,3 +271,27 @@ def test_frames_come_where_another_package_set_decords_bridge(tmp_path: Path) ->
         decord.bridge.set_bridge("native")
     assert isinstance(found, np.ndarray)
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.skipif(not video._has_decord(), reason="decord has no wheel here")
+def test_a_video_that_stays_open_shows_the_same_frames(tmp_path: Path) -> None:
+    """In any order, beside others, more of them than stay open, in another process, replaced."""
+    files = [tmp_path / f"{k}.mp4" for k in range(video.KEPT_OPEN + 2)]
+    for k, file in enumerate(files):
+        video.write_mp4(file, np.roll(ramp(20), k, 0), 10)
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        file, start = files[rng.integers(len(files))], int(rng.integers(17))
+        found = video.read_frames(file, range(start, start + 3))
+        kept, video._THREAD.readers = video._THREAD.readers, OrderedDict()
+        np.testing.assert_array_equal(found, video.read_frames(file, range(start, start + 3)))
+        video._THREAD.readers = kept
+    for file in files:
+        video.read_frames(file, [5, 2])
+    assert len(video._kept_readers()) == video.KEPT_OPEN
+    expected = video.read_frames(files[-1], [7, 1])
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        np.testing.assert_array_equal(pool.apply(video.read_frames, (files[-1], [7, 1])), expected)
+    video.write_mp4(files[-1], 255 - ramp(9), 10)
+    assert np.abs(video.read_frames(files[-1], [7, 1]).astype(int) - expected).mean() > 20
+    assert video.count_frames(files[-1]) == 9

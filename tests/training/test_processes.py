@@ -41,13 +41,13 @@ def test_two_processes_fit(recipe, tmp_path, tiny_prior):
     argv += ["--data.episodes_val", "3", "--trainer.max_steps", "3", "--save_every", "2"]
     argv += ["--trainer.val_check_interval", "2"]
     argv += ["--trainer.callbacks", "tests.training.witness.Witness"]
-    fork = multiprocessing.get_context("fork")
+    new = multiprocessing.get_context("spawn")  # a forked one may wait for threads it lacks
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     logs = [tmp_path / f"log{rank}.txt" for rank in range(2)]
     processes = [
-        fork.Process(target=fit_as, args=(rank, port, argv, logs[rank])) for rank in range(2)
+        new.Process(target=fit_as, args=(rank, port, argv, logs[rank])) for rank in range(2)
     ]
     for process in processes:
         process.start()
