@@ -58,7 +58,7 @@ demo: $(STAMP)  ## the main job: train, roll out, score and look, in a few minut
 real: $(STAMP)  ## the same on real driving video (SHARED=../shared)
 	$(BIN)/egowm demo --real $(SHARED)/data/donkeycar_tub $(ARGS)
 
-results: $(STAMP)  ## score the committed models anew and rewrite the tables (under 20 minutes)
+results: $(STAMP)  ## score the committed models anew and rewrite the tables (10 minutes on 2 cores)
 	export OMP_NUM_THREADS=1; \
 	$(BIN)/python benchmarks/rooms.py --papers $(SHARED)/data/paintings \
 	    --picture docs/rooms.png --curve docs/labels.svg & rooms=$$!; \
