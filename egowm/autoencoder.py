@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from egowm.data.clip import Clip
+from egowm.data.loader import TrainingLoader
 from egowm.initialisation import start_as_cosines, start_causal_as_cosines
 from egowm.training.seeds import StepSeeds
 
@@ -178,6 +179,8 @@ class Autoencoder(LightningModule):
     def on_fit_end(self) -> None:
         if self._measured_at != self.trainer.global_step:  # trained on since, or never validated
             loader: Any = self.trainer.train_dataloader
+            if isinstance(loader, TrainingLoader):  # it would go on where training stopped
+                loader = loader.afresh()
             for clip in islice(loader, MEASURED_BATCHES):
                 self._measure(clip.to(self.device))
             self.on_validation_epoch_end()

@@ -272,7 +272,8 @@ def _kept_readers() -> OrderedDict[Any, Any]:
     """Of this thread; a forked process begins with none, and leaves its parent's alone: closing
     them would wait for threads that are not there."""
     if getattr(_THREAD, "process", None) != os.getpid():
-        _FORKED.append(getattr(_THREAD, "readers", None))
+        if hasattr(_THREAD, "readers"):
+            _FORKED.append(_THREAD.readers)
         _THREAD.process, _THREAD.readers = os.getpid(), OrderedDict()
     readers: OrderedDict[Any, Any] = _THREAD.readers
     return readers

@@ -86,6 +86,10 @@ class TrainingLoader(Iterable[Clip]):
             self.position += 1
             yield batch
 
+    def afresh(self) -> "TrainingLoader":
+        """The same batches from the run's start, read in this process."""
+        return TrainingLoader(self.clips, self.order, 0, self.rank, self.world)
+
     def _loader(self) -> DataLoader[Clip]:
         return DataLoader(
             self.clips,

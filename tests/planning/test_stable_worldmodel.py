@@ -49,22 +49,25 @@ def test_a_solver_of_theirs():
 
 
 def test_in_their_policy():
-    """Carried out two at a time, warm-started, planned anew: the sum ends at the goal."""
-    planner = partial(cem, samples=64, elites=8, iterations=20, low=-1, high=1)
-    policy = WorldModelPolicy(
-        PlannerSolver(Points(), partial(_without_bounds, planner), std=0.5), PlanConfig(4, 2)
+    """Two actions of a plan are carried out; the next plan begins with the rest of it."""
+    policy, alone = (
+        PlannerSolver(
+            Points(), partial(cem, samples=64, elites=8, iterations=20), std=0.5, low=-1, high=1
+        )
+        for _ in range(2)
     )
+    config = PlanConfig(4, 2)
+    policy = WorldModelPolicy(policy, config)
     policy.set_env(Envs())
-    left = GOALS.clone()
-    for _ in range(20):
-        action = policy.get_action({"goal": left.numpy()})
-        assert action.shape == (2, 2)
-        left -= torch.from_numpy(action)
-    assert left.abs().max() < 0.2
-
-
-def _without_bounds(planner, *args, low, high, **kwargs):
-    return planner(*args, **kwargs)
+    alone.configure(action_space=Envs.action_space, n_envs=2, config=config)
+    left, rest = GOALS.clone(), None
+    for _ in range(3):
+        plan = alone.solve({"goal": left}, rest)["actions"]
+        torch.testing.assert_close(plan.sum(1), left, atol=2e-2, rtol=0)
+        for step in range(2):
+            action = policy.get_action({"goal": left.numpy()})
+            torch.testing.assert_close(torch.from_numpy(action), plan[:, step])
+        left, rest = left - plan[:, :2].sum(1), plan[:, 2:]
 
 
 @pytest.mark.parametrize("by", ["latents", "pixels"])

@@ -120,18 +120,18 @@ def write_on_and_on(path: Path, told) -> None:
 
 
 def test_killed_while_writing(tmp_path):
-    """`kill -9` at some moment of a write, three times: what is there is whole, and the newest.
+    """`kill -9` at some moment of a write, five times: what is there is whole, and the newest.
 
     Processes are spawned: a forked one may wait for threads of torch that it does not have.
     """
     path, new = tmp_path / "step=1.ckpt", multiprocessing.get_context("spawn")
-    for attempt in range(3):
+    for attempt in range(5):
         reading, writing = new.Pipe(duplex=False)
         writer = new.Process(target=write_on_and_on, args=(path, writing), daemon=True)
         writer.start()
         writing.close()
         said = reading.recv()
-        time.sleep(0.006 * attempt)
+        time.sleep(0.004 * attempt)
         writer.kill()
         writer.join()
         with contextlib.suppress(EOFError):
