@@ -31,6 +31,7 @@ RUNS, RECORDS = ROOT / "runs/arms", RESULTS / "arms"
 RATES = (3e-4, 6e-4, 1.2e-3)
 LONG_RATE = 6e-4  # of P+ and S+: that of recipes/pretrain_rooms_svd.yaml
 STEPS = 800  # of every short run, 16 frames each
+TRANSFORMER_RATE, TRANSFORMER_STEPS = 1e-3, 3000  # of every run of a transformer, also 16 frames
 PRIOR_STEPS = (
     12750  # of P+ and S+ on top: as many frames through the UNet as the prior's pretraining
 )
@@ -78,7 +79,8 @@ class Arm:
     def options(self) -> list[str]:
         """The command line of its training, after `egowm`."""
         recipe = f"rooms_{self.family}" + ("_scratch" if self.arm.startswith("S") else "")
-        steps = STEPS + (PRIOR_STEPS if self.arm in LONG else 0)
+        short = STEPS if self.family == "svd" else TRANSFORMER_STEPS
+        steps = short + (PRIOR_STEPS if self.arm in LONG else 0)
         options = [
             "fit", "-c", f"recipes/{recipe}.yaml",
             "--seed_everything", str(self.seed),
@@ -239,7 +241,7 @@ def grid() -> list[Arm]:
 
 def transformers() -> list[Arm]:
     """The same protocol for a diffusion transformer, at 64 episodes, where its prior is there."""
-    p = Arm("P", MAIN, SEEDS[0], LONG_RATE, family="cosmos")
+    p = Arm("P", MAIN, SEEDS[0], TRANSFORMER_RATE, family="cosmos")
     if not (p.prior / "transformer/diffusion_pytorch_model.safetensors").is_file():
         return []
     return [p, replace(p, arm="S"), replace(p, variant="both-streams")]

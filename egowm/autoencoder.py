@@ -141,13 +141,14 @@ class Autoencoder(LightningModule):
         self._moments.append(torch.stack([latents.mean(dims), latents.square().mean(dims)]))
 
     def on_validation_epoch_end(self) -> None:
-        """What brings the latents to unit power: one factor, or mean and deviation by channel."""
+        """What brings the latents to unit power. One deviation serves all channels of a causal VAE,
+        too: with one for each, faint channels that hardly show would count as much as colours."""
         if self.continued and not self.causal:
             return
         mean, square = torch.stack(self._moments).mean(0)
         self._moments.clear()
         if self.causal:
-            deviation = (square - mean**2).sqrt()
+            deviation = (square - mean**2).mean().sqrt().expand_as(mean)
             found = {"latents_mean": mean.tolist(), "latents_std": deviation.tolist()}
             self.vae.register_to_config(**found)
         else:

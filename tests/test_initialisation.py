@@ -1,4 +1,4 @@
-"""Starts in closed form: a VAE that resamples, and a UNet that repeats its context.
+"""Starts in closed form: a VAE that resamples, networks that repeat their context.
 
 They are near what they imitate, not equal to it, and the tolerances are measured ones: the SiLU is
 no straight line, free channels enter the normalisation and lower the gain, borders see zeros.
@@ -7,11 +7,21 @@ no straight line, free channels enter the normalisation and lower the gain, bord
 import pytest
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, AutoencoderKLWan, UNetSpatioTemporalConditionModel
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderKLWan,
+    CosmosTransformer3DModel,
+    UNetSpatioTemporalConditionModel,
+)
 from torch import Tensor
 
 from egowm.diffusion import EDM
-from egowm.initialisation import start_as_copy, start_as_cosines, start_causal_as_cosines
+from egowm.initialisation import (
+    start_as_copy,
+    start_as_cosines,
+    start_causal_as_cosines,
+    start_transformer_as_copy,
+)
 
 SCALE = 0.7  # a scaling factor
 
@@ -248,3 +258,98 @@ def test_a_copy_can_be_trained_away():
 def test_too_few_channels_for_a_copy():
     with pytest.raises(ValueError, match="first stage of at least 96 channels, got 64"):
         start_as_copy(make_unet(width=64), SCALE)
+
+
+def make_transformer(**options) -> CosmosTransformer3DModel:
+    torch.manual_seed(0)
+    sizes = {
+        "in_channels": 5,
+        "out_channels": 4,
+        "num_attention_heads": 2,
+        "attention_head_dim": 32,
+        "num_layers": 3,
+        "text_embed_dim": 16,
+        "adaln_lora_dim": 8,
+        "max_size": (8, 16, 16),
+        "rope_scale": (1.0, 1.0, 1.0),
+        "extra_pos_embed_type": None,
+    }
+    return CosmosTransformer3DModel(**sizes | options).eval()
+
+
+def velocity(network: CosmosTransformer3DModel, latents: Tensor, time: float, text: int) -> Tensor:
+    """Of latents (B, 4, T, h, w) whose frame 0 is the context."""
+    count, _, frames, height, width = latents.shape
+    mask = torch.zeros(count, 1, frames, height, width)
+    mask[:, :, 0] = 1
+    times = torch.full((count, 1, frames, 1, 1), time)
+    times[:, :, 0] = 1e-4
+    return network(
+        latents,
+        times,
+        torch.randn(count, 2, 16, generator=torch.Generator().manual_seed(text)),
+        condition_mask=mask,
+        padding_mask=torch.zeros(1, 1, height, width),
+        fps=10,
+        return_dict=False,
+    )[0]
+
+
+@pytest.mark.parametrize("time", [0.05, 0.5, 0.999])
+def test_a_transformer_starts_as_copy(time):
+    """x_t - context in every frame, at all times and whatever the text: to 8%."""
+    network = make_transformer()
+    start_transformer_as_copy(network)
+    latents = torch.randn(2, 4, 4, 16, 16, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        made = velocity(network, latents, time, 0)
+        other = velocity(network, latents, time, 1)
+    expected = latents - latents[:, :, :1]
+    error = (made - expected)[:, :, 1:].square().mean().sqrt()
+    assert error < 0.08 * expected[:, :, 1:].square().mean().sqrt()
+    assert torch.equal(made, other)
+
+
+def test_the_context_is_fetched_from_its_own_place():
+    """A single bright token of the context moves nothing but the same place of every frame."""
+    network = make_transformer()
+    start_transformer_as_copy(network)
+    latents = torch.randn(1, 4, 3, 16, 16, generator=torch.Generator().manual_seed(5))
+    changed = latents.clone()
+    changed[:, :2, 0, 4:6, 8:10] += 1
+    changed[:, 2:, 0, 4:6, 8:10] -= 1  # the layer norms take away a token's mean
+    with torch.no_grad():
+        moved = velocity(network, changed, 0.9, 0) - velocity(network, latents, 0.9, 0)
+    away = moved[:, :, 1:].abs().amax((0, 1, 2))
+    assert moved[:, :2, 1:, 4:6, 8:10].mean() == pytest.approx(-1, abs=0.1)
+    assert moved[:, 2:, 1:, 4:6, 8:10].mean() == pytest.approx(1, abs=0.1)
+    away[4:6, 8:10] = 0
+    assert away.max() < 0.05
+
+
+def test_a_transformers_copy_can_be_trained_away():
+    network = make_transformer()
+    start_transformer_as_copy(network)
+    optimizer = torch.optim.SGD(network.parameters(), 0.02)
+    target = torch.randn(1, 4, 3, 8, 8)
+    for step in range(3):
+        optimizer.zero_grad()
+        torch.manual_seed(step)
+        made = velocity(network, torch.randn(1, 4, 3, 8, 8), 0.5, step)
+        (made - target).square().mean().backward()
+        optimizer.step()
+    still = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    assert still == []
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({"num_layers": 1}, "at least 2 blocks and 36 channels, got .*, 1 and 64"),
+        ({"num_attention_heads": 1}, "at least 2 blocks and 36 channels, got .*, 3 and 32"),
+        ({"attention_head_dim": 16, "num_attention_heads": 4}, "heads of at least 18 channels"),
+    ],
+)
+def test_a_transformer_too_small_for_a_copy(options, found):
+    with pytest.raises(ValueError, match=found):
+        start_transformer_as_copy(make_transformer(**options))

@@ -21,6 +21,7 @@ from egowm.backbones.base import Condition
 from egowm.backbones.texts import Texts
 from egowm.backbones.video_transformer import VideoTransformer
 from egowm.diffusion import EDM, EDMFlow, FlowMatching, Generator, randn
+from egowm.initialisation import start_transformer_as_copy
 
 GENERATIONS = {  # model_index.json's class
     "CosmosVideoToWorldPipeline": "predict1",
@@ -51,6 +52,8 @@ class Cosmos(VideoTransformer):
     embedding that each block modulates by (width C); "both": also the full-rank timestep vector
     (3C more). context_noise: of Predict1's context at sampling, drawn once for each chunk.
     process_mean, process_std: of the training noise levels, logit-normal time (Predict1: ln sigma).
+    random_start: how a transformer from scratch starts, diffusers' default weights or
+    `egowm.initialisation.start_transformer_as_copy`, for small ones.
     The others: see `VideoTransformer`. Sampling is by Euler steps over the stock scheduler's noise
     levels (Predict2.5's own is UniPC).
     """
@@ -69,12 +72,14 @@ class Cosmos(VideoTransformer):
         context_noise: float = 0.001,
         process_mean: float = 0.0,
         process_std: float = 1.0,
+        random_start: Literal["default", "copy"] = "default",
     ) -> None:
         super().__init__(
             pretrained, revision, download, context, fps, random, vae_folder, memo_frames
         )
         self.streams, self.context_noise = streams, context_noise
         self.process_mean, self.process_std = process_mean, process_std
+        self.random_start = random_start
 
     def load_parts(self, folder: Path) -> None:
         import diffusers
@@ -89,6 +94,8 @@ class Cosmos(VideoTransformer):
         vae = diffusers.AutoencoderKLCosmos if first else diffusers.AutoencoderKLWan
         self.vae = vae.from_pretrained(self.vae_folder or folder / "vae", torch_dtype=torch.float32)
         self.network = self.load_network(diffusers.CosmosTransformer3DModel, folder)
+        if self.random and self.random_start == "copy":
+            start_transformer_as_copy(self.network)
         self.samples_context = self.generation == "predict2"  # Predict1's VAE has no spread
         self.process = self._process(folder)
         self.texts = Texts(folder, _embed_qwen if self.generation == "predict2.5" else _embed_t5)

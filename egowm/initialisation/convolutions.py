@@ -1,10 +1,8 @@
-"""Starts for small networks that know the obvious, so that training spends its samples on the rest.
+"""Closed forms for VAEs and for SVD's UNet.
 
-From default weights a small VAE needs thousands of steps before it beats plain resampling, and a
-small UNet as long before it beats repeating the context. Both are set here in closed form. Group
-normalisation would wipe out the level of a signal; two "anchor" channels of constant +A and -A in
-its group fix the group's mean and variance, so that the signal passes with its level and most of
-its contrast. The SiLU behind is nearly linear around 3.
+Group normalisation would wipe out the level of a signal; two "anchor" channels of constant +A and
+-A in its group fix the group's mean and variance, so that the signal passes with its level and most
+of its contrast. The SiLU behind is nearly linear around 3.
 """
 
 from typing import Any
