@@ -47,7 +47,7 @@ def reach(rows: Sequence[Row]) -> str:
 
 
 def by_frame(record: Mapping[str, Any], rows: Sequence[Row]) -> str:
-    """Mean IoU over frames, with the band between copy and ceiling behind it."""
+    """Mean IoU over frames, before the band between copy and ceiling where there is one."""
     ious = [o["iou"] for clip in record["clips"] for o in clip["objects"]]
     last = max(map(len, ious), default=0)
     if not last:
@@ -65,8 +65,9 @@ def by_frame(record: Mapping[str, Any], rows: Sequence[Row]) -> str:
         f'height="{tall * (high - low) / 100:.1f}"/>'
     )
     head, mark, rest = chart.partition('<path class="halo"')
+    says = "; the band runs from copy to ceiling" if high > low else ""
     return (
-        '<div class="plot"><h4>Mean overlap by frame; the band runs from copy to ceiling</h4>'
+        f'<div class="plot"><h4>Mean overlap by frame{says}</h4>'
         f"{head}{band if high > low else ''}{mark}{rest}</div>"
     )
 

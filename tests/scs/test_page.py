@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from egowm.evaluation.score_table import Row
+from egowm.evaluation.scores import Score
 from egowm.scs.cli import main
 from egowm.scs.masks import write_palette
 from egowm.scs.report import choose_clips
+from egowm.scs.report_parts import by_frame
 from egowm.video import read_frames, write_frames
 
 EVIL = "<script>alert('x')<"
@@ -57,6 +60,23 @@ def test_page_is_complete_and_escaped(page):
     assert len(re.findall(r'class="masks" hidden alt="" src="data:image/png', html)) == 8
     assert 'class="band"' in html
     assert "no interval" in html
+
+
+def test_a_band_is_announced_only_where_it_is():
+    record = {"clips": [{"objects": [{"iou": [80.0, None, 60.0]}, {"iou": [40.0, None, 20.0]}]}]}
+    copy = Row("Copy of the first frame", "", "reference", Score(scs=30.0), None, "1 clip")
+    ceiling = Row("Codec ceiling", "", "reference", Score(scs=80.0), None, "1 clip")
+    lower = Row("Codec ceiling", "", "reference", Score(scs=20.0), None, "1 clip")
+    drawn = by_frame(record, [copy, ceiling])
+    assert "<h4>Mean overlap by frame; the band runs from copy to ceiling</h4>" in drawn
+    # 122 pixels for 0 to 100: 8 + 122 * 0.2 and 122 * 0.5
+    assert '<rect class="band" x="26" width="206" y="32.4" height="61.0"/>' in drawn
+    for rows in ([], [copy], [copy, lower]):
+        drawn = by_frame(record, rows)
+        assert "<h4>Mean overlap by frame</h4>" in drawn
+        assert "band" not in drawn
+    assert 'd="M94.7 56.8h0.1 M232.0 81.2h0.1"' in drawn  # 60 and 40, with a gap
+    assert by_frame({"clips": []}, [copy, ceiling]) == ""
 
 
 def test_worst_best_and_some_by_chance():
