@@ -97,6 +97,7 @@ def test_it_is_logged_in_a_fit(rooms, world_model, tmp_path):
         default_root_dir=tmp_path,
         accelerator="cpu",
         max_steps=1,
+        val_check_interval=1,
         limit_val_batches=1,
         num_sanity_val_steps=1,
         logger=False,
