@@ -9,6 +9,7 @@ import torch
 import egowm.planning
 from egowm.actions import ActionSpec
 from egowm.planning import ImaginedWorlds
+from egowm.planning.costs import Magnitude, Pixels, Weighted
 from egowm.world_model import WorldModel
 from tests.planning.conftest import seeded
 
@@ -60,6 +61,21 @@ def test_rewards_ends_and_beginning_anew(obedient, contexts):
     assert np.array_equal(steps[1].frames[1, 0], first[1])
     assert np.array_equal(steps[3].frames[0, 0], first[0])
     assert steps[2].frames[1].std() > 0
+
+
+def test_a_reward_from_a_cost(obedient, contexts):
+    """Minus the term, of what a step shows and of its actions; none where a world begins anew."""
+    goal = torch.rand(3, 16, 16, generator=seeded(3))
+    term = Weighted((1.0, Pixels(goal)), (0.5, Magnitude()))
+    worlds = ImaginedWorlds(obedient, contexts, reward=term, max_steps=1)
+    worlds.reset(seed=0)
+    actions = torch.full((2, 1, 3), 0.05)
+    step, after = worlds.step(actions), worlds.step(actions)
+    shown = torch.from_numpy(step.frames[:, 0]).permute(0, 3, 1, 2).float() / 255
+    expected = -(shown - goal).square().mean((1, 2, 3)) - 0.5 * 0.05**2
+    assert step.reward == pytest.approx(expected.numpy(), abs=5e-3)  # pixels are rounded
+    assert step.reward[0] != step.reward[1]
+    assert after.reward.tolist() == [0, 0]
 
 
 def test_what_makes_no_step_is_refused(obedient, contexts):
