@@ -14,7 +14,7 @@ from egowm.evaluation.scores import Score
 from egowm.scs.cli import main
 from egowm.scs.masks import write_palette
 from egowm.scs.report import choose_clips
-from egowm.scs.report_parts import by_frame
+from egowm.scs.report_parts import by_frame, reach
 from egowm.video import read_frames, write_frames
 
 EVIL = "<script>alert('x')<"
@@ -77,6 +77,22 @@ def test_a_band_is_announced_only_where_it_is():
         assert "band" not in drawn
     assert 'd="M94.7 56.8h0.1 M232.0 81.2h0.1"' in drawn  # 60 and 40, with a gap
     assert by_frame({"clips": []}, [copy, ceiling]) == ""
+
+
+@pytest.mark.parametrize(
+    ("scores", "lines"),
+    [((10.0, 50.0, 90.0), [58, 58, 58]), ((60.0, 66.0, 70.0, 71.0), [58, 10, 72, -4])],
+)
+def test_labels_of_near_scores_stand_on_lines_of_their_own(scores, lines):
+    names = ("Copy of the first frame", "Prediction", "Codec ceiling", "Tracker ceiling")
+    rows = [
+        Row(name, "", "model" if name == "Prediction" else "reference", Score(scs=value), None, "")
+        for name, value in zip(names, scores, strict=False)
+    ]
+    drawn = reach(rows)
+    assert [int(y) for y in re.findall(r'<text x="[\d.]+" y="(-?\d+)"', drawn)] == lines
+    assert f'viewBox="-20 {min(0, lines[-1] - 12)} 760' in drawn
+    assert 'class="here" d="M' in drawn
 
 
 def test_worst_best_and_some_by_chance():
