@@ -107,8 +107,8 @@ class StructureScore(Callback):
             return  # all were doubtful in the truth itself
         here = without_evidence(self.tracker, found.tracks)
         lost = here & ~without_evidence(self.tracker, truth.tracks)
-        masks = (torch.from_numpy(tracks.masks) for tracks in (found.tracks, truth.tracks))
-        metric.update(*masks, lost=torch.from_numpy(lost), clip=number)
+        masks, target = torch.from_numpy(found.tracks.masks), torch.from_numpy(truth.tracks.masks)
+        metric.update(masks, target, lost=torch.from_numpy(lost), clip=number)
 
     def _drawn(self, name: str, size: tuple[int, int]) -> ObjectMasks:
         """The structures of a clip's last context frame, (1, O, H, W)."""
