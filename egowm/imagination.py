@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
@@ -48,8 +49,9 @@ class Past(NamedTuple):
 class Imagination:
     """One way to sample a model; the fields are the arguments of `WorldModel.rollout`.
 
-    spec: the source's, whose ranges normalise the actions. With gradients enabled, each denoising
-    step and each decoding is recomputed in the backward pass.
+    spec: the source's, whose ranges normalise the actions. dtype: what denoising and decoding
+    compute in; bfloat16 is by autocast, float32 leaves all as it is. With gradients enabled, each
+    denoising step and each decoding is recomputed in the backward pass.
     """
 
     model: "WorldModel"
@@ -60,6 +62,17 @@ class Imagination:
     generator: Generator
     chain: Chain | None
     decode: Decode = "all"
+    decode_window: int | None = None
+    dtype: torch.dtype = torch.float32
+
+    def __post_init__(self) -> None:
+        if self.decode_window is not None and (self.decode != "last" or self.decode_window < 1):
+            raise ValueError(
+                f"Expected a decode_window of at least 1, with decode last, got "
+                f"{self.decode_window} with decode {self.decode}."
+            )
+        if self.dtype not in (torch.float32, torch.bfloat16):
+            raise ValueError(f"Expected dtype float32 or bfloat16, got {self.dtype}.")
 
     def rollout(
         self,
@@ -137,13 +150,16 @@ class Imagination:
         final = left is not None and left <= length
         wanted = length if left is None else min(left, length)
         first = backbone.context if backbone.context_latents else 0
-        if self.decode == "all" or (not final and backbone.context > 1):
-            decoded = recomputed(backbone.decode, made).clamp(-1, 1)[:, first:]
-        elif self.decode == "none" and final:
-            decoded = past.frames.new_zeros(len(made), 0, *past.frames.shape[2:])
-        else:
-            index = first + (wanted if final else length) - 1
-            decoded = recomputed(backbone.decode_frame, made, index).clamp(-1, 1)
+        with self._precision:
+            if self.decode == "all" or (not final and backbone.context > 1):
+                decoded = recomputed(backbone.decode, made).clamp(-1, 1)[:, first:]
+            elif self.decode == "none" and final:
+                decoded = past.frames.new_zeros(len(made), 0, *past.frames.shape[2:])
+            else:
+                index = first + (wanted if final else length) - 1
+                # What the next chunk starts from is exact.
+                window = () if self.decode_window is None or not final else (self.decode_window,)
+                decoded = recomputed(backbone.decode_frame, made, index, *window).clamp(-1, 1)
         latents = made[:, backbone.context_latents :]
         frames = torch.cat([past.frames.expand(len(made), -1, -1, -1, -1), decoded], 1)
         known = latents[:, -1] if chain == "latents" else None
@@ -179,7 +195,8 @@ class Imagination:
         noise = backbone.noise(count, embedding.shape[1], size, self.generator)
 
         def estimate(noisy: Tensor, sigma: Tensor) -> Tensor:
-            with backbone.injecting(embedding):  # in here, for the recomputation injects as well
+            # Both in here, for the recomputation needs them as well.
+            with self._precision, backbone.injecting(embedding):
                 if not null:
                     clean: Tensor = backbone(noisy, sigma, condition)
                     return clean
@@ -192,6 +209,13 @@ class Imagination:
 
         process = backbone.process_for(embedding.shape[1], size)
         return euler(denoise, process.initial(noise), process.sigmas(self.steps))
+
+    @property
+    def _precision(self) -> AbstractContextManager[Any]:
+        """Whoever asks for float32 keeps an autocast around the call."""
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.model.device.type, self.dtype)
 
     # What was asked for, checked ------------------------------------------------------------------
 

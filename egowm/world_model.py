@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -214,6 +215,8 @@ class WorldModel(LightningModule):
         chain: Chain | None = None,
         source: str | None = None,
         decode: Decode = "all",
+        decode_window: int | None = None,
+        dtype: torch.dtype = torch.float32,
         micro_batch: int | None = None,
         gradient: bool = False,
     ) -> Rollout:
@@ -235,12 +238,20 @@ class WorldModel(LightningModule):
         the VAE takes frame by frame and the context is one frame; else pixels. source: whose ranges
         normalise the actions, of a model that was fitted on several data sets; the first by
         default. decode: which frames are wanted, "all", the "last" or "none" (latents alone); no
-        more is decoded than that and what later chunks start from. micro_batch: sequences computed
-        at once; one generator for all would draw other noise then. gradient: keep the way from
-        actions to frames and latents for a backward pass, which repeats each step.
+        more is decoded than that and what later chunks start from. decode_window: with the last,
+        decode it from so many latent frames where SVD's temporal decoder would take the whole
+        chunk: cheaper, and an approximation. dtype: bfloat16 denoises and decodes under autocast.
+        micro_batch: sequences computed at once; one generator for all would draw other noise then.
+        gradient: keep the way from actions to frames and latents for a backward pass, which repeats
+        each step.
         Raises ValueError for shapes, NaN and sizes, saying what was expected.
         """
+        if gradient and dtype != torch.float32 and self.device.type == "cpu":
+            raise ValueError(
+                f"Expected float32 for gradients on a CPU (torch's may be wrong in {dtype} there)."
+            )
         how = self._imagination(steps, guidance, guide_on, generator, chain, source, decode)
+        how = replace(how, decode_window=decode_window, dtype=dtype)
         with torch.set_grad_enabled(gradient):
             return how.rollout(context, actions, state, text, strict, micro_batch)
 

@@ -390,3 +390,47 @@ def test_the_table_of_planning(load, tmp_path):
     assert text.count("not yet measured") == 5
     assert "| latents | one call | 9.5 | 3 | 3.17 (3.00 to 3.50) |" in text
     assert "icem, 5 candidates, 5 rounds" in text
+
+
+# Planning: windows of latents, and memory --------------------------------------------------------
+
+
+def test_windows_of_latents(load, tmp_path, monkeypatch, capsys):
+    """The whole chunk is exact, less of it is not, and an image decoder needs none."""
+    monkeypatch.setattr(load("alternating"), "MIN_SECONDS", 0.0)
+    path = tmp_path / "windows.json"
+    argv = ["--windows", "1", "3", "--rooms", "1", "--frames", "3", "--size", "32"]
+    argv += ["--repeats", "1", "--device", "cpu", "--json", str(path)]
+    assert load("decode_window").main(argv) == 0
+    record = json.loads(path.read_text())
+    one, whole = record["rows"]
+    assert (one["window"], whole["window"]) == (1, 3)
+    assert one["grey_levels"] > 0.1 > 1e-4 > whole["grey_levels"]
+    assert one["psnr"] < 60 < whole["psnr"]
+    assert record["settings"]["scale"]["the frame before"]["grey_levels"] > 0.1
+    assert load("decode_window").main(["--pretrained", str(ROOT / "priors/rooms-svd")]) == 2
+    assert "frame by frame" in capsys.readouterr().err
+    assert load("decode_window").main(["--windows", "0"]) == 2
+
+
+def test_errors_by_hand(load):
+    """Half of the values are 51 grey levels off, what is beyond white counts as white."""
+    exact = torch.ones(1, 1, 3, 2, 2)
+    found = exact.clone()
+    found[..., 0], found[..., 1] = 0.6, 1.7
+    measured = load("decode_window").errors(found, exact)
+    assert measured["grey_levels"] == pytest.approx(25.5, abs=1e-3)
+    assert measured["psnr"] == pytest.approx(16.9897, abs=1e-3)  # 10 log10(255^2 / (51^2 / 2))
+
+
+def test_memory_of_plans(load, tmp_path, capsys):
+    path = tmp_path / "memory.json"
+    argv = ["--candidates", "3", "2", "--frames", "1", "--micro_batch", "2", "--device", "cpu"]
+    assert load("planning_memory").main([*argv, "--json", str(path)]) == 0
+    record = json.loads(path.read_text())
+    assert [row["candidates"] for row in record["rows"]] == [2, 3]
+    few, more = (row["bytes"] for row in record["rows"])
+    assert 0 <= few <= more
+    assert record["settings"]["model"] == "rooms-world-model"
+    assert load("planning_memory").main(["--candidates", "0"]) == 2
+    assert "at least 1" in capsys.readouterr().err

@@ -201,6 +201,28 @@ SOURCE = {
 }
 
 
+def test_speed_record(load, tmp_path, monkeypatch, capsys):
+    """The whole benchmark, on two videos of three frames; its figures are of no interest here."""
+    monkeypatch.setattr(load("alternating"), "MIN_SECONDS", 0.0)
+    path = tmp_path / "scs.json"
+    argv = ["--frames", "3", "--objects", "2", "--predictions", "1", "--lengths", "3", "4"]
+    argv += ["--repeats", "1", "--device", "cpu", "--json", str(path)]
+    assert load("scs").main(argv) == 0
+    record = json.loads(path.read_text())
+    assert record["settings"]["videos"] == 2
+    assert record["settings"]["weights"] == "toy, random"
+    assert record["agreement"]["iou"] > 0.999
+    assert record["agreement"]["logit_std"] > 0.1
+    assert record["speed"]["repeats"] == record["speed"]["calls"] == 1
+    assert set(record["shares"]) == set(load("scs").PARTS)
+    assert 0.3 < sum(record["shares"].values()) < 1
+    held = record["memory"]["bytes_by_frames"]
+    assert 0 < held["3"] < held["4"]
+    assert "| CPU | toy, random |" in load("scs_tables").speed(tmp_path)
+    assert load("scs").main(["--frames", "2", "--json", str(path)]) == 2
+    assert "--frames of at least 3" in capsys.readouterr().err
+
+
 def test_speed_table(load, tmp_path):
     speed = {
         "ratio_median": 1.4,

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from egowm.backbones.base import Backbone
 from egowm.backbones.memo import Memo
 from egowm.diffusion import Common, randn
 
@@ -73,6 +74,73 @@ def test_only_what_is_asked_for_is_decoded(either, context, actions, monkeypatch
         torch.testing.assert_close(made.latents, whole.latents, atol=ROUNDING, rtol=ROUNDING)
     with pytest.raises(ValueError, match="decode all, last or none, got 'some'"):
         either.rollout(context, actions, decode="some")
+
+
+def test_a_window_decodes_less_than_the_chunk(obedient, context, actions, monkeypatch):
+    """SVD's temporal decoder, approximately; what the next chunk starts from stays exact."""
+    one = actions[:, :4]
+    whole = obedient.rollout(context, one, generator=seeded(), decode="last")
+    counts, errors = decoded_frames(obedient, monkeypatch), []
+    for window in (1, 2, 3, 4, 9):
+        counts.clear()
+        options = {"generator": seeded(), "decode": "last", "decode_window": window}
+        made = obedient.rollout(context, one, **options)
+        assert sum(counts) == 3 * min(window, 4)
+        assert made.frames.shape == (3, 1, 3, 16, 16)
+        assert torch.equal(made.latents, whole.latents)
+        errors.append((made.frames - whole.frames).abs().mean().item())
+    assert errors[0] > errors[2] > 1e-4
+    assert errors[3:] == [0.0, 0.0]
+    counts.clear()
+    exact = obedient.rollout(context, actions, generator=seeded(), decode="last")
+    options = {"generator": seeded(), "decode": "last", "decode_window": 1}
+    assert sum(counts) == 3 * 4 + 3 * 2
+    counts.clear()
+    made = obedient.rollout(context, actions, **options)
+    assert sum(counts) == 3 * 4 + 3 * 1
+    assert torch.equal(made.latents, exact.latents)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"decode_window": 2}, "with decode last, got 2 with decode all"),
+        ({"decode_window": 0, "decode": "last"}, "decode_window of at least 1, .* got 0"),
+        ({"dtype": torch.float16}, "dtype float32 or bfloat16, got torch.float16"),
+        ({"dtype": torch.bfloat16, "gradient": True}, "float32 for gradients on a CPU"),
+    ],
+)
+def test_options_that_do_not_go_together(obedient, context, actions, options, words):
+    with pytest.raises(ValueError, match=words):
+        obedient.rollout(context, actions, **options)
+
+
+def test_an_image_decoder_needs_no_window(either, context, actions):
+    """It is exact with any; other families refuse one, for theirs decode from the start."""
+    if either.backbone.decodes_in_time:
+        with pytest.raises(ValueError, match="leave decode_window out"):
+            Backbone.decode_frame(either.backbone, torch.zeros(1, 4, 4, 8, 8), 3, window=2)
+        return
+    whole = either.rollout(context, actions, generator=seeded(), decode="last")
+    made = either.rollout(context, actions, generator=seeded(), decode="last", decode_window=1)
+    assert torch.equal(made.frames, whole.frames)
+
+
+def test_bfloat16_is_near_float32(obedient, context, actions, monkeypatch):
+    plain = obedient.rollout(context, actions, generator=seeded())
+    seen, forward = [], obedient.backbone.network.conv_in.forward
+
+    def watched(x):
+        made = forward(x)
+        seen.append(made.dtype)
+        return made
+
+    monkeypatch.setattr(obedient.backbone.network.conv_in, "forward", watched)
+    half = obedient.rollout(context, actions, generator=seeded(), dtype=torch.bfloat16)
+    assert set(seen) == {torch.bfloat16}
+    assert half.frames.dtype == half.latents.dtype == torch.float32
+    error = (half.frames - plain.frames).abs().mean().item()
+    assert 1e-5 < error < 0.1 * plain.frames.std().item()
 
 
 def test_a_stream_is_the_rollout_chunk_by_chunk(obedient, context, actions):

@@ -122,12 +122,18 @@ class Backbone(nn.Module, ABC):
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (B, t, c, h, w) of a whole video to frames (B, T, 3, H, W), about [-1, 1]."""
 
-    def decode_frame(self, latents: Tensor, index: int) -> Tensor:
+    def decode_frame(self, latents: Tensor, index: int, window: int | None = None) -> Tensor:
         """Frame `index` (B, 1, 3, H, W) of what `decode` makes of a whole video's latents.
 
         The whole video is decoded, unless a family can do with less: a causal VAE needs all that
-        comes before a frame, and a rollout asks for a frame of the last group.
+        comes before a frame, and a rollout asks for a frame of the last group. window: decode so
+        many latent frames alone, which is an approximation; ValueError where a family has none.
         """
+        if window is not None:
+            raise ValueError(
+                f"{type(self).__name__} decodes a frame from all that come before it: leave "
+                f"decode_window out."
+            )
         return self.decode(latents)[:, index : index + 1]
 
     @abstractmethod

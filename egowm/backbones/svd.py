@@ -196,11 +196,17 @@ class SVD(Backbone):
             frames.append(self.vae.decode(flat, **options).sample.float())
         return torch.cat(frames).unflatten(0, latents.shape[:2])
 
-    def decode_frame(self, latents: Tensor, index: int) -> Tensor:
-        """An image decoder sees one frame; SVD's own, which mixes frames, the whole video."""
-        if self.decodes_in_time:
+    def decode_frame(self, latents: Tensor, index: int, window: int | None = None) -> Tensor:
+        """An image decoder sees one frame; SVD's own, which mixes frames, the whole video, or the
+        `window` latent frames around it: all of them are exact, fewer are cheaper
+        (`benchmarks/decode_window.py` measures by how much, and the error)."""
+        if not self.decodes_in_time:
+            return self.decode(latents[:, index : index + 1])
+        if window is None:
             return super().decode_frame(latents, index)
-        return self.decode(latents[:, index : index + 1])
+        length = latents.shape[1]
+        start = min(max(0, index - window // 2), max(0, length - window))
+        return self.decode(latents[:, start : start + window])[:, index - start, None]
 
     def condition(
         self,

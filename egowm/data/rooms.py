@@ -97,9 +97,11 @@ class Rooms(ClipData):
         return [seed_of("passive", offset + k) for k in range(count)]
 
     def annotation(self, clip_name: str) -> np.ndarray:
-        """Scored structures of a clip's first frame: (H, W) uint8, 0 background, ids from 1."""
+        """Scored structures of a clip's last context frame, which truth and prediction share:
+        (H, W) uint8, 0 background, ids from 1."""
         episode, start = clip_name.rsplit("_", 1)
-        ids = read_ids(self.folder / episode, int(start))
+        shared = int(start) + (self.window.context - 1) * self.window.stride
+        ids = read_ids(self.folder / episode, shared)
         out = np.zeros(ids.shape, np.uint8)
         for number, value in enumerate(structures(ids), start=1):
             out[ids == value] = number

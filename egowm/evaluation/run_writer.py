@@ -65,7 +65,7 @@ class RunWriter:
         write_frames(self.folder / variant / clip.name[index], both)
 
     def annotation(self, name: str, ids: np.ndarray) -> None:
-        """Structures of a clip's first frame (H, W) uint8."""
+        """Structures of the frame that a clip's truth and predictions share, (H, W) uint8."""
         from egowm.scs.masks import write_palette
 
         path = self.folder / "annotations" / f"{name}.png"

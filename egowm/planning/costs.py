@@ -6,7 +6,7 @@ is better. `egowm.planning.goal.goal_cost` makes a planner's cost of one.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ Decode = Literal["all", "last", "none"]
 _NEEDS: tuple[Decode, ...] = ("none", "last", "all")
 
 
+@runtime_checkable
 class Term(Protocol):
     """One part of a cost. needs: which frames it looks at."""
 

@@ -27,7 +27,8 @@ class WorldModelEnv(VectorEnv):
 
     An observation is the last frame (H, W, 3) uint8. An action is (A,) in physical units, or
     (block, A) where the model's VAE makes several frames at once, within the training range. The
-    frames in between come as `infos["frames"]`. A world that ended begins anew with the next step
+    frames in between come as `infos["frames"]`, the body's state (N, S) as `infos["state"]` where
+    the model embeds one. A world that ended begins anew with the next step
     (`AutoresetMode.NEXT_STEP`). Each reset begins at the same contexts; the seed is of the noise.
     """
 
@@ -55,7 +56,7 @@ class WorldModelEnv(VectorEnv):
         if seed is not None and not isinstance(seed, int):
             raise ValueError("Expected one seed: the worlds share a generator.")
         super().reset(seed=seed)
-        return self.worlds.reset(seed), {}
+        return self.worlds.reset(seed), self._state
 
     def step(
         self, actions: np.ndarray
@@ -63,5 +64,11 @@ class WorldModelEnv(VectorEnv):
         """Observations (N, H, W, 3), rewards, terminations, truncations (N,), and infos."""
         told = np.asarray(actions, np.float32)
         made: Step = self.worlds.step(told[:, None] if self.worlds.block == 1 else told)
-        infos = {"frames": made.frames}
+        infos = {"frames": made.frames} | self._state
         return made.frames[:, -1], made.reward, made.terminated, made.truncated, infos
+
+    @property
+    def _state(self) -> dict[str, Any]:
+        """Physical units, in which the next actions begin."""
+        state = self.worlds.state
+        return {} if state is None else {"state": state.numpy().copy()}

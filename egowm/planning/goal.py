@@ -1,5 +1,6 @@
 """The cost of candidate actions by what a world model imagines of them."""
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,13 +14,15 @@ if TYPE_CHECKING:
     from egowm.conditioning.guidance import Guide
     from egowm.world_model import WorldModel
 
+log = logging.getLogger(__name__)
 By = Literal["latents", "pixels"]
 
 
 class GoalCost:
     """A planner's cost: imagine the candidates (N, T, A), then ask a term; see `goal_cost`.
 
-    candidates: how many were imagined so far.
+    candidates: how many were imagined so far. micro_batch: is halved where the device's memory does
+    not hold one, which leaves the costs as they are, for all candidates see the same noise.
     """
 
     def __init__(
@@ -33,8 +36,26 @@ class GoalCost:
 
     def __call__(self, actions: Tensor) -> Tensor:
         """Costs (N,), on the device of the actions; differentiable where a gradient is wanted."""
-        costs = [self._part(part) for part in actions.split(self.micro_batch)]
+        costs: list[Tensor] = []
+        done = 0
+        while done < len(actions):
+            part = actions[done : done + self.micro_batch]
+            found = self._fitting(part)
+            if found is not None:
+                costs.append(found)
+                done += len(part)
         return torch.cat(costs).to(actions)
+
+    def _fitting(self, actions: Tensor) -> Tensor | None:
+        """One micro-batch; None where it did not fit, and the next one is to be half as large."""
+        try:
+            return self._part(actions)
+        except torch.OutOfMemoryError:
+            if len(actions) == 1:
+                raise
+        self.micro_batch = len(actions) // 2
+        log.warning("%d candidates do not fit: now %d at once", len(actions), self.micro_batch)
+        return None
 
     def _part(self, actions: Tensor) -> Tensor:
         """One micro-batch: its frames are gone when the next one begins."""
@@ -46,8 +67,9 @@ class GoalCost:
             gradient=torch.is_grad_enabled() and actions.requires_grad,
             **self.options,
         )
+        costs = self.term(made, actions)
         self.candidates += len(actions)
-        return self.term(made, actions)
+        return costs
 
 
 def goal_cost(
@@ -65,6 +87,8 @@ def goal_cost(
     micro_batch: int = 32,
     strict: bool = False,
     source: str | None = None,
+    decode_window: int | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> GoalCost:
     """How far the imagined end of each candidate is from a goal.
 
@@ -73,7 +97,8 @@ def goal_cost(
     last frame is); or any term of `egowm.planning.costs`. generator: the noise, the same for all
     candidates and for every call (common random numbers), so the cost is a function of the actions
     alone; seed 0 by default. steps: fewer than the model's default plan faster. micro_batch:
-    candidates imagined at once, which bounds the memory. The others: see `WorldModel.rollout`.
+    candidates imagined at once, which bounds the memory; halved, with a warning, where a GPU's does
+    not suffice. The others: see `WorldModel.rollout`.
     Raises ValueError for a context of several scenes and a goal of another size.
     """
     if context.ndim != 5 or len(context) != 1:
@@ -95,6 +120,8 @@ def goal_cost(
         "guide_on": guide_on,
         "strict": strict,
         "source": source,
+        "decode_window": decode_window,
+        "dtype": dtype,
     }
     return GoalCost(model, term, micro_batch, noise, options)
 

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from egowm.actions import integrate
+from egowm.planning.costs import Term
 
 if TYPE_CHECKING:
-    from egowm.imagination import Past
+    from egowm.imagination import Past, Rollout
     from egowm.world_model import WorldModel
 
 Judge = Callable[[Tensor], Tensor]
@@ -34,10 +35,11 @@ class ImaginedWorlds:
 
     contexts: (N, K, 3, H, W) uint8 or float in [0, 1]. A step takes `block` actions, (N, block, A),
     as many as the model's VAE makes frames at once. reward, ended: of the last frame (N, 3, H, W)
-    in [0, 1], (N,); no reward and no end by default. max_steps: then a world is truncated. state:
-    (N, S) at the contexts, for models that embed one; later ones follow where actions are
-    differences of states. A world that ended begins anew with the next step, which does nothing
-    else to it.
+    in [0, 1], (N,); no reward and no end by default. A term of `egowm.planning.costs` as reward
+    counts negatively, and sees the step's frames, latents and actions. max_steps: then a world is
+    truncated. state: (N, S) at the contexts, for models that embed one; later ones follow where
+    actions are differences of states. A world that ended begins anew with the next step, which does
+    nothing else to it.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class ImaginedWorlds:
         model: "WorldModel",
         contexts: Tensor,
         *,
-        reward: Judge | None = None,
+        reward: Judge | Term | None = None,
         ended: Judge | None = None,
         max_steps: int | None = None,
         state: Tensor | None = None,
@@ -105,7 +107,7 @@ class ImaginedWorlds:
             fresh = (self.past.frames[:, -1:] + 1) / 2
             frames = torch.where(begun.to(frames.device)[:, None, None, None, None], fresh, frames)
         self.taken = np.where(self.over, 0, self.taken + 1)
-        reward = self._judged(self.reward, frames).astype(np.float64)
+        reward = self._rewarded(made._replace(frames=frames), told).astype(np.float64)
         ended = self._judged(self.ended, frames).astype(bool) & ~self.over
         reward[self.over] = 0.0
         limit = self.taken >= self.max_steps if self.max_steps else np.zeros(len(self), bool)
@@ -146,10 +148,15 @@ class ImaginedWorlds:
         starts = integrate(self.state.to(actions), longer, self.spec, meaning, self.block)
         self.state = starts[:, 1].cpu()
 
+    def _rewarded(self, made: "Rollout", actions: Tensor) -> np.ndarray:
+        if isinstance(self.reward, Term):
+            return self._checked(-self.reward(made, actions))
+        return self._judged(self.reward, made.frames)
+
     def _judged(self, judge: Judge | None, frames: Tensor) -> np.ndarray:
-        if judge is None:
-            return np.zeros(len(self))
-        found = judge(frames[:, -1])
+        return np.zeros(len(self)) if judge is None else self._checked(judge(frames[:, -1]))
+
+    def _checked(self, found: Tensor) -> np.ndarray:
         if found.shape != (len(self),):
             raise ValueError(
                 f"Expected a reward (or end) for each world, ({len(self)},), got "

@@ -18,6 +18,8 @@ _REMARKS = {
     "boundary_f": ("Boundary F", "agreement of the outlines, 0 to 100"),
     "drift": ("Drift", "IoU points lost from the first to the last quarter of the frames"),
 }
+_LINES = (58, 10, 72, -4)  # for labels, below and above; the first where one has room
+_LETTER = 6.2  # pixels of a letter, on average
 _COLUMNS = ("Clip", "SCS", "DAVIS", "Visible", "Copy", "Structures", "Recording")
 
 
@@ -30,24 +32,30 @@ def reach(rows: Sequence[Row]) -> str:
     if high > low:
         parts.append(f'<rect class="band" x="{7 * low:.1f}" y="18" width="{7 * (high - low):.1f}" '
                      'height="24"/>')  # fmt: skip
-    for k, (label, value) in enumerate(sorted(found.items(), key=lambda item: item[1])):
+    ends = dict.fromkeys(_LINES, -1e9)  # where the last label of each line ends
+    for label, value in sorted(found.items(), key=lambda item: item[1]):
         kind = "here" if model is not None and label == model.label else "cursor"
         parts.append(f'<path class="{kind}" d="M{7 * value:.1f} 16 v28"/>')
+        text = f"{label} {value:.1f}"
+        half = _LETTER * len(text) / 2
+        line = next((y for y in _LINES if ends[y] <= 7 * value - half), _LINES[-1])
+        ends[line] = 7 * value + half
         parts.append(
-            f'<text x="{7 * value:.1f}" y="{10 if k % 2 else 58}" text-anchor="middle">'
-            f"{escape(label)} {value:.1f}</text>"
+            f'<text x="{7 * value:.1f}" y="{line}" text-anchor="middle">{escape(text)}</text>'
         )
     if model is not None and model.score.interval:
         start, end = model.score.interval
         parts.append(f'<path class="here" d="M{7 * start:.1f} 30 H{7 * end:.1f}"/>')
+    used = [y for y, end in ends.items() if end > -1e9]
+    top, bottom = min([0, *(y - 12 for y in used)]), max([64, *(y + 6 for y in used)])
     return (
-        '<svg class="reach" viewBox="-20 0 760 64" role="img" aria-label="Score between floor and '
-        f'ceiling">{"".join(parts)}</svg>'
+        f'<svg class="reach" viewBox="-20 {top} 760 {bottom - top}" role="img" '
+        f'aria-label="Score between floor and ceiling">{"".join(parts)}</svg>'
     )
 
 
 def by_frame(record: Mapping[str, Any], rows: Sequence[Row]) -> str:
-    """Mean IoU over frames, with the band between copy and ceiling behind it."""
+    """Mean IoU over frames, before the band between copy and ceiling where there is one."""
     ious = [o["iou"] for clip in record["clips"] for o in clip["objects"]]
     last = max(map(len, ious), default=0)
     if not last:
@@ -65,8 +73,9 @@ def by_frame(record: Mapping[str, Any], rows: Sequence[Row]) -> str:
         f'height="{tall * (high - low) / 100:.1f}"/>'
     )
     head, mark, rest = chart.partition('<path class="halo"')
+    says = "; the band runs from copy to ceiling" if high > low else ""
     return (
-        '<div class="plot"><h4>Mean overlap by frame; the band runs from copy to ceiling</h4>'
+        f'<div class="plot"><h4>Mean overlap by frame{says}</h4>'
         f"{head}{band if high > low else ''}{mark}{rest}</div>"
     )
 

@@ -161,6 +161,45 @@ def test_ten_thousand_candidates_in_micro_batches():
     assert cost.candidates == 10_000
 
 
+def test_a_micro_batch_that_does_not_fit_is_halved(caplog):
+    class Small(Recorder):
+        def rollout(self, context, actions, **options):
+            if len(actions) > 12:
+                raise torch.OutOfMemoryError
+            return super().rollout(context, actions, **options)
+
+    goal = torch.full((3, 4, 4), 0.5)
+    actions = torch.rand(50, 2, 1, generator=seeded())
+    wanted = goal_cost(Recorder(), torch.zeros(1, 1, 3, 4, 4), goal, by="pixels")(actions)
+    model = Small()
+    cost = goal_cost(model, torch.zeros(1, 1, 3, 4, 4), goal, by="pixels", micro_batch=40)
+    assert torch.equal(cost(actions), wanted)
+    assert [count for count, _ in model.batches] == [10] * 5
+    assert cost.micro_batch == 10
+    assert cost.candidates == 50
+    assert "20 candidates do not fit: now 10 at once" in caplog.text
+
+    def none(**options):
+        raise torch.OutOfMemoryError
+
+    model.rollout = none
+    with pytest.raises(torch.OutOfMemoryError):
+        cost(actions)
+    assert cost.micro_batch == 1
+
+
+def test_a_cost_in_bfloat16_and_by_a_window(obedient, context, spec):
+    actions = spec.denormalise(torch.rand(6, 4, 3, generator=seeded()) * 2 - 1)
+    goal = torch.rand(3, 16, 16, generator=seeded(5))
+    exact = goal_cost(obedient, context, goal, by="pixels")(actions)
+    for options in ({"dtype": torch.bfloat16}, {"decode_window": 3}):
+        near = goal_cost(obedient, context, goal, by="pixels", **options)(actions)
+        assert (near != exact).any()
+        torch.testing.assert_close(near, exact, rtol=0.05, atol=0.05 * exact.std().item())
+    with pytest.raises(ValueError, match=r"decode_window .* with decode none"):
+        goal_cost(obedient, context, goal, decode_window=3)(actions)
+
+
 def test_a_cost_is_a_function_of_the_actions(obedient, context, spec):
     actions = spec.denormalise(torch.rand(3, 4, 3, generator=seeded()) * 2 - 1)
     goal = torch.rand(3, 16, 16, generator=seeded(5))

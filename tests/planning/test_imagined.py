@@ -7,7 +7,10 @@ import pytest
 import torch
 
 import egowm.planning
+from egowm.actions import ActionSpec
 from egowm.planning import ImaginedWorlds
+from egowm.planning.costs import Magnitude, Pixels, Weighted
+from egowm.world_model import WorldModel
 from tests.planning.conftest import seeded
 
 
@@ -60,6 +63,21 @@ def test_rewards_ends_and_beginning_anew(obedient, contexts):
     assert steps[2].frames[1].std() > 0
 
 
+def test_a_reward_from_a_cost(obedient, contexts):
+    """Minus the term, of what a step shows and of its actions; none where a world begins anew."""
+    goal = torch.rand(3, 16, 16, generator=seeded(3))
+    term = Weighted((1.0, Pixels(goal)), (0.5, Magnitude()))
+    worlds = ImaginedWorlds(obedient, contexts, reward=term, max_steps=1)
+    worlds.reset(seed=0)
+    actions = torch.full((2, 1, 3), 0.05)
+    step, after = worlds.step(actions), worlds.step(actions)
+    shown = torch.from_numpy(step.frames[:, 0]).permute(0, 3, 1, 2).float() / 255
+    expected = -(shown - goal).square().mean((1, 2, 3)) - 0.5 * 0.05**2
+    assert step.reward == pytest.approx(expected.numpy(), abs=5e-3)  # pixels are rounded
+    assert step.reward[0] != step.reward[1]
+    assert after.reward.tolist() == [0, 0]
+
+
 def test_what_makes_no_step_is_refused(obedient, contexts):
     worlds = ImaginedWorlds(obedient, contexts)
     with pytest.raises(ValueError, match=r"reset\(\) before the first step"):
@@ -86,6 +104,69 @@ def test_without_gymnasium_the_error_says_what_to_do(monkeypatch):
         _ = egowm.planning.WorldModelEnv
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = egowm.planning.Nothing
+
+
+def test_a_state_goes_on_with_the_actions(world_model, contexts):
+    """What the model is told, and what the environment shows: the first state plus the actions."""
+    moves = ActionSpec(("hip",), ("rad",), "joint", "difference", 4.0, (-0.2,), (0.2,))
+    posture = ActionSpec(("hip",), ("rad",), "joint", "command", 4.0, (-1.0,), (1.0,))
+    model = WorldModel(world_model.backbone, steps=1, chunk=4, spec=moves, state_spec=posture)
+    model.configure_model()
+    told, embed = [], model.embed
+    model.embed = lambda actions, state=None, drop=None: (
+        told.append(state) or embed(actions, state, drop)
+    )
+    first = torch.tensor([[0.5], [-0.5]])
+    worlds = ImaginedWorlds(model, contexts, state=first, max_steps=2)
+    env = egowm.planning.WorldModelEnv(worlds)
+    _, infos = env.reset(seed=0)
+    assert infos["state"].tolist() == [[0.5], [-0.5]]
+    moved = np.array([[0.1], [0.2]], np.float32)
+    states = [env.step(moved)[4]["state"][:, 0].tolist() for _ in range(3)]
+    expected = [[0.6, -0.3], [0.7, -0.1], [0.5, -0.5]]  # truncated after two: begun anew
+    for found, wanted in zip(states, expected, strict=True):
+        assert found == pytest.approx(wanted, abs=1e-6)
+    seen = [posture.denormalise(state)[:, 0].tolist() for state in told]
+    for found, wanted in zip(seen, [[0.5, -0.5], *expected[:2]], strict=True):
+        assert found == pytest.approx(wanted, abs=1e-6)
+
+
+def test_the_checker_of_gymnasium(obedient, contexts):
+    """It takes one environment, so it gets the one world of a vector of one."""
+    gymnasium = pytest.importorskip("gymnasium")
+    from gymnasium.utils.env_checker import check_env
+
+    class Single(gymnasium.Env):
+        def __init__(self):
+            self.many = egowm.planning.WorldModelEnv(ImaginedWorlds(obedient, contexts[:1]))
+            self.observation_space = self.many.single_observation_space
+            self.action_space = self.many.single_action_space
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            seen, infos = self.many.reset(seed=seed, options=options)
+            return seen[0], infos
+
+        def step(self, action):
+            seen, reward, terminated, truncated, infos = self.many.step(action[None])
+            return seen[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), infos
+
+    check_env(Single(), skip_render_check=True)
+
+
+def test_a_wrapper_of_gymnasium(obedient, contexts):
+    from gymnasium.wrappers.vector import RecordEpisodeStatistics
+
+    worlds = ImaginedWorlds(
+        obedient, contexts, reward=lambda frames: frames.new_ones(len(frames)), max_steps=2
+    )
+    env = RecordEpisodeStatistics(egowm.planning.WorldModelEnv(worlds))
+    env.reset(seed=0)
+    still = np.zeros((2, 3), np.float32)
+    infos = [env.step(still)[4] for _ in range(2)]
+    assert "episode" not in infos[0]
+    assert infos[1]["episode"]["l"].tolist() == [2, 2]
+    assert infos[1]["episode"]["r"].tolist() == [2.0, 2.0]
 
 
 def test_the_environment(obedient, contexts):

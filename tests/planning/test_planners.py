@@ -75,7 +75,7 @@ def test_the_same_generator_makes_the_same_plan(planner):
         assert not torch.equal(plans[0].actions, plans[2].actions)
 
 
-@pytest.mark.parametrize("name", sorted(PLANNERS))
+@pytest.mark.parametrize("name", sorted([*PLANNERS, "straight_line"]))
 def test_golden_plans(name):
     """As they were; `make golden` writes them anew after a change that is meant."""
     plan = golden_plan(name)
@@ -85,6 +85,11 @@ def test_golden_plans(name):
 
 
 def golden_plan(name):
+    if name == "straight_line":
+        return straight_line(
+            reach, torch.zeros(1, 3), 0.5, horizon=4, samples=8, elites=3, iterations=3, low=-0.2,
+            generator=seeded(),
+        )  # fmt: skip
     few = {"iterations": 3, "samples": 8} | ({"elites": 3} if "cem" in name else {})
     return PLANNERS[name].func(bowl, MEAN, 0.5, low=-0.45, generator=seeded(), **few)
 
@@ -162,11 +167,12 @@ def test_a_line_turns_at_its_end_or_all_along():
         line_actions(end, 4, "first")
 
 
-def test_a_straight_line_plan():
-    def reach(actions):
-        assert actions.shape[1:] == (8, 3)
-        return (actions.sum(1) - torch.tensor([1.0, 0.2, -0.3])).square().sum(1)
+def reach(actions):
+    """How far the steps of a line lead from a place, (N, T, 3) -> (N,)."""
+    return (actions.sum(1) - torch.tensor([1.0, 0.2, -0.3])).square().sum(1)
 
+
+def test_a_straight_line_plan():
     plan = straight_line(
         reach, torch.zeros(1, 3), 0.5, horizon=8, iterations=20, samples=100, generator=seeded()
     )
@@ -174,6 +180,29 @@ def test_a_straight_line_plan():
     assert plan.actions.shape == (8, 3)
     assert torch.equal(plan.actions[:-1, 2], torch.zeros(7))
     assert plan.evaluations == 2000
+
+
+def test_a_straight_line_holds_bounds_and_is_interrupted_as_the_others():
+    low, high = torch.tensor([0.0, -0.1, -0.2]), torch.tensor([0.5, 0.1, 0.2])
+    seen = []
+
+    def watched(actions):
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        seen.append(actions)
+        return reach(actions)
+
+    plan = straight_line(
+        watched, torch.zeros(1, 3), 0.5, horizon=4, iterations=9, low=low, high=high,
+        generator=seeded(),
+    )  # fmt: skip
+    every = torch.cat(seen)
+    ends = every.sum(1)
+    assert (ends >= low - 1e-6).all()
+    assert (ends <= high + 1e-6).all()
+    assert plan.interrupted
+    assert plan.evaluations == len(every) == 360
+    assert torch.equal(plan.actions, every[reach(every).argmin()])
 
 
 # Bounds and shifting ------------------------------------------------------------------------------

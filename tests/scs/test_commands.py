@@ -1,5 +1,6 @@
 """Every command explains itself, and the small ones do what they say."""
 
+import argparse
 import csv
 import json
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from egowm.scs import score_folders
-from egowm.scs.cli import COMMANDS, main
+from egowm.scs.cli import COMMANDS, _parser, main
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -16,6 +17,18 @@ def test_help(command, capsys):
         main([command, "--help"])
     assert stop.value.code == 0
     assert f"usage: egowm-scs {command}" in capsys.readouterr().out
+
+
+def test_every_option_says_what_it_is():
+    (commands,) = (a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))
+    assert set(commands.choices) == set(COMMANDS)
+    silent = [
+        f"{name} {'/'.join(action.option_strings) or action.dest}"
+        for name, parser in commands.choices.items()
+        for action in parser._actions
+        if len(action.help or "") < 8
+    ]
+    assert silent == []
 
 
 def test_doctor(capsys):

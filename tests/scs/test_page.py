@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from egowm.evaluation.score_table import Row
+from egowm.evaluation.scores import Score
 from egowm.scs.cli import main
 from egowm.scs.masks import write_palette
 from egowm.scs.report import choose_clips
+from egowm.scs.report_parts import by_frame, reach
 from egowm.video import read_frames, write_frames
 
 EVIL = "<script>alert('x')<"
@@ -57,6 +60,39 @@ def test_page_is_complete_and_escaped(page):
     assert len(re.findall(r'class="masks" hidden alt="" src="data:image/png', html)) == 8
     assert 'class="band"' in html
     assert "no interval" in html
+
+
+def test_a_band_is_announced_only_where_it_is():
+    record = {"clips": [{"objects": [{"iou": [80.0, None, 60.0]}, {"iou": [40.0, None, 20.0]}]}]}
+    copy = Row("Copy of the first frame", "", "reference", Score(scs=30.0), None, "1 clip")
+    ceiling = Row("Codec ceiling", "", "reference", Score(scs=80.0), None, "1 clip")
+    lower = Row("Codec ceiling", "", "reference", Score(scs=20.0), None, "1 clip")
+    drawn = by_frame(record, [copy, ceiling])
+    assert "<h4>Mean overlap by frame; the band runs from copy to ceiling</h4>" in drawn
+    # 122 pixels for 0 to 100: 8 + 122 * 0.2 and 122 * 0.5
+    assert '<rect class="band" x="26" width="206" y="32.4" height="61.0"/>' in drawn
+    for rows in ([], [copy], [copy, lower]):
+        drawn = by_frame(record, rows)
+        assert "<h4>Mean overlap by frame</h4>" in drawn
+        assert "band" not in drawn
+    assert 'd="M94.7 56.8h0.1 M232.0 81.2h0.1"' in drawn  # 60 and 40, with a gap
+    assert by_frame({"clips": []}, [copy, ceiling]) == ""
+
+
+@pytest.mark.parametrize(
+    ("scores", "lines"),
+    [((10.0, 50.0, 90.0), [58, 58, 58]), ((60.0, 66.0, 70.0, 71.0), [58, 10, 72, -4])],
+)
+def test_labels_of_near_scores_stand_on_lines_of_their_own(scores, lines):
+    names = ("Copy of the first frame", "Prediction", "Codec ceiling", "Tracker ceiling")
+    rows = [
+        Row(name, "", "model" if name == "Prediction" else "reference", Score(scs=value), None, "")
+        for name, value in zip(names, scores, strict=False)
+    ]
+    drawn = reach(rows)
+    assert [int(y) for y in re.findall(r'<text x="[\d.]+" y="(-?\d+)"', drawn)] == lines
+    assert f'viewBox="-20 {min(0, lines[-1] - 12)} 760' in drawn
+    assert 'class="here" d="M' in drawn
 
 
 def test_worst_best_and_some_by_chance():

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 _WAYS = ("masks", "prompts", "auto", "text", "rooms")
 
-EPILOG = """prompts are JSON:
+EPILOG = """examples:
+  egowm-scs annotate gt/ --masks drawn/ --output annotations/
+  egowm-scs annotate gt/ --auto --tracker sam2 --tracker-weights sam2.1_hiera_tiny.pt \\
+      --output annotations/
+
+prompts are JSON:
   {"size": [480, 640], "clips": {"clip": [
       {"id": 1, "label": "wall", "points": [[320, 40]], "point_labels": [1],
        "box": [0, 0, 640, 200]}

@@ -13,7 +13,9 @@ NUM_CLIPS, NUM_FRAMES, SIZE = 3, 9, 64
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("--output", type=Path, metavar="DIR", default=Path("runs/scs-demo"))
+    default = Path("runs/scs-demo")
+    about = f"folder to write (default: {default})"
+    parser.add_argument("--output", type=Path, metavar="DIR", default=default, help=about)
 
 
 def run(arguments: argparse.Namespace) -> int:

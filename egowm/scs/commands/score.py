@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 BELOW = 1
 
-EPILOG = """trackers:
+EPILOG = """example:
+  egowm-scs score pred/ gt/ --tracker sam2 --tracker-weights sam2.1_hiera_tiny.pt \\
+      --annotations annotations/ --json scs.json --report scs.html
+
+trackers:
   sam2      the reference, for any video; needs --tracker-weights
   palette   simulated rooms: reads each structure's own hue from every frame
   flow      any video, by optical flow; blind to structures that vanish: for a first look

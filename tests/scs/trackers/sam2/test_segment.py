@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from egowm.scs.candidates import AREA, choose
 from egowm.scs.cli import main
 from egowm.scs.masks import read_masks
 from egowm.scs.prompts import Prompt
@@ -83,3 +84,28 @@ def test_annotate_with_prompts(folder, tmp_path, capsys):
     argv[-1:] = ["--tracker-implementation", "native", "--output", str(tmp_path / "other")]
     assert main(argv) == 2
     assert "native only follows masks" in capsys.readouterr().err
+
+
+def test_annotate_automatically(folder, tmp_path):
+    """A grid of points, the best that do not overlap, and of these what stays in view. The video
+    stands still, so that no motion speaks against any."""
+    video = make_video(1).repeat(3, axis=0)
+    write_frames(tmp_path / "gt" / "clip", video)
+    argv = ["annotate", str(tmp_path / "gt"), "--auto", "--tracker", "sam2", "--tracker-weights"]
+    assert main([*argv, str(folder), "--output", str(tmp_path / "found")]) == 0
+    found = read_masks(tmp_path / "found" / "clip.png")
+    tracker = Sam2Tracker(folder, device="cpu")
+    grid = [
+        prompt(k, [[10 * x + 5, 6 * y + 3]], [1]) for k, (y, x) in enumerate(np.ndindex(16, 16))
+    ]
+    wanted, _ = choose(*tracker.segment(video[0], grid))
+    seen = tracker.track(video, wanted).masks[1:].any((2, 3)).mean(0) >= 0.5
+    assert found.ids == tuple(range(1, 1 + int(seen.sum())))
+    assert (found.masks[0] != wanted[seen]).mean() < 1e-3
+    shares = found.masks[0].mean((1, 2))
+    assert 1 <= len(shares) <= 8
+    assert ((shares >= AREA[0]) & (shares <= AREA[1])).all()
+    assert found.masks[0].sum(0).max() == 1
+    record = json.loads((tmp_path / "found" / "annotations.json").read_text())
+    assert record["how"]["way"] == "auto"
+    assert len(record["how"]["options"]["weights"]) == 64
