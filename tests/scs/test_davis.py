@@ -72,6 +72,34 @@ def test_an_exported_tree_gives_scs_davis(saved, capsys):
     assert "does not exist, not" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("first_and_last", [True, False])
+def test_objects_score_as_vos_benchmark_scores_them(tmp_path, first_and_last):
+    """The evaluator of XMem and Cutie, which starts an object's list where it first appears: every
+    object is there in the first frame that counts. Without the rule, all frames but 0 count."""
+    reason = "not installed; make install brings it"
+    benchmark = pytest.importorskip("vos_benchmark.benchmark", reason=reason)
+    rng = np.random.default_rng(1)
+    ids = (2, 7, 30)
+    for clip in range(20):
+        labels = {half: random_ids(rng, 7, ids) for half in ("gt", "pred")}
+        labels["gt"][1] = labels["gt"][0]
+        written = slice(0, None) if first_and_last else slice(1, None)
+        for half, frames in labels.items():
+            for t, frame in enumerate(frames[written]):
+                write_palette(tmp_path / half / f"{clip}" / f"{t:05d}.png", frame)
+        judge = benchmark.VideoEvaluator(
+            str(tmp_path / "gt"), str(tmp_path / "pred"), skip_first_and_last=first_and_last
+        )
+        _, theirs, _ = judge(f"{clip}")
+        masks = {
+            half: np.stack([frames == number for number in ids], 1)
+            for half, frames in labels.items()
+        }
+        found = overlap(masks["pred"], masks["gt"], min_area=0).iou("davis")
+        ours = 100 * found[:, : -1 if first_and_last else None].mean(1)
+        assert ours == pytest.approx([theirs[number] for number in ids], rel=1e-12)
+
+
 def test_per_object_per_clip_and_data_set_means_by_hand():
     """Every empty rule in closed form: intersection over union of 4 and 2 columns is 1/2."""
     wide, thin = np.zeros((8, 8), bool), np.zeros((8, 8), bool)
