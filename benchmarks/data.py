@@ -27,10 +27,11 @@ from data_peers import Chosen, PlainArrays, PlainPictures, PlainVideos, write_ar
 from data_stable_worldmodel import readers as stable_worldmodel
 from provenance import RESULTS, provenance, write
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 from tqdm import tqdm
 
 from egowm.data import Packed, Window
+from egowm.data.reading import collate
 from egowm.inspection.packing import pack
 
 BATCH = 8
@@ -159,7 +160,7 @@ def check_same(readers: Sequence[Reader]) -> None:
 
 def measure(readers: Sequence[Reader], size: int, args: argparse.Namespace) -> list[dict[str, Any]]:
     """Rounds of all readers; clips a second are medians, ratios are taken round by round."""
-    loaders = [DataLoader(reader.clips, BATCH) for reader in readers]
+    loaders = [loader_of(reader) for reader in readers]
     calls = [max(1, round(LEAST_SECONDS / _pass(loader, time.process_time))) for loader in loaders]
     warm = np.zeros((args.rounds, len(readers)))
     cold = np.zeros_like(warm)
@@ -185,6 +186,12 @@ def measure(readers: Sequence[Reader], size: int, args: argparse.Namespace) -> l
         }
         for k, reader in enumerate(readers)
     ]
+
+
+def loader_of(reader: Reader) -> DataLoader[Any]:
+    """Batches in one order for all, put together as its library's own loaders do."""
+    ours = reader.name in (*FORMS, PACKED)
+    return DataLoader(reader.clips, BATCH, collate_fn=collate if ours else default_collate)
 
 
 def _against(
