@@ -8,7 +8,7 @@ frames between left out, where the robot stands or drives backward, and where ti
 
 import argparse
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,12 +20,13 @@ STANDS = 0.01  # m/s
 
 
 class Drive(NamedTuple):
-    """One recording: picture times (N,) and where each picture is, pose times (M,), poses (M, 3)
-    as x, y in metres and yaw in radians, counter-clockwise."""
+    """One recording: picture times (N,), pose times (M,), poses (M, 3) as x, y in metres and yaw in
+    radians, counter-clockwise. pictures: their numbers, in any order -> each with its encoded
+    bytes, once, in the order that suits the recording; one is in memory at a time."""
 
     name: str
     times: np.ndarray
-    pictures: Sequence[Callable[[], bytes]]
+    pictures: Callable[[Collection[int]], Iterator[tuple[int, bytes]]]
     pose_times: np.ndarray
     poses: np.ndarray
 
@@ -65,11 +66,11 @@ def convert(args: argparse.Namespace) -> Iterator[str]:
         raise FileExistsError(f"{args.output} is not empty; name a new folder.")
     written = 0
     for drive in _drives(args):
-        for part in segments(drive, rules):
-            folder = args.output / f"{drive.name}_{written}"
-            write_folder(folder, drive, part, rules.crop)
-            yield f"{folder}: {len(part)} frames"
-            written += 1
+        parts = segments(drive, rules)
+        folders = [args.output / f"{drive.name}_{written + k}" for k in range(len(parts))]
+        write_folders(folders, drive, parts, rules.crop)
+        yield from (f"{f}: {len(part)} frames" for f, part in zip(folders, parts, strict=True))
+        written += len(parts)
     if not written:
         raise ValueError(
             f"{args.path}: no stretch of {rules.shortest} frames is left: see --keep-backward, "
@@ -102,16 +103,26 @@ def poses_at(drive: Drive, times: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(times, drive.pose_times, column) for column in columns], 1)
 
 
-def write_folder(folder: Path, drive: Drive, part: np.ndarray, crop: bool) -> None:
-    """One trajectory as NWM's preprocessing writes it, and its times besides."""
-    folder.mkdir(parents=True)
-    for number, k in enumerate(part):
-        frame = decode_image(drive.pictures[k](), f"{drive.name}: picture {k}")
+def write_folders(
+    folders: Sequence[Path], drive: Drive, parts: Sequence[np.ndarray], crop: bool
+) -> None:
+    """Trajectories as NWM's preprocessing writes them, and their times besides; the recording's
+    pictures are gone through once."""
+    files: dict[int, Path] = {}
+    for folder, part in zip(folders, parts, strict=True):
+        folder.mkdir(parents=True)
+        files |= {int(k): folder / f"{number}.jpg" for number, k in enumerate(part)}
+        _write_labels(folder, drive, part)
+    for k, data in drive.pictures(files):
+        frame = decode_image(data, f"{drive.name}: picture {k}")
         if crop:
             height, width = frame.shape[:2]
             shape = (height, height * 4 // 3) if 3 * width > 4 * height else (width * 3 // 4, width)
             frame = resize(frame[None], *shape, crop=True)[0]
-        write_image(folder / f"{number}.jpg", frame)
+        write_image(files[k], frame)
+
+
+def _write_labels(folder: Path, drive: Drive, part: np.ndarray) -> None:
     times = drive.times[part]
     poses = poses_at(drive, times)
     labels = {"position": poses[:, :2], "yaw": poses[:, 2], "time": times - times[0]}
