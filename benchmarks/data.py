@@ -2,8 +2,9 @@
 
     python benchmarks/data.py            # measures, writes benchmarks/results/data.json
 
-All readers read the same clips of the same made-up episodes in this process, in batches of 8, in
-rounds, so that a slow moment of the machine hits all of them. Warm: files lie in memory; seconds
+All readers read the same clips of the same made-up episodes in this process, in batches of 8 put
+together as each library's own loaders do, in rounds, so that a slow moment of the machine hits all
+of them. Warm: files lie in memory; seconds
 are those that a core worked for it, so that the figure is what each loader process gives. Cold: the
 system was told to drop the files (posix_fadvise) before each pass; seconds are the clock's.
 """

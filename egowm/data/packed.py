@@ -4,7 +4,8 @@
 and `times.npy` hold the labels of all of them, one after the other; `frames-<key>/00012.npy` holds
 the frames (N, 3, H, W) uint8 of episode 12. They are not compressed, and lie in the order in which
 a clip wants them: a clip is read by one call, and nothing is decoded, resized or transposed. `key`
-is the sha256 of everything else in pack.json, which has the sha256 of the labels.
+is the sha256 of everything else in pack.json, which has the sha256 of the labels; SHA256SUMS has
+those of the frames, which `egowm data check` compares and loading does not.
 """
 
 import hashlib

@@ -53,6 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-backward", action="store_true", help="cut at time gaps only")
     parser.add_argument("--max-gap", type=float, default=rules.max_gap_s, help="seconds")
     parser.add_argument("--shortest", type=int, default=rules.shortest, help="frames")
+    parser.add_argument(
+        "--yaw-offset",
+        type=float,
+        default=0.0,
+        help="degrees added to yaw: 90 where 0 is the robot's side, as in TartanDrive",
+    )
     parser.add_argument("--images", help="ROS topic of (compressed) pictures")
     parser.add_argument("--odometry", help="ROS topic of nav_msgs/Odometry")
 
@@ -65,7 +71,9 @@ def convert(args: argparse.Namespace) -> Iterator[str]:
     if args.output.exists() and any(args.output.iterdir()):
         raise FileExistsError(f"{args.output} is not empty; name a new folder.")
     written = 0
+    turn = np.array([0.0, 0.0, np.deg2rad(args.yaw_offset)])
     for drive in _drives(args):
+        drive = drive._replace(poses=drive.poses + turn)
         parts = segments(drive, rules)
         folders = [args.output / f"{drive.name}_{written + k}" for k in range(len(parts))]
         write_folders(folders, drive, parts, rules.crop)
