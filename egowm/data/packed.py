@@ -199,7 +199,7 @@ def read_planes(
         for end in ends:
             part = out[start:end]
             stream.seek(HEADER + int(chosen[start]) * out[0].nbytes)
-            if stream.readinto(part) != part.nbytes:
+            if stream.readinto(part.data) != part.nbytes:
                 raise VideoError(f"{file}: ends before frame {chosen[end - 1]}; pack it again")
             start = end
 

@@ -59,7 +59,7 @@ def collate(clips: Sequence[Clip]) -> Clip:
         for k, clip in enumerate(clips)
     )
     if not beside:
-        return Clip(*default_collate(clips))
+        return Clip(*default_collate(list(clips)))
     frames = first.as_strided((len(clips), *first.shape), (size, *first.stride()))
     return Clip(frames, *default_collate([clip[1:] for clip in clips]))
 
