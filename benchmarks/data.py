@@ -2,8 +2,9 @@
 
     python benchmarks/data.py            # measures, writes benchmarks/results/data.json
 
-All readers read the same clips of the same made-up episodes in this process, in batches of 8, in
-rounds, so that a slow moment of the machine hits all of them. Warm: files lie in memory; seconds
+All readers read the same clips of the same made-up episodes in this process, in batches of 8 put
+together as each library's own loaders do, in rounds, so that a slow moment of the machine hits all
+of them. Warm: files lie in memory; seconds
 are those that a core worked for it, so that the figure is what each loader process gives. Cold: the
 system was told to drop the files (posix_fadvise) before each pass; seconds are the clock's.
 """
@@ -27,10 +28,11 @@ from data_peers import Chosen, PlainArrays, PlainPictures, PlainVideos, write_ar
 from data_stable_worldmodel import readers as stable_worldmodel
 from provenance import RESULTS, provenance, write
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 from tqdm import tqdm
 
 from egowm.data import Packed, Window
+from egowm.data.reading import collate
 from egowm.inspection.packing import pack
 
 BATCH = 8
@@ -159,7 +161,7 @@ def check_same(readers: Sequence[Reader]) -> None:
 
 def measure(readers: Sequence[Reader], size: int, args: argparse.Namespace) -> list[dict[str, Any]]:
     """Rounds of all readers; clips a second are medians, ratios are taken round by round."""
-    loaders = [DataLoader(reader.clips, BATCH) for reader in readers]
+    loaders = [loader_of(reader) for reader in readers]
     calls = [max(1, round(LEAST_SECONDS / _pass(loader, time.process_time))) for loader in loaders]
     warm = np.zeros((args.rounds, len(readers)))
     cold = np.zeros_like(warm)
@@ -185,6 +187,12 @@ def measure(readers: Sequence[Reader], size: int, args: argparse.Namespace) -> l
         }
         for k, reader in enumerate(readers)
     ]
+
+
+def loader_of(reader: Reader) -> DataLoader[Any]:
+    """Batches in one order for all, put together as its library's own loaders do."""
+    ours = reader.name in (*FORMS, PACKED)
+    return DataLoader(reader.clips, BATCH, collate_fn=collate if ours else default_collate)
 
 
 def _against(

@@ -102,12 +102,13 @@ def decode_image(data: bytes, name: str = "picture") -> np.ndarray:
     import cv2
 
     try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+        encoded = np.frombuffer(data, np.uint8)
+        picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB) if data else None
     except cv2.error:
         picture = None
     if picture is None:
         raise VideoError(f"{name}: not a readable picture of {len(data)} bytes: corrupt or cut")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    return picture
 
 
 def write_frames(folder: str | Path, frames: np.ndarray) -> None:
@@ -198,12 +199,28 @@ def resize(frames: np.ndarray, height: int, width: int, crop: bool = False) -> n
     return np.stack([_resize_one(frame, height, width) for frame in frames])
 
 
+def write_planes(frames: np.ndarray, out: np.ndarray) -> None:
+    """Resize `frames (n, h, w, 3)` as `resize` does, into `out (n, 3, H, W)` uint8, contiguous."""
+    import cv2
+
+    _check_frames(frames)
+    if len(out) != len(frames) or out.shape[1] != 3 or not out.flags.c_contiguous:
+        raise VideoError(f"expected room for {len(frames)} frames (n, 3, H, W), got {out.shape}")
+    for frame, planes in zip(frames, out, strict=True):
+        # OpenCV takes channels apart several times as fast as a transposed copy
+        cv2.split(_resize_one(frame, *planes.shape[1:]), list(planes))
+
+
 def _resize_one(frame: np.ndarray, height: int, width: int) -> np.ndarray:
     import cv2
 
-    small = (min(width, frame.shape[1]), min(height, frame.shape[0]))
-    frame = cv2.resize(frame, small, interpolation=cv2.INTER_AREA)
-    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)
+    old_height, old_width = frame.shape[:2]
+    small = (min(width, old_width), min(height, old_height))
+    if small != (old_width, old_height):
+        frame = cv2.resize(frame, small, interpolation=cv2.INTER_AREA)
+    if small != (width, height):
+        frame = cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)
+    return frame
 
 
 def _centre_crop(frames: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -218,12 +235,19 @@ def _read_decord(path: Path, indices: Sequence[int] | None) -> np.ndarray:
     reader = _open_decord(path)
     chosen = _in_range(indices, len(reader), path)
     try:
-        batch = reader.get_batch(chosen)
-        # other packages may have set decord's bridge, and then a torch tensor comes
-        return batch.asnumpy() if hasattr(batch, "asnumpy") else np.asarray(batch)
+        return _shared(reader.get_batch(chosen))
     except _decord_error():  # decord also fails on some sound files, e.g. 48 pixels wide
         _kept_readers().clear()
         return _read_opencv(path, indices)
+
+
+def _shared(batch: Any) -> np.ndarray:
+    """decord's frames as an array without a copy, which its own `asnumpy` makes."""
+    if not hasattr(batch, "to_dlpack"):  # another package set decord's bridge: a torch tensor
+        return np.asarray(batch)
+    from torch.utils.dlpack import from_dlpack
+
+    return np.asarray(from_dlpack(batch.to_dlpack()))
 
 
 def _read_opencv(path: Path, indices: Sequence[int] | None) -> np.ndarray:

@@ -238,6 +238,25 @@ def test_growing_is_linear_and_each_axis_its_own() -> None:
     np.testing.assert_allclose(green, frames[0, :, 0, 1].reshape(4, 2).mean(1), atol=0.51)
 
 
+@pytest.mark.parametrize("size", [(12, 18), (4, 6), (20, 40), (6, 40), (1, 1)])
+def test_planes_are_the_resized_frames(size: tuple[int, int]) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (3, 12, 18, 3), np.uint8)
+    last = np.asfortranarray(frames)  # as a transposed view: OpenCV has to copy it
+    for given in (frames, last):
+        out = np.full((3, 3, *size), 77, np.uint8)
+        video.write_planes(given, out)
+        assert np.array_equal(out.transpose(0, 2, 3, 1), video.resize(frames, *size))
+
+
+def test_planes_need_room() -> None:
+    frames = ramp(3, 8, 8)
+    for out in (np.zeros((2, 3, 8, 8), np.uint8), np.zeros((3, 8, 8, 3), np.uint8)):
+        with pytest.raises(VideoError, match="expected room for 3 frames"):
+            video.write_planes(frames, out)
+    with pytest.raises(VideoError, match="expected room for 3 frames"):
+        video.write_planes(frames, np.zeros((3, 3, 8, 16), np.uint8)[..., ::2])
+
+
 def test_crop_keeps_the_middle_and_the_shape_of_things() -> None:
     frames = np.zeros((1, 30, 60, 3), np.uint8)
     frames[:, :, 15:45] = 255

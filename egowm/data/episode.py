@@ -32,6 +32,7 @@ class Episode:
     states: (N, S) float32, or empty. text: an instruction, or "".
     times: (N,) float64 seconds of the frames, or empty where the format carries none.
     video: the file that holds these N frames and no others, if there is one.
+    read_planes: for frames that lie on disk as clips want them: fills (n, 3, H, W) of their size.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Episode:
     text: str = ""
     times: np.ndarray = field(default_factory=_no_times)
     video: Path | None = None
+    read_planes: Callable[[Sequence[int], np.ndarray], None] | None = None
 
     def __post_init__(self) -> None:
         if len(self.actions) != self.num_frames - 1:
@@ -84,6 +86,7 @@ class Episode:
             self,
             num_frames=self.num_frames - late,
             read=partial(_read_later, self.read, late),
+            read_planes=None,
             actions=self.actions[: len(self.actions) - late],
             states=self.states[late:],
             times=self.times[late:],

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from egowm.data.clip import Clip
+from egowm.data.reading import collate
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +96,7 @@ class TrainingLoader(Iterable[Clip]):
             self.clips,
             batch_sampler=_Endless(self),
             num_workers=self.num_workers,
+            collate_fn=collate,
             # A generator of its own: a loader draws its workers' seeds from torch's otherwise.
             generator=torch.Generator().manual_seed(self.order.seed),
         )

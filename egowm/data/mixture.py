@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset
 
 from egowm.actions import ActionSpec
 from egowm.data.clip import Clip
 from egowm.data.episode import Episode
 from egowm.data.loader import TrainingLoader
 from egowm.data.module import ClipData, Window, Windows
+from egowm.data.reading import collate
 
 
 class Mixture(ClipData):
@@ -130,10 +131,12 @@ class MixedWindows(Windows):
             [(i, k) for i, size in enumerate(self.sizes) for k in range(size)], np.int64
         ).reshape(-1, 2)
 
-    def __getitem__(self, item: int) -> Clip:
-        number, own = (int(x) for x in self.index[item])
-        clip = self.parts[number][own]
-        return clip._replace(name=f"{clip.source}_{clip.name}")
+    def __getitems__(self, items: Sequence[int]) -> list[Clip]:
+        places = self.index[list(items)]
+        if len(np.unique(places[:, 0])) > 1:
+            return [self[item] for item in items]
+        clips = self.parts[int(places[0, 0])].__getitems__(places[:, 1].tolist())
+        return [clip._replace(name=f"{clip.source}_{clip.name}") for clip in clips]
 
 
 class MixedBatches:
@@ -174,7 +177,7 @@ class _Batches(Dataset[Clip]):
         self.clips = clips
 
     def __getitem__(self, numbers: list[int]) -> Clip:  # type: ignore[override]
-        return Clip(*default_collate([self.clips[k] for k in numbers]))
+        return collate(self.clips.__getitems__(numbers))
 
     def __len__(self) -> int:
         return len(self.clips)

@@ -1,19 +1,21 @@
 """Clips out of episodes: windows, splits, loaders. One subclass per format, one file each."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from lightning import LightningDataModule
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from egowm.actions import ActionSpec, compose
 from egowm.data.clip import Clip
 from egowm.data.episode import Episode
 from egowm.data.loader import Order, RandomBatches, TrainingLoader
-from egowm.video import resize
+from egowm.data.reading import Wanted, collate, read_batch
 
 
 @dataclass(frozen=True)
@@ -53,16 +55,27 @@ class Windows(Dataset[Clip]):
         return len(self.index)
 
     def __getitem__(self, item: int) -> Clip:
-        number, start = (int(x) for x in self.index[item])
-        episode, w = self.episodes[number], self.window
-        frames = episode.read(range(start, start + w.span, w.stride))
-        frames = np.ascontiguousarray(resize(frames, w.height, w.width).transpose(0, 3, 1, 2))
+        return self.__getitems__([item])[0]
+
+    def __getitems__(self, items: Sequence[int]) -> list[Clip]:
+        """The clips of a batch, whose frames lie beside each other: see `collate`."""
+        w, places = self.window, self.index[list(items)].tolist()
+        wanted = [
+            Wanted(number, self.episodes[number], range(start, start + w.span, w.stride))
+            for number, start in places
+        ]
+        frames = read_batch(wanted, w.height, w.width)
+        return [self._clip(k, own) for k, own in zip(wanted, frames, strict=True)]
+
+    def _clip(self, wanted: Wanted, frames: Tensor) -> Clip:
+        """A clip of these frames."""
+        episode, w, start = wanted.episode, self.window, wanted.indices[0]
         actions = episode.actions[start : start + w.span - 1]
         steps = torch.from_numpy(compose(actions, w.stride, self.spec.kind))
         last = start + (w.context - 1) * w.stride
         state = episode.states[last] if episode.states.size else np.zeros(0, np.float32)
         return Clip(
-            torch.from_numpy(frames),
+            frames,
             steps[w.context - 1 :],
             steps[: w.context - 1],
             torch.as_tensor(state, dtype=torch.float32),
@@ -208,5 +221,6 @@ class ClipData(LightningDataModule):
             clips,
             batch_size=self.batch_size,
             num_workers=self.num_workers,
+            collate_fn=collate,
             persistent_workers=self.num_workers > 0,
         )

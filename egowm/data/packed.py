@@ -4,7 +4,8 @@
 and `times.npy` hold the labels of all of them, one after the other; `frames-<key>/00012.npy` holds
 the frames (N, 3, H, W) uint8 of episode 12. They are not compressed, and lie in the order in which
 a clip wants them: a clip is read by one call, and nothing is decoded, resized or transposed. `key`
-is the sha256 of everything else in pack.json, which has the sha256 of the labels.
+is the sha256 of everything else in pack.json, which has the sha256 of the labels; SHA256SUMS has
+those of the frames, which `egowm data check` compares and loading does not.
 """
 
 import hashlib
@@ -115,8 +116,17 @@ class Packed(ClipData):
                 parts.append(labels[name][used[name] : used[name] + count])
                 used[name] += count
             actions, states, times = parts
-            read = partial(read_frames, file, (length, 3, *size))
-            episode = Episode(row["name"], length, read, actions, states, row["text"], times)
+            shape = (length, 3, *size)
+            episode = Episode(
+                row["name"],
+                length,
+                partial(read_frames, file, shape),
+                actions,
+                states,
+                row["text"],
+                times,
+                read_planes=partial(read_planes, file, shape),
+            )
             found.append((row["split"], episode))
         return found
 
@@ -165,24 +175,33 @@ def frames_name(number: int) -> str:
 
 
 def read_frames(file: Path, shape: tuple[int, int, int, int], indices: Sequence[int]) -> np.ndarray:
-    """Frames `(n, H, W, 3)`, seen through the `(n, 3, H, W)` that lies on disk.
+    """Frames `(n, H, W, 3)`, seen through the `(n, 3, H, W)` that lies on disk."""
+    out = np.empty((len(indices), *shape[1:]), np.uint8)
+    read_planes(file, shape, indices, out)
+    return out.transpose(0, 2, 3, 1)
 
-    shape: (N, 3, H, W). Neighbours are read at once; the file is open only meanwhile.
+
+def read_planes(
+    file: Path, shape: tuple[int, int, int, int], indices: Sequence[int], out: np.ndarray
+) -> None:
+    """Fill `out (n, 3, H, W)`, contiguous, with frames of a file of this shape (N, 3, H, W).
+
+    Neighbours are read at once; the file is open only meanwhile.
     """
     chosen = np.asarray(indices, np.int64)
     if not len(chosen) or chosen.min() < 0 or chosen.max() >= shape[0]:
         raise VideoError(f"{file}: expected frames from 0 to {shape[0] - 1}, got {list(indices)}")
-    out = np.empty((len(chosen), *shape[1:]), np.uint8)
+    if out.shape != (len(chosen), *shape[1:]):
+        raise VideoError(f"{file}: its frames are {shape[1:]}, asked for were {out.shape[1:]}")
     ends = [*(np.flatnonzero(np.diff(chosen) != 1) + 1).tolist(), len(chosen)]
     start = 0
     with file.open("rb", buffering=0) as stream:
         for end in ends:
             part = out[start:end]
             stream.seek(HEADER + int(chosen[start]) * out[0].nbytes)
-            if stream.readinto(part) != part.nbytes:  # type: ignore[arg-type]
+            if stream.readinto(part.data) != part.nbytes:
                 raise VideoError(f"{file}: ends before frame {chosen[end - 1]}; pack it again")
             start = end
-    return out.transpose(0, 2, 3, 1)
 
 
 def _check_length(file: Path, expected: int) -> None:

@@ -27,9 +27,11 @@ def read_columns(file: Path, names: list[str]) -> dict[str, np.ndarray]:
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing. Download it, or copy the data set again.")
     try:
-        with parquet.ParquetFile(file) as source:
+        with parquet.ParquetFile(file, pre_buffer=False) as source:
             known = set(source.schema_arrow.names)
-            table = source.read(columns=[name for name in names if name in known])
+            chosen = [name for name in names if name in known]
+            # threads cost more than they bring for the small table of one episode
+            table = source.read(columns=chosen, use_threads=source.num_row_groups > 1)
     except (OSError, RuntimeError, ValueError) as error:  # pyarrow's own are of all three kinds
         raise ValueError(
             f"{file}: not a readable Parquet file ({error}); copy it again."

@@ -153,19 +153,20 @@ def _dataset(file: Path, recording: Any, key: str) -> Any:
     """A dataset that lies in this file; one that points into another file is not followed."""
     import h5py
 
-    place = recording
-    for part in key.split("/"):
-        link = place.get(part, getlink=True) if isinstance(place, h5py.Group) else None
-        if isinstance(link, h5py.ExternalLink):
-            raise _bad(file, key, f"links to another file ({link.filename!r})")
-        if link is None or part not in place:
-            raise _bad(file, key, "no such key")
-        place = place[part]
+    parts = key.split("/")
+    try:  # h5py's lower level takes half the time: there are tens of thousands of files
+        for path in ("/".join(parts[: k + 1]) for k in range(len(parts))):
+            if recording.id.links.get_info(path.encode()).type == h5py.h5l.TYPE_EXTERNAL:
+                link = recording.get(path, getlink=True)
+                raise _bad(file, key, f"links to another file ({link.filename!r})")
+        place = recording[key]
+    except (KeyError, RuntimeError) as error:  # RuntimeError: no such link
+        raise _bad(file, key, "no such key") from error
     if not isinstance(place, h5py.Dataset) or place.ndim == 0:
         raise _bad(file, key, "expected a dataset with a row for each frame")
     if place.external or place.is_virtual:
         raise _bad(file, key, "keeps its values in another file")
-    if place.file.filename != recording.filename:
+    if h5py.h5f.get_name(place.id) != h5py.h5f.get_name(recording.id):
         raise _bad(file, key, "links to another file")
     return place
 

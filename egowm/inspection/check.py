@@ -11,7 +11,9 @@ from tqdm import tqdm
 
 from egowm.data.episode import Episode
 from egowm.data.module import ClipData
+from egowm.data.packed import Packed
 from egowm.inspection.alignment import judge, measure, turning
+from egowm.inspection.checksums import sum_findings
 from egowm.inspection.findings import LEVELS, Finding
 from egowm.inspection.labels import (
     dimension_findings,
@@ -45,6 +47,8 @@ def check(data: ClipData, workers: int = 0, progress: bool = True) -> list[Findi
     if not episodes:
         findings.append(Finding("error", "empty", "", "no episode could be read"))
         return sorted(findings, key=_order)
+    if isinstance(data, Packed):
+        findings += sum_findings(data, workers, progress)
     rate = data.meaning.rate_hz
     with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
         done = pool.map(lambda episode: _checked(episode, rate), episodes)

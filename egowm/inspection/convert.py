@@ -8,7 +8,7 @@ frames between left out, where the robot stands or drives backward, and where ti
 
 import argparse
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,12 +20,13 @@ STANDS = 0.01  # m/s
 
 
 class Drive(NamedTuple):
-    """One recording: picture times (N,) and where each picture is, pose times (M,), poses (M, 3)
-    as x, y in metres and yaw in radians, counter-clockwise."""
+    """One recording: picture times (N,), pose times (M,), poses (M, 3) as x, y in metres and yaw in
+    radians, counter-clockwise. pictures: their numbers, in any order -> each with its encoded
+    bytes, once, in the order that suits the recording; one is in memory at a time."""
 
     name: str
     times: np.ndarray
-    pictures: Sequence[Callable[[], bytes]]
+    pictures: Callable[[Collection[int]], Iterator[tuple[int, bytes]]]
     pose_times: np.ndarray
     poses: np.ndarray
 
@@ -52,6 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-backward", action="store_true", help="cut at time gaps only")
     parser.add_argument("--max-gap", type=float, default=rules.max_gap_s, help="seconds")
     parser.add_argument("--shortest", type=int, default=rules.shortest, help="frames")
+    parser.add_argument(
+        "--yaw-offset",
+        type=float,
+        default=0.0,
+        help="degrees added to yaw: 90 where 0 is the robot's side, as in TartanDrive",
+    )
     parser.add_argument("--images", help="ROS topic of (compressed) pictures")
     parser.add_argument("--odometry", help="ROS topic of nav_msgs/Odometry")
 
@@ -64,12 +71,14 @@ def convert(args: argparse.Namespace) -> Iterator[str]:
     if args.output.exists() and any(args.output.iterdir()):
         raise FileExistsError(f"{args.output} is not empty; name a new folder.")
     written = 0
+    turn = np.array([0.0, 0.0, np.deg2rad(args.yaw_offset)])
     for drive in _drives(args):
-        for part in segments(drive, rules):
-            folder = args.output / f"{drive.name}_{written}"
-            write_folder(folder, drive, part, rules.crop)
-            yield f"{folder}: {len(part)} frames"
-            written += 1
+        drive = drive._replace(poses=drive.poses + turn)
+        parts = segments(drive, rules)
+        folders = [args.output / f"{drive.name}_{written + k}" for k in range(len(parts))]
+        write_folders(folders, drive, parts, rules.crop)
+        yield from (f"{f}: {len(part)} frames" for f, part in zip(folders, parts, strict=True))
+        written += len(parts)
     if not written:
         raise ValueError(
             f"{args.path}: no stretch of {rules.shortest} frames is left: see --keep-backward, "
@@ -102,16 +111,26 @@ def poses_at(drive: Drive, times: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(times, drive.pose_times, column) for column in columns], 1)
 
 
-def write_folder(folder: Path, drive: Drive, part: np.ndarray, crop: bool) -> None:
-    """One trajectory as NWM's preprocessing writes it, and its times besides."""
-    folder.mkdir(parents=True)
-    for number, k in enumerate(part):
-        frame = decode_image(drive.pictures[k](), f"{drive.name}: picture {k}")
+def write_folders(
+    folders: Sequence[Path], drive: Drive, parts: Sequence[np.ndarray], crop: bool
+) -> None:
+    """Trajectories as NWM's preprocessing writes them, and their times besides; the recording's
+    pictures are gone through once."""
+    files: dict[int, Path] = {}
+    for folder, part in zip(folders, parts, strict=True):
+        folder.mkdir(parents=True)
+        files |= {int(k): folder / f"{number}.jpg" for number, k in enumerate(part)}
+        _write_labels(folder, drive, part)
+    for k, data in drive.pictures(files):
+        frame = decode_image(data, f"{drive.name}: picture {k}")
         if crop:
             height, width = frame.shape[:2]
             shape = (height, height * 4 // 3) if 3 * width > 4 * height else (width * 3 // 4, width)
             frame = resize(frame[None], *shape, crop=True)[0]
-        write_image(folder / f"{number}.jpg", frame)
+        write_image(files[k], frame)
+
+
+def _write_labels(folder: Path, drive: Drive, part: np.ndarray) -> None:
     times = drive.times[part]
     poses = poses_at(drive, times)
     labels = {"position": poses[:, :2], "yaw": poses[:, 2], "time": times - times[0]}

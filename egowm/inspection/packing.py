@@ -12,7 +12,6 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,9 @@ from egowm.data.episode import Episode
 from egowm.data.mixture import Mixture
 from egowm.data.module import ClipData
 from egowm.data.packed import HEADER, INDEX, LABELS, VERSION, Packed, frames_name, key_of
+from egowm.inspection.checksums import SUMS, sum_of, write_sums
 from egowm.inspection.opening import SPLITS
-from egowm.video import resize
+from egowm.video import write_planes
 
 log = logging.getLogger(__name__)
 BATCH = 32  # frames in memory at once, of each thread
@@ -53,9 +53,10 @@ def pack(
     frames = output / f"frames-{index['key']}"
     _refuse_another(output, frames)
     frames.mkdir(parents=True, exist_ok=True)
-    _write_frames(episodes, frames, size, workers, progress)
+    sums = _write_frames(episodes, frames, size, workers, progress)
     for name, values in labels.items():
         _write(output / f"{name}.npy", values)
+    write_sums(output, sums)
     temporary = output / f".{INDEX}.{os.getpid()}"
     temporary.write_text(json.dumps(index), encoding="utf-8")
     temporary.replace(output / INDEX)  # last: what has an index is complete
@@ -127,7 +128,7 @@ def _published(data: ClipData) -> dict[str, Any] | None:
 
 def _refuse_another(output: Path, frames: Path) -> None:
     """An output folder is new, or holds this pack or a beginning of it."""
-    allowed = {INDEX, frames.name, *(f"{name}.npy" for name in LABELS)}
+    allowed = {INDEX, SUMS, frames.name, *(f"{name}.npy" for name in LABELS)}
     others = [p.name for p in output.iterdir() if p.name not in allowed] if output.exists() else []
     others = [name for name in others if name[0] != "."]
     if others:
@@ -139,8 +140,8 @@ def _refuse_another(output: Path, frames: Path) -> None:
 
 def _write_frames(
     episodes: Sequence[Episode], frames: Path, size: tuple[int, int], workers: int, progress: bool
-) -> None:
-    """Those that are not there yet, in parallel."""
+) -> dict[str, str]:
+    """Those that are not there yet, in parallel; the checksums of all by their names."""
     lengths = [HEADER + e.num_frames * 3 * size[0] * size[1] for e in episodes]
     for leftover in frames.glob(".*"):  # of a packing that was stopped
         leftover.unlink()
@@ -154,26 +155,41 @@ def _write_frames(
     if len(missing) < len(episodes):
         done = len(episodes) - len(missing)
         log.info("%d of %d episodes were packed before", done, len(episodes))
-    write = partial(_write_episode, size)
+    wanted = set(missing)
+
+    def write(k: int) -> str:
+        file = frames / frames_name(k)
+        return _write_episode(size, episodes[k], file) if k in wanted else sum_of(file)
+
     with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
-        jobs = [pool.submit(write, episodes[k], frames / frames_name(k)) for k in missing]
+        jobs = [pool.submit(write, k) for k in range(len(episodes))]
         try:
-            for job in tqdm(jobs, "packing", unit="episode", disable=not progress):
-                job.result()
+            bar = tqdm(jobs, "packing", unit="episode", disable=not progress)
+            sums = [job.result() for job in bar]
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    return {f"{frames.name}/{frames_name(k)}": value for k, value in enumerate(sums)}
 
 
-def _write_episode(size: tuple[int, int], episode: Episode, file: Path) -> None:
-    """One episode's frames, whole or not at all."""
-    temporary = file.with_name(f".{file.name}")
+def _write_episode(size: tuple[int, int], episode: Episode, file: Path) -> str:
+    """One episode's frames, whole or not at all; their checksum."""
+    temporary, digest = file.with_name(f".{file.name}"), hashlib.sha256()
     with temporary.open("wb") as out:
-        out.write(_header((episode.num_frames, 3, *size), np.dtype(np.uint8)))
-        for batch in _batches(episode):
-            resized = resize(batch, *size)
-            out.write(np.ascontiguousarray(resized.transpose(0, 3, 1, 2)).data)
+        for part in _parts(size, episode):
+            out.write(part)
+            digest.update(part)
     temporary.replace(file)
+    return digest.hexdigest()
+
+
+def _parts(size: tuple[int, int], episode: Episode) -> Iterator[bytes | memoryview]:
+    """What a file of frames holds, a few frames at a time."""
+    yield _header((episode.num_frames, 3, *size), np.dtype(np.uint8))
+    for batch in _batches(episode):
+        planes = np.empty((len(batch), 3, *size), np.uint8)
+        write_planes(batch, planes)
+        yield planes.data
 
 
 def _batches(episode: Episode) -> Iterator[np.ndarray]:

@@ -1,5 +1,7 @@
 """ROS 1 and ROS 2 bags of wheeled robots: pictures and odometry, read by `rosbags`."""
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,25 +46,35 @@ def read_bag(path: Path, images: str | None, odometry: str | None) -> Drive:
             f"pip install 'egowm[rosbags]'."
         ) from error
     _check_names(path)
-    try:
-        shown, driven = _read(path, images, odometry)
-    except BagError:
-        raise
-    except Exception as error:  # a damaged bag fails in sqlite, in struct, in an assertion ...
-        what = str(error) or type(error).__name__
-        raise BagError(f"{path}: not a readable bag ({what}); record or copy it again.") from error
+    with _opened(path) as reader:
+        shown = _picture_times(reader, _pictures(path, reader, images))
+        poses = _topic(path, reader, odometry, ODOMETRY, "--odometry")
+        driven = [(t, _pose(message)) for t, message in _messages(reader, poses)]
     if len(shown) < 2 or len(driven) < 2:
         raise BagError(f"{path}: {len(shown)} pictures and {len(driven)} poses are too few.")
-    shown.sort(key=lambda item: item[0])
     driven.sort(key=lambda item: item[0])
-    start = shown[0][0]
+    places = np.argsort(shown, kind="stable")  # where in the bag the pictures are, by their times
+    start = min(shown)
     return Drive(
         path.stem,
-        np.array([t - start for t, _ in shown]) / 1e9,
-        [picture for _, picture in shown],
+        np.array([shown[k] - start for k in places]) / 1e9,
+        partial(read_pictures, path, images, places),
         np.array([t - start for t, _ in driven]) / 1e9,
         np.array([pose for _, pose in driven]),
     )
+
+
+def read_pictures(
+    path: Path, images: str | None, places: np.ndarray, numbers: Collection[int]
+) -> Iterator[tuple[int, bytes]]:
+    """Encoded pictures with their numbers, as they come in the bag, of which picture k is the
+    `places[k]`-th."""
+    wanted = {int(places[k]): k for k in numbers}
+    with _opened(path) as reader:
+        messages = reader.messages(connections=_pictures(path, reader, images))
+        for place, (connection, _, raw) in enumerate(messages):
+            if place in wanted:
+                yield wanted[place], _encoded(reader.deserialize(raw, connection.msgtype))
 
 
 def _check_names(path: Path) -> None:
@@ -81,20 +93,35 @@ def _check_names(path: Path) -> None:
         inside(path, name, str(file))
 
 
-def _read(
-    path: Path, images: str | None, odometry: str | None
-) -> tuple[list[tuple[int, Any]], list[tuple[int, Any]]]:
-    """Pictures and poses with their times in nanoseconds, as they come."""
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The bag's reader; whatever fails in it names the bag."""
     from rosbags.highlevel import AnyReader
     from rosbags.typesys import Stores, get_typestore
 
     store = get_typestore(Stores.ROS2_HUMBLE)  # for bags of ROS 2 that do not bring their types
-    with AnyReader([path], default_typestore=store) as reader:
-        pictures = _topic(path, reader, images, (*COMPRESSED, *RAW), "--images")
-        poses = _topic(path, reader, odometry, ODOMETRY, "--odometry")
-        shown = [(t, partial(bytes, _encoded(m))) for t, m in _messages(reader, pictures)]
-        driven = [(t, _pose(m)) for t, m in _messages(reader, poses)]
-    return shown, driven
+    try:
+        with AnyReader([path], default_typestore=store) as reader:
+            yield reader
+    except BagError:
+        raise
+    except Exception as error:  # a damaged bag fails in sqlite, in struct, in an assertion ...
+        what = str(error) or type(error).__name__
+        raise BagError(f"{path}: not a readable bag ({what}); record or copy it again.") from error
+
+
+def _pictures(path: Path, reader: Any, images: str | None) -> Any:
+    return _topic(path, reader, images, (*COMPRESSED, *RAW), "--images")
+
+
+def _picture_times(reader: Any, connections: Any) -> list[int]:
+    """Nanoseconds of all pictures, as they come; of the first it is seen whether it can be read."""
+    times: list[int] = []
+    for connection, nanoseconds, raw in reader.messages(connections=connections):
+        if not times:
+            _encoded(reader.deserialize(raw, connection.msgtype))
+        times.append(nanoseconds)
+    return times
 
 
 def _topic(path: Path, reader: Any, name: str | None, kinds: tuple[str, ...], option: str) -> Any:

@@ -6,6 +6,7 @@ Y_Position in metres, Pitch, Yaw, Roll in degrees; yaw is counter-clockwise from
 
 import csv
 import re
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -37,13 +38,18 @@ def read_rover(folder: Path) -> Drive:
         name = PurePosixPath(PureWindowsPath(row["Path"] or "").name).name
         times.append(_time(log, number, name))
         poses.append(_pose(log, number, row))
-        pictures.append(partial(Path.read_bytes, inside(folder / "IMG", name, str(log))))
+        pictures.append(inside(folder / "IMG", name, str(log)))
     stamps = np.array(times)
     if not (np.diff(stamps) > 0).all():
         raise ValueError(
             f"{log}: times do not rise after row {int(np.argmin(np.diff(stamps) > 0))}."
         )
-    return Drive("rover", stamps, pictures, stamps, np.array(poses))
+    return Drive("rover", stamps, partial(_read, pictures), stamps, np.array(poses))
+
+
+def _read(pictures: Sequence[Path], numbers: Collection[int]) -> Iterator[tuple[int, bytes]]:
+    for k in numbers:
+        yield k, pictures[k].read_bytes()
 
 
 def _pose(log: Path, number: int, row: dict[str, str]) -> tuple[float, float, float]:

@@ -1,5 +1,6 @@
 """Packs: what was packed comes back to the frame, the label and the split; nothing else is read."""
 
+import hashlib
 import json
 import pickle
 from pathlib import Path
@@ -118,6 +119,16 @@ def test_published_ranges_stay(tmp_path, write_recon):
     assert data.spec.high[0] == pytest.approx(5 * 0.25)
 
 
+def checksums(folder: Path) -> dict[str, str]:
+    """Whether the files that are listed are those that are there, as sha256sum -c says it."""
+    found = {}
+    for line in (folder / "SHA256SUMS").read_text().splitlines():
+        value, name = line.split("  ")
+        same = hashlib.sha256((folder / name).read_bytes()).hexdigest() == value
+        found[name] = "same" if same else "changed"
+    return found
+
+
 # Made for one size, resumed, refused -----------------------------------------------------------
 
 
@@ -128,7 +139,7 @@ def test_an_interrupted_packing_goes_on(data, tmp_path, monkeypatch):
         if len(done) == 4:
             raise KeyboardInterrupt
         done.append(file.name)
-        write(size, episode, file)
+        return write(size, episode, file)
 
     monkeypatch.setattr(packing, "_write_episode", failing)
     with pytest.raises(KeyboardInterrupt):
@@ -140,11 +151,12 @@ def test_an_interrupted_packing_goes_on(data, tmp_path, monkeypatch):
     half.write_bytes(half.read_bytes()[:-7])  # as after a crash of the machine
     (frames / ".00008.npy").write_bytes(b"half")
     done.clear()
-    monkeypatch.setattr(packing, "_write_episode", lambda *a: (done.append(a[2].name), write(*a)))
+    monkeypatch.setattr(packing, "_write_episode", lambda *a: done.append(a[2].name) or write(*a))
     pack(data, output, SIZE, 1, progress=False)
     assert sorted(done) == [half.name, *(f"{k:05d}.npy" for k in range(4, 9))]
     assert sorted(p.name for p in frames.iterdir()) == [f"{k:05d}.npy" for k in range(9)]
     assert len(Packed(str(output), WINDOW).split("train")) == len(data.split("train"))
+    assert checksums(output) == {f"{frames.name}/{k:05d}.npy": "same" for k in range(9)}
 
 
 def test_another_size_another_pack(data, packed, tmp_path):
@@ -248,6 +260,37 @@ def test_a_cut_or_foreign_pack_is_refused(packed, change, words):
     change(packed.folder)
     with pytest.raises(ValueError, match=rf"{words}.*Copy the pack again"):
         packed.split("train")
+
+
+def test_frames_that_changed_at_the_same_length_are_found_by_check(packed, capsys):
+    command = ["data", "check", str(packed.folder), "--workers", "1"]
+    assert cli.main(command) == 0
+    assert "the frames of all 9 episodes are those that were packed" in capsys.readouterr().out
+    file = next(packed.folder.glob("frames-*/00003.npy"))
+    data = bytearray(file.read_bytes())
+    data[4000] ^= 1
+    file.write_bytes(data)
+    name = packed.index["episodes"][3]["name"]
+    assert Packed(str(packed.folder), WINDOW).split("train")  # loading compares lengths only
+    assert cli.main([*command, "--json"]) == 1
+    (error,) = [f for f in json.loads(capsys.readouterr().out)["findings"] if f["level"] == "error"]
+    assert (error["kind"], error["where"]) == ("checksum", name)
+    assert error["text"].startswith(f"{file.parent.name}/00003.npy: changed since it was packed")
+    assert set(checksums(packed.folder).values()) == {"same", "changed"}
+
+
+def test_checksums_that_are_missing_or_none(packed, capsys):
+    command = ["data", "check", str(packed.folder), "--workers", "1"]
+    sums = packed.folder / "SHA256SUMS"
+    sums.write_text(sums.read_text().replace("00002.npy", "../../00002.npy"))
+    assert cli.main(command) == 1
+    assert "00002.npy: changed since it was packed" in capsys.readouterr().out
+    sums.write_bytes(b"\xff\x00")
+    assert cli.main(command) == 1
+    assert "SHA256SUMS: line 1: expected a sha256 and a file's name" in capsys.readouterr().out
+    sums.unlink()
+    assert cli.main(command) == 0
+    assert "SHA256SUMS is missing: frames are not compared" in capsys.readouterr().out
 
 
 def test_a_file_that_shrinks_while_it_is_read(packed):

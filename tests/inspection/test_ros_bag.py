@@ -1,5 +1,6 @@
 """ROS bags written by rosbags' own writers become NWM folders, to the frame and the pose."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +28,11 @@ def pose(seconds: float) -> tuple[float, float, float]:
     return 2 * np.sin(turn), 2 - 2 * np.cos(turn), turn
 
 
-def write_bag(path: Path, kind: str, raw: str = "", extra: bool = False, seconds: int = 3) -> Path:
+def write_bag(
+    path: Path, kind: str, raw: str = "", extra: bool = False, seconds: int = 3, scale: int = 1
+) -> Path:
     """Pictures at 20 Hz and odometry at 50 Hz. kind: "ros1", "sqlite3" or "mcap"; raw: an encoding,
-    "" for JPEG; extra: a second camera."""
+    "" for JPEG; extra: a second camera; scale: pictures are so many times 12x16."""
     from rosbags.typesys import Stores, get_typestore
 
     store = get_typestore(Stores.ROS1_NOETIC if kind == "ros1" else Stores.ROS2_HUMBLE)
@@ -55,7 +58,9 @@ def write_bag(path: Path, kind: str, raw: str = "", extra: bool = False, seconds
         return types["std_msgs/msg/Header"](stamp=stamp, frame_id="", **about)
 
     def shown(k: int, when: int):
-        return types[image](header=header(when), **image_fields(picture(k), raw))
+        return types[image](
+            header=header(when), **image_fields(picture(k).repeat(scale, 0).repeat(scale, 1), raw)
+        )
 
     def driven(x: float, y: float, yaw: float, when: int):
         point = types["geometry_msgs/msg/Point"](x=x, y=y, z=0.0)
@@ -133,6 +138,22 @@ def test_every_picture_and_its_time(tmp_path):
     np.testing.assert_allclose(drive.times, np.arange(60) / 20, atol=1e-9)
     np.testing.assert_allclose(drive.pose_times, np.arange(151) / 50, atol=1e-9)
     np.testing.assert_allclose(drive.poses, [pose(k / 50) for k in range(151)], atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["ros1", "sqlite3", "mcap"])
+def test_pictures_are_not_all_in_memory(tmp_path, kind):
+    path = tmp_path / ("drive.bag" if kind == "ros1" else "drive")
+    write_bag(path, kind, "rgb8", scale=20)  # 60 pictures of 230,400 bytes
+    read_bag(path, None, None)  # imports
+    tracemalloc.start()
+    try:
+        drive = read_bag(path, None, None)
+        numbers = [k for k, _ in drive.pictures(range(59, -1, -2))]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert numbers == list(range(1, 60, 2))
+    assert peak < 5e6
 
 
 def test_two_cameras_are_a_choice(tmp_path, capsys):
