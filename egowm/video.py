@@ -281,6 +281,9 @@ def _open_decord(path: Path) -> Any:
 
     readers, about = _kept_readers(), path.stat()
     key = (str(path.absolute()), about.st_mtime_ns, about.st_size)
+    last = next(reversed(readers), None)
+    if last not in (None, key):
+        readers[last].seek(0)  # or it goes on decoding ahead of what was asked
     if key not in readers:
         try:
             readers[key] = decord.VideoReader(str(path), num_threads=1)
