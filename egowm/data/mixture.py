@@ -76,7 +76,7 @@ class Mixture(ClipData):
         )
 
     def train_dataloader(self) -> TrainingLoader | DataLoader[Clip]:
-        clips = self.windows("train", tiled=False)
+        clips = self._fitted("train", tiled=False)
         if self._overfits:
             return self._in_order(clips)
         weights = [1.0 * size for size in clips.sizes]
@@ -86,7 +86,7 @@ class Mixture(ClipData):
         return self._shuffled(clips, order)
 
     def val_dataloader(self) -> DataLoader[Clip]:
-        return self._in_order(self.windows("val", tiled=True))
+        return self._in_order(self._fitted("val", tiled=True))
 
     def test_dataloader(self) -> DataLoader[Clip]:
         return self._in_order(self.windows("test", tiled=True))
@@ -121,19 +121,23 @@ class MixedWindows(Windows):
     """The windows of several sources, one source after the other."""
 
     def __init__(self, parts: dict[str, Windows]) -> None:
-        self.parts = list(parts.values())
+        self._parts = list(parts.values())
         for name, part in parts.items():
             part.source = name
-        self.episodes = [episode for part in self.parts for episode in part.episodes]
-        self.sizes = [len(part) for part in self.parts]
+        self.episodes = [episode for part in self._parts for episode in part.episodes]
+        self.sizes = [len(part) for part in self._parts]
         self.index = np.array(
             [(i, k) for i, size in enumerate(self.sizes) for k in range(size)], np.int64
         ).reshape(-1, 2)
 
     def __getitem__(self, item: int) -> Clip:
         number, own = (int(x) for x in self.index[item])
-        clip = self.parts[number][own]
+        clip = self._parts[number][own]
         return clip._replace(name=f"{clip.source}_{clip.name}")
+
+    @property
+    def parts(self) -> list[Windows]:
+        return self._parts
 
 
 class MixedBatches:

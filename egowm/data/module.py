@@ -1,8 +1,9 @@
 """Clips out of episodes: windows, splits, loaders. One subclass per format, one file each."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from egowm.actions import ActionSpec, compose
-from egowm.data.clip import Clip
+from egowm.data.clip import Clip, Known
 from egowm.data.episode import Episode
 from egowm.data.loader import Order, RandomBatches, TrainingLoader
 from egowm.video import resize
@@ -36,15 +37,33 @@ class Window:
         return (self.context + self.horizon - 1) * self.stride + 1
 
 
+class KnownClips(Protocol):
+    """What takes the place of reading frames: see `egowm.data.latent_cache`."""
+
+    def read(self, number: int, start: int) -> tuple[torch.Tensor, Known]: ...
+
+
+class Cache(Protocol):
+    """What may know clips without their frames."""
+
+    def of(self, windows: "Windows") -> KnownClips: ...
+
+
 class Windows(Dataset[Clip]):
-    """All windows of some episodes: every start for training, non-overlapping ones for tests."""
+    """All windows of some episodes: every start for training, non-overlapping ones for tests.
+
+    step: native frames from one start to the next. known: where set, clips come with what it
+    knows of them in place of their frames.
+    """
+
+    known: KnownClips | None = None
 
     def __init__(
         self, episodes: list[Episode], window: Window, source: str, spec: ActionSpec, tiled: bool
     ) -> None:
         self.episodes, self.window, self.source, self.spec = episodes, window, source, spec
-        step = window.span if tiled else 1
-        starts = [np.arange(0, e.num_frames - window.span + 1, step) for e in episodes]
+        self.step = window.span if tiled else 1
+        starts = [np.arange(0, e.num_frames - window.span + 1, self.step) for e in episodes]
         numbers = np.repeat(np.arange(len(episodes)), [len(row) for row in starts])
         firsts = np.concatenate([np.zeros(0, np.int64), *starts])
         self.index = np.stack([numbers, firsts], 1).astype(np.int64)
@@ -55,21 +74,35 @@ class Windows(Dataset[Clip]):
     def __getitem__(self, item: int) -> Clip:
         number, start = (int(x) for x in self.index[item])
         episode, w = self.episodes[number], self.window
-        frames = episode.read(range(start, start + w.span, w.stride))
-        frames = np.ascontiguousarray(resize(frames, w.height, w.width).transpose(0, 3, 1, 2))
+        if self.known is None:
+            frames, known = self.pictures(number, range(start, start + w.span, w.stride)), Known()
+        else:
+            frames, known = self.known.read(number, start)
         actions = episode.actions[start : start + w.span - 1]
         steps = torch.from_numpy(compose(actions, w.stride, self.spec.kind))
         last = start + (w.context - 1) * w.stride
         state = episode.states[last] if episode.states.size else np.zeros(0, np.float32)
         return Clip(
-            torch.from_numpy(frames),
+            frames,
             steps[w.context - 1 :],
             steps[: w.context - 1],
             torch.as_tensor(state, dtype=torch.float32),
             episode.text,
             self.source,
             f"{episode.name}_{start:05d}",
+            known,
         )
+
+    def pictures(self, number: int, indices: Sequence[int]) -> torch.Tensor:
+        """Frames (n, 3, H, W) uint8 of an episode, at the window's size."""
+        frames = self.episodes[number].read(indices)
+        frames = resize(frames, self.window.height, self.window.width)
+        return torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
+
+    @property
+    def parts(self) -> list["Windows"]:
+        """Those of each source."""
+        return [self]
 
 
 class ClipData(LightningDataModule):
@@ -82,6 +115,7 @@ class ClipData(LightningDataModule):
     the command recorded that much before its frame. Only for commands: poses do not lead.
     """
 
+    cache: Cache | None = None  # where clips for fitting come from in place of frames
     meaning: ActionSpec  # without ranges, at the native rate
     state_meaning: ActionSpec | None = None  # the same of the states, where episodes have them
 
@@ -167,13 +201,13 @@ class ClipData(LightningDataModule):
         return found
 
     def train_dataloader(self) -> TrainingLoader | DataLoader[Clip]:
-        clips = self.windows("train", tiled=False)
+        clips = self._fitted("train", tiled=False)
         if self._overfits:
             return self._loader(clips)
         return self._shuffled(clips, RandomBatches(len(clips), self.batch_size, self.seed))
 
     def val_dataloader(self) -> DataLoader[Clip]:
-        return self._loader(self.windows("val", tiled=True))
+        return self._loader(self._fitted("val", tiled=True))
 
     def test_dataloader(self) -> DataLoader[Clip]:
         return self._loader(self.windows("test", tiled=True))
@@ -186,6 +220,13 @@ class ClipData(LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._position = state_dict
+
+    def _fitted(self, name: str, tiled: bool) -> Any:
+        """The windows of a split as fitting wants them: from the cache, where there is one."""
+        clips = self.windows(name, tiled)
+        for part in clips.parts if self.cache is not None else []:
+            part.known = self.cache.of(part)  # type: ignore[union-attr]
+        return clips
 
     @property
     def _overfits(self) -> bool:
