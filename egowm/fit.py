@@ -13,6 +13,7 @@ from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.utilities import rank_zero_only
 
 from egowm.cli import explain
@@ -24,9 +25,11 @@ from egowm.training.health import Health
 from egowm.training.loggers import run_loggers
 from egowm.training.progress import Progress
 from egowm.training.run_record import RunRecord
+from egowm.training.sharding import Sharded
 from egowm.training.summary import figures, summary
 
 log = logging.getLogger(__name__)
+StrategyRegistry.register("sharded", Sharded, "FSDP2, see egowm.training.sharding", override=True)
 _NOISE = (  # lines of jsonargparse's messages that say nothing about the mistake
     "Does not validate against",
     "Subtypes:",

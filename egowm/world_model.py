@@ -111,6 +111,10 @@ class WorldModel(LightningModule):
             self.state_embedding = ActionEmbedding(width, wide, self.features, self.zero_init)
         if self.drop_action:
             self.null_embedding = nn.Parameter(torch.zeros(wide))
+        if self.device_mesh is not None:  # a strategy that shards
+            from egowm.training.sharding import shard
+
+            shard(self, self.device_mesh)
 
     def train(self, mode: bool = True) -> "WorldModel":
         """Frozen parts stay in eval mode."""
