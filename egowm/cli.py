@@ -47,7 +47,7 @@ VERBS = {
     "plan": Verb("find the way to a picture in unseen rooms", "egowm.planning.cli:main"),
     "evaluate": Verb("predict, score and report in one go", "egowm.evaluation.evaluate:main"),
     "report": Verb("one self-contained HTML page of a run", "egowm.evaluation.report:main"),
-    "data": Verb("check, show, measure, convert or pack recordings", "egowm.inspection.cli:main"),
+    "data": Verb("check, show, convert, pack or encode recordings", "egowm.inspection.cli:main"),
     "demo": Verb("train, roll out, score and look, in a few minutes on a CPU", "egowm.demo:main"),
     "recipes": Verb("list the recipes, or copy them with their priors", "egowm.share:main"),
     "doctor": Verb("check this installation and this machine", "egowm.doctor:main"),

@@ -13,19 +13,23 @@ from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.utilities import rank_zero_only
 
 from egowm.cli import explain
 from egowm.evaluation.prediction_writer import PredictionWriter
 from egowm.training.checkpoints import RunCheckpoint, WholeCheckpoints, newest
+from egowm.training.from_cache import FromCache
 from egowm.training.guard import ActionGuard
 from egowm.training.health import Health
 from egowm.training.loggers import run_loggers
 from egowm.training.progress import Progress
 from egowm.training.run_record import RunRecord
+from egowm.training.sharding import Sharded
 from egowm.training.summary import figures, summary
 
 log = logging.getLogger(__name__)
+StrategyRegistry.register("sharded", Sharded, "FSDP2, see egowm.training.sharding", override=True)
 _NOISE = (  # lines of jsonargparse's messages that say nothing about the mistake
     "Does not validate against",
     "Subtypes:",
@@ -72,6 +76,12 @@ class FitCLI(LightningCLI):
             type=int,
             default=5000,
             help="fit: steps for which a model may ignore its actions; 0 for ever",
+        )
+        parser.add_argument(
+            "--cache",
+            type=str,
+            default="",
+            help="fit: take latents from the folder that `egowm data cache` wrote",
         )
         parser.add_argument(
             "--announced_layout",
@@ -133,6 +143,8 @@ class FitCLI(LightningCLI):
         callbacks = _listed(config.get("callbacks"))
         if self.subcommand == "fit" and not bare:
             callbacks += self._watching(callbacks)
+        if self.subcommand == "fit" and options["cache"]:
+            callbacks.append(FromCache(options["cache"]))
         if config.get("enable_checkpointing") is not False and not bare:
             every = options["save_every"] if self.subcommand == "fit" else 0
             callbacks.append(RunCheckpoint(_folder(config), every))

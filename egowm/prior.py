@@ -62,15 +62,21 @@ class VideoPrior(LightningModule):
     def loss(self, clip: Clip, single: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
         """Denoise context and future frames (B, 1+T, ...) given the context; `single`: each frame
         1..T by itself, given the one before."""
-        backbone, videos = self.backbone, clip.frames.float() / 127.5 - 1
-        if single:
-            videos = torch.stack([videos[:, :-1], videos[:, 1:]], 2).flatten(0, 1)
-        starts_with_context = backbone.context_latents or not single
-        count, context = len(videos), videos[:, :1]
-        with torch.no_grad():
-            latents = backbone.encode(videos if starts_with_context else videos[:, 1:])
-        strength = backbone.training_noise(count, None).to(videos)
-        condition = backbone.condition(context, strength, num_frames=videos.shape[1])
+        backbone = self.backbone
+        if clip.is_cached:
+            self._refuse_single()
+            videos, context = clip.scaled(1)
+        else:
+            videos = clip.frames.float() / 127.5 - 1
+            if single:
+                videos = torch.stack([videos[:, :-1], videos[:, 1:]], 2).flatten(0, 1)
+            context = videos[:, :1]
+        starts_with_context, count = backbone.context_latents or not single, len(videos)
+        with backbone.recalling(clip.known):
+            with torch.no_grad():
+                latents = backbone.encode(videos if starts_with_context else videos[:, 1:])
+            strength = backbone.training_noise(count, None).to(videos)
+            condition = backbone.condition(context, strength, num_frames=videos.shape[1])
         if "image" in backbone.droppable:
             drop = torch.rand(count, device=self.device) < self.drop_image
             condition = condition.without_image(drop)
@@ -81,6 +87,13 @@ class VideoPrior(LightningModule):
 
         process = backbone.process_for(latents.shape[1], (videos.shape[-2], videos.shape[-1]))
         return denoising_loss(process, estimate, latents, given=backbone.context_latents)
+
+    def _refuse_single(self) -> None:
+        if self.next_frame:
+            raise ValueError(
+                "A latent cache keeps the pixels of contexts alone, and next_frame makes every "
+                "frame one: set --model.next_frame 0, or train from pixels."
+            )
 
     def training_step(self, clip: Clip, batch_idx: int) -> Tensor:
         chance = torch.Generator().manual_seed(self.global_step)  # the same on every rank

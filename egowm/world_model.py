@@ -112,6 +112,10 @@ class WorldModel(LightningModule):
             self.state_embedding = ActionEmbedding(width, wide, self.features, self.zero_init)
         if self.drop_action:
             self.null_embedding = nn.Parameter(torch.zeros(wide))
+        if self.device_mesh is not None:  # a strategy that shards
+            from egowm.training.sharding import shard
+
+            shard(self, self.device_mesh)
 
     def train(self, mode: bool = True) -> "WorldModel":
         """Frozen parts stay in eval mode."""
@@ -170,12 +174,12 @@ class WorldModel(LightningModule):
         """
         backbone, spec = self.backbone, self.spec_of(self.source_of(clip))
         spec.check(clip.actions)
-        frames, horizon = clip.frames.float() / 127.5 - 1, clip.actions.shape[1]
-        count, num_context = len(frames), frames.shape[1] - horizon
-        backbone.check_lengths(num_context, horizon)
-        frames = frames[:, num_context - backbone.context :]
-        context, future = frames[:, : backbone.context], frames[:, backbone.context :]
-        with torch.no_grad():
+        count, horizon = clip.actions.shape[:2]
+        if not clip.is_cached:
+            backbone.check_lengths(clip.frames.shape[1] - horizon, horizon)
+        frames, context = clip.scaled(backbone.context)
+        with torch.no_grad(), backbone.recalling(clip.known):
+            future = frames[:, backbone.context :]
             latents = backbone.encode(frames if backbone.context_latents else future)
             strength = backbone.training_noise(count, generator).to(frames)
             texts = self._training_texts(clip.text, generator)

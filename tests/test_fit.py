@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from lightning import Trainer
 
 from egowm import cli, fit
+from egowm.training.sharding import Sharded
 
 ROOT = Path(__file__).resolve().parent.parent
-RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+OVERLAY = ROOT / "recipes/multi_gpu.yaml"  # laid over others
+RECIPES = sorted(set((ROOT / "recipes").glob("*.yaml")) - {OVERLAY})
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning"),
@@ -98,6 +101,19 @@ def test_every_recipe_parses(path, capsys):
     assert found["trainer"]["default_root_dir"] == f"runs/{path.stem}"
     header = path.read_text().splitlines()[:3]  # what it reproduces, what it costs, what it gave
     assert all(line.startswith("# ") for line in header)
+
+
+def test_several_gpus(capsys):
+    """The overlay changes the trainer's devices and nothing else of the recipe."""
+    recipe = str(ROOT / "recipes/recon_wan.yaml")
+    plain = parsed(["-c", recipe], capsys)
+    found = parsed(["-c", recipe, "-c", str(OVERLAY), "--trainer.num_nodes", "2"], capsys)
+    changed = {k: v for k, v in found["trainer"].items() if v != plain["trainer"][k]}
+    assert changed == {"strategy": "sharded", "accelerator": "gpu", "num_nodes": 2}
+    assert {k: v for k, v in found.items() if k != "trainer"} == {
+        k: v for k, v in plain.items() if k != "trainer"
+    }
+    assert isinstance(Trainer(strategy=found["trainer"]["strategy"]).strategy, Sharded)
 
 
 def test_what_a_user_points_elsewhere(recipe, capsys):

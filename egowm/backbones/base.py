@@ -2,8 +2,8 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from egowm.backbones.texts import Texts
 from egowm.conditioning.injection import inject
+from egowm.data.clip import Known
 from egowm.diffusion import Generator, Process, randn
 
 NONE = torch.zeros(0)
@@ -56,7 +57,8 @@ class Backbone(nn.Module, ABC):
     what a null branch of guidance can go without, besides the action; the first is what guidance
     is on by default. takes_text: whether texts reach the network. temporal_layers: names of the
     network's modules that mix frames, in a family that has such modules. random: parts that start
-    from random weights.
+    from random weights. frame_wise: whether the VAE encodes each frame by itself. known: what a
+    cache knows of the clips at hand, see `recalling`.
     """
 
     network: nn.Module
@@ -71,6 +73,8 @@ class Backbone(nn.Module, ABC):
     takes_text: bool = False
     texts: Texts  # where the backbone takes text
     temporal_layers: tuple[str, ...] = ()
+    frame_wise: bool = False
+    known: Known | None = None
 
     @abstractmethod
     def load(self) -> None:
@@ -121,6 +125,38 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (B, t, c, h, w) of a whole video to frames (B, T, 3, H, W), about [-1, 1]."""
+
+    @property
+    def family(self) -> str:
+        """What tells apart backbones that ask the same encoders other things."""
+        return type(self).__name__
+
+    @property
+    def encoders(self) -> dict[str, Path]:
+        """The folders of the frozen encoders whose answers a latent cache holds, by name: "vae",
+        "image_encoder", "text_encoder". Empty for a family that cannot train from one."""
+        return {}
+
+    @property
+    def needs_pixels(self) -> bool:
+        """Whether training looks at the context's pixels also where its latents are known."""
+        return False
+
+    def survey(self, frames: Tensor) -> Known:
+        """All that frozen encoders are asked of videos (B, K+T, 3, H, W) in [-1, 1] in training;
+        of single frames (B, 1, 3, H, W), each a context or a target, where they go frame by frame.
+        """
+        raise ValueError(f"{type(self).__name__} cannot train from a latent cache: leave it out.")
+
+    @contextmanager
+    def recalling(self, known: Known) -> Iterator[None]:
+        """The block in which `encode` and `condition` take what a cache knows of their clips, and
+        do not look at frames whose answers are known. Nothing changes where it knows nothing."""
+        self.known = known if known.latents.numel() else None
+        try:
+            yield
+        finally:
+            self.known = None
 
     def decode_frame(self, latents: Tensor, index: int, window: int | None = None) -> Tensor:
         """Frame `index` (B, 1, 3, H, W) of what `decode` makes of a whole video's latents.

@@ -153,6 +153,10 @@ class Cosmos(VideoTransformer):
         return mean, std / scale
 
     @property
+    def family(self) -> str:
+        return f"{super().family} {self.generation}"
+
+    @property
     def spatial_stride(self) -> int:
         if self.generation == "predict1":
             return int(self.vae.config.spatial_compression_ratio)

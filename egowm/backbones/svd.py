@@ -17,6 +17,7 @@ from torch import Tensor
 
 from egowm.backbones.base import Backbone, Condition, locate
 from egowm.backbones.memo import Memo
+from egowm.data.clip import Known
 from egowm.diffusion import EDM, Generator, randn
 from egowm.initialisation import start_as_copy
 
@@ -51,6 +52,7 @@ class SVD(Backbone):
     """
 
     temporal_stride = 1
+    frame_wise = True
     context_latents = 0  # the context enters by channel
     droppable = ("image",)
     temporal_layers = (
@@ -170,14 +172,35 @@ class SVD(Backbone):
 
     def encode(self, frames: Tensor) -> Tensor:
         scale = self.vae.config.scaling_factor
-        flat = frames.flatten(0, 1).to(self.vae.dtype)
-        latents = self._latents(flat, self._encode)
+        flat, known = frames.flatten(0, 1).to(self.vae.dtype), self.known
+        last = None if known is None else known.latents[:, -frames.shape[1] :].flatten(0, 1)
+        latents = self._latents(flat, self._encode, last)
         return latents.unflatten(0, frames.shape[:2]) * scale
 
     def _encode(self, frames: Tensor) -> Tensor:
         """Unscaled latents (N, c, h, w) of frames (N, 3, H, W)."""
         latents: Tensor = self.vae.encode(frames).latent_dist.mode()
         return latents
+
+    @property
+    def encoders(self) -> dict[str, Path]:
+        found = {"vae": Path(self.vae_folder or self.folder / "vae")}
+        trained = next(self.image_encoder.parameters()).requires_grad
+        if not trained and "image_encoder" not in self.random:
+            found["image_encoder"] = self.folder / "image_encoder"
+        return found
+
+    @property
+    def needs_pixels(self) -> bool:
+        """For fresh noise on them, or for an image encoder that is not the pipeline's."""
+        return self.noise_mean is not None or "image_encoder" not in self.encoders
+
+    def survey(self, frames: Tensor) -> Known:
+        flat = frames[:, 0]
+        latents = self._encode(flat.to(self.vae.dtype))
+        if "image_encoder" not in self.encoders:
+            return Known(latents[:, None])
+        return Known(latents[:, None], image=self.embed_image(flat))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Whole videos, never parts of one: SVD's temporal decoder mixes frames.
@@ -227,7 +250,8 @@ class SVD(Backbone):
         if next(self.image_encoder.parameters()).requires_grad:
             embedding = self.embed_image(image)
         else:
-            embedding = self._embeddings(image, self.embed_image)
+            known_image = None if self.known is None else self.known.image
+            embedding = self._embeddings(image, self.embed_image, known_image)
         return Condition(embedding.expand(count, -1, -1), latents, ids)
 
     def _context(
@@ -243,7 +267,8 @@ class SVD(Backbone):
         count = len(noise_strength)
         noise = randn((count, *image.shape[1:]), generator, image.device)
         if not noise_strength.any():
-            latents = self._latents(image, self._encode)
+            first = None if self.known is None else self.known.latents[:, 0]
+            latents = self._latents(image, self._encode, first)
             return latents.expand(count, -1, -1, -1)
         noisy = image + noise_strength.to(image)[:, None, None, None] * noise
         return self._encode(noisy.to(self.vae.dtype))

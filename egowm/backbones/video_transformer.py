@@ -14,6 +14,7 @@ from torch import Tensor
 from egowm.backbones.base import Backbone, Condition, locate
 from egowm.backbones.memo import Memo
 from egowm.backbones.texts import Texts
+from egowm.data.clip import Known
 from egowm.diffusion import Generator, randn
 
 
@@ -124,13 +125,30 @@ class VideoTransformer(Backbone):
 
     def encode(self, frames: Tensor) -> Tensor:
         self._check_whole(frames.shape[1])
-        return self._scaled(self._videos(frames, self._encode))
+        known = None if self.known is None else self.known.latents
+        return self._scaled(self._videos(frames, self._encode, known))
 
     def _encode(self, frames: Tensor) -> Tensor:
         """Latents (B, t, c, h, w) as the VAE has them."""
         latents = self.vae.encode(frames.transpose(1, 2).to(self.vae.dtype)).latent_dist.mode()
         mode: Tensor = latents.transpose(1, 2).float()
         return mode
+
+    @property
+    def encoders(self) -> dict[str, Path]:
+        found = {"vae": Path(self.vae_folder or self.folder / "vae")}
+        texts = self.folder / "text_encoder"
+        return found | ({"text_encoder": texts} if texts.is_dir() else {})
+
+    def survey(self, frames: Tensor) -> Known:
+        """Its context is the spread of the context's posterior, where a family draws from it."""
+        self._check_whole(frames.shape[1])
+        posterior = self.vae.encode(frames.transpose(1, 2).to(self.vae.dtype)).latent_dist
+        latents = posterior.mode().transpose(1, 2).float()
+        if not self.samples_context:
+            return Known(latents)
+        spread = posterior.std[:, :, : self.context_latents].transpose(1, 2).float()
+        return Known(latents, spread)
 
     def decode(self, latents: Tensor) -> Tensor:
         mean, std = self._statistics(latents)
@@ -166,11 +184,16 @@ class VideoTransformer(Backbone):
         self, context: Tensor, count: int, generator: Generator, num_frames: int
     ) -> Tensor:
         """Latents (count, t, c, h, w) of context frames (1 or count, K, 3, H, W)."""
+        # A causal VAE says the same of the context alone and at the start of a video.
+        first = None if self.known is None else self.known.latents[:, : self.context_latents]
         if not self.samples_context or generator is None:
-            latents = self._contexts(context, self._encode)
+            latents = self._contexts(context, self._encode, first)
             return self._scaled(latents.expand(count, -1, -1, -1, -1))
-        posterior = self.vae.encode(context.transpose(1, 2).to(self.vae.dtype)).latent_dist
-        mode, std = posterior.mode().float(), posterior.std.float()
+        if first is not None and self.known is not None:
+            mode, std = (x.transpose(1, 2).float() for x in (first, self.known.context))
+        else:
+            posterior = self.vae.encode(context.transpose(1, 2).to(self.vae.dtype)).latent_dist
+            mode, std = posterior.mode().float(), posterior.std.float()
         given = mode.shape[2]
         whole = 1 + (num_frames - 1) // self.temporal_stride
         drawn = max(whole, given) if self.draws_whole_video else given

@@ -20,8 +20,10 @@ import torch
 from torch import Tensor
 
 from egowm.backbones.base import Condition
+from egowm.backbones.memo import Memo
 from egowm.backbones.texts import Texts
 from egowm.backbones.video_transformer import VideoTransformer
+from egowm.data.clip import Known
 from egowm.diffusion import FlowMatching, Generator
 
 PIPELINES = ("WanImageToVideoPipeline", "WanPipeline")
@@ -58,6 +60,7 @@ class Wan(VideoTransformer):
     ) -> None:
         super().__init__(pretrained, revision, download, context, fps, random)
         self.process_mean, self.process_std = process_mean, process_std
+        self._images = Memo(0)
 
     def load_parts(self, folder: Path) -> None:
         from diffusers import AutoencoderKLWan, WanTransformer3DModel
@@ -112,6 +115,10 @@ class Wan(VideoTransformer):
         )
 
     @property
+    def family(self) -> str:
+        return f"{super().family} {'2.2' if self.by_time else '2.1'}"
+
+    @property
     def spatial_stride(self) -> int:
         return super().spatial_stride * int(self.vae.config.patch_size or 1)
 
@@ -137,7 +144,8 @@ class Wan(VideoTransformer):
         found = super().condition(context, noise_strength, generator, known, text, num_frames)
         if self.by_time:
             return found
-        image = self.embed_image(context[:, -1])
+        known = None if self.known is None else self.known.image
+        image = self._images(context[:, -1], self.embed_image, known)
         return found._replace(image=image.expand(len(noise_strength), -1, -1))
 
     def encode_context(
@@ -151,8 +159,31 @@ class Wan(VideoTransformer):
                 f"Wan 2.1 conditions a whole video: expected num_frames above {self.context}, got "
                 f"{num_frames}: pass num_frames = K + T."
             )
+        self._check_whole(num_frames)
+        if self.known is None:
+            latents = self._encode(self._with_grey(context, num_frames))
+        else:
+            latents = self.known.context.to(context)
+        return self._scaled(latents).expand(count, -1, -1, -1, -1)
+
+    def _with_grey(self, context: Tensor, num_frames: int) -> Tensor:
+        """A video (B, num_frames, 3, H, W) that starts with the context."""
         grey = context.new_zeros(len(context), num_frames - self.context, *context.shape[2:])
-        return self.encode(torch.cat([context, grey], 1)).expand(count, -1, -1, -1, -1)
+        return torch.cat([context, grey], 1)
+
+    @property
+    def encoders(self) -> dict[str, Path]:
+        image = {} if self.by_time else {"image_encoder": self.folder / "image_encoder"}
+        return super().encoders | image
+
+    def survey(self, frames: Tensor) -> Known:
+        """Wan 2.1: its context are the latents that it conditions on."""
+        found = super().survey(frames)
+        if self.by_time:
+            return found
+        context = frames[:, : self.context]
+        whole = self._encode(self._with_grey(context, frames.shape[1]))
+        return found._replace(context=whole, image=self.embed_image(context[:, -1]))
 
     def embed_image(self, image: Tensor) -> Tensor:
         """CLIP's hidden states before the last layer, of images (B, 3, H, W): (B, tokens, D)."""

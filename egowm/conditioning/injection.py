@@ -22,10 +22,12 @@ def inject(network: nn.Module, embedding: Tensor) -> Iterator[nn.Module]:
 
     Raises TypeError for a network of an unknown family, RuntimeError when nested on one network.
     """
-    family = type(network).__name__
-    if family not in _FAMILIES:
+    # FSDP2 gives a network a class of its own, derived from diffusers'.
+    names = [kind.__name__ for kind in type(network).__mro__]
+    family = next((name for name in names if name in _FAMILIES), None)
+    if family is None:
         raise TypeError(
-            f"Do not know where an embedding enters {family}; known: {', '.join(_FAMILIES)}."
+            f"Do not know where an embedding enters {names[0]}; known: {', '.join(_FAMILIES)}."
         )
     if embedding.ndim != 3:
         raise ValueError(f"Expected an embedding (B, t, D), got {tuple(embedding.shape)}.")

@@ -5,6 +5,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+NONE = torch.zeros(0)
+
+
+class Known(NamedTuple):
+    """What frozen encoders said of a clip before, from a latent cache; all (0,) without one."""
+
+    latents: Tensor = NONE  # as the VAE has them: (1+T, c, h, w) frame by frame, or (t, c, h, w)
+    context: Tensor = NONE  # (t, c, h, w), what else a family asks its VAE of the context
+    image: Tensor = NONE  # (tokens, D), of the image encoder
+
 
 class Clip(NamedTuple):
     """Context and future frames, and the actions that lead through them.
@@ -19,6 +29,7 @@ class Clip(NamedTuple):
     text: str  # "" where there is none
     source: str  # the data set; a batch comes from one source
     name: str  # episode and first frame
+    known: Known = Known()  # in place of frames: of these the context's are left, or none (0, ...)
 
     def to(self, device: torch.device | str) -> "Clip":
         """The clip with its tensors on `device`."""
@@ -27,4 +38,24 @@ class Clip(NamedTuple):
             actions=self.actions.to(device),
             past_actions=self.past_actions.to(device),
             state=self.state.to(device),
+            known=Known(*(x.to(device) for x in self.known)),
         )
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether latents stand in for frames."""
+        return self.known.latents.numel() > 0
+
+    def scaled(self, num_context: int) -> tuple[Tensor, Tensor]:
+        """Of a batch, the last `num_context` context frames with the future ones (B, K+T, 3, H, W)
+        in [-1, 1], and the former alone.
+
+        Pixels that a cache left out are NaN, a view of one number: whatever looked at them shows.
+        """
+        pictures, horizon = self.frames.float() / 127.5 - 1, self.actions.shape[1]
+        if not self.is_cached:
+            frames = pictures[:, pictures.shape[1] - horizon - num_context :]
+            return frames, frames[:, :num_context]
+        shape = (len(pictures), num_context + horizon, *pictures.shape[2:])
+        unseen = torch.full((), torch.nan, device=pictures.device).expand(shape)
+        return unseen, pictures if pictures.shape[1] else unseen[:, :num_context]

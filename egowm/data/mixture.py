@@ -77,7 +77,7 @@ class Mixture(ClipData):
         )
 
     def train_dataloader(self) -> TrainingLoader | DataLoader[Clip]:
-        clips = self.windows("train", tiled=False)
+        clips = self._fitted("train", tiled=False)
         if self._overfits:
             return self._in_order(clips)
         weights = [1.0 * size for size in clips.sizes]
@@ -87,7 +87,7 @@ class Mixture(ClipData):
         return self._shuffled(clips, order)
 
     def val_dataloader(self) -> DataLoader[Clip]:
-        return self._in_order(self.windows("val", tiled=True))
+        return self._in_order(self._fitted("val", tiled=True))
 
     def test_dataloader(self) -> DataLoader[Clip]:
         return self._in_order(self.windows("test", tiled=True))
@@ -122,11 +122,11 @@ class MixedWindows(Windows):
     """The windows of several sources, one source after the other."""
 
     def __init__(self, parts: dict[str, Windows]) -> None:
-        self.parts = list(parts.values())
+        self._parts = list(parts.values())
         for name, part in parts.items():
             part.source = name
-        self.episodes = [episode for part in self.parts for episode in part.episodes]
-        self.sizes = [len(part) for part in self.parts]
+        self.episodes = [episode for part in self._parts for episode in part.episodes]
+        self.sizes = [len(part) for part in self._parts]
         self.index = np.array(
             [(i, k) for i, size in enumerate(self.sizes) for k in range(size)], np.int64
         ).reshape(-1, 2)
@@ -135,8 +135,12 @@ class MixedWindows(Windows):
         places = self.index[list(items)]
         if len(np.unique(places[:, 0])) > 1:
             return [self[item] for item in items]
-        clips = self.parts[int(places[0, 0])].__getitems__(places[:, 1].tolist())
+        clips = self._parts[int(places[0, 0])].__getitems__(places[:, 1].tolist())
         return [clip._replace(name=f"{clip.source}_{clip.name}") for clip in clips]
+
+    @property
+    def parts(self) -> list[Windows]:
+        return self._parts
 
 
 class MixedBatches:

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from egowm.actions import ActionSpec, compose
-from egowm.data.clip import Clip
+from egowm.data.clip import Clip, Known
 from egowm.data.episode import Episode
 from egowm.data.loader import Order, RandomBatches, TrainingLoader
 from egowm.data.reading import Wanted, collate, read_batch
+from egowm.video import write_planes
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,33 @@ class Window:
         return (self.context + self.horizon - 1) * self.stride + 1
 
 
+class KnownClips(Protocol):
+    """What takes the place of reading frames: see `egowm.data.latent_cache`."""
+
+    def read(self, number: int, start: int) -> tuple[torch.Tensor, Known]: ...
+
+
+class Cache(Protocol):
+    """What may know clips without their frames."""
+
+    def of(self, windows: "Windows") -> KnownClips: ...
+
+
 class Windows(Dataset[Clip]):
-    """All windows of some episodes: every start for training, non-overlapping ones for tests."""
+    """All windows of some episodes: every start for training, non-overlapping ones for tests.
+
+    step: native frames from one start to the next. known: where set, clips come with what it
+    knows of them in place of their frames.
+    """
+
+    known: KnownClips | None = None
 
     def __init__(
         self, episodes: list[Episode], window: Window, source: str, spec: ActionSpec, tiled: bool
     ) -> None:
         self.episodes, self.window, self.source, self.spec = episodes, window, source, spec
-        step = window.span if tiled else 1
-        starts = [np.arange(0, e.num_frames - window.span + 1, step) for e in episodes]
+        self.step = window.span if tiled else 1
+        starts = [np.arange(0, e.num_frames - window.span + 1, self.step) for e in episodes]
         numbers = np.repeat(np.arange(len(episodes)), [len(row) for row in starts])
         firsts = np.concatenate([np.zeros(0, np.int64), *starts])
         self.index = np.stack([numbers, firsts], 1).astype(np.int64)
@@ -64,11 +83,14 @@ class Windows(Dataset[Clip]):
             Wanted(number, self.episodes[number], range(start, start + w.span, w.stride))
             for number, start in places
         ]
-        frames = read_batch(wanted, w.height, w.width)
-        return [self._clip(k, own) for k, own in zip(wanted, frames, strict=True)]
+        if self.known is None:
+            found = [(frames, Known()) for frames in read_batch(wanted, w.height, w.width)]
+        else:
+            found = [self.known.read(number, start) for number, start in places]
+        return [self._clip(k, *own) for k, own in zip(wanted, found, strict=True)]
 
-    def _clip(self, wanted: Wanted, frames: Tensor) -> Clip:
-        """A clip of these frames."""
+    def _clip(self, wanted: Wanted, frames: Tensor, known: Known) -> Clip:
+        """A clip of these frames, or of what is known of them."""
         episode, w, start = wanted.episode, self.window, wanted.indices[0]
         actions = episode.actions[start : start + w.span - 1]
         steps = torch.from_numpy(compose(actions, w.stride, self.spec.kind))
@@ -82,7 +104,23 @@ class Windows(Dataset[Clip]):
             episode.text,
             self.source,
             f"{episode.name}_{start:05d}",
+            known,
         )
+
+    def pictures(self, number: int, indices: Sequence[int]) -> torch.Tensor:
+        """Frames (n, 3, H, W) uint8 of an episode, at the window's size."""
+        episode, w = self.episodes[number], self.window
+        frames = torch.empty((len(indices), 3, w.height, w.width), dtype=torch.uint8)
+        if episode.read_planes is not None:
+            episode.read_planes(indices, frames.numpy())
+        else:
+            write_planes(episode.read(indices), frames.numpy())
+        return frames
+
+    @property
+    def parts(self) -> list["Windows"]:
+        """Those of each source."""
+        return [self]
 
 
 class ClipData(LightningDataModule):
@@ -95,6 +133,7 @@ class ClipData(LightningDataModule):
     the command recorded that much before its frame. Only for commands: poses do not lead.
     """
 
+    cache: Cache | None = None  # where clips for fitting come from in place of frames
     meaning: ActionSpec  # without ranges, at the native rate
     state_meaning: ActionSpec | None = None  # the same of the states, where episodes have them
 
@@ -180,13 +219,13 @@ class ClipData(LightningDataModule):
         return found
 
     def train_dataloader(self) -> TrainingLoader | DataLoader[Clip]:
-        clips = self.windows("train", tiled=False)
+        clips = self._fitted("train", tiled=False)
         if self._overfits:
             return self._loader(clips)
         return self._shuffled(clips, RandomBatches(len(clips), self.batch_size, self.seed))
 
     def val_dataloader(self) -> DataLoader[Clip]:
-        return self._loader(self.windows("val", tiled=True))
+        return self._loader(self._fitted("val", tiled=True))
 
     def test_dataloader(self) -> DataLoader[Clip]:
         return self._loader(self.windows("test", tiled=True))
@@ -199,6 +238,13 @@ class ClipData(LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._position = state_dict
+
+    def _fitted(self, name: str, tiled: bool) -> Any:
+        """The windows of a split as fitting wants them: from the cache, where there is one."""
+        clips = self.windows(name, tiled)
+        for part in clips.parts if self.cache is not None else []:
+            part.known = self.cache.of(part)  # type: ignore[union-attr]
+        return clips
 
     @property
     def _overfits(self) -> bool:

@@ -2,7 +2,7 @@
 
 check: read everything once and name what is wrong. stats: measure actions into an ActionSpec.
 show: a contact sheet with actions drawn. convert: a rover's log or a ROS bag into NWM folders.
-pack: decode and resize once, into what is read fastest.
+pack: decode and resize once, into what is read fastest. cache: ask a recipe's frozen encoders once.
 """
 
 import argparse
@@ -66,8 +66,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     pack.add_argument("--height", type=int, help="pixels; in place of the recipe's")
     pack.add_argument("--width", type=int, help="pixels; in place of the recipe's")
     pack.add_argument("--workers", type=int, default=0, help="threads (default: one a core)")
+
+    from egowm.inspection import cache_cli
+
+    cache_cli.add_arguments(
+        verbs.add_parser(
+            "cache",
+            help="latents and embeddings of a recipe's clips, once and for all",
+            description="Write what a recipe's frozen encoders say of its training and validation "
+            "clips, as egowm fit --cache reads it. An interrupted one goes on where it stopped.",
+        )
+    )
     args = parser.parse_args(argv)
     run = {"check": _check, "stats": _stats, "show": _show, "convert": _convert, "pack": _pack}
+    run["cache"] = cache_cli.run
     return run[args.verb](args)
 
 

@@ -6,6 +6,9 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from egowm.training.sharding import gathered, placed
 
 Device = Literal["same", "cpu"]
 
@@ -55,7 +58,10 @@ class WeightAverage(Callback):
         self.updates += 1
 
     def state_dict(self) -> dict[str, Any]:
-        return {"updates": self.updates, "weights": self.weights}
+        weights = self.weights
+        if any(isinstance(weight, DTensor) for weight in weights.values()):
+            weights = {name: gathered(weight) for name, weight in weights.items()}
+        return {"updates": self.updates, "weights": weights}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.updates, self.weights = state_dict["updates"], dict(state_dict["weights"])
@@ -96,6 +102,14 @@ class WeightAverage(Callback):
 
     def _placed(self, tensor: Tensor, parameter: nn.Parameter) -> Tensor:
         """In float32, since small steps would be lost below it."""
+        sharded = isinstance(parameter, DTensor)
+        if sharded and self.device == "cpu" and parameter.device.type != "cpu":
+            raise ValueError(
+                "WeightAverage: a sharded run keeps its average where the weights are, a part in "
+                "each process: expected device same, got cpu."
+            )
+        if sharded and not isinstance(tensor, DTensor):  # from a checkpoint
+            tensor = placed(tensor, parameter)
         device = torch.device("cpu") if self.device == "cpu" else parameter.device
         return tensor.to(device, torch.float32, copy=True)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from egowm.data.clip import Clip
+from egowm.training.sharding import whole
 
 NAMED = 8  # clips and noise levels that a message lists
 
@@ -42,13 +43,13 @@ class Health(Callback):
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
         gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        norm = whole(torch.nn.utils.get_total_norm(gradients))
         scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
         if not scaled and not torch.isfinite(norm):
             bad = next(
                 name
                 for name, p in pl_module.named_parameters()
-                if p.grad is not None and not torch.isfinite(p.grad).all()
+                if p.grad is not None and not torch.isfinite(whole(p.grad)).all()
             )
             what = f"the gradient is not finite, first in {bad}"
             raise NotFinite(self._message(trainer, pl_module, what))

@@ -15,7 +15,7 @@ from egowm.actions import ActionSpec
 from egowm.backbones import LTX, Cosmos, Wan
 from egowm.backbones.texts import EMPTY
 from egowm.backbones.video_transformer import measured_stride
-from egowm.data import Rooms, Window
+from egowm.data import Clip, Rooms, Window
 from egowm.evaluation.evaluate import evaluate
 from egowm.evaluation.rows import Row
 from egowm.prior import VideoPrior, save_pipeline
@@ -307,7 +307,8 @@ def test_a_prior_draws_the_noise_levels_of_its_videos(tiny, monkeypatch):
 
     monkeypatch.setattr("egowm.prior.denoising_loss", loss)
     window = torch.zeros(1, 9, 3, 32, 32, dtype=torch.uint8)
-    module.loss(type("Clip", (), {"frames": window})())
+    rest = torch.zeros(1, 8, 3), torch.zeros(1, 0, 3), torch.zeros(1, 0)
+    module.loss(Clip(window, *rest, *[[""]] * 3))
     expected = module.backbone.process_for(2, (32, 32)).shift
     assert seen["process"].shift == expected
     assert expected != module.backbone.process.shift

@@ -1,59 +1,28 @@
 """Two processes on the CPU: a whole fit with validation, guard and checkpoints on every rank."""
 
 import json
-import multiprocessing
-import os
-import socket
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from lightning.pytorch.utilities import rank_zero_only
 
-from egowm import cli
 from egowm.backbones import SVD
 from egowm.data import Rooms, Window
+from egowm.training.checkpoints import read_checkpoint
 from egowm.training.seeds import derived_seed
 from egowm.world_model import WorldModel
-
-
-def fit_as(rank: int, port: int, argv: list[str], log: Path) -> None:
-    """One of two processes, with the environment that a launcher gives it."""
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0"}
-    os.environ |= {"LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-    rank_zero_only.rank = rank  # read from the environment when Lightning is imported
-    torch.set_num_threads(1)
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-    status = cli.main(argv)
-    sys.stderr.flush()
-    os._exit(status)
+from tests.training.processes import run_two
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_two_processes_fit(recipe, tmp_path, tiny_prior):
     """They share the batches out, draw noise of their own, and end with the same weights."""
     argv = ["fit", "-c", str(recipe), "--trainer.strategy", "ddp", "--trainer.devices", "2"]
     argv += ["--data.episodes_val", "3", "--trainer.max_steps", "3", "--save_every", "2"]
     argv += ["--trainer.val_check_interval", "2"]
     argv += ["--trainer.callbacks", "tests.training.witness.Witness"]
-    new = multiprocessing.get_context("spawn")  # a forked one may wait for threads it lacks
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    logs = [tmp_path / f"log{rank}.txt" for rank in range(2)]
-    processes = [
-        new.Process(target=fit_as, args=(rank, port, argv, logs[rank])) for rank in range(2)
-    ]
-    for process in processes:
-        process.start()
-    for process, log in zip(processes, logs, strict=True):
-        process.join(600)
-        assert process.exitcode == 0, log.read_text()[-3000:]
+    run_two(argv, tmp_path)
     run = tmp_path / "run"
     record = json.loads((run / "run.json").read_text())
     assert (record["exit"], record["steps"], record["processes"]) == ("finished", 3, 2)
@@ -79,3 +48,22 @@ def test_two_processes_fit(recipe, tmp_path, tiny_prior):
         expected = model.loss(batches[rank])[0].item()
         assert ranks[rank]["losses"][0] == pytest.approx(expected, rel=1e-5)
     assert ranks[0]["losses"][0] != ranks[1]["losses"][0]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_sigterm_leaves_the_last_checkpoint_whole(recipe, tmp_path):
+    """Both processes are told to end during step 3; what step 2 left is whole, and goes on."""
+    text = yaml.safe_load(recipe.read_text())
+    ending = {"class_path": "tests.training.witness.Terminator", "init_args": {"step": 3}}
+    text["trainer"]["callbacks"] = [ending]
+    recipe.write_text(yaml.safe_dump(text))
+    argv = ["fit", "-c", str(recipe), "--trainer.strategy", "ddp", "--trainer.devices", "2"]
+    run_two([*argv, "--trainer.max_steps", "50", "--save_every", "2"], tmp_path, expected=143)
+    run = tmp_path / "run"
+    assert json.loads((run / "run.json").read_text())["exit"] == "terminated by SIGTERM"
+    kept = {path.name for path in (run / "checkpoints").iterdir()}
+    assert kept == {"last.ckpt", "step=2.ckpt"}  # nothing unfinished
+    found = read_checkpoint(run / "checkpoints/last.ckpt")
+    assert found["global_step"] == 2
+    assert len(found["optimizer_states"][0]["state"]) == len(found["state_dict"])

@@ -1,0 +1,67 @@
+"""One file of a latent cache: written whole or not at all, and checked when it is read."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+
+class Damage(NamedTuple):
+    """What is wrong with a file of a cache."""
+
+    file: Path
+    what: str
+
+
+def save_shard(tensors: dict[str, Tensor], file: Path, key: str, **more: str) -> None:
+    """One file of a cache, whole or not at all."""
+    temporary = file.with_name(f".{file.name}.unfinished")  # no other process writes this one
+    tensors = {name: value.contiguous() for name, value in tensors.items()}
+    save_file(tensors, temporary, {"key": key, "sha256": checksum(tensors), **more})
+    replace(temporary, file)
+
+
+def replace(temporary: Path, file: Path) -> None:
+    """Give a file its name when all of it is on the disk."""
+    with temporary.open("rb") as stream:
+        os.fsync(stream.fileno())
+    temporary.replace(file)
+
+
+def checksum(tensors: dict[str, Tensor]) -> str:
+    """sha256 of the values of a shard."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(tensors[name].contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def damage(
+    file: Path,
+    key: str,
+    shapes: dict[str, list[int]] | None = None,
+    thorough: bool = False,
+) -> Damage | None:
+    """What is wrong with one file of the cache of this key; None for a whole one."""
+    if not file.is_file():
+        return Damage(file, "is missing")
+    try:
+        with safe_open(file, "pt") as stream:
+            told = stream.metadata() or {}
+            names = list(stream.keys())
+            held = {name: list(stream.get_slice(name).get_shape()) for name in names}
+            tensors = {name: stream.get_tensor(name) for name in names} if thorough else {}
+    except (SafetensorError, OSError) as error:
+        return Damage(file, f"is torn ({error})")
+    if told.get("key") != key:
+        return Damage(file, "belongs to another cache")
+    if shapes is not None and held != shapes:
+        return Damage(file, f"holds {held}, expected {shapes}")
+    if thorough and checksum(tensors) != told["sha256"]:
+        return Damage(file, "was changed after it was written")
+    return None

@@ -1,0 +1,145 @@
+"""Sharding over processes (FSDP2): each holds its part of weights, gradients and optimizer state.
+
+`WorldModel.configure_model` shards the network block by block, and the embeddings: a block's
+weights are gathered when it computes, and let go again. Frozen encoders are whole everywhere.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.optim import Optimizer
+from torch.utils._pytree import tree_map_only
+
+if TYPE_CHECKING:
+    from egowm.world_model import WorldModel
+
+
+class Sharded(ModelParallelStrategy):
+    """Lightning's FSDP2 over all processes, with the checkpoints of a run of one process.
+
+    A checkpoint is gathered, and written by one process through the run's own `CheckpointIO`; it is
+    read by any number of processes, sharded or not.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(tensor_parallel_size=1, save_distributed_checkpoint=False)
+
+    def setup_environment(self) -> None:
+        self._data_parallel_size = self.num_nodes * self.num_processes
+        super().setup_environment()
+
+    def setup(self, trainer: Trainer) -> None:
+        assert self.model is not None
+        if not any(isinstance(module, FSDPModule) for module in self.model.modules()):
+            raise ValueError(
+                f"{type(self.model).__name__} cannot be sharded, only a WorldModel can: use "
+                f"--trainer.strategy ddp."
+            )
+        loops = trainer.validate_loop, trainer.test_loop, trainer.predict_loop
+        for loop in (*loops, trainer.fit_loop.epoch_loop.val_loop):
+            loop.inference_mode = False  # weights gathered in it could not be trained afterwards
+        super().setup(trainer)
+
+    @property
+    def lightning_restore_optimizer(self) -> bool:
+        return True
+
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        """What is trained, whole, in the first process; nothing in the others."""
+        assert self.model is not None
+        trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        return {name: gathered(p.detach()) for name, p in trained.items()}
+
+    @torch.no_grad()
+    def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
+        assert self.model is not None
+        own = dict(self.model.named_parameters())
+        for name, value in checkpoint["state_dict"].items():
+            own[name].copy_(placed(value, own[name]))
+
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        """As `Optimizer.state_dict` of one process: parameters are numbered in their order."""
+        state = getattr(optimizer, "_optimizer", optimizer).state_dict()
+        found: dict[str, Any] = tree_map_only(DTensor, gathered, state)
+        return found
+
+    def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
+        for optimizer, saved in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
+            own = [p for group in optimizer.param_groups for p in group["params"]]
+            numbers = [k for group in saved["param_groups"] for k in group["params"]]
+            state = {
+                k: {name: _like(value, p) for name, value in saved["state"][k].items()}
+                for k, p in zip(numbers, own, strict=True)
+                if k in saved["state"]
+            }
+            optimizer.load_state_dict({**saved, "state": state})
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> Any:
+        """Read by every process."""
+        return self.checkpoint_io.load_checkpoint(checkpoint_path)
+
+
+def shard(model: "WorldModel", mesh: DeviceMesh) -> None:
+    """Shard the network's blocks, the rest of it, and the embeddings, over all processes.
+
+    The embeddings belong to the model itself, whose parameters are gathered for `embed`; it is
+    called before the network at every step.
+    """
+    if mesh["tensor_parallel"].size() > 1:
+        raise ValueError(
+            "egowm shards over data alone: expected tensor_parallel_size 1, got "
+            f"{mesh['tensor_parallel'].size()}. Use --trainer.strategy "
+            f"sharded."
+        )
+    network, line = model.backbone.network, mesh["data_parallel"]
+    for block in blocks(network):
+        fully_shard(block, mesh=line)
+    fully_shard(network, mesh=line)
+    inside = set(network.parameters())
+    frozen = {p for p in model.backbone.parameters() if p not in inside}
+    # Not by default for what is called first: its parameters would stay whole after validation.
+    fully_shard(model, mesh=line, reshard_after_forward=True, ignored_params=frozen)
+    register_fsdp_forward_method(model, "embed")
+
+
+def blocks(network: nn.Module) -> Iterator[nn.Module]:
+    """What a network computes one after the other: the members of its lists, and SVD's middle."""
+    for name, child in network.named_children():
+        if isinstance(child, nn.ModuleList):
+            yield from child
+        elif name == "mid_block":
+            yield child
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor that may be sharded; every process must ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def gathered(tensor: Tensor) -> Tensor:
+    """The same for a checkpoint: on the CPU of the first process, and nothing in the others."""
+    if not isinstance(tensor, DTensor):
+        return tensor
+    found = whole(tensor)
+    return found.cpu() if torch.distributed.get_rank() == 0 else torch.empty(0)
+
+
+def placed(tensor: Tensor, parameter: Tensor) -> Tensor:
+    """A whole tensor as its parameter lies: on its device, and sharded where it is."""
+    tensor = tensor.to(parameter.device)
+    if not isinstance(parameter, DTensor):
+        return tensor
+    return distribute_tensor(tensor, parameter.device_mesh, parameter.placements)
+
+
+def _like(value: Any, parameter: Tensor) -> Any:
+    """A value of an optimizer's state: an average of the parameter's shape, or a step number."""
+    same = isinstance(value, Tensor) and value.shape == parameter.shape and value.ndim > 0
+    return placed(value, parameter) if same else value
