@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,6 +22,7 @@ from egowm.training.checkpoints import RunCheckpoint, WholeCheckpoints, newest
 from egowm.training.guard import ActionGuard
 from egowm.training.health import Health
 from egowm.training.loggers import run_loggers
+from egowm.training.pictures import RolloutPictures
 from egowm.training.progress import Progress
 from egowm.training.run_record import RunRecord
 from egowm.training.summary import figures, summary
@@ -74,6 +76,12 @@ class FitCLI(LightningCLI):
             help="fit: steps for which a model may ignore its actions; 0 for ever",
         )
         parser.add_argument(
+            "--pictures_every",
+            type=int,
+            default=5,
+            help="fit: validations from one picture of rollouts to the next; 0 draws none",
+        )
+        parser.add_argument(
             "--announced_layout",
             type=bool,
             default=False,
@@ -82,7 +90,7 @@ class FitCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """As the parent, without its warning about `sys.argv`: `main` passes what it was given."""
-        self.arguments = sys.argv[1:] if args is None else [str(word) for word in args]
+        self.arguments = [str(word) for word in args]
         self.config = parser.parse_args(args)
 
     def _parse_ckpt_path(self) -> None:
@@ -147,8 +155,9 @@ class FitCLI(LightningCLI):
 
     def _watching(self, callbacks: list[Any]) -> list[Callback]:
         """What watches over a fit, where the recipe does not bring its own."""
-        patience = self.config_init[self.subcommand]["guard_patience"]
-        own = [Health(), Progress(), ActionGuard(patience=patience)]
+        options = self.config_init[self.subcommand]
+        guard = ActionGuard(patience=options["guard_patience"])
+        own = [Health(), Progress(), guard, RolloutPictures(options["pictures_every"])]
         return [mine for mine in own if not any(isinstance(c, type(mine)) for c in callbacks)]
 
     def _run_subcommand(self, subcommand: str) -> None:
@@ -194,16 +203,33 @@ def build(argv: Sequence[str] | None = None) -> FitCLI:
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     _quieten()
+    arguments = recipes_first(sys.argv[1:] if argv is None else argv)
     return FitCLI(
         LightningModule,
         LightningDataModule,
         subclass_mode_model=True,
         subclass_mode_data=True,
-        args=list(argv) if argv is not None else None,
+        args=arguments,
         save_config_kwargs={"overwrite": True},
         parser_class=RecipeParser,
         parser_kwargs={"prog": "egowm"},
     )
+
+
+def recipes_first(argv: Sequence[str]) -> list[str]:
+    """The command line with its recipes right after the subcommand.
+
+    Options are taken in their order, and a recipe that came after them would undo them.
+    """
+    recipes, others, words = [], [], iter(argv)
+    for word in words:
+        if word in ("-c", "--config"):
+            recipes += [word, *islice(words, 1)]
+        elif word.startswith("--config="):
+            recipes.append(word)
+        else:
+            others.append(word)
+    return [*others[:1], *recipes, *others[1:]]
 
 
 def _quieten() -> None:

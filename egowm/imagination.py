@@ -138,12 +138,14 @@ class Imagination:
         wanted = length if left is None else min(left, length)
         first = backbone.context if backbone.context_latents else 0
         if self.decode == "all" or (not final and backbone.context > 1):
-            decoded = recomputed(backbone.decode, made).clamp(-1, 1)[:, first:]
+            with backbone.awake():
+                decoded = recomputed(backbone.decode, made).clamp(-1, 1)[:, first:]
         elif self.decode == "none" and final:
             decoded = past.frames.new_zeros(len(made), 0, *past.frames.shape[2:])
         else:
             index = first + (wanted if final else length) - 1
-            decoded = recomputed(backbone.decode_frame, made, index).clamp(-1, 1)
+            with backbone.awake():
+                decoded = recomputed(backbone.decode_frame, made, index).clamp(-1, 1)
         latents = made[:, backbone.context_latents :]
         frames = torch.cat([past.frames.expand(len(made), -1, -1, -1, -1), decoded], 1)
         known = latents[:, -1] if chain == "latents" else None
@@ -159,9 +161,10 @@ class Imagination:
         draws = count if isinstance(self.generator, Sequence) else len(given)
         strength = torch.full((draws,), backbone.noise_strength, device=model.device)
         num_frames = backbone.context + actions.shape[1]
-        condition = backbone.condition(
-            given, strength, self.generator, past.latents, texts, num_frames
-        )
+        with backbone.awake():
+            condition = backbone.condition(
+                given, strength, self.generator, past.latents, texts, num_frames
+            )
         if draws < count:
             condition = condition.repeat(count)
         embedding, null = model.embed(actions, state), self._null

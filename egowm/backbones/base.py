@@ -2,8 +2,8 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from egowm.backbones.offload import brought_to
 from egowm.backbones.texts import Texts
 from egowm.conditioning.injection import inject
 from egowm.diffusion import Generator, Process, randn
@@ -56,7 +57,7 @@ class Backbone(nn.Module, ABC):
     what a null branch of guidance can go without, besides the action; the first is what guidance
     is on by default. takes_text: whether texts reach the network. temporal_layers: names of the
     network's modules that mix frames, in a family that has such modules. random: parts that start
-    from random weights.
+    from random weights. offload: frozen parts lie on the CPU and come to the card only `awake`.
     """
 
     network: nn.Module
@@ -71,6 +72,7 @@ class Backbone(nn.Module, ABC):
     takes_text: bool = False
     texts: Texts  # where the backbone takes text
     temporal_layers: tuple[str, ...] = ()
+    offload: bool = False
 
     @abstractmethod
     def load(self) -> None:
@@ -86,6 +88,36 @@ class Backbone(nn.Module, ABC):
         """Of the weights of all that the base brings, also of a VAE that lies elsewhere."""
         folders = (self.folder, getattr(self, "vae_folder", ""))
         return weights_sha256(*(Path(str(folder)) for folder in folders if folder))
+
+    @property
+    def frozen(self) -> dict[str, nn.Module]:
+        """VAE and encoders of which nothing is trained."""
+        return {
+            name: module
+            for name, module in self.named_children()
+            if module is not self.network and not any(p.requires_grad for p in module.parameters())
+        }
+
+    def awake(self) -> AbstractContextManager[None]:
+        """The block in which frozen parts are on the network's device, to encode and decode."""
+        if not self.offload:
+            return nullcontext()
+        device = next(self.network.parameters()).device
+        return brought_to(device, list(self.frozen.values()))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Backbone":
+        """Frozen parts that are off the card take a change of type, and never move there."""
+        away = self.frozen if self.offload else {}
+        modules = dict(self._modules)
+        try:
+            for name in away:
+                del self._modules[name]
+            super()._apply(fn, recurse)
+        finally:
+            self._modules.update(modules)
+        for module in away.values():
+            module._apply(lambda t: t.to(fn(t.new_empty(0)).dtype))
+        return self
 
     @property
     @abstractmethod
