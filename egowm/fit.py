@@ -15,6 +15,7 @@ from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from egowm.cli import explain
 from egowm.evaluation.prediction_writer import PredictionWriter
@@ -93,6 +94,12 @@ class FitCLI(LightningCLI):
         self.arguments = [str(word) for word in args]
         self.config = parser.parse_args(args)
 
+    def _set_seed(self) -> None:
+        try:
+            super()._set_seed()
+        except ValueError as error:
+            raise RecipeError(f"seed_everything: {error}") from error
+
     def _parse_ckpt_path(self) -> None:
         """Checkpoints hold no hyperparameters to merge: recipe and command line decide.
 
@@ -151,7 +158,10 @@ class FitCLI(LightningCLI):
             plugins.append(WholeCheckpoints())
         if not bare:
             kwargs["logger"] = run_loggers(root, config.get("logger"))
-        return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
+        try:
+            return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
+        except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+            raise RecipeError(f"trainer: {' '.join(str(error).split())}") from error
 
     def _watching(self, callbacks: list[Any]) -> list[Callback]:
         """What watches over a fit, where the recipe does not bring its own."""

@@ -30,6 +30,8 @@ def adamw(
     kind: torch's own, or one of bitsandbytes', which need a card. Its 8-bit ones keep the two
     averages in a byte each, its paged ones let them move to the machine's memory.
     """
+    if not 0 <= learning_rate < math.inf:
+        raise ValueError(f"Expected a learning_rate of 0 or more, got {learning_rate}.")
     trained = [p for p in parameters if p.requires_grad]
     optimizer = _optimizer(kind, trained)(trained, lr=learning_rate, weight_decay=1e-2)
 

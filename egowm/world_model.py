@@ -69,6 +69,15 @@ class WorldModel(LightningModule):
         compile: Compiler | None = None,
     ) -> None:
         super().__init__()
+        shares = {"drop_image": drop_image, "drop_action": drop_action, "drop_text": drop_text}
+        for name, share in shares.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"Expected {name}, a share of samples, in [0, 1], got {share}.")
+        if min(steps, chunk) < 1 or warmup < 0:
+            raise ValueError(
+                f"Expected steps and chunk of at least 1 and warmup of 0 or more, got {steps}, "
+                f"{chunk} and {warmup}."
+            )
         self.backbone, self.features, self.zero_init = backbone, features, zero_init
         self.alignment, self.learning_rate, self.warmup = alignment, learning_rate, warmup
         self.drop_image, self.drop_action, self.drop_text = drop_image, drop_action, drop_text
@@ -345,6 +354,10 @@ class WorldModel(LightningModule):
         checkpoint["egowm"] = record(self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "egowm" not in checkpoint:
+            raise ValueError(
+                "The checkpoint is not of a WorldModel: give one that a fit of this recipe wrote."
+            )
         adopt(self, checkpoint["egowm"])
         unknown = set(checkpoint["state_dict"]) - {name for name, _ in self.named_parameters()}
         if unknown:

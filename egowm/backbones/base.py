@@ -114,6 +114,7 @@ class Backbone(nn.Module, ABC):
                 del self._modules[name]
             super()._apply(fn, recurse)
         finally:
+            self._modules.clear()  # the order is that of the optimizer's parameters
             self._modules.update(modules)
         for module in away.values():
             module._apply(lambda t: t.to(fn(t.new_empty(0)).dtype))
@@ -228,6 +229,13 @@ class Backbone(nn.Module, ABC):
                 f"of {n} context frames and a multiple of {n} future frames, got K = "
                 f"{self.context}, T = {horizon}: set the window's context and horizon."
             )
+
+
+def check_vae_batch(size: int) -> int:
+    """The size; ValueError where it is none."""
+    if size < 0:
+        raise ValueError(f"Expected vae_batch of 0 (all) or more, got {size}.")
+    return size
 
 
 def locate(pretrained: str, revision: str | None = None, download: bool = False) -> Path:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from egowm.backbones.base import Backbone, Condition, locate
+from egowm.backbones.base import Backbone, Condition, check_vae_batch, locate
 from egowm.backbones.memo import Memo
 from egowm.diffusion import EDM, Generator, randn
 from egowm.initialisation import start_as_copy
@@ -85,7 +85,7 @@ class SVD(Backbone):
         self.process_mean, self.process_std = process_mean, process_std
         self._fps, self.motion_bucket = fps, motion_bucket
         self.noise_strength, self.noise_mean, self.noise_std = noise_strength, noise_mean, noise_std
-        self.memo_frames, self.vae_batch = memo_frames, vae_batch
+        self.memo_frames, self.vae_batch = memo_frames, check_vae_batch(vae_batch)
         self._latents, self._embeddings = Memo(memo_frames), Memo(memo_frames)
 
     def load(self) -> None:

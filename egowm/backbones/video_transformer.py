@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from egowm.backbones.base import Backbone, Condition, locate
+from egowm.backbones.base import Backbone, Condition, check_vae_batch, locate
 from egowm.backbones.memo import Memo
 from egowm.backbones.texts import Texts
 from egowm.diffusion import Generator, randn
@@ -53,7 +53,8 @@ class VideoTransformer(Backbone):
         super().__init__()
         self.pretrained, self.revision, self.download = pretrained, revision, download
         self.context, self._fps, self.random = context, fps, tuple(random)
-        self.vae_folder, self.memo_frames, self.vae_batch = vae_folder, memo_frames, vae_batch
+        self.vae_folder, self.memo_frames = vae_folder, memo_frames
+        self.vae_batch = check_vae_batch(vae_batch)
         self._videos, self._contexts = Memo(memo_frames), Memo(memo_frames)
 
     @property

@@ -135,6 +135,7 @@ def test_last_without_a_checkpoint_starts(recipe, tmp_path, capsys):
     ("changes", "words"),
     [
         ({"alignment": "sum"}, "trained with alignment concatenate, this model is set to sum"),
+        ({"optimizer": "adamw_8bit"}, "optimizer is adamw, this run's is adamw_8bit"),
         ({"features": "sinusoidal"}, "trained with features fourier, this model is set to sinus"),
         ({"drop_action": 0.1}, "has no null embedding, this model is set to drop_action 0.1"),
         ({"train": "lora"}, "trained with train full"),
