@@ -14,6 +14,9 @@ from egowm.data import Clip
 from egowm.world_model import WorldModel
 
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
 @pytest.fixture(autouse=True)
 def _afresh():
     """No code compiled by one test serves another."""
