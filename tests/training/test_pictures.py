@@ -119,9 +119,14 @@ def test_one_clip_is_too_few(recipe, tmp_path, caplog):
 
 
 def test_clips_come_from_batches_of_one(recipe, tmp_path):
-    """Also where a batch has nothing to shuffle."""
-    assert run(recipe, "--data.batch_size", "1", "--trainer.max_steps", "1") == 0
+    """Also where a batch has nothing to shuffle; and the guard's other actions, too."""
+    options = ["--data.batch_size", "1", "--model.learning_rate", "0.01"]
+    assert run(recipe, *options, "--trainer.max_steps", "1") == 0
     assert (tmp_path / "run/pictures/step=1.png").is_file()
+    with (tmp_path / "run/lightning_logs/version_0/metrics.csv").open() as lines:
+        [row] = [row for row in csv.DictReader(lines) if row["guard/gap"]]
+    assert row["guard/shuffled"] != row["guard/zero"]
+    assert float(row["guard/gap"]) != 0
 
 
 def test_counting_goes_on(world_model):
