@@ -51,6 +51,8 @@ class RecipeParser(LightningArgumentParser):
             super().error(message, ex)
         lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
         line = " ".join(x for x in lines if x and not x.startswith(_NOISE))
+        if "Unexpected config" in line:
+            line += " expected a recipe, a YAML file with the sections model, data and trainer."
         if "arguments are required" in line:
             line += ". Give a recipe: -c recipes/NAME.yaml (`egowm recipes` lists them)."
         raise RecipeError(line) from ex
@@ -92,7 +94,10 @@ class FitCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """As the parent, without its warning about `sys.argv`: `main` passes what it was given."""
         self.arguments = [str(word) for word in args]
-        self.config = parser.parse_args(args)
+        try:
+            self.config = parser.parse_args(args)
+        except UnicodeDecodeError as error:
+            raise RecipeError(f"The recipe is no text in UTF-8 ({error}).") from error
 
     def _set_seed(self) -> None:
         try:
