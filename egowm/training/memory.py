@@ -83,10 +83,7 @@ class Memory:
 
 class Live(TorchDispatchMode):
     """Adds up the bytes of all tensors made inside that are still alive; `peak` is the most since
-    the last `mark`, `before` the most until then.
-
-    A fake tensor that code asks for its value is true, or 0.
-    """
+    the last `mark`, `before` the most until then."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,10 +95,6 @@ class Live(TorchDispatchMode):
         self.before, self.peak = max(self.before, self.peak), self.bytes
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.aten._local_scalar_dense.default and isinstance(args[0], FakeTensor):
-            if args[0].dtype == torch.bool:
-                return True
-            return 0.0 if args[0].dtype.is_floating_point else 0
         out = func(*args, **(kwargs or {}))
         tree_map_only(Tensor, self._add, out)
         return out
@@ -120,6 +113,17 @@ class Live(TorchDispatchMode):
         self.bytes += size
         self.peak = max(self.peak, self.bytes)
         return tensor
+
+
+class _Answers(TorchDispatchMode):
+    """A fake tensor that code asks for its value is true, or 0."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default and isinstance(args[0], FakeTensor):
+            if args[0].dtype == torch.bool:
+                return True
+            return 0.0 if args[0].dtype.is_floating_point else 0
+        return func(*args, **(kwargs or {}))
 
 
 def traced(model: WorldModel, window: Window, batch_size: int, precision: str) -> Memory:
@@ -157,7 +161,7 @@ def fake_step(
         autocast: AbstractContextManager[Any] = nullcontext()
         if mixed is not None:
             autocast = torch.autocast("cpu", mixed)
-        with watch, autocast, _marked(model.backbone, encoded):
+        with _Answers(), watch, autocast, _marked(model.backbone, encoded):
             model.loss(clip)[0].backward()
 
 
