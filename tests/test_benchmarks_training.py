@@ -39,7 +39,7 @@ def test_a_row_is_measured(load, tiny_prior, tmp_path, monkeypatch):
     module, rows = load("training_row"), load("training_rows")
     monkeypatch.setattr(module, "pipeline", lambda model, folder: str(tiny_prior))
     monkeypatch.setattr(module, "matrix_rate", lambda device, dtype: 1e9)
-    row = rows.Row("lora", train="lora", size=(16, 16), batch_size=2, average=True)
+    row = rows.Row("lora", train="lora", size=(32, 32), average=True)
     found = module.measure(row, 2, 1, "cpu", tmp_path, 0)
     assert found["steps"] == 2
     assert found["seconds_per_step"] > 0
