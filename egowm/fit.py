@@ -136,11 +136,13 @@ class FitCLI(LightningCLI):
         with self._recorded():
             try:
                 super().instantiate_classes()
-            except ValueError as error:
+            except (ValueError, TypeError) as error:
                 cause: BaseException = error
                 while cause.__cause__ is not None:
                     cause = cause.__cause__
                 line = explain(cause) if isinstance(cause, Exception) else None
+                if line is None and isinstance(cause, TypeError):
+                    line = f"A value of the recipe has a type that its class cannot take: {cause}."
                 if line is None:
                     raise
                 raise RecipeError(line) from error
