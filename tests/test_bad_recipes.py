@@ -71,8 +71,9 @@ def quick(monkeypatch, tmp_path):
 
     def setup_parser(self, *arguments: Any) -> None:
         if not made:
+            before = set(vars(self))
             whole(self, *arguments)
-            made.update(parser=self.parser, _subcommand_parsers=self._subcommand_parsers)
+            made.update({name: x for name, x in vars(self).items() if name not in before})
         vars(self).update(made)
 
     monkeypatch.setattr(FitCLI, "setup_parser", setup_parser)
