@@ -98,6 +98,9 @@ class FitCLI(LightningCLI):
             self.config = parser.parse_args(args)
         except UnicodeDecodeError as error:
             raise RecipeError(f"The recipe is no text in UTF-8 ({error}).") from error
+        given = self.config[self.config["subcommand"]]["trainer"]
+        if not hasattr(given, "default_root_dir"):
+            raise RecipeError(f"trainer: expected a section with options, got {given!r}.")
 
     def _set_seed(self) -> None:
         try:
