@@ -79,10 +79,11 @@ merge: $(STAMP)  ## take new training records into the results, without scoring 
 	$(BIN)/python benchmarks/tables.py
 
 # As a user's shell has it: without this, small calls wait for sleeping threads.
-bench: $(STAMP)  ## measure rollout, sam2 and data loading beside what else there is; leave the machine alone
+bench: $(STAMP)  ## measure rollout, sam2, data loading and training; leave the machine alone
 	env -u OMP_WAIT_POLICY $(BIN)/python benchmarks/rollout.py $(ARGS)
 	env -u OMP_WAIT_POLICY $(BIN)/python benchmarks/scs.py
 	$(BIN)/python benchmarks/data.py
+	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/tables.py
 
 tables: $(STAMP)  ## rewrite the tables in docs from benchmarks/results

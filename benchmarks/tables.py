@@ -12,6 +12,7 @@ from pathlib import Path
 import data_tables
 import planning_tables
 import scs_tables
+import training_tables
 from arms import LONG, MAIN, PRIOR_STEPS, SEEDS, STEPS
 from comparisons import COMPARISONS, GUIDANCES, Comparison
 from provenance import RESULTS, ROOT
@@ -267,6 +268,8 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "data": data_tables.speed,
     "listing": data_tables.listing,
     "stored": data_tables.stored,
+    "training": training_tables.training,
+    "training-card": training_tables.card,
 }
 
 

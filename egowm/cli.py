@@ -123,6 +123,7 @@ def explain(error: Exception) -> str | None:
         frames = traceback.extract_tb(error.__traceback__)
         ours = bool(frames) and PACKAGE in Path(frames[-1].filename).parents
     own_class = type(error).__module__.split(".")[0] == "egowm"
+    own_class |= type(error).__name__ == "MisconfigurationException"  # Lightning's, of options
     expected = (
         isinstance(error, PATH_ERRORS) or own_class or (isinstance(error, ValueError) and ours)
     )

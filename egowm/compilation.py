@@ -1,38 +1,58 @@
-"""`torch.compile` for a network that actions enter by hooks.
+"""torch.compile on a network's blocks, in place: names, hooks around them and LoRA inside stay.
 
-A whole network that is compiled ignores hooks that come later, and with them every action, without
-a word. Its blocks do not: `egowm.conditioning.inject` hooks what lies around them.
+A network that is compiled as a whole does not look at hooks that come later, and would ignore
+every action. So only what lies below the hooks of `egowm.conditioning.inject` is compiled.
 """
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
 from torch import nn
 
-_STAGED = ("resnets", "attentions", "downsamplers", "upsamplers")  # inside each stage of a UNet
-_VARIANTS = 64  # widths and sizes of one class of block in one network; torch gives up after 8
+Compiler = Literal["inductor", "aot_eager"]
+RECOMPILATIONS = 64  # of one piece of code, before torch gives up; a UNet has many widths
 
 
-def compile_blocks(network: nn.Module, *, backend: str = "inductor") -> int:
-    """Compile the blocks of a backbone's network in place; how many these are.
+def compile_blocks(network: nn.Module, compiler: Compiler = "inductor") -> int:
+    """Compile each block when it is first called (idempotent); returns their number.
 
-    The first calls are slow, then each new shape (micro-batch, frames, size) once more. Outputs
-    agree with the plain network's up to rounding. Raises TypeError for an unknown network.
+    Raises TypeError for a network of an unknown family.
     """
-    from torch._dynamo import config
+    import torch._dynamo
 
-    found = _blocks(network)
-    config.recompile_limit = max(config.recompile_limit, _VARIANTS)
-    for block in found:
-        block.compile(backend=backend)
-    return len(found)
+    family = type(network).__name__
+    if family not in _FAMILIES:
+        raise TypeError(
+            f"Do not know the blocks of {family}; known: {', '.join(_FAMILIES)}. Leave "
+            f"--model.compile out."
+        )
+    limit = torch._dynamo.config.recompile_limit
+    torch._dynamo.config.recompile_limit = max(limit, RECOMPILATIONS)
+    blocks = list(_FAMILIES[family](network))
+    for block in blocks:
+        block.compile(backend=compiler)
+    return len(blocks)
 
 
-def _blocks(network: Any) -> list[nn.Module]:
-    for name in ("transformer_blocks", "blocks"):
-        if hasattr(network, name):
-            return [*getattr(network, name)]
-    if not hasattr(network, "down_blocks"):
-        raise TypeError(f"Do not know the blocks of {type(network).__name__}.")
-    stages = [*network.down_blocks, network.mid_block, *network.up_blocks]
-    parts = [getattr(stage, name, None) or () for stage in stages for name in _STAGED]
-    return [block for part in parts for block in part]
+def _below_stages(network: Any) -> Iterable[nn.Module]:
+    """SVD: residual blocks, attention and resampling; actions enter at the stages around them."""
+    for stage in (*network.down_blocks, network.mid_block, *network.up_blocks):
+        for part in stage.children():
+            if isinstance(part, nn.ModuleList):
+                yield from part
+
+
+def _transformer_blocks(network: Any) -> Iterable[nn.Module]:
+    return network.transformer_blocks  # type: ignore[no-any-return]
+
+
+def _blocks(network: Any) -> Iterable[nn.Module]:
+    return network.blocks  # type: ignore[no-any-return]
+
+
+_FAMILIES: dict[str, Callable[[Any], Iterable[nn.Module]]] = {
+    "UNetSpatioTemporalConditionModel": _below_stages,
+    "CosmosTransformer3DModel": _transformer_blocks,
+    "WanTransformer3DModel": _blocks,
+    "LTXVideoTransformer3DModel": _transformer_blocks,
+}

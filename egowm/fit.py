@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from egowm.cli import explain
 from egowm.evaluation.prediction_writer import PredictionWriter
@@ -23,6 +25,7 @@ from egowm.training.from_cache import FromCache
 from egowm.training.guard import ActionGuard
 from egowm.training.health import Health
 from egowm.training.loggers import run_loggers
+from egowm.training.pictures import RolloutPictures
 from egowm.training.progress import Progress
 from egowm.training.run_record import RunRecord
 from egowm.training.sharding import Sharded
@@ -52,6 +55,8 @@ class RecipeParser(LightningArgumentParser):
             super().error(message, ex)
         lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
         line = " ".join(x for x in lines if x and not x.startswith(_NOISE))
+        if "Unexpected config" in line:
+            line += " expected a recipe, a YAML file with the sections model, data and trainer."
         if "arguments are required" in line:
             line += ". Give a recipe: -c recipes/NAME.yaml (`egowm recipes` lists them)."
         raise RecipeError(line) from ex
@@ -84,6 +89,12 @@ class FitCLI(LightningCLI):
             help="fit: take latents from the folder that `egowm data cache` wrote",
         )
         parser.add_argument(
+            "--pictures_every",
+            type=int,
+            default=5,
+            help="fit: validations from one picture of rollouts to the next; 0 draws none",
+        )
+        parser.add_argument(
             "--announced_layout",
             type=bool,
             default=False,
@@ -92,8 +103,20 @@ class FitCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """As the parent, without its warning about `sys.argv`: `main` passes what it was given."""
-        self.arguments = sys.argv[1:] if args is None else [str(word) for word in args]
-        self.config = parser.parse_args(args)
+        self.arguments = [str(word) for word in args]
+        try:
+            self.config = parser.parse_args(args)
+        except UnicodeDecodeError as error:
+            raise RecipeError(f"The recipe is no text in UTF-8 ({error}).") from error
+        given = self.config[self.config["subcommand"]]["trainer"]
+        if not hasattr(given, "default_root_dir"):
+            raise RecipeError(f"trainer: expected a section with options, got {given!r}.")
+
+    def _set_seed(self) -> None:
+        try:
+            super()._set_seed()
+        except ValueError as error:
+            raise RecipeError(f"seed_everything: {error}") from error
 
     def _parse_ckpt_path(self) -> None:
         """Checkpoints hold no hyperparameters to merge: recipe and command line decide.
@@ -126,11 +149,13 @@ class FitCLI(LightningCLI):
         with self._recorded():
             try:
                 super().instantiate_classes()
-            except ValueError as error:
+            except (ValueError, TypeError) as error:
                 cause: BaseException = error
                 while cause.__cause__ is not None:
                     cause = cause.__cause__
                 line = explain(cause) if isinstance(cause, Exception) else None
+                if line is None and isinstance(cause, TypeError):
+                    line = f"A value of the recipe has a type that its class cannot take: {cause}."
                 if line is None:
                     raise
                 raise RecipeError(line) from error
@@ -155,12 +180,16 @@ class FitCLI(LightningCLI):
             plugins.append(WholeCheckpoints())
         if not bare:
             kwargs["logger"] = run_loggers(root, config.get("logger"))
-        return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
+        try:
+            return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
+        except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+            raise RecipeError(f"trainer: {' '.join(str(error).split())}") from error
 
     def _watching(self, callbacks: list[Any]) -> list[Callback]:
         """What watches over a fit, where the recipe does not bring its own."""
-        patience = self.config_init[self.subcommand]["guard_patience"]
-        own = [Health(), Progress(), ActionGuard(patience=patience)]
+        options = self.config_init[self.subcommand]
+        guard = ActionGuard(patience=options["guard_patience"])
+        own = [Health(), Progress(), guard, RolloutPictures(options["pictures_every"])]
         return [mine for mine in own if not any(isinstance(c, type(mine)) for c in callbacks)]
 
     def _run_subcommand(self, subcommand: str) -> None:
@@ -206,16 +235,33 @@ def build(argv: Sequence[str] | None = None) -> FitCLI:
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     _quieten()
+    arguments = recipes_first(sys.argv[1:] if argv is None else argv)
     return FitCLI(
         LightningModule,
         LightningDataModule,
         subclass_mode_model=True,
         subclass_mode_data=True,
-        args=list(argv) if argv is not None else None,
+        args=arguments,
         save_config_kwargs={"overwrite": True},
         parser_class=RecipeParser,
         parser_kwargs={"prog": "egowm"},
     )
+
+
+def recipes_first(argv: Sequence[str]) -> list[str]:
+    """The command line with its recipes right after the subcommand.
+
+    Options are taken in their order, and a recipe that came after them would undo them.
+    """
+    recipes, others, words = [], [], iter(argv)
+    for word in words:
+        if word in ("-c", "--config"):
+            recipes += [word, *islice(words, 1)]
+        elif word.startswith("--config="):
+            recipes.append(word)
+        else:
+            others.append(word)
+    return [*others[:1], *recipes, *others[1:]]
 
 
 def _quieten() -> None:

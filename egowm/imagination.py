@@ -150,7 +150,7 @@ class Imagination:
         final = left is not None and left <= length
         wanted = length if left is None else min(left, length)
         first = backbone.context if backbone.context_latents else 0
-        with self._precision:
+        with self._precision, backbone.awake():
             if self.decode == "all" or (not final and backbone.context > 1):
                 decoded = recomputed(backbone.decode, made).clamp(-1, 1)[:, first:]
             elif self.decode == "none" and final:
@@ -175,9 +175,10 @@ class Imagination:
         draws = count if isinstance(self.generator, Sequence) else len(given)
         strength = torch.full((draws,), backbone.noise_strength, device=model.device)
         num_frames = backbone.context + actions.shape[1]
-        condition = backbone.condition(
-            given, strength, self.generator, past.latents, texts, num_frames
-        )
+        with backbone.awake():
+            condition = backbone.condition(
+                given, strength, self.generator, past.latents, texts, num_frames
+            )
         if draws < count:
             condition = condition.repeat(count)
         embedding, null = model.embed(actions, state), self._null

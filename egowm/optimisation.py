@@ -1,21 +1,39 @@
 """Optimizer and schedule of a fine-tuning run."""
 
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from typing import Any, Literal
 
 import torch
 from lightning import Trainer
 from torch import nn
 
+Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit"]
+_BITSANDBYTES = {
+    "adamw_8bit": "AdamW8bit",
+    "paged_adamw": "PagedAdamW",
+    "paged_adamw_8bit": "PagedAdamW8bit",
+}
+_SMALLEST, _BLOCK = 4096, 256  # values: of a tensor kept in 8 bits, and of those that share a scale
+
 
 def adamw(
-    parameters: Iterable[nn.Parameter], learning_rate: float, warmup: int, total_steps: int
+    parameters: Iterable[nn.Parameter],
+    learning_rate: float,
+    warmup: int,
+    total_steps: int,
+    kind: Optimizer = "adamw",
 ) -> dict[str, Any]:
-    """AdamW with linear warm-up, then a cosine to zero at `total_steps`, as Lightning wants it."""
-    optimizer = torch.optim.AdamW(
-        [p for p in parameters if p.requires_grad], learning_rate, weight_decay=1e-2
-    )
+    """AdamW with linear warm-up, then a cosine to zero at `total_steps`, as Lightning wants it.
+
+    kind: torch's own, or one of bitsandbytes', which need a card. Its 8-bit ones keep the two
+    averages in a byte each, its paged ones let them move to the machine's memory.
+    """
+    if not 0 <= learning_rate < math.inf:
+        raise ValueError(f"Expected a learning_rate of 0 or more, got {learning_rate}.")
+    trained = [p for p in parameters if p.requires_grad]
+    optimizer = _optimizer(kind, trained)(trained, lr=learning_rate, weight_decay=1e-2)
 
     def factor(step: int) -> float:
         if step < warmup:
@@ -30,6 +48,19 @@ def adamw(
     }
 
 
+def averages_bytes(kind: Optimizer, sizes: Sequence[int], width: int = 4) -> int:
+    """Bytes of AdamW's two averages on the card, for tensors of so many values of `width` bytes.
+
+    Paged ones count nothing: they leave the card when it is full.
+    """
+    if kind.startswith("paged_"):
+        return 0
+    if kind == "adamw":
+        return 2 * width * sum(sizes)
+    in_bytes = sum(2 * n + 8 * math.ceil(n / _BLOCK) for n in sizes if n >= _SMALLEST)
+    return in_bytes + sum(8 * n for n in sizes if n < _SMALLEST)
+
+
 def use_schedule(trainer: Trainer, learning_rate: float) -> None:
     """Let a run that was resumed follow the schedule of its recipe, not the checkpoint's.
 
@@ -42,3 +73,25 @@ def use_schedule(trainer: Trainer, learning_rate: float) -> None:
         rates = [learning_rate * factor(schedule.last_epoch) for factor in schedule.lr_lambdas]
         for group, rate in zip(schedule.optimizer.param_groups, rates, strict=True):
             group["initial_lr"], group["lr"] = learning_rate, rate
+
+
+def _optimizer(kind: Optimizer, trained: Sequence[nn.Parameter]) -> Any:
+    """The optimizer's class; ValueError where this machine does not have it."""
+    if kind == "adamw":
+        return torch.optim.AdamW
+    if kind not in _BITSANDBYTES:
+        known = ", ".join(("adamw", *_BITSANDBYTES))
+        raise ValueError(f"Expected an optimizer of {known}, got {kind!r}.")
+    if any(p.device.type == "cpu" for p in trained):
+        raise ValueError(
+            f"--model.optimizer {kind} needs a card, and this run is on the CPU: leave it adamw, "
+            f"or set --trainer.accelerator gpu."
+        )
+    try:
+        module = import_module("bitsandbytes.optim")
+    except ImportError as error:
+        raise ValueError(
+            f"--model.optimizer {kind} needs the package bitsandbytes, which cannot be imported "
+            f"({error}): pip install 'egowm[bitsandbytes]', or leave it adamw."
+        ) from error
+    return getattr(module, _BITSANDBYTES[kind])

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from egowm.actions import ActionSpec
 from egowm.adapters import ATTENTION, Train, TrainedPart
 from egowm.backbones.base import Backbone
+from egowm.compilation import Compiler, compile_blocks
 from egowm.conditioning.alignment import Alignment, align, aligned_width
 from egowm.conditioning.embedding import ActionEmbedding, Features
 from egowm.conditioning.guidance import Guide
 from egowm.data.clip import Clip
 from egowm.diffusion import Generator, denoising_loss
 from egowm.imagination import Chain, Decode, Imagination, Rollout
-from egowm.optimisation import adamw, use_schedule
+from egowm.optimisation import Optimizer, adamw, use_schedule
 from egowm.training.checkpoint_record import adopt, record
 from egowm.training.seeds import StepSeeds
 
@@ -39,7 +40,10 @@ class WorldModel(LightningModule):
     is a learned embedding (the zero action means to stand still). spec: what actions mean,
     state_spec: what the body's state means, if it has one; both taken from the data.
     train, lora_rank, lora_targets: which part of the network is trained, see `TrainedPart`.
-    gradient_checkpointing: compute each block's activations again in the backward pass.
+    gradient_checkpointing: compute each block's activations again in the backward pass. optimizer:
+    see `adamw`. offload: keep VAE and encoders in the machine's memory and bring them to the card
+    to encode and decode. compile: the network's blocks by torch.compile; null leaves them as they
+    are.
     """
 
     def __init__(
@@ -61,14 +65,27 @@ class WorldModel(LightningModule):
         lora_rank: int = 16,
         lora_targets: Sequence[str] = ATTENTION,
         gradient_checkpointing: bool = False,
+        optimizer: Optimizer = "adamw",
+        offload: bool = False,
+        compile: Compiler | None = None,
     ) -> None:
         super().__init__()
+        shares = {"drop_image": drop_image, "drop_action": drop_action, "drop_text": drop_text}
+        for name, share in shares.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"Expected {name}, a share of samples, in [0, 1], got {share}.")
+        if min(steps, chunk) < 1 or warmup < 0:
+            raise ValueError(
+                f"Expected steps and chunk of at least 1 and warmup of 0 or more, got {steps}, "
+                f"{chunk} and {warmup}."
+            )
         self.backbone, self.features, self.zero_init = backbone, features, zero_init
         self.alignment, self.learning_rate, self.warmup = alignment, learning_rate, warmup
         self.drop_image, self.drop_action, self.drop_text = drop_image, drop_action, drop_text
         self.steps, self.chunk, self.spec, self.state_spec = steps, chunk, spec, state_spec
         self.part = TrainedPart(train, lora_rank, tuple(lora_targets))
-        self.gradient_checkpointing = gradient_checkpointing
+        self.gradient_checkpointing, self.optimizer = gradient_checkpointing, optimizer
+        self.offload, self.compiler = offload, compile
         self.specs: dict[str, ActionSpec] = {}  # by source, where the data mix several
         self.familiar_psnr: float | None = None  # dB; see `egowm.rollout.familiarity`
         self.sigma = torch.zeros(0)  # noise levels of the batch at hand, for messages about it
@@ -95,6 +112,9 @@ class WorldModel(LightningModule):
         if self.gradient_checkpointing:
             network: Any = self.backbone.network
             network.enable_gradient_checkpointing()
+        if self.compiler is not None:
+            compile_blocks(self.backbone.network, self.compiler)
+        self._keep_off_the_card()
         if self.spec is None and self._trainer is None:
             return  # `load_from_checkpoint`: the checkpoint brings it, see on_load_checkpoint
         if self.spec is None:
@@ -178,7 +198,7 @@ class WorldModel(LightningModule):
         if not clip.is_cached:
             backbone.check_lengths(clip.frames.shape[1] - horizon, horizon)
         frames, context = clip.scaled(backbone.context)
-        with torch.no_grad(), backbone.recalling(clip.known):
+        with torch.no_grad(), backbone.awake(), backbone.recalling(clip.known):
             future = frames[:, backbone.context :]
             latents = backbone.encode(frames if backbone.context_latents else future)
             strength = backbone.training_noise(count, generator).to(frames)
@@ -332,7 +352,14 @@ class WorldModel(LightningModule):
 
     def configure_optimizers(self) -> Any:
         steps = int(self.trainer.estimated_stepping_batches)
-        return adamw(self.parameters(), self.learning_rate, self.warmup, steps)
+        return adamw(self.parameters(), self.learning_rate, self.warmup, steps, self.optimizer)
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
+    ) -> None:
+        """Lets go of the gradients, which Lightning would keep through the next forward pass."""
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        optimizer.zero_grad()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Only what was trained, and what the actions mean; plain values, no pickled classes."""
@@ -342,6 +369,10 @@ class WorldModel(LightningModule):
         checkpoint["egowm"] = record(self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "egowm" not in checkpoint:
+            raise ValueError(
+                "The checkpoint is not of a WorldModel: give one that a fit of this recipe wrote."
+            )
         adopt(self, checkpoint["egowm"])
         unknown = set(checkpoint["state_dict"]) - {name for name, _ in self.named_parameters()}
         if unknown:
@@ -365,6 +396,17 @@ class WorldModel(LightningModule):
         return load(Path(folder), base)
 
     # Parts ------------------------------------------------------------------------------------
+
+    def _keep_off_the_card(self) -> None:
+        """DDP asks for one device unless it is told what is not its business."""
+        self.backbone.offload = self.offload
+        if self.offload:
+            frozen = self.backbone.frozen
+            self._ddp_params_and_buffers_to_ignore = [
+                f"backbone.{name}.{key}"
+                for name, module in frozen.items()
+                for key, _ in (*module.named_parameters(), *module.named_buffers())
+            ]
 
     def _refuse_wrong_gradients(self) -> None:
         """torch 2.15 on a CPU: the bfloat16 weight gradient of SVD's temporal convolution (kernel

@@ -128,6 +128,18 @@ def test_what_a_user_points_elsewhere(recipe, capsys):
     assert found["model"]["init_args"]["steps"] == kept["steps"] == 2
 
 
+def test_options_before_the_recipe_count(recipe, capsys):
+    """Recipes come first, in their order; each option may stand on either side."""
+    options = ["--trainer.max_steps", "9", "-c", str(recipe), "--data.batch_size", "3"]
+    found = parsed(options, capsys)
+    assert found["trainer"]["max_steps"] == 9
+    assert found["data"]["init_args"]["batch_size"] == 3
+    assert fit.recipes_first(["fit", "--a", "1", "--config=x", "--b", "-c", "y", "--config"]) == [
+        *("fit", "--config=x", "-c", "y", "--config"),
+        *("--a", "1", "--b"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -2,8 +2,8 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from egowm.backbones.offload import brought_to
 from egowm.backbones.texts import Texts
 from egowm.conditioning.injection import inject
 from egowm.data.clip import Known
@@ -58,7 +59,8 @@ class Backbone(nn.Module, ABC):
     is on by default. takes_text: whether texts reach the network. temporal_layers: names of the
     network's modules that mix frames, in a family that has such modules. random: parts that start
     from random weights. frame_wise: whether the VAE encodes each frame by itself. known: what a
-    cache knows of the clips at hand, see `recalling`.
+    cache knows of the clips at hand, see `recalling`. offload: frozen parts lie on the CPU and come
+    to the card only `awake`.
     """
 
     network: nn.Module
@@ -75,6 +77,7 @@ class Backbone(nn.Module, ABC):
     temporal_layers: tuple[str, ...] = ()
     frame_wise: bool = False
     known: Known | None = None
+    offload: bool = False
 
     @abstractmethod
     def load(self) -> None:
@@ -90,6 +93,37 @@ class Backbone(nn.Module, ABC):
         """Of the weights of all that the base brings, also of a VAE that lies elsewhere."""
         folders = (self.folder, getattr(self, "vae_folder", ""))
         return weights_sha256(*(Path(str(folder)) for folder in folders if folder))
+
+    @property
+    def frozen(self) -> dict[str, nn.Module]:
+        """VAE and encoders of which nothing is trained."""
+        return {
+            name: module
+            for name, module in self.named_children()
+            if module is not self.network and not any(p.requires_grad for p in module.parameters())
+        }
+
+    def awake(self) -> AbstractContextManager[None]:
+        """The block in which frozen parts are on the network's device, to encode and decode."""
+        if not self.offload:
+            return nullcontext()
+        device = next(self.network.parameters()).device
+        return brought_to(device, list(self.frozen.values()))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Backbone":
+        """Frozen parts that are off the card take a change of type, and never move there."""
+        away = self.frozen if self.offload else {}
+        modules = dict(self._modules)
+        try:
+            for name in away:
+                del self._modules[name]
+            super()._apply(fn, recurse)
+        finally:
+            self._modules.clear()  # the order is that of the optimizer's parameters
+            self._modules.update(modules)
+        for module in away.values():
+            module._apply(lambda t: t.to(fn(t.new_empty(0)).dtype))
+        return self
 
     @property
     @abstractmethod
@@ -238,6 +272,13 @@ class Backbone(nn.Module, ABC):
                 f"of {n} context frames and a multiple of {n} future frames, got K = "
                 f"{self.context}, T = {horizon}: set the window's context and horizon."
             )
+
+
+def check_vae_batch(size: int) -> int:
+    """The size; ValueError where it is none."""
+    if size < 0:
+        raise ValueError(f"Expected vae_batch of 0 (all) or more, got {size}.")
+    return size
 
 
 def locate(pretrained: str, revision: str | None = None, download: bool = False) -> Path:

@@ -72,10 +72,11 @@ class Cosmos(VideoTransformer):
         context_noise: float = 0.001,
         process_mean: float = 0.0,
         process_std: float = 1.0,
+        vae_batch: int = 0,
         random_start: Literal["default", "copy"] = "default",
     ) -> None:
         super().__init__(
-            pretrained, revision, download, context, fps, random, vae_folder, memo_frames
+            pretrained, revision, download, context, fps, random, vae_folder, memo_frames, vae_batch
         )
         self.streams, self.context_noise = streams, context_noise
         self.process_mean, self.process_std = process_mean, process_std

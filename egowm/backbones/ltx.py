@@ -47,8 +47,9 @@ class LTX(VideoTransformer):
         decode_timestep: float = 0.0,
         process_mean: float = 0.0,
         process_std: float = 1.0,
+        vae_batch: int = 0,
     ) -> None:
-        super().__init__(pretrained, revision, download, context, fps, random)
+        super().__init__(pretrained, revision, download, context, fps, random, vae_batch=vae_batch)
         self.decode_timestep = decode_timestep
         self.process_mean, self.process_std = process_mean, process_std
 

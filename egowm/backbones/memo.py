@@ -12,6 +12,8 @@ class Memo:
     """Up to `size` answers in memory, on the CPU; the oldest leave first. 0 remembers nothing."""
 
     def __init__(self, size: int) -> None:
+        if size < 0:
+            raise ValueError(f"Expected memo_frames of 0 or more, got {size}.")
         self.size = size
         self.known: OrderedDict[bytes, Tensor] = OrderedDict()
 

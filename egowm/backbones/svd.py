@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from egowm.backbones.base import Backbone, Condition, locate
+from egowm.backbones.base import Backbone, Condition, check_vae_batch, locate
 from egowm.backbones.memo import Memo
 from egowm.data.clip import Known
 from egowm.diffusion import EDM, Generator, randn
@@ -48,7 +48,8 @@ class SVD(Backbone):
     noise_std: of its logarithm in training; a noise_mean of null adds none.
     memo_frames: remember the latents of up to that many frames in memory, and as many embeddings by
     a frozen image encoder (both are deterministic, so a data set that fits is encoded once; the
-    latents of a context with fresh noise are not, and are encoded every time).
+    latents of a context with fresh noise are not, and are encoded every time). vae_batch: frames
+    that the VAE encodes at once, and decodes in whole videos; 0 is all, and what suits the device.
     """
 
     temporal_stride = 1
@@ -78,6 +79,7 @@ class SVD(Backbone):
         noise_mean: float | None = -3.0,
         noise_std: float = 0.5,
         memo_frames: int = 0,
+        vae_batch: int = 0,
     ) -> None:
         super().__init__()
         self.pretrained, self.revision, self.download = pretrained, revision, download
@@ -85,7 +87,7 @@ class SVD(Backbone):
         self.process_mean, self.process_std = process_mean, process_std
         self._fps, self.motion_bucket = fps, motion_bucket
         self.noise_strength, self.noise_mean, self.noise_std = noise_strength, noise_mean, noise_std
-        self.memo_frames = memo_frames
+        self.memo_frames, self.vae_batch = memo_frames, check_vae_batch(vae_batch)
         self._latents, self._embeddings = Memo(memo_frames), Memo(memo_frames)
 
     def load(self) -> None:
@@ -179,8 +181,8 @@ class SVD(Backbone):
 
     def _encode(self, frames: Tensor) -> Tensor:
         """Unscaled latents (N, c, h, w) of frames (N, 3, H, W)."""
-        latents: Tensor = self.vae.encode(frames).latent_dist.mode()
-        return latents
+        parts = frames.split(self.vae_batch or len(frames))
+        return torch.cat([self.vae.encode(part).latent_dist.mode() for part in parts])
 
     @property
     def encoders(self) -> dict[str, Path]:
@@ -212,9 +214,10 @@ class SVD(Backbone):
         factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         pixels = num_frames * height * width * factor**2
         budget = DECODED_PIXELS["cpu" if latents.device.type == "cpu" else "gpu"]
+        videos = self.vae_batch // num_frames if self.vae_batch else budget // pixels
         options = {"num_frames": num_frames} if self.decodes_in_time else {}
         frames = []
-        for part in latents.split(max(1, budget // pixels)):
+        for part in latents.split(max(1, videos)):
             flat = part.flatten(0, 1).to(self.vae.dtype) / self.vae.config.scaling_factor
             frames.append(self.vae.decode(flat, **options).sample.float())
         return torch.cat(frames).unflatten(0, latents.shape[:2])

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from egowm.backbones.base import Backbone, Condition, locate
+from egowm.backbones.base import Backbone, Condition, check_vae_batch, locate
 from egowm.backbones.memo import Memo
 from egowm.backbones.texts import Texts
 from egowm.data.clip import Known
@@ -25,7 +25,8 @@ class VideoTransformer(Backbone):
     temporal stride. fps: what the network is told, where it is told any. random: ["transformer"]
     for a run from scratch, which takes the network's configuration alone from the folder.
     vae_folder: a folder whose VAE replaces the pipeline's. memo_frames: remember the latents of up
-    to that many videos, and of as many contexts, in memory.
+    to that many videos, and of as many contexts, in memory. vae_batch: videos that the VAE encodes
+    or decodes at once; 0 is all of a batch.
     """
 
     droppable = ("text",)
@@ -48,11 +49,13 @@ class VideoTransformer(Backbone):
         random: Sequence[Literal["transformer"]] = (),
         vae_folder: str = "",
         memo_frames: int = 0,
+        vae_batch: int = 0,
     ) -> None:
         super().__init__()
         self.pretrained, self.revision, self.download = pretrained, revision, download
         self.context, self._fps, self.random = context, fps, tuple(random)
         self.vae_folder, self.memo_frames = vae_folder, memo_frames
+        self.vae_batch = check_vae_batch(vae_batch)
         self._videos, self._contexts = Memo(memo_frames), Memo(memo_frames)
 
     @property
@@ -130,9 +133,9 @@ class VideoTransformer(Backbone):
 
     def _encode(self, frames: Tensor) -> Tensor:
         """Latents (B, t, c, h, w) as the VAE has them."""
-        latents = self.vae.encode(frames.transpose(1, 2).to(self.vae.dtype)).latent_dist.mode()
-        mode: Tensor = latents.transpose(1, 2).float()
-        return mode
+        videos = frames.transpose(1, 2).to(self.vae.dtype).split(self.vae_batch or len(frames))
+        latents = torch.cat([self.vae.encode(part).latent_dist.mode() for part in videos])
+        return latents.transpose(1, 2).float()
 
     @property
     def encoders(self) -> dict[str, Path]:
@@ -153,7 +156,8 @@ class VideoTransformer(Backbone):
     def decode(self, latents: Tensor) -> Tensor:
         mean, std = self._statistics(latents)
         z = latents.float() * std + mean
-        frames: Tensor = self.vae.decode(z.transpose(1, 2).to(self.vae.dtype)).sample
+        videos = z.transpose(1, 2).to(self.vae.dtype).split(self.vae_batch or len(z))
+        frames = torch.cat([self.vae.decode(part).sample for part in videos])
         return frames.transpose(1, 2).float()
 
     def condition(

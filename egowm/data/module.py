@@ -151,6 +151,11 @@ class ClipData(LightningDataModule):
             raise ValueError(
                 f"{type(self).__name__}: latency_frames is 0 or more, got {latency_frames}."
             )
+        if batch_size < 1 or num_workers < 0:
+            raise ValueError(
+                f"{type(self).__name__}: expected a batch_size of at least 1 and num_workers of 0 "
+                f"or more, got {batch_size} and {num_workers}."
+            )
         self.latency_frames = latency_frames
         self.root, self.window, self.seed = root, window, seed
         self.batch_size, self.num_workers = batch_size, num_workers

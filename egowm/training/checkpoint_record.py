@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 # Attributes without which the weights mean something else; older checkpoints lack them.
 _COMPARED = ("features", "alignment")
+_SAME_AVERAGES = {"paged_adamw_8bit": "adamw_8bit"}  # an optimizer's, under the other's name
 
 
 def record(model: "WorldModel") -> dict[str, Any]:
@@ -23,6 +24,7 @@ def record(model: "WorldModel") -> dict[str, Any]:
         "features": model.features,
         "alignment": model.alignment,
         "null_embedding": model.drop_action > 0,
+        "optimizer": model.optimizer,
         "base_sha256": model.backbone.base_sha256,
     }
 
@@ -47,6 +49,7 @@ def adopt(model: "WorldModel", saved: dict[str, Any]) -> None:
             f"model is set to drop_action {model.drop_action:g}: give --model.drop_action "
             f"{'0.1' if saved['null_embedding'] else '0'}."
         )
+    _compare_optimizers(saved.get("optimizer", "adamw"), model)
     spec = ActionSpec(**saved["spec"])
     state_spec = ActionSpec(**saved["state_spec"]) if saved.get("state_spec") else None
     if model.spec is not None:
@@ -61,6 +64,17 @@ def adopt(model: "WorldModel", saved: dict[str, Any]) -> None:
             f"The checkpoint stands on another base than {model.backbone.folder}: expected weights "
             f"with sha256 {expected[:12]}..., found {model.backbone.base_sha256[:12]}.... Give the "
             f"base it was trained on with --model.backbone.pretrained."
+        )
+
+
+def _compare_optimizers(theirs: str, model: "WorldModel") -> None:
+    """A fit goes on with the averages that the checkpoint holds; nothing else reads them."""
+    fitting = model._trainer is not None and model.trainer.state.fn == "fit"
+    own: str = model.optimizer
+    if fitting and _SAME_AVERAGES.get(theirs, theirs) != _SAME_AVERAGES.get(own, own):
+        raise ValueError(
+            f"The checkpoint's optimizer is {theirs}, this run's is {own}, and neither can take up "
+            f"the other's averages: give --model.optimizer {theirs}."
         )
 
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import struct
 import zipfile
 from pathlib import Path
 from pickle import UnpicklingError
@@ -17,6 +18,16 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 log = logging.getLogger(__name__)
 LAST = "last.ckpt"
 _UNFINISHED = ".unfinished"
+_OF_A_RUN = ("state_dict", "global_step", "loops", "callbacks")  # what Lightning writes, too
+_UNREADABLE = (  # what reading a damaged archive may raise
+    zipfile.BadZipFile,
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    KeyError,
+    struct.error,
+)
 
 
 class CheckpointError(Exception):
@@ -35,7 +46,14 @@ class WholeCheckpoints(CheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        return read_checkpoint(path)
+        found = read_checkpoint(path)
+        missing = [name for name in _OF_A_RUN if name not in found]
+        if missing:
+            raise CheckpointError(
+                f"{path}: expected a checkpoint of `egowm fit`, which it cannot be without "
+                f"{missing[0]}."
+            )
+        return found
 
     def remove_checkpoint(self, path: Any) -> None:
         Path(path).unlink(missing_ok=True)
@@ -83,12 +101,19 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
         if candidate != file:
             log.warning("Taking the checkpoint before it: %s", candidate)
         try:
-            found: dict[str, Any] = torch.load(candidate, "cpu", weights_only=True)
+            found: Any = torch.load(candidate, "cpu", weights_only=True)
         except UnpicklingError as error:
             raise CheckpointError(
                 f"{candidate} holds more than tensors and plain values, and reading it could run "
                 f"code: expected a checkpoint of egowm."
             ) from error
+        except _UNREADABLE as error:
+            log.warning("%s is damaged (%s)", candidate, " ".join(str(error).split())[:200])
+            continue
+        if not isinstance(found, dict):
+            raise CheckpointError(
+                f"{candidate}: expected a checkpoint of `egowm fit`, got a {type(found).__name__}."
+            )
         return found
     raise CheckpointError(f"No whole checkpoint is left in {file.parent}: train again from start.")
 
@@ -181,7 +206,7 @@ def _damage(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
+    except _UNREADABLE as error:
         return str(error)
     return None if broken is None else f"{broken} does not match its checksum"
 

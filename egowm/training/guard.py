@@ -45,11 +45,14 @@ class ActionGuard(Callback):
         self._kinds: list[str] = []
         self._sums = torch.zeros(0)  # of the losses of each kind, and the number of batches
         self._gap: float | None = None
+        self._done = 0  # batches of this validation that were compared
+        self._other: Tensor | None = None  # the actions of the batch before, where that was a clip
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
         self._kinds = kinds(pl_module) if fitting and isinstance(pl_module, WorldModel) else []
         self._sums = torch.zeros(len(self._kinds) + 1, device=pl_module.device)
+        self._done, self._other = 0, None
 
     def on_validation_batch_end(
         self,
@@ -60,10 +63,14 @@ class ActionGuard(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if batch_idx < self.batches and len(batch.actions) > 1 and self._kinds:
-            assert isinstance(pl_module, WorldModel)
-            self._sums[:-1] += losses(pl_module, batch, seed=batch_idx)
-            self._sums[-1] += 1
+        alone = len(batch.actions) == 1
+        other, self._other = self._other, batch.actions if alone else None
+        if self._done >= self.batches or not self._kinds or (alone and other is None):
+            return
+        assert isinstance(pl_module, WorldModel)
+        self._sums[:-1] += losses(pl_module, batch, batch_idx, other if alone else None)
+        self._sums[-1] += 1
+        self._done += 1
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._gap = None
@@ -71,7 +78,7 @@ class ActionGuard(Callback):
             return
         sums = trainer.strategy.reduce(self._sums, reduce_op="sum")
         if not sums[-1]:
-            return  # only batches of one clip: there is nothing to shuffle
+            return  # a single clip: there is nothing to shuffle
         mean = dict(zip(self._kinds, (sums[:-1] / sums[-1]).tolist(), strict=True))
         self._gap = mean["shuffled"] / mean["true"] - 1
         for kind, loss in mean.items():
@@ -113,11 +120,13 @@ def kinds(model: WorldModel) -> list[str]:
 
 
 @torch.no_grad()
-def losses(model: WorldModel, clip: Clip, seed: int) -> Tensor:
+def losses(model: WorldModel, clip: Clip, seed: int, other: Tensor | None = None) -> Tensor:
     """The loss (kinds,) under each kind of actions, mean over the high noise levels, with the same
-    noise. Nothing is dropped for guidance. The batch has at least two clips."""
+    noise. Nothing is dropped for guidance. other: another clip's actions, for a batch of one."""
     meaning = model.spec_of(None)
-    shuffled = clip.actions.roll(len(clip.actions) // 2, 0)  # neighbours are often alike
+    shuffled = other
+    if shuffled is None:
+        shuffled = clip.actions.roll(len(clip.actions) // 2, 0)  # neighbours are often alike
     dropped = model.drop_image, model.drop_action
     model.drop_image = 0.0
     if model.drop_action:

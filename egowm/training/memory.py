@@ -6,9 +6,9 @@ for a card of 80 GB is traced on a laptop.
 """
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
 
@@ -19,9 +19,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from egowm.actions import ActionSpec
+from egowm.backbones.base import Backbone
 from egowm.backbones.memo import Memo
 from egowm.data.clip import Clip
 from egowm.data.module import Window
+from egowm.optimisation import Optimizer, averages_bytes
 from egowm.world_model import WorldModel
 
 TEXT_TOKENS = 512  # of a text's embedding, at most
@@ -31,44 +33,68 @@ _HALF = {"bf16": torch.bfloat16, "16": torch.float16}
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that a step takes. weights: of all parts on the card. gradients, optimizer: AdamW's two
-    averages. activations: what the forward pass keeps and what comes and goes beside it, at the
-    moment at which activations and gradients together are most."""
+    """Bytes that a step takes on the card.
 
-    parameters: int  # number of trained ones
+    weights: of all parts but text encoders; frozen: of them, VAE and encoders. gradients: of what
+    is trained. encoding: what is there besides, at most, while frames become latents; there are no
+    gradients then. activations: the same for the network's forward and backward pass, at the moment
+    at which activations and gradients together are most. sizes: numbers of values of the trained
+    tensors. kind: the optimizer. offload: whether frozen parts are there for encoding alone.
+    """
+
     weights: int
+    frozen: int
     gradients: int
-    optimizer: int
+    encoding: int
     activations: int
+    sizes: tuple[int, ...] = field(repr=False)
+    kind: Optimizer = "adamw"
+    offload: bool = False
+
+    @property
+    def parameters(self) -> int:
+        """Number of the trained ones."""
+        return sum(self.sizes)
+
+    @property
+    def optimizer(self) -> int:
+        """AdamW's two averages."""
+        width = self.gradients // max(1, self.parameters)
+        return averages_bytes(self.kind, self.sizes, width)
+
+    @property
+    def resident(self) -> int:
+        """Weights that are there all the time."""
+        return self.weights - (self.frozen if self.offload else 0)
 
     @property
     def step(self) -> int:
-        """The most at one moment of the forward and backward pass."""
-        return self.weights + self.gradients + self.optimizer + self.activations
+        """The most at one moment of encoding, forward and backward pass."""
+        training = self.resident + self.optimizer + self.gradients + self.activations
+        return max(self.weights + self.optimizer + self.encoding, training)
 
     @property
     def peak(self) -> int:
-        """The most at all: also where the optimizer takes its step, which on a card has one
+        """The most at all: also where the optimizer takes its step, where torch's own has one
         temporary value for each trained parameter."""
-        return max(self.step, self.weights + 2 * self.gradients + self.optimizer)
+        temporary = self.gradients if self.kind == "adamw" else 0
+        return max(self.step, self.resident + self.optimizer + self.gradients + temporary)
 
 
 class Live(TorchDispatchMode):
-    """Adds up the bytes of all tensors made inside that are still alive; `peak` is the most.
-
-    A fake tensor that code asks for its value is true, or 0.
-    """
+    """Adds up the bytes of all tensors made inside that are still alive; `peak` is the most since
+    the last `mark`, `before` the most until then."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.bytes, self.peak = 0, 0
+        self.bytes, self.peak, self.before = 0, 0, 0
         self._known: dict[int, weakref.ref[Any]] = {}
 
+    def mark(self) -> None:
+        """Here something else begins."""
+        self.before, self.peak = max(self.before, self.peak), self.bytes
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.aten._local_scalar_dense.default and isinstance(args[0], FakeTensor):
-            if args[0].dtype == torch.bool:
-                return True
-            return 0.0 if args[0].dtype.is_floating_point else 0
         out = func(*args, **(kwargs or {}))
         tree_map_only(Tensor, self._add, out)
         return out
@@ -89,11 +115,39 @@ class Live(TorchDispatchMode):
         return tensor
 
 
+class _Answers(TorchDispatchMode):
+    """A fake tensor that code asks for its value is true, or 0."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default and isinstance(args[0], FakeTensor):
+            if args[0].dtype == torch.bool:
+                return True
+            return 0.0 if args[0].dtype.is_floating_point else 0
+        return func(*args, **(kwargs or {}))
+
+
 def traced(model: WorldModel, window: Window, batch_size: int, precision: str) -> Memory:
     """The memory of one step of a model that has not loaded its weights.
 
     precision: as the trainer names it. Raises FileNotFoundError where the base's configuration
     files are not on this machine.
+    """
+    live = Live()
+    fake_step(model, window, batch_size, precision, live, live.mark)
+    return _sizes(model, live)
+
+
+def fake_step(
+    model: WorldModel,
+    window: Window,
+    batch_size: int,
+    precision: str,
+    watch: AbstractContextManager[Any],
+    encoded: Callable[[], None] = lambda: None,
+) -> None:
+    """The forward and backward pass of one step inside `watch`, without weights and values.
+
+    encoded: called where frames have become latents.
     """
     if model.spec is None:
         raise ValueError("Expected a model with spec=ActionSpec(...), which sets its width.")
@@ -107,22 +161,41 @@ def traced(model: WorldModel, window: Window, batch_size: int, precision: str) -
         autocast: AbstractContextManager[Any] = nullcontext()
         if mixed is not None:
             autocast = torch.autocast("cpu", mixed)
-        with Live() as live, autocast:
+        with _Answers(), watch, autocast, _marked(model.backbone, encoded):
             model.loss(clip)[0].backward()
-        return _sizes(model, live.peak)
 
 
-def _sizes(model: nn.Module, peak: int) -> Memory:
+@contextmanager
+def _marked(backbone: Backbone, encoded: Callable[[], None]) -> Iterator[None]:
+    """Encoding ends with the block `awake`."""
+
+    @contextmanager
+    def awake() -> Iterator[None]:
+        yield
+        encoded()
+
+    with patch.object(backbone, "awake", awake):
+        yield
+
+
+def _sizes(model: WorldModel, live: Live) -> Memory:
     trained = [p for p in model.parameters() if p.requires_grad]
-    gradients = sum(p.numel() * p.element_size() for p in trained)
-    everything = [*model.parameters(), *model.buffers()]
+    gradients = _bytes(trained)
+    frozen = model.backbone.frozen.values()
     return Memory(
-        parameters=sum(p.numel() for p in trained),
-        weights=sum(t.numel() * t.element_size() for t in everything),
+        weights=_bytes([*model.parameters(), *model.buffers()]),
+        frozen=sum(_bytes([*part.parameters(), *part.buffers()]) for part in frozen),
         gradients=gradients,
-        optimizer=2 * gradients,
-        activations=max(0, peak - gradients),
+        encoding=live.before,
+        activations=max(0, live.peak - gradients),
+        sizes=tuple(p.numel() for p in trained),
+        kind=model.optimizer,
+        offload=model.offload,
     )
+
+
+def _bytes(tensors: Sequence[Tensor]) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors)
 
 
 @contextmanager

@@ -3,40 +3,82 @@
 import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from egowm.actions import ActionSpec
+from egowm.optimisation import Optimizer
 from egowm.training.memory import Memory, traced
 from egowm.world_model import WorldModel
 
 GB = 1e9
 CARDS = (24, 40, 80, 141)  # GB
 USABLE = 0.92  # of a card: the rest is the driver's, and lost between blocks of memory
+
+
+class Way(NamedTuple):
+    """One way of training, by the options that choose it."""
+
+    train: str = "full"
+    checkpointing: bool = False
+    optimizer: Optimizer = "adamw"
+    offload: bool = False
+    vae_batch: int = 0
+
+    @property
+    def name(self) -> str:
+        """In words."""
+        return ", ".join(
+            [
+                self.train,
+                *(["checkpointing"] if self.checkpointing else []),
+                *([self.optimizer] if self.optimizer != "adamw" else []),
+                *(["offload"] if self.offload else []),
+                *([f"VAE by {self.vae_batch}"] if self.vae_batch else []),
+            ]
+        )
+
+    @property
+    def options(self) -> str:
+        """As they are written on a command line."""
+        given = [f"--model.train {self.train}"]
+        if self.checkpointing:
+            given.append("--model.gradient_checkpointing true")
+        if self.optimizer != "adamw":
+            given.append(f"--model.optimizer {self.optimizer}")
+        if self.offload:
+            given.append("--model.offload true")
+        if self.vae_batch:
+            given.append(f"--model.backbone.vae_batch {self.vae_batch}")
+        return " ".join(given)
+
+
 LADDER = (  # what gives up least comes first
-    ("full", False),
-    ("full", True),
-    ("temporal", False),
-    ("temporal", True),
-    ("lora", False),
-    ("lora", True),
-    ("conditioning", True),
+    Way(),
+    Way(checkpointing=True),
+    Way(checkpointing=True, offload=True, vae_batch=1),
+    Way(checkpointing=True, optimizer="adamw_8bit"),
+    Way(checkpointing=True, optimizer="adamw_8bit", offload=True, vae_batch=1),
+    Way(checkpointing=True, optimizer="paged_adamw_8bit", offload=True, vae_batch=1),
+    Way("temporal"),
+    Way("temporal", True),
+    Way("temporal", True, "adamw_8bit", True, 1),
+    Way("lora"),
+    Way("lora", True),
+    Way("lora", True, "adamw", True, 1),
+    Way("conditioning", True),
+    Way("conditioning", True, "adamw", True, 1),
 )
 
 
 class Rung(NamedTuple):
-    """One way of training, and what it takes."""
+    """A way of training, and what it takes."""
 
-    train: str
-    checkpointing: bool
+    way: Way
     memory: Memory
-
-    @property
-    def name(self) -> str:
-        """As options are written."""
-        return f"{self.train}, checkpointing" if self.checkpointing else self.train
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,35 +99,57 @@ def main(argv: Sequence[str] | None = None) -> int:
     w = data.window
     frames = f"{w.context} + {w.horizon} frames of {w.height}x{w.width}"
     print(f"{args.config}: {frames}, batch {batch_size}, {precision}; GB of {GB:.0e} bytes\n")
-    print("\n".join([*table(rungs), "", *choices(rungs, _asked(recipe["model"]))]))
+    print("\n".join([*table(rungs), "", *choices(rungs, asked(recipe["model"]))]))
     return 0
 
 
 def climb(model: dict[str, Any], data: Any, batch_size: int, precision: str) -> Iterator[Rung]:
-    """Each rung that the recipe's backbone has, traced."""
+    """The recipe's own way where it is no rung, then each rung that its backbone has."""
     spec = _unit(data.clip_meaning)
     states = _unit(data.state_meaning) if data.state_meaning is not None else None
-    for train, checkpointing in LADDER:
-        arguments = model.get("init_args", {})
-        arguments = arguments | {"train": train, "gradient_checkpointing": checkpointing}
-        built = _model(model | {"init_args": arguments})
-        if train != "full" and built.backbone.random:
-            continue  # random weights are trained whole
-        if train == "temporal" and not built.backbone.temporal_layers:
-            continue
+
+    @cache
+    def trace(train: str, checkpointing: bool, vae_batch: int) -> Memory:
+        arguments = {"train": train, "gradient_checkpointing": checkpointing}
+        built = _model(_with(model, arguments, vae_batch))
         built.spec, built.state_spec = spec, states
-        yield Rung(train, checkpointing, traced(built, data.window, batch_size, precision))
+        return traced(built, data.window, batch_size, precision)
+
+    own, bare = asked(model), _model(model).backbone
+    ways = LADDER if own in LADDER else (own, *LADDER)
+    for way in ways:
+        if way.train != "full" and bare.random:
+            continue  # random weights are trained whole
+        if way.train == "temporal" and not bare.temporal_layers:
+            continue
+        if way.vae_batch and not hasattr(bare, "vae_batch"):
+            continue
+        memory = trace(way.train, way.checkpointing, own.vae_batch)
+        if way.vae_batch != own.vae_batch:  # how a VAE encodes is the same in every way of training
+            least = "full" if bare.random else "conditioning"
+            encoding = trace(least, True, way.vae_batch).encoding
+            memory = replace(memory, encoding=encoding)
+        yield Rung(way, replace(memory, kind=way.optimizer, offload=way.offload))
 
 
 def table(rungs: Sequence[Rung]) -> list[str]:
     """Lines of a table in GB."""
-    head = ("train", "trained", "weights", "gradients", "optimizer", "activations", "peak")
+    head = (
+        "train",
+        "trained",
+        "weights",
+        "gradients",
+        "optimizer",
+        "activations",
+        "encoding",
+        "peak",
+    )
     rows: list[tuple[str, ...]] = [head]
     for rung in rungs:
         m = rung.memory
-        sizes = (m.weights, m.gradients, m.optimizer, m.activations, m.peak)
+        sizes = (m.resident, m.gradients, m.optimizer, m.activations, m.encoding, m.peak)
         cells = (f"{size / GB:.2f}" for size in sizes)
-        rows.append((rung.name, f"{m.parameters / 1e6:.1f} M", *cells))
+        rows.append((rung.way.name, f"{m.parameters / 1e6:.1f} M", *cells))
     widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
     return [
         row[0].ljust(widths[0])
@@ -94,7 +158,7 @@ def table(rungs: Sequence[Rung]) -> list[str]:
     ]
 
 
-def choices(rungs: Sequence[Rung], asked: tuple[str, bool]) -> list[str]:
+def choices(rungs: Sequence[Rung], own: Way) -> list[str]:
     """For each card the first rung that fits, and the options that choose it."""
     lines = []
     for card in CARDS:
@@ -102,25 +166,42 @@ def choices(rungs: Sequence[Rung], asked: tuple[str, bool]) -> list[str]:
         if not fitting:
             lines.append(f"{card:>4} GB: nothing fits; smaller frames, a smaller batch or horizon")
             continue
-        rung = fitting[0]
-        options = f"--model.train {rung.train}"
-        if rung.checkpointing:
-            options += " --model.gradient_checkpointing true"
-        kept = " (as the recipe is)" if (rung.train, rung.checkpointing) == asked else ""
-        lines.append(f"{card:>4} GB: {rung.name}, {rung.memory.peak / GB:.2f} GB: {options}{kept}")
+        way, memory = fitting[0]
+        kept = " (as the recipe is)" if way == own else ""
+        lines.append(f"{card:>4} GB: {way.name}, {memory.peak / GB:.2f} GB: {way.options}{kept}")
     return lines
+
+
+def asked(model: dict[str, Any]) -> Way:
+    """How a recipe's model is trained."""
+    arguments = model["init_args"]
+    of_backbone = arguments["backbone"]["init_args"]
+    return Way(
+        arguments.get("train", "full"),
+        arguments.get("gradient_checkpointing", False),
+        arguments.get("optimizer", "adamw"),
+        arguments.get("offload", False),
+        of_backbone.get("vae_batch", 0),
+    )
 
 
 def _read(path: Path, pretrained: str | None) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"No recipe at {path}: `egowm recipes` lists those that exist.")
-    recipe: dict[str, Any] = yaml.safe_load(path.read_text()) or {}
-    if not isinstance(recipe.get("model"), dict) or "WorldModel" not in recipe["model"].get(
-        "class_path", ""
-    ):
-        raise ValueError(f"{path}: expected a recipe whose model is a WorldModel.")
+    try:
+        recipe: dict[str, Any] = yaml.safe_load(path.read_text()) or {}
+        model = recipe["model"]
+        is_world_model = "WorldModel" in model["class_path"]
+        backbone = model["init_args"]["backbone"]
+        backbone["init_args"] = dict(backbone.get("init_args") or {})
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path}: expected a recipe whose model is a WorldModel with a backbone."
+        ) from error
+    if not is_world_model:
+        raise ValueError(f"{path}: expected a WorldModel, got {model['class_path']}.")
     if pretrained is not None:
-        recipe["model"]["init_args"]["backbone"]["init_args"]["pretrained"] = pretrained
+        backbone["init_args"]["pretrained"] = pretrained
     return recipe | {"trainer": recipe.get("trainer") or {}}
 
 
@@ -131,17 +212,22 @@ def _data(recipe: Path) -> Any:
 
 
 def _model(section: dict[str, Any]) -> WorldModel:
-    from jsonargparse import ArgumentParser
+    from egowm.fit import RecipeParser
 
-    parser = ArgumentParser(exit_on_error=False)
+    parser = RecipeParser()
     parser.add_subclass_arguments(WorldModel, "model")
     model: WorldModel = parser.instantiate(parser.parse_object({"model": section})).model
     return model
 
 
-def _asked(model: dict[str, Any]) -> tuple[str, bool]:
-    arguments = model.get("init_args", {})
-    return arguments.get("train", "full"), arguments.get("gradient_checkpointing", False)
+def _with(model: dict[str, Any], changes: dict[str, Any], vae_batch: int) -> dict[str, Any]:
+    """A recipe's model with other arguments, not compiled."""
+    arguments = model["init_args"] | changes | {"compile": None}
+    if vae_batch != asked(model).vae_batch:
+        backbone = arguments["backbone"]
+        inner = backbone["init_args"] | {"vae_batch": vae_batch}
+        arguments["backbone"] = backbone | {"init_args": inner}
+    return model | {"init_args": arguments}
 
 
 def _unit(meaning: ActionSpec) -> ActionSpec:

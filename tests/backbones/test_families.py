@@ -12,7 +12,6 @@ from PIL import Image
 from torch import Tensor, nn
 
 from egowm import imagination
-from egowm.compilation import compile_blocks
 from egowm.data.clip import Clip
 from egowm.world_model import WorldModel
 
@@ -142,41 +141,6 @@ def test_an_action_moves_the_latent_that_covers_it(model, family):
     change = (seen[1] - seen[0]).abs().transpose(0, 2).flatten(1).mean(1)
     assert change.argmax() == expected
     assert change[expected] > 1e-3
-
-
-@torch.no_grad()
-@pytest.mark.parametrize(
-    "family",
-    [pytest.param("svd", marks=pytest.mark.slow), "predict2", "wan2.2", "ltx"],
-    indirect=True,
-)
-def test_compiled_blocks_follow_the_actions(model, family):
-    """Also where they first ran without any: a whole compiled network would forget the hooks."""
-    args, kwargs = network_call(obedient(model), family)
-    network, runs = model.backbone.network, []
-    embedding = model.embed(torch.rand(2, family.horizon, 3, generator=generator()) * 2 - 1)
-    plain = network(*args, **kwargs)[0]
-    with model.backbone.injecting(embedding):
-        wanted = network(*args, **kwargs)[0]
-
-    def counting(graph, inputs):
-        def run(*given):
-            runs.append(graph)
-            return graph(*given)
-
-        return run
-
-    count = compile_blocks(network, backend=counting)
-    assert count >= 2
-    without = network(*args, **kwargs)[0]
-    runs.clear()
-    with model.backbone.injecting(embedding):
-        found = network(*args, **kwargs)[0]
-    torch.compiler.reset()
-    assert len(runs) >= count  # no block fell back
-    torch.testing.assert_close(without, plain, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
-    assert (found - without).std() > 0.01 * plain.std()
 
 
 @torch.no_grad()

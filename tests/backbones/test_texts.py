@@ -52,6 +52,27 @@ def test_each_text_is_embedded_once(texts, asked):
     assert len(asked) == 2
 
 
+def test_the_encoder_is_never_on_the_card(tmp_path):
+    """What it says goes to the card, it itself does not; and it leaves when it has spoken."""
+    import weakref
+
+    (tmp_path / "text_encoder").mkdir()
+    seen = []
+
+    def embed(folder: Path, new: list[str]) -> tuple[Tensor, Tensor]:
+        encoder = torch.nn.Embedding(4, 2)
+        seen.append((encoder.weight.device.type, weakref.ref(encoder)))
+        return encoder(torch.zeros(len(new), 3, dtype=torch.long)), torch.ones(len(new), 3)
+
+    texts = Texts(tmp_path, embed)
+    embedding, mask = texts(["left", ""], torch.device("meta"))
+    assert (embedding.device.type, mask.device.type) == ("meta", "meta")
+    [(device, encoder)] = seen
+    assert device == "cpu"
+    assert encoder() is None
+    assert {e.device.type for pair in texts.known.values() for e in pair} == {"cpu"}
+
+
 def write_empty(folder: Path) -> None:
     save_file({"embedding": torch.full((3, 2), 7.0), "mask": torch.ones(3)}, folder / EMPTY)
 

@@ -23,7 +23,8 @@ from egowm.training.checkpoints import (
 
 
 def state(number: int, size: int = 1000) -> dict:
-    return {"number": number, "weights": torch.full((size,), float(number))}
+    whole = {"state_dict": {}, "global_step": number, "loops": {}, "callbacks": {}}
+    return whole | {"number": number, "weights": torch.full((size,), float(number))}
 
 
 @pytest.fixture

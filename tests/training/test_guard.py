@@ -51,6 +51,21 @@ def test_a_model_that_sees_them_has_one(obedient, clip):
     assert same[0] != same[2]
 
 
+def test_batches_of_one_take_the_actions_of_the_one_before(obedient, clip):
+    one, other = (Clip(*(values[k : k + 1] for values in clip)) for k in (0, 1))
+    both = losses(obedient, one, 3, other.actions)
+    pair = one._replace(actions=other.actions)
+    assert both[0] == losses(obedient, one, 3)[0]
+    assert both[1] == losses(obedient, pair, 3)[0] != both[0]
+    guard = ActionGuard(batches=1)
+    guard._kinds, guard._sums = kinds(obedient), torch.zeros(5)
+    for number, batch in enumerate((other, one, other)):
+        guard.on_validation_batch_end(None, obedient, None, batch, number)
+    torch.testing.assert_close(
+        guard._sums, torch.cat([losses(obedient, one, 1, other.actions), torch.ones(1)])
+    )
+
+
 def test_patience_is_counted_from_the_last_good_gap():
     guard = ActionGuard(min_gap=0.02, patience=10)
     for step, gap in ((4, 0.0), (8, 0.03), (12, 0.01), (17, -0.2)):

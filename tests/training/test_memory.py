@@ -1,19 +1,21 @@
 """`egowm memory`: predicted without weights, against what a real step takes."""
 
+import importlib
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch.profiler import ProfilerActivity, profile
+import yaml
 
 from egowm import cli
 from egowm.backbones import SVD
 from egowm.data import Clip, Window
 from egowm.optimisation import adamw
+from egowm.training import memory_cli
 from egowm.training.memory import Live, Memory, traced
-from egowm.training.memory_cli import Rung, choices
+from egowm.training.memory_cli import LADDER, Rung, Way, choices
 from egowm.world_model import WorldModel
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -33,26 +35,11 @@ def test_what_is_alive_is_counted():
     assert live.peak == 8000
 
 
-def real_peak(model: WorldModel, clip: Clip, precision: str) -> int:
-    """Bytes of one training step after the first, by torch's profiler."""
-    optimizer = adamw(model.parameters(), 1e-5, 1, 10)["optimizer"]
-    half = torch.bfloat16 if precision == "bf16-mixed" else None
-    for step in range(2):
-        optimizer.zero_grad(set_to_none=True)
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
-            with torch.autocast("cpu", half, enabled=half is not None):
-                loss = model.loss(clip)[0]
-            loss.backward()
-        if step == 0:
-            optimizer.step()
-    events = [e for e in found.profiler.kineto_results.events() if e.name() == "[memory]"]
-    alive = peak = 0
-    for event in sorted(events, key=lambda e: e.start_ns()):
-        alive += event.nbytes()
-        peak = max(peak, alive)
-    tensors = [*model.parameters(), *model.buffers()]
-    tensors += [t for state in optimizer.state.values() for t in state.values()]
-    return peak + sum(t.numel() * t.element_size() for t in tensors)
+@pytest.fixture
+def benchmark(monkeypatch):
+    """Imports a module of benchmarks/, which is a folder of scripts and no package."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module
 
 
 @pytest.mark.parametrize(
@@ -64,7 +51,9 @@ def real_peak(model: WorldModel, clip: Clip, precision: str) -> int:
         ("full", False, "bf16-mixed"),
     ],
 )
-def test_predicted_is_real_within_15_percent(tiny_prior, spec, train, checkpointing, precision):
+def test_predicted_is_real_within_15_percent(
+    benchmark, tiny_prior, spec, train, checkpointing, precision
+):
     def build() -> WorldModel:
         options = {"train": train, "gradient_checkpointing": checkpointing, "lora_rank": 4}
         return WorldModel(SVD(str(tiny_prior)), spec=spec, **options)
@@ -75,7 +64,11 @@ def test_predicted_is_real_within_15_percent(tiny_prior, spec, train, checkpoint
     model.train()
     frames = torch.randint(0, 256, (4, 5, 3, 32, 32), dtype=torch.uint8)
     rest = torch.zeros(4, 0, 3), torch.zeros(4, 0), [""] * 4, [""] * 4, [""] * 4
-    found = real_peak(model, Clip(frames, torch.zeros(4, 4, 3), *rest), precision)
+    clip = Clip(frames, torch.zeros(4, 4, 3), *rest)
+    optimizer = adamw(model.parameters(), 1e-5, 1, 10)["optimizer"]
+    model.loss(clip)[0].backward()
+    optimizer.step()
+    found = benchmark("training_row").traced_peak(model, optimizer, clip, precision)
     print(train, checkpointing, precision, predicted.step / 1e6, found / 1e6)
     assert predicted.step == pytest.approx(found, rel=0.15)
     assert predicted.parameters == sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -97,23 +90,105 @@ def test_no_weight_is_read(tiny_prior, tmp_path, spec):
     assert twice.activations == pytest.approx(2 * without.activations, rel=0.3)
 
 
+def memory(activations: float, encoding: float = 0.0, frozen: float = 0.0) -> Memory:
+    """Of 2 GB of weights and a tensor of 1e9 trained values, in GB."""
+    sizes = {"weights": 2, "gradients": 4, "activations": activations, "encoding": encoding}
+    return Memory(
+        **{name: int(1e9 * size) for name, size in sizes.items()},
+        frozen=int(1e9 * frozen),
+        sizes=(10**9,),
+    )
+
+
+def test_the_peak_in_closed_form():
+    """Encoding, training, and torch's optimizer with its temporary values."""
+    assert memory(1).optimizer == 8_000_000_000
+    assert memory(1).peak == (2 + 8 + 4 + 4) * 10**9
+    assert memory(7).peak == memory(7).step == (2 + 8 + 4 + 7) * 10**9
+    assert memory(1, encoding=9).peak == (2 + 8 + 9) * 10**9
+    away = replace(memory(7, encoding=3, frozen=1.5), offload=True)
+    assert away.resident == 500_000_000
+    assert away.peak == 19_500_000_000  # 0.5 + 8 + 4 + 7
+    assert replace(away, encoding=10**10).peak == 20 * 10**9  # all of them are there then
+    small = replace(memory(1), kind="adamw_8bit")
+    assert small.optimizer == 2 * 10**9 + 8 * 3_906_250
+    assert small.peak == (2 + 4 + 1) * 10**9 + small.optimizer
+    assert replace(memory(1), kind="paged_adamw_8bit").peak == 7 * 10**9
+
+
 def test_the_first_rung_that_fits_is_chosen():
-    memory = Memory(parameters=1, weights=0, gradients=0, optimizer=0, activations=0)
-    sizes = (("full", False, 60e9), ("full", True, 30e9), ("lora", True, 23e9))
-    rungs = [Rung(t, c, replace(memory, activations=int(size))) for t, c, size in sizes]
-    lines = choices(rungs, ("full", True))
-    assert lines[0].startswith("  24 GB: nothing fits")
+    ways = (Way(), Way(checkpointing=True), Way("lora", True, "adamw_8bit", True, 1))
+    rungs = [Rung(w, memory(a)) for w, a in zip(ways, (60, 16, 4), strict=True)]
+    lines = choices(rungs, Way(checkpointing=True))
+    assert lines[0] == (
+        "  24 GB: lora, checkpointing, adamw_8bit, offload, VAE by 1, 18.00 GB: --model.train lora "
+        "--model.gradient_checkpointing true --model.optimizer adamw_8bit --model.offload true "
+        "--model.backbone.vae_batch 1"
+    )
     assert lines[1].startswith("  40 GB: full, checkpointing, 30.00 GB: --model.train full")
     assert lines[1].endswith("true (as the recipe is)")
     assert [line.split(": ")[1].split(",")[0] for line in lines[2:]] == ["full", "full"]
+    assert choices([Rung(Way(), memory(200))], Way())[3].startswith(" 141 GB: nothing fits")
+
+
+def rows(out: str) -> dict[str, list[float]]:
+    """The numbers of the printed table, by the name of the way."""
+    found = {}
+    for line in out.splitlines():
+        if match := re.match(r"(\S.*?)\s{2,}([\d.]+) M((?:\s+[\d.]+)+)$", line):
+            found[match[1]] = [float(x) for x in (match[2], *match[3].split())]
+    return found
 
 
 def test_the_command(recipe, capsys):
     assert cli.main(["memory", "-c", str(recipe), "--trainer.precision", "bf16-mixed"]) == 0
     out = capsys.readouterr().out
     assert "1 + 3 frames of 16x16, batch 2, bf16-mixed" in out
-    names = re.findall(r"^(full|temporal|lora|conditioning)(, checkpointing)? ", out, re.M)
-    assert len(names) == 7
+    assert list(rows(out)) == [way.name for way in LADDER]
     assert "  24 GB: full, 0." in out
     assert "(as the recipe is)" in out
     assert cli.main(["memory", "-c", "none.yaml"]) == 2
+
+
+def test_a_recipe_that_is_no_rung_comes_first(recipe, capsys, monkeypatch):
+    ladder = (Way("conditioning", True), Way("conditioning", True, "adamw", True, 1))
+    monkeypatch.setattr(memory_cli, "LADDER", ladder)
+    text = yaml.safe_load(recipe.read_text())
+    arguments = text["model"]["init_args"]
+    arguments |= {"train": "lora", "optimizer": "adamw_8bit", "compile": "inductor"}
+    arguments["backbone"]["init_args"]["vae_batch"] = 2
+    recipe.write_text(yaml.safe_dump(text))
+    assert cli.main(["memory", "-c", str(recipe)]) == 0
+    out = capsys.readouterr().out
+    assert list(rows(out)) == ["lora, adamw_8bit, VAE by 2", *(way.name for way in ladder)]
+    assert "24 GB: lora, adamw_8bit, VAE by 2, 0." in out
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "model: 3", "{", "model: {class_path: WorldModel}", "model: {init_args: {}}", "- 1"],
+)
+def test_what_is_no_recipe_is_refused(tmp_path, capsys, text):
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    assert cli.main(["memory", "-c", str(path)]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "expected a recipe whose model is a WorldModel" in line
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", ["svd", "cosmos"])
+def test_networks_of_published_size(benchmark, tmp_path, capsys, monkeypatch, name):
+    """From configurations alone: the parameters are as many as the published networks have."""
+    monkeypatch.setattr(memory_cli, "LADDER", LADDER[:2])
+    write = getattr(benchmark("training_models"), f"write_{name}")
+    options = ["--model.backbone.pretrained", str(write(tmp_path / name))]
+    assert cli.main(["memory", "-c", str(ROOT / f"recipes/recon_{name}.yaml"), *options]) == 0
+    found = rows(capsys.readouterr().out)
+    trained, weights, gradients, optimizer, _, _, peak = found["full, checkpointing"]
+    assert trained == pytest.approx({"svd": 1526, "cosmos": 1961}[name], abs=1)
+    assert gradients == pytest.approx(4e-3 * trained, abs=0.01)
+    assert optimizer == pytest.approx(8e-3 * trained, abs=0.01)
+    assert weights == pytest.approx({"svd": 9.02, "cosmos": 8.35}[name], abs=0.05)
+    assert peak < 40 < found["full"][-1]

@@ -8,6 +8,7 @@ import torch
 import yaml
 
 from egowm import cli
+from egowm.training.average import averaged_weights
 from egowm.training.checkpoints import RunCheckpoint
 from egowm.training.seeds import derived_seed
 
@@ -58,24 +59,32 @@ def assert_same(one, other, place: str = "") -> None:
         assert one == other, place
 
 
+AVERAGE = ["--trainer.callbacks", "egowm.training.average.WeightAverage"]
 STATE = ("state_dict", "optimizer_states", "lr_schedulers", "egowm", "global_step", "Rooms")
 
 
 def test_resuming_changes_nothing(recipe, tmp_path, keep_all):
-    """In the middle of an epoch, at its end and after it, with and without loader workers."""
+    """In the middle of an epoch, at its end and after it, with and without loader workers; the
+    moving average of the weights, too."""
     whole = tmp_path / "whole"
-    fit(recipe, whole, "--data.num_workers", "2")
+    fit(recipe, whole, "--data.num_workers", "2", *AVERAGE)
     expected = losses(whole)
     assert sorted(expected) == list(range(STEPS))
     assert len(set(expected.values())) == STEPS
     for step, workers in ((3, 2), (5, 0), (6, 0)):
         root, last = tmp_path / f"from{step}", whole / f"checkpoints/step={step}.ckpt"
-        options = ["--ckpt_path", str(last), "--data.num_workers", str(workers)]
+        options = ["--ckpt_path", str(last), "--data.num_workers", str(workers), *AVERAGE]
         fit(recipe, root, *options)
         found = losses(root)
         assert list(found.values()) == [expected[k] for k in range(step, STEPS)]
         for part in STATE:
             assert_same(saved(whole)[part], saved(root)[part], part)
+        averages = [averaged_weights(saved(folder)) for folder in (whole, root)]
+        assert_same(*averages, "average")
+        own = saved(root)["state_dict"]
+        apart = [not torch.equal(value, own[name]) for name, value in averages[1].items()]
+        assert set(averages[1]) == set(own)
+        assert sum(apart) > 0.9 * len(apart)  # an average, and not the weights
 
 
 def test_resuming_at_the_end_of_an_epoch_that_was_counted(recipe, tmp_path, keep_all):
@@ -125,6 +134,8 @@ def test_last_without_a_checkpoint_starts(recipe, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"alignment": "sum"}, "trained with alignment concatenate, this model is set to sum"),
+        ({"optimizer": "adamw_8bit"}, "optimizer is adamw, this run's is adamw_8bit"),
         ({"features": "sinusoidal"}, "trained with features fourier, this model is set to sinus"),
         ({"drop_action": 0.1}, "has no null embedding, this model is set to drop_action 0.1"),
         ({"train": "lora"}, "trained with train full"),
@@ -147,6 +158,31 @@ def test_another_model_is_refused(recipe, tmp_path, tiny_prior, changes, words, 
     recipe.write_text(yaml.safe_dump(text))
     options = ["--ckpt_path", "last", "--trainer.default_root_dir", str(tmp_path / "run")]
     assert cli.main(["fit", "-c", str(recipe), *options]) == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ({}, {"stride": 2}, "trained at 4 Hz, the data come at 2 Hz: change the window's stride"),
+        ({}, {"names": ["dx", "dy", "turn"]}, "differ in names: ('dx', 'dy', 'dyaw') against"),
+        ({}, {"state": ["battery"]}, "The data has states of the body and the checkpoint has none"),
+        ({"state": ["battery"]}, {}, "The checkpoint has states of the body and the data has none"),
+        ({"state": ["battery"]}, {"state": ["wheel"]}, "States of the body: The model's actions"),
+    ],
+)
+def test_other_data_are_refused(recipe, tmp_path, before, after, words, capsys):
+    """What actions and states mean is in the checkpoint, and compared."""
+    for changes, status in ((before, 0), (after, 2)):
+        text = yaml.safe_load(recipe.read_text())
+        text["data"]["class_path"] = "tests.training.other_rooms.OtherRooms"
+        arguments, changes = text["data"]["init_args"], dict(changes)
+        arguments["window"]["stride"] = changes.pop("stride", 1)
+        path = tmp_path / "other.yaml"
+        arguments |= changes
+        path.write_text(yaml.safe_dump(text))
+        run = ["fit", "-c", str(path), "--ckpt_path", "last", "--trainer.max_steps", "1"]
+        assert cli.main(run) == status
     assert words in capsys.readouterr().err
 
 

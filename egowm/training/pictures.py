@@ -1,0 +1,186 @@
+"""Rollouts to look at in validation: truth, true actions, another clip's; and what the actions do.
+
+The picture has a column for each frame. Where the second and the third row of a clip are the same,
+the model ignores its actions.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from egowm.data.clip import Clip
+from egowm.world_model import WorldModel
+
+log = logging.getLogger(__name__)
+NAME = "rollout"
+COLUMNS = 9  # frames shown at most, the context's last among them
+MIN_SIDE = 96  # pixels: smaller frames are magnified by a whole number
+LABELS = ("truth", "true actions", "another clip's")
+_LABEL_WIDTH = 100
+
+
+class RolloutPictures(Callback):
+    """Rolls out some clips at every `every`-th validation of a fit, with the same noise each time.
+
+    Logs `rollout/psnr` and `rollout/psnr_shuffled`, dB against the truth under the true and under
+    another clip's actions, and `rollout/action_gain`, their difference: 0 for a model that ignores
+    its actions. The picture is `<default_root_dir>/pictures/step=N.png`, and goes to TensorBoard
+    and to loggers with `log_image`. every: validations from one picture to the next; 0 never draws.
+    clips: at least 2. steps: of sampling, at most; a rough rollout shows what is to be seen.
+    """
+
+    def __init__(self, every: int = 5, clips: int = 2, steps: int = 8) -> None:
+        if every < 0 or clips < 2 or steps < 1:
+            raise ValueError(
+                f"RolloutPictures: expected every of 0 or more, at least 2 clips and 1 step, got "
+                f"{every}, {clips} and {steps}."
+            )
+        self.every, self.clips, self.steps = every, clips, steps
+        self.validations = 0
+        self._found: list[Clip] = []
+        self._due = False
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._found, self._due = [], False
+        if trainer.state.fn != "fit" or trainer.sanity_checking or not self.every:
+            return
+        self._due = isinstance(pl_module, WorldModel) and self.validations % self.every == 0
+        self.validations += 1
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Clip,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        missing = self.clips - len(self._found)
+        known = self._found[0].source if self._found else batch.source[0]
+        if self._due and missing > 0 and batch.source[0] == known:
+            self._found += _spread(batch, missing)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self._due:
+            return
+        assert isinstance(pl_module, WorldModel)
+        sums = torch.zeros(3, device=pl_module.device)  # of both PSNRs, and how many took part
+        if len(self._found) > 1:
+            batch = Clip(*default_collate(self._found))
+            rollouts = roll_out(pl_module, batch, min(self.steps, pl_module.steps))
+            truth = _scaled(batch)[:, -batch.actions.shape[1] :]
+            sums[:2] = torch.stack([psnr(made, truth) for made in rollouts])
+            sums[2] = 1
+            if trainer.is_global_zero:
+                self._show(trainer, strip(_scaled(batch).cpu(), [made.cpu() for made in rollouts]))
+        sums = trainer.strategy.reduce(sums, reduce_op="sum")
+        if not sums[2]:
+            log.info("No rollout is drawn: it takes 2 validation clips of one source.")
+            return
+        true, shuffled = (sums[:2] / sums[2]).tolist()
+        figures = {"psnr": true, "psnr_shuffled": shuffled, "action_gain": true - shuffled}
+        for name, value in figures.items():
+            pl_module.log(f"{NAME}/{name}", value, rank_zero_only=True)
+
+    def _show(self, trainer: Trainer, picture: np.ndarray) -> None:
+        from PIL import Image
+
+        folder = Path(trainer.default_root_dir) / "pictures"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(folder / f"step={trainer.global_step}.png")
+        for logger in trainer.loggers:
+            _send(logger, picture, trainer.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"validations": self.validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.validations = state_dict["validations"]
+
+
+@torch.no_grad()
+def roll_out(model: WorldModel, batch: Clip, steps: int) -> list[Tensor]:
+    """Frames (B, T, 3, H, W) in [0, 1] under the true and under another clip's actions.
+
+    Clip k has the same noise in both; one sequence is computed at a time, as memory is short.
+    """
+    count, num_context = len(batch.actions), batch.frames.shape[1] - batch.actions.shape[1]
+    return [
+        model.rollout(
+            batch.frames[:, :num_context],
+            actions,
+            state=None if model.state_spec is None else batch.state,
+            text=batch.text if model.backbone.takes_text else "",
+            steps=steps,
+            generator=[torch.Generator().manual_seed(k) for k in range(count)],
+            source=model.source_of(batch),
+            micro_batch=1,
+        ).frames.float()
+        for actions in (batch.actions, batch.actions.roll(1, 0))
+    ]
+
+
+def psnr(made: Tensor, truth: Tensor) -> Tensor:
+    """Mean over the clips of the PSNR of all their frames (B, T, 3, H, W) in [0, 1]; dB."""
+    error = (made - truth).square().flatten(1).mean(1)
+    return (-10 * error.clamp(min=1e-10).log10()).mean()
+
+
+def strip(truth: Tensor, rollouts: list[Tensor]) -> np.ndarray:
+    """The picture (H', W', 3) uint8: for each clip three rows under each other.
+
+    truth: (B, K+T, 3, H, W) in [0, 1]. rollouts: (B, T, 3, H, W); each row opens with the context's
+    last frame.
+    """
+    horizon = rollouts[0].shape[1]
+    context = truth[:, -horizon - 1 : -horizon]
+    columns = np.linspace(0, horizon, min(COLUMNS, horizon + 1)).round().astype(int)
+    rows = [torch.cat([context, part], 1)[:, columns] for part in (truth[:, -horizon:], *rollouts)]
+    factor = max(1, MIN_SIDE // max(truth.shape[-2:]))
+    lines = []
+    for clip in range(len(truth)):
+        for label, row in zip(LABELS, rows, strict=True):
+            frames = (row[clip].clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+            large = frames.numpy().repeat(factor, 1).repeat(factor, 2)
+            lines.append(np.concatenate([_label(label, large.shape[1]), *large], axis=1))
+        lines.append(np.full((4, *lines[-1].shape[1:]), 255, np.uint8))
+    return np.concatenate(lines[:-1])
+
+
+def _spread(batch: Clip, count: int) -> list[Clip]:
+    """Clips evenly over a batch: neighbours are often of one recording."""
+    size = len(batch.actions)
+    numbers = [k * size // min(count, size) for k in range(min(count, size))]
+    fields: Any = batch  # tensors and lists of words
+    return [Clip(*(values[k] for values in fields)) for k in numbers]
+
+
+def _scaled(batch: Clip) -> Tensor:
+    return batch.frames.float() / 255
+
+
+def _label(text: str, height: int) -> np.ndarray:
+    """Dark text on white (height, 100, 3)."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    image = Image.new("RGB", (_LABEL_WIDTH, height), "white")
+    font = ImageFont.load_default(size=13)
+    ImageDraw.Draw(image).text((4, height // 2 - 8), text, fill=(20, 20, 20), font=font)
+    return np.array(image)
+
+
+def _send(logger: Logger, picture: np.ndarray, step: int) -> None:
+    """To a logger that takes pictures."""
+    if isinstance(logger, TensorBoardLogger):
+        logger.experiment.add_image(NAME, picture, step, dataformats="HWC")
+    elif hasattr(logger, "log_image"):
+        logger.log_image(NAME, [picture], step=step)
