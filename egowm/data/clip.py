@@ -41,6 +41,11 @@ class Clip(NamedTuple):
             known=Known(*(x.to(device) for x in self.known)),
         )
 
+    def one(self, number: int) -> "Clip":
+        """Clip `number` of a batch."""
+        known = Known(*(x[number] for x in self.known)) if self.is_cached else Known()
+        return Clip._make([*(values[number] for values in self[:-1]), known])
+
     @property
     def is_cached(self) -> bool:
         """Whether latents stand in for frames."""

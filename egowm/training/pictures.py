@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from egowm.data.clip import Clip
+from egowm.video import webp_bytes
 from egowm.world_model import WorldModel
 
 log = logging.getLogger(__name__)
@@ -33,8 +34,10 @@ class RolloutPictures(Callback):
     Logs `rollout/psnr` and `rollout/psnr_shuffled`, dB against the truth under the true and under
     another clip's actions, and `rollout/action_gain`, their difference: 0 for a model that ignores
     its actions. The picture is `<default_root_dir>/pictures/step=N.png`, and goes to TensorBoard
-    and to loggers with `log_image`. every: validations from one picture to the next; 0 never draws.
-    clips: at least 2. steps: of sampling, at most; a rough rollout shows what is to be seen.
+    and to loggers with `log_image`; the same frames move side by side in `step=N.webp`. every:
+    validations from one picture to the next; 0 never draws. clips: at least 2. steps: of sampling,
+    at most; a rough rollout shows what is to be seen. Nothing is drawn where validation comes from
+    a latent cache, which has no pixels.
     """
 
     def __init__(self, every: int = 5, clips: int = 2, steps: int = 8) -> None:
@@ -66,7 +69,7 @@ class RolloutPictures(Callback):
     ) -> None:
         missing = self.clips - len(self._found)
         known = self._found[0].source if self._found else batch.source[0]
-        if self._due and missing > 0 and batch.source[0] == known:
+        if self._due and missing > 0 and batch.source[0] == known and not batch.is_cached:
             self._found += _spread(batch, missing)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -81,22 +84,25 @@ class RolloutPictures(Callback):
             sums[:2] = torch.stack([psnr(made, truth) for made in rollouts])
             sums[2] = 1
             if trainer.is_global_zero:
-                self._show(trainer, strip(_scaled(batch).cpu(), [made.cpu() for made in rollouts]))
+                shown = _scaled(batch).cpu(), [made.cpu() for made in rollouts]
+                spec = pl_module.spec_of(pl_module.source_of(batch))
+                self._show(trainer, strip(*shown), film(*shown), spec.rate_hz)
         sums = trainer.strategy.reduce(sums, reduce_op="sum")
         if not sums[2]:
-            log.info("No rollout is drawn: it takes 2 validation clips of one source.")
+            log.info("No rollout is drawn: it takes 2 validation clips of one source, in pixels.")
             return
         true, shuffled = (sums[:2] / sums[2]).tolist()
         figures = {"psnr": true, "psnr_shuffled": shuffled, "action_gain": true - shuffled}
         for name, value in figures.items():
             pl_module.log(f"{NAME}/{name}", value, rank_zero_only=True)
 
-    def _show(self, trainer: Trainer, picture: np.ndarray) -> None:
+    def _show(self, trainer: Trainer, picture: np.ndarray, moving: np.ndarray, rate: float) -> None:
         from PIL import Image
 
         folder = Path(trainer.default_root_dir) / "pictures"
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(folder / f"step={trainer.global_step}.png")
+        (folder / f"step={trainer.global_step}.webp").write_bytes(webp_bytes(moving, rate))
         for logger in trainer.loggers:
             _send(logger, picture, trainer.global_step)
 
@@ -156,12 +162,25 @@ def strip(truth: Tensor, rollouts: list[Tensor]) -> np.ndarray:
     return np.concatenate(lines[:-1])
 
 
+def film(truth: Tensor, rollouts: list[Tensor]) -> np.ndarray:
+    """Frames (T+1, H', W', 3) uint8: for each clip a line of truth, true actions, another clip's.
+
+    truth, rollouts: as for `strip`.
+    """
+    horizon = rollouts[0].shape[1]
+    context = truth[:, -horizon - 1 : -horizon]
+    sides = [torch.cat([context, part], 1) for part in (truth[:, -horizon:], *rollouts)]
+    lines = torch.cat(sides, -1).transpose(0, 1)  # (T+1, B, 3, H, 3 W)
+    frames = (lines.clamp(0, 1) * 255).round().to(torch.uint8).movedim(2, -1).flatten(1, 2)
+    factor = max(1, MIN_SIDE // max(truth.shape[-2:]))
+    return frames.numpy().repeat(factor, 1).repeat(factor, 2)
+
+
 def _spread(batch: Clip, count: int) -> list[Clip]:
     """Clips evenly over a batch: neighbours are often of one recording."""
     size = len(batch.actions)
     numbers = [k * size // min(count, size) for k in range(min(count, size))]
-    fields: Any = batch  # tensors and lists of words
-    return [Clip(*(values[k] for values in fields)) for k in numbers]
+    return [batch.one(k) for k in numbers]
 
 
 def _scaled(batch: Clip) -> Tensor:

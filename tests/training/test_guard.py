@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from lightning import Trainer, seed_everything
+from torch.utils.data import default_collate
 
 from egowm import cli
 from egowm.data import Clip, Episode, Rooms, Window
@@ -52,7 +53,7 @@ def test_a_model_that_sees_them_has_one(obedient, clip):
 
 
 def test_batches_of_one_take_the_actions_of_the_one_before(obedient, clip):
-    one, other = (Clip(*(values[k : k + 1] for values in clip)) for k in (0, 1))
+    one, other = (Clip(*default_collate([clip.one(k)])) for k in (0, 1))
     both = losses(obedient, one, 3, other.actions)
     pair = one._replace(actions=other.actions)
     assert both[0] == losses(obedient, one, 3)[0]

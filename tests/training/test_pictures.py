@@ -9,10 +9,11 @@ import torch
 from lightning import Trainer
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.data import default_collate
 
 from egowm import cli
 from egowm.data import Clip
-from egowm.training.pictures import RolloutPictures, psnr, roll_out, strip
+from egowm.training.pictures import RolloutPictures, film, psnr, roll_out, strip
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
@@ -41,7 +42,7 @@ def test_the_two_rollouts_differ_by_the_actions_alone(world_model, obedient, bat
     moved = batch._replace(actions=batch.actions.roll(1, 0))
     assert torch.equal(roll_out(obedient, moved, 2)[0], shuffled)
     assert (true - shuffled).abs().max() > 0.01
-    alone = Clip(*(values[1:2] for values in batch))
+    alone = Clip(*default_collate([batch.one(1)]))
     found = obedient.rollout(
         alone.frames[:, :1], alone.actions, steps=2, generator=torch.Generator().manual_seed(1)
     )
@@ -53,6 +54,18 @@ def test_psnr_in_closed_form():
     made = truth.clone()
     made[0], made[1] = 0.1, 0.01
     assert psnr(made, truth).item() == pytest.approx((20 + 40) / 2, abs=1e-3)
+
+
+def test_the_film():
+    """A line for each clip, the sides beside each other, the context first in all of them."""
+    truth = torch.linspace(0, 1, 10).reshape(2, 5, 1, 1, 1).expand(2, 5, 3, 48, 64)
+    made = film(truth, [truth[:, 1:], 0 * truth[:, 1:]])
+    assert made.shape == (5, 96, 192, 3)
+    grey = (truth[:, :, 0, 0, 0] * 255).round().to(torch.uint8).numpy()
+    for number, line in enumerate((slice(0, 48), slice(48, 96))):
+        assert (made[:, line, :128] == grey[number, :, None, None, None]).all()
+        assert (made[0, line, 128:] == grey[number, 0]).all()
+        assert (made[1:, line, 128:] == 0).all()
 
 
 def test_the_strip():
@@ -83,7 +96,9 @@ def test_a_fit_draws_them(recipe, tmp_path):
     """At the first and the third validation; the figures are those of the picture's rollouts."""
     assert run(recipe, "--pictures_every", "2") == 0
     folder = tmp_path / "run"
-    assert {p.name for p in (folder / "pictures").iterdir()} == {"step=1.png", "step=3.png"}
+    assert {p.name for p in (folder / "pictures").iterdir()} == {
+        f"step={step}.{kind}" for step in (1, 3) for kind in ("png", "webp")
+    }
     with Image.open(folder / "pictures/step=1.png") as picture:
         assert picture.size == (100 + 4 * 96, 2 * 3 * 96 + 4)
     with (folder / "lightning_logs/version_0/metrics.csv").open() as lines:
