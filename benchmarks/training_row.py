@@ -29,7 +29,9 @@ from egowm.backbones import SVD, Cosmos
 from egowm.backbones.base import Backbone
 from egowm.data import Clip, Episode, Rooms, Window
 from egowm.data.module import ClipData
+from egowm.inspection.caching import LatentWriter
 from egowm.training.average import WeightAverage
+from egowm.training.from_cache import FromCache
 from egowm.training.memory import fake_step, traced
 from egowm.world_model import WorldModel
 
@@ -77,19 +79,21 @@ class Clock(Callback):
 
 def measure(row: Row, steps: int, warmup: int, device: str, folder: Path, seed: int) -> Any:
     """The row's figures: time, waiting, memory as it was and as foretold, operations."""
-    if row.data != "pixels":
-        raise ValueError(f"{row.name}: expected data pixels, got {row.data!r}.")
+    if row.data not in ("pixels", "cache"):
+        raise ValueError(f"{row.name}: expected data pixels or cache, got {row.data!r}.")
     seed_everything(seed, verbose=False)
     pretrained = pipeline(row.model, folder)
     data = clips(row, folder)
     clock = Clock(warmup)
-    average = [WeightAverage(0.999, "cpu")] if row.average else []
+    extra: list[Callback] = [WeightAverage(0.999, "cpu")] if row.average else []
+    if row.data == "cache":
+        extra.append(FromCache(str(cached(build(row, pretrained), data, folder, device))))
     trainer = Trainer(
         accelerator="gpu" if device == "cuda" else "cpu",
         devices=1,
         precision=row.precision,
         max_steps=warmup + steps,
-        callbacks=[clock, *average],
+        callbacks=[clock, *extra],
         default_root_dir=folder,
         logger=False,
         enable_checkpointing=False,
@@ -134,6 +138,15 @@ def build(row: Row, pretrained: str, spec: ActionSpec | None = None) -> WorldMod
         compile=row.compiler,
         warmup=1,
     )
+
+
+def cached(model: WorldModel, data: ClipData, folder: Path, device: str) -> Path:
+    """What the frozen encoders say of the clips, on disk in float16."""
+    model.spec = data.spec
+    model.configure_model()
+    output = folder / "cache"
+    LatentWriter(model.backbone, data, "float16", device).write(output, progress=False)
+    return output
 
 
 def pipeline(model: str, folder: Path) -> str:

@@ -9,8 +9,9 @@ class Row:
     """One way of training. The fields from `train` to `precision` are options of `egowm fit`.
 
     model: "rooms-svd" (the committed prior), or "svd" and "cosmos" in their published sizes with
-    random weights. compiler: of the network's blocks. data: where latents come from. average:
-    whether a moving average of the weights is kept, on the CPU. size: (H, W) pixels.
+    random weights. compiler: of the network's blocks. data: "pixels", or "cache" for what
+    `egowm data cache` makes of them. average: whether a moving average of the weights is kept, on
+    the CPU. size: (H, W) pixels.
     """
 
     name: str
@@ -55,7 +56,8 @@ CPU = (
     Row("full, bf16-mixed, checkpointing", precision="bf16-mixed", gradient_checkpointing=True),
     Row("full, compiled", compiler="inductor"),
     Row("full, 2 loader workers", num_workers=2),
-    # The latent cache's row goes here: Row("full, from cache", data="cache").
+    Row("full, from cache", data="cache"),
+    Row("conditioning, from cache", train="conditioning", data="cache"),
 )
 CUDA = (
     _card("SVD 512, full", "svd", (512, 512), 8),

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from egowm.data import Clip, Window
 from egowm.training.memory import fake_step
+from egowm.world_model import WorldModel
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = [
@@ -49,8 +50,26 @@ def test_a_row_is_measured(load, tiny_prior, tmp_path, monkeypatch):
     assert 1e7 < found["operations"] < 1e12
     assert 1e4 < found["parameters"] < 1e6  # the LoRA and the embedding
     assert json.loads(json.dumps(found)) == found
-    with pytest.raises(ValueError, match="expected data pixels, got 'cache'"):
-        module.measure(replace(row, data="cache"), 1, 1, "cpu", tmp_path, 0)
+    with pytest.raises(ValueError, match="expected data pixels or cache, got 'tape'"):
+        module.measure(replace(row, data="tape"), 1, 1, "cpu", tmp_path, 0)
+
+
+def test_a_row_from_a_cache(load, tiny_prior, tmp_path, monkeypatch):
+    """It is the row from pixels but for the encoders, which are asked beforehand."""
+    module, rows = load("training_row"), load("training_rows")
+    monkeypatch.setattr(module, "pipeline", lambda model, folder: str(tiny_prior))
+    monkeypatch.setattr(module, "matrix_rate", lambda device, dtype: 1e9)
+    seen, loss = [], WorldModel.loss
+
+    def watched(self, clip, *args, **kwargs):
+        seen.append(clip.is_cached)
+        return loss(self, clip, *args, **kwargs)
+
+    monkeypatch.setattr(WorldModel, "loss", watched)
+    row = rows.Row("cached", train="conditioning", size=(32, 32), data="cache")
+    found = module.measure(row, 2, 1, "cpu", tmp_path, 0)
+    assert found["steps"] == 2
+    assert seen[:4] == [True] * 4  # three steps and the traced one
 
 
 def test_operations_are_those_of_a_real_step(load, tiny_prior, spec):
