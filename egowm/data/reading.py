@@ -81,8 +81,10 @@ def _runs(wanted: Sequence[Wanted]) -> Iterator[list[int]]:
 
 
 def _empty(shape: tuple[int, ...]) -> Tensor:
-    """uint8; in a loader's worker in memory that its parent sees too, as torch's own collate."""
+    """uint8; in a loader's worker in memory that its parent sees too, as torch's own collate.
+    Elsewhere numpy's, which asks Linux for large pages: the first touch of small ones takes longer
+    than the copy."""
     if get_worker_info() is None:
-        return torch.empty(shape, dtype=torch.uint8)
+        return torch.from_numpy(np.empty(shape, np.uint8))
     storage = torch.UntypedStorage._new_shared(int(np.prod(shape)))
     return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
