@@ -113,7 +113,8 @@ class SVD(Backbone):
         encoder = CLIPVisionModelWithProjection
         if "image_encoder" in self.random:
             config = encoder.config_class.from_pretrained(self.folder / "image_encoder")
-            self.image_encoder = encoder(config).float()  # the folder's may say float16
+            config.dtype = torch.float32  # the folder's may say float16
+            self.image_encoder = encoder(config)
         else:
             options = {"variant": single["variant"]} if "variant" in single else {}
             self.image_encoder = encoder.from_pretrained(

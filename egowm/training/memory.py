@@ -208,7 +208,9 @@ def without_weights() -> Iterator[None]:
         return cls.from_config(cls.load_config(folder))
 
     def of_transformers(cls: Any, folder: Any, **options: Any) -> Any:
-        return cls(cls.config_class.from_pretrained(folder))
+        config = cls.config_class.from_pretrained(folder)
+        config.dtype = options.get("dtype") or torch.float32  # the folder's may say float16
+        return cls(config)
 
     read_scheduler = SchedulerMixin.from_pretrained.__func__
 

@@ -150,6 +150,15 @@ def test_the_command(recipe, capsys):
     assert cli.main(["memory", "-c", "none.yaml"]) == 2
 
 
+def test_a_base_in_float16(capsys, monkeypatch):
+    """The committed prior says so of itself; it is loaded in float32, and computes in bfloat16."""
+    monkeypatch.setattr(memory_cli, "LADDER", (Way(),))
+    assert cli.main(["memory", "-c", str(ROOT / "recipes/rooms_svd.yaml")]) == 0
+    out = capsys.readouterr().out
+    assert "1 + 1 frames of 64x64, batch 16, bf16-mixed" in out
+    assert rows(out)["full"][0] == 5.7
+
+
 def test_a_recipe_that_is_no_rung_comes_first(recipe, capsys, monkeypatch):
     ladder = (Way("conditioning", True), Way("conditioning", True, "adamw", True, 1))
     monkeypatch.setattr(memory_cli, "LADDER", ladder)
