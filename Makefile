@@ -79,11 +79,14 @@ merge: $(STAMP)  ## take new training records into the results, without scoring 
 	$(BIN)/python benchmarks/tables.py
 
 # As a user's shell has it: without this, small calls wait for sleeping threads.
-bench: $(STAMP)  ## measure rollout, sam2, data loading and training; leave the machine alone
+bench: $(STAMP)  ## measure rollout, sam2, data, training and plans; leave the machine alone
 	env -u OMP_WAIT_POLICY $(BIN)/python benchmarks/rollout.py $(ARGS)
 	env -u OMP_WAIT_POLICY $(BIN)/python benchmarks/scs.py
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/latent_cache.py
+	$(BIN)/python benchmarks/decode_window.py
+	$(BIN)/python benchmarks/planning_memory.py --candidates 32 320 2000 --frames 1 --size 16
 	$(BIN)/python benchmarks/tables.py
 
 tables: $(STAMP)  ## rewrite the tables in docs from benchmarks/results

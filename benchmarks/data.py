@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--length", type=int, default=48, help="frames of an episode, 256x256")
     parser.add_argument("--clips", type=int, default=16, help="read in one pass")
     parser.add_argument("--frames", type=int, default=16, help="of a clip")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--listed", type=int, default=10_000, help="episodes of the listing")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, default=RESULTS / "data.json")

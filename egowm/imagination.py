@@ -150,16 +150,17 @@ class Imagination:
         final = left is not None and left <= length
         wanted = length if left is None else min(left, length)
         first = backbone.context if backbone.context_latents else 0
-        with self._precision, backbone.awake():
-            if self.decode == "all" or (not final and backbone.context > 1):
-                decoded = recomputed(backbone.decode, made).clamp(-1, 1)[:, first:]
-            elif self.decode == "none" and final:
-                decoded = past.frames.new_zeros(len(made), 0, *past.frames.shape[2:])
-            else:
-                index = first + (wanted if final else length) - 1
-                # What the next chunk starts from is exact.
-                window = () if self.decode_window is None or not final else (self.decode_window,)
-                decoded = recomputed(backbone.decode_frame, made, index, *window).clamp(-1, 1)
+        if self.decode == "none" and final:
+            decoded = past.frames.new_zeros(len(made), 0, *past.frames.shape[2:])
+        else:
+            with self._precision, backbone.awake():
+                if self.decode == "all" or (not final and backbone.context > 1):
+                    decoded = recomputed(backbone.decode, made).clamp(-1, 1)[:, first:]
+                else:
+                    index = first + (wanted if final else length) - 1
+                    exact = self.decode_window is None or not final  # what a chunk starts from is
+                    window = () if exact else (self.decode_window,)
+                    decoded = recomputed(backbone.decode_frame, made, index, *window).clamp(-1, 1)
         latents = made[:, backbone.context_latents :]
         frames = torch.cat([past.frames.expand(len(made), -1, -1, -1, -1), decoded], 1)
         known = latents[:, -1] if chain == "latents" else None

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -198,7 +199,9 @@ class WorldModel(LightningModule):
         if not clip.is_cached:
             backbone.check_lengths(clip.frames.shape[1] - horizon, horizon)
         frames, context = clip.scaled(backbone.context)
-        with torch.no_grad(), backbone.awake(), backbone.recalling(clip.known):
+        asked = backbone.needs_pixels or not clip.is_cached  # else no encoder is
+        encoders = backbone.awake() if asked else nullcontext()
+        with torch.no_grad(), encoders, backbone.recalling(clip.known):
             future = frames[:, backbone.context :]
             latents = backbone.encode(frames if backbone.context_latents else future)
             strength = backbone.training_noise(count, generator).to(frames)

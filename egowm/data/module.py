@@ -15,8 +15,7 @@ from egowm.actions import ActionSpec, compose
 from egowm.data.clip import Clip, Known
 from egowm.data.episode import Episode
 from egowm.data.loader import Order, RandomBatches, TrainingLoader
-from egowm.data.reading import Wanted, collate, read_batch
-from egowm.video import write_planes
+from egowm.data.reading import Wanted, collate, read_batch, read_planes
 
 
 @dataclass(frozen=True)
@@ -109,12 +108,9 @@ class Windows(Dataset[Clip]):
 
     def pictures(self, number: int, indices: Sequence[int]) -> torch.Tensor:
         """Frames (n, 3, H, W) uint8 of an episode, at the window's size."""
-        episode, w = self.episodes[number], self.window
+        w = self.window
         frames = torch.empty((len(indices), 3, w.height, w.width), dtype=torch.uint8)
-        if episode.read_planes is not None:
-            episode.read_planes(indices, frames.numpy())
-        else:
-            write_planes(episode.read(indices), frames.numpy())
+        read_planes(self.episodes[number], indices, frames.numpy())
         return frames
 
     @property

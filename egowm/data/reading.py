@@ -33,18 +33,24 @@ def read_batch(wanted: Sequence[Wanted], height: int, width: int) -> Tensor:
     out = batch.numpy()
     for run in _runs(wanted):
         episode = wanted[run[0]].episode
-        if episode.read_planes is not None:
+        if len(run) == 1 or episode.read_planes is not None:
             for k in run:
-                episode.read_planes(wanted[k].indices, out[k])
-        elif len(run) == 1:
-            write_planes(episode.read(wanted[run[0]].indices), out[run[0]])
+                read_planes(episode, wanted[k].indices, out[k])
         else:
             chosen = np.unique(np.concatenate([wanted[k].indices for k in run]))
             frames = np.empty((len(chosen), *out.shape[2:]), np.uint8)
-            write_planes(episode.read(chosen.tolist()), frames)
+            read_planes(episode, chosen.tolist(), frames)
             for k in run:
                 np.take(frames, np.searchsorted(chosen, wanted[k].indices), axis=0, out=out[k])
     return batch
+
+
+def read_planes(episode: Episode, indices: Sequence[int], out: np.ndarray) -> None:
+    """Frames of an episode into `out` (n, 3, H, W) uint8, at its size."""
+    if episode.read_planes is not None:
+        episode.read_planes(indices, out)
+    else:
+        write_planes(episode.read(indices), out)
 
 
 def collate(clips: Sequence[Clip]) -> Clip:

@@ -77,6 +77,22 @@ def test_the_loss_is_that_of_pixels(family, model, told, tmp_path):
             assert found[0] > 1e-3
 
 
+@pytest.mark.parametrize("family", ["svd", "predict2"], indirect=True)
+def test_no_encoder_comes_to_the_card_for_what_is_known(family, model, told, tmp_path, monkeypatch):
+    """Unless the context's pixels are encoded anew."""
+    visits, awake = [], type(told).awake
+    monkeypatch.setattr(type(told), "awake", lambda self: visits.append(1) or awake(self))
+    data = Noise("22", Window(1, family.horizon, 1, *family.size), batch_size=2)
+    model.loss(clips(data)[0])
+    assert visits == [1]
+    LatentWriter(told, data).write(tmp_path / "latents")
+    data.cache = Opened(tmp_path / "latents", told)
+    clip = clips(data)[0]
+    visits.clear()
+    model.loss(clip)
+    assert visits == [1] * told.needs_pixels
+
+
 @pytest.mark.parametrize("family", ["wan2.2"], indirect=True)
 def test_missing_windows_are_named(model, family, told, tmp_path):
     size, folder = family.size, tmp_path / "latents"

@@ -85,6 +85,9 @@ def test_encoding_and_decoding_happen_awake(away, family, monkeypatch):
     assert len(steps) == 3  # the context, and the frames
     assert ("decode", 3) in inside
     assert ("encode", 2) in inside
+    options = {"steps": 2, "generator": torch.Generator().manual_seed(0), "decode": "none"}
+    away.rollout(frames[:, :1], actions, **options)
+    assert len(steps) == 4  # the context alone
 
 
 def test_a_rollout_with_gradients_is_refused(away, family):
