@@ -17,7 +17,7 @@ from egowm.diffusion import Common, Generator, euler
 if TYPE_CHECKING:
     from egowm.world_model import WorldModel
 
-Chain = Literal["latents", "pixels"]
+Chain = Literal["latents", "latents_only", "pixels"]
 Decode = Literal["all", "last", "none"]
 
 
@@ -37,8 +37,9 @@ class Rollout(NamedTuple):
 class Past(NamedTuple):
     """What a chunk starts from.
 
-    frames: (1 or N, K, 3, H, W) in [-1, 1]. latents: (N, c, h, w) of the last frame, where it was
-    generated and the chain is of latents.
+    frames: (1 or N, K, 3, H, W) in [-1, 1]; where the chain is of latents only, those that were
+    given. latents: (N, c, h, w) of the last frame, where it was generated and the chain is of
+    latents.
     """
 
     frames: Tensor
@@ -150,11 +151,12 @@ class Imagination:
         final = left is not None and left <= length
         wanted = length if left is None else min(left, length)
         first = backbone.context if backbone.context_latents else 0
-        if self.decode == "none" and final:
+        decode = self._decoded_of(final)
+        if decode == "none":
             decoded = past.frames.new_zeros(len(made), 0, *past.frames.shape[2:])
         else:
             with self._precision, backbone.awake():
-                if self.decode == "all" or (not final and backbone.context > 1):
+                if decode == "all":
                     decoded = recomputed(backbone.decode, made).clamp(-1, 1)[:, first:]
                 else:
                     index = first + (wanted if final else length) - 1
@@ -162,10 +164,21 @@ class Imagination:
                     window = () if exact else (self.decode_window,)
                     decoded = recomputed(backbone.decode_frame, made, index, *window).clamp(-1, 1)
         latents = made[:, backbone.context_latents :]
+        shown = decoded[:, :wanted] if self.decode == "all" or final else decoded[:, :0]
+        rollout = Rollout((shown + 1) / 2, latents, 0)
+        if chain == "latents_only":
+            return Past(past.frames, latents[:, -1]), rollout
         frames = torch.cat([past.frames.expand(len(made), -1, -1, -1, -1), decoded], 1)
         known = latents[:, -1] if chain == "latents" else None
-        shown = decoded[:, :wanted] if self.decode == "all" or final else decoded[:, :0]
-        return Past(frames[:, -backbone.context :], known), Rollout((shown + 1) / 2, latents, 0)
+        return Past(frames[:, -backbone.context :], known), rollout
+
+    def _decoded_of(self, final: bool) -> Decode:
+        """What is decoded of the last chunk, or of one before it."""
+        if self.decode == "all" or final:
+            return self.decode
+        if self._chained == "latents_only":
+            return "none"
+        return "last" if self.model.backbone.context == 1 else "all"
 
     def _chunk(
         self, past: Past, actions: Tensor, state: Tensor | None, texts: Sequence[str]
@@ -173,7 +186,8 @@ class Imagination:
         """Latents (N, t, c, h, w) of one chunk; actions (N, T, A), state (N, S) normalised."""
         model, backbone, count = self.model, self.model.backbone, len(actions)
         given = past.frames
-        draws = count if isinstance(self.generator, Sequence) else len(given)
+        each = isinstance(self.generator, Sequence) or past.latents is not None
+        draws = count if each else len(given)
         strength = torch.full((draws,), backbone.noise_strength, device=model.device)
         num_frames = backbone.context + actions.shape[1]
         with backbone.awake():
@@ -263,8 +277,8 @@ class Imagination:
         if chain is None:
             return "latents" if backbone.chains_latents else "pixels"
         if chain not in get_args(Chain):
-            raise ValueError(f"Expected chain {' or '.join(get_args(Chain))}, got {chain!r}.")
-        if chain == "latents" and not backbone.chains_latents:
+            raise ValueError(f"Expected chain {', '.join(get_args(Chain))}, got {chain!r}.")
+        if chain != "pixels" and not backbone.chains_latents:
             raise ValueError(
                 f"Expected chain pixels: {type(backbone).__name__} takes {backbone.context} "
                 f"context frames and its latents hold {backbone.temporal_stride}, so its last "

@@ -262,7 +262,9 @@ class WorldModel(LightningModule):
         1.5 times the training range. chain: how a chunk starts from the last frames of the one
         before: from "latents" as they were generated, or from decoded "pixels", encoded again;
         each such pass through the VAE costs sharpness, and they add up. Latents, by default, where
-        the VAE takes frame by frame and the context is one frame; else pixels. source: whose ranges
+        the VAE takes frame by frame and the context is one frame; else pixels. "latents_only"
+        decodes nothing between chunks: what else a context gives, as SVD's image embedding, stays
+        that of the given frames, which is an approximation. source: whose ranges
         normalise the actions, of a model that was fitted on several data sets; the first by
         default. decode: which frames are wanted, "all", the "last" or "none" (latents alone); no
         more is decoded than that and what later chunks start from. decode_window: with the last,

@@ -1,7 +1,7 @@
 """Agents that plan in the rooms: with a world model, or with the simulator in its place."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -64,24 +64,20 @@ def with_model(
     planner: Planner,
     *,
     by: By = "pixels",
-    steps: int | None = None,
-    micro_batch: int = 32,
     seed: int = 0,
     horizon: int = HORIZON,
     every: int = EVERY,
+    **how: Any,
 ) -> PlanningAgent:
-    """Imagines with a world model; by pixels, averaged over squares of 4, or by latents."""
+    """Imagines with a world model; by pixels, averaged over squares of 4, or by latents.
+
+    how: further arguments of `goal_cost`, as steps, chain, dtype and micro_batch.
+    """
 
     def cost_of(seen: Tensor, goal: Tensor) -> Cost:
-        return goal_cost(
-            model,
-            seen[None, None],
-            goal if by == "latents" else Pixels(goal.to(model.device), POOL),
-            by=by,
-            steps=steps,
-            micro_batch=micro_batch,
-            generator=torch.Generator().manual_seed(seed),
-        )
+        term = goal if by == "latents" else Pixels(goal.to(model.device), POOL)
+        noise = torch.Generator().manual_seed(seed)
+        return goal_cost(model, seen[None, None], term, by=by, generator=noise, **how)
 
     return PlanningAgent(planner, cost_of, horizon, every, seed)
 

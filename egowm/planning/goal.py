@@ -12,6 +12,7 @@ from egowm.planning.costs import Latents, Pixels, Term
 
 if TYPE_CHECKING:
     from egowm.conditioning.guidance import Guide
+    from egowm.imagination import Chain
     from egowm.world_model import WorldModel
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ def goal_cost(
     generator: torch.Generator | None = None,
     micro_batch: int = 32,
     strict: bool = False,
+    chain: "Chain | None" = None,
     source: str | None = None,
     decode_window: int | None = None,
     dtype: torch.dtype = torch.float32,
@@ -119,6 +121,7 @@ def goal_cost(
         "guidance": guidance,
         "guide_on": guide_on,
         "strict": strict,
+        "chain": chain,
         "source": source,
         "decode_window": decode_window,
         "dtype": dtype,
