@@ -2,12 +2,13 @@
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from statistics import median
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 Run = Callable[[], Tensor]
 MIN_SECONDS = 1.0  # a run shorter than this is repeated within each timing
@@ -72,6 +73,18 @@ def compare(ours: Run, theirs: Run, repeats: int, advance: Callable[[], object])
         repeats,
         calls,
     )
+
+
+def take_turns(runs: Mapping[str, Run], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each run in each round, one after the other; every other round goes backwards.
+
+    All must have been warmed up.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    for k in tqdm(range(rounds), "rounds", leave=False):
+        for name in runs if k % 2 == 0 else reversed(list(runs)):
+            taken[name].append(seconds(runs[name]))
+    return taken
 
 
 def _synchronise() -> None:

@@ -35,7 +35,7 @@ Record = dict[str, Any]
 # The quick way to imagine, and what chained calls of diffusers' pipeline imagine (candidates.py
 # finds the frames of `rollout` and of the pipeline to be the same).
 QUICK: Record = {"chain": "latents_only", "dtype": torch.bfloat16}
-AS_STOCK: Record = {"chain": "pixels"}
+AS_STOCK: Record = {"chain": "pixels", "dtype": torch.bfloat16}
 MODELS = {
     "ours": ("model", QUICK),
     "from scratch": ("scratch", QUICK),
@@ -70,7 +70,9 @@ def rows_of(arguments: Any) -> list[Row]:
     """All that are asked for."""
     classes = [(d, v) for v in ((True, False) if arguments.hidden else (True,))
                for d in arguments.distances]  # fmt: skip
-    agents = [(a, s) for a in arguments.agents for s in (arguments.steps if a in MODELS else [None])]
+    agents = [
+        (a, s) for a in arguments.agents for s in (arguments.steps if a in MODELS else [None])
+    ]
     return [Row(agent, steps, *goal) for goal in classes for agent, steps in agents]
 
 

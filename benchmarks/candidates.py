@@ -1,15 +1,223 @@
 """Candidates a second: what a planner's cost imagines, beside diffusers' own pipeline.
 
 Two contests over the same candidates. *Closed loop*: the committed world model, whose chunk is one
-frame, so that the pipeline is called once for each frame, with the picture that it made before.
-*One video*: a base pipeline that makes all frames in one call. Before anything is timed, both sides
-are found to make the same frames.
+frame, so that the pipeline is called for each frame anew, with the pictures that it made before and
+the actions injected. *One video*: a base pipeline that makes all frames in one call. Before
+anything is timed, both sides are found to make the same frames.
 """
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
 from typing import Any
 
+import numpy as np
+import torch
+from alternating import check_same, take_turns
+from arrivals import QUICK
+from PIL import Image
+from rollout import SPEC, Contest, load
+from rollout import _picture as picture_of
+from torch import Tensor
+from tqdm import tqdm
+
+from egowm.planning import goal_cost
+from egowm.planning.costs import Pixels
+from egowm.planning.navigation import Robot, make_tasks
+from egowm.world_model import WorldModel
+
 Record = dict[str, Any]
+AT_ONCE = 32  # candidates, on both sides
+CHECKED = 4  # candidates of which both sides' frames are compared
+ROUNDED = 0.005  # mean difference of frames that is allowed: calls hand on 8-bit pictures
+BATCHED, BATCHED_BF16, LOOP = "pipeline, batched", "pipeline, batched, bfloat16", "pipeline, a loop"
+
+
+@dataclass(frozen=True)
+class ClosedLoop:
+    """A world model, and the pipeline of its parts.
+
+    picture: (H, W, 3) uint8. goal: (3, H, W) in [0, 1]. actions: (N, T, A).
+    """
+
+    model: WorldModel
+    stock: Any
+    picture: np.ndarray
+    goal: Tensor
+    actions: Tensor
+    steps: int
+
+    def cost(self, **how: Any) -> Tensor:
+        """Ours."""
+        context = torch.from_numpy(self.picture).permute(2, 0, 1)[None, None]
+        term = Pixels(self.goal.to(self.model.device))
+        cost = goal_cost(self.model, context, term, steps=self.steps, micro_batch=AT_ONCE, **how)
+        with torch.no_grad():
+            return cost(self.actions)
+
+    def rollout(self, count: int) -> Tensor:
+        """Ours with the noise, and the chain, of the pipeline's calls: (count, T, 3, H, W)."""
+        context = torch.from_numpy(self.picture).permute(2, 0, 1)[None, None]
+        context = context.expand(count, -1, -1, -1, -1)
+        noise, actions = _generators(count), self.actions[:count]
+        how: Any = {"steps": self.steps, "generator": noise, "chain": "pixels"}
+        return self.model.rollout(context, actions, **how).frames
+
+    def calls(self, at_once: int, count: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Theirs: a call for each chunk of `at_once` candidates, (count, T, 3, H, W)."""
+        parts = self.actions[:count].split(at_once)
+        noise = [_generators(count)[k : k + at_once] for k in range(0, count, at_once)]
+        with torch.no_grad(), _autocast(self.model.device.type, dtype):
+            return torch.cat([self._chained(*both) for both in zip(parts, noise, strict=True)])
+
+    def _chained(self, actions: Tensor, noise: list[torch.Generator]) -> Tensor:
+        model, backbone = self.model, self.model.backbone
+        normal = model.spec_of(None).normalise(actions.to(model.device))
+        embedding = model.embed(normal)
+        seen, made = [Image.fromarray(self.picture)] * len(actions), []
+        for part in embedding.split(model.chunk, 1):
+            with backbone.injecting(part):
+                videos = self.stock(
+                    seen,
+                    height=self.picture.shape[0],
+                    width=self.picture.shape[1],
+                    num_frames=part.shape[1],
+                    num_inference_steps=self.steps,
+                    min_guidance_scale=1.0,
+                    max_guidance_scale=1.0,
+                    fps=backbone.fps,
+                    motion_bucket_id=backbone.motion_bucket,
+                    noise_aug_strength=backbone.noise_strength,
+                    decode_chunk_size=self._at_once(len(actions), part.shape[1]),
+                    generator=noise,
+                    output_type="np",
+                ).frames
+            made.append(torch.from_numpy(videos).permute(0, 1, 4, 2, 3))
+            last = (videos[:, -1] * 255).round().astype("uint8")
+            seen = [Image.fromarray(picture) for picture in last]
+        return torch.cat(made, 1)
+
+    def _at_once(self, count: int, length: int) -> int:
+        """Frames decoded at once: of one video only, where the decoder mixes frames."""
+        return length if self.model.backbone.decodes_in_time else count * length
+
+    def check(self) -> float:
+        """The mean difference of both sides' frames; ValueError where it is more than rounding."""
+        ours, theirs = self.rollout(CHECKED), self.calls(CHECKED, CHECKED)
+        first = slice(0, self.model.chunk)  # of which nothing was rounded yet
+        check_same(ours[:, first].cpu(), theirs[:, first])
+        difference = (ours.cpu() - theirs).abs().mean().item()
+        if not difference < ROUNDED:
+            raise ValueError(f"Not timed: frames differ by {difference:.2g}, at most {ROUNDED}.")
+        return difference
 
 
 def speed(arguments: Any) -> list[Record]:
-    """All rows."""
-    raise NotImplementedError
+    """All rows: the closed loop for each number of steps, the loop of calls for the first; then one
+    video."""
+    rows: list[Record] = []
+    count = arguments.timed
+    for steps in arguments.steps:
+        contest = closed_loop(arguments, steps)
+        about = {"contest": "closed loop", "steps": steps, "difference": contest.check()}
+        runs: dict[str, Callable[[], Tensor]] = {
+            "ours, latents only, bfloat16": partial(contest.cost, **QUICK),
+            "ours, latents only": partial(contest.cost, chain="latents_only"),
+            "ours, as rollout": contest.cost,
+            BATCHED: partial(contest.calls, AT_ONCE, count),
+            BATCHED_BF16: partial(contest.calls, AT_ONCE, count, torch.bfloat16),
+        }
+        if steps == arguments.steps[0]:
+            runs[LOOP] = partial(contest.calls, 1, count)
+        rows += timed(runs, about, count, arguments.repeats)
+    return rows + one_video(arguments)
+
+
+def closed_loop(arguments: Any, steps: int) -> ClosedLoop:
+    """The committed export on its device, in a room that it has not seen."""
+    import diffusers
+
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    model = WorldModel.from_pretrained(arguments.model).to(arguments.device)
+    backbone: Any = model.backbone
+    stock = diffusers.StableVideoDiffusionPipeline.from_pretrained(
+        backbone.folder, unet=backbone.network, torch_dtype=torch.float32
+    ).to(arguments.device)
+    stock.set_progress_bar_config(disable=True)
+    (task,) = make_tasks(1)
+    robot = Robot(task, *picture_of(model, 0).shape[:2])
+    goal = torch.from_numpy(robot.look(task.goal)).permute(2, 0, 1) / 255
+    spec = model.spec_of(None)
+    unit = torch.rand(
+        (arguments.timed, arguments.frames, spec.width), generator=_generator(arguments.seed)
+    )
+    return ClosedLoop(model, stock, robot.look(), goal, spec.denormalise(unit * 2 - 1), steps)
+
+
+def one_video(arguments: Any) -> list[Record]:
+    """Rows of a base pipeline without actions: the embedding is at its zero start."""
+    model, stock = load(arguments.prior, arguments.frames, arguments.device)
+    steps, count = arguments.steps[-1], arguments.timed
+    contest = Contest(model, stock, picture_of(model, 0), steps, 1.0, arguments.seed)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        check_same(contest.rollout(CHECKED, True), contest.calls(CHECKED))
+    context = torch.from_numpy(contest.picture).permute(2, 0, 1)[None, None]
+    unit = torch.rand((count, model.chunk, SPEC.width), generator=_generator(arguments.seed))
+    actions = SPEC.denormalise(unit * 2 - 1)
+    common: Any = {"steps": steps, "micro_batch": AT_ONCE}
+
+    def ours(by: Any) -> Tensor:
+        with torch.no_grad():
+            return goal_cost(model, context, context[0, 0], by=by, **common)(actions)
+
+    def batched() -> Tensor:
+        sizes = [min(AT_ONCE, count - k) for k in range(0, count, AT_ONCE)]
+        return torch.cat([contest.call(n, contest.model.chunk, 0) for n in sizes])
+
+    runs = {
+        "ours, nothing decoded": partial(ours, "latents"),
+        "ours, the last frame decoded": partial(ours, "pixels"),
+        BATCHED: batched,
+        LOOP: partial(contest.calls, count),
+    }
+    return timed(runs, {"contest": "one video", "steps": steps}, count, arguments.repeats)
+
+
+def timed(
+    runs: dict[str, Callable[[], Tensor]], about: Record, count: int, repeats: int
+) -> list[Record]:
+    """A row for each run; ratio: the batched pipeline's seconds over its own, in the same round."""
+    peaks = {name: _peak(run) for name, run in tqdm(runs.items(), "first calls", leave=False)}
+    taken = take_turns(runs, repeats)
+    rows = []
+    for name, seconds in taken.items():
+        ratios = [theirs / own for theirs, own in zip(taken[BATCHED], seconds, strict=True)]
+        row = about | {"who": name, "candidates": count, "seconds": round(median(seconds), 3)}
+        row |= {"candidates_per_second": round(count / median(seconds), 2)}
+        row |= {"ratio_median": median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios)}
+        rows.append(row | {"peak_gpu_bytes": peaks[name], "repeats": repeats})
+        print(f"{about['contest']}, {about['steps']} steps, {name}: {row}", flush=True)
+    return rows
+
+
+def _peak(run: Callable[[], Tensor]) -> int | None:
+    """The most of a GPU that a first call holds; None on a CPU."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    run()
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+
+
+def _autocast(device: str, dtype: torch.dtype) -> AbstractContextManager[Any]:
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device, dtype)
+
+
+def _generators(count: int) -> list[torch.Generator]:
+    return [_generator(seed) for seed in range(count)]
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)

@@ -2,56 +2,100 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from arrivals import MODELS, WITHOUT
 from result_tables import MISSING, Record, read, source, table
 
+from egowm.scs.bootstrap import interval
+
+AGENTS = (WITHOUT[0], *MODELS, *WITHOUT[1:])  # from the most that can be reached downwards
 CLASSES = tuple((metres, visible) for visible in (True, False) for metres in (1.0, 2.0, 4.0))
 
 
 def planning(results: Path) -> str:
     """Who arrives, by the class of the goal; then candidates a second."""
-    files = (results / "planning.json", results / "planning-gpu.json")
-    records = [record for record in map(read, files) if record]
+    rows = [
+        record for path in sorted((results / "planning").glob("*.json")) if (record := read(path))
+    ]
+    rows.sort(key=lambda r: (AGENTS.index(r["agent"].split(",")[0]), r["agent"]))
+    files = (results / "candidates.json", results / "candidates-gpu.json")
+    timed = [record for record in map(read, files) if record]
     head = ("goal", "agent", "arrive, % [95%]", "off, m", "off, degrees", "seconds a plan")
     lines: list[tuple[str, ...]] = []
     for metres, visible in CLASSES:
         goal = f"{metres:g} m, {'seen' if visible else 'outside the view'}"
-        here = [
-            r
-            for record in records
-            for r in record["rows"]
-            if (r["distance_metres"], r["visible"]) == (metres, visible)
-        ]
+        here = [r for r in rows if (r["distance_metres"], r["visible"]) == (metres, visible)]
         for r in here:
             low, high = r["ci95"] or (r["success"], r["success"])
             share = f"{r['success']:.0f} [{low:.0f} to {high:.0f}]"
             off = f"{r['metres']:.2f}", f"{r['degrees']:.0f}"
-            lines.append((goal, r["agent"], share, *off, f"{r['seconds_per_plan']:.2g}"))
+            lines.append((goal, _name(r), share, *off, f"{r['seconds_per_plan']:.2g}"))
         if not here:
             lines.append((goal, MISSING, "", "", "", ""))
-    notes = [f"\n\n{_planning_note(r)}" for r in records]
-    return table(head, lines) + "\n\n" + _candidates(records) + "".join(notes)
+    parts = [table(head, lines), *_notes(rows), _differences(rows), _candidates(timed)]
+    return "\n\n".join(part for part in [*parts, *(f"{source(r)}." for r in timed)] if part)
+
+
+def _name(record: Record) -> str:
+    return record["agent"] + (" (GPU)" if record["device"] == "cuda" else "")
+
+
+def _differences(rows: Sequence[Record]) -> str:
+    """Ours, of the fewest steps, less each other agent over the same rooms."""
+    ours = [r for r in rows if r["agent"].startswith("ours")]
+    lines = []
+    for r in rows:
+        reference = next((o for o in ours if _task(o) == _task(r)), None)
+        if reference in (None, r):
+            continue
+        each = 100.0 * (np.array(reference["each"], float) - np.array(r["each"], float))
+        mean = each.mean()
+        low, high = interval(each) or (mean, mean)
+        lines.append((_name(reference), _name(r), f"{mean:+.0f} [{low:+.0f} to {high:+.0f}]"))
+    head = ("agent", "against", "arrives in more of the rooms, % [95%, paired]")
+    return table(head, lines) if lines else ""
+
+
+def _task(record: Record) -> tuple[Any, ...]:
+    s = record["settings"]
+    return (
+        record["distance_metres"],
+        record["visible"],
+        record["device"],
+        s["rooms"],
+        record["seed"],
+    )
 
 
 def _candidates(records: Sequence[Record]) -> str:
-    head = ("ours", "against", "candidates/s", "theirs", "ratio, median (min to max)")
+    head = ("contest", "steps", "who", "candidates/s", "times the batched pipeline (min to max)")
     lines = [
         (
-            r["ours"],
-            r["against"],
-            f"{r['ours_per_second']:g}",
-            f"{r['theirs_per_second']:g}",
+            r["contest"],
+            str(r["steps"]),
+            r["who"],
+            f"{r['candidates_per_second']:.3g}",
             f"{r['ratio_median']:.2f} ({r['ratio_min']:.2f} to {r['ratio_max']:.2f})",
         )
         for record in records
-        for r in record["speed"]
+        for r in record["rows"]
     ]
     return table(head, lines or [(MISSING, "", "", "", "")])
 
 
-def _planning_note(record: Record) -> str:
-    s = record["settings"]
-    return (
-        f"{source(record)}. {s['planner']}, {s['candidates']} candidates, {s['rounds']} rounds, "
-        f"{s['horizon']} actions ahead, planned again after {s['every']}; {s['rooms']} rooms."
-    )
+def _notes(rows: Sequence[Record]) -> list[str]:
+    """What the rows have in common, once for each commit, date and device."""
+    found: dict[tuple[str, ...], Record] = {}
+    for r in rows:
+        found.setdefault((r["commit"], r["date"][:10], r["device_name"], str(r["threads"])), r)
+    notes = []
+    for r in found.values():
+        s = r["settings"]
+        notes.append(
+            f"{source(r | {'command': 'python benchmarks/planning.py'})}. {s['planner']}, "
+            f"{s['candidates']} candidates, {s['rounds']} rounds, {s['horizon']} actions ahead, "
+            f"planned again after {s['every']}; {s['rooms']} rooms."
+        )
+    return notes

@@ -375,21 +375,28 @@ def test_the_table_of_planning(load, tmp_path):
     """Measured classes are lines, the others say so; an agent that always arrives has no width."""
     planning = load("planning_tables").planning
     assert planning(tmp_path).count("not yet measured") == 7  # six classes, and the speed
-    row = {"agent": "oracle bearing", "distance_metres": 2.0, "visible": True, "success": 100.0}
-    row |= {"ci95": [], "metres": 0.123, "degrees": 4.6, "seconds_per_plan": 0.0123}
-    speed = {"ours": "latents", "against": "one call", "ours_per_second": 9.5}
-    speed |= {"theirs_per_second": 3, "ratio_median": 3.166, "ratio_min": 3, "ratio_max": 3.5}
-    record = {"rows": [row], "speed": [speed], "commit": "0123456789abcdef", "dirty": False}
-    record |= {"command": "python benchmarks/planning.py", "seed": 0, "date": "2026-01-01"}
-    record |= {"device_name": "a CPU", "threads": 2, "versions": {"python": "3.11"}}
+    common = {"commit": "0123456789abcdef", "dirty": False, "seed": 0, "date": "2026-01-01"}
+    common |= {"device": "cpu", "device_name": "a CPU", "threads": 2, "versions": {"python": "3"}}
     names = ("candidates", "rounds", "horizon", "every", "rooms")
-    record["settings"] = dict.fromkeys(names, 5) | {"planner": "icem"}
-    (tmp_path / "planning.json").write_text(json.dumps(record))
+    common["settings"] = dict.fromkeys(names, 5) | {"planner": "icem"}
+    row = common | {"distance_metres": 2.0, "visible": True, "metres": 0.123, "degrees": 4.6}
+    row |= {"seconds_per_plan": 0.0123, "ci95": [], "command": "python benchmarks/planning.py"}
+    (tmp_path / "planning").mkdir()
+    each = {"oracle bearing": [True] * 12, "ours, 1 step": [True] * 6 + [False] * 6}
+    for agent, arrived in each.items():
+        record = row | {"agent": agent, "success": 100.0 * sum(arrived) / 12, "each": arrived}
+        (tmp_path / "planning" / f"{agent}.json").write_text(json.dumps(record))
+    timed = {"contest": "one video", "steps": 2, "who": "ours", "candidates_per_second": 9.512}
+    timed |= {"ratio_median": 3.166, "ratio_min": 3, "ratio_max": 3.5}
+    record = common | {"command": "python benchmarks/planning.py", "rows": [timed]}
+    (tmp_path / "candidates.json").write_text(json.dumps(record))
     text = planning(tmp_path)
     assert "| 2 m, seen | oracle bearing | 100 [100 to 100] | 0.12 | 5 | 0.012 |" in text
+    assert text.index("ours, 1 step") < text.index("oracle bearing")
+    assert "| ours, 1 step | oracle bearing | -50 [-75 to -25] |" in text
     assert text.count("not yet measured") == 5
-    assert "| latents | one call | 9.5 | 3 | 3.17 (3.00 to 3.50) |" in text
-    assert "icem, 5 candidates, 5 rounds" in text
+    assert "| one video | 2 | ours | 9.51 | 3.17 (3.00 to 3.50) |" in text
+    assert text.count("icem, 5 candidates, 5 rounds") == 1
 
 
 # Planning: windows of latents, and memory --------------------------------------------------------

@@ -110,8 +110,36 @@ def test_chunks_are_chained_by_their_latents(obedient, context, monkeypatch):
     pixels = obedient.rollout(context, actions, generator=generators(0)[0], chain="pixels")
     assert torch.equal(made.frames[:, :4], pixels.frames[:, :4])
     assert not torch.allclose(made.frames[:, 4:], pixels.frames[:, 4:], atol=1e-3)
-    with pytest.raises(ValueError, match="Expected chain latents or pixels, got 'frames'"):
+    with pytest.raises(
+        ValueError, match="Expected chain latents, latents_only, pixels, got 'frames'"
+    ):
         obedient.rollout(context, actions, chain="frames")
+
+
+@pytest.mark.parametrize(("decode", "decoded"), [("last", [8]), ("all", [8, 8]), ("none", [])])
+def test_a_chain_of_latents_only(obedient, context, monkeypatch, decode, decoded):
+    """Nothing is decoded between chunks, and the image embedding stays that of the given frame; the
+    rest is as it is in a chain of latents whose later frames look like the first."""
+    backbone, actions = obedient.backbone, torch.rand(2, 8, 3) * 0.1
+    parts = []
+    decode_latents, embed = backbone.decode, backbone.embed_image
+    monkeypatch.setattr(
+        backbone, "decode", lambda z: (parts.append(z.shape[0] * z.shape[1]), decode_latents(z))[1]
+    )
+    options = {"generator": generators(0)[0], "decode": decode}
+    made = obedient.rollout(context, actions, chain="latents_only", **options)
+    assert parts == decoded
+    given = embed(context[:, 0].float() / 127.5 - 1)
+    monkeypatch.setattr(backbone, "embed_image", lambda image: given.expand(len(image), -1, -1))
+    options["generator"] = generators(0)[0]
+    same = obedient.rollout(context, actions, chain="latents", **options)
+    torch.testing.assert_close(made.frames, same.frames, atol=ROUNDING, rtol=0)
+    torch.testing.assert_close(made.latents, same.latents, atol=1e-4, rtol=1e-4)
+    monkeypatch.setattr(backbone, "embed_image", embed)
+    options["generator"] = generators(0)[0]
+    other = obedient.rollout(context, actions, chain="latents", **options)
+    assert torch.equal(made.latents[:, :4], other.latents[:, :4])
+    assert not torch.allclose(made.latents[:, 4:], other.latents[:, 4:], atol=1e-4)
 
 
 @pytest.mark.parametrize("guidance", [1.0, 2.0])

@@ -105,38 +105,52 @@ def test_the_verb_refuses_nothing_to_do(tmp_path, capsys):
 
 @pytest.fixture
 def benchmark(monkeypatch, obedient):
-    """benchmarks/planning.py on the tiny model; a stopwatch that shows what it is told."""
+    """benchmarks/planning.py on the tiny model."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    module = importlib.import_module("planning")
-    alternating = importlib.import_module("alternating")
-    timing = alternating.Timing(2.0, 1.9, 2.1, 2.0, 4.0, 1, 1)
-    monkeypatch.setattr(module, "compare", lambda ours, theirs, repeats, advance: timing)
-    monkeypatch.setattr(module.WorldModel, "from_pretrained", lambda folder: obedient)
-    small = module.act_out
+    arrivals = importlib.import_module("arrivals")
+    monkeypatch.setattr(arrivals.WorldModel, "from_pretrained", lambda folder: obedient)
+    act_out = arrivals.act_out
     monkeypatch.setattr(
-        module, "act_out", lambda task, agent, max_steps: small(task, agent, 2, SMALL)
+        arrivals, "act_out", lambda task, agent, max_steps: act_out(task, agent, 2, SMALL)
     )
-    return module
+    return importlib.import_module("planning")
+
+
+OPTIONS = ["--candidates", "2", "--rounds", "1", "--steps", "1", "--device", "cpu", "--results"]
+
+
+def test_arrivals_are_measured_once(benchmark, tmp_path, capsys):
+    options = [*OPTIONS, str(tmp_path), "--rooms", "2", "--no-speed"]
+    assert benchmark.main([*options, "--agents", "random", "ours"]) == 0
+    assert benchmark.main(options) == 0
+    assert capsys.readouterr().out.count("is there") == 2
+    rows = [json.loads(path.read_text()) for path in (tmp_path / "planning").iterdir()]
+    assert sorted(row["agent"] for row in rows) == [
+        "from scratch, 1 step",
+        "oracle bearing",
+        "ours, 1 step",
+        "random",
+        "simulator as model",
+        "stock pipeline, 1 step",
+        "straight ahead",
+    ]
+    assert {(row["distance_metres"], row["visible"]) for row in rows} == {(2.0, True)}
+    assert all(len(row["each"]) == 2 for row in rows)
+    assert benchmark.main([*options, "--rooms", "0"]) == 2
 
 
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
-def test_the_benchmark(benchmark, tiny_prior, tmp_path, capsys):
-    path = tmp_path / "planning.json"
-    options = ["--rooms", "2", "--candidates", "2", "--rounds", "1", "--steps", "1", "--repeats"]
-    options += ["1", "--frames", "4", "--prior", str(tiny_prior)]
-    assert benchmark.main([*options, "--device", "cpu", "--json", str(path)]) == 0
-    record = json.loads(path.read_text())
-    assert [row["agent"] for row in record["rows"]] == [
-        "simulator as model",
-        "straight ahead",
-        "oracle bearing",
-        "random",
-        "ours, 1 steps",
-        "from scratch, 1 steps",
-    ]
-    assert {(row["distance_metres"], row["visible"]) for row in record["rows"]} == {(2.0, True)}
-    assert all(len(row["each"]) == 2 for row in record["rows"])
-    assert len(record["speed"]) == 6
-    assert {row["ours_per_second"] for row in record["speed"]} == {1.0}
-    assert len(capsys.readouterr().out.splitlines()) == 19
-    assert benchmark.main([*options, "--rooms", "0", "--json", str(path)]) == 2
+def test_candidates_are_timed(benchmark, tiny_prior, tmp_path, monkeypatch):
+    """On frames that the pipeline makes as well; on others nothing is timed."""
+    options = [*OPTIONS, str(tmp_path), "--agents", "random", "--rooms", "1", "--repeats", "1"]
+    options += ["--timed", "4", "--frames", "8", "--prior", str(tiny_prior)]
+    assert benchmark.main(options) == 0
+    rows = json.loads((tmp_path / "candidates.json").read_text())["rows"]
+    assert [row["contest"] for row in rows] == ["closed loop"] * 6 + ["one video"] * 4
+    batched = [row["ratio_median"] for row in rows if row["who"] == "pipeline, batched"]
+    assert batched == [1.0, 1.0]
+    assert all(row["candidates_per_second"] > 0 for row in rows)
+    candidates = importlib.import_module("candidates")
+    stock = candidates.ClosedLoop.calls
+    monkeypatch.setattr(candidates.ClosedLoop, "calls", lambda self, *how: 1 - stock(self, *how))
+    assert benchmark.main(options) == 2
