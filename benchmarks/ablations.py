@@ -32,7 +32,7 @@ def sampling() -> list[Record]:
     model = WorldModel.from_pretrained(default_model())
     settings: list[tuple[str, Any, Record]] = [("steps", n, {"steps": n}) for n in STEPS]
     settings += [("guidance", g, {"guidance": g}) for g in GUIDANCES]
-    settings += [("chain", "pixels", {"chain": "pixels"})]
+    settings += [("chain", c, {"chain": c}) for c in ("latents_only", "pixels")]
     rows = []
     for name, value, options in settings:
         found = clips.score(clips.imagined(model, "true", **options))
