@@ -21,6 +21,7 @@ from egowm.conditioning.embedding import ActionEmbedding, Features
 from egowm.conditioning.guidance import Guide
 from egowm.data.clip import Clip
 from egowm.diffusion import Generator, denoising_loss
+from egowm.gradient_checkpointing import enable_gradient_checkpointing
 from egowm.imagination import Chain, Decode, Imagination, Rollout
 from egowm.optimisation import Optimizer, adamw, use_schedule
 from egowm.training.checkpoint_record import adopt, record
@@ -111,8 +112,7 @@ class WorldModel(LightningModule):
         self.backbone.load()
         self.part.select(self.backbone)
         if self.gradient_checkpointing:
-            network: Any = self.backbone.network
-            network.enable_gradient_checkpointing()
+            enable_gradient_checkpointing(self.backbone.network)
         if self.compiler is not None:
             compile_blocks(self.backbone.network, self.compiler)
         self._keep_off_the_card()

@@ -14,6 +14,7 @@ from egowm.actions import ActionSpec
 from egowm.adapters import TrainedPart, merged_weights
 from egowm.backbones import SVD
 from egowm.data import Clip, ClipData, Episode, Window
+from egowm.gradient_checkpointing import enable_gradient_checkpointing
 from egowm.optimisation import adamw
 from egowm.world_model import WorldModel
 
@@ -96,13 +97,13 @@ def test_gradient_reaches_exactly_the_part(make, clip, part):
 
 @pytest.mark.parametrize("part", PARTS[1:])
 def test_gradient_checkpointing_gives_the_same_gradients(make, clip, part):
-    """diffusers' own; the parts before a checkpointed block are frozen, the embedding is not."""
+    """The parts before a checkpointed block are frozen, the embedding is not."""
     gradients = []
     for checkpointed in (False, True):
         model = make(part)
         train(model, clip, 1)
         if checkpointed:
-            model.backbone.network.enable_gradient_checkpointing()
+            enable_gradient_checkpointing(model.backbone.network)
         model.zero_grad()
         model.loss(clip, seeded(7))[0].backward()
         gradients.append([p.grad for p in model.parameters() if p.requires_grad])

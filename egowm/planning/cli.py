@@ -51,6 +51,8 @@ def _parser() -> argparse.ArgumentParser:
         "--max_steps", type=int, help="actions of an episode (default: twice the straight way)"
     )
     parser.add_argument("--steps", type=int, help="sampling steps (default: the export's)")
+    parser.add_argument("--chain", choices=("latents", "latents_only", "pixels"))
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--by", choices=("pixels", "latents"), default="pixels")
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), default=(64, 64))
     parser.add_argument("--seed", type=int, default=0)
@@ -86,6 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _agent(args: argparse.Namespace) -> Any:
+    import torch
+
     from egowm.planning.agents import SimulatorAgent, with_model
 
     planner = planner_of(args.planner, args.candidates, args.rounds)
@@ -96,7 +100,8 @@ def _agent(args: argparse.Namespace) -> Any:
     from egowm.world_model import WorldModel
 
     model = WorldModel.from_pretrained(args.model or default_model(), base=args.base)
-    return with_model(model, planner, by=args.by, steps=args.steps, **ahead)
+    how = {"steps": args.steps, "chain": args.chain, "dtype": getattr(torch, args.dtype)}
+    return with_model(model, planner, by=args.by, **ahead, **how)
 
 
 def _row(made: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -23,6 +24,7 @@ from egowm.backbones.base import Backbone
 from egowm.backbones.memo import Memo
 from egowm.data.clip import Clip
 from egowm.data.module import Window
+from egowm.gradient_checkpointing import enable_gradient_checkpointing, standard
 from egowm.optimisation import Optimizer, averages_bytes
 from egowm.world_model import WorldModel
 
@@ -262,13 +264,7 @@ def _prepare(model: WorldModel) -> None:
         width = next(network.config[name] for name in _TEXT_WIDTHS if name in network.config)
         backbone.texts.remember("", torch.zeros(TEXT_TOKENS, width), torch.ones(TEXT_TOKENS))
     if model.gradient_checkpointing:
-        network.enable_gradient_checkpointing(_checkpoint)
-
-
-def _checkpoint(block: Any, *inputs: Any) -> Any:
-    from torch.utils.checkpoint import checkpoint
-
-    return checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)
+        enable_gradient_checkpointing(network, partial(standard, preserve_rng_state=False))
 
 
 def _clip(window: Window, count: int, spec: ActionSpec, state_spec: ActionSpec | None) -> Clip:

@@ -73,6 +73,27 @@ def test_the_compiled_step_is_the_eager_one(make, name, part):
     torch.testing.assert_close(found[1], expected[1], atol=1e-5, rtol=1e-3)
 
 
+def test_checkpointed_temporal_attention_compiles(make):
+    """Of SVD, whose temporal blocks are recomputed by a forward of ours."""
+    network = make("svd", gradient_checkpointing=True).backbone.network
+    (attention, *_) = (
+        m for m in network.modules() if type(m).__name__ == "TransformerSpatioTemporalModel"
+    )
+    width, frames = attention.in_channels, 4
+    inputs = torch.randn(frames, width, 4, 4), torch.randn(frames, 1, 64), torch.zeros(1, frames)
+    found = []
+    for _ in ("eager", "compiled"):
+        attention.zero_grad()
+        made = attention(*inputs, return_dict=False)[0]
+        made.square().mean().backward()
+        gradients = [p.grad.clone() for p in attention.parameters() if p.grad is not None]
+        found.append((made.detach(), gradients))
+        attention.compile(backend="aot_eager")
+    torch.testing.assert_close(*found, atol=1e-5, rtol=1e-3)
+    assert counters["stats"]["unique_graphs"] == 1
+    assert not counters["graph_break"]
+
+
 @pytest.mark.parametrize(("name", "plain_first"), [("svd", True), ("predict2", False)])
 def test_every_embedding_is_seen(make, name, plain_first):
     """12 of them and a plain call, in both orders; nothing is compiled again after the first."""

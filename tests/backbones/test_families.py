@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from egowm import imagination
 from egowm.data.clip import Clip
+from egowm.gradient_checkpointing import enable_gradient_checkpointing
 from egowm.world_model import WorldModel
 
 BY_TOKEN = ["predict1", "predict2", "predict2.5", "wan2.1", "wan2.2", "ltx"]
@@ -193,7 +194,7 @@ def test_gradients_with_checkpointed_blocks(model, family):
     found = []
     for checkpointed in (False, True):
         if checkpointed:
-            model.backbone.network.enable_gradient_checkpointing()
+            enable_gradient_checkpointing(model.backbone.network)
         model.train().zero_grad()
         torch.manual_seed(0)  # noise is drawn without a generator, too
         obedient(model).loss(clips(family), generator())[0].backward()
