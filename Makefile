@@ -86,7 +86,8 @@ bench: $(STAMP)  ## measure rollout, sam2, data, training and plans; leave the m
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/latent_cache.py
 	$(BIN)/python benchmarks/decode_window.py
-	$(BIN)/python benchmarks/planning_memory.py --candidates 32 320 2000 --frames 1 --size 16
+	$(BIN)/python benchmarks/planning.py
+	$(BIN)/python benchmarks/planning_memory.py --candidates 32 320 2000 10000 --frames 1 --size 16
 	$(BIN)/python benchmarks/tables.py
 
 tables: $(STAMP)  ## rewrite the tables in docs from benchmarks/results
