@@ -84,6 +84,7 @@ bench: $(STAMP)  ## measure rollout, sam2, data, training and plans; leave the m
 	env -u OMP_WAIT_POLICY $(BIN)/python benchmarks/scs.py
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/foretold.py
 	$(BIN)/python benchmarks/latent_cache.py
 	$(BIN)/python benchmarks/decode_window.py
 	$(BIN)/python benchmarks/planning.py

@@ -38,6 +38,39 @@ def planning(results: Path) -> str:
     return "\n\n".join(part for part in [*parts, *(f"{source(r)}." for r in timed)] if part)
 
 
+def memory(results: Path) -> str:
+    """Memory by the number of candidates."""
+    record = read(results / "planning-memory.json")
+    rows = record["rows"] if record else []
+    lines = [(f"{r['candidates']:,}", f"{r['bytes'] / 2**20:.0f}") for r in rows]
+    found = table(("candidates", "MiB at most"), lines or [(MISSING, "")])
+    return found + (f"\n\n{source(record)}." if record else "")
+
+
+def windows(results: Path) -> str:
+    """What decoding from a window of latents costs and saves."""
+    record = read(results / "decode-window.json")
+    head = ("window", "error, grey levels", "PSNR, dB", "times as fast as the chunk")
+    if record is None:
+        return table(head, [(MISSING, "", "", "")])
+    s = record["settings"]
+    lines = [
+        (
+            str(r["window"]),
+            f"{r['grey_levels']:.1f}" if r["window"] < s["frames"] else "0",
+            f"{r['psnr']:.1f}" if r["window"] < s["frames"] else "exact",
+            f"{r['ratio_median']:.1f}",
+        )
+        for r in record["rows"]
+    ]
+    before = s["scale"]["the frame before"]["grey_levels"]
+    note = (
+        f"The last of {s['frames']} frames of rooms at {s['size']}x{s['size']}, {s['weights']} "
+        f"weights; the frame before it is {before:.0f} grey levels away. {source(record)}."
+    )
+    return f"{table(head, lines)}\n\n{note}"
+
+
 def _name(record: Record) -> str:
     return record["agent"] + (" (GPU)" if record["device"] == "cuda" else "")
 

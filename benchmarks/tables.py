@@ -262,6 +262,8 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "rates": rates,
     "ablations": ablations,
     "planning": planning_tables.planning,
+    "planning-memory": planning_tables.memory,
+    "decode-window": planning_tables.windows,
     "scs-speed": scs_tables.speed,
     "scs-real": scs_tables.real,
     "scs-truth": scs_tables.truth,
@@ -270,6 +272,7 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "stored": data_tables.stored,
     "training": training_tables.training,
     "training-card": training_tables.card,
+    "foretold": training_tables.foretold,
 }
 
 

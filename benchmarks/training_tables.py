@@ -42,6 +42,25 @@ def card(results: Path) -> str:
     return "\n".join([_page(head, lines, record), *_kernels(record)])
 
 
+def foretold(results: Path) -> str:
+    """What the same is expected to take, and to compute, before it was ever on a card."""
+    head = ("network, way of training", "foretold, GB", "asked, GB", "10^12 operations a step")
+    record = read(results / "foretold.json")
+    rows = {r["name"]: r for r in record["rows"]} if record else {}
+    lines = []
+    for row in CUDA:
+        found, limit = rows.get(row.name), LIMITS.get(row.name)
+        cells = (MISSING, "", "") if found is None else _foretold(found, limit)
+        lines.append((row.name, *cells))
+    return table(head, lines) + (f"\n\n{source(record)}." if record else "")
+
+
+def _foretold(found: Record, limit: float | None) -> tuple[str, ...]:
+    size = found["predicted_bytes"] / GB
+    asked = "" if limit is None else f"below {limit:g}" + (", **missed**" if size >= limit else "")
+    return f"{size:.1f}", asked, f"{found['operations'] / 1e12:.2f}"
+
+
 def _page(head: Sequence[str], lines: Sequence[Sequence[str]], record: Record | None) -> str:
     if record is None:
         return table(head, lines)
