@@ -399,6 +399,28 @@ def test_the_table_of_planning(load, tmp_path):
     assert text.count("icem, 5 candidates, 5 rounds") == 1
 
 
+def test_tables_of_windows_and_of_memory(load, tmp_path):
+    tables = load("planning_tables")
+    assert "not yet measured" in tables.windows(tmp_path)
+    assert "not yet measured" in tables.memory(tmp_path)
+    about = {"command": "python x.py", "commit": None, "dirty": None, "seed": 0, "threads": 1}
+    about |= {"date": "2026-01-01", "device_name": "a CPU", "versions": {"python": "3"}}
+    rows = [{"candidates": 10000, "bytes": 47 * 2**20 + 1}]
+    (tmp_path / "planning-memory.json").write_text(json.dumps(about | {"rows": rows}))
+    assert "| 10,000 | 47 |" in tables.memory(tmp_path)
+    row = {"grey_levels": 6.71, "psnr": 27.62, "ratio_median": 2.13}
+    whole = {"grey_levels": 1e-7, "psnr": 180.0, "ratio_median": 1.0}
+    settings = {"frames": 8, "size": 64, "weights": "random"}
+    settings["scale"] = {"the frame before": {"grey_levels": 53.65}}
+    rows = [row | {"window": 4}, whole | {"window": 8}]
+    record = about | {"rows": rows, "settings": settings}
+    (tmp_path / "decode-window.json").write_text(json.dumps(record))
+    text = tables.windows(tmp_path)
+    assert "| 4 | 6.7 | 27.6 | 2.1 |" in text
+    assert "| 8 | 0 | exact | 1.0 |" in text
+    assert "is 54 grey levels away" in text
+
+
 # Planning: windows of latents, and memory --------------------------------------------------------
 
 

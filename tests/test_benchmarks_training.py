@@ -174,3 +174,21 @@ def test_a_row_that_fails_is_told(load, tmp_path, monkeypatch, capsys):
     assert json.loads((tmp_path / "a.json").read_text())["rows"] == []
     assert module.main([*options, "--only", "no such row"]) == 2
     assert "expected --only to name a row" in capsys.readouterr().err
+
+
+def test_what_is_foretold_of_a_card(load, tiny_prior, tmp_path, monkeypatch):
+    """One small row in the place of large ones; then its line, and a limit that is not kept."""
+    module, rows, tables = load("foretold"), load("training_rows"), load("training_tables")
+    row = rows.Row("SVD 512, lora", train="lora", size=(16, 16), precision="bf16-mixed")
+    monkeypatch.setattr(module, "CUDA", (row,))
+    monkeypatch.setattr(module, "pipeline", lambda *_: str(tiny_prior))
+    assert "| SVD 512, lora | not yet measured | | |" in tables.foretold(tmp_path)
+    path = tmp_path / "foretold.json"
+    assert module.main(["--json", str(path)]) == 0
+    (found,) = json.loads(path.read_text())["rows"]
+    assert 1e5 < found["predicted_bytes"] < 1e8
+    assert found["operations"] > 1e6
+    write(path, found | {"predicted_bytes": 11.83e9, "operations": 3.2e12})
+    assert "| SVD 512, lora | 11.8 | below 16 | 3.20 |" in tables.foretold(tmp_path)
+    write(path, found | {"predicted_bytes": 17e9, "operations": 3.2e12})
+    assert "| SVD 512, lora | 17.0 | below 16, **missed** | 3.20 |" in tables.foretold(tmp_path)
