@@ -16,10 +16,7 @@ CLASSES = tuple((metres, visible) for visible in (True, False) for metres in (1.
 
 def planning(results: Path) -> str:
     """Who arrives, by the class of the goal; then candidates a second."""
-    rows = [
-        record for path in sorted((results / "planning").glob("*.json")) if (record := read(path))
-    ]
-    rows.sort(key=lambda r: (AGENTS.index(r["agent"].split(",")[0]), r["agent"]))
+    rows = _rows(results)
     files = (results / "candidates.json", results / "candidates-gpu.json")
     timed = [record for record in map(read, files) if record]
     head = ("goal", "agent", "arrive, % [95%]", "off, m", "off, degrees", "seconds a plan")
@@ -28,14 +25,19 @@ def planning(results: Path) -> str:
         goal = f"{metres:g} m, {'seen' if visible else 'outside the view'}"
         here = [r for r in rows if (r["distance_metres"], r["visible"]) == (metres, visible)]
         for r in here:
-            low, high = r["ci95"] or (r["success"], r["success"])
-            share = f"{r['success']:.0f} [{low:.0f} to {high:.0f}]"
             off = f"{r['metres']:.2f}", f"{r['degrees']:.0f}"
-            lines.append((goal, _name(r), share, *off, f"{r['seconds_per_plan']:.2g}"))
+            lines.append((goal, _name(r), _share(r), *off, f"{r['seconds_per_plan']:.2g}"))
         if not here:
             lines.append((goal, MISSING, "", "", "", ""))
     parts = [table(head, lines), *_notes(rows), _differences(rows), _candidates(timed)]
     return "\n\n".join(part for part in [*parts, *(f"{source(r)}." for r in timed)] if part)
+
+
+def arrivals(results: Path) -> str:
+    """The class of goals that the README shows."""
+    shown = [r for r in _rows(results) if (r["distance_metres"], r["visible"]) == (2.0, True)]
+    lines = [(_name(r), _share(r)) for r in shown]
+    return table(("agent", "arrive, % [95%]"), lines or [(MISSING, "")])
 
 
 def memory(results: Path) -> str:
@@ -69,6 +71,17 @@ def windows(results: Path) -> str:
         f"weights; the frame before it is {before:.0f} grey levels away. {source(record)}."
     )
     return f"{table(head, lines)}\n\n{note}"
+
+
+def _rows(results: Path) -> list[Record]:
+    """From the most that can be reached downwards, fewest steps first."""
+    found = [record for path in (results / "planning").glob("*.json") if (record := read(path))]
+    return sorted(found, key=lambda r: (AGENTS.index(r["agent"].split(",")[0]), r["agent"]))
+
+
+def _share(record: Record) -> str:
+    low, high = record["ci95"] or (record["success"], record["success"])
+    return f"{record['success']:.0f} [{low:.0f} to {high:.0f}]"
 
 
 def _name(record: Record) -> str:

@@ -262,6 +262,7 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "rates": rates,
     "ablations": ablations,
     "planning": planning_tables.planning,
+    "arrivals": planning_tables.arrivals,
     "planning-memory": planning_tables.memory,
     "decode-window": planning_tables.windows,
     "scs-speed": scs_tables.speed,

@@ -397,6 +397,7 @@ def test_the_table_of_planning(load, tmp_path):
     assert text.count("not yet measured") == 5
     assert "| one video | 2 | ours | 9.51 | 3.17 (3.00 to 3.50) |" in text
     assert text.count("icem, 5 candidates, 5 rounds") == 1
+    assert "| ours, 1 step | 50 [50 to 50] |" in load("planning_tables").arrivals(tmp_path)
 
 
 def test_tables_of_windows_and_of_memory(load, tmp_path):

@@ -94,6 +94,15 @@ def test_the_verb_with_the_simulator(tmp_path, capsys):
     assert "arrived; " in capsys.readouterr().out
 
 
+def test_the_verb_with_the_model_that_came_along(tmp_path, capsys):
+    options = ["--candidates", "2", "--rounds", "1", "--max_steps", "2", "--horizon", "4"]
+    options += ["--steps", "1", "--chain", "latents_only", "--dtype", "bfloat16"]
+    assert cli.main(["plan", "--output", str(tmp_path), *options]) == 0
+    (row,) = json.loads((tmp_path / "plan.json").read_text())
+    assert len(row["poses"]) == 3
+    assert "1 arrived; " in capsys.readouterr().out
+
+
 def test_the_verb_refuses_nothing_to_do(tmp_path, capsys):
     assert cli.main(["plan", "--output", str(tmp_path), "--rooms", "0"]) == 2
     assert "at least 1" in capsys.readouterr().err
