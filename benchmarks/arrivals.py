@@ -4,6 +4,7 @@ A row is an agent and a class of goals: how far, seen from the start or not. Eac
 `results/planning/`, written as soon as it is measured and not measured again.
 """
 
+import json
 import math
 import time
 from collections.abc import Callable
@@ -32,8 +33,8 @@ from egowm.world_model import WorldModel
 
 Record = dict[str, Any]
 
-# The quick way to imagine, and what chained calls of diffusers' pipeline imagine (candidates.py
-# finds the frames of `rollout` and of the pipeline to be the same).
+# The quick way to imagine, and what chained calls of diffusers' pipeline imagine (in float32,
+# candidates.py finds the frames of `rollout` chained by pixels and of the pipeline to be the same).
 QUICK: Record = {"chain": "latents_only", "dtype": torch.bfloat16}
 AS_STOCK: Record = {"chain": "pixels", "dtype": torch.bfloat16}
 MODELS = {
@@ -79,19 +80,33 @@ def rows_of(arguments: Any) -> list[Row]:
 def measure(row: Row, arguments: Any, folder: Path) -> None:
     """Measure a row and write its record, unless it is there."""
     path = row.file(folder, arguments.device)
+    names = ("planner", "candidates", "rounds", "rooms", "seed")
+    settings = {name: getattr(arguments, name) for name in names}
+    settings |= {"horizon": HORIZON, "every": EVERY}
+    if row.agent in MODELS:
+        export, how = MODELS[row.agent]
+        settings |= {"export": Path(getattr(arguments, export)).name, "steps": row.steps}
+        settings["how"] = {key: str(value) for key, value in how.items()}
     if path.is_file():
+        check_settings(path, settings)
         print(f"{path.name}: is there")
         return
-    record = provenance(arguments.seed, arguments.device)
-    names = ("planner", "candidates", "rounds", "rooms")
-    record["settings"] = {name: getattr(arguments, name) for name in names}
-    record["settings"] |= {"horizon": HORIZON, "every": EVERY}
-    how = MODELS.get(row.agent, ("", {}))[1]
-    record["settings"]["how"] = {key: str(value) for key, value in how.items()}
-    record |= {"agent": row.name, "distance_metres": row.distance, "visible": row.visible}
+    record = provenance(arguments.seed, arguments.device) | {"settings": settings}
+    record |= {"agent": row.agent, "name": row.name}
+    record |= {"distance_metres": row.distance, "visible": row.visible}
     found = arrivals(row, _agent(row, arguments), arguments.rooms)
     write(path, record | found)
     print(f"{path.name}: {found['success']:.0f}% {found['ci95']}", flush=True)
+
+
+def check_settings(path: Path, settings: Record) -> None:
+    """ValueError where a row was measured with others."""
+    there = json.loads(path.read_text(encoding="utf-8"))["settings"]
+    if there != settings:
+        raise ValueError(
+            f"{path.name} was measured with {there}, now asked for is {settings}: remove the file, "
+            f"or give another folder as --results."
+        )
 
 
 def arrivals(row: Row, agent: Agent, rooms: int) -> Record:

@@ -12,7 +12,7 @@ from pathlib import Path
 from provenance import RESULTS, provenance, write
 from tqdm import tqdm
 from training_row import foretold, pipeline
-from training_rows import CUDA
+from training_rows import FORETOLD
 
 from egowm.data.module import Window
 
@@ -20,12 +20,11 @@ from egowm.data.module import Window
 def main(argv: Sequence[str] | None = None) -> int:
     """Trace each row, write the JSON file."""
     parser = argparse.ArgumentParser(prog="benchmarks/foretold.py", description=__doc__)
-    parser.add_argument("--only", default="", help="rows whose name holds this")
     parser.add_argument("--json", type=Path, default=RESULTS / "foretold.json")
     arguments = parser.parse_args(argv)
     record, found = provenance(0, "cpu"), []
     with tempfile.TemporaryDirectory() as folder:
-        for row in tqdm([row for row in CUDA if arguments.only in row.name], "traces"):
+        for row in tqdm(FORETOLD, "traces"):
             window = Window(1, row.horizon, 1, *row.size)
             traced = foretold(row, pipeline(row.model, Path(folder)), window, "cuda")
             found.append({"name": row.name} | traced)

@@ -1,7 +1,8 @@
 """Planning in the embedded rooms: who arrives, and how many candidates a second are imagined.
 
     python benchmarks/planning.py                # all rows that are not there yet, then the speed
-    python benchmarks/planning.py --agents ours --steps 1 2 --no-speed
+    python benchmarks/planning.py --agents ours --steps 1 2 --only arrivals
+    python benchmarks/planning.py --only speed
 
 Unseen rooms, a goal picture 2 m away that is seen from the start (--distances 1 2 4 --hidden: more
 classes, for a GPU); arrived is within 0.5 m and 20 degrees at the end, acted out in the true
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import torch
 from arrivals import MODELS, WITHOUT, measure, rows_of
-from candidates import speed
+from candidates import CHECKED, speed
 from provenance import RESULTS, provenance, write
 
 from egowm.planning.agents import HORIZON
@@ -47,11 +48,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--timed", type=int, default=120, help="candidates that are timed")
     parser.add_argument("--frames", type=int, default=HORIZON, help="that each timed one imagines")
     parser.add_argument("--repeats", type=int, default=3, help="alternating runs of each side")
-    parser.add_argument("--no-speed", action="store_true", help="time no candidates")
+    parser.add_argument("--only", choices=("arrivals", "speed"), help="one half")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", choices=("cpu", "cuda"), default=cuda)
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder that is written")
     return parser
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    names = ("rooms", "candidates", "rounds", "repeats", "frames")
+    if min(*(getattr(arguments, name) for name in names), *arguments.steps) < 1:
+        raise ValueError(f"Expected --{', --'.join(names)} and --steps of at least 1.")
+    if arguments.timed < CHECKED:
+        raise ValueError(f"Expected --timed of at least {CHECKED}, got {arguments.timed}.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,11 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments = _parser().parse_args(argv)
     try:
-        if min(arguments.rooms, arguments.candidates, arguments.rounds, arguments.repeats) < 1:
-            raise ValueError("Expected --rooms, --candidates, --rounds, --repeats of at least 1.")
-        for row in rows_of(arguments):
+        _check(arguments)
+        for row in rows_of(arguments) if arguments.only != "speed" else ():
             measure(row, arguments, arguments.results / "planning")
-        if not arguments.no_speed:
+        if arguments.only != "arrivals":
             name = f"candidates{'-gpu' if arguments.device == 'cuda' else ''}.json"
             record = provenance(arguments.seed, arguments.device)
             names = ("timed", "frames", "steps", "model", "prior")

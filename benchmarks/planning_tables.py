@@ -22,7 +22,7 @@ def planning(results: Path) -> str:
     head = ("goal", "agent", "arrive, % [95%]", "off, m", "off, degrees", "seconds a plan")
     lines: list[tuple[str, ...]] = []
     for metres, visible in CLASSES:
-        goal = f"{metres:g} m, {'seen' if visible else 'outside the view'}"
+        goal = _goal(metres, visible)
         here = [r for r in rows if (r["distance_metres"], r["visible"]) == (metres, visible)]
         for r in here:
             off = f"{r['metres']:.2f}", f"{r['degrees']:.0f}"
@@ -76,7 +76,15 @@ def windows(results: Path) -> str:
 def _rows(results: Path) -> list[Record]:
     """From the most that can be reached downwards, fewest steps first."""
     found = [record for path in (results / "planning").glob("*.json") if (record := read(path))]
-    return sorted(found, key=lambda r: (AGENTS.index(r["agent"].split(",")[0]), r["agent"]))
+    return sorted(
+        found,
+        key=lambda r: (
+            AGENTS.index(r["agent"]),
+            r["settings"].get("steps", 0),
+            r["device"],
+            CLASSES.index((r["distance_metres"], r["visible"])),
+        ),
+    )
 
 
 def _share(record: Record) -> str:
@@ -84,13 +92,17 @@ def _share(record: Record) -> str:
     return f"{record['success']:.0f} [{low:.0f} to {high:.0f}]"
 
 
+def _goal(metres: float, visible: bool) -> str:
+    return f"{metres:g} m, {'seen' if visible else 'outside the view'}"
+
+
 def _name(record: Record) -> str:
-    return record["agent"] + (" (GPU)" if record["device"] == "cuda" else "")
+    return str(record["name"]) + (" (GPU)" if record["device"] == "cuda" else "")
 
 
 def _differences(rows: Sequence[Record]) -> str:
     """Ours, of the fewest steps, less each other agent over the same rooms."""
-    ours = [r for r in rows if r["agent"].startswith("ours")]
+    ours = [r for r in rows if r["agent"] == "ours"]
     lines = []
     for r in rows:
         reference = next((o for o in ours if _task(o) == _task(r)), None)
@@ -99,8 +111,9 @@ def _differences(rows: Sequence[Record]) -> str:
         each = 100.0 * (np.array(reference["each"], float) - np.array(r["each"], float))
         mean = each.mean()
         low, high = interval(each) or (mean, mean)
-        lines.append((_name(reference), _name(r), f"{mean:+.0f} [{low:+.0f} to {high:+.0f}]"))
-    head = ("agent", "against", "arrives in more of the rooms, % [95%, paired]")
+        goal = _goal(r["distance_metres"], r["visible"])
+        lines.append((goal, _name(reference), _name(r), f"{mean:+.0f} [{low:+.0f} to {high:+.0f}]"))
+    head = ("goal", "agent", "against", "arrives in more of the rooms, % [95%, paired]")
     return table(head, lines) if lines else ""
 
 
@@ -133,9 +146,11 @@ def _candidates(records: Sequence[Record]) -> str:
 
 def _notes(rows: Sequence[Record]) -> list[str]:
     """What the rows have in common, once for each commit, date and device."""
+    names = ("planner", "candidates", "rounds", "horizon", "every", "rooms")
     found: dict[tuple[str, ...], Record] = {}
     for r in rows:
-        found.setdefault((r["commit"], r["date"][:10], r["device_name"], str(r["threads"])), r)
+        about = (r["commit"], r["dirty"], r["date"][:10], r["device_name"], r["threads"])
+        found.setdefault(tuple(map(str, (*about, *(r["settings"][n] for n in names)))), r)
     notes = []
     for r in found.values():
         s = r["settings"]

@@ -52,7 +52,7 @@ class Contest:
         separate: with the noise of `count` separate calls, drawn by as many generators.
         """
         shape = (count, self.model.chunk, SPEC.width)
-        unit = torch.rand(shape, generator=_generator(self.seed)) * 2 - 1
+        unit = torch.rand(shape, generator=generator_of(self.seed)) * 2 - 1
         context = torch.from_numpy(self.picture).permute(2, 0, 1)[None, None]
         seeds = range(self.seed, self.seed + count)
         return self.model.rollout(
@@ -60,7 +60,7 @@ class Contest:
             SPEC.denormalise(unit),
             steps=self.steps,
             guidance=self.guidance,
-            generator=[_generator(s) for s in seeds] if separate else _generator(self.seed),
+            generator=[generator_of(s) for s in seeds] if separate else generator_of(self.seed),
         ).frames
 
     def call(self, count: int, decoded: int, seed: int) -> Tensor:
@@ -79,7 +79,7 @@ class Contest:
             noise_aug_strength=backbone.noise_strength,
             decode_chunk_size=decoded,
             num_videos_per_prompt=count,
-            generator=_generator(seed),
+            generator=generator_of(seed),
             output_type="pt",
         ).frames
         return made
@@ -148,11 +148,11 @@ def measure(contest: Contest, repeats: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _generator(seed: int) -> torch.Generator:
+def generator_of(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _picture(model: WorldModel, seed: int) -> np.ndarray:
+def picture_of(model: WorldModel, seed: int) -> np.ndarray:
     """A context (H, W, 3) uint8 of the network's own size; what it shows does not cost time."""
     backbone: Any = model.backbone
     factor = 2 ** (len(backbone.vae.config.block_out_channels) - 1)
@@ -203,7 +203,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.repeats < 1 or arguments.frames < 1 or min(arguments.guidance) < 1:
         raise ValueError("Expected --repeats and --frames of at least 1, --guidance of at least 1.")
     model, stock = load(arguments.prior, arguments.frames, arguments.device)
-    picture = _picture(model, arguments.seed)
+    picture = picture_of(model, arguments.seed)
     record = provenance(arguments.seed, arguments.device)
     record["settings"] = {
         "prior": arguments.prior,

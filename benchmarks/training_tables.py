@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from result_tables import MISSING, Record, read, source, table
-from training_rows import ACCURACY, CPU, CUDA, LIMITS, UTILISATION, Row
+from training_rows import ACCURACY, CPU, CUDA, FORETOLD, LIMITS, UTILISATION, Row
 
 GB = 1e9
 
@@ -44,11 +44,16 @@ def card(results: Path) -> str:
 
 def foretold(results: Path) -> str:
     """What the same is expected to take, and to compute, before it was ever on a card."""
-    head = ("network, way of training", "foretold, GB", "asked, GB", "10^12 operations a step")
+    head = (
+        "network, way of training",
+        "foretold, GB",
+        "must stay, GB",
+        "10^12 operations a step",
+    )
     record = read(results / "foretold.json")
     rows = {r["name"]: r for r in record["rows"]} if record else {}
     lines = []
-    for row in CUDA:
+    for row in FORETOLD:
         found, limit = rows.get(row.name), LIMITS.get(row.name)
         cells = (MISSING, "", "") if found is None else _foretold(found, limit)
         lines.append((row.name, *cells))

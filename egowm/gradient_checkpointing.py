@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-# SVD's temporal attention: without it, checkpointing would keep 7 of 10 GB at 512x512x8 (LoRA).
+# SVD's temporal attention: left out, a checkpointed LoRA step at 512x512x8 keeps 7 GB more.
 _LEFT_OUT = ("TemporalBasicTransformerBlock",)
 
 Recompute = Callable[..., Any]  # (function, *inputs, **inputs): its outputs, kept by nobody
@@ -18,7 +18,8 @@ standard: Recompute = partial(checkpoint, use_reentrant=False)
 def enable_gradient_checkpointing(network: Any, recompute: Recompute = standard) -> None:
     """Keep the inputs of each block only, and compute it again in the backward pass (idempotent).
 
-    Raises ValueError, from diffusers, for a network that cannot.
+    diffusers' `disable_gradient_checkpointing` does not undo it for the blocks that diffusers
+    leaves out. Raises ValueError, from diffusers, for a network that cannot.
     """
     network.enable_gradient_checkpointing(recompute)
     for module in network.modules():

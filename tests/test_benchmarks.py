@@ -263,7 +263,7 @@ def test_every_comparison_is_of_equal_videos(rollout, tiny_prior, tmp_path, caps
 def test_an_image_decoder_is_given_its_faster_size(rollout, tiny_prior, monkeypatch):
     """With a temporal decoder in its place, decoding 8 frames as one video is found out."""
     model, stock = rollout.load(str(tiny_prior), 4, "cpu")
-    contest = rollout.Contest(model, stock, rollout._picture(model, 0), 1, 1.0, 0)
+    contest = rollout.Contest(model, stock, rollout.picture_of(model, 0), 1, 1.0, 0)
     monkeypatch.setattr(type(model.backbone), "decodes_in_time", property(lambda self: False))
     monkeypatch.setattr(rollout, "check_same", lambda ours, theirs: None)
     monkeypatch.setattr(model.backbone, "decode", lambda x: torch.zeros(2, 4, 3, 16, 16))
@@ -382,22 +382,29 @@ def test_the_table_of_planning(load, tmp_path):
     row = common | {"distance_metres": 2.0, "visible": True, "metres": 0.123, "degrees": 4.6}
     row |= {"seconds_per_plan": 0.0123, "ci95": [], "command": "python benchmarks/planning.py"}
     (tmp_path / "planning").mkdir()
-    each = {"oracle bearing": [True] * 12, "ours, 1 step": [True] * 6 + [False] * 6}
-    for agent, arrived in each.items():
-        record = row | {"agent": agent, "success": 100.0 * sum(arrived) / 12, "each": arrived}
-        (tmp_path / "planning" / f"{agent}.json").write_text(json.dumps(record))
+    half = [True] * 6 + [False] * 6
+    for agent, steps, arrived in (
+        ("oracle bearing", 0, [True] * 12),
+        ("ours", 10, half),
+        ("ours", 2, half),
+    ):
+        record = row | {"agent": agent, "name": f"{agent}, {steps}" if steps else agent}
+        record |= {"success": 100.0 * sum(arrived) / 12, "each": arrived}
+        record["settings"] = common["settings"] | {"steps": steps}
+        (tmp_path / "planning" / f"{agent}{steps}.json").write_text(json.dumps(record))
     timed = {"contest": "one video", "steps": 2, "who": "ours", "candidates_per_second": 9.512}
     timed |= {"ratio_median": 3.166, "ratio_min": 3, "ratio_max": 3.5}
     record = common | {"command": "python benchmarks/planning.py", "rows": [timed]}
     (tmp_path / "candidates.json").write_text(json.dumps(record))
     text = planning(tmp_path)
     assert "| 2 m, seen | oracle bearing | 100 [100 to 100] | 0.12 | 5 | 0.012 |" in text
-    assert text.index("ours, 1 step") < text.index("oracle bearing")
-    assert "| ours, 1 step | oracle bearing | -50 [-75 to -25] |" in text
+    assert text.index("ours, 2") < text.index("ours, 10") < text.index("oracle bearing")
+    assert "| 2 m, seen | ours, 2 | oracle bearing | -50 [-75 to -25] |" in text
+    assert "| 2 m, seen | ours, 2 | ours, 10 | +0 [+0 to +0] |" in text
     assert text.count("not yet measured") == 5
     assert "| one video | 2 | ours | 9.51 | 3.17 (3.00 to 3.50) |" in text
     assert text.count("icem, 5 candidates, 5 rounds") == 1
-    assert "| ours, 1 step | 50 [50 to 50] |" in load("planning_tables").arrivals(tmp_path)
+    assert "| ours, 2 | 50 [50 to 50] |" in load("planning_tables").arrivals(tmp_path)
 
 
 def test_tables_of_windows_and_of_memory(load, tmp_path):

@@ -180,7 +180,7 @@ def test_what_is_foretold_of_a_card(load, tiny_prior, tmp_path, monkeypatch):
     """One small row in the place of large ones; then its line, and a limit that is not kept."""
     module, rows, tables = load("foretold"), load("training_rows"), load("training_tables")
     row = rows.Row("SVD 512, lora", train="lora", size=(16, 16), precision="bf16-mixed")
-    monkeypatch.setattr(module, "CUDA", (row,))
+    monkeypatch.setattr(module, "FORETOLD", (row,))
     monkeypatch.setattr(module, "pipeline", lambda *_: str(tiny_prior))
     assert "| SVD 512, lora | not yet measured | | |" in tables.foretold(tmp_path)
     path = tmp_path / "foretold.json"

@@ -1,7 +1,7 @@
 """Agents that plan in the rooms: with a world model, or with the simulator in its place."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from egowm.planning.search import Cost
 from egowm.worlds.motion import MAX_TURN
 
 if TYPE_CHECKING:
+    from egowm.imagination import Chain
     from egowm.world_model import WorldModel
 
 HORIZON, EVERY, POOL = 8, 4, 4
@@ -64,20 +65,28 @@ def with_model(
     planner: Planner,
     *,
     by: By = "pixels",
+    steps: int | None = None,
+    chain: "Chain | None" = None,
+    dtype: torch.dtype = torch.float32,
+    micro_batch: int = 32,
     seed: int = 0,
     horizon: int = HORIZON,
     every: int = EVERY,
-    **how: Any,
 ) -> PlanningAgent:
-    """Imagines with a world model; by pixels, averaged over squares of 4, or by latents.
-
-    how: further arguments of `goal_cost`, as steps, chain, dtype and micro_batch.
-    """
+    """Imagines with a world model; by pixels, averaged over squares of 4, or by latents."""
 
     def cost_of(seen: Tensor, goal: Tensor) -> Cost:
-        term = goal if by == "latents" else Pixels(goal.to(model.device), POOL)
-        noise = torch.Generator().manual_seed(seed)
-        return goal_cost(model, seen[None, None], term, by=by, generator=noise, **how)
+        return goal_cost(
+            model,
+            seen[None, None],
+            goal if by == "latents" else Pixels(goal.to(model.device), POOL),
+            by=by,
+            steps=steps,
+            chain=chain,
+            dtype=dtype,
+            micro_batch=micro_batch,
+            generator=torch.Generator().manual_seed(seed),
+        )
 
     return PlanningAgent(planner, cost_of, horizon, every, seed)
 

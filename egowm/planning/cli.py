@@ -20,7 +20,8 @@ NAMES = ("icem", "cem", "mppi", "random")
 
 
 def planner_of(name: str, candidates: int, rounds: int) -> Planner:
-    """A planner with `candidates` samples in each of `rounds`; a fifth of them are elites."""
+    """A planner with `candidates` samples in the first of `rounds` (icem draws fewer in later
+    ones); a fifth of them are elites."""
     elites = max(1, candidates // 5)
     if name == "icem":
         return partial(icem, samples=candidates, elites=elites, iterations=rounds)
@@ -41,7 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--simulator", action="store_true", help="plan with the true simulator")
     parser.add_argument("--rooms", type=int, default=1, help="how many unseen rooms")
     parser.add_argument("--planner", choices=NAMES, default="icem")
-    parser.add_argument("--candidates", type=int, default=32, help="action sequences a round")
+    parser.add_argument(
+        "--candidates", type=int, default=32, help="action sequences in the first round"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="rounds of the planner")
     parser.add_argument("--horizon", type=int, default=8, help="actions planned ahead")
     parser.add_argument("--every", type=int, default=4, help="actions before it plans again")
@@ -51,8 +54,14 @@ def _parser() -> argparse.ArgumentParser:
         "--max_steps", type=int, help="actions of an episode (default: twice the straight way)"
     )
     parser.add_argument("--steps", type=int, help="sampling steps (default: the export's)")
-    parser.add_argument("--chain", choices=("latents", "latents_only", "pixels"))
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument(
+        "--chain",
+        choices=("latents", "latents_only", "pixels"),
+        help="how a chunk starts from the one before (default: as the model's rollouts)",
+    )
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), help="of denoising and decoding (float32)"
+    )
     parser.add_argument("--by", choices=("pixels", "latents"), default="pixels")
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), default=(64, 64))
     parser.add_argument("--seed", type=int, default=0)
@@ -94,14 +103,25 @@ def _agent(args: argparse.Namespace) -> Any:
 
     planner = planner_of(args.planner, args.candidates, args.rounds)
     ahead = {"horizon": args.horizon, "every": args.every, "seed": args.seed}
+    imagines = {"--model": args.model, "--steps": args.steps, "--chain": args.chain}
+    given = [name for name, value in (imagines | {"--dtype": args.dtype}).items() if value]
+    if args.simulator and given:
+        raise ValueError(f"--simulator takes no world model: leave {', '.join(given)} out.")
     if args.simulator:
         return SimulatorAgent(planner, **ahead)
     from egowm.rollout import default_model
     from egowm.world_model import WorldModel
 
     model = WorldModel.from_pretrained(args.model or default_model(), base=args.base)
-    how = {"steps": args.steps, "chain": args.chain, "dtype": getattr(torch, args.dtype)}
-    return with_model(model, planner, by=args.by, **ahead, **how)
+    return with_model(
+        model,
+        planner,
+        by=args.by,
+        steps=args.steps,
+        chain=args.chain,
+        dtype=getattr(torch, args.dtype or "float32"),
+        **ahead,
+    )
 
 
 def _row(made: Any) -> dict[str, Any]:

@@ -129,12 +129,12 @@ OPTIONS = ["--candidates", "2", "--rounds", "1", "--steps", "1", "--device", "cp
 
 
 def test_arrivals_are_measured_once(benchmark, tmp_path, capsys):
-    options = [*OPTIONS, str(tmp_path), "--rooms", "2", "--no-speed"]
+    options = [*OPTIONS, str(tmp_path), "--rooms", "2", "--only", "arrivals"]
     assert benchmark.main([*options, "--agents", "random", "ours"]) == 0
     assert benchmark.main(options) == 0
     assert capsys.readouterr().out.count("is there") == 2
     rows = [json.loads(path.read_text()) for path in (tmp_path / "planning").iterdir()]
-    assert sorted(row["agent"] for row in rows) == [
+    assert sorted(row["name"] for row in rows) == [
         "from scratch, 1 step",
         "oracle bearing",
         "ours, 1 step",
@@ -145,21 +145,49 @@ def test_arrivals_are_measured_once(benchmark, tmp_path, capsys):
     ]
     assert {(row["distance_metres"], row["visible"]) for row in rows} == {(2.0, True)}
     assert all(len(row["each"]) == 2 for row in rows)
+    assert benchmark.main([*options, "--seed", "1"]) == 2
+    assert "was measured with" in capsys.readouterr().err
     assert benchmark.main([*options, "--rooms", "0"]) == 2
 
 
+@pytest.fixture
+def timed(tiny_prior, tmp_path) -> list[str]:
+    options = [*OPTIONS, str(tmp_path), "--only", "speed", "--repeats", "1"]
+    return [*options, "--timed", "4", "--frames", "8", "--prior", str(tiny_prior)]
+
+
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
-def test_candidates_are_timed(benchmark, tiny_prior, tmp_path, monkeypatch):
-    """On frames that the pipeline makes as well; on others nothing is timed."""
-    options = [*OPTIONS, str(tmp_path), "--agents", "random", "--rooms", "1", "--repeats", "1"]
-    options += ["--timed", "4", "--frames", "8", "--prior", str(tiny_prior)]
-    assert benchmark.main(options) == 0
+def test_candidates_are_timed(benchmark, timed, tmp_path, monkeypatch):
+    candidates = importlib.import_module("candidates")
+    taken = {"pipeline, batched": [4.0, 8.0, 4.0]}
+    monkeypatch.setattr(
+        candidates,
+        "take_turns",
+        lambda runs, repeats: {name: taken.get(name, [2.0, 1.0, 2.0]) for name in runs},
+    )
+    assert benchmark.main(timed) == 0
     rows = json.loads((tmp_path / "candidates.json").read_text())["rows"]
-    assert [row["contest"] for row in rows] == ["closed loop"] * 6 + ["one video"] * 4
-    batched = [row["ratio_median"] for row in rows if row["who"] == "pipeline, batched"]
-    assert batched == [1.0, 1.0]
-    assert all(row["candidates_per_second"] > 0 for row in rows)
+    assert [row["contest"] for row in rows] == ["closed loop"] * 7 + ["one video"] * 4
+    (ours, *_) = rows
+    assert ours["candidates_per_second"] == 2.0
+    assert (ours["ratio_min"], ours["ratio_median"], ours["ratio_max"]) == (2.0, 2.0, 8.0)
+    assert {row["ratio_median"] for row in rows if row["who"] == "pipeline, batched"} == {1.0}
+    assert benchmark.main([*timed, "--timed", "3"]) == 2
+
+
+def test_nothing_is_timed_that_the_pipeline_does_not_make(
+    benchmark, timed, tmp_path, monkeypatch, capsys
+):
+    """Later frames as well, which actions of later chunks lead to."""
     candidates = importlib.import_module("candidates")
     stock = candidates.ClosedLoop.calls
-    monkeypatch.setattr(candidates.ClosedLoop, "calls", lambda self, *how: 1 - stock(self, *how))
-    assert benchmark.main(options) == 2
+
+    def other_later(self, *how):
+        made = stock(self, *how)
+        made[:, self.model.chunk :] = 1 - made[:, self.model.chunk :]
+        return made
+
+    monkeypatch.setattr(candidates.ClosedLoop, "calls", other_later)
+    assert benchmark.main(timed) == 2
+    assert "Not timed: frames differ by" in capsys.readouterr().err
+    assert not (tmp_path / "candidates.json").exists()
