@@ -68,13 +68,12 @@ class Row:
 
 
 def rows_of(arguments: Any) -> list[Row]:
-    """All that are asked for."""
+    """All that are asked for; ours with each number of steps, other models with the fewest."""
+    steps = {agent: [min(arguments.steps)] for agent in MODELS} | {"ours": arguments.steps}
     classes = [(d, v) for v in ((True, False) if arguments.hidden else (True,))
                for d in arguments.distances]  # fmt: skip
-    agents = [
-        (a, s) for a in arguments.agents for s in (arguments.steps if a in MODELS else [None])
-    ]
-    return [Row(agent, steps, *goal) for goal in classes for agent, steps in agents]
+    agents = [(agent, n) for agent in arguments.agents for n in steps.get(agent, [None])]
+    return [Row(agent, n, *goal) for goal in classes for agent, n in agents]
 
 
 def measure(row: Row, arguments: Any, folder: Path) -> None:
