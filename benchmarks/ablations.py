@@ -26,15 +26,18 @@ GUIDANCES = (1.5, 2.0, 3.0)
 Record = dict[str, Any]
 
 
-def sampling() -> list[Record]:
-    """Rows of the committed world model, sampled in other ways."""
+def sampling(known: Sequence[Record] = ()) -> list[Record]:
+    """Rows of the committed world model, sampled in other ways, without those that are known."""
     clips = RoomClips(unseen_rooms(), CLIPS, FRAMES)
     model = WorldModel.from_pretrained(default_model())
     settings: list[tuple[str, Any, Record]] = [("steps", n, {"steps": n}) for n in STEPS]
     settings += [("guidance", g, {"guidance": g}) for g in GUIDANCES]
     settings += [("chain", c, {"chain": c}) for c in ("latents_only", "pixels")]
+    done = {(r["ablation"], r["value"]) for r in known}
     rows = []
     for name, value, options in settings:
+        if (name, value) in done:
+            continue
         found = clips.score(clips.imagined(model, "true", **options))
         about = {"ablation": name, "value": value, "actions": "true"}
         about |= {"default_steps": model.steps}
@@ -61,10 +64,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--merge", action="store_true", help="keep the file's own rows, take new runs in"
     )
+    parser.add_argument(
+        "--missing", action="store_true", help="the same, and measure the rows it has not"
+    )
     args = parser.parse_args(argv)
-    if args.merge:
+    if args.merge or args.missing:
         record = json.loads(args.json.read_text())
         rows = [r for r in record["rows"] if "learning_rate" not in r]
+        if args.missing:
+            record["added"] = provenance(0)
+            rows += sampling(rows)
     else:
         record, rows = provenance(0), sampling()
     write(args.json, record | {"rows": rows + variants()})

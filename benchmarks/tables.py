@@ -237,7 +237,8 @@ def ablations(results: Path) -> str:
         )
         for r in rows
     ]
-    return f"{table(head, lines)}\n\n{source(record)}."
+    sources = [source(record)] + ([source(record["added"])] if "added" in record else [])
+    return f"{table(head, lines)}\n\n{'; '.join(sources)}."
 
 
 def _default(record: Record, arm: str) -> Record:
