@@ -40,7 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--prior", default="priors/rooms-svd", help="a diffusers SVD folder")
     parser.add_argument("--rooms", type=int, default=50)
     parser.add_argument("--planner", default="icem")
-    parser.add_argument("--candidates", type=int, default=32, help="action sequences a round")
+    parser.add_argument(
+        "--candidates", type=int, default=32, help="action sequences in the first round"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="rounds of the planner")
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 2], help="sampling steps")
     parser.add_argument("--distances", type=float, nargs="+", default=[2.0], help="metres")
@@ -74,8 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.only != "arrivals":
             name = f"candidates{'-gpu' if arguments.device == 'cuda' else ''}.json"
             record = provenance(arguments.seed, arguments.device)
-            names = ("timed", "frames", "steps", "model", "prior")
+            names = ("timed", "frames", "steps")
             record["settings"] = {key: getattr(arguments, key) for key in names}
+            for key in ("model", "prior"):  # a folder's name: where it lies is nobody's business
+                record["settings"][key] = Path(getattr(arguments, key)).name
             write(arguments.results / name, record | {"rows": speed(arguments)})
     except (OSError, ValueError) as error:
         print(f"benchmarks/planning.py: {error}", file=sys.stderr)

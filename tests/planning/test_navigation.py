@@ -157,7 +157,7 @@ def timed(tiny_prior, tmp_path) -> list[str]:
 
 
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
-def test_candidates_are_timed(benchmark, timed, tmp_path, monkeypatch):
+def test_candidates_are_timed(benchmark, timed, tiny_prior, tmp_path, monkeypatch):
     candidates = importlib.import_module("candidates")
     taken = {"pipeline, batched": [4.0, 8.0, 4.0]}
     monkeypatch.setattr(
@@ -166,7 +166,10 @@ def test_candidates_are_timed(benchmark, timed, tmp_path, monkeypatch):
         lambda runs, repeats: {name: taken.get(name, [2.0, 1.0, 2.0]) for name in runs},
     )
     assert benchmark.main(timed) == 0
-    rows = json.loads((tmp_path / "candidates.json").read_text())["rows"]
+    record = json.loads((tmp_path / "candidates.json").read_text())
+    assert record["settings"]["prior"] == tiny_prior.name  # and no path of a machine
+    assert record["settings"]["model"] == "rooms-world-model"
+    rows = record["rows"]
     assert [row["contest"] for row in rows] == ["closed loop"] * 7 + ["one video"] * 4
     (ours, *_) = rows
     assert ours["candidates_per_second"] == 2.0
