@@ -16,10 +16,9 @@ import torch
 from provenance import provenance, write
 from tqdm import tqdm
 
-from egowm.planning.agents import EVERY, HORIZON, SimulatorAgent, with_model
-from egowm.planning.cli import planner_of
-from egowm.planning.mpc import Planner
-from egowm.planning.navigation import (
+from egowm.commands.plan import planner_of
+from egowm.evaluation.agents import EVERY, HORIZON, SimulatorAgent, with_model
+from egowm.evaluation.navigation import (
     Agent,
     Oracle,
     Random,
@@ -28,6 +27,7 @@ from egowm.planning.navigation import (
     make_tasks,
     time_allowed,
 )
+from egowm.planning.mpc import Planner
 from egowm.scs.bootstrap import interval
 from egowm.world_model import WorldModel
 

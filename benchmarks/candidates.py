@@ -25,9 +25,9 @@ from rollout import SPEC, Contest, generator_of, load, picture_of
 from torch import Tensor
 from tqdm import tqdm
 
+from egowm.evaluation.navigation import Robot, make_tasks
 from egowm.planning import goal_cost
 from egowm.planning.costs import Pixels
-from egowm.planning.navigation import Robot, make_tasks
 from egowm.world_model import WorldModel
 
 Record = dict[str, Any]

@@ -32,8 +32,8 @@ from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 from tqdm import tqdm
 
 from egowm.data import Packed, Window
+from egowm.data.packing import pack
 from egowm.data.reading import collate
-from egowm.inspection.packing import pack
 
 BATCH = 8
 LEAST_SECONDS = 0.2  # a pass that is shorter is repeated within one timing

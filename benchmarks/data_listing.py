@@ -16,7 +16,7 @@ from data_forms import FORMS, lerobot, recordings
 
 from egowm.data import ClipData, Packed, Window, label_index
 from egowm.data.episode import Episode
-from egowm.inspection.packing import pack
+from egowm.data.packing import pack
 
 LENGTH, SIZE, READ = 64, 16, 512
 WINDOW = Window(1, 15, 1, SIZE, SIZE)

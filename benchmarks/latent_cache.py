@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 from egowm.backbones import SVD
 from egowm.data import Clip, Rooms, Window
-from egowm.inspection.caching import LatentWriter
-from egowm.training.from_cache import Opened
+from egowm.training.latents.callback import Opened
+from egowm.training.latents.writer import LatentWriter
 from egowm.world_model import WorldModel
 
 BATCH = 8

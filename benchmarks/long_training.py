@@ -25,9 +25,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from egowm.backbones import SVD
-from egowm.data.clip import Clip
+from egowm.clip import Clip
 from egowm.diffusion import denoising_loss
-from egowm.imagination import Past
+from egowm.sampling import Past
 from egowm.world_model import WorldModel
 
 RECIPE, RECORD = ROOT / "benchmarks/long_training.yaml", RESULTS / "long-training.json"

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from egowm.data import Rooms
 from egowm.evaluation.evaluate import choose, with_horizon
+from egowm.evaluation.report.score_table import psnr
 from egowm.evaluation.rows import changed, derangement
 from egowm.evaluation.run_writer import to_uint8
-from egowm.evaluation.score_table import psnr
 from egowm.scs.score import Overlap, clip_score, overlap, summarise
 from egowm.scs.trackers.palette import PaletteTracker
 from egowm.world_model import WorldModel

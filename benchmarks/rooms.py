@@ -20,11 +20,11 @@ from label_curve import label_curve
 from provenance import RESULTS, provenance, write
 from room_clips import RoomClips, Scores
 
+from egowm.commands.rollout import default_model
 from egowm.data import Rooms
 from egowm.evaluation.evaluate import load_data
-from egowm.rollout import default_model
 from egowm.scs.bootstrap import interval
-from egowm.share import recipes
+from egowm.shipped import recipes
 from egowm.world_model import WorldModel
 
 CLIPS, FRAMES = 64, 16

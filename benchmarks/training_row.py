@@ -29,9 +29,9 @@ from egowm.backbones import SVD, Cosmos
 from egowm.backbones.base import Backbone
 from egowm.data import Clip, Episode, Rooms, Window
 from egowm.data.module import ClipData
-from egowm.inspection.caching import LatentWriter
 from egowm.training.average import WeightAverage
-from egowm.training.from_cache import FromCache
+from egowm.training.latents.callback import FromCache
+from egowm.training.latents.writer import LatentWriter
 from egowm.training.memory import fake_step, traced
 from egowm.world_model import WorldModel
 

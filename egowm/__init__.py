@@ -14,25 +14,27 @@ Shape letters, used in every docstring of the package:
 Time is the second axis: `(B, T, C, H, W)`. `actions[k]` takes frame `K-1+k` to frame `K+k`.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from egowm.lazy import face
+from egowm.moved import answer_old_names
 
 if TYPE_CHECKING:
-    from egowm.actions import ActionSpec
+    from egowm.actions.spec import ActionSpec
+    from egowm.clip import Clip
+    from egowm.sampling import Rollout
     from egowm.world_model import WorldModel
 
-__all__ = ["ActionSpec", "WorldModel", "__version__"]
+__all__ = ["ActionSpec", "Clip", "Rollout", "WorldModel", "__version__"]
 __version__ = "0.1.0"
 
-_LAZY = {"ActionSpec": "egowm.actions", "WorldModel": "egowm.world_model"}
-
-
-def __getattr__(name: str) -> Any:
-    """Imports `WorldModel` and `ActionSpec` on first use, so that `import egowm` loads no torch."""
-    if name not in _LAZY:
-        raise AttributeError(f"module 'egowm' has no attribute '{name}'")
-    return getattr(import_module(_LAZY[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = face(
+    __name__,
+    {
+        "ActionSpec": "actions.spec",
+        "Clip": "clip",
+        "Rollout": "sampling",
+        "WorldModel": "world_model",
+    },
+)
+answer_old_names()

@@ -18,8 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from egowm.actions import ActionSpec
-from egowm.adapters import merged_weights
 from egowm.backbones.base import Backbone
+from egowm.network.trained_part import merged_weights
 from egowm.world_model import WorldModel
 
 log = logging.getLogger(__name__)
@@ -158,8 +158,10 @@ def _arguments(backbone: Backbone) -> dict[str, Any]:
 
 def _backbone_class(name: str) -> type[Backbone]:
     """egowm's own classes, or a subclass the caller has imported; nothing is imported by name."""
-    import egowm.backbones  # noqa: F401  (defines egowm's own)
+    import egowm.backbones
 
+    for own in egowm.backbones.__all__:
+        getattr(egowm.backbones, own)  # defines egowm's own
     waiting, known = [Backbone], {}
     while waiting:
         parent = waiting.pop()

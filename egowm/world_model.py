@@ -13,19 +13,19 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 from egowm.actions import ActionSpec
-from egowm.adapters import ATTENTION, Train, TrainedPart
 from egowm.backbones.base import Backbone
-from egowm.compilation import Compiler, compile_blocks
+from egowm.clip import Clip
 from egowm.conditioning.alignment import Alignment, align, aligned_width
 from egowm.conditioning.embedding import ActionEmbedding, Features
 from egowm.conditioning.guidance import Guide
-from egowm.data.clip import Clip
 from egowm.diffusion import Generator, denoising_loss
-from egowm.gradient_checkpointing import enable_gradient_checkpointing
-from egowm.imagination import Chain, Decode, Imagination, Rollout
-from egowm.optimisation import Optimizer, adamw, use_schedule
-from egowm.training.checkpoint_record import adopt, record
-from egowm.training.seeds import StepSeeds
+from egowm.metadata import adopt, record
+from egowm.network.checkpointing import enable_gradient_checkpointing
+from egowm.network.compilation import Compiler, compile_blocks
+from egowm.network.optimizer import Optimizer, adamw, use_schedule
+from egowm.network.trained_part import ATTENTION, Train, TrainedPart
+from egowm.randomness import StepSeeds
+from egowm.sampling import Chain, Decode, Imagination, Rollout
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class WorldModel(LightningModule):
         self.gradient_checkpointing, self.optimizer = gradient_checkpointing, optimizer
         self.offload, self.compiler = offload, compile
         self.specs: dict[str, ActionSpec] = {}  # by source, where the data mix several
-        self.familiar_psnr: float | None = None  # dB; see `egowm.rollout.familiarity`
+        self.familiar_psnr: float | None = None  # dB; see `egowm.commands.rollout.familiarity`
         self.sigma = torch.zeros(0)  # noise levels of the batch at hand, for messages about it
         self.strict_loading = False  # checkpoints leave the frozen parts out
 
@@ -134,7 +134,7 @@ class WorldModel(LightningModule):
         if self.drop_action:
             self.null_embedding = nn.Parameter(torch.zeros(wide))
         if self.device_mesh is not None:  # a strategy that shards
-            from egowm.training.sharding import shard
+            from egowm.network.sharding import shard
 
             shard(self, self.device_mesh)
 

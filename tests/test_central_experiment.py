@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from egowm import cli
+from egowm.commands import main as cli
 from egowm.data import Rooms, Window
 
 ROOT = Path(__file__).resolve().parent.parent

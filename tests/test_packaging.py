@@ -108,9 +108,9 @@ def test_constraints_pin_every_direct_dependency(project):
 
 def test_console_scripts(project):
     assert project["project"]["scripts"] == {
-        "egowm": "egowm.cli:main",
-        "egowm-scs": "egowm.scs.cli:main",
-        "lightning": "egowm.cli:main",
+        "egowm": "egowm.commands.main:main",
+        "egowm-scs": "egowm.commands.scs.main:main",
+        "lightning": "egowm.commands.main:main",
     }
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from egowm import cli
+from egowm.commands import main as cli
+from egowm.commands.scs import main as scs_cli
 from egowm.data import Packed
-from egowm.scs import cli as scs_cli
 from egowm.scs.masks import write_palette
 from egowm.video import read_image, write_mp4
 

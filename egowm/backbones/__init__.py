@@ -1,10 +1,28 @@
 """Pretrained video diffusion pipelines behind one small interface; one family per file."""
 
-from egowm.backbones.base import Backbone, Condition
-from egowm.backbones.cosmos import Cosmos
-from egowm.backbones.cosmos3 import Cosmos3
-from egowm.backbones.ltx import LTX
-from egowm.backbones.svd import SVD
-from egowm.backbones.wan import Wan
+from typing import TYPE_CHECKING
+
+from egowm.lazy import face
+
+if TYPE_CHECKING:
+    from egowm.backbones.base import Backbone, Condition
+    from egowm.backbones.cosmos import Cosmos
+    from egowm.backbones.cosmos3.model import Cosmos3
+    from egowm.backbones.ltx import LTX
+    from egowm.backbones.svd import SVD
+    from egowm.backbones.wan import Wan
 
 __all__ = ["LTX", "SVD", "Backbone", "Condition", "Cosmos", "Cosmos3", "Wan"]
+
+__getattr__, __dir__ = face(
+    __name__,
+    {
+        "Backbone": "base",
+        "Condition": "base",
+        "Cosmos": "cosmos",
+        "Cosmos3": "cosmos3.model",
+        "LTX": "ltx",
+        "SVD": "svd",
+        "Wan": "wan",
+    },
+)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from egowm.backbones.offload import brought_to
 from egowm.backbones.texts import Texts
+from egowm.clip import Known
 from egowm.conditioning.injection import inject
-from egowm.data.clip import Known
 from egowm.diffusion import Generator, Process, randn
 
 NONE = torch.zeros(0)
@@ -293,7 +293,7 @@ def locate(pretrained: str, revision: str | None = None, download: bool = False)
     if path.is_dir():
         return path
     if pretrained.startswith(("./priors/", "priors/")):
-        from egowm.share import share_folder
+        from egowm.shipped import share_folder
 
         shipped = share_folder("priors") / path.name
         if shipped.is_dir():

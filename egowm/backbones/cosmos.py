@@ -21,7 +21,7 @@ from egowm.backbones.base import Condition
 from egowm.backbones.texts import Texts
 from egowm.backbones.video_transformer import VideoTransformer
 from egowm.diffusion import EDM, EDMFlow, FlowMatching, Generator, randn
-from egowm.initialisation import start_transformer_as_copy
+from egowm.pretraining.starts import start_transformer_as_copy
 
 GENERATIONS = {  # model_index.json's class
     "CosmosVideoToWorldPipeline": "predict1",
@@ -53,7 +53,7 @@ class Cosmos(VideoTransformer):
     (3C more). context_noise: of Predict1's context at sampling, drawn once for each chunk.
     process_mean, process_std: of the training noise levels, logit-normal time (Predict1: ln sigma).
     random_start: how a transformer from scratch starts, diffusers' default weights or
-    `egowm.initialisation.start_transformer_as_copy`, for small ones.
+    `egowm.pretraining.starts.start_transformer_as_copy`, for small ones.
     The others: see `VideoTransformer`. Sampling is by Euler steps over the stock scheduler's noise
     levels (Predict2.5's own is UniPC).
     """

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from egowm.backbones.base import Backbone, Condition, check_vae_batch, locate
 from egowm.backbones.memo import Memo
-from egowm.data.clip import Known
+from egowm.clip import Known
 from egowm.diffusion import EDM, Generator, randn
-from egowm.initialisation import start_as_copy
+from egowm.pretraining.starts import start_as_copy
 
 Part = Literal["unet", "image_encoder"]
 DECODED_PIXELS = {"cpu": 2**14, "gpu": 2**24}  # at once; a video of SVD XT has 2**23.8

@@ -14,7 +14,7 @@ from torch import Tensor
 from egowm.backbones.base import Backbone, Condition, check_vae_batch, locate
 from egowm.backbones.memo import Memo
 from egowm.backbones.texts import Texts
-from egowm.data.clip import Known
+from egowm.clip import Known
 from egowm.diffusion import Generator, randn
 
 

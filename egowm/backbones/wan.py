@@ -23,7 +23,7 @@ from egowm.backbones.base import Condition
 from egowm.backbones.memo import Memo
 from egowm.backbones.texts import Texts
 from egowm.backbones.video_transformer import VideoTransformer
-from egowm.data.clip import Known
+from egowm.clip import Known
 from egowm.diffusion import FlowMatching, Generator
 
 PIPELINES = ("WanImageToVideoPipeline", "WanPipeline")

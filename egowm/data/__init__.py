@@ -1,19 +1,24 @@
 """Robots' recordings as clips; one file per format."""
 
-from egowm.data.clip import Clip
-from egowm.data.donkey_tub import DonkeyTub
-from egowm.data.droid import Droid
-from egowm.data.episode import Episode
-from egowm.data.lerobot import LeRobot
-from egowm.data.mixture import Mixture
-from egowm.data.module import ClipData, Window
-from egowm.data.nwm import NWM
-from egowm.data.one_x import OneX
-from egowm.data.packed import Packed
-from egowm.data.recon import Recon
-from egowm.data.rooms import Rooms
-from egowm.data.tum_rgbd import TumRgbd
-from egowm.data.video_csv import VideoCSV
+from typing import TYPE_CHECKING
+
+from egowm.lazy import face
+
+if TYPE_CHECKING:
+    from egowm.clip import Clip
+    from egowm.data.donkey_tub import DonkeyTub
+    from egowm.data.droid import Droid
+    from egowm.data.episode import Episode
+    from egowm.data.lerobot import LeRobot
+    from egowm.data.mixture import Mixture
+    from egowm.data.module import ClipData, Window
+    from egowm.data.nwm import NWM
+    from egowm.data.one_x import OneX
+    from egowm.data.packed import Packed
+    from egowm.data.recon import Recon
+    from egowm.data.rooms import Rooms
+    from egowm.data.tum_rgbd import TumRgbd
+    from egowm.data.video_csv import VideoCSV
 
 __all__ = [
     "NWM",
@@ -32,3 +37,24 @@ __all__ = [
     "VideoCSV",
     "Window",
 ]
+
+__getattr__, __dir__ = face(
+    __name__,
+    {
+        "Clip": ".clip",
+        "ClipData": "module",
+        "DonkeyTub": "donkey_tub",
+        "Droid": "droid",
+        "Episode": "episode",
+        "LeRobot": "lerobot",
+        "Mixture": "mixture",
+        "NWM": "nwm",
+        "OneX": "one_x",
+        "Packed": "packed",
+        "Recon": "recon",
+        "Rooms": "rooms",
+        "TumRgbd": "tum_rgbd",
+        "VideoCSV": "video_csv",
+        "Window": "module",
+    },
+)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from egowm.data.parquet import read_columns
-from egowm.data.paths import inside
+from egowm.paths import inside
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
 _FIELD = re.compile(r"\{(\w+)(?::0?\d{1,2}d)?\}")

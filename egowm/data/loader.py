@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from egowm.data.clip import Clip
+from egowm.clip import Clip
 from egowm.data.reading import collate
 
 log = logging.getLogger(__name__)

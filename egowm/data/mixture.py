@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from egowm.actions import ActionSpec
-from egowm.data.clip import Clip
+from egowm.clip import Clip
 from egowm.data.episode import Episode
 from egowm.data.loader import TrainingLoader
 from egowm.data.module import ClipData, Window, Windows

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from egowm.actions import ActionSpec, compose
-from egowm.data.clip import Clip, Known
+from egowm.clip import Clip, Known
 from egowm.data.episode import Episode
 from egowm.data.loader import Order, RandomBatches, TrainingLoader
 from egowm.data.reading import Wanted, collate, read_batch, read_planes
@@ -39,7 +39,7 @@ class Window:
 
 
 class KnownClips(Protocol):
-    """What takes the place of reading frames: see `egowm.data.latent_cache`."""
+    """What takes the place of reading frames: see `egowm.training.latents.cache`."""
 
     def read(self, number: int, start: int) -> tuple[torch.Tensor, Known]: ...
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate, get_worker_info
 
-from egowm.data.clip import Clip
+from egowm.clip import Clip
 from egowm.data.episode import Episode
 from egowm.video import write_planes
 

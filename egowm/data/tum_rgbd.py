@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from egowm.actions import ActionSpec, NormaliserName
+from egowm.actions.poses import product, quaternion, rotated, rotation_vector
 from egowm.data.episode import Episode
 from egowm.data.module import ClipData, Window
-from egowm.data.paths import inside
 from egowm.data.splits import span_of
-from egowm.poses import product, quaternion, rotated, rotation_vector
+from egowm.paths import inside
 from egowm.video import read_images
 
 CLOSE = 2.5  # a frame further than this many median spacings from the last begins a new episode

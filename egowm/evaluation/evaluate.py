@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 from tqdm import tqdm
 
-from egowm.data.clip import Clip
+from egowm.clip import Clip
 from egowm.data.module import ClipData
 from egowm.evaluation.rows import Row, changed, check_rows, make_rows
 from egowm.evaluation.run_writer import CODEC, RunWriter
@@ -140,8 +140,8 @@ def _codec(model: WorldModel, batch: Clip, writer: RunWriter) -> None:
 def _score_and_report(
     rows: Sequence[Row], output: Path, tracker: Tracker | MaskReader | None
 ) -> dict[str, Any]:
-    from egowm.evaluation.report import write_report
-    from egowm.evaluation.score_table import psnr
+    from egowm.evaluation.report.run_page import write_report
+    from egowm.evaluation.report.score_table import psnr
     from egowm.scs import score_folders
     from egowm.video import read_frames
 
@@ -191,7 +191,7 @@ def table(rows: Sequence[Row], summary: dict[str, Any]) -> str:
 
 def load_data(recipe: Path, root: str | None = None) -> ClipData:
     """The `data` section of a recipe, instantiated; `root` replaces its root."""
-    from egowm.fit import RecipeParser
+    from egowm.commands.fit import RecipeParser
 
     parser = RecipeParser()
     parser.add_subclass_arguments(ClipData, "data")

@@ -6,7 +6,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from egowm.data.clip import Clip
+from egowm.clip import Clip
 from egowm.evaluation.announced import write_announced
 from egowm.evaluation.run_writer import RunWriter
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 
 from egowm.actions import ActionSpec
+from egowm.actions.contrast import KINDS, changed
 from egowm.world_model import WorldModel
-from egowm.wrong_actions import KINDS, changed
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from egowm.actions import ActionSpec
-from egowm.data.clip import Clip
+from egowm.clip import Clip
 from egowm.video import write_frames
 
 CODEC = "codec"  # folder of the truth through the model's VAE

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from egowm.imagination import Rollout
+    from egowm.sampling import Rollout
 
 Decode = Literal["all", "last", "none"]
 _NEEDS: tuple[Decode, ...] = ("none", "last", "all")

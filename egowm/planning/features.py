@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from egowm.planning.costs import Features, check_goal
 
 if TYPE_CHECKING:
-    from egowm.imagination import Rollout
     from egowm.planning.costs import Decode
+    from egowm.sampling import Rollout
     from egowm.scs.trackers.base import Tracker
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as DINOv2 was trained

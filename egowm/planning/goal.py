@@ -12,7 +12,7 @@ from egowm.planning.costs import Latents, Pixels, Term
 
 if TYPE_CHECKING:
     from egowm.conditioning.guidance import Guide
-    from egowm.imagination import Chain
+    from egowm.sampling import Chain
     from egowm.world_model import WorldModel
 
 log = logging.getLogger(__name__)

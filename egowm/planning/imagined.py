@@ -11,7 +11,7 @@ from egowm.actions import integrate
 from egowm.planning.costs import Term
 
 if TYPE_CHECKING:
-    from egowm.imagination import Past, Rollout
+    from egowm.sampling import Past, Rollout
     from egowm.world_model import WorldModel
 
 Judge = Callable[[Tensor], Tensor]
@@ -55,7 +55,7 @@ class ImaginedWorlds:
         guidance: float = 1.0,
         source: str | None = None,
     ) -> None:
-        from egowm.imagination import Imagination
+        from egowm.sampling import Imagination
 
         if contexts.ndim != 5:
             raise ValueError(f"Expected contexts (N, K, 3, H, W), got {tuple(contexts.shape)}.")
@@ -117,7 +117,7 @@ class ImaginedWorlds:
 
     def _begin_again(self, begun: Tensor) -> None:
         """The worlds that ended go back to their contexts; their latents are those of its frame."""
-        from egowm.imagination import Past
+        from egowm.sampling import Past
 
         assert self.past is not None
         first = self.how.begin(self.contexts, len(self)).frames

@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from egowm.training.sharding import gathered, placed
+from egowm.network.sharding import gathered, placed
 
 Device = Literal["same", "cpu"]
 

@@ -12,9 +12,9 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from egowm.data.clip import Clip
+from egowm.actions.contrast import KINDS, can_mirror, changed
+from egowm.clip import Clip
 from egowm.world_model import WorldModel
-from egowm.wrong_actions import KINDS, can_mirror, changed
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.optim import Optimizer
 
-from egowm.data.clip import Clip
-from egowm.training.sharding import whole
+from egowm.clip import Clip
+from egowm.network.sharding import whole
 
 NAMED = 8  # clips and noise levels that a message lists
 

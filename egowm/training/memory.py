@@ -22,10 +22,10 @@ from torch.utils._pytree import tree_map_only
 from egowm.actions import ActionSpec
 from egowm.backbones.base import Backbone
 from egowm.backbones.memo import Memo
-from egowm.data.clip import Clip
+from egowm.clip import Clip
 from egowm.data.module import Window
-from egowm.gradient_checkpointing import enable_gradient_checkpointing, standard
-from egowm.optimisation import Optimizer, averages_bytes
+from egowm.network.checkpointing import enable_gradient_checkpointing, standard
+from egowm.network.optimizer import Optimizer, averages_bytes
 from egowm.world_model import WorldModel
 
 TEXT_TOKENS = 512  # of a text's embedding, at most

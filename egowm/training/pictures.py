@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from egowm.data.clip import Clip
+from egowm.clip import Clip
 from egowm.video import webp_bytes
 from egowm.world_model import WorldModel
 

@@ -9,8 +9,8 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from egowm.clip import Clip
 from egowm.data import ClipData
-from egowm.data.clip import Clip
 from egowm.data.module import Windows
 from egowm.evaluation.evaluate import with_horizon
 from egowm.evaluation.run_writer import to_uint8

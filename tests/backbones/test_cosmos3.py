@@ -14,8 +14,8 @@ import torch
 
 from egowm.actions import ActionSpec
 from egowm.backbones.cosmos3 import Cosmos3
-from egowm.backbones.cosmos3_frames import resolution_tier
-from egowm.backbones.cosmos3_pose import CameraSteps
+from egowm.backbones.cosmos3.frames import resolution_tier
+from egowm.backbones.cosmos3.pose import CameraSteps
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch_dtype` is deprecated")
 HEIGHT, WIDTH = 32, 48

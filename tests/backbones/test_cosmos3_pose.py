@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from egowm.actions import ActionSpec
-from egowm.backbones.cosmos3_pose import CameraSteps, known_domains
+from egowm.backbones.cosmos3.pose import CameraSteps, known_domains
 
 WHEELED = ActionSpec(("dx", "dy", "dyaw"), ("m", "m", "rad"), "body", "se2", 4.0)
 FLYING = ActionSpec(

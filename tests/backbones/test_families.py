@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from egowm import imagination
-from egowm.data.clip import Clip
-from egowm.gradient_checkpointing import enable_gradient_checkpointing
+from egowm import sampling as imagination
+from egowm.clip import Clip
+from egowm.network.checkpointing import enable_gradient_checkpointing
 from egowm.world_model import WorldModel
 
 BY_TOKEN = ["predict1", "predict2", "predict2.5", "wan2.1", "wan2.2", "ltx"]

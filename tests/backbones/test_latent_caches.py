@@ -8,8 +8,8 @@ from egowm.actions import ActionSpec
 from egowm.data.episode import Episode
 from egowm.data.mixture import Mixture
 from egowm.data.module import ClipData, Window
-from egowm.inspection.caching import LatentWriter
-from egowm.training.from_cache import Opened
+from egowm.training.latents.callback import Opened
+from egowm.training.latents.writer import LatentWriter
 
 NAMES = ("dx", "dy", "dyaw")
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from egowm.backbones import Backbone, Condition, Wan
-from egowm.data.clip import Clip
+from egowm.clip import Clip
 from egowm.diffusion import FlowMatching
 from egowm.world_model import WorldModel
 

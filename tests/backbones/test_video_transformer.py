@@ -18,7 +18,7 @@ from egowm.backbones.video_transformer import measured_stride
 from egowm.data import Clip, Rooms, Window
 from egowm.evaluation.evaluate import evaluate
 from egowm.evaluation.rows import Row
-from egowm.prior import VideoPrior, save_pipeline
+from egowm.pretraining.prior import VideoPrior, save_pipeline
 from egowm.video import read_frames
 from egowm.world_model import WorldModel
 
@@ -287,7 +287,7 @@ def test_a_prior_gives_the_context_and_counts_the_rest(single, rooms, monkeypatc
         seen["clean"] = estimate(torch.zeros_like(latents), torch.ones(len(latents)))
         return latents.mean(), {}
 
-    monkeypatch.setattr("egowm.prior.denoising_loss", loss)
+    monkeypatch.setattr("egowm.pretraining.prior.denoising_loss", loss)
     clip = next(iter(rooms.val_dataloader()))
     module.loss(clip)
     assert seen["given"] == 1
@@ -305,7 +305,7 @@ def test_a_prior_draws_the_noise_levels_of_its_videos(tiny, monkeypatch):
         seen["process"] = process
         return latents.mean(), {}
 
-    monkeypatch.setattr("egowm.prior.denoising_loss", loss)
+    monkeypatch.setattr("egowm.pretraining.prior.denoising_loss", loss)
     window = torch.zeros(1, 9, 3, 32, 32, dtype=torch.uint8)
     rest = torch.zeros(1, 8, 3), torch.zeros(1, 0, 3), torch.zeros(1, 0)
     module.loss(Clip(window, *rest, *[[""]] * 3))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from egowm import cli
+from egowm.commands import main as cli
 from egowm.data.normalisers import published_spacing
 
 ROOT = Path(__file__).resolve().parents[2]

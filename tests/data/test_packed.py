@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from egowm import cli
-from egowm.data import NWM, Mixture, Packed, Recon, VideoCSV, Window
+from egowm.commands import main as cli
+from egowm.data import NWM, Mixture, Packed, Recon, VideoCSV, Window, packing
 from egowm.data.packed import key_of, read_frames
-from egowm.inspection import packing
-from egowm.inspection.packing import pack
+from egowm.data.packing import pack
 from egowm.video import VideoError, resize, write_mp4
 
 SIZE = (12, 16)

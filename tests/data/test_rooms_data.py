@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from egowm.cli import explain
+from egowm.commands.main import explain
 from egowm.data import Rooms, Window
 from egowm.worlds import store
 from egowm.worlds.motion import Disturbances

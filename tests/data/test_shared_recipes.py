@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from egowm import cli
+from egowm.commands import main as cli
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from egowm.actions.poses import product, quaternion, rotated
 from egowm.data import TumRgbd, Window
-from egowm.poses import product, quaternion, rotated
 
 RATE, START = 10.0, 1_305_031_235.0
 WINDOW = Window(context=2, horizon=2, stride=1, height=12, width=16)

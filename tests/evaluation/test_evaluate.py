@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from egowm import cli
+from egowm.commands import main as cli
 from egowm.data import DonkeyTub
 from egowm.evaluation import evaluate as module
 from egowm.evaluation.evaluate import annotator, choose, evaluate, load_data, table, with_horizon

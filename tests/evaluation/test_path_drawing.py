@@ -3,8 +3,8 @@ import re
 import numpy as np
 import pytest
 
-from egowm.evaluation.line_chart import command_chart
-from egowm.evaluation.path_drawing import draw_path, integrate_poses, is_planar, path_summary
+from egowm.evaluation.report.line_chart import command_chart
+from egowm.evaluation.report.path_drawing import draw_path, integrate_poses, is_planar, path_summary
 from egowm.evaluation.run_folder import Actions
 
 PLANAR = Actions(("dx", "dy", "dyaw"), ("m", "m", "rad"), "body")

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from egowm import cli
+from egowm.commands import main as cli
+from egowm.commands.scs.main import main as score
 from egowm.evaluation.run_folder import read_run
-from egowm.scs.cli import main as score
 from egowm.scs.masks import read_palette
 
 pytestmark = [

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from egowm.evaluation.report import main, write_report
-from egowm.evaluation.score_table import psnr
+from egowm.evaluation.report.run_page import main, write_report
+from egowm.evaluation.report.score_table import psnr
 from egowm.scs.masks import write_palette
 from egowm.video import read_frames, write_frames
 

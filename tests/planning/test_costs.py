@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from egowm.imagination import Rollout
 from egowm.planning import cem, goal_cost, gradient
 from egowm.planning.costs import Frames, Latents, Magnitude, Pixels, Smoothness, Weighted
 from egowm.planning.features import Structure, dino, perceptual
 from egowm.planning.goal import goal_latents
+from egowm.sampling import Rollout
 from egowm.scs.trackers.palette import PaletteTracker
 from tests.planning.conftest import seeded
 

@@ -4,8 +4,8 @@ import sys
 import numpy as np
 import pytest
 
+from egowm.commands.scs.main import main
 from egowm.scs.candidates import choose, static
-from egowm.scs.cli import main
 from egowm.scs.masks import read_masks, read_palette
 from egowm.scs.trackers import Tracks
 from egowm.scs.trackers.palette import PaletteTracker

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from egowm.commands.scs.main import main
 from egowm.scs import score_folders
 from egowm.scs.cache import CachedTracker, shard
-from egowm.scs.cli import main
 from egowm.scs.trackers.flow import FlowTracker
 from egowm.scs.trackers.palette import PaletteTracker
 

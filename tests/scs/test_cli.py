@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from egowm.scs.cli import main
+from egowm.commands.scs.main import main
 from egowm.video import read_frames, write_frames
 
 
@@ -134,7 +134,7 @@ def test_help_loads_nothing_heavy():
     script = (
         "import sys, runpy\n"
         "sys.argv = ['egowm-scs', '--help']\n"
-        "try:\n    runpy.run_module('egowm.scs.cli', run_name='__main__')\n"
+        "try:\n    runpy.run_module('egowm.commands.scs.main', run_name='__main__')\n"
         "except SystemExit as stop:\n    assert not stop.code\n"
         "heavy = {'torch', 'cv2', 'diffusers', 'transformers', 'lightning', 'torchmetrics'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
@@ -145,7 +145,7 @@ def test_help_loads_nothing_heavy():
 
 
 def test_module_runs_as_a_command():
-    command = [sys.executable, "-m", "egowm.scs.cli", "score", "--help"]
+    command = [sys.executable, "-m", "egowm.commands.scs.main", "score", "--help"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0
     assert "--ceiling-codec" in done.stdout

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
+from egowm.commands.scs.main import COMMANDS, _parser, main
 from egowm.scs import score_folders
-from egowm.scs.cli import COMMANDS, _parser, main
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
+from egowm.commands.scs.main import main
 from egowm.scs import score_folders
 from egowm.scs.bootstrap import interval, two_level
-from egowm.scs.cli import main
 
 
 @pytest.fixture

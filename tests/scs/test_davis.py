@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from egowm.commands.scs.main import main
 from egowm.scs import score_folders
-from egowm.scs.cli import main
 from egowm.scs.masks import write_palette
 from egowm.scs.score import overlap, summarise
 

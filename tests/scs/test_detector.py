@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from egowm.scs.cli import main
+from egowm.commands.scs.main import main
 from egowm.scs.detector import Detector, distinct, read_names
 from egowm.scs.masks import read_masks
 from egowm.scs.prompts import Prompt

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from egowm.scs.cli import main
+from egowm.commands.scs.main import main
 from egowm.scs.masks import write_palette
 from egowm.video import read_frames, write_frames, write_mp4
 

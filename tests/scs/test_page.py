@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from egowm.evaluation.score_table import Row
+from egowm.commands.scs.main import main
+from egowm.evaluation.report.score_table import Row
+from egowm.evaluation.report.scs_page import choose_clips
+from egowm.evaluation.report.scs_parts import by_frame, reach
 from egowm.evaluation.scores import Score
-from egowm.scs.cli import main
 from egowm.scs.masks import write_palette
-from egowm.scs.report import choose_clips
-from egowm.scs.report_parts import by_frame, reach
 from egowm.video import read_frames, write_frames
 
 EVIL = "<script>alert('x')<"

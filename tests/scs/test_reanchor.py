@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from egowm.commands.scs.main import main
 from egowm.scs import score_folders
-from egowm.scs.cli import main
 from egowm.scs.masks import write_palette
 from egowm.scs.score import overlap
 from egowm.video import write_frames

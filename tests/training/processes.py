@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from egowm import cli
+from egowm.commands import main as cli
 
 
 def run_two(argv: list[str], tmp_path: Path, expected: int = 0) -> None:

@@ -9,7 +9,7 @@ import torch
 from lightning import Trainer, seed_everything
 from torch.utils.data import default_collate
 
-from egowm import cli
+from egowm.commands import main as cli
 from egowm.data import Clip, Episode, Rooms, Window
 from egowm.training.guard import ActionGuard, ActionsIgnored, kinds, losses
 from egowm.world_model import WorldModel

@@ -9,13 +9,13 @@ import pytest
 import torch
 import yaml
 
-from egowm import cli
 from egowm.backbones import SVD
+from egowm.commands import main as cli
+from egowm.commands import memory as memory_cli
+from egowm.commands.memory import LADDER, Rung, Way, choices
 from egowm.data import Clip, Window
-from egowm.optimisation import adamw
-from egowm.training import memory_cli
+from egowm.network.optimizer import adamw
 from egowm.training.memory import Live, Memory, traced
-from egowm.training.memory_cli import LADDER, Rung, Way, choices
 from egowm.world_model import WorldModel
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -11,7 +11,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import default_collate
 
-from egowm import cli
+from egowm.commands import main as cli
 from egowm.data import Clip
 from egowm.training.pictures import RolloutPictures, film, psnr, roll_out, strip
 

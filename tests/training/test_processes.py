@@ -8,8 +8,8 @@ import yaml
 
 from egowm.backbones import SVD
 from egowm.data import Rooms, Window
+from egowm.randomness import derived_seed
 from egowm.training.checkpoints import read_checkpoint
-from egowm.training.seeds import derived_seed
 from egowm.world_model import WorldModel
 from tests.training.processes import run_two
 

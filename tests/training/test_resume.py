@@ -7,10 +7,10 @@ import pytest
 import torch
 import yaml
 
-from egowm import cli
+from egowm.commands import main as cli
+from egowm.randomness import derived_seed
 from egowm.training.average import averaged_weights
 from egowm.training.checkpoints import RunCheckpoint
-from egowm.training.seeds import derived_seed
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning:lightning"),

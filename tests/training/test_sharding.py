@@ -9,13 +9,13 @@ import torch
 import yaml
 from torch.utils.data import default_collate
 
-from egowm import cli
 from egowm.backbones import SVD
+from egowm.commands import main as cli
 from egowm.data import Clip, Rooms, Window
-from egowm.prior import VideoPrior
+from egowm.network.sharding import Sharded, blocks
+from egowm.pretraining.prior import VideoPrior
+from egowm.randomness import derived_seed
 from egowm.training.average import averaged_weights
-from egowm.training.seeds import derived_seed
-from egowm.training.sharding import Sharded, blocks
 from egowm.world_model import WorldModel
 from tests.training.processes import run_two
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from egowm import cli, world_model
+from egowm import world_model
+from egowm.commands import main as cli
 from egowm.training.loggers import run_loggers
 from egowm.training.run_record import RunRecord, exit_reason
 from egowm.world_model import WorldModel

@@ -9,8 +9,8 @@ from typing import Any
 
 from lightning.pytorch.callbacks import Callback
 
+from egowm.network.sharding import whole
 from egowm.training.average import trained_parameters
-from egowm.training.sharding import whole
 
 
 class Witness(Callback):

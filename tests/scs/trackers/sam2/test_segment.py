@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from egowm.commands.scs.main import main
 from egowm.scs.candidates import AREA, choose
-from egowm.scs.cli import main
 from egowm.scs.masks import read_masks
 from egowm.scs.prompts import Prompt
 from egowm.scs.trackers.sam2 import Sam2Tracker

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from egowm.scs.cli import main
+from egowm.commands.scs.main import main
 from egowm.scs.trackers.sam2.architecture import published, read_architecture
 from egowm.scs.trackers.sam2.convert import write_meta
 from egowm.scs.trackers.sam2.names import to_meta, to_transformers

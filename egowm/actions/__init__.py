@@ -1,0 +1,22 @@
+"""What actions mean, how they compose, and which wrong ones a model is told for comparison."""
+
+from typing import TYPE_CHECKING
+
+from egowm.lazy import face
+
+if TYPE_CHECKING:
+    from egowm.actions.composition import compose, integrate
+    from egowm.actions.spec import ActionSpec, Kind, NormaliserName
+
+__all__ = ["ActionSpec", "Kind", "NormaliserName", "compose", "integrate"]
+
+__getattr__, __dir__ = face(
+    __name__,
+    {
+        "ActionSpec": "spec",
+        "Kind": "spec",
+        "NormaliserName": "spec",
+        "compose": "composition",
+        "integrate": "composition",
+    },
+)

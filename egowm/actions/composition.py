@@ -1,0 +1,64 @@
+"""How actions follow each other: composed over skipped frames, integrated into later states."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from egowm.actions.poses import product, quaternion, rotated, rotation_vector
+from egowm.actions.spec import ActionSpec, Kind
+
+
+def integrate(
+    state: Tensor, actions: Tensor, spec: ActionSpec, state_spec: ActionSpec, chunk: int
+) -> Tensor:
+    """The state at the start of every chunk, (N, chunks, S), from the first one, (1 or N, S).
+
+    actions: (N, T, A), physical, as is the state. Where actions are differences of states, the
+    later states follow from them; a rollout of one chunk needs no later state.
+    Raises ValueError, saying what to give, where states do not follow from actions.
+    """
+    if actions.shape[1] <= chunk:
+        return state[:, None]
+    if spec.kind != "difference" or spec.names != state_spec.names:
+        raise ValueError(
+            f"Later states follow from the actions only where these are differences of the state "
+            f"(kind difference, the same names); these are {spec.kind}. Give a state for the start "
+            f"of every chunk of {chunk}: (N, chunks, {state_spec.width})."
+        )
+    starts = torch.cat([torch.zeros_like(actions[:, :1]), actions.cumsum(1)], 1)[:, :-1:chunk]
+    return state[:, None] + starts
+
+
+def compose(actions: np.ndarray, stride: int, kind: Kind) -> np.ndarray:
+    """Actions over `stride` native frames each: (N, A) -> (N // stride, A).
+
+    "se2" and "se3" compose the poses exactly, "difference" adds, "command" averages. The turn of a
+    composed pose is the shortest one, at most pi.
+    """
+    groups = len(actions) // stride
+    parts = np.asarray(actions[: groups * stride], np.float64)
+    parts = parts.reshape(groups, stride, actions.shape[-1])
+    if kind == "command":
+        return parts.mean(1).astype(np.float32)
+    if kind == "difference":
+        return parts.sum(1).astype(np.float32)
+    if kind == "se3":
+        return _compose_se3(parts).astype(np.float32)
+    x, y, yaw = np.zeros(groups), np.zeros(groups), np.zeros(groups)
+    for k in range(stride):
+        c, s = np.cos(yaw), np.sin(yaw)
+        x, y = (
+            x + c * parts[:, k, 0] - s * parts[:, k, 1],
+            y + s * parts[:, k, 0] + c * parts[:, k, 1],
+        )
+        yaw = yaw + parts[:, k, 2]
+    return np.stack([x, y, np.arctan2(np.sin(yaw), np.cos(yaw))], -1).astype(np.float32)
+
+
+def _compose_se3(parts: np.ndarray) -> np.ndarray:
+    """Poses (groups, stride, 6), each in the frame of the one before, to (groups, 6)."""
+    where, turn = np.zeros((len(parts), 3)), quaternion(np.zeros((len(parts), 3)))
+    for k in range(parts.shape[1]):
+        where = where + rotated(turn, parts[:, k, :3])
+        turn = product(turn, quaternion(parts[:, k, 3:]))
+    return np.concatenate([where, rotation_vector(turn)], -1)

@@ -1,0 +1,193 @@
+"""What an action vector means: names, units, frame, rate and a normaliser for each dimension."""
+
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+Kind = Literal["se2", "se3", "command", "difference"]
+NormaliserName = Literal["min-max", "quantile", "mean-std", "none"]
+POSE_WIDTHS = {"se2": 3, "se3": 6}
+MARGIN = 1.5  # actions beyond this many times the training range are counted
+QUANTILES = (0.01, 0.99)
+DEVIATIONS = 3.0  # stand for the training range where only mean and deviation are known
+
+
+@dataclass(frozen=True)
+class ActionSpec:
+    """The meaning of an action, saved in every checkpoint and export.
+
+    names, units: one per dimension. frame: what the numbers are expressed in ("body" = the
+    previous pose's frame, "command", "joint"). kind: how actions compose over skipped frames:
+    "se2" poses (dx, dy, dyaw), "se3" poses (dx, dy, dz and a rotation vector; each is the next
+    pose in the frame of the one before), "difference" of states (summed), "command" (averaged).
+    rate_hz: of the frames of a clip, after skipping. low, high: per dimension, mapped to [-1, 1];
+    a dimension with low == high is left at 0. normalisers: per dimension, what low and high are:
+    "min-max" the extremes (also where it is left out), "quantile" the 1st and 99th percentile,
+    "mean-std" mean minus and plus one standard deviation, "none" -1 and 1 (values pass unchanged).
+    """
+
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    frame: str
+    kind: Kind
+    rate_hz: float
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    normalisers: tuple[NormaliserName, ...] = ()
+
+    def __post_init__(self) -> None:
+        fields = ("names", "units", "low", "high", "normalisers")
+        for name in fields:  # YAML and JSON bring lists
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if set(self.normalisers) == {"min-max"}:  # said by saying nothing, as in older files
+            object.__setattr__(self, "normalisers", ())
+        known = ", ".join(get_args(NormaliserName))
+        if unknown := [n for n in self.normalisers if n not in get_args(NormaliserName)]:
+            raise ValueError(f"ActionSpec: expected normalisers of {known}; got {unknown[0]!r}.")
+        for name in fields[1:]:
+            got = len(getattr(self, name))
+            if got != len(self.names) and not (got == 0 and name != "units"):
+                raise ValueError(f"ActionSpec: {len(self.names)} names but {got} {name}.")
+        expected = POSE_WIDTHS.get(self.kind, len(self.names))
+        if len(self.names) != expected:
+            raise ValueError(
+                f"ActionSpec: kind {self.kind} has {expected} dimensions, got {list(self.names)}."
+            )
+
+    @property
+    def width(self) -> int:
+        """A, the number of dimensions."""
+        return len(self.names)
+
+    def fitted(self, actions: Iterable[np.ndarray]) -> "ActionSpec":
+        """This spec with low and high measured from (N, A) arrays of composed actions, each
+        dimension by its normaliser.
+
+        Extremes and percentiles are symmetric around 0 except for commands, so no motion stays at
+        0. Mean and deviation are the values' own.
+        """
+        rows = np.concatenate([np.asarray(a, np.float64).reshape(-1, self.width) for a in actions])
+        if not len(rows):
+            raise ValueError("No actions to measure: the data set holds no complete clip.")
+        bounds = [
+            self._measured(rows[:, k], name) for k, name in enumerate(self._normaliser_names())
+        ]
+        low, high = (tuple(float(bound[end]) for bound in bounds) for end in (0, 1))
+        return replace(self, low=low, high=high)
+
+    def _measured(self, values: np.ndarray, normaliser: NormaliserName) -> tuple[float, float]:
+        """What -1 and 1 stand for in one dimension."""
+        if normaliser == "none":
+            return -1.0, 1.0
+        if normaliser == "mean-std":
+            mean, deviation = values.mean(), values.std()
+            return mean - deviation, mean + deviation
+        ends = (0.0, 1.0) if normaliser == "min-max" else QUANTILES
+        low, high = np.quantile(values, ends)
+        if self.kind != "command":
+            high = max(abs(low), abs(high))
+            low = -high
+        return low, high
+
+    def _normaliser_names(self) -> tuple[NormaliserName, ...]:
+        least: NormaliserName = "min-max"
+        return self.normalisers or (least,) * self.width
+
+    def normalise(self, actions: Tensor) -> Tensor:
+        """Physical (..., A) to about [-1, 1]."""
+        low, span = self._range(actions)
+        return torch.where(span > 0, 2 * (actions - low) / span.clamp(min=1e-12) - 1, 0.0)
+
+    def denormalise(self, actions: Tensor) -> Tensor:
+        """The inverse of `normalise`; a constant dimension returns its constant."""
+        low, span = self._range(actions)
+        return low + (actions + 1) / 2 * span
+
+    def check(self, actions: Tensor, strict: bool = False) -> int:
+        """Refuse a wrong width or NaN; return how many values lie beyond 1.5x the training range.
+
+        With `strict`, such values are refused too; else they warn once.
+        """
+        if actions.ndim < 2 or actions.shape[-1] != self.width:
+            raise ValueError(
+                f"Expected actions of shape (..., T, {self.width}): {', '.join(self.names)}; "
+                f"got {tuple(actions.shape)}."
+            )
+        if not torch.isfinite(actions).all():
+            step, dim = (~torch.isfinite(actions)).nonzero()[0][-2:].tolist()
+            raise ValueError(
+                f"Action {step}, dimension {dim} ({self.names[dim]}) is not a finite number."
+            )
+        low, span = self._range(actions)
+        centre, scale = low + span / 2, actions.new_tensor(self._margins())
+        outside = ((actions - centre).abs() > scale * span / 2 + 1e-6).sum().item()
+        if outside and strict:
+            raise ValueError(
+                f"{outside} action values lie beyond {MARGIN} times the training range "
+                f"{self._ranges()}. Bound the planner's samples, or pass strict=False."
+            )
+        if outside:
+            _warn_once(self._ranges())
+        return int(outside)
+
+    def _margins(self) -> list[float]:
+        """How far from the centre a value may lie, in halves of high - low."""
+        special = {"mean-std": MARGIN * DEVIATIONS, "none": float("inf")}
+        return [special.get(name, MARGIN) for name in self._normaliser_names()]
+
+    def compare(self, other: "ActionSpec") -> None:
+        """Refuse another meaning (names, units, frame, kind, rate), naming the difference."""
+        for name in ("names", "units", "frame", "kind"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine != theirs:
+                raise ValueError(
+                    f"The model's actions and the data's differ in {name}: {mine} against "
+                    f"{theirs}. Train on this robot, or convert the data."
+                )
+        if abs(self.rate_hz - other.rate_hz) > 0.01 * self.rate_hz:
+            raise ValueError(
+                f"The model was trained at {self.rate_hz:g} Hz, the data come at "
+                f"{other.rate_hz:g} Hz: change the window's stride."
+            )
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        path.write_text(json.dumps(self.record(), indent=2) + "\n")
+
+    def record(self) -> dict[str, Any]:
+        """Its fields for JSON; normalisers only where they are not all min-max, as in old files."""
+        fields = asdict(self)
+        if not self.normalisers:
+            del fields["normalisers"]
+        return fields
+
+    @classmethod
+    def load(cls, path: Path | str) -> "ActionSpec":
+        """Read what `save` wrote."""
+        return cls(**json.loads(Path(path).read_text()))
+
+    def _range(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.low:
+            raise ValueError(
+                "This ActionSpec has no range yet: fit it on data (`ActionSpec.fitted`)."
+            )
+        low = torch.tensor(self.low, dtype=like.dtype, device=like.device)
+        return low, torch.tensor(self.high, dtype=like.dtype, device=like.device) - low
+
+    def _ranges(self) -> str:
+        rows = zip(self.names, self.low, self.high, self.units, strict=True)
+        return ", ".join(f"{n} {lo:.3g}..{hi:.3g} {u}" for n, lo, hi, u in rows)
+
+
+@lru_cache
+def _warn_once(ranges: str) -> None:
+    log.warning("Some action values lie beyond %s times the training range %s", MARGIN, ranges)

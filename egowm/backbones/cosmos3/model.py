@@ -1,0 +1,247 @@
+"""Cosmos 3 (NVIDIA) by diffusers' own action-conditioned pipeline, to compare egowm's models with.
+
+Not a `Backbone`: nothing is injected, nothing is trained, and the pipeline brings its own sampler,
+text packing and action tokens. A backbone would have to take it apart into `encode`, `condition`
+and `forward` and put it together again, and what was compared would no longer be NVIDIA's model.
+So this is a world model of its own: it has `spec` and `rollout` as `WorldModel` has, and planners
+and scripts that use only these take either.
+
+Read in diffusers (`pipeline_cosmos3_omni.py`): guidance is `null + g (cond - null)`, egowm's own
+convention, and 1 is off with one forward; its null branch goes without the caption (text, rate and
+size) and keeps image and actions. One sample a call. The video has one frame more than actions; the
+VAE then drops what does not fill a latent frame, and a frame larger than the canvas is shrunk.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from egowm.actions import ActionSpec
+from egowm.backbones.base import locate
+from egowm.backbones.cosmos3.frames import last_frames, resolution_tier
+from egowm.backbones.cosmos3.pose import CameraSteps, check_meaning
+from egowm.conditioning.guidance import Guide
+from egowm.diffusion import Generator
+from egowm.sampling import Chain, Rollout
+
+PIPELINE = "Cosmos3OmniPipeline"
+
+
+class Cosmos3:
+    """`Cosmos3OmniPipeline` in forward dynamics mode, behind the call of `WorldModel.rollout`.
+
+    pipeline: diffusers' own. spec: what actions mean, kind se2 or se3; its range is only counted
+    against (the camera domain's is not published). camera: how actions become its 9-D steps. chunk:
+    frames made at once (NVIDIA's examples make 60); longer rollouts go on from the last frame, as
+    in those. steps: of sampling. fps: frames per second that the network is told, in the caption
+    and in its time axis (None: the spec's rate, which the actions' lengths belong to; NVIDIA shows
+    30 for cameras, 10 for driving). flow_shift: of the sampler's noise levels; NVIDIA's action
+    examples set 10 and no Karras levels; None leaves the folder's scheduler as it is.
+    """
+
+    def __init__(
+        self,
+        pipeline: Any,
+        spec: ActionSpec,
+        camera: CameraSteps | None = None,
+        chunk: int = 60,
+        steps: int = 30,
+        fps: float | None = None,
+        flow_shift: float | None = 10.0,
+    ) -> None:
+        check_meaning(spec)
+        if not pipeline.transformer.config.action_gen:
+            raise ValueError(
+                "Expected a Cosmos 3 transformer with action_gen true, got one trained without "
+                "actions: give Cosmos3-Nano, Cosmos3-Super or one made from them."
+            )
+        self.pipeline, self.spec, self.camera = pipeline, spec, camera or CameraSteps()
+        self.chunk, self.steps, self.fps = chunk, steps, fps or spec.rate_hz
+        self.stride: int = pipeline.vae_scale_factor_temporal
+        self._check_length("chunk", chunk)
+        if flow_shift is not None:
+            scheduler = pipeline.scheduler
+            pipeline.scheduler = type(scheduler).from_config(
+                scheduler.config, flow_shift=flow_shift, use_karras_sigmas=False
+            )
+        pipeline.set_progress_bar_config(disable=True)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained: Path | str,
+        spec: ActionSpec,
+        camera: CameraSteps | None = None,
+        chunk: int = 60,
+        steps: int = 30,
+        fps: float | None = None,
+        flow_shift: float | None = 10.0,
+        dtype: torch.dtype = torch.bfloat16,
+        revision: str | None = None,
+        download: bool = False,
+    ) -> "Cosmos3":
+        """Load a folder or a hub id, as backbones do, by the pipeline's own `from_pretrained`.
+
+        Without the sound tokenizer, and without NVIDIA's guardrail: the pipeline is told to do
+        without it, so neither its package nor its weights are needed, and neither texts nor videos
+        are checked; mind the licence. The other arguments: see the class.
+        """
+        import diffusers
+
+        folder = locate(str(pretrained), revision, download)
+        index = folder / "model_index.json"
+        name = json.loads(index.read_text())["_class_name"] if index.is_file() else "no pipeline"
+        if name != PIPELINE:
+            raise ValueError(f"{folder}: expected a pipeline of {PIPELINE}, got {name}.")
+        if not hasattr(diffusers, PIPELINE):
+            raise ImportError(
+                f"diffusers {diffusers.__version__} has no {PIPELINE}: update it (0.42 has it)."
+            )
+        pipeline = getattr(diffusers, PIPELINE).from_pretrained(
+            folder,
+            torch_dtype=dtype,
+            safety_checker=None,
+            enable_safety_checker=False,
+            sound_tokenizer=None,
+            use_safetensors=True,
+            local_files_only=True,
+        )
+        return cls(pipeline, spec, camera, chunk, steps, fps, flow_shift)
+
+    def to(self, device: torch.device | str) -> "Cosmos3":
+        """Move the pipeline; returns self."""
+        self.pipeline.to(device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the transformer is."""
+        found: torch.device = self.pipeline.transformer.device
+        return found
+
+    @torch.no_grad()
+    def rollout(
+        self,
+        context: Tensor,
+        actions: Tensor,
+        *,
+        state: Tensor | None = None,
+        text: str | Sequence[str] = "",
+        steps: int | None = None,
+        guidance: float = 1.0,
+        guide_on: Guide | Sequence[Guide] | None = None,
+        generator: Generator = None,
+        strict: bool = False,
+        chain: Chain | None = None,
+    ) -> Rollout:
+        """Imagine the frames that `actions` lead to, one candidate after the other.
+
+        context: (1 or N, K, 3, H, W) uint8, or float in [0, 1]; its last frame is used. actions:
+        (N, T, A) in physical units. text: one, or one for each candidate. guidance: on the text,
+        the only thing that the pipeline can go without. generator: one, or one for each candidate.
+        state and chain "latents" are refused: it takes neither. The others: see
+        `WorldModel.rollout`. Raises ValueError for shapes, sizes and lengths that do not fit.
+        """
+        self._refuse(state, guidance, guide_on, chain)
+        actions = torch.as_tensor(actions, dtype=torch.float32).cpu()
+        if actions.ndim != 3 or not actions.shape[1]:
+            raise ValueError(
+                f"Expected actions (N, T, {self.spec.width}), got {tuple(actions.shape)}."
+            )
+        num_outside = self.spec.check(actions, strict)
+        count, horizon = actions.shape[:2]
+        self._check_length("T", horizon)
+        frames = last_frames(context, count).expand(count, -1, -1, -1)
+        height, width = frames.shape[-2:]
+        tier = resolution_tier(height, width, self.pipeline.vae_scale_factor_spatial)
+        texts = _one_each("text", [text] if isinstance(text, str) else text, count)
+        many = isinstance(generator, Sequence)
+        sources: Any = generator if many else [generator]
+        generators = _one_each("generator", sources, count, exactly=many)
+        call = {
+            "num_inference_steps": self.steps if steps is None else steps,
+            "guidance_scale": guidance,
+            "fps": self.fps,
+            "use_system_prompt": False,  # as in NVIDIA's action examples
+        }
+        candidates = zip(frames, self.camera(actions, self.spec), texts, generators, strict=True)
+        made = [
+            self._imagine(frame, part, tier, call | {"prompt": words, "generator": source})
+            for frame, part, words, source in tqdm(
+                candidates, "Cosmos 3", count, leave=False, disable=count == 1 or None
+            )
+        ]
+        videos, latents = (torch.stack(column) for column in zip(*made, strict=True))
+        return Rollout(videos, latents, num_outside)
+
+    def _imagine(
+        self, frame: Tensor, camera_steps: Tensor, tier: int, call: dict[str, Any]
+    ) -> tuple[Tensor, Tensor]:
+        """Frames (T, 3, H, W) in [0, 1] and their latents (t, c, h, w) after one frame."""
+        from diffusers import CosmosActionCondition
+
+        videos, latents, kept = [], [], {}
+
+        def keep(pipeline: Any, step: int, time: Any, tensors: dict[str, Tensor]) -> dict[str, Any]:
+            kept.update(tensors)
+            return {}
+
+        for part in camera_steps.split(self.chunk):
+            condition = CosmosActionCondition(
+                mode="forward_dynamics",
+                chunk_size=len(part),
+                domain_name=self.camera.domain,
+                resolution_tier=tier,
+                raw_actions=part,
+                image=frame,
+            )
+            made = self.pipeline(
+                action=condition, output_type="pt", callback_on_step_end=keep, **call
+            )
+            videos.append(made.video[1:].float())
+            latents.append(kept["latents"][0].transpose(0, 1)[1:])
+            frame = made.video[-1].float()
+        return torch.cat(videos), torch.cat(latents)
+
+    # What was asked for, checked ------------------------------------------------------------------
+
+    def _refuse(
+        self,
+        state: Tensor | None,
+        guidance: float,
+        guide_on: Guide | Sequence[Guide] | None,
+        chain: Chain | None,
+    ) -> None:
+        names = (guide_on,) if isinstance(guide_on, str) else tuple(guide_on or ("text",))
+        if guidance != 1.0 and names != ("text",):
+            raise ValueError(f"Cosmos 3 can be guided on text; got guide_on={guide_on!r}.")
+        if state is not None:
+            raise ValueError("Cosmos 3 takes no state of the body: leave state out.")
+        if chain not in (None, "pixels"):
+            raise ValueError(
+                f"Cosmos 3 goes on from decoded frames: expected chain pixels, got {chain!r}."
+            )
+
+    def _check_length(self, name: str, length: int) -> None:
+        """Refuse what the VAE would drop: it takes 1 + a multiple of its stride frames."""
+        if length < 1 or length % self.stride:
+            whole = length // self.stride * self.stride
+            raise ValueError(
+                f"Cosmos 3's VAE makes {self.stride} frames of a latent one: expected {name} a "
+                f"multiple of {self.stride}, got {length}; the pipeline would make {whole} frames "
+                f"and not say so. Give {max(whole, self.stride)} or {whole + self.stride}."
+            )
+
+
+def _one_each(name: str, given: Sequence[Any], count: int, exactly: bool = False) -> list[Any]:
+    """One of each for each candidate."""
+    if len(given) == count:
+        return list(given)
+    if len(given) != 1 or exactly:
+        raise ValueError(f"Expected one {name} for each of {count} candidates, got {len(given)}.")
+    return list(given) * count

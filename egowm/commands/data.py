@@ -1,0 +1,163 @@
+"""`egowm data`: look at recordings before training on them.
+
+check: read everything once and name what is wrong. stats: measure actions into an ActionSpec.
+show: a contact sheet with actions drawn. convert: a rover's log or a ROS bag into NWM folders.
+pack: decode and resize once, into what is read fastest. cache: ask a recipe's frozen encoders once.
+"""
+
+import argparse
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one subcommand; exit status 1 when `check` found errors."""
+    parser = argparse.ArgumentParser(
+        prog="egowm data",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    source = "a folder of recordings, or a recipe whose data section says how to read them"
+
+    check = verbs.add_parser("check", help="read everything once and name what is wrong")
+    check.add_argument("path", type=Path, help=source)
+    check.add_argument("--root", help="in place of the recipe's root")
+    check.add_argument("--json", action="store_true", help="findings as JSON on stdout")
+    check.add_argument("--workers", type=int, default=0, help="threads (default: one a core)")
+
+    stats = verbs.add_parser("stats", help="measure the training actions into an ActionSpec")
+    stats.add_argument("path", type=Path, help=source)
+    stats.add_argument("--root", help="in place of the recipe's root")
+    stats.add_argument("-o", "--output", type=Path, help="JSON file (default: print it)")
+    stats.add_argument(
+        "--normaliser",
+        choices=("min-max", "quantile", "mean-std", "none"),
+        help="of all dimensions",
+    )
+
+    show = verbs.add_parser("show", help="a contact sheet: frames with their actions drawn")
+    show.add_argument("path", type=Path, help=source)
+    show.add_argument("--root", help="in place of the recipe's root")
+    show.add_argument("-o", "--output", type=Path, default=Path("contact_sheet.png"))
+    show.add_argument("--split", choices=("train", "val", "test"), default="train")
+    show.add_argument("--episodes", type=int, default=4, help="rows")
+    show.add_argument("--frames", type=int, default=8, help="columns")
+    show.add_argument("--stride", type=int, default=4, help="frames between columns")
+
+    from egowm.data.convert.drive import add_arguments
+
+    add_arguments(verbs.add_parser("convert", help="a rover's log or a ROS bag into NWM folders"))
+
+    pack = verbs.add_parser(
+        "pack",
+        help="decode and resize once, into what is read fastest",
+        description="Write all episodes as egowm.data.Packed reads them: decoded and resized, 3 x "
+        "height x width bytes a frame. An interrupted packing goes on where it stopped.",
+    )
+    pack.add_argument("path", type=Path, help=source)
+    pack.add_argument("output", type=Path, help="the pack's folder")
+    pack.add_argument("--root", help="in place of the recipe's root")
+    pack.add_argument("--height", type=int, help="pixels; in place of the recipe's")
+    pack.add_argument("--width", type=int, help="pixels; in place of the recipe's")
+    pack.add_argument("--workers", type=int, default=0, help="threads (default: one a core)")
+
+    from egowm.commands import data_cache as cache_cli
+
+    cache_cli.add_arguments(
+        verbs.add_parser(
+            "cache",
+            help="latents and embeddings of a recipe's clips, once and for all",
+            description="Write what a recipe's frozen encoders say of its training and validation "
+            "clips, as egowm fit --cache reads it. An interrupted one goes on where it stopped.",
+        )
+    )
+    args = parser.parse_args(argv)
+    run = {"check": _check, "stats": _stats, "show": _show, "convert": _convert, "pack": _pack}
+    run["cache"] = cache_cli.run
+    return run[args.verb](args)
+
+
+def _open(args: argparse.Namespace):  # type: ignore[no-untyped-def]
+    from egowm.data.inspect.opening import open_data
+
+    return open_data(args.path, args.root)
+
+
+def _check(args: argparse.Namespace) -> int:
+    from egowm.data.inspect.check import check, summary
+
+    data = _open(args)
+    findings = check(data, args.workers, progress=not args.json)
+    errors = sum(finding.level == "error" for finding in findings)
+    if args.json:
+        rows = [finding._asdict() for finding in findings]
+        print(json.dumps({"errors": errors, "findings": rows}, indent=2))
+        return 1 if errors else 0
+    print(summary(data))
+    for finding in findings:
+        print(finding.line())
+    counts = Counter(finding.level for finding in findings)
+    print(f"{errors} errors, {counts['warning']} warnings, {counts['note']} notes")
+    return 1 if errors else 0
+
+
+def _stats(args: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    data = _open(args)
+    if args.normaliser:
+        data.meaning = replace(data.meaning, normalisers=(args.normaliser,) * data.meaning.width)
+    spec = data.spec
+    if args.output is None:
+        print(json.dumps(spec.record(), indent=2))
+        return 0
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    spec.save(args.output)
+    print(f"{args.output}: {spec.width} dimensions at {spec.rate_hz:g} Hz, {', '.join(spec.names)}")
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    from egowm.data.inspect.contact_sheet import contact_sheet
+    from egowm.video import write_image
+
+    if min(args.episodes, args.frames, args.stride) < 1:
+        raise ValueError("show: episodes, frames and stride are at least 1.")
+    data = _open(args)
+    episodes = data.split(args.split)[: args.episodes]
+    if not episodes:
+        raise ValueError(f"{args.path}: no episode in split {args.split}; choose another --split.")
+    write_image(args.output, contact_sheet(episodes, data.meaning, args.frames, args.stride))
+    print(args.output)
+    return 0
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from egowm.data.convert.drive import convert
+
+    for line in convert(args):
+        print(line)
+    return 0
+
+
+def _pack(args: argparse.Namespace) -> int:
+    from egowm.data.packing import pack
+
+    if args.path.suffix not in (".yaml", ".yml") and None in (args.height, args.width):
+        raise ValueError(f"{args.path} is no recipe: give --height and --width.")
+    data = _open(args)
+    size = (args.height or data.window.height, args.width or data.window.width)
+    rows = pack(data, args.output, size, args.workers)["episodes"]
+    count, each = sum(row["num_frames"] for row in rows), 3 * size[0] * size[1]
+    print(
+        f"{args.output}: {len(rows)} episodes, {count} frames of {size[0]}x{size[1]}, {each} bytes "
+        f"a frame, {count * each / 1e9:.3g} GB"
+    )
+    print(f"train from it: --data egowm.data.Packed --data.root {args.output}")
+    return 0

@@ -1,0 +1,106 @@
+"""`egowm data cache`: its options, and what it prints."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+EPILOG = "train from it: egowm fit -c {recipe} --cache {folder}"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of `egowm data cache`."""
+    parser.add_argument("-c", "--config", required=True, type=Path, help="a recipe")
+    parser.add_argument("--output", type=Path, help="default: latents in default_root_dir")
+    parser.add_argument("--data.root", dest="root", help="in place of the recipe's")
+    parser.add_argument(
+        "--model.backbone.pretrained", dest="pretrained", help="in place of the recipe's"
+    )
+    parser.add_argument("--shard", default="1/1", metavar="I/N", help="the I-th of N processes")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
+    parser.add_argument("--batch_size", type=int, default=8, help="rows encoded at once")
+    parser.add_argument("--dtype", choices=("float16", "float32"), default="float16")
+    parser.add_argument(
+        "--thorough", action="store_true", help="compare checksums of what is there already"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Say what will be written, and write it."""
+    from egowm.evaluation.evaluate import load_data
+    from egowm.training.latents.writer import LatentWriter
+
+    share, device = _share(args.shard), _device(args.device)
+    if args.batch_size < 1:
+        raise ValueError(f"cache: expected a batch_size of at least 1, got {args.batch_size}.")
+    recipe = _recipe(args.config)
+    folder = args.output or Path(recipe["trainer"].get("default_root_dir", "runs/default"))
+    folder = folder if args.output else folder / "latents"
+    data = load_data(args.config, args.root)
+    backbone = _backbone(recipe["model"], args.pretrained)
+    writer = LatentWriter(backbone, data, args.dtype, device)
+    print(describe(writer))
+    cache = writer.write(folder, share, args.batch_size, args.thorough)
+    left = sum(cache.damaged(number) is not None for number in range(cache.num_shards))
+    whole = "whole" if not left else f"{left} of {cache.num_shards} shards are missing yet"
+    print(f"{folder}: {whole}")
+    if not left:
+        print(EPILOG.format(recipe=args.config, folder=folder))
+    return 0
+
+
+def describe(writer: Any) -> str:
+    """What a cache takes, before it is written."""
+    each = {name: value.nbytes for name, value in writer.tensors.items()}
+    kind = "frame" if writer.backbone.frame_wise else "window"
+    parts = ", ".join(f"{name} {size}" for name, size in each.items())
+    hour = f"{writer.bytes_per_hour / 1e9:.3g} GB per hour of video"
+    rows, size = writer.num_rows, writer.bytes_per_row
+    return (
+        f"{len(writer.places)} episodes, {rows} {kind}s; bytes a {kind}: {size} ({parts})\n"
+        f"{hour} at {writer.data.meaning.rate_hz:g} Hz, {rows * size / 1e9:.3g} GB in all, in "
+        f"{-(-rows // writer.size)} shards"
+    )
+
+
+def _share(text: str) -> tuple[int, int]:
+    first, _, count = text.partition("/")
+    if not (first.isdigit() and count.isdigit() and 1 <= int(first) <= int(count)):
+        raise ValueError(f"cache: expected --shard I/N with I from 1 to N, got {text!r}.")
+    return int(first), int(count)
+
+
+def _device(name: str) -> Any:
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"cache: expected a device such as cpu or cuda, got {name!r}.") from error
+
+
+def _recipe(path: Path) -> dict[str, Any]:
+    import yaml
+
+    if not path.is_file():
+        raise FileNotFoundError(f"No recipe at {path}: `egowm recipes` lists those that exist.")
+    recipe = yaml.safe_load(path.read_text()) or {}
+    arguments = (recipe.get("model") or {}).get("init_args") or {}
+    if "backbone" not in arguments:
+        raise ValueError(f"{path}: expected a recipe whose model has a backbone.")
+    return recipe | {"trainer": recipe.get("trainer") or {}}
+
+
+def _backbone(section: dict[str, Any], pretrained: str | None) -> Any:
+    """The backbone as the model trains it, with its weights."""
+    from jsonargparse import ArgumentParser
+    from lightning import LightningModule
+
+    if pretrained is not None:
+        section["init_args"]["backbone"]["init_args"]["pretrained"] = pretrained
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(LightningModule, "model")
+    model = parser.instantiate(parser.parse_object({"model": section})).model
+    model.configure_model()
+    return model.backbone.eval()

@@ -1,0 +1,134 @@
+"""`egowm demo`: train, roll out, score and look, in a few minutes on a CPU.
+
+Shows two models on rooms neither has seen: the committed world model, and one that is trained on
+the spot for a few minutes from the same prior; and what the committed one imagines when it is
+given the actions of another clip. With `--real`, the same on real driving video.
+"""
+
+import argparse
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from egowm.commands.rollout import default_model
+from egowm.data.module import ClipData
+from egowm.evaluation.evaluate import (
+    annotator,
+    choose,
+    evaluate,
+    load_data,
+    table,
+    with_horizon,
+)
+from egowm.evaluation.rows import Row
+from egowm.shipped import recipes, share_folder
+from egowm.world_model import WorldModel
+
+log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`egowm demo [--quick] [--real TUB] [--output DIR]`."""
+    parser = argparse.ArgumentParser(prog="egowm demo", description=__doc__)
+    parser.add_argument("--output", type=Path, help="folder to write (default runs/demo)")
+    parser.add_argument("--quick", action="store_true", help="seconds of training, two clips")
+    parser.add_argument("--real", metavar="TUB", help="folder of a Donkey Car tub")
+    args = parser.parse_args(argv)
+    if args.real:
+        return real(Path(args.real), args.output or Path("runs/real"), args.quick)
+    return rooms(args.output or Path("runs/demo"), args.quick)
+
+
+def rooms(output: Path, quick: bool) -> int:
+    """The embedded rooms: the committed model and one trained now, for at most 2 minutes."""
+    started = time.monotonic()
+    budget = "00:00:00:10" if quick else "00:00:01:45"
+    print(f"Training a world model from the prior for {budget[6:]} (minutes:seconds).")
+    options = ["--data.episodes_train", "16" if quick else "64", "--data.episodes_val", "1"]
+    options += ["--trainer.max_steps", "15" if quick else "240"]
+    fresh = train("rooms_svd", output / "training", budget, options)
+    committed = WorldModel.from_pretrained(default_model())
+    rows = [
+        Row("pred", "committed model", committed),
+        Row("pred_shuffled", "committed model, another clip's actions", committed, "shuffled"),
+        Row("pred_fresh", f"trained just now for {budget[6:]}", fresh),
+    ]
+    data = load_data(recipes()["rooms_svd"])
+    summary = evaluate(
+        rows,
+        data,
+        output,
+        clips=2 if quick else 12,
+        horizon=8,
+        annotate=annotator(data, None),
+        title="Rooms the model has never seen: the truth, and what it imagines",
+    )
+    return _say(rows, summary, started)
+
+
+def real(tub: Path, output: Path, quick: bool) -> int:
+    """A real tub: fine-tune, then the last fifth of the recording, scored on drawn structures."""
+    started = time.monotonic()
+    if not tub.is_dir():
+        raise FileNotFoundError(f"No Donkey Car tub at {tub}: give --real FOLDER.")
+    data = load_data(recipes()["donkeycar_svd"], str(tub))
+    annotate = _drawn(data, clips=6, horizon=8)
+    budget = "00:00:00:10" if quick else "00:00:08:00"
+    print(f"Fine-tuning the prior on {tub} for at most {budget[6:]} (minutes:seconds).")
+    model = train("donkeycar_svd", output / "training", budget, ["--data.root", str(tub)])
+    rows = [
+        Row("pred", "fine-tuned on this car", model),
+        Row("pred_shuffled", "fine-tuned on this car, another clip's actions", model, "shuffled"),
+    ]
+    summary = evaluate(
+        rows,
+        data,
+        output,
+        clips=6,
+        horizon=8,
+        tracker="flow",
+        annotate=annotate,
+        title="Real driving video: a small car on a taped track",
+    )
+    return _say(rows, summary, started)
+
+
+def train(recipe: str, root: Path, max_time: str, options: Sequence[str]) -> WorldModel:
+    """Fit a recipe for `max_time` in this process; the model as its export loads it."""
+    from egowm.commands.fit import build
+
+    arguments = [
+        "fit", "-c", str(recipes()[recipe]),
+        "--data.batch_size", "8", "--model.warmup", "20", *options,
+        "--trainer.max_time", max_time,
+        "--trainer.limit_val_batches", "0",
+        "--trainer.default_root_dir", str(root),
+    ]  # fmt: skip
+    model = build(arguments).model
+    assert isinstance(model, WorldModel)
+    model.save_pretrained(root / "export")
+    return WorldModel.from_pretrained(root / "export")
+
+
+def _drawn(data: ClipData, clips: int, horizon: int) -> Callable[[str], np.ndarray] | None:
+    """Structures drawn by hand on the test clips of Donkey Car's sample tub; None for others."""
+    from egowm.data.polygons import read_polygons
+
+    folder = share_folder("recipes") / "annotations" / "donkeycar"
+    drawings, window = read_polygons(folder / "polygons.json"), data.window
+    if not all(clip.name in drawings for clip in choose(with_horizon(data, horizon), clips)):
+        print("No structures are drawn for this tub: its clips are predicted, not scored.")
+        return None
+    return lambda name: drawings[name].labels(window.height, window.width)
+
+
+def _say(rows: Sequence[Row], summary: dict[str, Any], started: float) -> int:
+    print()
+    print(table(rows, summary))
+    minutes = (time.monotonic() - started) / 60
+    print(f"\n{minutes:.1f} minutes. Open {summary['report']} in a browser.")
+    return 0

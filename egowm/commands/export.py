@@ -1,0 +1,74 @@
+"""`egowm export`: a training checkpoint and its recipe become an export that planners load."""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import yaml
+
+from egowm.commands.rollout import familiarity
+from egowm.data.module import ClipData
+from egowm.evaluation.evaluate import load_data
+from egowm.export import save
+from egowm.training.average import averaged_weights
+from egowm.training.checkpoints import read_checkpoint
+from egowm.world_model import WorldModel
+
+log = logging.getLogger(__name__)
+NUM_PICTURES = 32  # validation pictures that say what is familiar
+
+
+def load_checkpoint(recipe: Path, checkpoint: Path, averaged: bool = True) -> WorldModel:
+    """The recipe's model with the checkpoint's trained weights and ActionSpec.
+
+    averaged: take the weights' moving average (`WeightAverage`), where the checkpoint holds one.
+    """
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(WorldModel, "model")
+    section = (yaml.safe_load(recipe.read_text()) or {}).get("model")
+    if section is None:
+        raise ValueError(f"{recipe}: expected a model section as in the training's recipe.")
+    model = parser.instantiate(parser.parse_object({"model": section})).model
+    state = read_checkpoint(checkpoint)
+    model.on_load_checkpoint(state)
+    model.configure_model()
+    weights = state["state_dict"]
+    if averaged and (average := averaged_weights(state)):
+        log.info("Taking the moving average of the weights, which was validated.")
+        weights = average
+    model.load_state_dict(weights, strict=False)
+    return model.eval()
+
+
+def measure_familiarity(model: WorldModel, data: ClipData) -> float | None:
+    """The 5th percentile of `familiarity` over first frames of validation clips; dB."""
+    clips = data.windows("val", tiled=True)
+    found = []
+    for number in range(min(NUM_PICTURES, len(clips))):
+        frame = clips[number].frames[None, :1]
+        found.append(familiarity(model, frame, seed=number))
+    known = torch.tensor([value for value in found if value is not None])
+    return float(known.quantile(0.05)) if len(known) else None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`egowm export -c RECIPE --ckpt_path FILE --output FOLDER`."""
+    parser = argparse.ArgumentParser(prog="egowm export", description=__doc__)
+    parser.add_argument("-c", "--config", required=True, type=Path, help="the training's recipe")
+    parser.add_argument("--ckpt_path", required=True, type=Path, help="usually .../last.ckpt")
+    parser.add_argument("--output", required=True, type=Path, help="folder to write")
+    parser.add_argument("--data.root", dest="root", help="replaces the recipe's data root")
+    parser.add_argument("--half", action="store_true", help="round the weights to float16")
+    parser.add_argument(
+        "--newest", action="store_true", help="the newest weights, also where an average was kept"
+    )
+    args = parser.parse_args(argv)
+    model = load_checkpoint(args.config, args.ckpt_path, averaged=not args.newest)
+    model.familiar_psnr = measure_familiarity(model, load_data(args.config, args.root))
+    save(model, args.output, torch.float16 if args.half else None)
+    print(f"{args.output}: an export of {args.ckpt_path}")
+    return 0

@@ -1,0 +1,284 @@
+"""`egowm fit`, `validate`, `test` and `predict`: LightningCLI over a model and its clips."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from lightning import LightningDataModule, LightningModule, Trainer
+from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.strategies import StrategyRegistry
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from egowm.commands.main import explain
+from egowm.evaluation.prediction_writer import PredictionWriter
+from egowm.network.sharding import Sharded
+from egowm.training.checkpoints import RunCheckpoint, WholeCheckpoints, newest
+from egowm.training.guard import ActionGuard
+from egowm.training.health import Health
+from egowm.training.latents.callback import FromCache
+from egowm.training.loggers import run_loggers
+from egowm.training.pictures import RolloutPictures
+from egowm.training.progress import Progress
+from egowm.training.run_record import RunRecord
+from egowm.training.summary import figures, summary
+
+log = logging.getLogger(__name__)
+StrategyRegistry.register("sharded", Sharded, "FSDP2, see egowm.network.sharding", override=True)
+_NOISE = (  # lines of jsonargparse's messages that say nothing about the mistake
+    "Does not validate against",
+    "Subtypes:",
+    "Errors:",
+    "Expected a <class 'NoneType'>",
+    "Expected a path but",
+    "Given value",
+)
+
+
+class RecipeError(Exception):
+    """A recipe or a command line that does not fit the classes it names; one line."""
+
+
+class RecipeParser(LightningArgumentParser):
+    """Says in one line what is wrong, instead of printing the usage first."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if not self.exit_on_error:  # an inner parser, whose error the outer one reports
+            super().error(message, ex)
+        lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
+        line = " ".join(x for x in lines if x and not x.startswith(_NOISE))
+        if "Unexpected config" in line:
+            line += " expected a recipe, a YAML file with the sections model, data and trainer."
+        if "arguments are required" in line:
+            line += ". Give a recipe: -c recipes/NAME.yaml (`egowm recipes` lists them)."
+        raise RecipeError(line) from ex
+
+
+class FitCLI(LightningCLI):
+    """A recipe names the model, the data and the trainer; everything written goes under
+    `--trainer.default_root_dir`."""
+
+    arguments: list[str]  # the command line, with the subcommand
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.set_defaults({"trainer.default_root_dir": "runs/default"})
+        parser.add_argument(
+            "--save_every",
+            type=int,
+            default=0,
+            help="fit: steps between checkpoints; 0 saves after each validation",
+        )
+        parser.add_argument(
+            "--guard_patience",
+            type=int,
+            default=5000,
+            help="fit: steps for which a model may ignore its actions; 0 for ever",
+        )
+        parser.add_argument(
+            "--cache",
+            type=str,
+            default="",
+            help="fit: take latents from the folder that `egowm data cache` wrote",
+        )
+        parser.add_argument(
+            "--pictures_every",
+            type=int,
+            default=5,
+            help="fit: validations from one picture of rollouts to the next; 0 draws none",
+        )
+        parser.add_argument(
+            "--announced_layout",
+            type=bool,
+            default=False,
+            help="predict: also write <episode>/<start>_<end>/{GT,pred}/frames/f_1.png ...",
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """As the parent, without its warning about `sys.argv`: `main` passes what it was given."""
+        self.arguments = [str(word) for word in args]
+        try:
+            self.config = parser.parse_args(args)
+        except UnicodeDecodeError as error:
+            raise RecipeError(f"The recipe is no text in UTF-8 ({error}).") from error
+        given = self.config[self.config["subcommand"]]["trainer"]
+        if not hasattr(given, "default_root_dir"):
+            raise RecipeError(f"trainer: expected a section with options, got {given!r}.")
+
+    def _set_seed(self) -> None:
+        try:
+            super()._set_seed()
+        except ValueError as error:
+            raise RecipeError(f"seed_everything: {error}") from error
+
+    def _parse_ckpt_path(self) -> None:
+        """Checkpoints hold no hyperparameters to merge: recipe and command line decide.
+
+        "last" is the newest checkpoint of the run's folder; a fit without one starts.
+        """
+        subcommand = self.config["subcommand"]
+        config = self.config[subcommand]
+        if config.get("ckpt_path") != "last":
+            return
+        folder = _folder(config["trainer"])
+        found = newest(folder)
+        if found is None and subcommand != "fit":
+            raise RecipeError(f"--ckpt_path last: expected a checkpoint in {folder}, found none.")
+        if found is None:
+            log.info("No checkpoint in %s yet: training starts.", folder)
+        config["ckpt_path"] = None if found is None else str(found)
+
+    def before_instantiate_classes(self) -> None:
+        """Leave a record of the run before anything can go wrong."""
+        self.record: RunRecord | None = None
+        if self.subcommand == "fit" and getattr(rank_zero_only, "rank", 0) == 0:
+            config = self.config[self.subcommand]
+            root = Path(config["trainer"]["default_root_dir"] or ".")
+            recipe = self._parser(self.subcommand).dump(config, skip_unset=False)
+            self.record = RunRecord(root, self.arguments, yaml.safe_load(recipe))
+
+    def instantiate_classes(self) -> None:
+        """Build the parts; a value that a constructor refuses is the user's mistake."""
+        with self._recorded():
+            try:
+                super().instantiate_classes()
+            except (ValueError, TypeError) as error:
+                cause: BaseException = error
+                while cause.__cause__ is not None:
+                    cause = cause.__cause__
+                line = explain(cause) if isinstance(cause, Exception) else None
+                if line is None and isinstance(cause, TypeError):
+                    line = f"A value of the recipe has a type that its class cannot take: {cause}."
+                if line is None:
+                    raise
+                raise RecipeError(line) from error
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """The recipe's trainer with what every run needs: checkpoints, guards, loggers."""
+        options = self.config_init[self.subcommand]
+        config = options["trainer"]
+        bare, root = config.get("barebones"), Path(config["default_root_dir"] or ".")
+        callbacks = _listed(config.get("callbacks"))
+        if self.subcommand == "fit" and not bare:
+            callbacks += self._watching(callbacks)
+        if self.subcommand == "fit" and options["cache"]:
+            callbacks.append(FromCache(options["cache"]))
+        if config.get("enable_checkpointing") is not False and not bare:
+            every = options["save_every"] if self.subcommand == "fit" else 0
+            callbacks.append(RunCheckpoint(_folder(config), every))
+        if self.subcommand == "predict":
+            callbacks.append(PredictionWriter(root / "predictions", options["announced_layout"]))
+        plugins = _listed(config.get("plugins"))
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            plugins.append(WholeCheckpoints())
+        if not bare:
+            kwargs["logger"] = run_loggers(root, config.get("logger"))
+        try:
+            return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
+        except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+            raise RecipeError(f"trainer: {' '.join(str(error).split())}") from error
+
+    def _watching(self, callbacks: list[Any]) -> list[Callback]:
+        """What watches over a fit, where the recipe does not bring its own."""
+        options = self.config_init[self.subcommand]
+        guard = ActionGuard(patience=options["guard_patience"])
+        own = [Health(), Progress(), guard, RolloutPictures(options["pictures_every"])]
+        return [mine for mine in own if not any(isinstance(c, type(mine)) for c in callbacks)]
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        with self._recorded():
+            super()._run_subcommand(subcommand)
+        if self.record is not None:
+            self.record.finish(**self._figures())
+            log.info(summary(self.record.fields))
+
+    @contextmanager
+    def _recorded(self) -> Iterator[None]:
+        """Whatever ends the run is in its record."""
+        try:
+            yield
+        except BaseException as error:
+            if self.record is not None:
+                self.record.finish(error, **self._figures())
+            raise
+
+    def _figures(self) -> dict[str, Any]:
+        """What the run has come to; nothing where it never had a trainer."""
+        trainer: Trainer | None = getattr(self, "trainer", None)
+        return {} if trainer is None else figures(trainer, self.model)
+
+
+def _listed(given: Any) -> list[Any]:
+    """What an option that takes one or several was given."""
+    if given is None:
+        return []
+    return list(given) if isinstance(given, list) else [given]
+
+
+def _folder(trainer: Any) -> Path:
+    """Where the run of these trainer options keeps its checkpoints."""
+    return Path(trainer["default_root_dir"] or ".") / "checkpoints"
+
+
+def build(argv: Sequence[str] | None = None) -> FitCLI:
+    """Run one Lightning subcommand and return the CLI with its model, data and trainer.
+
+    `argv` includes the subcommand's name.
+    Raises RecipeError, in one line, for a recipe or an option that does not fit.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    _quieten()
+    arguments = recipes_first(sys.argv[1:] if argv is None else argv)
+    return FitCLI(
+        LightningModule,
+        LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        args=arguments,
+        save_config_kwargs={"overwrite": True},
+        parser_class=RecipeParser,
+        parser_kwargs={"prog": "egowm"},
+    )
+
+
+def recipes_first(argv: Sequence[str]) -> list[str]:
+    """The command line with its recipes right after the subcommand.
+
+    Options are taken in their order, and a recipe that came after them would undo them.
+    """
+    recipes, others, words = [], [], iter(argv)
+    for word in words:
+        if word in ("-c", "--config"):
+            recipes += [word, *islice(words, 1)]
+        elif word.startswith("--config="):
+            recipes.append(word)
+        else:
+            others.append(word)
+    return [*others[:1], *recipes, *others[1:]]
+
+
+def _quieten() -> None:
+    """Each message once; none about other products, or about what is meant to be so."""
+    lightning = logging.getLogger("lightning")
+    lightning.propagate = False  # it has a handler of its own
+    for handler in lightning.handlers:
+        handler.addFilter(_about_this_run)
+    for meant in ("Found .* in eval mode", "Checkpoint directory .* exists", ".*LeafSpec"):
+        warnings.filterwarnings("ignore", meant, module=r"lightning\.")
+
+
+def _about_this_run(record: logging.LogRecord) -> bool:
+    return " Tip: " not in record.getMessage()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`egowm fit -c RECIPE ...` and its siblings."""
+    build(argv)
+    return 0

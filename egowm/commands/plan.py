@@ -1,0 +1,144 @@
+"""`egowm plan`: a robot finds its way to a picture, in rooms that the model has never seen.
+
+The world model imagines what candidate actions lead to; the robot acts in the true simulator.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from egowm.planning import cem, icem, mppi, random_shooting
+from egowm.planning.mpc import Planner
+
+NAMES = ("icem", "cem", "mppi", "random")
+
+
+def planner_of(name: str, candidates: int, rounds: int) -> Planner:
+    """A planner with `candidates` samples in the first of `rounds` (icem draws fewer in later
+    ones); a fifth of them are elites."""
+    elites = max(1, candidates // 5)
+    if name == "icem":
+        return partial(icem, samples=candidates, elites=elites, iterations=rounds)
+    if name == "cem":
+        return partial(cem, samples=candidates, elites=elites, iterations=rounds)
+    if name == "mppi":
+        return partial(mppi, samples=candidates, iterations=rounds)
+    if name == "random":
+        return partial(random_shooting, samples=candidates, iterations=rounds)
+    raise ValueError(f"Expected a planner of {', '.join(NAMES)}, got {name!r}.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="egowm plan", description=__doc__)
+    parser.add_argument("--output", required=True, type=Path, help="folder to write")
+    parser.add_argument("--model", help="an export (default: the rooms model that came along)")
+    parser.add_argument("--base", help="folder of the base pipeline, if it moved")
+    parser.add_argument("--simulator", action="store_true", help="plan with the true simulator")
+    parser.add_argument("--rooms", type=int, default=1, help="how many unseen rooms")
+    parser.add_argument("--planner", choices=NAMES, default="icem")
+    parser.add_argument(
+        "--candidates", type=int, default=32, help="action sequences in the first round"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of the planner")
+    parser.add_argument("--horizon", type=int, default=8, help="actions planned ahead")
+    parser.add_argument("--every", type=int, default=4, help="actions before it plans again")
+    parser.add_argument("--distance", type=float, default=2.0, help="of the goal, metres")
+    parser.add_argument("--hidden", action="store_true", help="the goal lies outside the view")
+    parser.add_argument(
+        "--max_steps", type=int, help="actions of an episode (default: twice the straight way)"
+    )
+    parser.add_argument("--steps", type=int, help="sampling steps (default: the export's)")
+    parser.add_argument(
+        "--chain",
+        choices=("latents", "latents_only", "pixels"),
+        help="how a chunk starts from the one before (default: as the model's rollouts)",
+    )
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), help="of denoising and decoding (float32)"
+    )
+    parser.add_argument("--by", choices=("pixels", "latents"), default="pixels")
+    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), default=(64, 64))
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Plans in each room, writes plan.json and a moving picture of each, prints a line for each."""
+    args = _parser().parse_args(argv)
+    from egowm.evaluation.navigation import Run, act_out, make_tasks, time_allowed
+
+    where = {"distance": args.distance, "visible": not args.hidden}
+    max_steps = time_allowed(**where) if args.max_steps is None else args.max_steps
+    if min(args.rooms, args.candidates, args.rounds, max_steps) < 1:
+        raise ValueError("Expected --rooms, --candidates, --rounds and --max_steps of at least 1.")
+    if not 0.5 < args.distance <= 6:
+        raise ValueError(f"Expected a --distance above 0.5 m, at most 6, got {args.distance:g}.")
+
+    agent = _agent(args)
+    args.output.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    tasks = make_tasks(args.rooms, **where)
+    for number, task in enumerate(tqdm(tasks, "rooms", leave=False, disable=len(tasks) == 1)):
+        made: Run = act_out(task, agent, max_steps, tuple(args.size))
+        rows.append({"room": task.seed, "start": task.start, "goal": task.goal} | _row(made))
+        _draw(args.output / f"room_{number}.webp", task, made)
+    (args.output / "plan.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    for row in rows:
+        word = "arrived" if row["success"] else "missed"
+        print(f"room {row['room']}: {word}, {row['metres']:.2f} m and {row['degrees']:.0f} degrees")
+    print(f"{sum(row['success'] for row in rows)} of {len(rows)} arrived; {args.output}")
+    return 0
+
+
+def _agent(args: argparse.Namespace) -> Any:
+    import torch
+
+    from egowm.evaluation.agents import SimulatorAgent, with_model
+
+    planner = planner_of(args.planner, args.candidates, args.rounds)
+    ahead = {"horizon": args.horizon, "every": args.every, "seed": args.seed}
+    imagines = {"--model": args.model, "--steps": args.steps, "--chain": args.chain}
+    given = [name for name, value in (imagines | {"--dtype": args.dtype}).items() if value]
+    if args.simulator and given:
+        raise ValueError(f"--simulator takes no world model: leave {', '.join(given)} out.")
+    if args.simulator:
+        return SimulatorAgent(planner, **ahead)
+    from egowm.commands.rollout import default_model
+    from egowm.world_model import WorldModel
+
+    model = WorldModel.from_pretrained(args.model or default_model(), base=args.base)
+    return with_model(
+        model,
+        planner,
+        by=args.by,
+        steps=args.steps,
+        chain=args.chain,
+        dtype=getattr(torch, args.dtype or "float32"),
+        **ahead,
+    )
+
+
+def _row(made: Any) -> dict[str, Any]:
+    return {
+        "success": made.success,
+        "reached": made.reached,
+        "metres": round(made.metres, 3),
+        "degrees": round(made.degrees, 1),
+        "poses": np.round(made.poses, 4).tolist(),
+    }
+
+
+def _draw(path: Path, task: Any, made: Any) -> None:
+    """What the robot saw, beside the goal."""
+    from egowm.evaluation.navigation import Robot
+    from egowm.video import webp_bytes
+
+    goal = Robot(task, *made.frames.shape[1:3]).look(task.goal)
+    both = np.concatenate([made.frames, np.broadcast_to(goal, made.frames.shape)], 2)
+    path.write_bytes(webp_bytes(np.repeat(np.repeat(both, 4, 1), 4, 2), 4.0))

@@ -1,0 +1,185 @@
+"""`egowm rollout PICTURE --actions ...`: a video from any picture and any action sequence.
+
+This is how one walks into a painting.
+"""
+
+import argparse
+import csv
+import json
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from egowm.actions import ActionSpec
+from egowm.conditioning.guidance import Guide
+from egowm.evaluation.run_writer import to_uint8
+from egowm.shipped import share_folder
+from egowm.video import read_image, resize, webp_bytes, write_frames, write_mp4
+from egowm.world_model import WorldModel
+
+log = logging.getLogger(__name__)
+KEYS = "w forward, s back, a turn left, d turn right, q forward left, e forward right, . wait"
+_MOVES = {  # shares of the largest forward motion and turn
+    "w": (1.0, 0.0),
+    "s": (-1.0, 0.0),
+    "a": (0.0, 1.0),
+    "d": (0.0, -1.0),
+    "q": (1.0, 1.0),
+    "e": (1.0, -1.0),
+    ".": (0.0, 0.0),
+}
+
+
+def read_actions(text: str, spec: ActionSpec) -> Tensor:
+    """Actions (T, A) from a file (.csv, .json, .npy) or from a string of the keys w a s d q e .
+
+    A file holds one row per step in the units of the spec; a CSV may have a header of names.
+    Raises ValueError naming what was expected.
+    """
+    path = Path(text)
+    if path.suffix in _READERS:
+        if not path.is_file():
+            raise FileNotFoundError(f"No action file at {path}.")
+        return torch.from_numpy(_read_file(path, spec))
+    strange = sorted(set(text) - set(_MOVES))
+    if strange or not text:
+        raise ValueError(
+            f"Expected a file (.csv, .json, .npy) or keys ({KEYS}), got {text!r}"
+            + (f" with {' '.join(strange)}" if strange else "")
+        )
+    return torch.from_numpy(_keys(text, spec))
+
+
+def _read_file(path: Path, spec: ActionSpec) -> np.ndarray:
+    try:
+        rows = np.asarray(_READERS[path.suffix](path, spec), np.float32)
+    except (ValueError, TypeError, EOFError) as error:
+        raise ValueError(
+            f"{path}: expected numbers, one row per step, columns {', '.join(spec.names)} "
+            f"({error})."
+        ) from error
+    if rows.ndim != 2 or rows.shape[1] != spec.width or not len(rows):
+        raise ValueError(
+            f"{path}: expected rows of {spec.width} numbers ({', '.join(spec.names)}), got an "
+            f"array of shape {rows.shape}."
+        )
+    return rows
+
+
+def _read_csv(path: Path, spec: ActionSpec) -> list[list[float]]:
+    with path.open(newline="", encoding="utf-8-sig") as stream:  # Excel writes a byte order mark
+        lines = [line for line in csv.reader(stream) if line]
+    if lines and [cell.strip() for cell in lines[0]] == list(spec.names):
+        lines = lines[1:]
+    return [[float(cell) for cell in line] for line in lines]
+
+
+_READERS: dict[str, Callable[[Path, ActionSpec], Any]] = {
+    ".csv": _read_csv,
+    ".json": lambda path, spec: json.loads(path.read_text()),
+    ".npy": lambda path, spec: np.load(path, allow_pickle=False),
+}
+
+
+def _keys(text: str, spec: ActionSpec) -> np.ndarray:
+    moves = np.array([_MOVES[key] for key in text], np.float32)
+    if spec.kind == "se2":
+        forward, turn = 0.8 * spec.high[0], 0.8 * spec.high[2]
+        return np.stack([moves[:, 0] * forward, 0 * moves[:, 0], moves[:, 1] * turn], 1)
+    if spec.names == ("angle", "throttle"):  # Donkey: positive angle is right, always forward
+        throttle = spec.low[1] + (spec.high[1] - spec.low[1]) * (0.5 + 0.5 * moves[:, 0])
+        return np.stack([-0.8 * spec.high[0] * moves[:, 1], throttle], 1).astype(np.float32)
+    raise ValueError(
+        f"Keys steer wheeled robots; this model's actions are {', '.join(spec.names)}: give a file."
+    )
+
+
+def familiarity(model: WorldModel, context: Tensor, seed: int) -> float | None:
+    """PSNR in dB between a picture (1, 1, 3, H, W) and what the model sees when standing still.
+
+    High for pictures as it was trained on. None where actions have no "stand still", and where the
+    model asks for the body's state, which a picture does not show.
+    """
+    assert model.spec is not None
+    if model.spec.kind == "command" or model.state_spec is not None:
+        return None
+    still = torch.zeros(1, model.chunk, model.spec.width)
+    generator = torch.Generator().manual_seed(seed)
+    frames = model.rollout(context, still, generator=generator).frames
+    target = context.float() / 255
+    error = (frames - target.to(frames)).square().mean().item()
+    return float(-10 * np.log10(max(error, 1e-6)))
+
+
+def default_model() -> Path:
+    """The fine-tuned export that comes with egowm."""
+    return share_folder("priors") / "rooms-world-model"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`egowm rollout PICTURE --actions FILE|KEYS --output DIR`."""
+    parser = argparse.ArgumentParser(prog="egowm rollout", description=__doc__)
+    parser.add_argument("picture", help="any picture; it is resized, aspect not kept")
+    parser.add_argument("--actions", required=True, help=f"a file, or keys: {KEYS}")
+    parser.add_argument("--output", required=True, type=Path, help="folder to write")
+    parser.add_argument("--model", help="an export (default: the rooms model that came along)")
+    parser.add_argument("--base", help="folder of the base pipeline, if it moved")
+    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), default=(64, 64))
+    parser.add_argument("--steps", type=int, help="sampling steps (default: the export's)")
+    parser.add_argument("--guidance", type=float, default=1.0, help="1 is off")
+    parser.add_argument(
+        "--guide_on",
+        nargs="+",
+        choices=get_args(Guide),
+        help="what guidance is on (default: the backbone's first choice)",
+    )
+    parser.add_argument("--text", default="", help="for backbones that take text")
+    parser.add_argument("--state", type=float, nargs="+", help="the body's, for models with one")
+    parser.add_argument("--source", help="whose ranges, of a model fitted on several data sets")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+    picture = read_image(args.picture)
+    model = WorldModel.from_pretrained(args.model or default_model(), base=args.base)
+    assert model.spec is not None
+    actions = read_actions(args.actions, model.spec)
+    first = resize(picture[None], *args.size)
+    context = torch.from_numpy(first.transpose(0, 3, 1, 2).copy())[None]
+    made = model.rollout(
+        context,
+        actions[None],
+        state=None if args.state is None else torch.tensor([args.state]),
+        text=args.text,
+        steps=args.steps,
+        guidance=args.guidance,
+        guide_on=args.guide_on,
+        source=args.source,
+        generator=torch.Generator().manual_seed(args.seed),
+    )
+    frames = np.concatenate([first, to_uint8(made.frames[0])])
+    write_frames(args.output / "frames", frames)
+    fps = model.spec.rate_hz
+    write_mp4(args.output / "rollout.mp4", np.repeat(np.repeat(frames, 4, 1), 4, 2), fps)
+    large = np.repeat(np.repeat(frames, 4, 1), 4, 2)
+    (args.output / "rollout.webp").write_bytes(webp_bytes(large, fps))
+    print(f"{len(frames)} frames in {args.output}: frames/, rollout.mp4, rollout.webp")
+    _say_familiarity(model, context, args.seed)
+    return 0
+
+
+def _say_familiarity(model: WorldModel, context: Tensor, seed: int) -> None:
+    known, found = model.familiar_psnr, familiarity(model, context, seed)
+    if known is None or found is None:
+        print("Whether this picture is like those the model was trained on is not known.")
+    elif found < known:
+        print(
+            f"This picture is outside the model's domain: standing still, the model shows it at "
+            f"{found:.1f} dB; 95% of its own test pictures are above {known:.1f} dB. Expect it "
+            f"to drift towards what the model knows."
+        )
+    else:
+        print(f"The picture looks familiar to the model ({found:.1f} dB, usual above {known:.1f}).")

@@ -1,0 +1,75 @@
+"""`egowm-scs`: the Structural Consistency Score of generated videos against the real ones."""
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from egowm import __version__
+from egowm.commands.main import explain
+
+BAD_INPUT, INTERRUPTED = 2, 130
+
+COMMANDS = {
+    "score": "score every clip of PRED against GT",
+    "compare": "the paired difference between two scores of the same clips",
+    "report": "one page that shows truth, prediction and masks side by side",
+    "annotate": "write the structures of frame 0 to a folder, once for all models",
+    "track": "write the masks of every frame",
+    "export": "write masks as a DAVIS tree, for other people's tools",
+    "convert-sam2": "SAM 2's weights from Meta's file format to transformers', or back",
+    "doctor": "which trackers can run here, and why not",
+    "demo": "the whole chain in the embedded rooms, in seconds",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status: 0 fine, 1 below --fail-under, 2 bad input."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.command is None:
+        parser.print_help(sys.stderr)
+        return BAD_INPUT
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    try:
+        return _module(arguments.command).run(arguments)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        line = explain(error)
+        if line is None:
+            raise
+        if os.environ.get("EGOWM_DEBUG"):
+            traceback.print_exc()
+        print(f"egowm-scs: {line}", file=sys.stderr)
+        return BAD_INPUT
+
+
+def _module(command: str) -> Any:
+    return import_module(f"egowm.commands.scs.{command.replace('-', '_')}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="egowm-scs", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"egowm {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for name, about in COMMANDS.items():
+        module = _module(name)
+        command = commands.add_parser(
+            name,
+            help=about,
+            description=module.__doc__,
+            epilog=getattr(module, "EPILOG", None),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.configure(command)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

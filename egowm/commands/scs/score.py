@@ -1,0 +1,177 @@
+"""Score every clip of PRED against GT.
+
+A clip is a folder of pictures (in natural order: f_10 after f_9) or a video file, of the same name,
+frames and size in both; frame 0 is the shared one and is not scored. Clips or frames that are
+missing, extra or of another size are listed in one error, and nothing is scored.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from egowm.scs.trackers.options import add_options, check_named, chosen_tracker
+
+if TYPE_CHECKING:
+    from egowm.scs.result import Result
+
+BELOW = 1
+
+EPILOG = """example:
+  egowm-scs score pred/ gt/ --tracker sam2 --tracker-weights sam2.1_hiera_tiny.pt \\
+      --annotations annotations/ --json scs.json --report scs.html
+
+trackers:
+  sam2      the reference, for any video; needs --tracker-weights
+  palette   simulated rooms: reads each structure's own hue from every frame
+  flow      any video, by optical flow; blind to structures that vanish: for a first look
+  masks     PRED and GT hold masks, frame 0 included, not frames: palette PNG, npz, SA-V, COCO json
+  copy      repeats the first mask: a check of folders, not a score
+  oracle    the simulator's own exact masks, in <clip>/masks/
+or package.module.Class, a tracker of your own. `egowm-scs doctor` says which can run here.
+
+layouts of PRED and GT:
+  <clip>/00000.png ... or <clip>.mp4, at any depth, frame 0 first
+  PRED/<clip>/<sample>/00000.png ...: several predictions of a clip, averaged inside the clip
+  <traj>/<start>_<end>/{GT,pred}/frames/f_1.png ... with f_<start>.png beside GT and pred: give the
+      same folder twice; intervals then draw whole <traj>
+  id_<n>/0.png ... without frame 0: give --first DIR
+
+Exit status: 0 scored, 1 below --fail-under, 2 bad input.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    add_inputs(parser)
+    add = parser.add_argument
+    add("--ceiling-tracker", action="store_true", help="also track GT anew from its middle frame")
+    add("--reanchor", type=Path, metavar="DIR", help="structures of later frames, <clip>/00004.png")
+    add("--trajectories", type=Path, metavar="FILE", help="JSON, clip -> recording, for intervals")
+    add("--json", type=Path, metavar="FILE", help="write the whole result here")
+    add("--csv", type=Path, metavar="FILE", help="write IoU per clip, object and frame here")
+    add("--report", type=Path, metavar="FILE", help="write a page to look at (HTML) here")
+    add("--shard", metavar="I/N", help="only fill --cache with the I-th of N parts of the clips")
+    add("--fail-under", type=float, metavar="X", help="exit status 1 if the score is below X")
+
+
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    """What `score` and `report` read."""
+    add = parser.add_argument
+    add("pred", type=Path, metavar="PRED", help="generated clips")
+    add("gt", type=Path, metavar="GT", help="real clips")
+    add_options(parser, "required: sam2, palette, flow, masks, copy, oracle, or a class")
+    add(
+        "--annotations",
+        type=Path,
+        metavar="DIR",
+        help="frame 0's structures: DIR/<clip>.png, .npz or .json (`egowm-scs annotate`)",
+    )
+    add("--first", type=Path, metavar="DIR", help="frames 0, DIR/<clip>.png, if GT has none")
+    add(
+        "--ceiling-codec", type=Path, metavar="DIR", help="GT through the model's VAE, as a ceiling"
+    )
+    add("--cache", type=Path, metavar="DIR", help="keep tracks here: nothing is tracked twice")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score, write what was asked for, print the table."""
+    check_named(arguments)
+    for name in ("json", "csv", "report"):
+        check_folder(getattr(arguments, name), f"--{name}")
+    if arguments.shard is not None:
+        return _shard(arguments)
+    from egowm.scs.evaluate import score_folders
+    from egowm.scs.per_frame import format_csv
+    from egowm.scs.result import write_whole
+    from egowm.scs.table import format_result
+
+    options = given(arguments)
+    result = score_folders(
+        arguments.pred,
+        arguments.gt,
+        arguments.annotations,
+        ceiling_tracker=arguments.ceiling_tracker,
+        reanchor=arguments.reanchor,
+        trajectories=read_trajectories(arguments.trajectories),
+        progress=True,
+        **options,
+    )
+    if arguments.json is not None:
+        result.save(arguments.json)
+    if arguments.csv is not None:
+        write_whole(arguments.csv, format_csv(result.clips))
+    if arguments.report is not None:
+        _report(arguments, result, options)
+    print(format_result(result))
+    limit = arguments.fail_under
+    if limit is not None and not result.scs >= limit:
+        print(f"egowm-scs: score {result.scs:.1f} is below {limit:g}", file=sys.stderr)
+        return BELOW
+    return 0
+
+
+def given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options of `add_inputs` by name, with the tracker loaded."""
+    names = ("ceiling_codec", "first", "cache")
+    found = {name: getattr(arguments, name) for name in names}
+    return {"tracker": chosen_tracker(arguments), **found}
+
+
+def check_folder(path: Path | None, option: str) -> None:
+    """Raise ValueError if a file cannot be written, before any work."""
+    if path is not None and not path.parent.is_dir():
+        raise ValueError(f"{option}: the folder {path.parent} does not exist.")
+    if path is not None and path.is_dir():
+        raise ValueError(f"{option}: {path} is a folder. Give the name of a file.")
+
+
+def read_trajectories(path: Path | None) -> dict[str, str] | None:
+    """The file of --trajectories."""
+    if path is None:
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON: {error}.") from error
+    if not isinstance(found, dict):
+        raise ValueError(f'{path}: expected {{"clip": "trajectory", ...}}, got {type(found)}.')
+    return {str(clip): str(trajectory) for clip, trajectory in found.items()}
+
+
+def _shard(arguments: argparse.Namespace) -> int:
+    """Track one part of the clips."""
+    written = [n for n in ("json", "csv", "report") if getattr(arguments, n) is not None]
+    if arguments.cache is None or written:
+        raise ValueError(
+            "--shard only fills a cache: give --cache DIR, and no --json, --csv or --report. Score "
+            "without --shard when all parts are there."
+        )
+    from egowm.scs.evaluate import track_shard
+
+    count = track_shard(
+        arguments.shard,
+        arguments.pred,
+        arguments.gt,
+        arguments.annotations,
+        ceiling_tracker=arguments.ceiling_tracker,
+        reanchor=arguments.reanchor,
+        progress=True,
+        **given(arguments),
+    )
+    print(f"shard {arguments.shard}: {count} clips are tracked in {arguments.cache}")
+    return 0
+
+
+def _report(arguments: argparse.Namespace, result: "Result", options: dict[str, Any]) -> None:
+    from egowm.evaluation.report.scs_page import write_page
+
+    write_page(
+        json.loads(result.to_json()),
+        arguments.report,
+        arguments.pred,
+        arguments.gt,
+        arguments.annotations,
+        **options,
+    )

@@ -1,0 +1,1 @@
+"""Other recordings turned into folders that egowm reads."""

@@ -1,0 +1,154 @@
+"""Recordings of wheeled robots turned into NWM folders: `<output>/<name>/{0..T-1}.jpg` and
+`traj_data.pkl` with position (T, 2), yaw (T,) and time (T,) in seconds.
+
+The rules are those of NWM's preprocessing, each of which can be switched off: pictures at 4 Hz,
+each with the pose interpolated at its time; a centre crop to 4:3; a trajectory is cut, and the
+frames between left out, where the robot stands or drives backward, and where time jumps.
+"""
+
+import argparse
+import pickle
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from egowm.video import decode_image, resize, write_image
+
+STANDS = 0.01  # m/s
+
+
+class Drive(NamedTuple):
+    """One recording: picture times (N,), pose times (M,), poses (M, 3) as x, y in metres and yaw in
+    radians, counter-clockwise. pictures: their numbers, in any order -> each with its encoded
+    bytes, once, in the order that suits the recording; one is in memory at a time."""
+
+    name: str
+    times: np.ndarray
+    pictures: Callable[[Collection[int]], Iterator[tuple[int, bytes]]]
+    pose_times: np.ndarray
+    poses: np.ndarray
+
+
+class Rules(NamedTuple):
+    """How a drive is cut. rate_hz 0 keeps every picture."""
+
+    rate_hz: float = 4.0
+    crop: bool = True
+    keep_backward: bool = False
+    max_gap_s: float = 1.0
+    shortest: int = 10
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `egowm data convert`."""
+    parser.description = __doc__
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    rules = Rules()
+    parser.add_argument("path", type=Path, help="folder with robot_log.csv, a .bag, or a ROS 2 bag")
+    parser.add_argument("output", type=Path, help="a new folder")
+    parser.add_argument("--rate", type=float, default=rules.rate_hz, help="Hz; 0: every picture")
+    parser.add_argument("--no-crop", action="store_true", help="keep the picture's shape")
+    parser.add_argument("--keep-backward", action="store_true", help="cut at time gaps only")
+    parser.add_argument("--max-gap", type=float, default=rules.max_gap_s, help="seconds")
+    parser.add_argument("--shortest", type=int, default=rules.shortest, help="frames")
+    parser.add_argument(
+        "--yaw-offset",
+        type=float,
+        default=0.0,
+        help="degrees added to yaw: 90 where 0 is the robot's side, as in TartanDrive",
+    )
+    parser.add_argument("--images", help="ROS topic of (compressed) pictures")
+    parser.add_argument("--odometry", help="ROS topic of nav_msgs/Odometry")
+
+
+def convert(args: argparse.Namespace) -> Iterator[str]:
+    """Write the folders; yields a line for each."""
+    rules = Rules(args.rate, not args.no_crop, args.keep_backward, args.max_gap, args.shortest)
+    if rules.rate_hz < 0 or rules.max_gap_s <= 0 or rules.shortest < 2:
+        raise ValueError("convert: rate is 0 or more, max-gap above 0, shortest at least 2.")
+    if args.output.exists() and any(args.output.iterdir()):
+        raise FileExistsError(f"{args.output} is not empty; name a new folder.")
+    written = 0
+    turn = np.array([0.0, 0.0, np.deg2rad(args.yaw_offset)])
+    for drive in _drives(args):
+        drive = drive._replace(poses=drive.poses + turn)
+        parts = segments(drive, rules)
+        folders = [args.output / f"{drive.name}_{written + k}" for k in range(len(parts))]
+        write_folders(folders, drive, parts, rules.crop)
+        yield from (f"{f}: {len(part)} frames" for f, part in zip(folders, parts, strict=True))
+        written += len(parts)
+    if not written:
+        raise ValueError(
+            f"{args.path}: no stretch of {rules.shortest} frames is left: see --keep-backward, "
+            f"--max-gap, --shortest."
+        )
+
+
+def segments(drive: Drive, rules: Rules) -> list[np.ndarray]:
+    """Numbers of the pictures of each trajectory, after the rules."""
+    inside = (drive.times >= drive.pose_times[0]) & (drive.times <= drive.pose_times[-1])
+    chosen = np.flatnonzero(inside)
+    if rules.rate_hz:
+        # the latest picture at each tick, as NWM's preprocessing takes it
+        ticks = np.arange(drive.times[chosen[0]], drive.times[chosen[-1]], 1 / rules.rate_hz)
+        latest = np.searchsorted(drive.times[chosen], ticks, side="right") - 1
+        chosen = chosen[np.unique(latest)]
+    times, poses = drive.times[chosen], poses_at(drive, drive.times[chosen])
+    broken = np.diff(times) > rules.max_gap_s
+    if not rules.keep_backward:
+        moved, half = np.diff(poses[:, :2], axis=0), poses[:-1, 2] + np.diff(poses[:, 2]) / 2
+        ahead = moved[:, 0] * np.cos(half) + moved[:, 1] * np.sin(half)
+        broken |= ahead <= STANDS * np.diff(times)
+    parts = np.split(chosen, np.flatnonzero(broken) + 1)
+    return [part for part in parts if len(part) >= rules.shortest]
+
+
+def poses_at(drive: Drive, times: np.ndarray) -> np.ndarray:
+    """Poses (N, 3) at `times`, on a line between measurements; yaw is unwrapped."""
+    columns = (*drive.poses[:, :2].T, np.unwrap(drive.poses[:, 2]))
+    return np.stack([np.interp(times, drive.pose_times, column) for column in columns], 1)
+
+
+def write_folders(
+    folders: Sequence[Path], drive: Drive, parts: Sequence[np.ndarray], crop: bool
+) -> None:
+    """Trajectories as NWM's preprocessing writes them, and their times besides; the recording's
+    pictures are gone through once."""
+    files: dict[int, Path] = {}
+    for folder, part in zip(folders, parts, strict=True):
+        folder.mkdir(parents=True)
+        files |= {int(k): folder / f"{number}.jpg" for number, k in enumerate(part)}
+        _write_labels(folder, drive, part)
+    for k, data in drive.pictures(files):
+        frame = decode_image(data, f"{drive.name}: picture {k}")
+        if crop:
+            height, width = frame.shape[:2]
+            shape = (height, height * 4 // 3) if 3 * width > 4 * height else (width * 3 // 4, width)
+            frame = resize(frame[None], *shape, crop=True)[0]
+        write_image(files[k], frame)
+
+
+def _write_labels(folder: Path, drive: Drive, part: np.ndarray) -> None:
+    times = drive.times[part]
+    poses = poses_at(drive, times)
+    labels = {"position": poses[:, :2], "yaw": poses[:, 2], "time": times - times[0]}
+    with (folder / "traj_data.pkl").open("wb") as out:
+        pickle.dump(labels, out)
+
+
+def _drives(args: argparse.Namespace) -> Iterator[Drive]:
+    if (args.path / "robot_log.csv").is_file():
+        from egowm.data.convert.rover import read_rover
+
+        yield read_rover(args.path)
+    elif args.path.suffix == ".bag" or (args.path / "metadata.yaml").is_file():
+        from egowm.data.convert.ros_bag import read_bag
+
+        yield read_bag(args.path, args.images, args.odometry)
+    else:
+        raise FileNotFoundError(
+            f"{args.path}: expected a folder with robot_log.csv, a ROS 1 .bag file or a ROS 2 bag "
+            f"folder with metadata.yaml."
+        )

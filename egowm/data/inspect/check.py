@@ -1,0 +1,173 @@
+"""`egowm data check`: reads everything once and says what is wrong, and where."""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from egowm.data.episode import Episode
+from egowm.data.inspect.checksums import sum_findings
+from egowm.data.inspect.findings import LEVELS, Finding
+from egowm.data.inspect.labels import (
+    dimension_findings,
+    state_findings,
+    time_findings,
+    yaw_findings,
+)
+from egowm.data.inspect.lag import judge, measure, turning
+from egowm.data.inspect.opening import SPLITS
+from egowm.data.inspect.pictures import Pictures, look, picture_findings
+from egowm.data.module import ClipData
+from egowm.data.packed import Packed
+from egowm.video import VideoError, count_frames, video_rate
+
+RATE_TOLERANCE = 0.05
+
+
+class Checked(NamedTuple):
+    """One episode after its frames were read: None where they could not be."""
+
+    episode: Episode
+    seen: Pictures | None
+    findings: list[Finding]
+
+
+def check(data: ClipData, workers: int = 0, progress: bool = True) -> list[Finding]:
+    """Everything found in all splits of a data set, errors first.
+
+    workers: threads that decode (0: one a core, at most 8).
+    """
+    findings: list[Finding] = []
+    with _collected(data, findings):
+        episodes = [e for split in SPLITS for e in _split(data, split, findings)]
+    if not episodes:
+        findings.append(Finding("error", "empty", "", "no episode could be read"))
+        return sorted(findings, key=_order)
+    if isinstance(data, Packed):
+        findings += sum_findings(data, workers, progress)
+    rate = data.meaning.rate_hz
+    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
+        done = pool.map(lambda episode: _checked(episode, rate), episodes)
+        bar = tqdm(done, "reading frames", len(episodes), unit="episode", disable=not progress)
+        checked = list(bar)
+    for item in checked:
+        findings += item.findings
+    findings += dimension_findings(data.meaning, episodes)
+    findings += yaw_findings(data.meaning, episodes)
+    findings.append(_alignment(data, [item for item in checked if item.seen]))
+    findings += _origins(rate, episodes)
+    if not any(episode.times.size for episode in episodes):
+        text = f"the format carries no times: {rate:g} Hz is taken as given"
+        findings.append(Finding("note", "rate", "", text))
+    return sorted(findings, key=_order)
+
+
+def _split(data: ClipData, split: str, findings: list[Finding]) -> list[Episode]:
+    try:
+        return data.split(split)
+    except (ValueError, FileNotFoundError) as error:
+        # a format may hold one of its splits only
+        level = "error" if isinstance(error, ValueError) or split == "train" else "note"
+        findings.append(Finding(level, "unreadable", f"split {split}", str(error)))  # type: ignore[arg-type]
+        return []
+
+
+def _checked(episode: Episode, rate_hz: float) -> Checked:
+    """All that one episode shows by itself."""
+    findings = [*time_findings(episode, rate_hz), *state_findings(episode)]
+    try:
+        findings += _video_findings(episode, rate_hz)
+        if any(finding.level == "error" for finding in findings if finding.kind == "length"):
+            return Checked(episode, None, findings)
+        seen = look(episode)
+    except (VideoError, OSError, ValueError) as error:
+        findings.append(Finding("error", "unreadable", episode.name, str(error)))
+        return Checked(episode, None, findings)
+    return Checked(episode, seen, [*findings, *picture_findings(episode, seen)])
+
+
+def _video_findings(episode: Episode, rate_hz: float) -> Iterator[Finding]:
+    """A video of the episode's own against its labels: length and rate."""
+    if episode.video is None:
+        return
+    held = count_frames(episode.video)
+    if held != episode.num_frames:
+        text = f"{episode.video}: the video holds {held} frames, the labels {episode.num_frames}"
+        yield Finding("error", "length", episode.name, text, {"video": held})
+    rate = video_rate(episode.video)
+    if rate and abs(rate - rate_hz) > RATE_TOLERANCE * rate_hz:
+        text = f"{episode.video}: the video plays at {rate:.4g} Hz, its labels say {rate_hz:g} Hz"
+        yield Finding("warning", "rate", episode.name, text, {"video_hz": rate})
+
+
+def _origins(rate_hz: float, episodes: Sequence[Episode]) -> Iterator[Finding]:
+    """Times that do not begin with the video."""
+    late = [e for e in episodes if e.video and e.times.size and abs(e.times[0]) > 0.5 / rate_hz]
+    if late:
+        text = (
+            f"times of {len(late)} episodes begin at {late[0].times[0]:.4g} s or so: their first "
+            f"row is taken as the first frame of the video"
+        )
+        yield Finding("note", "times", "", text)
+
+
+def _alignment(data: ClipData, checked: Sequence[Checked]) -> Finding:
+    spec = data.meaning
+    columns = turning(spec)
+    if not columns:
+        text = "no dimension is known to turn the camera: actions and pictures are not compared"
+        return Finding("note", "alignment", "", text)
+    turns = [item.episode.actions[:, columns] for item in checked]
+    sideways = [item.seen.sideways for item in checked if item.seen]
+    return judge(spec, measure(turns, sideways, spec.rate_hz), data.latency_frames)
+
+
+@contextmanager
+def _collected(data: ClipData, findings: list[Finding]) -> Iterator[None]:
+    """Within the block, recordings that a format refuses are findings in place of an exception."""
+    skipped = getattr(data, "skip_corrupt", None)
+    handler = _Collector(findings)
+    logger = logging.getLogger("egowm.data.episode")
+    if skipped is not None:
+        data.skip_corrupt = True  # type: ignore[attr-defined]
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = True
+        if skipped is not None:
+            data.skip_corrupt = skipped  # type: ignore[attr-defined]
+
+
+class _Collector(logging.Handler):
+    """Turns the warnings about recordings left out into findings."""
+
+    def __init__(self, findings: list[Finding]) -> None:
+        super().__init__(logging.WARNING)
+        self.findings = findings
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage().removeprefix("left out: ")
+        kind = "nan" if "finite" in text else "unreadable"
+        self.findings.append(Finding("error", kind, "", text))
+
+
+def _order(finding: Finding) -> tuple[int, str, str]:
+    return LEVELS.index(finding.level), finding.kind, finding.where
+
+
+def summary(data: ClipData) -> str:
+    """One line about what was read."""
+    episodes = [e for split in SPLITS for e in data._episodes.get(split, [])]
+    frames = sum(episode.num_frames for episode in episodes)
+    hours = frames / data.meaning.rate_hz / 3600 if episodes else 0.0
+    return (
+        f"{data.source}: {len(episodes)} episodes, {frames} frames, {hours:.2g} h at "
+        f"{data.meaning.rate_hz:g} Hz; actions {', '.join(data.meaning.names)}"
+    )

@@ -1,0 +1,153 @@
+"""What is wrong with labels: times, numbers that are not, dimensions that never move or jump, yaw
+of another convention."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from egowm.actions import ActionSpec
+from egowm.data.episode import Episode
+from egowm.data.inspect.findings import Finding, Level
+
+RATE_TOLERANCE = 0.05
+GAP = 2.5  # median spacings
+OUTLIER = 12.0  # spans of the 1st to 99th percentile
+FORWARD = 0.9  # of 1: how well headings and displacements agree where a robot drives forward
+OFF_DEGREES = 20
+LISTED = 6
+
+
+def time_findings(episode: Episode, rate_hz: float) -> Iterator[Finding]:
+    """Times that fall, another rate than the format says, gaps."""
+    times = episode.times
+    if len(times) < 3:
+        return
+    if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        k = int(np.argmax(~(np.diff(times) > 0)))
+        yield Finding("error", "times", episode.name, f"time does not rise after frame {k}")
+        return
+    spacing = np.diff(times)
+    rate = 1 / float(np.median(spacing))
+    if abs(rate - rate_hz) > RATE_TOLERANCE * rate_hz:
+        yield Finding(
+            "error",
+            "rate",
+            episode.name,
+            f"its times say {rate:.2f} Hz, the data set {rate_hz:g} Hz: set rate_hz, or leave it "
+            f"out",
+            {"measured_hz": rate, "told_hz": rate_hz},
+        )
+    gaps = np.flatnonzero(spacing > GAP * np.median(spacing))
+    if len(gaps):
+        yield Finding(
+            "warning",
+            "gap",
+            episode.name,
+            f"{len(gaps)} gaps, the longest {spacing.max():.2f} s after frame "
+            f"{int(spacing.argmax())}: clips cross them; cut the recording there",
+        )
+
+
+def state_findings(episode: Episode) -> Iterator[Finding]:
+    """States that are no finite numbers (actions are refused when they are read)."""
+    if len(bad := np.argwhere(~np.isfinite(episode.states))):
+        row, column = bad[0]
+        text = (
+            f"{len(bad)} states are no finite numbers, the first is row {row}, dimension {column}"
+        )
+        yield Finding("error", "nan", episode.name, text)
+
+
+def dimension_findings(spec: ActionSpec, episodes: Sequence[Episode]) -> Iterator[Finding]:
+    """Dimensions that never change, and values far from all others."""
+    rows = np.concatenate([episode.actions for episode in episodes]).astype(np.float64)
+    low, high = np.quantile(rows, [0.01, 0.99], axis=0)
+    frozen = np.ptp(rows, axis=0) == 0
+    if frozen.all():
+        yield Finding("error", "frozen", "", "no action ever changes: nothing can be learned")
+    elif frozen.any():
+        names = [name for name, still in zip(spec.names, frozen, strict=True) if still]
+        listed = ", ".join(names[:LISTED]) + (" ..." if len(names) > LISTED else "")
+        text = f"{len(names)} of {len(frozen)} dimensions never change: {listed}"
+        # wheels do not slide sideways, but a joint of which one asks to move should
+        level: Level = "note" if spec.kind in ("se2", "se3") else "warning"
+        yield Finding(level, "frozen", "", text, {"names": names})
+    span = high - low
+    for episode in episodes:
+        off = np.maximum(low - episode.actions, episode.actions - high)
+        bad = np.argwhere((off > OUTLIER * span) & (span > 0))
+        if len(bad):
+            step, column = bad[0]
+            yield Finding(
+                "warning",
+                "range",
+                episode.name,
+                f"{len(bad)} values far outside the others, the first is action {step}, "
+                f"{spec.names[column]} = {episode.actions[step, column]:.4g} (1st to 99th "
+                f"percentile {low[column]:.4g} to {high[column]:.4g} {spec.units[column]})",
+            )
+
+
+def yaw_findings(spec: ActionSpec, episodes: Sequence[Episode]) -> Iterator[Finding]:
+    """Whether poses' heading is that of their displacement: se2 actions say so without the world.
+
+    Seen from a robot that drives forward, every displacement points along x. With yaw negated it
+    points along twice the heading, so it lines up again when turned back by it; with yaw measured
+    from another axis it points steadily elsewhere.
+    """
+    if spec.kind != "se2":
+        return
+    parts = _directions(episodes)
+    if sum(len(angle) for angle, _ in parts) < 20:
+        yield Finding("note", "yaw", "", "too little motion to tell the convention of yaw")
+        return
+    whole = _mean([angle for angle, _ in parts])
+    each = _within([angle for angle, _ in parts])
+    negated = _within([angle + 2 * heading for angle, heading in parts])
+    degrees = float(np.rad2deg(np.angle(whole) / 2))
+    values = {"agreement": abs(whole), "within_episodes": each, "with_yaw_negated": negated}
+    if negated > FORWARD and negated > each + 0.05:
+        text = "displacements follow the heading only with yaw negated: the sign of yaw is wrong"
+        yield Finding("error", "yaw", "", text, values)
+    elif abs(whole) > FORWARD and abs(degrees) > OFF_DEGREES:
+        text = (
+            f"displacements point {degrees:+.0f} degrees off the heading (of 180): yaw is measured "
+            f"from another axis"
+        )
+        yield Finding("error", "yaw", "", text, values | {"degrees": degrees})
+    elif each > FORWARD and abs(whole) < 0.5:
+        text = (
+            "displacements point off the heading by another angle in every episode: yaw is "
+            "negated, or not measured in the frame of the positions"
+        )
+        yield Finding("error", "yaw", "", text, values)
+    else:
+        how = "agree" if abs(whole) > FORWARD else "agree loosely (does it move sideways?)"
+        text = f"heading and displacement {how}: {abs(whole):.2f} of 1"
+        yield Finding("note", "yaw", "", text, values)
+
+
+def _directions(episodes: Sequence[Episode]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Of each episode's moving steps: the displacement's direction in the body frame, and the
+    heading since the episode's start, both halfway through the step."""
+    lengths = [np.hypot(*episode.actions[:, :2].T) for episode in episodes]
+    least = max(0.3 * float(np.quantile(np.concatenate(lengths), 0.9)), 1e-6)
+    found = []
+    for episode, length in zip(episodes, lengths, strict=True):
+        steps, moving = episode.actions.astype(np.float64), length > least
+        turned = np.cumsum(steps[:, 2]) - steps[:, 2] / 2
+        # the chord of an arc points along the heading halfway
+        angle = np.arctan2(steps[:, 1], steps[:, 0]) - steps[:, 2] / 2
+        found.append((angle[moving], turned[moving]))
+    return found
+
+
+def _mean(angles: list[np.ndarray]) -> complex:
+    """Mean of directions on the doubled circle, where backwards is forwards."""
+    return complex(np.exp(2j * np.concatenate(angles)).mean())
+
+
+def _within(angles: list[np.ndarray]) -> float:
+    """How steady directions are within an episode, from 0 to 1, over all."""
+    sums = [abs(np.exp(2j * angle).sum()) for angle in angles]
+    return float(sum(sums) / max(1, sum(map(len, angles))))

@@ -1,0 +1,1 @@
+"""Pages that show a run and its scores, complete in themselves."""

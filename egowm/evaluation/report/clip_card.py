@@ -1,0 +1,202 @@
+"""One clip of the report: its videos side by side, the actions, and the overlap over time."""
+
+import base64
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+
+from egowm.evaluation.report.line_chart import command_chart, iou_chart
+from egowm.evaluation.report.path_drawing import draw_path, is_planar
+from egowm.evaluation.report.score_table import number
+from egowm.evaluation.run_folder import TRUTH, RunFolder
+from egowm.evaluation.scores import ClipScore, Curve
+from egowm.scs.masks import VOID, davis_palette
+
+MAX_SIDE = 320  # pixels: larger frames are shown smaller
+SMALL_SIDE = 128  # frames up to here keep their pixels: doubled, so that chroma survives the codec
+_QUALITY = 88
+
+
+def draw_card(
+    run: RunFolder,
+    clip: str,
+    videos: Mapping[str, np.ndarray],
+    scores: Mapping[str, ClipScore],
+    psnrs: Mapping[str, float],
+) -> str:
+    """The clip's section. videos: folder -> (T+1, H, W, 3) uint8, the truth among them.
+
+    scores and psnrs: per variant folder; a variant without scores shows its video only.
+    """
+    last = len(videos[TRUTH]) - 1
+    curves = {folder: score.curves for folder, score in scores.items()}
+    ids = {k for lines in curves.values() for k in lines}
+    annotation = run.annotation(clip)
+    outline, palette = "", davis_palette()
+    if annotation is not None:
+        labels, palette = annotation
+        ids |= {int(k) for k in np.unique(labels)} - {0, VOID}
+        outline = _outline(labels, palette)
+    colours = {k: "#{:02x}{:02x}{:02x}".format(*palette[k]) for k in sorted(ids)}
+    figures = [_truth_column(run, clip, videos[TRUTH])]
+    for variant in run.variants:
+        note = _note(scores.get(variant.folder), psnrs[variant.folder])
+        figure = draw_figure(videos[variant.folder], "Prediction", variant.label, note, clip)
+        chart = draw_overlap(curves.get(variant.folder), colours, last, variant.label)
+        figures.append(f'<div class="column pred">{figure}{chart}</div>')
+    primary = run.variants[0].folder
+    scs = scores[primary].scs if primary in scores else None
+    style = f' style="--outline:url({outline})"' if outline else ""
+    return (
+        f'<article class="card" data-last="{last}" data-name="{escape(clip)}" '
+        f'data-scs="{number(scs)}" data-psnr="{number(psnrs[primary])}"{style}>'
+        f'<h3>{escape(clip)}</h3><div class="columns">{"".join(figures)}</div>'
+        f"{draw_legend(colours, bool(outline))}</article>"
+    )
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """All frames of a video in one still picture, row by row, a margin around each.
+
+    height, width: of a frame in the picture; margin (rows, columns) of pixels before each frame.
+    """
+
+    webp: bytes
+    columns: int
+    height: int
+    width: int
+    cell: tuple[int, int]  # rows and columns of pixels from one frame to the next
+    margin: tuple[int, int]
+
+
+def sheet(frames: np.ndarray) -> Sheet:
+    """Put frames (n, H, W, 3) uint8 on a sheet, at most `MAX_SIDE` pixels a side each."""
+    from egowm.video import resize, webp_bytes
+
+    count, height, width = frames.shape[:3]
+    if max(height, width) <= SMALL_SIDE:
+        frames = frames.repeat(2, axis=1).repeat(2, axis=2)
+    elif max(height, width) > MAX_SIDE:
+        scale = MAX_SIDE / max(height, width)
+        frames = resize(frames, round(height * scale), round(width * scale))
+    height, width = frames.shape[1:3]
+    # The codec works on blocks of 16 pixels: repeated edges up to whole blocks keep frames apart.
+    cell = (16 * math.ceil((height + 8) / 16), 16 * math.ceil((width + 8) / 16))
+    margin = ((cell[0] - height) // 2, (cell[1] - width) // 2)
+    top, left = margin
+    around = ((top, cell[0] - height - top), (left, cell[1] - width - left))
+    frames = np.pad(frames, ((0, 0), *around, (0, 0)), mode="edge")
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    cells = np.zeros((rows * columns, *cell, 3), np.uint8)
+    cells[:count] = frames
+    picture = cells.reshape(rows, columns, *cell, 3).swapaxes(1, 2)
+    picture = picture.reshape(1, rows * cell[0], columns * cell[1], 3)
+    data = webp_bytes(picture, fps=1.0, quality=_QUALITY)
+    return Sheet(data, columns, height, width, cell, margin)
+
+
+def _truth_column(run: RunFolder, clip: str, frames: np.ndarray) -> str:
+    actions, meaning = run.actions[clip], run.meaning
+    figure = draw_figure(frames, "Truth", "recorded video", "", clip)
+    if not len(actions) or not meaning.names:
+        return f'<div class="column truth">{figure}</div>'
+    if is_planar(meaning):
+        drawing, below = draw_path(actions, meaning)
+        title = "Actions, seen from above"
+    else:
+        drawing, below = command_chart(actions, meaning.names, meaning.units)
+        title = "Actions"
+    return (
+        f'<div class="column truth">{figure}<div class="plot"><h4>{title}</h4>{drawing}'
+        f"<p>{escape(below)}</p></div></div>"
+    )
+
+
+def draw_figure(
+    frames: np.ndarray,
+    role: str,
+    label: str,
+    note: str,
+    clip: str,
+    masks: Callable[[Sheet], bytes] | None = None,
+) -> str:
+    """One video. note: HTML below it; masks: PNG of what is drawn on top, cells without margins."""
+    drawn = sheet(frames)
+    data = base64.b64encode(drawn.webp).decode()
+    over = ""
+    if masks is not None:
+        png = base64.b64encode(masks(drawn)).decode()
+        over = f'<img class="masks" hidden alt="" src="data:image/png;base64,{png}">'
+    small = " pixels" if max(frames.shape[1:3]) <= SMALL_SIDE else ""
+    alt = escape(f"{role} ({label}) of clip {clip}, {len(frames)} frames")
+    places = " ".join(str(n) for n in (drawn.columns, *drawn.cell, *drawn.margin))
+    return (
+        f"<figure><figcaption><strong>{role}</strong> <span>{escape(label)}</span></figcaption>"
+        f'<div class="screen"><canvas class="video{small}" width="{drawn.width}" '
+        f'height="{drawn.height}" data-places="{places}" role="img" aria-label="{alt}"></canvas>'
+        f'<img class="sheet" hidden alt="" src="data:image/webp;base64,{data}">{over}</div>'
+        f'<p class="note">{note or "&nbsp;"}</p></figure>'
+    )
+
+
+def _note(score: ClipScore | None, decibels: float) -> str:
+    scs = f"<span>SCS <b>{score.scs:.1f}</b></span> " if score and score.scs is not None else ""
+    return f"{scs}<span>PSNR <b>{decibels:.1f}</b> dB</span>"
+
+
+def draw_overlap(
+    curves: Mapping[int, Curve] | None, colours: Mapping[int, str], last: int, label: str
+) -> str:
+    """The chart of IoU over frames with its heading; "" without curves."""
+    if not curves:
+        return ""
+    means = []
+    for k, values in curves.items():
+        defined = [v for v in values if v is not None]
+        if defined:
+            means.append(f"structure {k} mean {sum(defined) / len(defined):.1f}")
+    alt = f"Overlap with the truth over frames, {label}: {', '.join(means) or 'undefined'}"
+    return (
+        f'<div class="plot"><h4>Overlap of structures (IoU) by frame</h4>'
+        f"{iou_chart(curves, colours, last, alt)}</div>"
+    )
+
+
+def draw_legend(colours: Mapping[int, str], outlined: bool) -> str:
+    """Which colour is which structure."""
+    if not colours:
+        return ""
+    items = "".join(
+        f'<li><i style="background:{colour}"></i>{k}</li>' for k, colour in colours.items()
+    )
+    title = "Structures, outlined in frame 0" if outlined else "Structures"
+    return f'<p class="legend">{title}:</p><ul class="legend">{items}</ul>'
+
+
+def _outline(ids: np.ndarray, palette: np.ndarray) -> str:
+    """Transparent PNG data URI of the structures' inner edges, at least about 256 pixels wide."""
+    import io
+
+    from PIL import Image
+
+    factor = max(1, math.ceil(256 / max(ids.shape)))
+    large = ids.repeat(factor, axis=0).repeat(factor, axis=1)
+    reach = max(1, round(max(large.shape) / 128))
+    padded = np.pad(large, reach, mode="edge")
+    edge = np.zeros(large.shape, bool)
+    for down, right in ((0, 1), (2, 1), (1, 0), (1, 2)):
+        rows = slice(down * reach, down * reach + large.shape[0])
+        columns = slice(right * reach, right * reach + large.shape[1])
+        edge |= padded[rows, columns] != large
+    edge &= (large != 0) & (large != VOID)
+    paint = np.zeros((*large.shape, 4), np.uint8)
+    paint[edge, :3] = palette[large[edge]]
+    paint[edge, 3] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(paint).save(buffer, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,1 @@
+"""What is done to a diffusers network: which part trains, checkpointing, compilation, sharding."""

@@ -1,0 +1,19 @@
+"""How the small shipped pipelines were made: autoencoders and video priors from random weights."""
+
+from typing import TYPE_CHECKING
+
+from egowm.lazy import face
+
+if TYPE_CHECKING:
+    from egowm.pretraining.autoencoder import Autoencoder
+    from egowm.pretraining.prior import VideoPrior
+
+__all__ = ["Autoencoder", "VideoPrior"]
+
+__getattr__, __dir__ = face(
+    __name__,
+    {
+        "Autoencoder": "autoencoder",
+        "VideoPrior": "prior",
+    },
+)

@@ -1,0 +1,143 @@
+"""Pretraining a video prior without actions, in the convention of its family's pipeline."""
+
+import copy
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.callbacks import Callback
+from safetensors.torch import save_file
+from torch import Tensor
+
+from egowm.backbones.base import Backbone
+from egowm.backbones.texts import EMPTY
+from egowm.clip import Clip
+from egowm.diffusion import denoising_loss
+from egowm.network.optimizer import adamw, use_schedule
+from egowm.randomness import StepSeeds
+
+
+class VideoPrior(LightningModule):
+    """Trains a backbone's network, and its image encoder, on clips, ignoring their actions.
+
+    backbone: its `random` parts start from scratch. drop_image: share of samples without their
+    image, for guidance, where the family can go without. next_frame: share of the steps that draw
+    a single frame, the one after the context (T of them from each clip); the others draw whole
+    videos, which start with the context (SVD: their frame 0 repeats it). When fitting ends,
+    `<default_root_dir>/prior` holds a pipeline folder of the family in float16.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        learning_rate: float = 5e-4,
+        warmup: int = 200,
+        drop_image: float = 0.1,
+        next_frame: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not 0 <= next_frame <= 1:
+            raise ValueError(
+                f"Expected next_frame, a share of the steps, in [0, 1], got {next_frame}."
+            )
+        self.backbone = backbone
+        self.learning_rate, self.warmup, self.drop_image = learning_rate, warmup, drop_image
+        self.next_frame = next_frame
+
+    def configure_model(self) -> None:
+        self.backbone.load()
+        encoder = self.backbone.parts.get("image_encoder")
+        if encoder is not None:
+            encoder.requires_grad_(True).train()
+
+    def configure_callbacks(self) -> list[Callback]:
+        return [StepSeeds()]
+
+    def on_train_start(self) -> None:
+        use_schedule(self.trainer, self.learning_rate)
+
+    def loss(self, clip: Clip, single: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
+        """Denoise context and future frames (B, 1+T, ...) given the context; `single`: each frame
+        1..T by itself, given the one before."""
+        backbone = self.backbone
+        if clip.is_cached:
+            self._refuse_single()
+            videos, context = clip.scaled(1)
+        else:
+            videos = clip.frames.float() / 127.5 - 1
+            if single:
+                videos = torch.stack([videos[:, :-1], videos[:, 1:]], 2).flatten(0, 1)
+            context = videos[:, :1]
+        starts_with_context, count = backbone.context_latents or not single, len(videos)
+        with backbone.recalling(clip.known):
+            with torch.no_grad():
+                latents = backbone.encode(videos if starts_with_context else videos[:, 1:])
+            strength = backbone.training_noise(count, None).to(videos)
+            condition = backbone.condition(context, strength, num_frames=videos.shape[1])
+        if "image" in backbone.droppable:
+            drop = torch.rand(count, device=self.device) < self.drop_image
+            condition = condition.without_image(drop)
+
+        def estimate(noisy: Tensor, sigma: Tensor) -> Tensor:
+            clean: Tensor = backbone(noisy, sigma, condition)
+            return clean
+
+        process = backbone.process_for(latents.shape[1], (videos.shape[-2], videos.shape[-1]))
+        return denoising_loss(process, estimate, latents, given=backbone.context_latents)
+
+    def _refuse_single(self) -> None:
+        if self.next_frame:
+            raise ValueError(
+                "A latent cache keeps the pixels of contexts alone, and next_frame makes every "
+                "frame one: set --model.next_frame 0, or train from pixels."
+            )
+
+    def training_step(self, clip: Clip, batch_idx: int) -> Tensor:
+        chance = torch.Generator().manual_seed(self.global_step)  # the same on every rank
+        single = float(torch.rand((), generator=chance)) < self.next_frame
+        total, logs = self.loss(clip, single)
+        kind = "train/next_frame" if single else "train"
+        self.log(f"{kind}/loss", total.detach(), prog_bar=not single)
+        for name, value in logs.items():
+            self.log(f"{kind}/{name}", value)
+        return total
+
+    def validation_step(self, clip: Clip, batch_idx: int) -> None:
+        size = len(clip.frames)
+        self.log("val/loss", self.loss(clip)[0], batch_size=size, prog_bar=True)
+        if self.next_frame:
+            self.log("val/next_frame/loss", self.loss(clip, True)[0], batch_size=size)
+
+    def configure_optimizers(self) -> Any:
+        steps = int(self.trainer.estimated_stepping_batches)
+        return adamw(self.parameters(), self.learning_rate, self.warmup, steps)
+
+    def on_fit_end(self) -> None:
+        if self.trainer.is_global_zero:
+            save_pipeline(self.backbone, Path(self.trainer.default_root_dir) / "prior")
+
+
+def save_pipeline(backbone: Backbone, folder: Path) -> None:
+    """Write the backbone as a float16 pipeline folder that diffusers loads by itself.
+
+    What is not in the backbone's parts (scheduler, index, Wan's frozen image encoder) is copied;
+    text encoders are left out, and the text "" is there as a file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    modules = backbone.parts
+    for name, module in modules.items():
+        copy.deepcopy(module).half().save_pretrained(folder / name)
+    if folder.resolve() == backbone.folder.resolve():
+        return
+    for name in ("scheduler", "feature_extractor", "image_processor", "image_encoder"):
+        if name not in modules and (backbone.folder / name).is_dir():
+            shutil.copytree(backbone.folder / name, folder / name, dirs_exist_ok=True)
+    if backbone.takes_text:
+        embedding, mask = backbone.texts([""], torch.device("cpu"))
+        save_file({"embedding": embedding[0], "mask": mask[0]}, folder / EMPTY)
+    index = json.loads((backbone.folder / "model_index.json").read_text())
+    index["vae"] = ["diffusers", type(modules["vae"]).__name__]  # it may have been replaced
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")

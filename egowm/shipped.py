@@ -1,0 +1,20 @@
+"""The recipes and priors that come with egowm, in a checkout or in an installation."""
+
+from pathlib import Path
+
+
+def share_folder(kind: str) -> Path:
+    """The folder `recipes` or `priors`: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    for folder in (package / kind, package.parent / kind):
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError(
+        f"expected the folder '{kind}' in {package} or {package.parent}, found neither: "
+        "reinstall egowm, or run from a complete checkout"
+    )
+
+
+def recipes() -> dict[str, Path]:
+    """Every recipe by name, sorted."""
+    return {path.stem: path for path in sorted(share_folder("recipes").glob("*.yaml"))}

@@ -1,0 +1,1 @@
+"""Latents of frozen encoders, computed once and trained from."""

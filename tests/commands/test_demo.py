@@ -1,0 +1,188 @@
+"""`egowm demo`: what it trains, compares and says; the whole of it as a slow test."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from egowm.commands import demo, fit
+from egowm.commands import main as cli
+from egowm.commands.rollout import default_model
+from egowm.evaluation.evaluate import choose, load_data, with_horizon
+from egowm.shipped import recipes
+
+BUILD = fit.build
+SCORES = {"psnr": 20.0, "scs": 50.0}
+
+
+@pytest.fixture
+def trained(obedient, monkeypatch) -> list[list[str]]:
+    """The command lines that would have been trained."""
+    seen: list[list[str]] = []
+
+    def build(arguments):
+        seen.append(arguments)
+        return SimpleNamespace(model=obedient)
+
+    monkeypatch.setattr(fit, "build", build)
+    return seen
+
+
+@pytest.fixture
+def evaluated(monkeypatch) -> list[SimpleNamespace]:
+    """The calls of `evaluate`, which return made-up scores."""
+    seen: list[SimpleNamespace] = []
+
+    def evaluate(rows, data, output, **options):
+        seen.append(SimpleNamespace(rows=rows, data=data, output=output, **options))
+        scores = {row.folder: SCORES for row in rows} | {"copy": SCORES, "codec": SCORES}
+        return scores | {"report": str(output / "report.html")}
+
+    monkeypatch.setattr(demo, "evaluate", evaluate)
+    return seen
+
+
+@pytest.fixture
+def committed(world_model, monkeypatch) -> None:
+    """A tiny model in place of the one that comes along, which may be missing."""
+    load = demo.WorldModel.from_pretrained
+
+    def from_pretrained(folder):
+        return world_model if folder == default_model() else load(folder)
+
+    monkeypatch.setattr(demo.WorldModel, "from_pretrained", from_pretrained)
+
+
+def parsed(arguments: list[str], capsys) -> dict:
+    """The configuration that a command line means."""
+    with pytest.raises(SystemExit) as stop:
+        BUILD([*arguments, "--print_config"])
+    assert stop.value.code == 0
+    return yaml.safe_load(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("recipe", ["rooms_svd", "donkeycar_svd"])
+def test_train(recipe, trained, obedient, tmp_path, capsys):
+    """The recipe with small batches and a time limit; what comes back was exported and loaded."""
+    model = demo.train(recipe, tmp_path, "00:00:00:07", ["--trainer.max_steps", "9"])
+    found = parsed(trained[0], capsys)
+    assert found["data"]["init_args"]["batch_size"] == 8
+    assert found["model"]["init_args"]["warmup"] == 20
+    trainer = found["trainer"]
+    assert (trainer["max_steps"], trainer["limit_val_batches"]) == (9, 0)
+    assert trainer["default_root_dir"] == str(tmp_path)
+    assert str(trainer["max_time"]) in ("00:00:00:07", "0:00:07")
+    kept = yaml.safe_load(recipes()[recipe].read_text())["model"]["init_args"]
+    assert found["model"]["init_args"]["steps"] == kept["steps"]
+    assert (tmp_path / "export/world_model.json").is_file()
+    assert model is not obedient
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, obedient.state_dict()[name])
+
+
+@pytest.mark.parametrize(("quick", "clips", "limit"), [(True, 2, "00:10"), (False, 12, "01:45")])
+def test_rooms(quick, clips, limit, trained, evaluated, committed, tmp_path, capsys):
+    options = ["--quick"] if quick else []
+    assert cli.main(["demo", "--output", str(tmp_path / "demo"), *options]) == 0
+    [call] = evaluated
+    assert [(row.folder, row.actions) for row in call.rows] == [
+        ("pred", "true"),
+        ("pred_shuffled", "shuffled"),
+        ("pred_fresh", "true"),
+    ]
+    assert call.rows[0].model is call.rows[1].model
+    assert call.rows[0].model is not call.rows[2].model
+    assert (call.clips, call.horizon, call.output) == (clips, 8, tmp_path / "demo")
+    assert call.annotate == call.data.annotation
+    assert trained[0][trained[0].index("--trainer.max_time") + 1] == f"00:00:{limit}"
+    out = capsys.readouterr().out
+    assert f"trained just now for {limit}" in out
+    assert "first frame repeated (copy)" in out
+    assert f"Open {tmp_path / 'demo/report.html'} in a browser." in out
+
+
+def write_tub(root: Path, count: int) -> Path:
+    """A tub of `count` grey pictures."""
+    (root / "images").mkdir(parents=True)
+    records = [
+        {
+            "_index": k,
+            "_timestamp_ms": 50 * k,
+            "cam/image_array": f"{k}.jpg",
+            "user/angle": 0.0,
+            "user/throttle": 0.3,
+        }
+        for k in range(count)
+    ]
+    for row in records:
+        Image.new("RGB", (16, 12)).save(root / "images" / row["cam/image_array"])
+    (root / "catalog_0.catalog").write_text("".join(json.dumps(row) + "\n" for row in records))
+    (root / "manifest.json").write_text(json.dumps({"paths": ["catalog_0.catalog"]}) + "\n")
+    return root
+
+
+def test_a_tub_of_ones_own_is_predicted_and_not_scored(trained, evaluated, tmp_path, capsys):
+    """The drawings belong to Donkey Car's sample tub, and to no other."""
+    tub = write_tub(tmp_path / "tub", 200)
+    command = ["demo", "--real", str(tub), "--quick", "--output", str(tmp_path / "out")]
+    assert cli.main(command) == 0
+    [call] = evaluated
+    assert call.annotate is None
+    assert call.data.root == str(tub)
+    assert (call.tracker, call.clips, call.horizon) == ("flow", 6, 8)
+    assert trained[0][trained[0].index("--data.root") + 1] == str(tub)
+    assert "No structures are drawn for this tub" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("count", "words"), [(0, "No Donkey Car tub at"), (60, "no test clip")])
+def test_a_tub_that_cannot_be_used_fails_before_training(count, words, trained, tmp_path, capsys):
+    tub = tmp_path / "tub"
+    if count:
+        write_tub(tub, count)
+    assert cli.main(["demo", "--real", str(tub), "--output", str(tmp_path / "out")]) == 2
+    assert words in capsys.readouterr().err
+    assert trained == []
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.real_data
+def test_the_sample_tub_has_its_drawings(shared_data):
+    data = load_data(recipes()["donkeycar_svd"], str(shared_data / "donkeycar_tub"))
+    annotate = demo._drawn(data, clips=6, horizon=8)
+    names = [clip.name for clip in choose(with_horizon(data, 8), 6)]
+    assert names == [f"tub_00800_{k:05d}" for k in range(0, 166, 33)]
+    for name in names:
+        labels = annotate(name)
+        assert labels.shape == (64, 64)
+        assert np.unique(labels).tolist() == list(range(labels.max() + 1))
+        assert labels.max() >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore::DeprecationWarning:lightning")
+@pytest.mark.skipif(not default_model().is_dir(), reason=f"no {default_model()}")
+def test_the_quick_demo(tmp_path, monkeypatch, capsys):
+    """Draws its rooms in a home of its own, trains for 10 seconds, scores and reports."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    output = tmp_path / "demo"
+    assert cli.main(["demo", "--quick", "--output", str(output)]) == 0
+    assert "<html" in (output / "report.html").read_text()
+    described = json.loads((output / "clips.json").read_text())
+    assert list(described["variants"]) == ["pred", "pred_shuffled", "pred_fresh"]
+    assert len(described["clips"]) == 2
+    for name in ("scs.json", "scs_shuffled.json", "scs_fresh.json"):
+        assert 0 <= json.loads((output / name).read_text())["scs"] <= 100
+    table = capsys.readouterr().out.split("SCS  PSNR (dB)")[1].splitlines()[1:6]
+    assert [line.split("  ")[0] for line in table] == [
+        "committed model",
+        "committed model, another clip's actions",
+        "trained just now for 00:10",
+        "first frame repeated (copy)",
+        "truth through the VAE (ceiling)",
+    ]

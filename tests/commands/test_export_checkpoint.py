@@ -1,0 +1,68 @@
+"""`egowm export`: a checkpoint and its recipe become an export with the same weights."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from egowm.commands import main as cli
+from egowm.world_model import WorldModel
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning"),
+]
+
+
+@pytest.fixture
+def recipe(tiny_prior, tmp_path) -> Path:
+    """One step on two rooms of 16x16 pixels."""
+    backbone = {"class_path": "egowm.backbones.SVD", "init_args": {"pretrained": str(tiny_prior)}}
+    options = {"backbone": backbone, "steps": 2, "warmup": 1}
+    rooms = {
+        "root": str(tmp_path / "rooms"),
+        "window": {"context": 1, "horizon": 1, "height": 16, "width": 16},
+        "batch_size": 2,
+        "episodes_train": 2,
+        "episodes_val": 2,
+        "episodes_test": 1,
+        "num_frames": 6,
+    }
+    trainer = {
+        "default_root_dir": str(tmp_path / "run"),
+        "accelerator": "cpu",
+        "max_steps": 1,
+        "limit_val_batches": 0,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    text = {
+        "model": {"class_path": "egowm.world_model.WorldModel", "init_args": options},
+        "data": {"class_path": "egowm.data.Rooms", "init_args": rooms},
+        "trainer": trainer,
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(text))
+    return path
+
+
+def test_checkpoint_to_export(recipe, tmp_path, capsys):
+    assert cli.main(["fit", "-c", str(recipe)]) == 0
+    last = tmp_path / "run/checkpoints/last.ckpt"
+    command = ["export", "-c", str(recipe), "--ckpt_path", str(last), "--half"]
+    assert cli.main([*command, "--output", str(tmp_path / "export")]) == 0
+    saved = torch.load(last, weights_only=True)["state_dict"]
+    model = WorldModel.from_pretrained(tmp_path / "export")
+    own = model.state_dict()
+    assert all(torch.equal(own[k], v.half().float()) for k, v in saved.items())
+    assert model.chunk == 1
+    assert model.familiar_psnr is not None
+    assert 0 < model.familiar_psnr < 60
+
+
+def test_mistakes_are_one_line(recipe, tmp_path, capsys):
+    command = ["export", "-c", str(recipe), "--output", str(tmp_path / "export")]
+    assert cli.main([*command, "--ckpt_path", str(tmp_path / "none.ckpt")]) == 2
+    assert "No checkpoint at" in capsys.readouterr().err
+    assert not (tmp_path / "export").exists()

@@ -1,0 +1,183 @@
+"""The command table: what it prints, what it imports, and what becomes one line on stderr."""
+
+import subprocess
+import sys
+import sysconfig
+import types
+from importlib import util
+from pathlib import Path
+
+import pytest
+
+import egowm
+from egowm.commands import main as cli
+
+HEAVY = ("torch", "lightning", "diffusers", "transformers", "cv2", "numpy", "mujoco", "decord")
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+
+
+@pytest.fixture
+def verb(monkeypatch: pytest.MonkeyPatch):
+    """Installs a function as the verb `probe`."""
+
+    def install(function, passes_itself: bool = False) -> None:
+        module = types.ModuleType("egowm_probe")
+        module.main = function
+        monkeypatch.setitem(sys.modules, "egowm_probe", module)
+        row = cli.Verb("a test", "egowm_probe", passes_itself)
+        monkeypatch.setitem(cli.VERBS, "probe", row)
+
+    return install
+
+
+def from_egowm(error: Exception):
+    """A function that raises `error` from a line which Python believes to be egowm's."""
+    source = compile("def fail(argv):\n    raise error", str(cli.PACKAGE / "made_up.py"), "exec")
+    scope = {"error": error}
+    exec(source, scope)
+    return scope["fail"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
+def test_help_lists_every_verb(arguments, capsys):
+    assert cli.main(arguments) == 0
+    out = capsys.readouterr().out
+    for name, row in cli.VERBS.items():
+        assert f"  {name} " in out
+        assert row.about in out
+    assert "`lightning` is the same program" in out
+
+
+def test_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"egowm {egowm.__version__}\n"
+
+
+@pytest.mark.parametrize(("word", "near"), [("fti", "fit"), ("docter", "doctor"), ("x", "")])
+def test_unknown_verb_names_the_nearest(word, near, capsys):
+    assert cli.main([word]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert f"unknown verb '{word}'" in captured.err
+    assert f"did you mean '{near}" in captured.err
+
+
+def test_arguments_and_status_pass_through(verb):
+    seen = []
+    verb(lambda argv: seen.append(argv) or 3)
+    assert cli.main(["probe", "--a", "1"]) == 3
+    verb(lambda argv: seen.append(argv), passes_itself=True)
+    assert cli.main(["probe", "--a", "1"]) == 0
+    assert seen == [["--a", "1"], ["probe", "--a", "1"]]
+
+
+def test_every_verb_has_its_module():
+    missing = [v.target for v in cli.VERBS.values() if not util.find_spec(v.target)]
+    assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("expected 3 actions,\n  got 2"), "egowm: expected 3 actions, got 2\n"),
+        (FileNotFoundError("no clips in a/"), "egowm: no clips in a/\n"),
+        (FileNotFoundError(2, "No such file", "a/b"), "egowm: No such file: a/b\n"),
+    ],
+)
+def test_a_mistake_becomes_one_line(verb, error, line, capsys):
+    verb(from_egowm(error))
+    assert cli.main(["probe"]) == 2
+    assert capsys.readouterr().err == line
+
+
+def test_an_error_class_of_egowm_becomes_one_line(verb, capsys):
+    kind = type("WrongSpec", (RuntimeError,), {"__module__": "egowm.actions"})
+
+    def fail(argv):
+        raise kind("other units")
+
+    verb(fail)
+    assert cli.main(["probe"]) == 2
+    assert capsys.readouterr().err == "egowm: other units\n"
+
+
+def test_debug_prints_the_traceback(verb, capsys, monkeypatch):
+    monkeypatch.setenv("EGOWM_DEBUG", "1")
+    verb(from_egowm(ValueError("wrong")))
+    assert cli.main(["probe"]) == 2
+    err = capsys.readouterr().err
+    assert "Traceback (most recent call last)" in err
+    assert err.endswith("egowm: wrong\n")
+
+
+def test_a_bug_keeps_its_traceback(verb):
+    verb(from_egowm(RuntimeError("shape mismatch")))
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        cli.main(["probe"])
+
+    def fail(argv):
+        raise ValueError("raised outside egowm")
+
+    verb(fail)
+    with pytest.raises(ValueError, match="outside egowm"):
+        cli.main(["probe"])
+
+
+def worker_error(file: str) -> ValueError:
+    return ValueError(
+        "Caught ValueError in DataLoader worker process 0.\nOriginal Traceback (most recent call "
+        'last):\n  File "/somewhere/torch/fetch.py", line 1, in fetch\n'
+        f'  File "{file}", line 2, in read\nValueError: episode 7 is corrupt\n'
+    )
+
+
+def test_a_mistake_found_by_a_loader_worker():
+    ours = worker_error(str(cli.PACKAGE / "data" / "recon.py"))
+    assert cli.explain(ours) == "episode 7 is corrupt"
+    assert cli.explain(worker_error("/somewhere/else.py")) is None
+
+
+def test_control_c(verb, capsys):
+    def interrupted(argv):
+        raise KeyboardInterrupt
+
+    def trainer(argv):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            sys.exit(1)
+
+    verb(interrupted)
+    assert cli.main(["probe"]) == 130
+    verb(trainer)
+    assert cli.main(["probe"]) == 130
+    verb(lambda argv: sys.exit(1))
+    with pytest.raises(SystemExit):
+        cli.main(["probe"])
+
+
+def test_help_and_import_stay_light():
+    code = (
+        "import sys, time; start = time.perf_counter()\n"
+        "import egowm; from egowm.commands.main import main; main(['--help'])\n"
+        "print(time.perf_counter() - start, file=sys.stderr)\n"
+        f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seconds, loaded = done.stderr.splitlines()
+    assert loaded == "[]"
+    assert float(seconds) < 1.0
+
+
+@pytest.mark.parametrize("command", ["egowm", "lightning"])
+def test_console_scripts_are_one_program(command):
+    done = subprocess.run([SCRIPTS / command, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage: egowm VERB")
+
+
+def test_lazy_names():
+    assert set(dir(egowm)) >= {"ActionSpec", "WorldModel"}
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = egowm.Nothing

@@ -1,0 +1,196 @@
+"""Going to a picture in the rooms: tasks, the robot, `egowm plan` and the benchmark, very small."""
+
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from egowm.commands import main as cli
+from egowm.commands.plan import planner_of
+from egowm.evaluation.navigation import (
+    DISTANCE,
+    Oracle,
+    Robot,
+    StraightAhead,
+    Task,
+    act_out,
+    arrived,
+    make_task,
+    make_tasks,
+    time_allowed,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = (16, 16)
+
+
+@pytest.fixture(scope="module")
+def tasks() -> list[Task]:
+    return make_tasks(2)
+
+
+@pytest.mark.parametrize(
+    ("distance", "low", "high"), [(1.0, 0, 35), (DISTANCE, 0, 35), (2.0, 60, 150), (4.0, 60, 150)]
+)
+def test_tasks(distance, low, high):
+    """The view is 45 degrees to each side."""
+    tasks = make_tasks(2, distance=distance, visible=low == 0)
+    for task in tasks:
+        dx, dy = np.array(task.goal[:2]) - task.start[:2]
+        assert abs(np.hypot(dx, dy) - distance) <= 0.25
+        bearing = (np.arctan2(dy, dx) - task.start[2] + np.pi) % (2 * np.pi) - np.pi
+        assert low - 1e-9 <= abs(np.degrees(bearing)) <= high + 1e-9
+        room = Robot(task).room
+        way = np.array([np.cos(task.start[2] + bearing), np.sin(task.start[2] + bearing), 0.0])
+        origin = np.array([*task.start[:2], 0.6])
+        assert room.cast(origin, way[None])[1][0] > np.hypot(dx, dy)  # nothing in between
+    assert make_task(0, distance=distance, visible=low == 0) == tasks[0]
+    assert tasks[0].seed >= 20_000_000  # a test room
+
+
+@pytest.mark.parametrize(
+    ("pose", "expected"),
+    [((0.0, 0.49, 0.0), True), ((0.51, 0, 0), False), ((0, 0, 6.5), True), ((0, 0, -0.36), False)],
+)
+def test_arrived(pose, expected):
+    assert arrived(pose, (0.0, 0.0, 0.0)) is expected
+
+
+@pytest.mark.parametrize("distance", [1.0, 2.0, 4.0])
+@pytest.mark.parametrize("visible", [True, False])
+def test_the_time_is_enough_for_who_knows_the_way(distance, visible):
+    where = {"distance": distance, "visible": visible}
+    (task,) = make_tasks(1, **where)
+    assert act_out(task, Oracle(), time_allowed(**where), SMALL).success
+    blind = act_out(task, StraightAhead(distance), time_allowed(**where), SMALL)
+    assert visible or not blind.success
+
+
+def test_the_oracle_arrives_and_a_wall_stops_a_robot(tasks):
+    made = act_out(tasks[0], Oracle(), size=SMALL)
+    assert made.success
+    assert made.reached
+    assert made.poses.shape == (17, 3)
+    assert made.frames.shape == (17, *SMALL, 3)
+    robot = Robot(tasks[0], *SMALL)
+    for _ in range(120):
+        robot.move(np.array([0.3, 0, 0]))
+    half = robot.room.plan.half_size
+    assert abs(robot.pose[0]) < half[0]
+    assert abs(robot.pose[1]) < half[1]
+    straight = act_out(tasks[0], StraightAhead(), size=SMALL)
+    assert np.allclose(straight.poses[:, 2], tasks[0].start[2])
+    assert np.allclose(straight.poses[-1], straight.poses[-2])
+
+
+def test_the_verb_with_the_simulator(tmp_path, capsys):
+    options = ["--simulator", "--candidates", "2", "--rounds", "1", "--max_steps", "5"]
+    assert cli.main(["plan", "--output", str(tmp_path), "--size", "16", "16", *options]) == 0
+    (row,) = json.loads((tmp_path / "plan.json").read_text())
+    assert len(row["poses"]) == 6
+    assert (tmp_path / "room_0.webp").stat().st_size > 100
+    assert "arrived; " in capsys.readouterr().out
+
+
+def test_the_verb_with_the_model_that_came_along(tmp_path, capsys):
+    options = ["--candidates", "2", "--rounds", "1", "--max_steps", "2", "--horizon", "4"]
+    options += ["--steps", "1", "--chain", "latents_only", "--dtype", "bfloat16"]
+    assert cli.main(["plan", "--output", str(tmp_path), *options]) == 0
+    (row,) = json.loads((tmp_path / "plan.json").read_text())
+    assert len(row["poses"]) == 3
+    assert "1 arrived; " in capsys.readouterr().out
+
+
+def test_the_verb_refuses_nothing_to_do(tmp_path, capsys):
+    assert cli.main(["plan", "--output", str(tmp_path), "--rooms", "0"]) == 2
+    assert "at least 1" in capsys.readouterr().err
+    assert cli.main(["plan", "--output", str(tmp_path), "--distance", "0.2"]) == 2
+    assert "--distance above 0.5 m" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="planner of icem, cem"):
+        planner_of("guess", 2, 1)
+
+
+@pytest.fixture
+def benchmark(monkeypatch, obedient):
+    """benchmarks/planning.py on the tiny model."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    arrivals = importlib.import_module("arrivals")
+    monkeypatch.setattr(arrivals.WorldModel, "from_pretrained", lambda folder: obedient)
+    act_out = arrivals.act_out
+    monkeypatch.setattr(
+        arrivals, "act_out", lambda task, agent, max_steps: act_out(task, agent, 2, SMALL)
+    )
+    return importlib.import_module("planning")
+
+
+OPTIONS = ["--candidates", "2", "--rounds", "1", "--steps", "1", "--device", "cpu", "--results"]
+
+
+def test_arrivals_are_measured_once(benchmark, tmp_path, capsys):
+    options = [*OPTIONS, str(tmp_path), "--rooms", "2", "--only", "arrivals"]
+    assert benchmark.main([*options, "--agents", "random", "ours"]) == 0
+    assert benchmark.main(options) == 0
+    assert capsys.readouterr().out.count("is there") == 2
+    rows = [json.loads(path.read_text()) for path in (tmp_path / "planning").iterdir()]
+    assert sorted(row["name"] for row in rows) == [
+        "from scratch, 1 step",
+        "oracle bearing",
+        "ours, 1 step",
+        "random",
+        "simulator as model",
+        "stock pipeline, 1 step",
+        "straight ahead",
+    ]
+    assert {(row["distance_metres"], row["visible"]) for row in rows} == {(2.0, True)}
+    assert all(len(row["each"]) == 2 for row in rows)
+    assert benchmark.main([*options, "--seed", "1"]) == 2
+    assert "was measured with" in capsys.readouterr().err
+    assert benchmark.main([*options, "--rooms", "0"]) == 2
+
+
+@pytest.fixture
+def timed(tiny_prior, tmp_path) -> list[str]:
+    options = [*OPTIONS, str(tmp_path), "--only", "speed", "--repeats", "1"]
+    return [*options, "--timed", "4", "--frames", "8", "--prior", str(tiny_prior)]
+
+
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
+def test_candidates_are_timed(benchmark, timed, tiny_prior, tmp_path, monkeypatch):
+    candidates = importlib.import_module("candidates")
+    taken = {"pipeline, batched": [4.0, 8.0, 4.0]}
+    monkeypatch.setattr(
+        candidates,
+        "take_turns",
+        lambda runs, repeats: {name: taken.get(name, [2.0, 1.0, 2.0]) for name in runs},
+    )
+    assert benchmark.main(timed) == 0
+    record = json.loads((tmp_path / "candidates.json").read_text())
+    assert record["settings"]["prior"] == tiny_prior.name  # and no path of a machine
+    assert record["settings"]["model"] == "rooms-world-model"
+    rows = record["rows"]
+    assert [row["contest"] for row in rows] == ["closed loop"] * 7 + ["one video"] * 4
+    (ours, *_) = rows
+    assert ours["candidates_per_second"] == 2.0
+    assert (ours["ratio_min"], ours["ratio_median"], ours["ratio_max"]) == (2.0, 2.0, 8.0)
+    assert {row["ratio_median"] for row in rows if row["who"] == "pipeline, batched"} == {1.0}
+    assert benchmark.main([*timed, "--timed", "3"]) == 2
+
+
+def test_nothing_is_timed_that_the_pipeline_does_not_make(
+    benchmark, timed, tmp_path, monkeypatch, capsys
+):
+    """Later frames as well, which actions of later chunks lead to."""
+    candidates = importlib.import_module("candidates")
+    stock = candidates.ClosedLoop.calls
+
+    def other_later(self, *how):
+        made = stock(self, *how)
+        made[:, self.model.chunk :] = 1 - made[:, self.model.chunk :]
+        return made
+
+    monkeypatch.setattr(candidates.ClosedLoop, "calls", other_later)
+    assert benchmark.main(timed) == 2
+    assert "Not timed: frames differ by" in capsys.readouterr().err
+    assert not (tmp_path / "candidates.json").exists()

@@ -1,0 +1,276 @@
+"""Rollouts for planners: partly decoded, in micro-batches, by common numbers, with gradients."""
+
+import pytest
+import torch
+
+from egowm.backbones.base import Backbone
+from egowm.backbones.memo import Memo
+from egowm.diffusion import Common, randn
+
+ROUNDING = 1e-4  # see test_world_model.py
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def context() -> torch.Tensor:
+    """(1, 1, 3, H, W) in [0, 1]."""
+    return torch.rand(1, 1, 3, 16, 16, generator=seeded(2))
+
+
+@pytest.fixture
+def actions(spec) -> torch.Tensor:
+    """(3, 6, 3): a chunk of 4 frames and one of 2."""
+    return spec.denormalise(torch.rand(3, 6, 3, generator=seeded()) * 2 - 1)
+
+
+@pytest.fixture(params=["image decoder", "temporal decoder"])
+def either(request, obedient, monkeypatch):
+    """The model, once with a VAE that decodes frame by frame in place of SVD's own."""
+    if request.param == "image decoder":
+        vae = obedient.backbone.vae
+
+        def one_by_one(z, num_frames=1):
+            frames = [vae.__class__.decode(vae, frame[None], num_frames=1).sample for frame in z]
+            return type("Decoded", (), {"sample": torch.cat(frames)})
+
+        monkeypatch.setattr(vae, "decode", one_by_one)
+        kind = type(obedient.backbone)
+        monkeypatch.setattr(kind, "decodes_in_time", property(lambda self: False))
+    return obedient
+
+
+def decoded_frames(model, monkeypatch) -> list[int]:
+    """Fills with the number of frames of each call of the VAE's decoder."""
+    counts, decode = [], model.backbone.vae.decode
+
+    def counted(z, **options):
+        counts.append(len(z))
+        return decode(z, **options)
+
+    monkeypatch.setattr(model.backbone.vae, "decode", counted)
+    return counts
+
+
+def test_only_what_is_asked_for_is_decoded(either, context, actions, monkeypatch):
+    whole = either.rollout(context, actions, generator=seeded())
+    counts = decoded_frames(either, monkeypatch)
+    last = either.rollout(context, actions, generator=seeded(), decode="last")
+    frame_by_frame = not either.backbone.decodes_in_time
+    # The first chunk's last frame is the second one's context.
+    assert sum(counts) == (3 + 3 if frame_by_frame else 3 * 4 + 3 * 2)
+    counts.clear()
+    none = either.rollout(context, actions, generator=seeded(), decode="none")
+    assert sum(counts) == (3 if frame_by_frame else 3 * 4)
+    counts.clear()
+    either.rollout(context, actions[:, :4], generator=seeded(), decode="none")
+    assert counts == []
+    assert last.frames.shape == (3, 1, 3, 16, 16)
+    assert none.frames.shape == (3, 0, 3, 16, 16)
+    torch.testing.assert_close(last.frames, whole.frames[:, -1:], atol=ROUNDING, rtol=0)
+    for made in (last, none):
+        torch.testing.assert_close(made.latents, whole.latents, atol=ROUNDING, rtol=ROUNDING)
+    with pytest.raises(ValueError, match="decode all, last or none, got 'some'"):
+        either.rollout(context, actions, decode="some")
+
+
+def test_a_window_decodes_less_than_the_chunk(obedient, context, actions, monkeypatch):
+    """SVD's temporal decoder, approximately; what the next chunk starts from stays exact."""
+    one = actions[:, :4]
+    whole = obedient.rollout(context, one, generator=seeded(), decode="last")
+    counts, errors = decoded_frames(obedient, monkeypatch), []
+    for window in (1, 2, 3, 4, 9):
+        counts.clear()
+        options = {"generator": seeded(), "decode": "last", "decode_window": window}
+        made = obedient.rollout(context, one, **options)
+        assert sum(counts) == 3 * min(window, 4)
+        assert made.frames.shape == (3, 1, 3, 16, 16)
+        assert torch.equal(made.latents, whole.latents)
+        errors.append((made.frames - whole.frames).abs().mean().item())
+    assert errors[0] > errors[2] > 1e-4
+    assert errors[3:] == [0.0, 0.0]
+    counts.clear()
+    exact = obedient.rollout(context, actions, generator=seeded(), decode="last")
+    options = {"generator": seeded(), "decode": "last", "decode_window": 1}
+    assert sum(counts) == 3 * 4 + 3 * 2
+    counts.clear()
+    made = obedient.rollout(context, actions, **options)
+    assert sum(counts) == 3 * 4 + 3 * 1
+    assert torch.equal(made.latents, exact.latents)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"decode_window": 2}, "with decode last, got 2 with decode all"),
+        ({"decode_window": 0, "decode": "last"}, "decode_window of at least 1, .* got 0"),
+        ({"dtype": torch.float16}, "dtype float32 or bfloat16, got torch.float16"),
+        ({"dtype": torch.bfloat16, "gradient": True}, "float32 for gradients on a CPU"),
+    ],
+)
+def test_options_that_do_not_go_together(obedient, context, actions, options, words):
+    with pytest.raises(ValueError, match=words):
+        obedient.rollout(context, actions, **options)
+
+
+def test_an_image_decoder_needs_no_window(either, context, actions):
+    """It is exact with any; other families refuse one, for theirs decode from the start."""
+    if either.backbone.decodes_in_time:
+        with pytest.raises(ValueError, match="leave decode_window out"):
+            Backbone.decode_frame(either.backbone, torch.zeros(1, 4, 4, 8, 8), 3, window=2)
+        return
+    whole = either.rollout(context, actions, generator=seeded(), decode="last")
+    made = either.rollout(context, actions, generator=seeded(), decode="last", decode_window=1)
+    assert torch.equal(made.frames, whole.frames)
+
+
+def test_bfloat16_is_near_float32(obedient, context, actions, monkeypatch):
+    plain = obedient.rollout(context, actions, generator=seeded())
+    seen, forward = [], obedient.backbone.network.conv_in.forward
+
+    def watched(x):
+        made = forward(x)
+        seen.append(made.dtype)
+        return made
+
+    monkeypatch.setattr(obedient.backbone.network.conv_in, "forward", watched)
+    half = obedient.rollout(context, actions, generator=seeded(), dtype=torch.bfloat16)
+    assert set(seen) == {torch.bfloat16}
+    assert half.frames.dtype == half.latents.dtype == torch.float32
+    error = (half.frames - plain.frames).abs().mean().item()
+    assert 1e-5 < error < 0.1 * plain.frames.std().item()
+
+
+def test_a_stream_is_the_rollout_chunk_by_chunk(obedient, context, actions):
+    whole = obedient.rollout(context, actions * 3, generator=seeded())
+    chunks = list(obedient.stream(context, actions * 3, generator=seeded()))
+    assert [chunk.frames.shape[1] for chunk in chunks] == [4, 2]
+    assert torch.equal(torch.cat([chunk.frames for chunk in chunks], 1), whole.frames)
+    assert torch.equal(torch.cat([chunk.latents for chunk in chunks], 1), whole.latents)
+    assert sum(chunk.num_outside for chunk in chunks) == whole.num_outside > 0
+    assert not chunks[0].frames.requires_grad
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 9])
+def test_micro_batches_are_the_whole_batch(obedient, context, actions, size, monkeypatch):
+    calls, forward = [], type(obedient.backbone).forward
+
+    def watched(self, noisy, sigma, condition):
+        calls.append(len(noisy))
+        return forward(self, noisy, sigma, condition)
+
+    each = [seeded(k) for k in range(3)]
+    whole = obedient.rollout(context, actions, generator=each)
+    monkeypatch.setattr(type(obedient.backbone), "forward", watched)
+    each = [seeded(k) for k in range(3)]
+    made = obedient.rollout(context, actions, generator=each, micro_batch=size)
+    assert max(calls) == min(size, 3)
+    torch.testing.assert_close(made.frames, whole.frames, atol=ROUNDING, rtol=0)
+    each = [seeded(k) for k in range(3)]
+    repeated = context.expand(3, -1, -1, -1, -1)
+    made = obedient.rollout(repeated, actions, generator=each, micro_batch=size)
+    torch.testing.assert_close(made.frames, whole.frames, atol=ROUNDING, rtol=0)
+
+
+def test_a_micro_batch_of_none_is_refused(obedient, context, actions):
+    with pytest.raises(ValueError, match="micro_batch of at least 1, got 0"):
+        obedient.rollout(context, actions, micro_batch=0)
+    with pytest.raises(ValueError, match="one generator for each of 3, got 2"):
+        obedient.rollout(context, actions, micro_batch=2, generator=[seeded(), seeded()])
+    actions[2, 0, 0] = torch.nan
+    with pytest.raises(ValueError, match="is not a finite number"):
+        obedient.rollout(context, actions, micro_batch=1)
+
+
+def test_common_numbers(obedient, context, actions, monkeypatch):
+    """As one equal generator for each, but the noisy context is encoded once."""
+    same = actions[:1].expand(3, -1, -1)
+    encoded, encode = [], obedient.backbone._encode
+    monkeypatch.setattr(obedient.backbone, "_encode", lambda x: encoded.append(len(x)) or encode(x))
+    common = obedient.rollout(context, same, generator=Common(seeded(5)))
+    assert encoded == [1]
+    assert torch.equal(common.frames[0], common.frames[1])
+    alike = obedient.rollout(context, actions, generator=[seeded(5) for _ in range(3)])
+    common = obedient.rollout(context, actions, generator=Common(seeded(5)))
+    torch.testing.assert_close(common.frames, alike.frames, atol=ROUNDING, rtol=0)
+    parts = obedient.rollout(context, actions, generator=Common(seeded(5)), micro_batch=2)
+    torch.testing.assert_close(parts.frames, common.frames, atol=ROUNDING, rtol=0)
+
+
+def test_common_draws_once():
+    common = Common(seeded(1))
+    again = common.fresh()
+    drawn = randn((4, 2), common, torch.device("cpu"))
+    assert torch.equal(drawn, drawn[:1].expand(4, -1))
+    assert torch.equal(drawn[0], torch.randn(2, generator=seeded(1)))
+    assert torch.equal(randn((1, 2), again, torch.device("cpu")), drawn[:1])
+
+
+# Gradients ----------------------------------------------------------------------------------------
+
+
+def slope(model, context, actions, **options) -> torch.Tensor:
+    """Of a fixed mixture of the pixels (or latents) in the actions."""
+    leaf = actions.clone().requires_grad_()
+    made = model.rollout(context, leaf, generator=Common(seeded()), gradient=True, **options)
+    values = made.latents if options.get("decode") == "none" else made.frames
+    return torch.autograd.grad(mixture(values), leaf)[0]
+
+
+def mixture(values: torch.Tensor) -> torch.Tensor:
+    weights = torch.randn(values.shape[1:], generator=seeded(9))
+    return (values * weights.to(values.dtype)).sum()
+
+
+@pytest.mark.parametrize(("decode", "guidance"), [("all", 1.0), ("last", 2.0), ("none", 1.0)])
+def test_a_gradient_is_that_without_checkpoints(
+    obedient, context, actions, decode, guidance, monkeypatch
+):
+    options = {"decode": decode, "guidance": guidance, "steps": 2}
+    checked = slope(obedient, context, actions, **options)
+    monkeypatch.setattr(
+        "egowm.sampling.checkpoint", lambda function, *args, use_reentrant: function(*args)
+    )
+    plain = slope(obedient, context, actions, **options)
+    assert checked.abs().min() > 1e-6  # every action reaches the end, also through the chain
+    torch.testing.assert_close(checked, plain, rtol=1e-3, atol=1e-4 * plain.abs().max().item())
+    assert all(p.grad is None for p in obedient.parameters())
+
+
+def test_a_gradient_is_a_finite_difference(obedient, context, actions):
+    """In latents of one chunk and two steps: a short central difference, for it is steep."""
+    one, options = actions[:1, :4], {"decode": "none", "steps": 2}
+    direction = torch.randn(one.shape, generator=seeded(4)) * torch.tensor([0.3, 0.1, 0.1])
+    found = (slope(obedient, context, one, **options) * direction).sum().item()
+    ends = []
+    for size in (1e-4, -1e-4):
+        made = obedient.rollout(
+            context, one + size * direction, generator=Common(seeded()), **options
+        )
+        ends.append(mixture(made.latents.double()).item())
+    assert found == pytest.approx((ends[0] - ends[1]) / 2e-4, rel=0.02)
+
+
+def test_the_backward_pass_recomputes_with_the_actions(obedient, context, actions, monkeypatch):
+    """Each step runs once forward and once more backward."""
+    calls, forward = [], type(obedient.backbone).forward
+
+    def watched(self, noisy, sigma, condition):
+        calls.append(len(noisy))
+        return forward(self, noisy, sigma, condition)
+
+    monkeypatch.setattr(type(obedient.backbone), "forward", watched)
+    slope(obedient, context, actions[:, :4], steps=2, decode="none")
+    assert calls == [3] * 4
+    obedient.rollout(context, actions[:, :4].requires_grad_(), steps=2)
+    assert calls == [3] * 6
+
+
+def test_a_memo_does_not_cut_a_gradient():
+    memo = Memo(4)
+    picture = torch.zeros(1, 3, 2, 2, requires_grad=True)
+    memo(picture, lambda x: 2 * x).sum().backward()
+    assert torch.equal(picture.grad, torch.full_like(picture, 2.0))
+    assert not memo.known
