@@ -53,7 +53,7 @@ def test_provenance_fields(load):
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-def test_commit_and_what_makes_it_dirty(load, tmp_path, monkeypatch):
+def test_commit_and_what_makes_it_dirty(load, tmp_path, monkeypatch, caplog):
     provenance = load("provenance")
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     git(tmp_path, "init")
@@ -66,6 +66,7 @@ def test_commit_and_what_makes_it_dirty(load, tmp_path, monkeypatch):
         record = provenance.provenance(0)
         assert re.fullmatch("[0-9a-f]{40}", record["commit"])
         assert record["dirty"] is dirty, name
+        assert ("the record will be called dirty" in caplog.text) is dirty
 
 
 def test_outside_a_checkout_the_commit_is_unknown(load, tmp_path, monkeypatch, caplog):
@@ -74,7 +75,7 @@ def test_outside_a_checkout_the_commit_is_unknown(load, tmp_path, monkeypatch, c
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     record = provenance.provenance(0)
     assert (record["commit"], record["dirty"]) == (None, None)
-    assert "the commit is not recorded" in caplog.text
+    assert "commits are not known" in caplog.text
 
 
 def test_device_name(load, tmp_path):
@@ -146,7 +147,7 @@ def test_table_from_a_result(tables, tmp_path):
     assert len(gpu) == 6
     assert all("not yet measured" in line for line in gpu)
     assert sum("not yet measured" in line for line in lines) == 11
-    for word in ("commit 0123456789, with changes", "seed 3", "2026-11-20", "Some CPU, 2 cores"):
+    for word in ("commit 0123456789, **dirty**, seed 3", "2026-11-20", "Some CPU, 2 cores"):
         assert word in lines[-1]
 
 
