@@ -349,8 +349,29 @@ def test_every_format_gives_the_same_clips(data, load, tmp_path):
     assert len([line for line in shown if line.startswith("| 32 |")]) == len(names)
     assert record["rows"][4]["faster_than"].keys() >= {"plain, decord"}
     assert "| | stable-worldmodel | | not installed: not yet measured |" in "\n".join(shown)
+    assert "Nothing of stable-worldmodel's was measured beside it." in shown
     assert tables.stored(tmp_path).splitlines()[2].split(" | ")[2] == "1.0"
-    assert tables.listing(tmp_path).endswith("3 episodes of 64 frames; 3 clips read.")
+    assert "\n\n3 episodes of 64 frames; 3 clips read." in tables.listing(tmp_path)
+
+
+def test_what_was_asked_of_the_pack(load, tmp_path):
+    """Twice the fastest of theirs, warm and cold; and each format on the same files."""
+    row = {"size": 64, "form": "mp4", "warm": 1, "cold": 1, "bytes_per_frame": 1}
+    rows = [
+        row
+        | {"reader": f"stable-worldmodel, {name}", "faster_than": {}}
+        | {"packed_faster_warm": warm, "packed_faster_cold": cold}
+        for name, warm, cold in (("video", 9.0, 1.9), ("Lance", 2.0, 4.0))
+    ]
+    about = {"packed_faster_warm": 1.0, "packed_faster_cold": 1.0}
+    theirs = {"plain, decord": 0.5, "stable-worldmodel, video": 0.97}
+    rows.append(row | about | {"reader": "VideoCSV", "faster_than": theirs})
+    names = ("clips", "frames", "recorded", "dtype", "batch", "rounds")
+    record = result() | {"settings": dict.fromkeys(names, 1) | {"target": 2.0}, "rows": rows}
+    (tmp_path / "data.json").write_text(json.dumps(record | {"not_measured": {}}))
+    text = load("data_tables").speed(tmp_path)
+    assert "The pack: 2.0 warm at 64x64; 1.9 cold at 64x64, **not reached**." in text
+    assert "The formats: at least 0.97, **not reached**." in text
 
 
 def test_other_clips_are_not_timed(data):
