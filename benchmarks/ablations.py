@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from provenance import RESULTS, provenance, write
+from provenance import RESULTS, ROOT, provenance, write
 from room_clips import RoomClips
 from rooms import CLIPS, FRAMES, MAIN, row, trained, unseen_rooms
 
@@ -51,11 +51,15 @@ def variants() -> list[Record]:
     names = {"sinusoidal": "features", "linear": "features", "default-start": "start"}
     names |= {"high-noise": "training noise"}
     return [
-        r | {"ablation": names[r["variant"]], "value": r["variant"]}
+        r | {"ablation": names[r["variant"]], "value": r["variant"], "run": run["run"]}
         for run in trained()
         for r in run["rows"]
         if r["variant"] in names and r["episodes"] == MAIN and r["actions"] == "true"
     ]
+
+
+def _weights() -> list[Path]:
+    return [default_model(), ROOT / "priors/rooms-svd"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,10 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         record = json.loads(args.json.read_text())
         rows = [r for r in record["rows"] if "learning_rate" not in r]
         if args.missing:
-            record["added"] = provenance(0)
+            record["added"] = provenance(0, weights=_weights())
             rows += sampling(rows)
     else:
-        record, rows = provenance(0), sampling()
+        record, rows = provenance(0, weights=_weights()), sampling()
     write(args.json, record | {"rows": rows + variants()})
     return 0
 

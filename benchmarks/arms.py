@@ -27,6 +27,7 @@ from typing import Any
 
 from provenance import RESULTS, ROOT, provenance, write
 
+BEGAN = "began.json"  # in the folder of a run: at which commit its training began
 RUNS, RECORDS = ROOT / "runs/arms", RESULTS / "arms"
 RATES = (3e-4, 6e-4, 1.2e-3)
 LONG_RATE = 6e-4  # of P+ and S+: that of recipes/pretrain_rooms_svd.yaml
@@ -134,6 +135,8 @@ def run(arm: Arm) -> None:
         check_base(arm)
         return
     arm.folder.mkdir(parents=True, exist_ok=True)
+    now = provenance(arm.seed, "cpu")  # scoring says its own: a commit may come in between
+    write(arm.folder / BEGAN, {key: now[key] for key in ("commit", "dirty", "date")})
     egowm = str(Path(sys.executable).parent / "egowm")
     _call(arm, [egowm, *arm.options])
     (config,) = sorted(arm.folder.glob("lightning_logs/version_*/config.yaml"))[-1:]
@@ -175,9 +178,10 @@ def score(arm: Arm) -> None:
         rows.append(ceiling | {"arm": "truth through the VAE", "actions": "", "episodes": None})
     exported = json.loads((arm.folder / "export/world_model.json").read_text())
     record: dict[str, Any] = provenance(arm.seed) | {
+        "weights": {arm.prior.name: exported["base_sha256"]},
+        "began": json.loads((arm.folder / BEGAN).read_text()),
         "run": arm.name,
         "training": "egowm " + " ".join(arm.options),
-        "base_sha256": exported["base_sha256"],
         "loss": curve(arm, "train/loss"),
         "validation_loss": curve(arm, "val/loss"),
         "rows": rows,
@@ -204,7 +208,7 @@ def check_base(arm: Arm) -> None:
     """Refuse the record of a run that started from another prior."""
     from egowm.backbones.base import weights_sha256
 
-    found = json.loads(arm.record.read_text())["base_sha256"]
+    found = json.loads(arm.record.read_text())["weights"][arm.prior.name]
     expected = weights_sha256(arm.prior)
     if found != expected:
         raise ValueError(

@@ -33,14 +33,14 @@ from egowm.world_model import WorldModel
 
 Record = dict[str, Any]
 
-# The quick way to imagine, and what chained calls of diffusers' pipeline imagine (in float32,
-# candidates.py finds the frames of `rollout` chained by pixels and of the pipeline to be the same).
+# The quick way to imagine, and the way of chained calls of diffusers' pipeline, which is not called
+# here (candidates.py finds both to make the same frames, in float32).
 QUICK: Record = {"chain": "latents_only", "dtype": torch.bfloat16}
-AS_STOCK: Record = {"chain": "pixels", "dtype": torch.bfloat16}
+BY_PIXELS: Record = {"chain": "pixels", "dtype": torch.bfloat16}
 MODELS = {
     "ours": ("model", QUICK),
     "from scratch": ("scratch", QUICK),
-    "stock pipeline": ("model", AS_STOCK),
+    "ours by pixels": ("model", BY_PIXELS),
 }
 WITHOUT = ("simulator as model", "straight ahead", "oracle bearing", "random")
 
@@ -90,7 +90,9 @@ def measure(row: Row, arguments: Any, folder: Path) -> None:
         check_settings(path, settings)
         print(f"{path.name}: is there")
         return
-    record = provenance(arguments.seed, arguments.device) | {"settings": settings}
+    networks = [getattr(arguments, MODELS[row.agent][0])] if row.agent in MODELS else []
+    record = provenance(arguments.seed, arguments.device, weights=networks)
+    record |= {"settings": settings}
     record |= {"agent": row.agent, "name": row.name}
     record |= {"distance_metres": row.distance, "visible": row.visible}
     found = arrivals(row, _agent(row, arguments), arguments.rooms)

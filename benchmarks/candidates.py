@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from alternating import check_same, seconds, take_turns
 from arrivals import QUICK
+from comparisons import BATCHED, BATCHED_BF16
 from PIL import Image
 from rollout import SPEC, Contest, generator_of, load, picture_of
 from torch import Tensor
@@ -33,8 +34,8 @@ from egowm.world_model import WorldModel
 Record = dict[str, Any]
 AT_ONCE = 32  # candidates, on both sides
 CHECKED = 4  # candidates of which both sides' frames are compared
+LOOP = "pipeline, a loop"
 ROUNDED = 0.005  # mean difference of frames that is allowed: calls hand on 8-bit pictures
-BATCHED, BATCHED_BF16, LOOP = "pipeline, batched", "pipeline, batched, bfloat16", "pipeline, a loop"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from typing import NamedTuple
 
 GUIDANCES = (1.0, 2.0)  # 1 is off: one forward a step, on both sides
+BATCHED, BATCHED_BF16 = "pipeline, batched", "pipeline, batched, bfloat16"
+CANDIDATES_TARGET = 3.0  # times the batched pipeline's candidates a second, in the same precision
 
 
 class Comparison(NamedTuple):

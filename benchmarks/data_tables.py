@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from result_tables import MISSING, read, source, table
+from result_tables import MISSING, Record, caveat, read, source, table
+
+PEER = "stable-worldmodel"
 
 
 def speed(results: Path) -> str:
@@ -39,7 +41,28 @@ def speed(results: Path) -> str:
         f"{s['clips']} clips of {s['frames']} frames, recorded at {s['recorded']}x{s['recorded']}, "
         f"{s['dtype']}, batches of {s['batch']}, {s['rounds']} rounds, medians"
     )
-    return f"{table(head, lines)}\n\n{source(record)}. {note}."
+    return f"{table(head, lines)}\n\n{_asked(record)}\n\n{source(record)}. {note}."
+
+
+def _asked(record: Record) -> str:
+    """The pack beside the fastest of stable-worldmodel's readers, and formats on the same files."""
+    rows, target = record["rows"], record["settings"]["target"]
+    said = []
+    for size in dict.fromkeys(r["size"] for r in rows):
+        theirs = [r for r in rows if r["size"] == size and r["reader"].startswith(PEER)]
+        for cache in ("warm", "cold") if theirs else ():
+            value = min(r[f"packed_faster_{cache}"] for r in theirs)
+            verdict = "" if value >= target else ", **not reached**"
+            said.append(f"{value:.1f} {cache} at {size}x{size}{verdict}")
+    shared = [x for r in rows for name, x in r["faster_than"].items() if name.startswith(PEER)]
+    if not said:
+        return f"Nothing of {PEER}'s was measured beside it."
+    least = f"{min(shared):.2f}" + ("" if min(shared) >= 1 else ", **not reached**")
+    return (
+        f"Asked: the pack {target:g} times as fast as {PEER}'s fastest reader, and no format "
+        f"slower than theirs on the same files. The pack: {'; '.join(said)}. "
+        f"The formats: at least {least}."
+    )
 
 
 def stored(results: Path) -> str:
@@ -50,18 +73,16 @@ def stored(results: Path) -> str:
         return table(head, [(MISSING, *[""] * 3)])
     rows = record["choices"]
     least = rows[0]["milliseconds"]
-    return table(
-        head,
-        [
-            (
-                r["way"],
-                f"{r['milliseconds']:.2f}",
-                f"{r['milliseconds'] / least:.1f}",
-                f"{r['bytes']:.0f}",
-            )
-            for r in rows
-        ],
-    )
+    lines = [
+        (
+            r["way"],
+            f"{r['milliseconds']:.2f}",
+            f"{r['milliseconds'] / least:.1f}",
+            f"{r['bytes']:.0f}",
+        )
+        for r in rows
+    ]
+    return table(head, lines) + caveat(record)
 
 
 def listing(results: Path) -> str:
@@ -88,4 +109,4 @@ def listing(results: Path) -> str:
         for r in rows
     ]
     note = f"{rows[0]['episodes']} episodes of 64 frames; {rows[0]['read']} clips read"
-    return f"{table(head, lines)}\n\n{note}."
+    return f"{table(head, lines)}\n\n{note}.{caveat(record)}"

@@ -77,6 +77,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     backbone.vae = vae.requires_grad_(False).eval().to(arguments.device)
     if not backbone.decodes_in_time:
         raise ValueError(f"{arguments.pretrained}: its decoder takes frame by frame: any is exact.")
+    record = provenance(arguments.seed, arguments.device)
     videos = rooms(arguments.rooms, arguments.frames, arguments.size).to(arguments.device)
     latents = torch.cat([backbone.encode(video[None]) for video in videos])
     exact = backbone.decode(latents)
@@ -86,7 +87,6 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         found = errors(part(), exact[:, -1:])
         timing = compare(part, whole, arguments.repeats, lambda: None)
         rows.append({"window": window, **found, **timing._asdict()})
-    record = provenance(arguments.seed, arguments.device)
     record["settings"] = {
         "weights": arguments.pretrained or "random",
         "rooms": arguments.rooms,

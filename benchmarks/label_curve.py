@@ -6,6 +6,7 @@ from html import escape
 from typing import Any
 
 from arms import LABELLED
+from result_tables import doubt
 
 WIDTH, HEIGHT = 640, 440
 LEFT, RIGHT, TOP, BOTTOM = 56, 190, 20, 48
@@ -26,8 +27,12 @@ Record = dict[str, Any]
 
 
 def label_curve(record: Record) -> str:
-    """Mean over training runs with the 95% interval over clips; `record` is rooms.json."""
+    """Mean over training runs with the 95% interval over clips; `record` is rooms.json.
+
+    A point is hollow where a training record behind it is dirty or cannot be traced.
+    """
     rates = record["learning_rates"]
+    doubtful = {run["run"] for run in record["training"] if doubt(run)}
     rows = [r for r in record["rows"] if r["world"] == "rooms" and not r.get("variant")]
     points: dict[str, dict[int, list[Record]]] = {}
     for r in rows:
@@ -40,7 +45,9 @@ def label_curve(record: Record) -> str:
         if found:
             parts.append(_line(found[0]["scs"], label))
     for arm in (arm for arm in COLOURS if arm in points):
-        parts += _arm(arm, points[arm])
+        parts += _arm(arm, points[arm], doubtful)
+    if doubtful:
+        parts += _hollow()
     body = "\n".join(parts)
     label = "SCS against the number of labelled episodes, for P, S, P+ and S+"
     return (
@@ -88,17 +95,28 @@ def _line(scs: float, label: str) -> str:
     )
 
 
-def _arm(arm: str, sizes: dict[int, list[Record]]) -> list[str]:
-    colour, parts, corners = COLOURS[arm], [], []
+def _hollow() -> list[str]:
+    lines = ("hollow: training record", "that cannot be traced")
+    return [
+        f'<text x="{WIDTH - RIGHT + 8}" y="{HEIGHT - 26 + 16 * k}" fill="#555555">{line}</text>'
+        for k, line in enumerate(lines)
+    ]
+
+
+def _arm(arm: str, sizes: dict[int, list[Record]], doubtful: set[str]) -> list[str]:
+    colour, parts, dots, corners = COLOURS[arm], [], [], []
     for episodes in sorted(sizes):
         found = sizes[episodes]
         x, y = _x(episodes), _y(_mean([r["scs"] for r in found]))
         low, high = (_y(_mean([r["ci95"][k] for r in found])) for k in (0, 1))
         corners.append(f"{x:.1f} {y:.1f}")
         parts.append(f'<path d="M{x:.1f} {low:.1f}V{high:.1f}" stroke="{colour}" opacity="0.5"/>')
-        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>')
+        hollow = any(r.get("run") in doubtful for r in found)
+        fill = f'fill="#ffffff" stroke="{colour}"' if hollow else f'fill="{colour}"'
+        dots.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" {fill}/>')
     if len(corners) > 1:
         parts.append(f'<path d="M{"L".join(corners)}" fill="none" stroke="{colour}"/>')
+    parts += dots  # above the line
     last_x, last_y = corners[-1].split()
     parts.append(
         f'<text x="{float(last_x) + 10:.0f}" y="{float(last_y) + BELOW[arm]:.1f}" fill="{colour}" '

@@ -44,9 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--output", type=Path, default=RESULTS / "latent_cache.json")
     args = parser.parse_args(argv)
+    record = provenance(0, args.device.partition(":")[0], weights=[args.prior])
     with tempfile.TemporaryDirectory() as folder:
         rows = [case(name, noise, Path(folder), args) for name, noise in CASES.items()]
-    record = provenance(0, args.device.partition(":")[0]) | {
+    record |= {
         "horizon": args.horizon,
         "size": args.size,
         "batch_size": BATCH,

@@ -6,9 +6,9 @@
 
 Unseen rooms, a goal picture 2 m away that is seen from the start (--distances 1 2 4 --hidden: more
 classes, for a GPU); arrived is within 0.5 m and 20 degrees at the end, acted out in the true
-simulator. Rows: the simulator itself as the model, ours with the prior and from scratch, what
-diffusers' pipeline would imagine (the same weights and actions, call after call), straight ahead,
-an oracle of the bearing, random. Then candidates a second: see `candidates.py`.
+simulator. Rows: the simulator itself as the model, ours with the prior and from scratch, ours
+chained by pixels (as calls of diffusers' pipeline would be), straight ahead, an oracle of the
+bearing, random. Then candidates a second: see `candidates.py`.
 """
 
 import argparse
@@ -75,7 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             measure(row, arguments, arguments.results / "planning")
         if arguments.only != "arrivals":
             name = f"candidates{'-gpu' if arguments.device == 'cuda' else ''}.json"
-            record = provenance(arguments.seed, arguments.device)
+            networks = (arguments.model, arguments.prior)
+            record = provenance(arguments.seed, arguments.device, weights=networks)
             names = ("timed", "frames", "steps")
             record["settings"] = {key: getattr(arguments, key) for key in names}
             for key in ("model", "prior"):  # a folder's name: where it lies is nobody's business

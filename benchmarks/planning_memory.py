@@ -27,6 +27,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     counts = sorted(arguments.candidates)
     if min(*counts, arguments.frames, arguments.micro_batch) < 1:
         raise ValueError("Expected --candidates, --frames and --micro_batch of at least 1.")
+    record = provenance(arguments.seed, arguments.device, weights=[arguments.model])
     model = WorldModel.from_pretrained(arguments.model).to(arguments.device)
     generator = torch.Generator().manual_seed(arguments.seed)
     context, goal = torch.rand(2, 3, arguments.size, arguments.size, generator=generator)
@@ -49,7 +50,6 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
                 "seconds": round(time.perf_counter() - begun, 1),
             }
         )
-    record = provenance(arguments.seed, arguments.device)
     names = ("frames", "size", "micro_batch")
     record["settings"] = {name: getattr(arguments, name) for name in names}
     record["settings"] |= {"model": Path(arguments.model).name, "steps": 1}

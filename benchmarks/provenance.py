@@ -26,21 +26,27 @@ def provenance(
     device: str | None = None,
     packages: Sequence[str] = ("torch", "diffusers"),
     argv: Sequence[str] | None = None,
+    weights: Sequence[str | Path] = (),
 ) -> dict[str, Any]:
-    """The record that every file in benchmarks/results/ opens with.
+    """The record that every file in benchmarks/results/ opens with; taken before measuring begins.
 
     device: "cpu" or "cuda"; by default what torch finds, and "cpu" where torch was not imported.
     argv: the command with its script first, `sys.argv` by default.
+    weights: folders of priors and exports that are measured; their hashes are kept by name.
     `commit` is None outside a git checkout; `dirty` says whether anything but results and docs
-    differed from it. `threads` is torch's number, None where torch was not imported.
+    differed from it, and the tables say so, too. `threads` is torch's number, None where torch was
+    not imported.
     """
     torch = sys.modules.get("torch")
     device = device or ("cuda" if torch and torch.cuda.is_available() else "cpu")
     commit = _git("rev-parse", "HEAD")
+    dirty = None if commit is None else bool(_git("status", "--porcelain", "--", *_MEASURED))
+    if dirty:
+        log.warning("the tree has changes that no commit holds: the record will be called dirty")
     return {
         "command": _command(sys.argv if argv is None else argv),
         "commit": commit,
-        "dirty": None if commit is None else bool(_git("status", "--porcelain", "--", *_MEASURED)),
+        "dirty": dirty,
         "seed": seed,
         "device": device,
         "device_name": device_name(device),
@@ -48,7 +54,7 @@ def provenance(
         "environment": {name: os.environ[name] for name in _THREADING if name in os.environ},
         "versions": {"python": platform.python_version()} | {p: _version(p) for p in packages},
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-    }
+    } | ({"weights": {Path(f).name: _sha256(Path(f)) for f in weights}} if weights else {})
 
 
 def device_name(device: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
@@ -63,6 +69,13 @@ def device_name(device: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
         fields = {key.strip(): value.strip() for key, value in rows}
         name = fields.get("model name", name)
     return f"{name}, {os.cpu_count()} cores"
+
+
+def history() -> frozenset[str] | None:
+    """All commits up to this one; None where git cannot tell: no checkout, or a shallow one."""
+    if not (ROOT / ".git").exists() or _git("rev-parse", "--is-shallow-repository") != "false":
+        return None
+    return frozenset((_git("rev-list", "HEAD") or "").split())
 
 
 def write(path: Path, record: dict[str, Any]) -> None:
@@ -89,9 +102,15 @@ def _git(*arguments: str) -> str | None:
             ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
         )
     except (OSError, subprocess.CalledProcessError) as error:
-        log.warning("git %s failed (%s): the commit is not recorded", arguments[0], error)
+        log.warning("git %s failed (%s): commits are not known", arguments[0], error)
         return None
     return done.stdout.strip()
+
+
+def _sha256(folder: Path) -> str:
+    from egowm.backbones.base import weights_sha256  # torch is for those who measure networks
+
+    return weights_sha256(folder)
 
 
 def _version(package: str) -> str | None:

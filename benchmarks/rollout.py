@@ -204,7 +204,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         raise ValueError("Expected --repeats and --frames of at least 1, --guidance of at least 1.")
     model, stock = load(arguments.prior, arguments.frames, arguments.device)
     picture = picture_of(model, arguments.seed)
-    record = provenance(arguments.seed, arguments.device)
+    record = provenance(arguments.seed, arguments.device, weights=[model.backbone.folder])
     record["settings"] = {
         "prior": arguments.prior,
         "steps": arguments.steps,

@@ -10,14 +10,15 @@ Intervals are 95% over clips; where there are several training runs, over runs a
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from arms import LABELLED, LONG, LONG_RATE, MAIN, SEEDS, TOLD
+from arms import LONG, LONG_RATE, MAIN, SEEDS, TOLD, Arm
+from claims import Table, claims, is_unet
 from label_curve import label_curve
-from provenance import RESULTS, provenance, write
+from provenance import RESULTS, ROOT, provenance, write
 from room_clips import RoomClips, Scores
 
 from egowm.commands.rollout import default_model
@@ -31,8 +32,6 @@ CLIPS, FRAMES = 64, 16
 RESULT, RECORDS = RESULTS / "rooms.json", RESULTS / "arms"
 SEARCHED = (("P", MAIN, SEEDS[0], ""), ("S", MAIN, SEEDS[0], ""))  # for learning rates
 EXPORTED = tuple((arm, MAIN, SEEDS[0], "") for arm in LONG)
-RESAMPLES = 10_000
-GAIN_BAR, GAIN_LOW = 0.4, 0.25  # of claim b: the gain and its interval's lower end
 Record = dict[str, Any]
 
 
@@ -111,163 +110,15 @@ def learning_rates(runs: Sequence[Record]) -> tuple[dict[str, float], list[Recor
     search = []
     for run in runs:
         r = run["rows"][0]
-        if _key(r) in SEARCHED and _is_unet(r):
+        if _key(r) in SEARCHED and is_unet(r):
             loss = run["validation_loss"][-1][1]
-            search.append({"arm": r["arm"], "learning_rate": r["learning_rate"], "loss": loss})
+            about = {"arm": r["arm"], "learning_rate": r["learning_rate"], "loss": loss}
+            search.append(about | {"run": run["run"]})
     ordered = sorted(search, key=lambda r: r["loss"], reverse=True)
     best = {r["arm"]: r["learning_rate"] for r in ordered}  # the lowest comes last
     if "P" in best:
         best |= {"P0": best["P"], **dict.fromkeys(LONG, LONG_RATE)}
     return best, sorted(search, key=lambda r: (r["arm"], r["learning_rate"]))
-
-
-# Claims ---------------------------------------------------------------------------------------
-
-
-class MissingRow(ValueError):
-    """A row that was not measured."""
-
-
-class Table:
-    """Rows by what they are; each as scores (runs, clips)."""
-
-    def __init__(self, rows: Sequence[Record], rates: dict[str, float]) -> None:
-        self.rows, self.rates = rows, rates
-
-    def of(self, arm: str, actions: str, episodes: int | None = None, key: str = "scs") -> Any:
-        """Scores of clips (runs, clips), NaN where undefined."""
-        found = [
-            r[f"clip_{key}"]
-            for r in self.rows
-            if (r["arm"], r["actions"], r["episodes"]) == (arm, actions, episodes)
-            and r["world"] == "rooms"
-            and not r.get("variant")
-            and _is_unet(r)
-            and r.get("learning_rate") in (None, self.rates.get(arm))
-        ]
-        if not found:
-            raise MissingRow(f"No row for {arm}, {actions} actions, {episodes} episodes.")
-        return np.array(found, float)
-
-
-def bootstrap(
-    value: Callable[..., np.ndarray], *tables: np.ndarray, seed: int = 0
-) -> tuple[float, list[float]]:
-    """`value` of the tables' means, and its 95% interval over training runs and clips.
-
-    tables: (runs, clips), the same clips in each; clips are drawn jointly (paired), runs apart.
-    Clips undefined in one table are left out of all.
-    """
-    defined = np.all([~np.isnan(t).any(0) for t in tables], axis=0)
-    tables = tuple(t[:, defined] for t in tables)
-    rng = np.random.default_rng(seed)
-    count = int(defined.sum())
-    weight = rng.multinomial(count, np.full(count, 1 / count), RESAMPLES) / count
-    means = []
-    for table in tables:
-        runs = len(table)
-        share = rng.multinomial(runs, np.full(runs, 1 / runs), RESAMPLES) / runs
-        means.append(np.einsum("br,rc,bc->b", share, table, weight, optimize=True))
-    low, high = np.quantile(value(*means), [0.025, 0.975])
-    exact = float(value(*[np.array(t.mean()) for t in tables]))
-    return round(exact, 3), [round(float(low), 3), round(float(high), 3)]
-
-
-def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return a - b
-
-
-def claims(table: Table) -> Record:
-    """The three claims of the experiment; each says whether its bar was reached.
-
-    A claim whose rows were not measured has the value None.
-    """
-    return {"a": _known(above_mean, table), "b": _known(gain, table), "c": _known(prior, table)}
-
-
-def above_mean(table: Table) -> Record:
-    """(a) P+ with the true actions is better than a perfect simulator with the mean action."""
-    value, ci = bootstrap(_difference, table.of("P+", "true", MAIN), table.of("simulator", "mean"))
-    visible, visible_ci = bootstrap(
-        _difference,
-        table.of("P+", "true", MAIN, "scs_visible"),
-        table.of("simulator", "mean", key="scs_visible"),
-    )
-    return {
-        "value": value,
-        "ci95": ci,
-        "visible": {"value": visible, "ci95": visible_ci},
-        "reached": value > 0 and visible > 0,
-    }
-
-
-def gain(table: Table) -> Record:
-    """(b) Action gain of P+: (true - shuffled) / (100 - shuffled of the simulator)."""
-    value, ci = bootstrap(
-        lambda true, other, simulator: (true - other) / (100 - simulator),
-        table.of("P+", "true", MAIN),
-        table.of("P+", "shuffled", MAIN),
-        table.of("simulator", "shuffled"),
-    )
-    return {"value": value, "ci95": ci, "reached": value >= GAIN_BAR and ci[0] > GAIN_LOW}
-
-
-def prior(table: Table) -> Record:
-    """(c) P above S at every size, and above S+, at equal steps and at equal compute with the
-    prior's counted in; the smallest difference stands for all."""
-    gaps = {
-        f"P - S at {n} episodes": bootstrap(
-            _difference, table.of("P", "true", n), table.of("S", "true", n)
-        )
-        for n in LABELLED
-    }
-    for arm, equal in (("P+", "steps"), ("P", "compute")):
-        gaps[f"{arm} - S+ at {MAIN} episodes, equal {equal}"] = bootstrap(
-            _difference, table.of(arm, "true", MAIN), table.of("S+", "true", MAIN)
-        )
-    smallest = min(gaps.values())
-    return {
-        "value": smallest[0],
-        "ci95": smallest[1],
-        "reached": smallest[0] > 0,
-        "differences": {name: {"value": v, "ci95": ci} for name, (v, ci) in gaps.items()},
-    }
-
-
-def _known(claim: Callable[[Table], Record], table: Table) -> Record:
-    try:
-        return claim(table)
-    except MissingRow as error:
-        return {"value": None, "ci95": [], "reached": None, "missing": str(error)}
-
-
-def worth(table: Table) -> dict[str, Any]:
-    """With how many labelled episodes S scores what P scores with n: straight lines between the
-    measured sizes on a logarithmic axis; None above the largest, where S does not get there.
-    Empty where runs are missing."""
-    try:
-        for n in LABELLED:
-            table.of("P", "true", n), table.of("S", "true", n)
-    except MissingRow:
-        return {}
-    scratch = np.array([np.nanmean(table.of("S", "true", n)) for n in LABELLED])
-    found: dict[str, Any] = {}
-    for n in LABELLED:
-        score = float(np.nanmean(table.of("P", "true", n)))
-        reached = np.flatnonzero(scratch >= score)
-        if not len(reached):
-            found[str(n)] = None
-        elif reached[0] == 0:
-            found[str(n)] = LABELLED[0]
-        else:
-            k = int(reached[0])
-            share = (score - scratch[k - 1]) / (scratch[k] - scratch[k - 1])
-            low, high = np.log(LABELLED[k - 1]), np.log(LABELLED[k])
-            found[str(n)] = round(float(np.exp(low + share * (high - low))))
-    return found
-
-
-# Pictures -------------------------------------------------------------------------------------
 
 
 def draw(path: Path, clips: int = 3) -> None:
@@ -305,20 +156,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     rates, search = learning_rates(runs)
     before = json.loads(args.json.read_text()) if args.json.is_file() else {"rows": []}
     measured = [r for r in before["rows"] if "learning_rate" not in r]
+    origin = before if args.merge else provenance(0, weights=_weights())
     fresh = measured if args.merge else measure(papers)
     if not papers and not args.merge:
         print(f"No pictures in {args.papers}: the papered rooms keep their rows.")
         fresh += [r for r in measured if r["world"] == "papered"]
-    rows = fresh + [r for run in runs for r in run.pop("rows") if not _is_committed(r, rates)]
-    table = Table(rows, rates)
-    origin = {k: before[k] for k in provenance(0)} if args.merge else provenance(0)
+    rows = [_of_run(r) for r in fresh] + [
+        r | {"run": run["run"]}
+        for run in runs
+        for r in run.pop("rows")
+        if not _is_committed(r, rates)
+    ]
     record = origin | {
         "clips": CLIPS,
         "frames": FRAMES,
         "tracker": "palette",
         "learning_rates": rates,
-        "claims": claims(table),
-        "worth": worth(table),
+        "claims": claims(Table(rows, rates)),
         "search": search,
         "rows": rows,
         "training": runs,
@@ -333,14 +187,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _weights() -> list[Path]:
+    return [*(folder for _, folder in committed()), ROOT / "priors/rooms-svd"]
+
+
+def _of_run(r: Record) -> Record:
+    """With the name of the training record that a committed export comes from."""
+    if r["arm"] not in LONG:
+        return r
+    return r | {"run": Arm(r["arm"], MAIN, SEEDS[0], LONG_RATE).name}
+
+
 def _is_committed(r: Record, rates: dict[str, float]) -> bool:
     """Whether a row is of a run whose export travels along, and was measured anew."""
-    return _key(r) in EXPORTED and _is_unet(r) and r["learning_rate"] == rates[r["arm"]]
-
-
-def _is_unet(r: Record) -> bool:
-    """The transformer's rows have a table of their own."""
-    return str(r.get("family", "svd")) == "svd"
+    return _key(r) in EXPORTED and is_unet(r) and r["learning_rate"] == rates[r["arm"]]
 
 
 def _key(r: Record) -> tuple[str, int, int, str]:

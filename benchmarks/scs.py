@@ -139,6 +139,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     network = Network(model.eval().to(arguments.device), "transformers")
     clip = Clip(arguments.frames, arguments.objects, arguments.predictions, arguments.seed)
     kind = torch.device(arguments.device).type
+    record = provenance(arguments.seed, kind, ("torch", "transformers"))
     half = arguments.dtype == "bfloat16"
     torch.backends.cudnn.allow_tf32 = False  # or float32 is none, and batch sizes differ
     with torch.autocast(kind, torch.bfloat16, enabled=half):
@@ -151,7 +152,6 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         for frames in tqdm(arguments.lengths, desc="memory", file=sys.stderr):
             long = Clip(frames, min(2, arguments.objects), 0, arguments.seed)
             lengths[str(frames)] = held_bytes(network, long)
-    record = provenance(arguments.seed, kind, ("torch", "transformers"))
     record["settings"] = {
         "weights": f"{arguments.size}, random" if arguments.weights is None else arguments.weights,
         "parameters": sum(p.numel() for p in model.parameters()),

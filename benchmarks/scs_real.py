@@ -116,6 +116,7 @@ def measure(tracker: Tracker, shots: Sequence[Shot], masks: np.ndarray) -> np.nd
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """The whole record."""
+    record = provenance(0, "cpu", ("numpy", "opencv-python-headless"))
     shots, masks = read_shots(arguments.data), draw()
     ways = {
         "forwards": shots[DRAWN : DRAWN + LENGTH + 1],
@@ -142,7 +143,6 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
                     },
                 }
             )
-    record = provenance(0, "cpu", ("numpy", "opencv-python-headless"))
     record["settings"] = {
         "recording": "TUM RGB-D freiburg1_rpy, every second frame",
         "drawn": DRAWN,

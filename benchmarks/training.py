@@ -41,7 +41,9 @@ def measured(
 
 def run(rows: Sequence[Row], arguments: argparse.Namespace, path: Path) -> dict[str, Any]:
     """The record: provenance, settings, rows; written after each row, as one may take minutes."""
-    record = provenance(arguments.seed, arguments.device, ("torch", "lightning", "diffusers"))
+    packages = ("torch", "lightning", "diffusers")
+    prior = [ROOT / "priors/rooms-svd"] if arguments.device == "cpu" else []
+    record = provenance(arguments.seed, arguments.device, packages, weights=prior)
     record["settings"] = {"steps": arguments.steps, "warmup": arguments.warmup}
     record["load_average"] = round(os.getloadavg()[0], 2)  # of the machine before it began
     record["rows"], record["failed"] = [], {}

@@ -53,7 +53,7 @@ def test_provenance_fields(load):
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-def test_commit_and_what_makes_it_dirty(load, tmp_path, monkeypatch):
+def test_commit_and_what_makes_it_dirty(load, tmp_path, monkeypatch, caplog):
     provenance = load("provenance")
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     git(tmp_path, "init")
@@ -66,6 +66,7 @@ def test_commit_and_what_makes_it_dirty(load, tmp_path, monkeypatch):
         record = provenance.provenance(0)
         assert re.fullmatch("[0-9a-f]{40}", record["commit"])
         assert record["dirty"] is dirty, name
+        assert ("the record will be called dirty" in caplog.text) is dirty
 
 
 def test_outside_a_checkout_the_commit_is_unknown(load, tmp_path, monkeypatch, caplog):
@@ -74,7 +75,7 @@ def test_outside_a_checkout_the_commit_is_unknown(load, tmp_path, monkeypatch, c
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     record = provenance.provenance(0)
     assert (record["commit"], record["dirty"]) == (None, None)
-    assert "the commit is not recorded" in caplog.text
+    assert "commits are not known" in caplog.text
 
 
 def test_device_name(load, tmp_path):
@@ -146,7 +147,7 @@ def test_table_from_a_result(tables, tmp_path):
     assert len(gpu) == 6
     assert all("not yet measured" in line for line in gpu)
     assert sum("not yet measured" in line for line in lines) == 11
-    for word in ("commit 0123456789, with changes", "seed 3", "2026-11-20", "Some CPU, 2 cores"):
+    for word in ("commit 0123456789, **dirty**, seed 3", "2026-11-20", "Some CPU, 2 cores"):
         assert word in lines[-1]
 
 
@@ -348,8 +349,29 @@ def test_every_format_gives_the_same_clips(data, load, tmp_path):
     assert len([line for line in shown if line.startswith("| 32 |")]) == len(names)
     assert record["rows"][4]["faster_than"].keys() >= {"plain, decord"}
     assert "| | stable-worldmodel | | not installed: not yet measured |" in "\n".join(shown)
+    assert "Nothing of stable-worldmodel's was measured beside it." in shown
     assert tables.stored(tmp_path).splitlines()[2].split(" | ")[2] == "1.0"
-    assert tables.listing(tmp_path).endswith("3 episodes of 64 frames; 3 clips read.")
+    assert "\n\n3 episodes of 64 frames; 3 clips read." in tables.listing(tmp_path)
+
+
+def test_what_was_asked_of_the_pack(load, tmp_path):
+    """Twice the fastest of theirs, warm and cold; and each format on the same files."""
+    row = {"size": 64, "form": "mp4", "warm": 1, "cold": 1, "bytes_per_frame": 1}
+    rows = [
+        row
+        | {"reader": f"stable-worldmodel, {name}", "faster_than": {}}
+        | {"packed_faster_warm": warm, "packed_faster_cold": cold}
+        for name, warm, cold in (("video", 9.0, 1.9), ("Lance", 2.0, 4.0))
+    ]
+    about = {"packed_faster_warm": 1.0, "packed_faster_cold": 1.0}
+    theirs = {"plain, decord": 0.5, "stable-worldmodel, video": 0.97}
+    rows.append(row | about | {"reader": "VideoCSV", "faster_than": theirs})
+    names = ("clips", "frames", "recorded", "dtype", "batch", "rounds")
+    record = result() | {"settings": dict.fromkeys(names, 1) | {"target": 2.0}, "rows": rows}
+    (tmp_path / "data.json").write_text(json.dumps(record | {"not_measured": {}}))
+    text = load("data_tables").speed(tmp_path)
+    assert "The pack: 2.0 warm at 64x64; 1.9 cold at 64x64, **not reached**." in text
+    assert "The formats: at least 0.97, **not reached**." in text
 
 
 def test_other_clips_are_not_timed(data):
@@ -392,9 +414,12 @@ def test_the_table_of_planning(load, tmp_path):
         record |= {"success": 100.0 * sum(arrived) / 12, "each": arrived}
         record["settings"] = common["settings"] | {"steps": steps}
         (tmp_path / "planning" / f"{agent}{steps}.json").write_text(json.dumps(record))
-    timed = {"contest": "one video", "steps": 2, "who": "ours", "candidates_per_second": 9.512}
+    timed = {"contest": "one video", "steps": 2, "who": "ours, bfloat16"}
     timed |= {"ratio_median": 3.166, "ratio_min": 3, "ratio_max": 3.5}
-    record = common | {"command": "python benchmarks/planning.py", "rows": [timed]}
+    timed |= {"candidates_per_second": 9.512}
+    pipelines = {"pipeline, batched": 3.0, "pipeline, batched, bfloat16": 4.0}
+    others = [timed | {"who": n, "candidates_per_second": x} for n, x in pipelines.items()]
+    record = common | {"command": "python benchmarks/planning.py", "rows": [timed, *others]}
     (tmp_path / "candidates.json").write_text(json.dumps(record))
     text = planning(tmp_path)
     assert "| 2 m, seen | oracle bearing | 100 [100 to 100] | 0.12 | 5 | 0.012 |" in text
@@ -402,7 +427,8 @@ def test_the_table_of_planning(load, tmp_path):
     assert "| 2 m, seen | ours, 2 | oracle bearing | -50 [-75 to -25] |" in text
     assert "| 2 m, seen | ours, 2 | ours, 10 | +0 [+0 to +0] |" in text
     assert text.count("not yet measured") == 5
-    assert "| one video | 2 | ours | 9.51 | 3.17 (3.00 to 3.50) |" in text
+    assert "| one video | 2 | ours, bfloat16 | 9.51 | 3.17 (3.00 to 3.50) | 2.38 |" in text
+    assert "the most is 2.38 (ours, bfloat16, 2 steps): **not reached**; its 3.17 sets" in text
     assert text.count("icem, 5 candidates, 5 rounds") == 1
     assert "| ours, 2 | 50 [50 to 50] |" in load("planning_tables").arrivals(tmp_path)
 

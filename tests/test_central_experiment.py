@@ -90,11 +90,14 @@ def line(arm: str, actions: str, scs, episodes=None, **about) -> dict:
 
 def result_rows() -> list[dict]:
     spread = np.linspace(-10, 10, 20)
-    rows = [line("P", "true", 60 + spread, 64, seed=k) for k in (3, 4, 5)]
-    rows += [line("P+", "true", 60 + spread, 64), line("P+", "shuffled", 20 + spread, 64)]
-    rows += [line("P", "true", 50 + spread, 16), line("P", "true", 62 + spread, 256)]
-    rows += [line("S", "true", x + spread, n) for x, n in ((20, 16), (40, 64), (60, 256))]
-    rows += [line("S+", "true", 55 + spread, 64), line("P", "true", 99, 64, learning_rate=1.0)]
+    rows = [line("P", "true", 40 + spread, 64, seed=k, run=f"P{k}") for k in (3, 4, 5)]
+    rows += [line("P", "shuffled", 20 + spread, 64, seed=k, run=f"P{k}") for k in (3, 4, 5)]
+    rows += [line("P+", "true", 60 + spread, 64, run="P+")]
+    rows += [line("P+", "shuffled", 20 + spread, 64, run="P+")]
+    rows += [line("P", "true", 40 + spread, 16), line("P", "true", 52 + spread, 256)]
+    rows += [line("S", "true", x + spread, n) for x, n in ((20, 16), (30, 64), (50, 256))]
+    rows += [line("S+", "true", 55 + spread, 64, run="S+")]
+    rows += [line("P", "true", 99, 64, learning_rate=1.0)]
     rows += [line("P", "true", 98, 64, variant="linear")]
     rows += [line("simulator", "mean", 45 + spread), line("simulator", "shuffled", 20.0)]
     return rows
@@ -104,52 +107,72 @@ RATES = dict.fromkeys(("P", "S", "P+", "S+"), 1e-3)
 
 
 def test_claims_in_closed_form(load):
-    """Paired clips differ by a constant, so intervals have no width; the gain's has."""
-    rooms = load("rooms")
-    found = rooms.claims(rooms.Table(result_rows(), RATES))
+    """Paired clips differ by a constant, so intervals have no width.
+
+    (a) and (b) are of P, the arm that they were asked of; P+ stands beside it.
+    """
+    claims = load("claims")
+    found = claims.claims(claims.Table(result_rows(), RATES))
     assert found["a"] == {
-        "value": 15.0,
-        "ci95": [15.0, 15.0],
-        "visible": {"value": 15.0, "ci95": [15.0, 15.0]},
-        "reached": True,
+        "value": -5.0,
+        "ci95": [-5.0, -5.0],
+        "runs": [3],
+        "visible": {"value": -5.0, "ci95": [-5.0, -5.0]},
+        "reached": False,
     }
-    assert found["b"] == {"value": 0.5, "ci95": [0.5, 0.5], "reached": True}
-    assert found["c"]["value"] == 2.0
-    assert found["c"]["reached"]
-    gaps = {name: gap["value"] for name, gap in found["c"]["differences"].items()}
-    assert list(gaps.values()) == [30.0, 20.0, 2.0, 5.0, 5.0]
+    assert (found["a, P+"]["value"], found["a, P+"]["runs"]) == (15.0, [1])
+    assert found["a, P+"]["reached"]
+    assert found["b"] == {"value": 0.25, "ci95": [0.25, 0.25], "runs": [3], "reached": False}
+    assert found["b, P+"] == {"value": 0.5, "ci95": [0.5, 0.5], "runs": [1], "reached": True}
+    gaps = found["c"]["differences"]
+    assert [gap["value"] for gap in gaps.values()] == [20.0, 10.0, 2.0, 5.0, -15.0]
+    assert [gap["runs"] for gap in gaps.values()] == [[1, 1], [3, 1], [1, 1], [1, 1], [3, 1]]
+    assert (found["c"]["value"], found["c"]["reached"]) == (-15.0, False)
     rows = [
-        r | {"clip_scs": [x - 30 for x in r["clip_scs"]]} if r["arm"] in ("P", "P+") else r
+        r | {"clip_scs": [x + 30 for x in r["clip_scs"]]} if r["arm"] == "P" else r
         for r in result_rows()
     ]
-    low = rooms.claims(rooms.Table(rows, RATES))
-    assert not low["a"]["reached"]
-    assert not low["c"]["reached"]
-    assert low["c"]["value"] == -28.0
+    high = claims.claims(claims.Table(rows, RATES))
+    assert high["a"]["value"] == 25.0
+    assert not high["a"]["reached"]  # where the structure is visible, it is as low as before
+    assert high["c"]["reached"]
+    assert high["c"]["value"] == 5.0
 
 
 def test_what_was_not_measured_is_said(load):
-    rooms = load("rooms")
-    table = rooms.Table([r for r in result_rows() if r["arm"] != "S"], RATES)
+    claims = load("claims")
+    table = claims.Table([r for r in result_rows() if r["arm"] != "S"], RATES)
     with pytest.raises(ValueError, match="No row for S, true actions, 16 episodes"):
         table.of("S", "true", 16)
-    found = rooms.claims(table)
-    assert found["a"]["reached"]
+    found = claims.claims(table)
+    assert found["a, P+"]["reached"]
     assert found["c"]["value"] is found["c"]["reached"] is None
     assert "No row for S" in found["c"]["missing"]
-    assert rooms.worth(table) == {}
+    assert load("claim_tables").labels({"rows": table.rows, "learning_rates": RATES}) == ""
 
 
-def test_worth_is_read_off_the_scratch_curve(load):
-    """S scores 20, 40, 60 at 16, 64, 256: 50 lies halfway between 64 and 256, at 128."""
-    rooms = load("rooms")
-    assert rooms.worth(rooms.Table(result_rows(), RATES)) == {"16": 128, "64": 256, "256": None}
+@pytest.mark.parametrize(
+    ("copy", "converges"), [(20.0, False), (50.0, False), (53.0, True), (90.0, True)]
+)
+def test_what_the_scores_against_labels_say(load, copy, converges):
+    """P has 40, 40, 52 and S 20, 30, 50. Only where all lie below the first frame repeated is the
+    difference one of the speed of convergence; nothing is said of what labels are worth."""
+    rows = [*result_rows(), line("copy", "", copy)]
+    text = load("claim_tables").labels({"rows": rows, "learning_rates": RATES})
+    start = "After 800 steps, with 16, 64 and 256 labelled episodes, the SCS is: P 40.0, 40.0 and "
+    assert text.startswith(f"{start}52.0; S 20.0, 30.0 and 50.0. ")
+    assert ("the speed of convergence" in text) is converges
+    if converges:
+        assert "16 times as many labels move it by 12.0 and 30.0 points at most." in text
+        assert "does not say how many labels the prior is worth" in text
+    else:
+        assert text.endswith(f" The first frame repeated has {copy:.1f}.")
 
 
 def test_intervals_cover_runs_and_clips(load):
     """Three runs far apart give a wide interval although every clip agrees; NaN clips are left
     out of both tables; the mean of 100 normal clips has the textbook width."""
-    bootstrap = load("rooms").bootstrap
+    bootstrap = load("claims").bootstrap
     runs = np.repeat([[0.0], [10.0], [20.0]], 30, 1)
     value, (low, high) = bootstrap(lambda a: a, runs)
     assert value == 10.0
@@ -163,48 +186,79 @@ def test_intervals_cover_runs_and_clips(load):
     assert high - low == pytest.approx(2 * 1.96 * clips.std() / 10, rel=0.06)
 
 
+def origin(**about) -> dict:
+    """What a record opens with."""
+    fixed = {"commit": "0123456789abcdef", "dirty": False, "command": "python benchmarks/rooms.py"}
+    fixed |= {"seed": 0, "date": "2026-01-01T00:00:00Z", "device_name": "a CPU", "threads": 2}
+    return fixed | {"versions": {"python": "3.11"}} | about
+
+
+def experiment(load, folder: Path, rows: list[dict]) -> None:
+    """rooms.json and ablations.json, of training runs of which not all can be traced."""
+    training = [{"run": f"P{k}"} | origin() for k in (3, 4)]
+    training += [{"run": "P5"} | origin(dirty=True, untraceable="it is gone")]
+    training += [{"run": "P+"} | origin(began={"commit": "0", "dirty": True})]
+    training += [{"run": "S+"} | origin(untraceable="it is gone")]
+    claims = load("claims")
+    record = origin() | {"rows": rows, "learning_rates": RATES, "training": training}
+    record["claims"] = claims.claims(claims.Table(rows, RATES))
+    record["search"] = [{"arm": "P", "learning_rate": 1e-3, "loss": 0.5, "run": "P5"}]
+    (folder / "rooms.json").write_text(json.dumps(record))
+    sampled = line("P+", "true", 50.0) | {"ablation": "steps", "value": 2, "default_steps": 6}
+    trained = line("P", "true", 41.0, 64, run="S+") | {"ablation": "features", "value": "linear"}
+    (folder / "ablations.json").write_text(json.dumps(origin() | {"rows": [sampled, trained]}))
+
+
 def test_tables_of_the_experiment(load, tmp_path):
-    tables, rooms = load("tables"), load("rooms")
-    empty = [tables.rooms, tables.claims, tables.headline, tables.rates, tables.ablations]
+    tables, claim_tables = load("experiment_tables"), load("claim_tables")
+    empty = [tables.rooms, claim_tables.claims, tables.headline, tables.rates, tables.ablations]
     assert all("not yet measured" in block(tmp_path) for block in empty)
-    rows = result_rows()
-    source = {
-        "commit": "0123456789abcdef",
-        "dirty": False,
-        "command": "python benchmarks/rooms.py",
-        "seed": 0,
-        "date": "2026-01-01T00:00:00Z",
-        "device_name": "a CPU",
-        "threads": 2,
-        "versions": {"python": "3.11"},
-    }
-    table = rooms.Table(rows, RATES)
-    record = source | {"rows": rows, "learning_rates": RATES, "worth": rooms.worth(table)}
-    record |= {"claims": rooms.claims(table)}
-    record["search"] = [{"arm": "P", "learning_rate": 1e-3, "loss": 0.5}]
-    (tmp_path / "rooms.json").write_text(json.dumps(record))
+    experiment(load, tmp_path, result_rows())
     text = tables.rooms(tmp_path)
-    assert "| P | 800 | 64 | 3 | true | 60.0 [1.0 to 2.0] | 1.0 | 65.0 | 20.00 |" in text
+    assert "| P | 800 | 64 | 3 | true | 40.0 [1.0 to 2.0] | 1.0 | 45.0 | 20.00 | 1 of 3" in text
     assert "| S+ | 13,550 | 64 | 1 | true | 55.0" in text
     assert "99.0" not in text  # another learning rate
     assert "98.0" not in text  # an ablation
-    text = tables.claims(tmp_path)
-    assert (
-        "| action gain of P+ | 0.50 [0.50 to 0.50] | 0.4, interval above 0.25 | reached |" in text
-    )
-    assert "256 labelled episodes with the prior are worth more than 256 without it" in text
+    text = claim_tables.claims(tmp_path)
+    bar = "0.4, interval above 0.25"
+    assert f"| (b) action gain of P | 0.25 [0.25 to 0.25] | 3 | {bar} | **not reached** |" in text
+    assert f"| (b) action gain of P+ in P's place | 0.50 [0.50 to 0.50] | 1 | {bar} | rea" in text
+    assert "| (c) P - S at 64 episodes | 10.00 [10.00 to 10.00] | 3 and 1 | above 0 | |" in text
+    assert "(a) and (b) were asked of P, 800 steps. P+, 13,550 steps, was put in its pl" in text
     assert "| world model, true actions | 60.0" in tables.headline(tmp_path)
     assert "| P | 0.001 | 0.5000 |" in tables.rates(tmp_path)
-    sampled = line("P+", "true", 50.0) | {"ablation": "steps", "value": 2, "default_steps": 6}
-    trained = line("P", "true", 40.0, 64) | {"ablation": "features", "value": "linear"}
-    (tmp_path / "ablations.json").write_text(json.dumps(source | {"rows": [sampled, trained]}))
     default, steps, short, features, *_ = tables.ablations(tmp_path).splitlines()[2:]
     assert default.startswith("| default | P+: 6 steps, guidance 1, latents | 60.0")
-    assert steps == "| steps | 2 | 50.0 [1.0 to 2.0] | 55.0 | 20.00 |"
+    assert steps == "| steps | 2 | 50.0 [1.0 to 2.0] | 55.0 | 20.00 | dirty |"
     assert short.startswith("| default | P: fourier features, zero start")
-    assert "| 60.0" in short
+    assert "| 40.0" in short
     assert "99.0" not in short  # the row of another learning rate
-    assert features.startswith("| features | linear | 40.0")
+    assert features.startswith("| features | linear | 41.0")
+
+
+def test_a_line_says_what_is_wrong_with_its_training_records(load, tmp_path):
+    tables = load("experiment_tables")
+    experiment(load, tmp_path, result_rows())
+    cells = {
+        tuple(line.split(" | ")[i] for i in (0, 4)): line.rstrip(" |").split(" | ")[-1]
+        for line in tables.rooms(tmp_path).splitlines()
+        if line.startswith("| ")
+    }
+    assert cells["| P", "true"] == "20.00"  # 16 episodes, which come last: nothing is wrong
+    assert cells["| P", "shuffled"] == "1 of 3 dirty, untraceable"
+    assert cells["| P+", "true"] == "dirty"  # when its training began
+    assert cells["| S+", "true"] == "untraceable"
+    assert "20.00 | dirty |\n" in tables.headline(tmp_path)
+    assert "| P | 0.001 | 0.5000 | dirty, untraceable |" in tables.rates(tmp_path)
+    assert "| features | linear | 41.0 [1.0 to 2.0] | 46.0 | 20.00 | untraceable |" in (
+        tables.ablations(tmp_path)
+    )
+    said = (
+        "Of the 5 training records (`benchmarks/results/arms/`) 2 can be traced. The others are "
+        "*dirty*, of a tree with changes that no commit holds (2), or *untraceable*: it is gone (2)"
+    )
+    assert said in tables.rooms(tmp_path)
+    assert said in load("claim_tables").claims(tmp_path)
 
 
 # A short matched run -----------------------------------------------------------------------------
@@ -242,6 +296,8 @@ def test_every_arm_trains_and_is_scored(load, few_rooms, tmp_path, monkeypatch):
         arm = arms.Arm(name, 2, 3, 1e-3)
         arms.run(arm)
         record = json.loads(arm.record.read_text())
+        assert record["began"].keys() == {"commit", "dirty", "date"}
+        assert record["began"]["date"] <= record["date"]
         assert record["loss"][-1][0] == (2 if name in arms.LONG else 1)  # steps from 0
         (row,) = record["rows"]
         assert (row["arm"], row["actions"]) == (name, "none" if name == "P0" else "true")
@@ -251,7 +307,7 @@ def test_every_arm_trains_and_is_scored(load, few_rooms, tmp_path, monkeypatch):
     }
     monkeypatch.setattr(arms, "_call", None)
     arms.run(arm)  # its record is there: nothing is called
-    record["base_sha256"] = "0" * 64
+    record["weights"] = {"rooms-svd": "0" * 64}
     arm.record.write_text(json.dumps(record))
     with pytest.raises(ValueError, match="belongs to another prior"):
         arms.run(arm)
@@ -262,6 +318,7 @@ def test_the_learning_rate_is_the_one_with_the_lowest_validation_loss(load):
     about = {"episodes": 64, "seed": 3, "variant": ""}
     runs = [
         {
+            "run": f"{arm} {rate}",
             "rows": [about | {"arm": arm, "learning_rate": rate} | other],
             "validation_loss": [[0, 0.0], [9, loss]],
         }
@@ -286,7 +343,7 @@ def test_the_curve_shows_every_arm_and_reference(load):
     from xml.etree import ElementTree
 
     rows = [r for r in result_rows() if r["actions"] != "shuffled"]
-    record = {"rows": [*rows, line("copy", "", 30.0)], "learning_rates": RATES}
+    record = {"rows": [*rows, line("copy", "", 30.0)], "learning_rates": RATES, "training": []}
     svg = load("label_curve").label_curve(record)
     picture = ElementTree.fromstring(svg)
     names = [element.text for element in picture.iter() if element.tag.endswith("text")]
@@ -306,3 +363,18 @@ def test_the_curve_shows_every_arm_and_reference(load):
     assert [len(ys) for ys in heights.values()] == [3, 3, 1, 1]
     prior, scratch, *_ = heights.values()
     assert all(p < s for p, s in zip(prior, scratch, strict=True))  # SVG counts downwards
+    assert "hollow" not in svg
+
+
+def test_the_committed_curve_is_of_the_committed_results(load):
+    record = json.loads((ROOT / "benchmarks/results/rooms.json").read_text())
+    made = load("label_curve").label_curve(record)
+    assert made == (ROOT / "docs/labels.svg").read_text(), "run `make merge`"
+
+
+def test_the_curve_shows_which_points_cannot_be_traced(load):
+    training = [origin(run="P3"), origin(run="P4", dirty=True), origin(run="P+")]
+    record = {"rows": result_rows(), "learning_rates": RATES, "training": training}
+    svg = load("label_curve").label_curve(record)
+    assert svg.count('r="4" fill="#ffffff"') == 1  # P at 64 episodes, one of three runs
+    assert "hollow: training record" in svg

@@ -13,7 +13,7 @@ NAMED_PRIOR = re.compile(r"\./priors/([\w.-]*\w)")
 
 
 def header(recipe: Path) -> list[str]:
-    """A recipe's opening comment: what it reproduces, what it costs, what it gave."""
+    """A recipe's opening comment: what it is set up after, what it costs, what it gave."""
     lines = []
     for line in recipe.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):

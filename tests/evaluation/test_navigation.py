@@ -137,14 +137,20 @@ def test_arrivals_are_measured_once(benchmark, tmp_path, capsys):
     assert sorted(row["name"] for row in rows) == [
         "from scratch, 1 step",
         "oracle bearing",
+        "ours by pixels, 1 step",
         "ours, 1 step",
         "random",
         "simulator as model",
-        "stock pipeline, 1 step",
         "straight ahead",
     ]
     assert {(row["distance_metres"], row["visible"]) for row in rows} == {(2.0, True)}
     assert all(len(row["each"]) == 2 for row in rows)
+    networks = {row["agent"]: list(row["weights"]) for row in rows if "weights" in row}
+    assert networks == {
+        "ours": ["rooms-world-model"],
+        "from scratch": ["rooms-world-model-scratch"],
+        "ours by pixels": ["rooms-world-model"],
+    }
     assert benchmark.main([*options, "--seed", "1"]) == 2
     assert "was measured with" in capsys.readouterr().err
     assert benchmark.main([*options, "--rooms", "0"]) == 2
@@ -169,6 +175,7 @@ def test_candidates_are_timed(benchmark, timed, tiny_prior, tmp_path, monkeypatc
     record = json.loads((tmp_path / "candidates.json").read_text())
     assert record["settings"]["prior"] == tiny_prior.name  # and no path of a machine
     assert record["settings"]["model"] == "rooms-world-model"
+    assert record["weights"].keys() == {"rooms-world-model", tiny_prior.name}
     rows = record["rows"]
     assert [row["contest"] for row in rows] == ["closed loop"] * 7 + ["one video"] * 4
     (ours, *_) = rows

@@ -1,0 +1,230 @@
+"""Records that cannot be traced: they are found, they say so, and every table that is made from one
+shows it."""
+
+import importlib
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks/results"
+FILES = sorted(path.relative_to(RESULTS).as_posix() for path in RESULTS.rglob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def load() -> Callable[[str], ModuleType]:
+    """Imports a module of benchmarks/, which is a folder of scripts and no package."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "benchmarks"))
+        yield importlib.import_module
+
+
+@pytest.fixture(scope="module")
+def commits(load) -> frozenset[str] | None:
+    """The history; None in an archive or a shallow clone, where weights alone are judged."""
+    return load("provenance").history()
+
+
+def stored(name: str) -> dict:
+    return json.loads((RESULTS / name).read_text(encoding="utf-8"))
+
+
+# The committed records --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_record_that_cannot_be_traced_says_so(load, commits, name):
+    tracing = load("tracing")
+    found = list(tracing.parts(stored(name)))
+    assert found, f"{name} does not say at which commit it was measured"
+    for part in found:
+        for reason in tracing.reasons(part, commits):
+            said = part.get("untraceable", "")
+            assert reason in said, f"{name}: run `python benchmarks/tracing.py --mark`"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_record_holds_the_hash_of_the_weights_that_it_measured(load, name):
+    for part in load("tracing").parts(stored(name)):
+        settings = part.get("settings", {})
+        named = {Path(settings[k]).name for k in ("prior", "model", "export") if k in settings}
+        if "run" in part:
+            named.add("rooms-cosmos" if part["run"].endswith("cosmos") else "rooms-svd")
+        elif name in ("rooms.json", "ablations.json"):
+            named |= {"rooms-world-model", "rooms-svd"}
+        assert named <= part.get("weights", {}).keys(), part.get("run", name)
+
+
+def test_the_experiment_holds_the_training_records_as_they_are():
+    """`make merge` takes them, marks and all."""
+    runs = {run["run"]: run for run in stored("rooms.json")["training"]}
+    for name in (name for name in FILES if name.startswith("arms/")):
+        record = stored(name)
+        record.pop("rows")
+        assert runs.pop(record["run"]) == record, "run `make merge`"
+    assert not runs
+
+
+@pytest.fixture(scope="module")
+def blocks(load) -> dict[str, str]:
+    """Every table of the docs, as it is."""
+    return made(load, RESULTS)
+
+
+def made(load, results: Path) -> dict[str, str]:
+    return {name: block(results) for name, block in load("tables").BLOCKS.items()}
+
+
+def changed(load, blocks: dict[str, str], results: Path) -> dict[str, str]:
+    return {name: text for name, text in made(load, results).items() if text != blocks[name]}
+
+
+@pytest.fixture
+def copied(tmp_path) -> Path:
+    return shutil.copytree(RESULTS, tmp_path / "results")
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    ("field", "value"), [("dirty", True), ("untraceable", "planted")], ids=["dirty", "untraceable"]
+)
+def test_every_table_that_is_made_from_a_record_shows_its_mark(
+    load, blocks, copied, name, field, value
+):
+    """The tables that are others without the record are those that show a mark in it."""
+    path = copied / name
+    record = json.loads(path.read_text())
+    path.unlink()
+    from_it = changed(load, blocks, copied)
+    path.write_text(json.dumps(record | {field: value}))
+    showing = changed(load, blocks, copied) if from_it else {}
+    already = {key for key in from_it if record.get(field)}
+    assert showing.keys() | already == from_it.keys()
+    for text in showing.values():
+        assert field in text
+
+
+@pytest.mark.parametrize(
+    "run", [r["run"] for r in stored("rooms.json")["training"] if not r["dirty"]]
+)
+def test_every_table_of_a_run_shows_that_its_training_is_dirty(load, blocks, copied, run):
+    path = copied / "rooms.json"
+    record = json.loads(path.read_text())
+    (training,) = (r for r in record["training"] if r["run"] == run)
+    training["dirty"] = True
+    path.write_text(json.dumps(record))
+    showing = changed(load, blocks, copied)
+    assert {"rooms", "claims"} <= showing.keys()  # the number of those that cannot be traced
+    assert ("headline" in showing) == run.startswith("P+")
+    assert ("ablations" in showing) == (run in ("P+-64-seed3-0.0006", "P-64-seed3-0.0006"))
+    assert ("rates" in showing) == any(r["run"] == run for r in record["search"])
+
+
+# What is found ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tracing(load, tmp_path, monkeypatch):
+    """With a folder of priors, one of which is there."""
+    module = load("tracing")
+    monkeypatch.setattr(module, "PRIORS", tmp_path / "priors")
+    prior = tmp_path / "priors/there"
+    prior.mkdir(parents=True)
+    (prior / "weights.safetensors").write_bytes(b"1")
+    module._shipped.cache_clear()
+    yield module
+    module._shipped.cache_clear()
+
+
+def part(tracing, **about) -> dict:
+    sha256 = tracing.weights_sha256(tracing.PRIORS / "there")
+    return {"commit": "a", "dirty": False, "weights": {"there": sha256}} | about
+
+
+@pytest.mark.parametrize(
+    ("about", "reasons"),
+    [
+        ({}, []),
+        ({"commit": "b"}, ["its commit is not in the history"]),
+        ({"commit": None}, ["its commit is not known"]),
+        ({"weights": {"there": "0"}}, ["`priors/there` has other weights by now"]),
+        ({"weights": {"gone": "0"}}, ["gone is not among the priors"]),
+        (
+            {"commit": "b", "weights": {"gone": "0"}},
+            ["its commit is not in the history", "gone is not among the priors"],
+        ),
+    ],
+)
+def test_reasons(tracing, about, reasons):
+    assert tracing.reasons(part(tracing, **about), frozenset("a")) == reasons
+    known = [reason for reason in reasons if "history" not in reason]
+    assert tracing.reasons(part(tracing, **about), None) == known
+
+
+def test_a_record_is_marked_once_and_by_hand_too(tracing, tmp_path, monkeypatch, capsys):
+    """Records within a record are marked as well; what was said before stays."""
+    monkeypatch.setattr(tracing, "history", lambda: frozenset("a"))
+    good, gone = part(tracing), part(tracing, commit="b", run="P")
+    results = {"good.json": good, "arms/P.json": gone, "all.json": good | {"training": [gone]}}
+    for name, record in results.items():
+        (tmp_path / "results" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "results" / name).write_text(json.dumps(record))
+    folder = ["--results", str(tmp_path / "results")]
+    assert tracing.main(folder) == 1
+    found = "P: its commit is not in the history"
+    assert capsys.readouterr().out.splitlines() == [f"all.json: {found}", f"arms/P.json: {found}"]
+    assert json.loads((tmp_path / "results/arms/P.json").read_text()) == gone  # only listed
+    assert tracing.main([*folder, "--mark"]) == 0
+    assert tracing.main(folder) == 0
+    own = ["--mark", "--record", "arms/P.json", "--because", "its data are lost"]
+    assert tracing.main([*folder, *own]) == tracing.main([*folder, *own]) == 0
+    read = {name: json.loads((tmp_path / "results" / name).read_text()) for name in results}
+    assert read["good.json"] == good
+    assert read["all.json"]["training"][0]["untraceable"] == "its commit is not in the history"
+    said = "its commit is not in the history; its data are lost"
+    assert read["arms/P.json"] == gone | {"untraceable": said}
+    with pytest.raises(SystemExit):
+        tracing.main([*folder, "--because", "of nothing"])
+
+
+# The history ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    """A repository of two commits."""
+    folder = tmp_path / "whole"
+    folder.mkdir()
+    git(folder, "init")
+    for text in "12":
+        (folder / "code.py").write_text(text)
+        git(folder, "add", ".")
+        git(folder, "commit", "-m", text)
+    return folder
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+    command = ["git", *identity, *arguments]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_the_history_is_every_commit_or_unknown(load, checkout, monkeypatch, tmp_path):
+    provenance = load("provenance")
+    monkeypatch.setattr(provenance, "ROOT", checkout)
+    gone = git(checkout, "rev-parse", "HEAD").strip()
+    assert provenance.history() == frozenset(git(checkout, "rev-list", "HEAD").split())
+    assert len(provenance.history()) == 2
+    git(checkout, "commit", "--amend", "-m", "again")
+    assert gone not in provenance.history()  # although git still has it
+    git(tmp_path, "clone", "--depth", "1", f"file://{checkout}", "shallow")
+    for folder in (tmp_path / "shallow", tmp_path, checkout / "archive"):
+        folder.mkdir(exist_ok=True)
+        monkeypatch.setattr(provenance, "ROOT", folder)
+        assert provenance.history() is None, folder
