@@ -151,7 +151,7 @@ def closed_loop(arguments: Any, steps: int) -> ClosedLoop:
     model = WorldModel.from_pretrained(arguments.model).to(arguments.device)
     backbone: Any = model.backbone
     stock = diffusers.StableVideoDiffusionPipeline.from_pretrained(
-        backbone.folder, unet=backbone.network, torch_dtype=torch.float32
+        backbone.folder, unet=backbone.network, torch_dtype=torch.float32, local_files_only=True
     ).to(arguments.device)
     stock.set_progress_bar_config(disable=True)
     (task,) = make_tasks(1)

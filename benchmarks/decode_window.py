@@ -70,10 +70,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             "Expected --windows, --rooms and --repeats of at least 1, --frames of at least 2."
         )
     backbone = SVD(arguments.pretrained or "random")
-    if arguments.pretrained:
-        vae = load_vae(Path(arguments.pretrained) / "vae", torch_dtype=torch.float32)
-    else:
-        vae = random_vae()
+    vae = load_vae(Path(arguments.pretrained) / "vae") if arguments.pretrained else random_vae()
     backbone.vae = vae.requires_grad_(False).eval().to(arguments.device)
     if not backbone.decodes_in_time:
         raise ValueError(f"{arguments.pretrained}: its decoder takes frame by frame: any is exact.")

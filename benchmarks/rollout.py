@@ -100,7 +100,7 @@ def load(prior: str, frames: int, device: str) -> tuple[WorldModel, Any]:
     model.configure_model()
     folder = model.backbone.folder
     stock = diffusers.StableVideoDiffusionPipeline.from_pretrained(
-        folder, torch_dtype=torch.float32
+        folder, torch_dtype=torch.float32, local_files_only=True
     )
     stock.set_progress_bar_config(disable=True)
     return model.eval().to(device), stock.to(device)

@@ -11,6 +11,8 @@ from unittest.mock import patch
 import torch
 from provenance import ROOT
 
+from egowm.loading import untrained
+
 SVD_UNET = {
     "_class_name": "UNetSpatioTemporalConditionModel",
     "sample_size": 96,
@@ -116,16 +118,13 @@ def random_weights(device: str) -> Iterator[None]:
     from diffusers import ModelMixin
     from transformers import PreTrainedModel
 
-    def of_diffusers(cls: Any, folder: Any, **options: Any) -> Any:
+    def drawn(cls: Any, folder: Any, **options: Any) -> Any:
         with torch.device(device):
-            return cls.from_config(cls.load_config(folder))
-
-    def of_transformers(cls: Any, folder: Any, **options: Any) -> Any:
-        with torch.device(device):
-            return cls(cls.config_class.from_pretrained(folder))
+            return untrained(cls, Path(folder))
 
     with (
-        patch.object(ModelMixin, "from_pretrained", classmethod(of_diffusers)),
-        patch.object(PreTrainedModel, "from_pretrained", classmethod(of_transformers)),
+        patch("egowm.loading.variant_of", lambda folder, stem: ""),
+        patch.object(ModelMixin, "from_pretrained", classmethod(drawn)),
+        patch.object(PreTrainedModel, "from_pretrained", classmethod(drawn)),
     ):
         yield

@@ -9,7 +9,9 @@ import json
 import os
 import random
 import shutil
+import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 # Read when torch and huggingface_hub are imported, so set before any test module is.
@@ -34,6 +36,26 @@ def _seed() -> None:
     np.random.seed(0)  # noqa: NPY002 - for code under test that uses the global generator
     if torch := sys.modules.get("torch"):
         torch.manual_seed(0)
+
+
+@pytest.fixture
+def online(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As on a machine with internet: nothing says "offline", and no code may reach for it."""
+    import huggingface_hub.constants
+
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    reached = []
+
+    def reach(address, *rest, **options):
+        reached.append(address)
+        raise OSError(f"{address} was asked")
+
+    for name in ("getaddrinfo", "create_connection"):
+        monkeypatch.setattr(socket, name, reach)
+    yield
+    assert not reached
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,10 @@ from egowm.backbones.texts import Texts
 from egowm.clip import Known
 from egowm.conditioning.injection import inject
 from egowm.diffusion import Generator, Process, randn
+from egowm.loading import INDEX, hub_folder
 
 NONE = torch.zeros(0)
+PIPELINE_FILES = ("*.json", "*.txt", "*/*.jinja", "*/*.model", "*/*.safetensors")  # to download
 
 
 class Condition(NamedTuple):
@@ -305,21 +307,15 @@ def locate(pretrained: str, revision: str | None = None, download: bool = False)
         )
     if download and not revision:
         raise ValueError(f"Downloading {pretrained} needs a pinned revision (a commit hash).")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-    patterns = ["*.json", "*.txt", "*/*.json", "*/*.txt", "*/*.jinja", "*/*.safetensors"]
-    try:
-        found = snapshot_download(
-            pretrained, revision=revision, local_files_only=not download, allow_patterns=patterns
-        )
-    except (HFValidationError, LocalEntryNotFoundError, OSError) as error:
+    wanted = PIPELINE_FILES if download else (INDEX,)  # of a cached one, what is missing is named
+    found = hub_folder(pretrained, wanted, revision, download)
+    if found is None:
         raise FileNotFoundError(
             f"{pretrained} is neither a folder nor in the local hub cache. Copy the pipeline's "
             f"folder here and pass --model.backbone.pretrained PATH, or allow a download with "
             f"--model.backbone.download true --model.backbone.revision COMMIT."
-        ) from error
-    return Path(found)
+        )
+    return found
 
 
 def weights_sha256(*folders: Path) -> str:

@@ -7,7 +7,6 @@ rectified flow written in EDM's sigma, its context a draw from the VAE's posteri
 flow matching. The condition mask marks the context's latent frames.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from egowm.backbones.base import Condition
 from egowm.backbones.texts import Texts
 from egowm.backbones.video_transformer import VideoTransformer
 from egowm.diffusion import EDM, EDMFlow, FlowMatching, Generator, randn
+from egowm.loading import INDEX, load_model, load_scheduler, load_tokenizer, read_json
 from egowm.pretraining.starts import start_transformer_as_copy
 
 GENERATIONS = {  # model_index.json's class
@@ -85,7 +85,7 @@ class Cosmos(VideoTransformer):
     def load_parts(self, folder: Path) -> None:
         import diffusers
 
-        name = json.loads((folder / "model_index.json").read_text())["_class_name"]
+        name = read_json(folder, INDEX).get("_class_name")
         if name not in GENERATIONS:
             raise ValueError(
                 f"{folder}: expected a pipeline of {', '.join(GENERATIONS)}, got {name}."
@@ -93,7 +93,7 @@ class Cosmos(VideoTransformer):
         self.generation = GENERATIONS[name]
         first = self.generation == "predict1"
         vae = diffusers.AutoencoderKLCosmos if first else diffusers.AutoencoderKLWan
-        self.vae = vae.from_pretrained(self.vae_folder or folder / "vae", torch_dtype=torch.float32)
+        self.vae = load_model(vae, Path(self.vae_folder or folder / "vae"))
         self.network = self.load_network(diffusers.CosmosTransformer3DModel, folder)
         if self.random and self.random_start == "copy":
             start_transformer_as_copy(self.network)
@@ -102,11 +102,8 @@ class Cosmos(VideoTransformer):
         self.texts = Texts(folder, _embed_qwen if self.generation == "predict2.5" else _embed_t5)
 
     def _process(self, folder: Path) -> Any:
-        import diffusers
-
         draw = {"mean": self.process_mean, "std": self.process_std}
-        index = json.loads((folder / "model_index.json").read_text())
-        scheduler = getattr(diffusers, index["scheduler"][1]).from_pretrained(folder / "scheduler")
+        scheduler = load_scheduler(folder)
         config = scheduler.config
 
         def levels(steps: int) -> Tensor:
@@ -218,11 +215,11 @@ class Cosmos(VideoTransformer):
 def _embed_t5(folder: Path, texts: list[str]) -> tuple[Tensor, Tensor]:
     """As Predict1's and Predict2's pipelines embed texts: 512 tokens, zeros after the last."""
     from diffusers import Cosmos2VideoToWorldPipeline
-    from transformers import AutoTokenizer, T5EncoderModel
+    from transformers import T5EncoderModel
 
     parts = SimpleNamespace(
-        tokenizer=AutoTokenizer.from_pretrained(folder / "tokenizer"),
-        text_encoder=T5EncoderModel.from_pretrained(folder / "text_encoder").eval(),
+        tokenizer=load_tokenizer(folder / "tokenizer"),
+        text_encoder=load_model(T5EncoderModel, folder / "text_encoder", "auto").eval(),
         _execution_device=torch.device("cpu"),
     )
     found = Cosmos2VideoToWorldPipeline._get_t5_prompt_embeds(parts, texts)
@@ -232,12 +229,12 @@ def _embed_t5(folder: Path, texts: list[str]) -> tuple[Tensor, Tensor]:
 def _embed_qwen(folder: Path, texts: list[str]) -> tuple[Tensor, Tensor]:
     """As Predict2.5's pipeline embeds texts: all layers of Qwen2.5-VL, normed, side by side."""
     from diffusers import Cosmos2_5_PredictBasePipeline
-    from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
+    from transformers import Qwen2_5_VLForConditionalGeneration
 
-    encoder = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder / "text_encoder")
+    encoder = Qwen2_5_VLForConditionalGeneration
     parts = SimpleNamespace(
-        tokenizer=AutoTokenizer.from_pretrained(folder / "tokenizer"),
-        text_encoder=encoder.eval(),
+        tokenizer=load_tokenizer(folder / "tokenizer"),
+        text_encoder=load_model(encoder, folder / "text_encoder", "auto").eval(),
         _execution_device=torch.device("cpu"),
     )
     found = Cosmos2_5_PredictBasePipeline._get_prompt_embeds(parts, texts)

@@ -6,7 +6,6 @@ with an attention mask; the context is a draw from the VAE's posterior; the sche
 noise levels by the number of tokens.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +18,7 @@ from egowm.backbones.base import Condition
 from egowm.backbones.texts import Texts
 from egowm.backbones.video_transformer import VideoTransformer
 from egowm.diffusion import FlowMatching
+from egowm.loading import INDEX, load_model, load_scheduler, load_tokenizer, read_json
 
 PIPELINES = ("LTXImageToVideoPipeline", "LTXPipeline")  # of the same parts
 
@@ -56,14 +56,12 @@ class LTX(VideoTransformer):
     def load_parts(self, folder: Path) -> None:
         import diffusers
 
-        index = json.loads((folder / "model_index.json").read_text())
-        name = index["_class_name"]
+        name = read_json(folder, INDEX).get("_class_name")
         if name not in PIPELINES:
             raise ValueError(
                 f"{folder}: expected a pipeline of {', '.join(PIPELINES)}, got {name}."
             )
-        vae = diffusers.AutoencoderKLLTXVideo
-        self.vae = vae.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+        self.vae = load_model(diffusers.AutoencoderKLLTXVideo, folder / "vae")
         self.network = self.load_network(diffusers.LTXVideoTransformer3DModel, folder)
         config: Any = self.network.config
         if config.patch_size_t != 1:
@@ -71,8 +69,7 @@ class LTX(VideoTransformer):
                 f"{folder}: expected a transformer with one latent frame per token (patch_size_t "
                 f"1), got {config.patch_size_t}: an action would have no tokens of its own."
             )
-        scheduler = getattr(diffusers, index["scheduler"][1])
-        self.scheduler = scheduler.from_pretrained(folder / "scheduler")
+        self.scheduler = load_scheduler(folder)
         self.process = self._process(int(self.scheduler.config.get("base_image_seq_len", 256)))
         self.texts = Texts(folder, _embed_t5)
 
@@ -167,11 +164,11 @@ def _unpack(tokens: Tensor, num_latents: int, rows: int, patch: int) -> Tensor:
 def _embed_t5(folder: Path, texts: list[str]) -> tuple[Tensor, Tensor]:
     """As LTX's pipelines embed texts: 128 tokens and a mask of those that count."""
     from diffusers import LTXImageToVideoPipeline
-    from transformers import AutoTokenizer, T5EncoderModel
+    from transformers import T5EncoderModel
 
     parts = SimpleNamespace(
-        tokenizer=AutoTokenizer.from_pretrained(folder / "tokenizer"),
-        text_encoder=T5EncoderModel.from_pretrained(folder / "text_encoder").eval(),
+        tokenizer=load_tokenizer(folder / "tokenizer"),
+        text_encoder=load_model(T5EncoderModel, folder / "text_encoder", "auto").eval(),
         _execution_device=torch.device("cpu"),
     )
     found, mask = LTXImageToVideoPipeline._get_t5_prompt_embeds(parts, texts)

@@ -7,7 +7,6 @@
 - The generator draws the augmentation noise first, then the latent noise.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -19,22 +18,30 @@ from egowm.backbones.base import Backbone, Condition, check_vae_batch, locate
 from egowm.backbones.memo import Memo
 from egowm.clip import Known
 from egowm.diffusion import EDM, Generator, randn
+from egowm.loading import (
+    CONFIG,
+    load_model,
+    load_processor,
+    load_scheduler,
+    read_json,
+    untrained,
+)
 from egowm.pretraining.starts import start_as_copy
 
 Part = Literal["unet", "image_encoder"]
 DECODED_PIXELS = {"cpu": 2**14, "gpu": 2**24}  # at once; a video of SVD XT has 2**23.8
 
 
-def load_vae(folder: Path, **options: Any) -> Any:
+def load_vae(folder: Path) -> Any:
     """SVD's VAE: `AutoencoderKLTemporalDecoder`, or `AutoencoderKL` (SVD's image decoder)."""
     import diffusers
 
-    name = json.loads((folder / "config.json").read_text())["_class_name"]
+    name = read_json(folder, CONFIG).get("_class_name")
     if name not in ("AutoencoderKLTemporalDecoder", "AutoencoderKL"):
         raise ValueError(
             f"{folder}: expected AutoencoderKLTemporalDecoder or AutoencoderKL, got {name}."
         )
-    return getattr(diffusers, name).from_pretrained(folder, **options)
+    return load_model(getattr(diffusers, name), folder)
 
 
 class SVD(Backbone):
@@ -94,51 +101,32 @@ class SVD(Backbone):
         """Load VAE, image encoder, UNet and scheduler in float32 (idempotent)."""
         if hasattr(self, "network"):
             return
-        from diffusers import (
-            EulerDiscreteScheduler,
-            UNetSpatioTemporalConditionModel,
-        )
+        from diffusers import UNetSpatioTemporalConditionModel
         from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
         from transformers.utils.logging import disable_progress_bar
 
         disable_progress_bar()  # a bar for every small file
 
-        self.folder = locate(self.pretrained, self.revision, self.download)
-        single: dict[str, Any] = {"torch_dtype": torch.float32}
-        if (self.folder / "vae/diffusion_pytorch_model.fp16.safetensors").exists() and not (
-            self.folder / "vae/diffusion_pytorch_model.safetensors"
-        ).exists():
-            single["variant"] = "fp16"
-        self.vae = load_vae(Path(self.vae_folder or self.folder / "vae"), **single)
-        encoder = CLIPVisionModelWithProjection
-        if "image_encoder" in self.random:
-            config = encoder.config_class.from_pretrained(self.folder / "image_encoder")
-            config.dtype = torch.float32  # the folder's may say float16
-            self.image_encoder = encoder(config)
-        else:
-            options = {"variant": single["variant"]} if "variant" in single else {}
-            self.image_encoder = encoder.from_pretrained(
-                self.folder / "image_encoder", dtype=torch.float32, **options
-            )
-        if "unet" in self.random:
-            unet = UNetSpatioTemporalConditionModel
-            self.network = unet.from_config(unet.load_config(self.folder / "unet"))
-            if self.random_start == "copy":
-                start_as_copy(self.network, self.vae.config.scaling_factor)
-        else:
-            self.network = UNetSpatioTemporalConditionModel.from_pretrained(
-                self.folder / "unet", **single
-            )
-        scheduler = EulerDiscreteScheduler.from_pretrained(self.folder / "scheduler")
+        self.folder = folder = locate(self.pretrained, self.revision, self.download)
+        self.vae = load_vae(Path(self.vae_folder or folder / "vae"))
+        self.image_encoder = self._part("image_encoder", CLIPVisionModelWithProjection)
+        self.network = self._part("unet", UNetSpatioTemporalConditionModel)
+        if "unet" in self.random and self.random_start == "copy":
+            start_as_copy(self.network, self.vae.config.scaling_factor)
+        scheduler = load_scheduler(folder, "EulerDiscreteScheduler")
         self.process = EDM(
             self.process_mean,
             self.process_std,
             scheduler.config.sigma_min,
             scheduler.config.sigma_max,
         )
-        self.processor = CLIPImageProcessor.from_pretrained(self.folder / "feature_extractor")
+        self.processor = load_processor(CLIPImageProcessor, folder / "feature_extractor")
         self.vae.requires_grad_(False).eval()
         self.image_encoder.requires_grad_(False).eval()
+
+    def _part(self, name: Part, cls: Any) -> Any:
+        """Pretrained, or with random weights where it is to start so."""
+        return (untrained if name in self.random else load_model)(cls, self.folder / name)
 
     @property
     def decodes_in_time(self) -> bool:

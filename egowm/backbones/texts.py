@@ -40,7 +40,8 @@ class Texts:
         if new and not (self.folder / "text_encoder").is_dir():
             raise ValueError(
                 f"{self.folder} has no text encoder and knows no text {new[0]!r}: leave text out, "
-                f"or add the pipeline's text_encoder and tokenizer folders."
+                f"or add the pipeline's text_encoder and tokenizer folders (for the text '' alone "
+                f"{EMPTY} is enough)."
             )
         if new:
             with torch.no_grad():

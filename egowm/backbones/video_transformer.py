@@ -16,6 +16,7 @@ from egowm.backbones.memo import Memo
 from egowm.backbones.texts import Texts
 from egowm.clip import Known
 from egowm.diffusion import Generator, randn
+from egowm.loading import load_model, untrained
 
 
 class VideoTransformer(Backbone):
@@ -85,9 +86,7 @@ class VideoTransformer(Backbone):
 
     def load_network(self, network: Any, folder: Path) -> Any:
         """The transformer of a diffusers class, pretrained or (see `random`) from scratch."""
-        if self.random:
-            return network.from_config(network.load_config(folder / "transformer"))
-        return network.from_pretrained(folder / "transformer", torch_dtype=torch.float32)
+        return (untrained if self.random else load_model)(network, folder / "transformer")
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the VAE's latents, (1, c, 1, 1) each, or (t, c, 1, 1)

@@ -9,7 +9,6 @@ Read in diffusers' `WanImageToVideoPipeline`:
 Here every token has a timestep of its own, (B, t*h*w): there the embedding of an action is added.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,14 @@ from egowm.backbones.texts import Texts
 from egowm.backbones.video_transformer import VideoTransformer
 from egowm.clip import Known
 from egowm.diffusion import FlowMatching, Generator
+from egowm.loading import (
+    INDEX,
+    load_model,
+    load_processor,
+    load_scheduler,
+    load_tokenizer,
+    read_json,
+)
 
 PIPELINES = ("WanImageToVideoPipeline", "WanPipeline")
 
@@ -66,10 +73,10 @@ class Wan(VideoTransformer):
     def load_parts(self, folder: Path) -> None:
         from diffusers import AutoencoderKLWan, WanTransformer3DModel
 
-        index = json.loads((folder / "model_index.json").read_text())
+        index = read_json(folder, INDEX)
         _check_pipeline(folder, index)
         self.by_time = bool(index.get("expand_timesteps"))
-        self.vae = AutoencoderKLWan.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+        self.vae = load_model(AutoencoderKLWan, folder / "vae")
         self.network = self.load_network(WanTransformer3DModel, folder)
         config: Any = self.network.config
         if config.pos_embed_seq_len is not None:
@@ -78,21 +85,17 @@ class Wan(VideoTransformer):
                 f"{config.pos_embed_seq_len}) needs a last frame, which a world model does not "
                 f"have: give an image-to-video folder."
             )
-        self.process = self._process(folder, index)
+        self.process = self._process(folder)
         self.texts = Texts(folder, _embed_umt5)
         if not self.by_time:
             from transformers import CLIPImageProcessor, CLIPVisionModel
 
-            self.processor = CLIPImageProcessor.from_pretrained(folder / "image_processor")
-            self.image_encoder = CLIPVisionModel.from_pretrained(
-                folder / "image_encoder", dtype=torch.float32
-            )
+            self.processor = load_processor(CLIPImageProcessor, folder / "image_processor")
+            self.image_encoder = load_model(CLIPVisionModel, folder / "image_encoder")
             self.image_encoder.requires_grad_(False).eval()
 
-    def _process(self, folder: Path, index: dict[str, Any]) -> FlowMatching:
-        import diffusers
-
-        scheduler = getattr(diffusers, index["scheduler"][1]).from_pretrained(folder / "scheduler")
+    def _process(self, folder: Path) -> FlowMatching:
+        scheduler = load_scheduler(folder)
         config = scheduler.config
         if not config.get("use_flow_sigmas", "shift" in config):
             raise ValueError(
@@ -220,7 +223,7 @@ class Wan(VideoTransformer):
 
 def _check_pipeline(folder: Path, index: dict[str, Any]) -> None:
     """Refuse Wan pipelines that are not one image-to-video transformer, saying why."""
-    name, parts = index["_class_name"], {k for k, v in index.items() if v and v != [None, None]}
+    name, parts = index.get("_class_name"), {k for k, v in index.items() if v and v != [None, None]}
     if name not in PIPELINES:
         raise ValueError(f"{folder}: expected a pipeline of {', '.join(PIPELINES)}, got {name}.")
     if "transformer_2" in parts or index.get("boundary_ratio") is not None:
@@ -242,13 +245,13 @@ def _check_pipeline(folder: Path, index: dict[str, Any]) -> None:
 def _embed_umt5(folder: Path, texts: list[str]) -> tuple[Tensor, Tensor]:
     """As Wan's pipelines embed texts: 512 tokens, zeros after the last."""
     from diffusers.pipelines.wan import pipeline_wan_i2v
-    from transformers import AutoTokenizer, UMT5EncoderModel
+    from transformers import UMT5EncoderModel
 
     if not hasattr(pipeline_wan_i2v, "ftfy"):
         raise ImportError("Wan's pipeline cleans texts with ftfy, which is missing: install ftfy.")
     parts = SimpleNamespace(
-        tokenizer=AutoTokenizer.from_pretrained(folder / "tokenizer"),
-        text_encoder=UMT5EncoderModel.from_pretrained(folder / "text_encoder").eval(),
+        tokenizer=load_tokenizer(folder / "tokenizer"),
+        text_encoder=load_model(UMT5EncoderModel, folder / "text_encoder", "auto").eval(),
         _execution_device=torch.device("cpu"),
     )
     pipeline = pipeline_wan_i2v.WanImageToVideoPipeline

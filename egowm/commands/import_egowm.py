@@ -24,7 +24,7 @@ from egowm.world_model import WorldModel
 
 ACTION, STATE = "add_action_embedding.", "add_state_embedding."
 NAMED = ("recon", "scand", "tartandrive")  # 3 dimensions, published ranges
-WIDTHS = {3: "recon", 25: "onex"}
+KNOWN, ONEX = 3, 25  # dimensions of those, and of 1X's humanoid
 NOTE = """
 Imported from the checkpoint that EgoWM's authors released (arXiv 2601.15284; epoch {epoch}). They
 sample with 25 steps and guidance 2.0 on the image, on frames of 512x512 (plain resize, aspect not
@@ -43,7 +43,7 @@ class Meaning(NamedTuple):
 def import_checkpoint(path: Path, base: str, actions: str | None = None) -> tuple[WorldModel, str]:
     """The model of a released checkpoint on an SVD pipeline `base`, and the epoch it names.
 
-    actions: recon, scand, tartandrive, onex, or a JSON file (see `meaning`); by width by default.
+    actions: recon, scand, tartandrive, or a JSON file (see `meaning`); recon by default.
     Raises FileNotFoundError, or ValueError for a file of another kind or a base of other sizes.
     """
     found = read(path)
@@ -90,13 +90,7 @@ def meaning(actions: str | None, width: int, state_width: int) -> Meaning:
 
     actions: a name, or a JSON file: an ActionSpec, or {"action": ActionSpec, "state": ActionSpec}.
     """
-    name = actions or WIDTHS.get(width)
-    if name is None:
-        raise ValueError(
-            f"This checkpoint's actions have {width} dimensions; known without a file: 3 and 25. "
-            f"Give what they mean, --actions FILE.json (an ActionSpec as `ActionSpec.save` writes)."
-        )
-    if name == "onex" and width == 25:
+    if actions is None and width == ONEX:
         raise ValueError(
             "The ranges of 1X's 25 dimensions are not published with the weights; they are "
             'measured from data. Give --actions FILE.json with {"action": ActionSpec, "state": '
@@ -104,8 +98,12 @@ def meaning(actions: str | None, width: int, state_width: int) -> Meaning:
             "training recordings: of states[t + 6] - states[t] at 30 Hz for the action, of "
             "states[t] for the state."
         )
-    if name == "onex":
-        raise ValueError(f"1X's actions have 25 dimensions, the checkpoint's {width}.")
+    if actions is None and width != KNOWN:
+        raise ValueError(
+            f"This checkpoint's actions have {width} dimensions; {KNOWN} are known without a file. "
+            f"Give what they mean, --actions FILE.json (an ActionSpec as `ActionSpec.save` writes)."
+        )
+    name = actions or "recon"
     meant = published(cast(Normaliser, name)) if name in NAMED else _from_file(Path(name))
     _refuse_width(name, "action", width, meant.action)
     _refuse_width(name, "state", state_width, meant.state)
@@ -122,7 +120,7 @@ def published(name: Normaliser) -> Meaning:
 def _from_file(path: Path) -> Meaning:
     if path.suffix != ".json" or not path.is_file():
         raise FileNotFoundError(
-            f"--actions: expected {', '.join(NAMED)}, onex or an existing FILE.json, got {path}."
+            f"--actions: expected {', '.join(NAMED)} or an existing FILE.json, got {path}."
         )
     try:
         record = json.loads(path.read_text())
@@ -208,8 +206,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--base", required=True, help="SVD's folder, or its id in the hub cache")
     parser.add_argument(
         "--actions",
-        help="recon, scand or tartandrive (published ranges), onex, or FILE.json: an ActionSpec, or"
-        ' {"action": ..., "state": ...}; default: recon for 3 dimensions, onex for 25',
+        help="recon (default), scand or tartandrive, which have 3 dimensions and published ranges, "
+        'or FILE.json: an ActionSpec, or {"action": ..., "state": ...}',
     )
     parser.add_argument("--output", required=True, type=Path, help="folder to write")
     parser.add_argument("--half", action="store_true", help="round the weights to float16")

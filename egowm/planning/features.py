@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from egowm.loading import load_model
 from egowm.planning.costs import Features, check_goal
 
 if TYPE_CHECKING:
@@ -24,16 +25,11 @@ def dino(goal: Tensor, folder: Path | str, size: int = DINO_SIZE) -> Features:
     DINOv2 (Oquab et al. 2023, arXiv 2304.07193), as DINO-WM plans (arXiv 2411.04983).
 
     folder: a local DINOv2 in transformers' format; nothing is downloaded. size: frames are resized
-    to it, a multiple of the patch size. Raises FileNotFoundError where there is no such folder.
+    to it, a multiple of the patch size. Raises FileNotFoundError for a file that is missing.
     """
-    if not (Path(folder) / "config.json").is_file():
-        raise FileNotFoundError(
-            f"Expected a DINOv2 folder in transformers' format (config.json, model.safetensors) at "
-            f"{folder}, found none: copy one there, or use another cost, such as Pixels."
-        )
     from transformers import AutoModel
 
-    network: Any = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    network = load_model(AutoModel, Path(folder))
     if size % network.config.patch_size:
         raise ValueError(
             f"Expected a size that is a multiple of {network.config.patch_size}, got {size}."

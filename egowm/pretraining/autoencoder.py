@@ -12,6 +12,7 @@ from torch import Tensor
 
 from egowm.clip import Clip
 from egowm.data.loader import TrainingLoader
+from egowm.loading import load_model
 from egowm.pretraining.starts import start_as_cosines, start_causal_as_cosines
 from egowm.randomness import StepSeeds
 
@@ -65,7 +66,7 @@ class Autoencoder(LightningModule):
         from diffusers import AutoencoderKL
 
         if self.continued:
-            vae = AutoencoderKL.from_pretrained(self.continued, torch_dtype=torch.float32)
+            vae = load_model(AutoencoderKL, Path(self.continued))
             vae.encoder.requires_grad_(False)
             vae.quant_conv.requires_grad_(False)
             return vae
@@ -86,7 +87,7 @@ class Autoencoder(LightningModule):
         from diffusers import AutoencoderKLWan
 
         if self.continued:
-            return AutoencoderKLWan.from_pretrained(self.continued, torch_dtype=torch.float32)
+            return load_model(AutoencoderKLWan, Path(self.continued))
         vae = AutoencoderKLWan(
             base_dim=self.width,
             z_dim=self.latent_channels,

@@ -16,6 +16,7 @@ from egowm.backbones.base import Backbone
 from egowm.backbones.texts import EMPTY
 from egowm.clip import Clip
 from egowm.diffusion import denoising_loss
+from egowm.loading import INDEX, read_json
 from egowm.network.optimizer import adamw, use_schedule
 from egowm.randomness import StepSeeds
 
@@ -138,6 +139,6 @@ def save_pipeline(backbone: Backbone, folder: Path) -> None:
     if backbone.takes_text:
         embedding, mask = backbone.texts([""], torch.device("cpu"))
         save_file({"embedding": embedding[0], "mask": mask[0]}, folder / EMPTY)
-    index = json.loads((backbone.folder / "model_index.json").read_text())
+    index = read_json(backbone.folder, INDEX)
     index["vae"] = ["diffusers", type(modules["vae"]).__name__]  # it may have been replaced
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")

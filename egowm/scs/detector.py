@@ -8,6 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from egowm.loading import (
+    CONFIG,
+    expect_tokenizer,
+    hub_folder,
+    load_model,
+    load_processor,
+)
 from egowm.scs.prompts import MOVING, Prompt
 
 THRESHOLD = 0.1  # score below which a box is no find, as in the model's own examples
@@ -27,12 +34,17 @@ class Detector:
         from transformers import Owlv2ForObjectDetection, Owlv2Processor
 
         self.threshold = threshold
+        folder: Path | None = Path(weights).expanduser()
+        if folder is not None and not folder.is_dir():
+            folder = hub_folder(str(weights), (CONFIG,))
+        if folder is None:
+            raise ValueError(f"{weights}: no OWLv2 that can be read here. {_BRING}")
         try:
-            self.processor = Owlv2Processor.from_pretrained(weights, local_files_only=True)
-            model = Owlv2ForObjectDetection.from_pretrained(weights, local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{weights}: no OWLv2 that can be read here. {_BRING}") from error
-        self.model = model.eval()
+            self.model = load_model(Owlv2ForObjectDetection, folder, "auto").eval()
+            expect_tokenizer(folder)
+            self.processor = load_processor(Owlv2Processor, folder)
+        except (FileNotFoundError, ValueError) as error:
+            raise ValueError(f"{error} {_BRING}") from error
 
     def find(self, frame: np.ndarray, names: Sequence[str]) -> list[Prompt]:
         """A box prompt for every thing in `frame (H, W, 3)` uint8 that one of `names` fits."""

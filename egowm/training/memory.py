@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -24,6 +25,7 @@ from egowm.backbones.base import Backbone
 from egowm.backbones.memo import Memo
 from egowm.clip import Clip
 from egowm.data.module import Window
+from egowm.loading import untrained
 from egowm.network.checkpointing import enable_gradient_checkpointing, standard
 from egowm.network.optimizer import Optimizer, averages_bytes
 from egowm.world_model import WorldModel
@@ -206,13 +208,8 @@ def without_weights() -> Iterator[None]:
     from diffusers import ModelMixin, SchedulerMixin
     from transformers import PreTrainedModel
 
-    def of_diffusers(cls: Any, folder: Any, **options: Any) -> Any:
-        return cls.from_config(cls.load_config(folder))
-
-    def of_transformers(cls: Any, folder: Any, **options: Any) -> Any:
-        config = cls.config_class.from_pretrained(folder)
-        config.dtype = options.get("dtype") or torch.float32  # the folder's may say float16
-        return cls(config)
+    def without(cls: Any, folder: Any, **options: Any) -> Any:
+        return untrained(cls, Path(folder))
 
     read_scheduler = SchedulerMixin.from_pretrained.__func__
 
@@ -225,9 +222,10 @@ def without_weights() -> Iterator[None]:
 
     with (
         patch.object(nn.Module, "_apply", unchanged),
+        patch("egowm.loading.variant_of", lambda folder, stem: ""),
         patch.object(SchedulerMixin, "from_pretrained", classmethod(of_schedulers)),
-        patch.object(ModelMixin, "from_pretrained", classmethod(of_diffusers)),
-        patch.object(PreTrainedModel, "from_pretrained", classmethod(of_transformers)),
+        patch.object(ModelMixin, "from_pretrained", classmethod(without)),
+        patch.object(PreTrainedModel, "from_pretrained", classmethod(without)),
     ):
         yield
 

@@ -17,6 +17,8 @@ from egowm.backbones.cosmos3 import Cosmos3
 from egowm.backbones.cosmos3.frames import resolution_tier
 from egowm.backbones.cosmos3.pose import CameraSteps
 
+from .test_missing_parts import breakages, broken
+
 pytestmark = pytest.mark.filterwarnings("ignore:`torch_dtype` is deprecated")
 HEIGHT, WIDTH = 32, 48
 
@@ -331,7 +333,7 @@ def test_the_guardrail_is_not_needed(folder, spec, tmp_path):
 def test_other_folders_and_models_are_refused(model, folder, spec, tiny_prior, tmp_path):
     with pytest.raises(ValueError, match="Cosmos3OmniPipeline, got StableVideoDiffusion"):
         Cosmos3.from_pretrained(tiny_prior, spec)
-    with pytest.raises(ValueError, match="Cosmos3OmniPipeline, got no pipeline"):
+    with pytest.raises(FileNotFoundError, match=r"model_index\.json, found none"):
         Cosmos3.from_pretrained(tmp_path, spec)
     with pytest.raises(ValueError, match="expected chunk a multiple of 4, got 10"):
         Cosmos3(model.pipeline, spec, chunk=10)
@@ -344,6 +346,14 @@ def test_other_folders_and_models_are_refused(model, folder, spec, tiny_prior, t
             Cosmos3(model.pipeline, spec)
     finally:
         model.pipeline.transformer.register_to_config(action_gen=True)
+
+
+def test_a_part_that_is_missing_is_named(folder, spec, tmp_path, online):
+    for part in breakages(folder):
+        base = broken(folder, tmp_path / "base", part)
+        with pytest.raises(FileNotFoundError) as caught:
+            Cosmos3.from_pretrained(base, spec)
+        assert f"{base / part}" in str(caught.value).partition(" found none")[0]
 
 
 def test_the_sampler_is_nvidia_s_for_actions(model):

@@ -126,8 +126,6 @@ def test_perceptual_features():
 def test_dino_patches(tmp_path):
     from transformers import Dinov2Config, Dinov2Model
 
-    with pytest.raises(FileNotFoundError, match="Expected a DINOv2 folder"):
-        dino(torch.zeros(3, 8, 8), tmp_path / "none")
     torch.manual_seed(0)
     config = Dinov2Config(
         hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14
@@ -141,6 +139,20 @@ def test_dino_patches(tmp_path):
     assert costs[1] > 1e-3
     with pytest.raises(ValueError, match="multiple of 14, got 30"):
         dino(goal, tmp_path, size=30)
+
+
+@pytest.mark.parametrize("part", ["config.json", "model.safetensors"])
+def test_a_file_of_dino_that_is_missing_is_named(part, tmp_path, monkeypatch, online):
+    from transformers import Dinov2Config, Dinov2Model
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"^Expected models/dino/config\.json, found none"):
+        dino(torch.zeros(3, 8, 8), "models/dino")  # no folder, and no repository
+    config = Dinov2Config(hidden_size=8, num_hidden_layers=1, num_attention_heads=1)
+    Dinov2Model(config).save_pretrained("models/dino")
+    (tmp_path / "models/dino" / part).unlink()
+    with pytest.raises(FileNotFoundError, match=f"^Expected models/dino/{part}, found none"):
+        dino(torch.zeros(3, 8, 8), "models/dino")
 
 
 # The cost of candidates ---------------------------------------------------------------------------

@@ -1,5 +1,8 @@
 """Training of a small VAE: the folder that it leaves, and the scaling factor that it measures."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 from diffusers import AutoencoderKL
@@ -69,6 +72,19 @@ def test_a_decoder_is_trained_on_and_the_latents_stay(rooms, tmp_path):
     before, after = first.state_dict(), then.state_dict()
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"decoder", "post_quant_conv"}
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("part", [".", "config.json", "diffusion_pytorch_model.safetensors"])
+def test_a_vae_to_train_on_that_is_not_whole(causal, part, tmp_path, monkeypatch, online):
+    monkeypatch.chdir(tmp_path)
+    module = Autoencoder(width=32, stages=2, causal=causal)
+    module.configure_model()
+    module.vae.save_pretrained("runs/vae")
+    shutil.rmtree("runs") if part == "." else Path("runs/vae", part).unlink()
+    lacking = "config.json" if part == "." else part
+    with pytest.raises(FileNotFoundError, match=f"^Expected runs/vae/{lacking}, found none"):
+        Autoencoder(continued="runs/vae", causal=causal).configure_model()
 
 
 def test_the_loss_in_closed_form(rooms):

@@ -1,8 +1,10 @@
 """Text prompts: OWLv2 at a tiny size, random, with its own processor."""
 
 import json
+import shutil
 import string
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from egowm.scs.masks import read_masks
 from egowm.scs.prompts import Prompt
 
 from . import test_annotate
+
+PICTURES = "processor_config.json"  # how they are prepared
 
 
 @pytest.fixture(scope="module")
@@ -112,10 +116,26 @@ def test_what_is_missing_is_named(world, folder, tmp_path, capsys, monkeypatch):
     argv += [str(tmp_path / "found"), "--text"]
     assert main([*argv, "chair"]) == 2
     assert "--text needs --detector" in capsys.readouterr().err
-    assert main([*argv, "chair", "--detector", str(tmp_path)]) == 2
-    assert "no OWLv2 that can be read here. Bring a folder" in capsys.readouterr().err
+    assert main([*argv, "chair", "--detector", "nobody/owl"]) == 2
+    assert "nobody/owl: no OWLv2 that can be read here. Bring a folder" in capsys.readouterr().err
     assert main([*argv, "Person, chair", "--detector", str(folder)]) == 2
     assert "got person" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["config.json", "model.safetensors", "tokenizer_config.json", "tokenizer.json", PICTURES],
+)
+def test_a_file_that_is_missing_is_named(folder, part, tmp_path, monkeypatch, online):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"^models/owl: no OWLv2 that can be read here\. Bring"):
+        Detector("models/owl")
+    shutil.copytree(folder, "models/owl")
+    Path("models/owl", part).unlink()
+    with pytest.raises(ValueError) as caught:
+        Detector("models/owl")
+    assert part in str(caught.value).partition(" found none")[0]
+    assert "Bring a folder with OWLv2" in str(caught.value)
 
 
 def test_names():

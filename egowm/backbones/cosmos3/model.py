@@ -12,7 +12,6 @@ size) and keeps image and actions. One sample a call. The video has one frame mo
 VAE then drops what does not fill a latent frame, and a frame larger than the canvas is shrunk.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from egowm.backbones.cosmos3.frames import last_frames, resolution_tier
 from egowm.backbones.cosmos3.pose import CameraSteps, check_meaning
 from egowm.conditioning.guidance import Guide
 from egowm.diffusion import Generator
+from egowm.loading import INDEX, load_model, load_scheduler, load_tokenizer, read_json
 from egowm.sampling import Chain, Rollout
 
 PIPELINE = "Cosmos3OmniPipeline"
@@ -85,7 +85,7 @@ class Cosmos3:
         revision: str | None = None,
         download: bool = False,
     ) -> "Cosmos3":
-        """Load a folder or a hub id, as backbones do, by the pipeline's own `from_pretrained`.
+        """Load a folder or a hub id, as backbones do, into the pipeline's own class.
 
         Without the sound tokenizer, and without NVIDIA's guardrail: the pipeline is told to do
         without it, so neither its package nor its weights are needed, and neither texts nor videos
@@ -94,8 +94,8 @@ class Cosmos3:
         import diffusers
 
         folder = locate(str(pretrained), revision, download)
-        index = folder / "model_index.json"
-        name = json.loads(index.read_text())["_class_name"] if index.is_file() else "no pipeline"
+        index = read_json(folder, INDEX)
+        name = index.get("_class_name")
         if name != PIPELINE:
             raise ValueError(f"{folder}: expected a pipeline of {PIPELINE}, got {name}.")
         if not hasattr(diffusers, PIPELINE):
@@ -104,11 +104,13 @@ class Cosmos3:
             )
         pipeline = getattr(diffusers, PIPELINE).from_pretrained(
             folder,
-            torch_dtype=dtype,
+            transformer=load_model(diffusers.Cosmos3OmniTransformer, folder / "transformer", dtype),
+            vae=load_model(diffusers.AutoencoderKLWan, folder / "vae", dtype),
+            text_tokenizer=load_tokenizer(folder / "text_tokenizer"),
+            scheduler=load_scheduler(folder),
             safety_checker=None,
             enable_safety_checker=False,
             sound_tokenizer=None,
-            use_safetensors=True,
             local_files_only=True,
         )
         return cls(pipeline, spec, camera, chunk, steps, fps, flow_shift)

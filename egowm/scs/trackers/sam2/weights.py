@@ -11,6 +11,8 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from egowm.loading import hub_folder
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -102,18 +104,12 @@ def _read_folder(folder: Path) -> Weights:
 
 def _cached(name: str) -> Path:
     """The folder of a repository in the local cache."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    missing = (
-        f"{name}: no such file, folder or repository in the local Hugging Face cache. {_BRING}"
-    )
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        raise ValueError(missing)
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(_FILES), local_files_only=True))
-    except LocalEntryNotFoundError as error:
-        raise ValueError(missing) from error
+    found = hub_folder(name, (_FILES[0],)) if re.fullmatch(r"[\w.-]+/[\w.-]+", name) else None
+    if found is None:
+        raise ValueError(
+            f"{name}: no such file, folder or repository in the local Hugging Face cache. {_BRING}"
+        )
+    return found
 
 
 def _checked(weights: Weights, name: str) -> Weights:

@@ -1,0 +1,145 @@
+"""Parts of pretrained pipelines, from folders on this machine and from nowhere else.
+
+diffusers and transformers take a folder that is not there for the name of a repository, and ask the
+internet for it. So the files of a part are looked for first, and the one that is missing is named.
+Every function raises FileNotFoundError for a missing file, ValueError for one that cannot be read.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+INDEX, CONFIG = "model_index.json", "config.json"
+PROCESSOR = ("preprocessor_config.json", "processor_config.json")
+VOCABULARY = ("tokenizer.json", "spiece.model", "tokenizer.model", "vocab.json", "vocab.txt")
+VARIANTS = ("", ".fp16")  # of weights; the plain ones go first
+
+
+def load_model(cls: Any, folder: Path, dtype: "torch.dtype | Literal['auto'] | None" = None) -> Any:
+    """A model of diffusers or transformers with its weights, in float32 if nothing else is asked.
+
+    dtype: of the weights; "auto" is what the folder of a model of transformers says.
+    """
+    import torch
+
+    expect(folder, CONFIG)
+    of_diffusers = hasattr(cls, "load_config")
+    variant = variant_of(folder, "diffusion_pytorch_model" if of_diffusers else "model")
+    options: dict[str, Any] = {"variant": variant[1:]} if variant else {}
+    options["torch_dtype" if of_diffusers else "dtype"] = dtype or torch.float32
+    with _readable(folder):
+        return cls.from_pretrained(folder, use_safetensors=True, local_files_only=True, **options)
+
+
+def untrained(cls: Any, folder: Path) -> Any:
+    """The same in float32 from its configuration alone, with weights that the class draws."""
+    import torch
+
+    expect(folder, CONFIG)
+    with _readable(folder):
+        if hasattr(cls, "load_config"):
+            return cls.from_config(cls.load_config(folder, local_files_only=True))
+        config = cls.config_class.from_pretrained(folder, local_files_only=True)
+    config.dtype = torch.float32  # the folder's may say float16
+    return cls(config)
+
+
+def load_scheduler(pipeline: Path, name: str = "") -> Any:
+    """The scheduler of a pipeline's folder, of the class that its index names, or of another."""
+    import diffusers
+
+    index, folder = read_json(pipeline, INDEX), pipeline / "scheduler"
+    expect(folder, "scheduler_config.json")
+    with _readable(folder):
+        cls = getattr(diffusers, name or index["scheduler"][1])
+        return cls.from_pretrained(folder, local_files_only=True)
+
+
+def load_processor(cls: Any, folder: Path) -> Any:
+    """What prepares the inputs of a model of transformers, by one of its classes for that."""
+    expect(folder, *PROCESSOR)
+    with _readable(folder):
+        return cls.from_pretrained(folder, local_files_only=True)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """A tokenizer of transformers."""
+    from transformers import AutoTokenizer
+
+    expect_tokenizer(folder)
+    with _readable(folder):
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def read_json(folder: Path, name: str) -> dict[str, Any]:
+    """What one of the folder's files of settings says."""
+    expect(folder, name)
+    with _readable(folder / name):
+        return dict(json.loads((folder / name).read_text(encoding="utf-8")))
+
+
+def hub_folder(
+    name: str, wanted: Sequence[str], revision: str | None = None, download: bool = False
+) -> Path | None:
+    """Where the local hub cache has the wanted files of a repository, None where it has not.
+
+    Nobody is asked for them but with `download`, the one place at which egowm uses a network.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    options: Any = {"allow_patterns": list(wanted), "local_files_only": not download}
+    try:
+        return Path(snapshot_download(name, revision=revision, **options))
+    except (HFValidationError, OSError):
+        return None
+
+
+# What a part needs --------------------------------------------------------------------------------
+
+
+def expect(folder: Path, *names: str) -> None:
+    """Refuse a folder that has none of these files."""
+    if not any((folder / name).is_file() for name in names):
+        instead = f" (or {', '.join(names[1:])})" if names[1:] else ""
+        raise FileNotFoundError(
+            f"Expected {folder / names[0]}{instead}, found none: copy the whole folder, nothing is "
+            f"downloaded in its place."
+        )
+
+
+def expect_tokenizer(folder: Path) -> None:
+    """Refuse one without its vocabulary, of which some classes would make an empty tokenizer."""
+    expect(folder, "tokenizer_config.json")
+    expect(folder, *VOCABULARY)
+
+
+def variant_of(folder: Path, stem: str) -> str:
+    """The variant ("" or ".fp16") of the weights in a folder, all shards of which are there."""
+    for variant in VARIANTS:
+        if (folder / f"{stem}{variant}.safetensors").is_file():
+            return variant
+        index = f"{stem}.safetensors.index{variant}.json"
+        if (folder / index).is_file():
+            for shard in sorted(set(read_json(folder, index).get("weight_map", {}).values())):
+                expect(folder, shard)
+            return variant
+    expect(folder, f"{stem}.safetensors")
+    return ""
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Inside, what the libraries say of a damaged file becomes one line that names it."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, TypeError, LookupError, SafetensorError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{path} cannot be read ({reason}): copy it again, as a whole.") from error
