@@ -23,12 +23,20 @@ from egowm.data.episode import Episode
 from egowm.data.mixture import Mixture
 from egowm.data.module import ClipData
 from egowm.data.packed import HEADER, INDEX, LABELS, VERSION, Packed, frames_name, key_of
+from egowm.files import FolderKind, check_folder
 from egowm.inspection.checksums import SUMS, sum_of, write_sums
 from egowm.inspection.opening import SPLITS
 from egowm.video import write_planes
 
 log = logging.getLogger(__name__)
 BATCH = 32  # frames in memory at once, of each thread
+KEY = "[0-9a-f]" * 16
+PACK = FolderKind(
+    "egowm data pack",
+    rf"\.?(pack\.json|SHA256SUMS)(\.\d+)?|\.?(actions|states|times)\.npy"
+    rf"|frames-{KEY}(/\.?\d{{5}}\.npy)?",
+    lambda folder: any(folder.glob(f"frames-{KEY}")),
+)
 SAMPLES = 8  # episodes whose first frame is part of the key: labels alone do not tell cameras apart
 
 
@@ -40,6 +48,7 @@ def pack(
     Raises ValueError for a mixture, FileExistsError where the folder holds another pack, VideoError
     for frames that cannot be read, OSError for too small a disk.
     """
+    check_folder(output, PACK, force=True)
     if isinstance(data, Mixture | Packed):
         raise ValueError("pack: a mixture's sources are packed one by one, and a pack not again.")
     if min(size) < 1:
