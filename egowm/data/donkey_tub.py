@@ -19,8 +19,8 @@ import numpy as np
 from egowm.actions import ActionSpec
 from egowm.data.episode import Episode
 from egowm.data.module import ClipData, Window
-from egowm.data.paths import inside
 from egowm.data.splits import span_of
+from egowm.paths import inside
 from egowm.video import read_images
 
 log = logging.getLogger(__name__)

@@ -18,8 +18,8 @@ import numpy as np
 from egowm.actions import ActionSpec, NormaliserName
 from egowm.data.episode import Episode, read_all
 from egowm.data.module import ClipData, Window
-from egowm.data.paths import inside
 from egowm.data.splits import Splits
+from egowm.paths import inside
 from egowm.video import read_frames
 
 NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from egowm.data.parquet import read_columns
-from egowm.data.paths import inside
+from egowm.paths import inside
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
 _FIELD = re.compile(r"\{(\w+)(?::0?\d{1,2}d)?\}")
@@ -62,6 +62,8 @@ def camera_of(root: Path, info: dict[str, Any], camera: str | None) -> str:
                 f"LeRobot: no camera {camera!r}; it has {', '.join(videos) or 'none'}."
             )
         return camera
+    for key in videos:
+        inside(root / "videos", key, f"{root / 'meta' / 'info.json'}: features")
     present = [key for key in videos if next((root / "videos").glob(f"**/{key}"), None)]
     if len(present) == 1:
         return present[0]

@@ -15,8 +15,8 @@ import numpy as np
 from egowm.actions import ActionSpec, NormaliserName
 from egowm.data.episode import Episode
 from egowm.data.module import ClipData, Window
-from egowm.data.paths import inside
 from egowm.data.splits import span_of
+from egowm.paths import inside
 from egowm.poses import product, quaternion, rotated, rotation_vector
 from egowm.video import read_images
 

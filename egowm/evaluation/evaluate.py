@@ -15,10 +15,10 @@ from tqdm import tqdm
 
 from egowm.data.clip import Clip
 from egowm.data.module import ClipData
-from egowm.data.paths import inside
 from egowm.evaluation.rows import Row, changed, check_rows, make_rows
 from egowm.evaluation.run_writer import CODEC, RUN, RunWriter, new_run
 from egowm.files import FolderKind, check_folder
+from egowm.paths import inside
 from egowm.scs.trackers import MaskReader, Tracker, load_tracker
 from egowm.scs.trackers.options import add_options, chosen_tracker
 from egowm.world_model import WorldModel

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from egowm.actions import ActionSpec
 from egowm.data.clip import Clip
-from egowm.data.paths import inside
 from egowm.files import FolderKind, begins, filled, whole
+from egowm.paths import inside
 from egowm.video import write_frames
 
 CODEC = "codec"  # folder of the truth through the model's VAE

@@ -26,6 +26,7 @@ from egowm.data.packed import HEADER, INDEX, LABELS, VERSION, Packed, frames_nam
 from egowm.files import FolderKind, check_folder
 from egowm.inspection.checksums import SUMS, sum_of, write_sums
 from egowm.inspection.opening import SPLITS
+from egowm.paths import inside
 from egowm.video import write_planes
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,8 @@ def pack(
     if not rows:
         raise ValueError(f"pack: {data.source} {data.root} holds no episode.")
     episodes = [episode for _, episode in rows]
+    for episode in episodes:
+        inside(output, episode.name, f"{data.source} {data.root}")
     labels = _labels(episodes, data.meaning.width)
     index = _index(data, rows, labels, size)
     frames = output / f"frames-{index['key']}"

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from egowm.data.paths import inside
 from egowm.inspection.convert import Drive
+from egowm.paths import inside
 
 ODOMETRY = ("nav_msgs/msg/Odometry", "nav_msgs/Odometry")
 COMPRESSED = ("sensor_msgs/msg/CompressedImage", "sensor_msgs/CompressedImage")

@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
-from egowm.data.paths import inside
 from egowm.inspection.convert import Drive
+from egowm.paths import inside
 
 COLUMNS = ("Path", "X_Position", "Y_Position", "Yaw")
 _STAMP = re.compile(r"(\d{4}(?:_\d\d){5})_(\d{1,3})")

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from egowm.data.paths import inside
 from egowm.files import FolderKind, begins, check_folder, filled
+from egowm.paths import inside
 from egowm.scs.annotations import find_annotations, read_annotation
 from egowm.scs.candidates import choose, propose, static
 from egowm.scs.detector import Detector

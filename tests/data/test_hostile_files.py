@@ -12,7 +12,7 @@ import pytest
 from egowm import cli
 from egowm.data import DonkeyTub, Droid, LeRobot, OneX, Recon, VideoCSV, Window, video_csv
 from egowm.data.lerobot_index import read_entries, read_info
-from egowm.data.paths import inside
+from egowm.paths import inside
 from egowm.video import VideoError, read_image
 
 WINDOW = Window(height=12, width=16)
