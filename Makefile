@@ -53,10 +53,10 @@ dist: $(STAMP)  ## build the wheel, install it in an empty environment elsewhere
 check: lint types test dist  ## everything that must pass before a commit
 
 demo: $(STAMP)  ## the main job: train, roll out, score and look, in a few minutes on a CPU
-	$(BIN)/egowm demo $(ARGS)
+	$(BIN)/egowm demo --force $(ARGS)
 
 real: $(STAMP)  ## the same on real driving video (SHARED=../shared)
-	$(BIN)/egowm demo --real $(SHARED)/data/donkeycar_tub $(ARGS)
+	$(BIN)/egowm demo --force --real $(SHARED)/data/donkeycar_tub $(ARGS)
 
 results: $(STAMP)  ## score the committed models anew and rewrite the tables (10 minutes on 2 cores)
 	export OMP_NUM_THREADS=1; \

@@ -141,7 +141,7 @@ def run(arm: Arm) -> None:
     _call(arm, [egowm, *arm.options])
     (config,) = sorted(arm.folder.glob("lightning_logs/version_*/config.yaml"))[-1:]
     checkpoint = arm.folder / "checkpoints/last.ckpt"
-    export = ["export", "-c", str(config), "--ckpt_path", str(checkpoint), "--half"]
+    export = ["export", "-c", str(config), "--ckpt_path", str(checkpoint), "--half", "--force"]
     _call(arm, [egowm, *export, "--output", str(arm.folder / "export")])
     _call(arm, [sys.executable, __file__, "--score", json.dumps(asdict(arm))])
     print(f"{arm.name}: validation loss {validation_loss(arm):.4f}", flush=True)

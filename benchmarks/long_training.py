@@ -154,7 +154,7 @@ def stretch(folder: Path, steps: int) -> Path:
     # A constant rate leaves no end to come; the guard and the pictures are for shorter runs.
     _call(folder, [*fit, "--guard_patience", "0", "--pictures_every", "0"])
     export = [egowm, "export", "-c", recipe, "--half", "--output", str(folder / "export")]
-    _call(folder, [*export, "--ckpt_path", str(folder / "checkpoints/last.ckpt")])
+    _call(folder, [*export, "--force", "--ckpt_path", str(folder / "checkpoints/last.ckpt")])
     return folder / "export"
 
 

@@ -8,8 +8,6 @@ the caller has imported.
 import inspect
 import json
 import logging
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +17,17 @@ from safetensors.torch import load_file, save_file
 
 from egowm.actions import ActionSpec
 from egowm.backbones.base import Backbone
+from egowm.files import FolderKind, begins, check_folder, filled
 from egowm.network.trained_part import merged_weights
 from egowm.world_model import WorldModel
 
 log = logging.getLogger(__name__)
 FORMAT = 1
+EXPORT = FolderKind(
+    "egowm export",
+    r"weights\.safetensors|world_model\.json|README\.md",
+    lambda folder: begins(folder / "world_model.json", rb'\{\s*"format": \d+,\s*"backbone": '),
+)
 TRAINING_ONLY: dict[str, Any] = {
     "random": [],
     "memo_frames": 0,
@@ -31,12 +35,13 @@ TRAINING_ONLY: dict[str, Any] = {
 
 
 def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None, note: str = "") -> None:
-    """Write an export: whole, or not at all. `dtype` rounds the weights (float16 halves them).
+    """Write an export, whole or not at all; one that is there is replaced, another folder refused.
 
     The network's weights (a LoRA merged into them), the embeddings' and the embedding of the text
     "" are saved; VAE and encoders stay in the base, which is named by path or id, revision and
-    hash. note: more text for the card.
+    hash. dtype: rounds the weights (float16 halves them). note: more text for the card.
     """
+    check_folder(folder, EXPORT, force=True)
     backbone = model.backbone
     if model.spec is None or not hasattr(backbone, "network"):
         raise ValueError("Nothing to save yet: fit the model or load weights first.")
@@ -62,17 +67,10 @@ def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None, note
         "steps": model.steps,
         "familiar_psnr": model.familiar_psnr,
     }
-    temporary = folder.parent / f".{folder.name}.{os.getpid()}"
-    temporary.mkdir(parents=True)
-    try:
+    with filled(folder, EXPORT) as temporary:
         save_file(weights, temporary / "weights.safetensors")
         (temporary / "world_model.json").write_text(json.dumps(record, indent=2) + "\n")
         (temporary / "README.md").write_text(_card(model, record) + note)
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def load(folder: Path, base: str | None = None) -> WorldModel:

@@ -1,21 +1,24 @@
-"""Names of files that a data set's own files give: they stay inside its folder."""
+"""Names that files give, of other files, of clips, of folders: they stay inside a folder."""
 
+import re
 from pathlib import Path, PurePosixPath
 
 
 def inside(root: Path, name: object, owner: str) -> Path:
     """`root / name` for a relative name without "..", which `owner` (a file) gave.
 
-    Links inside the folder are followed: download caches are made of them. Raises ValueError.
+    A name may lie in folders of its own, `a/b`. Links inside the folder are followed: download
+    caches are made of them. Raises ValueError.
     """
     text = str(name)
     parts = PurePosixPath(text).parts
     if (
         not isinstance(name, str)
         or not text.strip()
+        or not parts
         or "\0" in text
         or "\\" in text
-        or ":" in text.split("/")[0]
+        or re.match("[A-Za-z]:", text)
         or PurePosixPath(text).is_absolute()
         or ".." in parts
         or len(text) > 1000

@@ -175,12 +175,20 @@ def test_nothing_half_written(obedient, folder, tmp_path, monkeypatch):
 
 
 def test_an_older_export_is_replaced(obedient, folder):
-    (folder / "notes.txt").write_text("of the older one")
     obedient.steps = 9
     obedient.save_pretrained(folder)
     assert WorldModel.from_pretrained(folder).steps == 9
-    assert not (folder / "notes.txt").exists()
     assert [p.name for p in folder.parent.iterdir()] == ["export"]
+    assert len(list(folder.iterdir())) == 3
+
+
+def test_what_is_no_export_is_never_replaced(obedient, folder):
+    (folder / "notes.txt").write_text("mine")
+    obedient.steps = 9
+    with pytest.raises(FileExistsError, match=r"notes\.txt, which `egowm export` did not write"):
+        obedient.save_pretrained(folder)
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert WorldModel.from_pretrained(folder).steps == 3
 
 
 def test_nothing_to_save(tiny_prior, tmp_path):

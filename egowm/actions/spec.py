@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from egowm.files import whole
+
 log = logging.getLogger(__name__)
 Kind = Literal["se2", "se3", "command", "difference"]
 NormaliserName = Literal["min-max", "quantile", "mean-std", "none"]
@@ -160,8 +162,9 @@ class ActionSpec:
             )
 
     def save(self, path: Path) -> None:
-        """Write as JSON."""
-        path.write_text(json.dumps(self.record(), indent=2) + "\n")
+        """Write as JSON, whole or not at all."""
+        with whole(path) as temporary:
+            temporary.write_text(json.dumps(self.record(), indent=2) + "\n")
 
     def record(self) -> dict[str, Any]:
         """Its fields for JSON; normalisers only where they are not all min-max, as in old files."""

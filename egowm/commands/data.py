@@ -12,6 +12,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from egowm.files import FileKind, check_file, check_folder
+
+SPEC = FileKind("an ActionSpec", rb'\{\s*"names": \[')
 log = logging.getLogger(__name__)
 
 
@@ -45,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     show.add_argument("path", type=Path, help=source)
     show.add_argument("--root", help="in place of the recipe's root")
     show.add_argument("-o", "--output", type=Path, default=Path("contact_sheet.png"))
+    show.add_argument("--force", action="store_true", help="replace a picture that is no PNG")
     show.add_argument("--split", choices=("train", "val", "test"), default="train")
     show.add_argument("--episodes", type=int, default=4, help="rows")
     show.add_argument("--frames", type=int, default=8, help="columns")
@@ -110,6 +114,8 @@ def _check(args: argparse.Namespace) -> int:
 def _stats(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
+    if args.output is not None:
+        check_file(args.output, SPEC)
     data = _open(args)
     if args.normaliser:
         data.meaning = replace(data.meaning, normalisers=(args.normaliser,) * data.meaning.width)
@@ -117,23 +123,22 @@ def _stats(args: argparse.Namespace) -> int:
     if args.output is None:
         print(json.dumps(spec.record(), indent=2))
         return 0
-    args.output.parent.mkdir(parents=True, exist_ok=True)
     spec.save(args.output)
     print(f"{args.output}: {spec.width} dimensions at {spec.rate_hz:g} Hz, {', '.join(spec.names)}")
     return 0
 
 
 def _show(args: argparse.Namespace) -> int:
-    from egowm.data.inspect.contact_sheet import contact_sheet
-    from egowm.video import write_image
+    from egowm.data.inspect.contact_sheet import contact_sheet, kind_of, write_sheet
 
+    check_file(args.output, kind_of(args.output), args.force)
     if min(args.episodes, args.frames, args.stride) < 1:
         raise ValueError("show: episodes, frames and stride are at least 1.")
     data = _open(args)
     episodes = data.split(args.split)[: args.episodes]
     if not episodes:
         raise ValueError(f"{args.path}: no episode in split {args.split}; choose another --split.")
-    write_image(args.output, contact_sheet(episodes, data.meaning, args.frames, args.stride))
+    write_sheet(args.output, contact_sheet(episodes, data.meaning, args.frames, args.stride))
     print(args.output)
     return 0
 
@@ -147,8 +152,9 @@ def _convert(args: argparse.Namespace) -> int:
 
 
 def _pack(args: argparse.Namespace) -> int:
-    from egowm.data.packing import pack
+    from egowm.data.packing import PACK, pack
 
+    check_folder(args.output, PACK, force=True)  # one that was begun goes on
     if args.path.suffix not in (".yaml", ".yml") and None in (args.height, args.width):
         raise ValueError(f"{args.path} is no recipe: give --height and --width.")
     data = _open(args)

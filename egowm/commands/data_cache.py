@@ -27,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Say what will be written, and write it."""
     from egowm.evaluation.evaluate import load_data
-    from egowm.training.latents.writer import LatentWriter
+    from egowm.files import check_folder
+    from egowm.training.latents.writer import CACHE, LatentWriter
 
     share, device = _share(args.shard), _device(args.device)
     if args.batch_size < 1:
@@ -35,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     recipe = _recipe(args.config)
     folder = args.output or Path(recipe["trainer"].get("default_root_dir", "runs/default"))
     folder = folder if args.output else folder / "latents"
+    check_folder(folder, CACHE, force=True)  # one that was begun goes on
     data = load_data(args.config, args.root)
     backbone = _backbone(recipe["model"], args.pretrained)
     writer = LatentWriter(backbone, data, args.dtype, device)

@@ -7,6 +7,7 @@ given the actions of another clip. With `--real`, the same on real driving video
 
 import argparse
 import logging
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from egowm.commands.recipes import recipes, share_folder
 from egowm.commands.rollout import default_model
 from egowm.data.module import ClipData
 from egowm.evaluation.evaluate import (
@@ -25,10 +27,17 @@ from egowm.evaluation.evaluate import (
     with_horizon,
 )
 from egowm.evaluation.rows import Row
-from egowm.shipped import recipes, share_folder
+from egowm.evaluation.run_writer import RUN
+from egowm.files import FolderKind, check_folder, mark
 from egowm.world_model import WorldModel
 
 log = logging.getLogger(__name__)
+TRAINING = "training"
+DEMO = FolderKind(
+    "egowm demo",
+    rf"{RUN.files}|{TRAINING}/(run\.json|(checkpoints|lightning_logs|pictures|export)(/.+)?)",
+    keeps=(TRAINING,),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,10 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, help="folder to write (default runs/demo)")
     parser.add_argument("--quick", action="store_true", help="seconds of training, two clips")
     parser.add_argument("--real", metavar="TUB", help="folder of a Donkey Car tub")
+    parser.add_argument("--force", action="store_true", help="replace a demo that is there")
     args = parser.parse_args(argv)
-    if args.real:
-        return real(Path(args.real), args.output or Path("runs/real"), args.quick)
-    return rooms(args.output or Path("runs/demo"), args.quick)
+    output = args.output or Path("runs/real" if args.real else "runs/demo")
+    check_folder(output, DEMO, args.force)
+    return real(Path(args.real), output, args.quick) if args.real else rooms(output, args.quick)
 
 
 def rooms(output: Path, quick: bool) -> int:
@@ -50,7 +60,7 @@ def rooms(output: Path, quick: bool) -> int:
     print(f"Training a world model from the prior for {budget[6:]} (minutes:seconds).")
     options = ["--data.episodes_train", "16" if quick else "64", "--data.episodes_val", "1"]
     options += ["--trainer.max_steps", "15" if quick else "240"]
-    fresh = train("rooms_svd", output / "training", budget, options)
+    fresh = train("rooms_svd", _started(output), budget, options)
     committed = WorldModel.from_pretrained(default_model())
     rows = [
         Row("pred", "committed model", committed),
@@ -66,6 +76,7 @@ def rooms(output: Path, quick: bool) -> int:
         horizon=8,
         annotate=annotator(data, None),
         title="Rooms the model has never seen: the truth, and what it imagines",
+        kind=DEMO,
     )
     return _say(rows, summary, started)
 
@@ -79,7 +90,7 @@ def real(tub: Path, output: Path, quick: bool) -> int:
     annotate = _drawn(data, clips=6, horizon=8)
     budget = "00:00:00:10" if quick else "00:00:08:00"
     print(f"Fine-tuning the prior on {tub} for at most {budget[6:]} (minutes:seconds).")
-    model = train("donkeycar_svd", output / "training", budget, ["--data.root", str(tub)])
+    model = train("donkeycar_svd", _started(output), budget, ["--data.root", str(tub)])
     rows = [
         Row("pred", "fine-tuned on this car", model),
         Row("pred_shuffled", "fine-tuned on this car, another clip's actions", model, "shuffled"),
@@ -93,8 +104,17 @@ def real(tub: Path, output: Path, quick: bool) -> int:
         tracker="flow",
         annotate=annotate,
         title="Real driving video: a small car on a taped track",
+        kind=DEMO,
     )
     return _say(rows, summary, started)
+
+
+def _started(output: Path) -> Path:
+    """The folder to train in; that of an earlier demo is gone."""
+    output.mkdir(parents=True, exist_ok=True)
+    mark(output, DEMO)
+    shutil.rmtree(output / TRAINING, ignore_errors=True)
+    return output / TRAINING
 
 
 def train(recipe: str, root: Path, max_time: str, options: Sequence[str]) -> WorldModel:

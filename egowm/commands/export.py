@@ -11,7 +11,8 @@ import yaml
 from egowm.commands.rollout import familiarity
 from egowm.data.module import ClipData
 from egowm.evaluation.evaluate import load_data
-from egowm.export import save
+from egowm.export import EXPORT, save
+from egowm.files import check_folder
 from egowm.training.average import averaged_weights
 from egowm.training.checkpoints import read_checkpoint
 from egowm.world_model import WorldModel
@@ -66,7 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--newest", action="store_true", help="the newest weights, also where an average was kept"
     )
+    parser.add_argument("--force", action="store_true", help="replace an export that is there")
     args = parser.parse_args(argv)
+    check_folder(args.output, EXPORT, args.force)
     model = load_checkpoint(args.config, args.ckpt_path, averaged=not args.newest)
     model.familiar_psnr = measure_familiarity(model, load_data(args.config, args.root))
     save(model, args.output, torch.float16 if args.half else None)

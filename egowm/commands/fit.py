@@ -19,7 +19,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from egowm.commands.main import explain
-from egowm.evaluation.prediction_writer import PredictionWriter
+from egowm.evaluation.prediction_writer import PREDICTIONS, PredictionWriter
+from egowm.files import check_folder
 from egowm.network.sharding import Sharded
 from egowm.training.checkpoints import RunCheckpoint, WholeCheckpoints, newest
 from egowm.training.guard import ActionGuard
@@ -101,6 +102,10 @@ class FitCLI(LightningCLI):
             help="predict: also write <episode>/<start>_<end>/{GT,pred}/frames/f_1.png ...",
         )
 
+        parser.add_argument(
+            "--force", action="store_true", help="predict: replace predictions that are there"
+        )
+
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """As the parent, without its warning about `sys.argv`: `main` passes what it was given."""
         self.arguments = [str(word) for word in args]
@@ -136,11 +141,13 @@ class FitCLI(LightningCLI):
         config["ckpt_path"] = None if found is None else str(found)
 
     def before_instantiate_classes(self) -> None:
-        """Leave a record of the run before anything can go wrong."""
+        """Leave a record of the run, or look at the output, before anything can go wrong."""
         self.record: RunRecord | None = None
+        config = self.config[self.subcommand]
+        root = _root(config["trainer"])
+        if self.subcommand == "predict":
+            check_folder(root / "predictions", PREDICTIONS, config["force"])
         if self.subcommand == "fit" and getattr(rank_zero_only, "rank", 0) == 0:
-            config = self.config[self.subcommand]
-            root = Path(config["trainer"]["default_root_dir"] or ".")
             recipe = self._parser(self.subcommand).dump(config, skip_unset=False)
             self.record = RunRecord(root, self.arguments, yaml.safe_load(recipe))
 
@@ -164,7 +171,7 @@ class FitCLI(LightningCLI):
         """The recipe's trainer with what every run needs: checkpoints, guards, loggers."""
         options = self.config_init[self.subcommand]
         config = options["trainer"]
-        bare, root = config.get("barebones"), Path(config["default_root_dir"] or ".")
+        bare, root = config.get("barebones"), _root(config)
         callbacks = _listed(config.get("callbacks"))
         if self.subcommand == "fit" and not bare:
             callbacks += self._watching(callbacks)
@@ -222,9 +229,14 @@ def _listed(given: Any) -> list[Any]:
     return list(given) if isinstance(given, list) else [given]
 
 
+def _root(trainer: Any) -> Path:
+    """The folder of the run of these trainer options."""
+    return Path(trainer["default_root_dir"] or ".")
+
+
 def _folder(trainer: Any) -> Path:
-    """Where the run of these trainer options keeps its checkpoints."""
-    return Path(trainer["default_root_dir"] or ".") / "checkpoints"
+    """Where it keeps its checkpoints."""
+    return _root(trainer) / "checkpoints"
 
 
 def build(argv: Sequence[str] | None = None) -> FitCLI:

@@ -19,7 +19,8 @@ from egowm.actions import ActionSpec
 from egowm.backbones import SVD
 from egowm.conditioning.embedding import CHANNELS
 from egowm.data.normalisers import Normaliser, published_spacing, waypoint_range
-from egowm.export import save
+from egowm.export import EXPORT, save
+from egowm.files import check_folder
 from egowm.world_model import WorldModel
 
 ACTION, STATE = "add_action_embedding.", "add_state_embedding."
@@ -211,7 +212,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--output", required=True, type=Path, help="folder to write")
     parser.add_argument("--half", action="store_true", help="round the weights to float16")
+    parser.add_argument("--force", action="store_true", help="replace an export that is there")
     args = parser.parse_args(argv)
+    check_folder(args.output, EXPORT._replace(command="egowm import-egowm"), args.force)
     model, epoch = import_checkpoint(args.checkpoint, args.base, args.actions)
     note = NOTE.format(epoch=epoch)
     save(model, args.output, torch.float16 if args.half else None, note)

@@ -13,9 +13,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from egowm.files import FolderKind, begins, check_folder, filled
 from egowm.planning import cem, icem, mppi, random_shooting
 from egowm.planning.mpc import Planner
 
+PLAN = FolderKind(
+    "egowm plan",
+    r"plan\.json|room_\d+\.webp",
+    lambda folder: begins(folder / "plan.json", rb'\[\s*\{\s*"room": '),
+)
 NAMES = ("icem", "cem", "mppi", "random")
 
 
@@ -65,12 +71,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--by", choices=("pixels", "latents"), default="pixels")
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), default=(64, 64))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--force", action="store_true", help="replace plans that are there")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Plans in each room, writes plan.json and a moving picture of each, prints a line for each."""
     args = _parser().parse_args(argv)
+    check_folder(args.output, PLAN, args.force)
     from egowm.evaluation.navigation import Run, act_out, make_tasks, time_allowed
 
     where = {"distance": args.distance, "visible": not args.hidden}
@@ -81,14 +89,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError(f"Expected a --distance above 0.5 m, at most 6, got {args.distance:g}.")
 
     agent = _agent(args)
-    args.output.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     tasks = make_tasks(args.rooms, **where)
-    for number, task in enumerate(tqdm(tasks, "rooms", leave=False, disable=len(tasks) == 1)):
-        made: Run = act_out(task, agent, max_steps, tuple(args.size))
-        rows.append({"room": task.seed, "start": task.start, "goal": task.goal} | _row(made))
-        _draw(args.output / f"room_{number}.webp", task, made)
-    (args.output / "plan.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    with filled(args.output, PLAN) as folder:
+        for number, task in enumerate(tqdm(tasks, "rooms", leave=False, disable=len(tasks) == 1)):
+            made: Run = act_out(task, agent, max_steps, tuple(args.size))
+            rows.append({"room": task.seed, "start": task.start, "goal": task.goal} | _row(made))
+            _draw(folder / f"room_{number}.webp", task, made)
+        (folder / "plan.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     for row in rows:
         word = "arrived" if row["success"] else "missed"
         print(f"room {row['room']}: {word}, {row['metres']:.2f} m and {row['degrees']:.0f} degrees")

@@ -1,14 +1,16 @@
 """Where the recipes and priors lie, and `egowm recipes`, which lists and copies them."""
 
 import argparse
-import os
 import re
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+from egowm.files import FileKind, FolderKind, check_file, check_folder, check_link, filled, whole
 from egowm.shipped import recipes, share_folder
 
+RECIPE = FileKind("a recipe", None)
 NAMED_PRIOR = re.compile(r"\./priors/([\w.-]*\w)")
 
 
@@ -31,15 +33,19 @@ def copy(names: Sequence[str], destination: Path, force: bool = False) -> list[P
         What was written, recipes first.
 
     Raises:
-        FileExistsError: something is there already and `force` is off; then nothing is written.
+        FileExistsError: something is there already and `force` is off, or it is none of egowm's;
+            then nothing is written.
     """
     available = recipes()
     sources = [available[name] for name in names]
     sources += [share_folder("priors") / name for name in named_priors(sources)]
     targets = [destination / source.parent.name / source.name for source in sources]
-    taken = [str(target) for target in targets if target.exists()]
-    if taken and not force:
-        raise FileExistsError(f"{', '.join(taken)}: already there; --force overwrites")
+    for source, target in zip(sources, targets, strict=True):
+        check_link(target.parent)
+        if source.is_dir():
+            check_folder(target, _copied(source), force)
+        else:
+            check_file(target, RECIPE, force)
     for source, target in zip(sources, targets, strict=True):
         _copy_whole(source, target)
     return targets
@@ -51,21 +57,33 @@ def named_priors(paths: Sequence[Path]) -> list[str]:
     return sorted(name for name in found if (share_folder("priors") / name).is_dir())
 
 
+def _copied(source: Path) -> FolderKind:
+    """A copy of a prior: it holds all files of the same names, and nothing besides."""
+    names = [path.relative_to(source).as_posix() for path in _files(source)]
+    files = "|".join(map(re.escape, names))
+    return FolderKind("egowm recipes copy", files, partial(_holds, names))
+
+
+def _holds(names: Sequence[str], folder: Path) -> bool:
+    return all((folder / name).is_file() for name in names)
+
+
 def _copy_whole(source: Path, target: Path) -> None:
-    """Copies under a temporary name, then renames: an interrupted copy leaves no half prior."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        if source.is_dir():
-            shutil.copytree(source, temporary, ignore=shutil.ignore_patterns("__pycache__"))
-            if target.exists():
-                shutil.rmtree(target)
-        else:
+    """An interrupted copy leaves no half prior."""
+    if source.is_file():
+        with whole(target) as temporary:
             shutil.copyfile(source, temporary)
-        temporary.replace(target)
-    except BaseException:
-        shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink(missing_ok=True)
-        raise
+        return
+    with filled(target, _copied(source)) as folder:
+        for path in _files(source):
+            copy = folder / path.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+
+
+def _files(folder: Path) -> list[Path]:
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [path for path in found if "__pycache__" not in path.parts]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     copying = verbs.add_parser("copy", help="copy a recipe and the priors that it names")
     copying.add_argument("name", metavar="NAME|all", help="a recipe's name, or all of them")
     copying.add_argument("destination", nargs="?", default=".", type=Path, metavar="DEST")
-    copying.add_argument("--force", action="store_true", help="overwrite what is there")
+    copying.add_argument("--force", action="store_true", help="replace copies that are there")
     return parser
 
 

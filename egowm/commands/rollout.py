@@ -16,13 +16,15 @@ import torch
 from torch import Tensor
 
 from egowm.actions import ActionSpec
+from egowm.commands.recipes import share_folder
 from egowm.conditioning.guidance import Guide
 from egowm.evaluation.run_writer import to_uint8
-from egowm.shipped import share_folder
+from egowm.files import FolderKind, check_folder, filled
 from egowm.video import read_image, resize, webp_bytes, write_frames, write_mp4
 from egowm.world_model import WorldModel
 
 log = logging.getLogger(__name__)
+WALK = FolderKind("egowm rollout", r"frames/\d{5}\.png|rollout\.(mp4|webp)")
 KEYS = "w forward, s back, a turn left, d turn right, q forward left, e forward right, . wait"
 _MOVES = {  # shares of the largest forward motion and turn
     "w": (1.0, 0.0),
@@ -142,7 +144,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--state", type=float, nargs="+", help="the body's, for models with one")
     parser.add_argument("--source", help="whose ranges, of a model fitted on several data sets")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--force", action="store_true", help="replace a rollout that is there")
     args = parser.parse_args(argv)
+    check_folder(args.output, WALK, args.force)
     picture = read_image(args.picture)
     model = WorldModel.from_pretrained(args.model or default_model(), base=args.base)
     assert model.spec is not None
@@ -161,11 +165,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         generator=torch.Generator().manual_seed(args.seed),
     )
     frames = np.concatenate([first, to_uint8(made.frames[0])])
-    write_frames(args.output / "frames", frames)
-    fps = model.spec.rate_hz
-    write_mp4(args.output / "rollout.mp4", np.repeat(np.repeat(frames, 4, 1), 4, 2), fps)
-    large = np.repeat(np.repeat(frames, 4, 1), 4, 2)
-    (args.output / "rollout.webp").write_bytes(webp_bytes(large, fps))
+    large, fps = np.repeat(np.repeat(frames, 4, 1), 4, 2), model.spec.rate_hz
+    with filled(args.output, WALK) as folder:
+        write_frames(folder / "frames", frames)
+        write_mp4(folder / "rollout.mp4", large, fps)
+        (folder / "rollout.webp").write_bytes(webp_bytes(large, fps))
     print(f"{len(frames)} frames in {args.output}: frames/, rollout.mp4, rollout.webp")
     _say_familiarity(model, context, args.seed)
     return 0

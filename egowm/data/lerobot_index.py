@@ -62,6 +62,8 @@ def camera_of(root: Path, info: dict[str, Any], camera: str | None) -> str:
                 f"LeRobot: no camera {camera!r}; it has {', '.join(videos) or 'none'}."
             )
         return camera
+    for key in videos:
+        inside(root / "videos", key, f"{root / 'meta' / 'info.json'}: features")
     present = [key for key in videos if next((root / "videos").glob(f"**/{key}"), None)]
     if len(present) == 1:
         return present[0]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from egowm.data.episode import Episode
 from egowm.data.loader import TrainingLoader
 from egowm.data.module import ClipData, Window, Windows
 from egowm.data.reading import collate
+from egowm.paths import inside
 
 
 class Mixture(ClipData):
@@ -40,6 +42,8 @@ class Mixture(ClipData):
     ) -> None:
         if not sources:
             raise ValueError("Mixture: expected at least one source, got none.")
+        for name in sources:
+            inside(Path(), name, "Mixture: sources")  # clips are written under these names
         first = next(iter(sources.values()))
         window = replace(window, stride=first.window.stride)
         super().__init__("", window, batch_size, num_workers, seed)

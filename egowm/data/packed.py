@@ -21,6 +21,7 @@ import numpy as np
 from egowm.actions import ActionSpec
 from egowm.data.episode import Episode
 from egowm.data.module import ClipData, Window, Windows
+from egowm.paths import inside
 from egowm.video import VideoError
 
 VERSION = 1  # raised when packs are written differently
@@ -107,6 +108,7 @@ class Packed(ClipData):
         frames = self.folder / f"frames-{self.index['key']}"
         found, used = [], dict.fromkeys(LABELS, 0)
         for number, row in enumerate(self.index["episodes"]):
+            inside(self.folder, row["name"], str(self.folder / INDEX))  # clips are written by name
             length = row["num_frames"]
             file = frames / frames_name(number)
             _check_length(file, HEADER + length * 3 * size[0] * size[1])

@@ -25,10 +25,19 @@ from egowm.data.inspect.opening import SPLITS
 from egowm.data.mixture import Mixture
 from egowm.data.module import ClipData
 from egowm.data.packed import HEADER, INDEX, LABELS, VERSION, Packed, frames_name, key_of
+from egowm.files import FolderKind, check_folder
+from egowm.paths import inside
 from egowm.video import write_planes
 
 log = logging.getLogger(__name__)
 BATCH = 32  # frames in memory at once, of each thread
+KEY = "[0-9a-f]" * 16
+PACK = FolderKind(
+    "egowm data pack",
+    rf"\.?(pack\.json|SHA256SUMS)(\.\d+)?|\.?(actions|states|times)\.npy"
+    rf"|frames-{KEY}(/\.?\d{{5}}\.npy)?",
+    lambda folder: any(folder.glob(f"frames-{KEY}")),
+)
 SAMPLES = 8  # episodes whose first frame is part of the key: labels alone do not tell cameras apart
 
 
@@ -40,6 +49,7 @@ def pack(
     Raises ValueError for a mixture, FileExistsError where the folder holds another pack, VideoError
     for frames that cannot be read, OSError for too small a disk.
     """
+    check_folder(output, PACK, force=True)
     if isinstance(data, Mixture | Packed):
         raise ValueError("pack: a mixture's sources are packed one by one, and a pack not again.")
     if min(size) < 1:
@@ -48,6 +58,8 @@ def pack(
     if not rows:
         raise ValueError(f"pack: {data.source} {data.root} holds no episode.")
     episodes = [episode for _, episode in rows]
+    for episode in episodes:
+        inside(output, episode.name, f"{data.source} {data.root}")
     labels = _labels(episodes, data.meaning.width)
     index = _index(data, rows, labels, size)
     frames = output / f"frames-{index['key']}"

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from egowm.paths import inside
 from egowm.scs.masks import write_palette
 
 FINE = 8  # rasterised this many times finer, then counted: a pixel belongs if half of it does
@@ -74,7 +75,8 @@ def read_polygons(path: str | Path) -> dict[str, Drawing]:
 def write_annotations(polygons: str | Path, folder: str | Path, height: int, width: int) -> None:
     """Write `folder/<clip>.png`, palette PNG of `height` x `width`, for every clip drawn."""
     for clip, drawing in read_polygons(polygons).items():
-        write_palette(Path(folder) / f"{clip}.png", drawing.labels(height, width))
+        path = inside(Path(folder), f"{clip}.png", str(polygons))
+        write_palette(path, drawing.labels(height, width))
 
 
 def coverage(parts: list[np.ndarray], height: int, width: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from egowm.actions import ActionSpec
 from egowm.data.episode import Episode
 from egowm.data.module import ClipData, Window
+from egowm.paths import inside
 from egowm.worlds.motion import Disturbances
 from egowm.worlds.recording import seed_of, structures
 from egowm.worlds.store import (
@@ -101,7 +102,7 @@ class Rooms(ClipData):
         (H, W) uint8, 0 background, ids from 1."""
         episode, start = clip_name.rsplit("_", 1)
         shared = int(start) + (self.window.context - 1) * self.window.stride
-        ids = read_ids(self.folder / episode, shared)
+        ids = read_ids(inside(self.folder, episode, "the clips' names"), shared)
         out = np.zeros(ids.shape, np.uint8)
         for number, value in enumerate(structures(ids), start=1):
             out[ids == value] = number

@@ -4,7 +4,6 @@
 The structures of frame 0, where the run has them, go to a second folder, `<output>_annotations`.
 """
 
-import os
 import re
 import shutil
 from pathlib import Path
@@ -14,33 +13,27 @@ from egowm.video import picture_paths
 
 
 def write_announced(run: Path, output: Path) -> int:
-    """Copy the frames of `run` (gt/ and pred/) to `output`, which is replaced; number of clips.
+    """Copy the frames of `run` (gt/ and pred/) to a new folder `output`; the number of clips.
 
     A clip is called by its episode and the number of its first frame (`room_7_32`); without a
-    number it starts at 0. The folder appears when all is there.
+    number it starts at 0.
     """
+    output.mkdir(parents=True)
     clips = sorted(path for path in (run / TRUTH).iterdir() if path.is_dir())
-    temporary = output.with_name(f".{os.getpid()}-{output.name}")
     drawings = output.with_name(f"{output.name}_annotations")
-    try:
-        for truth in clips:
-            found = re.fullmatch(r"(.+)_(\d+)", truth.name)
-            episode, start = (found[1], int(found[2])) if found else (truth.name, 0)
-            frames = picture_paths(truth)
-            folder = temporary / episode / f"{start}_{start + len(frames) - 1}"
-            for half, source in (("GT", truth), ("pred", run / PRIMARY / truth.name)):
-                (folder / half / "frames").mkdir(parents=True)
-                for number, path in enumerate(picture_paths(source)[1:], 1):
-                    shutil.copyfile(path, folder / half / "frames" / f"f_{number}.png")
-            shutil.copyfile(frames[0], folder / f"f_{start}.png")
-            drawn = run / "annotations" / f"{truth.name}.png"
-            if drawn.is_file():
-                kept = drawings / episode / f"{folder.name}.png"
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(drawn, kept)
-        if output.exists():
-            shutil.rmtree(output)
-        temporary.replace(output)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    for truth in clips:
+        found = re.fullmatch(r"(.+)_(\d+)", truth.name)
+        episode, start = (found[1], int(found[2])) if found else (truth.name, 0)
+        frames = picture_paths(truth)
+        folder = output / episode / f"{start}_{start + len(frames) - 1}"
+        for half, source in (("GT", truth), ("pred", run / PRIMARY / truth.name)):
+            (folder / half / "frames").mkdir(parents=True)
+            for number, path in enumerate(picture_paths(source)[1:], 1):
+                shutil.copyfile(path, folder / half / "frames" / f"f_{number}.png")
+        shutil.copyfile(frames[0], folder / f"f_{start}.png")
+        drawn = run / "annotations" / f"{truth.name}.png"
+        if drawn.is_file():
+            kept = drawings / episode / f"{folder.name}.png"
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(drawn, kept)
     return len(clips)

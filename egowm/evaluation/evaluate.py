@@ -16,7 +16,9 @@ from tqdm import tqdm
 from egowm.clip import Clip
 from egowm.data.module import ClipData
 from egowm.evaluation.rows import Row, changed, check_rows, make_rows
-from egowm.evaluation.run_writer import CODEC, RunWriter
+from egowm.evaluation.run_writer import CODEC, RUN, RunWriter, new_run
+from egowm.files import FolderKind, check_folder
+from egowm.paths import inside
 from egowm.scs.trackers import MaskReader, Tracker, load_tracker
 from egowm.scs.trackers.options import add_options, chosen_tracker
 from egowm.world_model import WorldModel
@@ -37,12 +39,14 @@ def evaluate(
     tracker: str | Tracker | MaskReader = "palette",
     annotate: Callable[[str], np.ndarray] | None = None,
     title: str = "",
+    kind: FolderKind = RUN,
 ) -> dict[str, Any]:
     """Roll out test clips under each row, score them and write `output/report.html`.
 
     All rows start each clip from the same noise. `annotate` gives the structures of a clip's
-    first frame; without it clips are predicted and not scored. Returns a summary: per row PSNR
-    (dB) and SCS (percent). Raises ValueError before the first rollout where a row cannot be made.
+    first frame; without it clips are predicted and not scored. An earlier run in `output` is
+    replaced in the end, or on any error left as it was. Returns a summary: per row PSNR (dB) and
+    SCS (percent). Raises ValueError before the first rollout where a row cannot be made.
     """
     follow = load_tracker(tracker) if isinstance(tracker, str) else tracker
     data = with_horizon(data, horizon)
@@ -50,7 +54,26 @@ def evaluate(
     others = check_rows(rows, data.clip_meaning, len(chosen))
     model, label = rows[0].model, rows[0].label
     assert model.spec is not None
-    writer = RunWriter(output, model.spec, data.source, label, {r.folder: r.label for r in rows})
+    for clip in chosen:
+        inside(output, clip.name, f"the clips of {data.source}")
+    about = (model.spec, data.source, label, {row.folder: row.label for row in rows}, kind)
+    with new_run(output, *about) as writer:
+        _roll_out(rows, chosen, others, writer, steps, seed, annotate)
+        writer.finish(title)
+        summary = _score_and_report(rows, writer, follow if annotate else None)
+    return summary | {"report": str(output / "report.html")}
+
+
+def _roll_out(
+    rows: Sequence[Row],
+    chosen: Sequence[Clip],
+    others: Sequence[int],
+    writer: RunWriter,
+    steps: int | None,
+    seed: int,
+    annotate: Callable[[str], np.ndarray] | None,
+) -> None:
+    """Write truth, structures, ceiling and the predictions of every row."""
     with tqdm(total=len(chosen) * len(rows), desc="rolling out", unit="rollout") as bar:
         for numbers in batches(chosen):
             batch = default_collate([chosen[k] for k in numbers])
@@ -60,12 +83,10 @@ def evaluate(
                 writer.truth(batch, index)
                 if annotate is not None:
                     writer.annotation(batch.name[index], annotate(batch.name[index]))
-            _codec(model, batch, writer)
+            _codec(rows[0].model, batch, writer)
             for row in rows:
                 _predict(row, batch, shuffled, numbers, steps, seed, writer)
                 bar.update(len(numbers))
-    writer.finish(title)
-    return _score_and_report(rows, output, follow if annotate else None)
 
 
 def with_horizon(data: ClipData, horizon: int) -> ClipData:
@@ -138,7 +159,7 @@ def _codec(model: WorldModel, batch: Clip, writer: RunWriter) -> None:
 
 
 def _score_and_report(
-    rows: Sequence[Row], output: Path, tracker: Tracker | MaskReader | None
+    rows: Sequence[Row], writer: RunWriter, tracker: Tracker | MaskReader | None
 ) -> dict[str, Any]:
     from egowm.evaluation.report.run_page import write_report
     from egowm.evaluation.report.score_table import psnr
@@ -146,7 +167,7 @@ def _score_and_report(
     from egowm.video import read_frames
 
     summary: dict[str, Any] = {}
-    names = sorted(p.name for p in (output / "gt").iterdir())
+    output, names = writer.folder, sorted(writer.actions)
     truth = {name: read_frames(output / "gt" / name) for name in names}
     folders = [row.folder for row in rows] + [CODEC]
     for folder in folders:
@@ -172,7 +193,7 @@ def _score_and_report(
             summary["copy"]["scs"] = result.copy.scs
             if result.ceiling_codec is not None:
                 summary[CODEC]["scs"] = result.ceiling_codec.scs
-    summary["report"] = str(write_report(output))
+    write_report(output)
     return summary
 
 
@@ -221,7 +242,7 @@ def annotator(data: ClipData, folder: str | None) -> Callable[[str], np.ndarray]
         return getattr(data, "annotation", None)
     from egowm.scs.masks import read_palette
 
-    return lambda name: read_palette(Path(folder) / f"{name}.png")
+    return lambda name: read_palette(inside(Path(folder), f"{name}.png", "the clips' names"))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -243,7 +264,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         default="true,shuffled",
         help="rows, comma-separated: true, shuffled, zero, mirrored",
     )
+    parser.add_argument("--force", action="store_true", help="replace a run that is there")
     args = parser.parse_args(argv)
+    check_folder(args.output, RUN, args.force)
     tracker = chosen_tracker(args)
     assert tracker is not None
     model = WorldModel.from_pretrained(args.model, base=args.base)

@@ -1,5 +1,6 @@
 """What `egowm predict` writes: pred/, gt/, annotations/ and clips.json, ready for `egowm-scs`."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,13 @@ from lightning.pytorch.callbacks import Callback
 
 from egowm.clip import Clip
 from egowm.evaluation.announced import write_announced
-from egowm.evaluation.run_writer import RunWriter
+from egowm.evaluation.run_writer import RUN, RunWriter, new_run
+
+PREDICTIONS = RUN._replace(command="egowm predict")
 
 
 class PredictionWriter(Callback):
-    """Writes every predicted clip into `folder`; clips.json comes last, when all are there.
+    """Writes every predicted clip; `folder` has them when all are there, or is left as it was.
 
     announced: also write them below `folder/announced`, as EgoWM's authors announced their own.
     """
@@ -20,6 +23,7 @@ class PredictionWriter(Callback):
     def __init__(self, folder: Path, announced: bool = False) -> None:
         self.folder, self.announced = folder, announced
         self.writer: RunWriter | None = None
+        self._run = ExitStack()
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data: Any = getattr(trainer, "datamodule", None)
@@ -30,7 +34,8 @@ class PredictionWriter(Callback):
                 "is evaluated by `egowm evaluate`)."
             )
         label = type(pl_module).__name__
-        self.writer = RunWriter(self.folder, spec, data.source, label, {"pred": "prediction"})
+        about = (spec, data.source, label, {"pred": "prediction"}, PREDICTIONS)
+        self.writer = self._run.enter_context(new_run(self.folder, *about))
 
     def on_predict_batch_end(
         self,
@@ -54,4 +59,10 @@ class PredictionWriter(Callback):
         assert self.writer is not None
         self.writer.finish()
         if self.announced:
-            write_announced(self.folder, self.folder / "announced")
+            write_announced(self.writer.folder, self.writer.folder / "announced")
+        self._run.close()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        self._run.__exit__(type(exception), exception, exception.__traceback__)

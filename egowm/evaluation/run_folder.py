@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from egowm.paths import inside
+
 TRUTH = "gt"
 PRIMARY = "pred"
 
@@ -141,7 +143,7 @@ def _described(path: Path, described: dict[str, Any]) -> RunFolder:
     variants = described.get("variants") or {PRIMARY: model or "prediction"}
     actions = {}
     for clip, entry in described["clips"].items():
-        _check_name(path, clip)
+        inside(path, clip, str(path / "clips.json"))
         rows = np.asarray(entry["actions"], np.float64)
         actions[clip] = rows.reshape(len(rows), -1)
     width = next((rows.shape[1] for rows in actions.values()), 0)
@@ -154,7 +156,7 @@ def _described(path: Path, described: dict[str, Any]) -> RunFolder:
                 f"action_names has {len(names)}. Write one name per dimension."
             )
     for folder in variants:
-        _check_name(path, folder)
+        inside(path, folder, str(path / "clips.json"))
     return RunFolder(
         path=path,
         title=str(described.get("title", "")),
@@ -165,13 +167,6 @@ def _described(path: Path, described: dict[str, Any]) -> RunFolder:
         variants=tuple(Variant(str(f), str(label)) for f, label in variants.items()),
         actions=actions,
     )
-
-
-def _check_name(path: Path, name: str) -> None:
-    """Names lead to folders of the run, so they must not lead out of it."""
-    parts = PurePosixPath(name)
-    if not name or parts.is_absolute() or ".." in parts.parts:
-        raise RunError(f"{path / 'clips.json'}: {name!r} is no folder name. Rename it.")
 
 
 def _check_folder(path: Path, folder: str, clips: list[str]) -> None:

@@ -1,9 +1,9 @@
 """Writing a run folder: truth, predictions, annotations and clips.json."""
 
 import json
-import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,17 @@ from torch import Tensor
 
 from egowm.actions import ActionSpec
 from egowm.clip import Clip
+from egowm.files import FolderKind, begins, filled, whole
+from egowm.paths import inside
 from egowm.video import write_frames
 
 CODEC = "codec"  # folder of the truth through the model's VAE
-STARTED = ".unfinished"  # marks a run that is being written, or was interrupted
+RUN = FolderKind(
+    "egowm evaluate",
+    r"(gt|codec|pred[^/]*)/.+/\d{5}\.png|annotations/.+|videos/[^/]+\.mp4|clips\.json"
+    r"|scs(_[^/]*)?\.json|report\.html|announced(_annotations)?/.+\.png",
+    lambda folder: begins(folder / "clips.json", rb'\{\s*"title": '),
+)
 
 
 def to_uint8(frames: Tensor) -> np.ndarray:
@@ -24,11 +31,29 @@ def to_uint8(frames: Tensor) -> np.ndarray:
     return np.ascontiguousarray(array.transpose(0, 2, 3, 1))
 
 
+@contextmanager
+def new_run(
+    folder: Path,
+    spec: ActionSpec,
+    source: str,
+    model: str,
+    variants: Mapping[str, str],
+    kind: FolderKind = RUN,
+) -> Iterator["RunWriter"]:
+    """A run to fill, which stands in `folder` when the block ends well, in place of an earlier one.
+
+    On any error an earlier run stays as it was. Annotations that a person drew are kept. kind: what
+    may be replaced. Raises FileExistsError for a folder that is no run. The rest: see `RunWriter`.
+    """
+    with filled(folder, kind) as temporary:
+        yield RunWriter(temporary, spec, source, model, variants)
+        _keep(folder / "annotations", temporary / "annotations")
+
+
 class RunWriter:
-    """Fills `folder`; an earlier run there is replaced, annotations that a person drew are kept.
+    """Fills a new `folder`.
 
     variants: folder -> label of each row of predictions; the first is scored as `scs.json`.
-    Raises FileExistsError where a folder to be replaced belongs to no run.
     """
 
     def __init__(
@@ -37,24 +62,12 @@ class RunWriter:
         self.folder, self.spec, self.variants = folder, spec, dict(variants)
         self.source, self.model = source, model
         self.actions: dict[str, Any] = {}
-        old = [folder / name for name in ("gt", CODEC, *variants) if (folder / name).exists()]
-        if old and not any((folder / name).exists() for name in (STARTED, "clips.json")):
-            raise FileExistsError(
-                f"{old[0]} is there, but {folder} holds no clips.json and so no run of egowm: "
-                f"nothing was replaced. Give another --output folder."
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / STARTED).touch()
-        for path in old:
-            shutil.rmtree(path)
-        for path in [*folder.glob("scs*.json"), *folder.glob("clips.json")]:
-            path.unlink()
 
     def truth(self, clip: Clip, index: int) -> None:
         """The true frames of clip `index` of a batch: the last context frame, then the future."""
         name = clip.name[index]
         frames = clip.frames[index][-len(clip.actions[index]) - 1 :]
-        write_frames(self.folder / "gt" / name, frames.numpy().transpose(0, 2, 3, 1))
+        write_frames(self._place("gt", name), frames.numpy().transpose(0, 2, 3, 1))
         self.actions[name] = clip.actions[index].tolist()
 
     def prediction(self, variant: str, clip: Clip, index: int, frames: Tensor) -> None:
@@ -62,15 +75,13 @@ class RunWriter:
         context = clip.frames[index][-len(clip.actions[index]) - 1]
         shared = context.numpy().transpose(1, 2, 0)[None]
         both = np.concatenate([shared, to_uint8(frames)])
-        write_frames(self.folder / variant / clip.name[index], both)
+        write_frames(self._place(variant, clip.name[index]), both)
 
     def annotation(self, name: str, ids: np.ndarray) -> None:
         """Structures of the frame that a clip's truth and predictions share, (H, W) uint8."""
         from egowm.scs.masks import write_palette
 
-        path = self.folder / "annotations" / f"{name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_palette(path, ids)
+        write_palette(self._place("annotations", f"{name}.png"), ids)
 
     def finish(self, title: str = "") -> None:
         """Write clips.json, which makes the folder a run."""
@@ -87,7 +98,18 @@ class RunWriter:
             "variants": self.variants,
             "clips": {name: {"actions": rows} for name, rows in self.actions.items()},
         }
-        temporary = self.folder / f".clips.{os.getpid()}.json"
-        temporary.write_text(json.dumps(described, indent=1) + "\n")
-        temporary.rename(self.folder / "clips.json")
-        (self.folder / STARTED).unlink()
+        with whole(self.folder / "clips.json") as temporary:
+            temporary.write_text(json.dumps(described, indent=1) + "\n")
+
+    def _place(self, folder: str, name: str) -> Path:
+        """Of a clip: its name may come from a file, and stays inside."""
+        return inside(self.folder / folder, name, f"the clips of {self.source}")
+
+
+def _keep(old: Path, new: Path) -> None:
+    """Copy what an earlier run had and the new one has not."""
+    for file in sorted(path for path in old.rglob("*") if path.is_file()):
+        copy = new / file.relative_to(old)
+        if not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, copy)

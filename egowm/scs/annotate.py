@@ -5,14 +5,14 @@ everything it sees, from what a text names, or from the simulator.
 """
 
 import json
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from egowm.files import FolderKind, begins, check_folder, filled
+from egowm.paths import inside
 from egowm.scs.annotations import find_annotations, read_annotation
 from egowm.scs.candidates import choose, propose, static
 from egowm.scs.detector import Detector
@@ -23,6 +23,11 @@ from egowm.scs.protocol import hash_structures
 from egowm.scs.trackers.base import Tracker
 
 RECORD = "annotations.json"
+FROZEN = FolderKind(
+    "egowm-scs annotate",
+    r".+\.(png|npz)|annotations\.json",
+    lambda folder: begins(folder / RECORD, rb'\{\s*"how": '),
+)
 
 
 class Structures(NamedTuple):
@@ -127,16 +132,11 @@ def from_rooms(videos: Mapping[str, Video], root: str) -> Iterator[Structures]:
 def freeze(found: Iterable[Structures], output: Path, how: Mapping[str, Any]) -> int:
     """Write one file per clip and a record of how they were made; the number of clips.
 
-    The folder appears when all is there. Raises FileExistsError where it is there already: scores
-    that rest on it would change their meaning.
+    The folder appears when all is there. Raises FileExistsError where annotations are there.
     """
-    if output.exists():
-        raise FileExistsError(17, "Annotations are frozen; give another folder than", str(output))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f".{os.getpid()}-{output.name}")
+    check_output(output)
     record: dict[str, Any] = {"how": dict(how), "clips": {}}
-    try:
-        temporary.mkdir()
+    with filled(output, FROZEN) as temporary:
         for clip in found:
             _write(temporary, clip)
             record["clips"][clip.clip] = {
@@ -144,17 +144,22 @@ def freeze(found: Iterable[Structures], output: Path, how: Mapping[str, Any]) ->
                 "labels": {str(k): v for k, v in zip(clip.ids, clip.labels, strict=True) if v},
             }
         (temporary / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(output)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return len(record["clips"])
+
+
+def check_output(folder: Path) -> None:
+    """Refuse a folder with anything in it, annotations too: scores that rest on them would change
+    their meaning."""
+    if FROZEN.made is not None and FROZEN.made(folder):
+        raise FileExistsError(17, "Annotations are frozen; give another folder than", str(folder))
+    check_folder(folder, FROZEN)
 
 
 def _write(root: Path, clip: Structures) -> None:
     """A palette PNG; npz where structures overlap or have ids that a PNG cannot hold."""
     if not clip.masks.any((1, 2)).all():
         raise ValueError(f"Clip {clip.clip}: a structure without a single pixel in frame 0.")
-    path = root / f"{clip.clip}.png"
+    path = inside(root, f"{clip.clip}.png", "the clips' names")
     path.parent.mkdir(parents=True, exist_ok=True)
     if clip.masks.sum(0).max() > 1 or not all(0 < k < VOID for k in clip.ids):
         np.savez_compressed(path.with_suffix(".npz"), masks=clip.masks, ids=np.array(clip.ids))

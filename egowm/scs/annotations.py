@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from egowm.paths import inside
 from egowm.scs.masks import MASKS, ObjectMasks, read_masks, resize_nearest
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def find_anchors(root: Path, lengths: Mapping[str, int]) -> dict[str, dict[int, 
 
     Raises FileNotFoundError that lists clips without any, ValueError for frames that a clip lacks.
     """
-    found = {name: _anchors(root / name) for name in lengths}
+    found = {name: _anchors(inside(root, name, "the clips' names")) for name in lengths}
     missing = [name for name, files in found.items() if not files]
     if missing:
         shown = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
@@ -88,15 +89,9 @@ def read_annotation(path: Path, size: tuple[int, int]) -> ObjectMasks:
 
 
 def _find(root: Path, clip: str) -> Path | None:
-    for path in (
-        root / f"{clip}.png",
-        root / clip / "00000.png",
-        root / f"{clip}.npz",
-        root / f"{clip}.json",
-    ):
-        if path.is_file():
-            return path
-    return None
+    names = (f"{clip}.png", f"{clip}/00000.png", f"{clip}.npz", f"{clip}.json")
+    paths = (inside(root, name, "the clips' names") for name in names)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _anchors(folder: Path) -> dict[int, Path]:

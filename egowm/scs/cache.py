@@ -2,15 +2,18 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 
+from egowm.files import FolderKind, check_folder, whole
 from egowm.scs.trackers.base import Tracker, Tracks
 
+TRACKS = FolderKind(
+    "egowm-scs score --cache", r"[0-9a-f]{2}(/[0-9a-f]{64}\.npz)?", lambda folder: True
+)
 VERSION = 1  # raised when tracks are stored, or a built-in tracker works, differently
 
 
@@ -26,6 +29,7 @@ class CachedTracker(Tracker):
         self.tracker, self.folder = tracker, folder
         self.name, self.warning = tracker.name, tracker.warning
         self.min_evidence, self.memory = tracker.min_evidence, tracker.memory
+        check_folder(folder, TRACKS, force=True)  # one that was begun goes on
         folder.mkdir(parents=True, exist_ok=True)
 
     def options(self) -> dict[str, float | int | str]:
@@ -83,17 +87,10 @@ def _read(path: Path) -> Tracks | None:
 
 
 def _write(path: Path, tracks: Tracks) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        with temporary.open("wb") as file:
-            np.savez_compressed(
-                file,
-                masks=np.packbits(tracks.masks),
-                shape=np.array(tracks.masks.shape),
-                evidence=tracks.evidence,
-            )
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            masks=np.packbits(tracks.masks),
+            shape=np.array(tracks.masks.shape),
+            evidence=tracks.evidence,
+        )

@@ -4,7 +4,6 @@ Every score and IoU is in percent, shares and coverage are in [0, 1], null is un
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from egowm.files import whole
 from egowm.scs.bootstrap import MIN_UNITS, interval, num_independent
 from egowm.scs.checks import terciles
 from egowm.scs.clip_result import ClipResult, number
@@ -150,13 +150,9 @@ class Result:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file, whole or not at all."""
-    temporary = path.with_name(f".{os.getpid()}-{path.name}.tmp")
-    try:
+    """Write a text, whole or not at all."""
+    with whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def make_row(

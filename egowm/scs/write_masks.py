@@ -1,20 +1,29 @@
 """Masks written for others: tracks as npz, and pairs of them as a DAVIS tree."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
+from egowm.files import FolderKind, check_folder, filled
 from egowm.scs.annotations import read_annotation
 from egowm.scs.inputs import gather, prepare
 from egowm.scs.masks import VOID, ObjectMasks, read_masks, write_palette
 from egowm.scs.score import MIN_AREA
 from egowm.scs.trackers import MaskReader, Tracker, load_tracker
+from egowm.scs.trackers.base import Tracks
 from egowm.scs.tracking import run_tracker
 
 logger = logging.getLogger(__name__)
+TRACKED = FolderKind("egowm-scs track", r".+\.npz")
+DAVIS = FolderKind(
+    "egowm-scs export",
+    r"ImageSets/2017/val\.txt|(Annotations/480p|results)/[^/]+/\d{5}\.png"
+    r"|JPEGImages/480p/[^/]+/\d{5}\.jpg",
+)
 
 
 def track_folder(
@@ -27,7 +36,7 @@ def track_folder(
     first: Path | None = None,
     cache: Path | None = None,
 ) -> int:
-    """Write `output/<clip>.npz` for every clip of `videos`; the number of clips.
+    """Write `output/<clip>.npz` for every clip of `videos`, all or none; the number of clips.
 
     gt: the truth, where `videos` are predictions, which then start from its frame 0.
     """
@@ -37,24 +46,22 @@ def track_folder(
     inputs = gather(follow, videos, gt or videos, annotations=annotations, first=first)
     assert inputs.annotations is not None
     several = max(map(len, inputs.pred.values())) > 1
-    for name, samples in tqdm(inputs.pred.items(), "tracking", unit="clip", disable=None):
-        structures = read_annotation(inputs.annotations[name], inputs.size)
-        start = inputs.gt[name].frames()[0]
-        clips = [video.frames() for video in samples]
-        for frames in clips:
-            frames[0] = start
-        for number, tracks in enumerate(run_tracker(follow, clips, structures.masks[0])):
-            path = output / (f"{name}/{number}.npz" if several else f"{name}.npz")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}")
-            np.savez_compressed(
-                temporary,
-                masks=tracks.masks,
-                ids=np.array(structures.ids),
-                evidence=tracks.evidence,
-            )
-            temporary.replace(path)
+    with filled(output, TRACKED) as folder:
+        for name, samples in tqdm(inputs.pred.items(), "tracking", unit="clip", disable=None):
+            structures = read_annotation(inputs.annotations[name], inputs.size)
+            start = inputs.gt[name].frames()[0]
+            clips = [video.frames() for video in samples]
+            for frames in clips:
+                frames[0] = start
+            for number, tracks in enumerate(run_tracker(follow, clips, structures.masks[0])):
+                path = folder / (f"{name}/{number}.npz" if several else f"{name}.npz")
+                _write_tracks(path, tracks, structures.ids)
     return len(inputs.pred)
+
+
+def _write_tracks(path: Path, tracks: Tracks, ids: Sequence[int]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, masks=tracks.masks, ids=np.array(ids), evidence=tracks.evidence)
 
 
 class _Pair(NamedTuple):
@@ -74,31 +81,31 @@ def export_davis(pred: Path, gt: Path, output: Path, min_area: float = MIN_AREA)
     out and the prediction's pixels in void are background, as in `scs_davis`, of which the
     evaluator's J is then the mean over all objects. Pictures are black: it only counts them.
     """
+    check_folder(output, DAVIS, force=True)
     reader = load_tracker("masks")
     inputs = gather(reader, pred, gt)
     several = [name for name, samples in inputs.pred.items() if len(samples) > 1]
     if several:
         raise ValueError(f"DAVIS knows one sample per clip, got {len(inputs.pred[several[0]])}.")
-    if output.exists():
-        raise FileExistsError(17, "Give a folder that does not exist, not", str(output))
     flat = {name: name.replace("/", "__") for name in inputs.gt}
     if len(set(flat.values())) < len(flat):
         raise ValueError("Two clips have the same name once / is written as __.")
     clumsy = []
-    for name in tqdm(inputs.gt, "exporting", unit="clip", disable=None):
-        truth = read_masks(inputs.gt[name].path)
-        prediction = read_masks(inputs.pred[name][0].path, truth.ids)
-        pair = _pair(flat[name], truth, prediction.masks, min_area)
-        _write_pair(output, pair)
-        clumsy += [name] if pair.overlaps else []
+    with filled(output, DAVIS) as folder:
+        for name in tqdm(inputs.gt, "exporting", unit="clip", disable=None):
+            truth = read_masks(inputs.gt[name].path)
+            prediction = read_masks(inputs.pred[name][0].path, truth.ids)
+            pair = _pair(flat[name], truth, prediction.masks, min_area)
+            _write_pair(folder, pair)
+            clumsy += [name] if pair.overlaps else []
+        sets = folder / "ImageSets" / "2017"
+        sets.mkdir(parents=True)
+        (sets / "val.txt").write_text("".join(f"{n}\n" for n in flat.values()), encoding="utf-8")
     if clumsy:
         logger.warning(
             "masks overlap in %d clips (%s): the smaller object is drawn on top; numbers differ",
             len(clumsy), clumsy[0],
         )  # fmt: skip
-    sets = output / "ImageSets" / "2017"
-    sets.mkdir(parents=True)
-    (sets / "val.txt").write_text("".join(f"{name}\n" for name in flat.values()), encoding="utf-8")
     return len(flat)
 
 

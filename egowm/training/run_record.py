@@ -15,7 +15,10 @@ from typing import Any
 
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from egowm.files import FileKind, check_file, whole
+
 PACKAGES = ("egowm", "torch", "lightning", "diffusers", "transformers", "peft")
+RECORD = FileKind("the record of a run", rb'\{\s*"command": ')
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -23,11 +26,13 @@ class RunRecord:
     """`<folder>/run.json`, written at once and again at the end.
 
     argv: the command after `egowm`. recipe: the whole configuration, with all defaults. Its `exit`
-    is "running" until `finish`, and stays so where the process was killed.
+    is "running" until `finish`, and stays so where the process was killed. Another's file of that
+    name is refused with an OSError.
     """
 
     def __init__(self, folder: Path, argv: Sequence[str], recipe: dict[str, Any]) -> None:
         self.path, self._started = folder / "run.json", monotonic()
+        check_file(self.path, RECORD)
         text = json.dumps(recipe, sort_keys=True, default=str)
         self.fields: dict[str, Any] = {
             "command": shlex.join(["egowm", *argv]),
@@ -54,10 +59,8 @@ class RunRecord:
         self.note(exit=exit_reason(error), seconds=seconds, **fields)
 
     def _write(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{self.path.name}.unfinished")
-        temporary.write_text(json.dumps(self.fields, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(self.path)
+        with whole(self.path) as temporary:
+            temporary.write_text(json.dumps(self.fields, indent=2) + "\n", encoding="utf-8")
 
 
 def exit_reason(error: BaseException | None) -> str:

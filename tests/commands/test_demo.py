@@ -106,6 +106,23 @@ def test_rooms(quick, clips, limit, trained, evaluated, committed, tmp_path, cap
     assert f"Open {tmp_path / 'demo/report.html'} in a browser." in out
 
 
+def test_a_demo_again(trained, evaluated, committed, tmp_path, capsys):
+    """Its own folder is replaced with --force, as `make demo` does; nobody else's ever."""
+    output = tmp_path / "demo"
+    command = ["demo", "--quick", "--output", str(output)]
+    assert cli.main(command) == 0
+    (output / "training/checkpoints").mkdir()
+    (output / "training/checkpoints/step=9.ckpt").write_bytes(b"of the first")
+    assert cli.main(command) == 2
+    assert "holds what `egowm demo` wrote before: --force" in capsys.readouterr().err
+    assert cli.main([*command, "--force"]) == 0
+    assert not (output / "training/checkpoints").exists()
+    (output / "training/notes.txt").write_text("mine")
+    assert cli.main([*command, "--force"]) == 2
+    assert "holds training/notes.txt" in capsys.readouterr().err
+    assert len(evaluated) == len(trained) == 2
+
+
 def write_tub(root: Path, count: int) -> Path:
     """A tub of `count` grey pictures."""
     (root / "images").mkdir(parents=True)

@@ -92,19 +92,32 @@ def test_copy_refuses_to_overwrite_and_writes_nothing(shelf, capsys):
     (prior / "mine").write_text("kept")
     assert cli.main(["recipes", "copy", "a_first"]) == 2
     err = capsys.readouterr().err
-    assert err == "egowm: priors/rooms-svd: already there; --force overwrites\n"
+    assert "priors/rooms-svd holds mine, which `egowm recipes copy` did not write" in err
+    assert cli.main(["recipes", "copy", "a_first", "--force"]) == 2
     assert written(Path()) == ["priors/rooms-svd/mine"]
-    assert share.main(["copy", "a_first", "--force"]) == 0
+
+
+def test_copies_are_replaced_with_force(shelf, capsys):
+    assert cli.main(["recipes", "copy", "a_first"]) == 0
+    Path("recipes/a_first.yaml").write_text("edited")
+    assert cli.main(["recipes", "copy", "a_first"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("egowm: recipes/a_first.yaml is there already: --force replaces it")
+    assert Path("recipes/a_first.yaml").read_text() == "edited"
+    assert cli.main(["recipes", "copy", "a_first", "--force"]) == 0
+    assert Path("recipes/a_first.yaml").read_text() == RECIPE
     assert written(Path()) == ["priors/rooms-svd/unet/config.json", "recipes/a_first.yaml"]
 
 
 def test_an_interrupted_copy_leaves_nothing(shelf, monkeypatch):
-    def torn(source, target, **_):
-        target.mkdir()
-        (target / "half").write_text("")
-        raise KeyboardInterrupt
+    copyfile = share.shutil.copyfile
 
-    monkeypatch.setattr(share.shutil, "copytree", torn)
+    def torn(source, target):
+        copyfile(source, target)
+        if source.suffix == ".json":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(share.shutil, "copyfile", torn)
     with pytest.raises(KeyboardInterrupt):
         share.copy(["a_first"], Path())
     assert written(Path()) == ["recipes/a_first.yaml"]

@@ -130,7 +130,8 @@ def test_a_picture_of_any_size(command, picture, tmp_path, capsys):
     """T+1 frames in all three outputs; frame 0 is the picture, resized."""
     assert cli.main(command()) == 0
     out = tmp_path / "out"
-    assert {p.name for p in out.iterdir()} == {"frames", "rollout.mp4", "rollout.webp"}
+    written = {"frames", "rollout.mp4", "rollout.webp"}
+    assert {p.name for p in out.iterdir() if p.name[0] != "."} == written
     frames = read_frames(out / "frames")
     assert frames.shape == (7, 16, 16, 3)
     expected = np.linspace(0, 255, 53).reshape(1, 53).repeat(16, 0)
@@ -153,7 +154,7 @@ def count_webp(path: Path) -> int:
 
 def test_actions_and_seed_decide(command, tmp_path):
     def made(*options: str, actions: str = "wwd") -> np.ndarray:
-        assert cli.main([*command(actions=actions), *options]) == 0
+        assert cli.main([*command(actions=actions), "--force", *options]) == 0
         return read_frames(tmp_path / "out/frames").astype(int)
 
     first = made()
@@ -327,7 +328,7 @@ def test_a_source_s_ranges(run, spec, tmp_path, capsys):
     assert_written(model, actions, tmp_path / "out", source="far")
     with pytest.raises(AssertionError):
         assert_written(model, actions, tmp_path / "out", source="near")
-    assert run(spec, "--source", "moon", specs=sources)[0] == 2
+    assert run(spec, "--source", "moon", "--force", specs=sources)[0] == 2
     words = "Unknown source 'moon'; this model was fitted on near, far"
     assert words in capsys.readouterr().err.splitlines()[-1]
 

@@ -1,6 +1,7 @@
 """The announced layout of a run gives the score of the run."""
 
 import numpy as np
+import pytest
 
 from egowm.evaluation.announced import write_announced
 from egowm.scs import score_folders
@@ -17,7 +18,9 @@ def test_a_run_in_the_announced_layout(tmp_path):
             write_frames(tmp_path / half / name, rng.integers(0, 255, (4, 16, 16, 3), np.uint8))
         write_palette(tmp_path / "annotations" / f"{name}.png", labels)
     output = tmp_path / "announced"
-    assert write_announced(tmp_path, output) == write_announced(tmp_path, output) == 2
+    assert write_announced(tmp_path, output) == 2
+    with pytest.raises(FileExistsError):
+        write_announced(tmp_path, output)
     files = {path.relative_to(output).as_posix() for path in (output / "room_7").rglob("*.png")}
     frames = {f"room_7/32_35/{half}/frames/f_{k}.png" for half in ("GT", "pred") for k in (1, 2, 3)}
     assert files == {"room_7/32_35/f_32.png"} | frames

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -240,6 +242,37 @@ def test_the_command(export, write_recipe, rooms, tmp_path, capsys):
     assert len(read_run(output).clips) == 2
     assert all(len(actions) == 2 for actions in read_run(output).actions.values())
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_run_again(export, write_recipe, rooms, tmp_path, capsys, monkeypatch):
+    """Only with --force, and an older run stays as it was until the new one is whole."""
+
+    def content() -> dict:
+        return {p.relative_to(output): p.read_bytes() for p in output.rglob("*") if p.is_file()}
+
+    def fail(run):
+        raise ValueError("the page failed")
+
+    output = tmp_path / "out"
+    command = ["evaluate", str(export), "-c", str(write_recipe()), "--output", str(output)]
+    command += ["--clips", "2", "--horizon", "2", "--steps", "1"]
+    assert cli.main([*command, "--actions", "true,zero"]) == 0
+    (output / "annotations/mine.png").write_bytes(b"drawn")
+    before = content()
+    assert not any(f".{os.getpid()}-".encode() in text for text in before.values())
+    assert cli.main(command) == 2
+    assert "holds what `egowm evaluate` wrote before: --force" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr("egowm.evaluation.report.write_report", fail)
+        with pytest.raises(ValueError, match="the page failed"):
+            cli.main([*command, "--force"])
+    assert content() == before
+    assert cli.main([*command, "--force"]) == 0
+    names = {p.name for p in output.iterdir()}
+    assert names == {"annotations", "clips.json", "codec", "gt", "pred", "pred_shuffled",
+                     "report.html", "scs.json", "scs_shuffled.json", "videos"}  # fmt: skip
+    kept = ("scs.json", "annotations/mine.png")
+    assert [content()[Path(name)] for name in kept] == [before[Path(name)] for name in kept]
 
 
 @pytest.mark.parametrize(

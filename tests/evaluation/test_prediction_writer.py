@@ -48,7 +48,9 @@ def test_predict_score_report(write_recipe, rooms, tmp_path, monkeypatch, capsys
 
     (tmp_path / "run/predictions/gt" / run.clips[0] / "00001.png").unlink()
     again = ["predict", "-c", recipe, "--ckpt_path", checkpoint, "--announced_layout", "true"]
-    assert cli.main(again) == 0  # replaced
+    assert cli.main(again) == 2
+    assert "holds what `egowm predict` wrote before: --force" in capsys.readouterr().err
+    assert cli.main([*again, "--force"]) == 0
     assert len(read_run(folder).frames("gt", run.clips[0])) == 4
     assert not (folder / "scs.json").exists()
 

@@ -296,7 +296,7 @@ def break_name(run: Path) -> None:
         (break_size, "frames are 16x16, the truth is 32x32"),
         (break_scores, "2 clips were scored, the run has 3"),
         (break_protocol, "scored under different protocols"),
-        (break_name, "is no folder name"),
+        (break_name, "expected the name of a file inside"),
         (lambda run: (run / "scs.json").write_text("[]"), "score the run again"),
     ],
 )

@@ -8,7 +8,7 @@ import torch
 
 from egowm.data import Clip
 from egowm.evaluation.run_folder import read_run
-from egowm.evaluation.run_writer import RunWriter, to_uint8
+from egowm.evaluation.run_writer import new_run, to_uint8
 from egowm.scs.masks import read_palette, write_palette
 from egowm.video import read_frames
 
@@ -22,13 +22,13 @@ def batch(name: str = "room_7_00003", grey: int = 9) -> Clip:
 
 
 def write(folder, spec, clip: Clip) -> None:
-    writer = RunWriter(folder, spec, "Rooms", "mine", {"pred": "mine"})
-    writer.truth(clip, 0)
-    writer.prediction("codec", clip, 0, torch.ones(2, 3, 8, 8))
-    writer.prediction(
-        "pred", clip, 0, torch.tensor([0.5, 2.0]).reshape(2, 1, 1, 1).expand(2, 3, 8, 8)
-    )
-    writer.finish("A title")
+    with new_run(folder, spec, "Rooms", "mine", {"pred": "mine"}) as writer:
+        writer.truth(clip, 0)
+        writer.prediction("codec", clip, 0, torch.ones(2, 3, 8, 8))
+        writer.prediction(
+            "pred", clip, 0, torch.tensor([0.5, 2.0]).reshape(2, 1, 1, 1).expand(2, 3, 8, 8)
+        )
+        writer.finish("A title")
 
 
 def test_frames_begin_with_the_last_context_frame(tmp_path, spec):
@@ -62,26 +62,34 @@ def test_an_earlier_run_is_replaced(tmp_path, spec):
 
 def test_annotations_drawn_by_a_person_stay(tmp_path, spec):
     drawn = np.eye(8, dtype=np.uint8)
+    write(tmp_path, spec, batch("old"))
     write_palette(tmp_path / "annotations/room_7_00003.png", drawn)
     write(tmp_path, spec, batch())
     write(tmp_path, spec, batch())
+    assert read_run(tmp_path).clips == ["room_7_00003"]
     assert np.array_equal(read_palette(tmp_path / "annotations/room_7_00003.png"), drawn)
 
 
-def test_an_interrupted_run_is_no_run_and_can_be_repeated(tmp_path, spec):
-    writer = RunWriter(tmp_path, spec, "Rooms", "mine", {"pred": "mine"})
-    writer.truth(batch("first"), 0)
-    with pytest.raises(ValueError, match="found no clips"):
-        read_run(tmp_path)
-    write(tmp_path, spec, batch("second"))
-    assert read_run(tmp_path).clips == ["second"]
+def fail(folder, spec) -> None:
+    with new_run(folder, spec, "Rooms", "mine", {"pred": "mine"}) as writer:
+        writer.truth(batch("new"), 0)
+        raise KeyboardInterrupt
+
+
+def test_a_run_that_fails_leaves_the_older_one(tmp_path, spec):
+    write(tmp_path / "run", spec, batch("old"))
+    for folder in ("run", "other"):
+        with pytest.raises(KeyboardInterrupt):
+            fail(tmp_path / folder, spec)
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {"clips.json", "codec", "gt", "pred"}
+    assert read_run(tmp_path / "run").frames("pred", "old")[:, 0, 0, 0].tolist() == [9, 128, 255]
 
 
 def test_recordings_that_no_run_wrote_are_never_replaced(tmp_path, spec):
     """`--output` given where somebody keeps true videos as `gt/`."""
-    clip = batch("mine")
-    write(tmp_path, spec, clip)
+    write(tmp_path, spec, batch("mine"))
     (tmp_path / "clips.json").unlink()
-    with pytest.raises(FileExistsError, match=r"gt is there, but .* nothing was replaced"):
-        RunWriter(tmp_path, spec, "Rooms", "mine", {"pred": "mine"})
+    with pytest.raises(FileExistsError, match=r"holds codec/mine/00000\.png, .* did not write"):
+        write(tmp_path, spec, batch("mine"))
     assert read_frames(tmp_path / "gt/mine")[:, 0, 0, 0].tolist() == [9, 18, 27]

@@ -60,7 +60,9 @@ def test_track_then_score_the_masks(world, tmp_path, capsys):
     assert main(["track", *pred]) == 0
     found = score_folders(tmp_path / "m/pred", tmp_path / "m/gt", tracker="masks")
     assert found.scs == want.scs
-    assert main(["track", *pred[:4], "masks", *pred[5:]]) == 2
+    assert main(["track", *pred]) == 2
+    assert "--force replaces it" in capsys.readouterr().err
+    assert main(["track", *pred[:4], "masks", *pred[5:], "--force"]) == 2
     assert "nothing to track" in capsys.readouterr().err
 
 

@@ -58,7 +58,8 @@ def saved(tmp_path):
 
 def test_an_exported_tree_gives_scs_davis(saved, capsys):
     tree = saved / "tree"
-    assert main(["export", str(saved / "pred"), str(saved / "gt"), "--davis", str(tree)]) == 0
+    command = ["export", str(saved / "pred"), str(saved / "gt"), "--davis", str(tree)]
+    assert main(command) == 0
     theirs = davis_j(tree)
     result = score_folders(saved / "pred", saved / "gt", tracker="masks")
     ours = [
@@ -68,8 +69,10 @@ def test_an_exported_tree_gives_scs_davis(saved, capsys):
     names = ("a__x", "b", "c")
     clips = [np.mean([v for (name, _), v in theirs.items() if name == n]) for n in names]
     assert result.prediction.summary.scs_davis == pytest.approx(100 * np.mean(clips))
-    assert main(["export", str(saved / "pred"), str(saved / "gt"), "--davis", str(tree)]) == 2
-    assert "does not exist, not" in capsys.readouterr().err
+    assert main(command) == 2
+    assert "--force replaces it" in capsys.readouterr().err
+    assert main([*command, "--force"]) == 0
+    assert davis_j(tree) == theirs
 
 
 @pytest.mark.parametrize("first_and_last", [True, False])

@@ -3,7 +3,8 @@
 One of five ways: --masks (drawn by somebody), --prompts (points and boxes, with --tracker), --auto
 (whatever a segmenter proposes and is static in GT, with --tracker), --text (what a detector finds
 under these names and is static, with --detector and --tracker) or --rooms (the embedded rooms'
-own). The folder must not exist: annotations are frozen, and one folder serves every model compared.
+own). The folder must be new or empty: annotations are frozen, and one folder serves every model
+compared.
 """
 
 import argparse
@@ -61,9 +62,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Annotate, and say how much."""
-    from egowm.scs.annotate import freeze, from_masks, from_rooms
+    from egowm.scs.annotate import check_output, freeze, from_masks, from_rooms
     from egowm.scs.layouts import find_videos
 
+    check_output(arguments.output)
     way = next(name for name in _WAYS if getattr(arguments, name) not in (None, False))
     if arguments.at and way != "auto":
         raise ValueError("--at is for --auto; draw other frames as DIR/<clip>/00004.png yourself.")

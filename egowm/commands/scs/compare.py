@@ -11,6 +11,9 @@ import json
 import logging
 from pathlib import Path
 
+from egowm.files import FileKind, check_file
+
+COMPARISON = FileKind("a comparison of `egowm-scs compare --json`", rb'\{\s*"rows": \[')
 logger = logging.getLogger(__name__)
 
 EPILOG = "Exit status: 0 compared, 2 the files do not compare."
@@ -31,6 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     from egowm.scs.compare import compare_runs, format_comparison
     from egowm.scs.result import write_whole
 
+    if arguments.json is not None:
+        check_file(arguments.json, COMPARISON)
     found = compare_runs([arguments.a, *arguments.a_runs], [arguments.b, *arguments.b_runs])
     for line in found.warnings:
         logger.warning("the environments differ: %s", line)

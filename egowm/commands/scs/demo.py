@@ -8,6 +8,12 @@ and DIR/report.html. Look at the page, then score your own folders the same way.
 import argparse
 from pathlib import Path
 
+from egowm.files import FolderKind, check_folder, filled
+
+DEMO = FolderKind(
+    "egowm-scs demo",
+    r"(gt|pred)/[^/]+/\d{5}\.png|annotations/[^/]+\.png|scs\.json|report\.html",
+)
 NUM_CLIPS, NUM_FRAMES, SIZE = 3, 9, 64
 
 
@@ -16,20 +22,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
     default = Path("runs/scs-demo")
     about = f"folder to write (default: {default})"
     parser.add_argument("--output", type=Path, metavar="DIR", default=default, help=about)
+    parser.add_argument("--force", action="store_true", help="replace a demo that is there")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Make the folders, then do as `score` does."""
     from egowm.commands.scs.main import main
 
-    folder = arguments.output
-    _draw(folder)
-    command = ["score", str(folder / "pred"), str(folder / "gt"), "--tracker", "palette"]
-    command += ["--annotations", str(folder / "annotations"), "--json", str(folder / "scs.json")]
-    print(f"egowm-scs {' '.join(command)}\n")
-    status = main([*command, "--report", str(folder / "report.html")])
-    print(f"\nOpen {folder / 'report.html'} in a browser.")
+    output = arguments.output
+    check_folder(output, DEMO, arguments.force)
+    with filled(output, DEMO) as folder:
+        _draw(folder)
+        print(f"egowm-scs {' '.join(_command(output))}\n")
+        status = main([*_command(folder), "--report", str(folder / "report.html")])
+    print(f"\nOpen {output / 'report.html'} in a browser.")
     return status
+
+
+def _command(folder: Path) -> list[str]:
+    found = ["score", str(folder / "pred"), str(folder / "gt"), "--tracker", "palette"]
+    found += ["--annotations", str(folder / "annotations")]
+    return [*found, "--json", str(folder / "scs.json")]
 
 
 def _draw(folder: Path) -> None:

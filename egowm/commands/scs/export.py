@@ -19,12 +19,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pred", type=Path, metavar="PRED", help="masks of the predictions")
     parser.add_argument("gt", type=Path, metavar="GT", help="masks of the truth")
     parser.add_argument("--davis", type=Path, metavar="DIR", required=True, help="folder to write")
+    parser.add_argument("--force", action="store_true", help="replace a tree that is there")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Export, and say how much."""
-    from egowm.scs.write_masks import export_davis
+    from egowm.files import check_folder
+    from egowm.scs.write_masks import DAVIS, export_davis
 
+    check_folder(arguments.davis, DAVIS, arguments.force)
     count = export_davis(arguments.pred, arguments.gt, arguments.davis)
     print(f"{count} clips are in {arguments.davis}")
     return 0

@@ -7,7 +7,7 @@ page are tracked again (from --cache, where that was given).
 import argparse
 from pathlib import Path
 
-from egowm.commands.scs.score import add_inputs, check_folder, given
+from egowm.commands.scs.score import add_inputs, check_cache, check_output, given
 from egowm.scs.trackers.options import check_named
 
 
@@ -23,8 +23,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the page, and say where."""
+    from egowm.evaluation.report.run_page import PAGE
+
     check_named(arguments)
-    check_folder(arguments.output, "--output")
+    check_output(arguments.output, PAGE, "--output")
+    check_cache(arguments.cache)
     if arguments.each < 1 or not arguments.fps > 0:
         raise ValueError("Expected --each of at least 1 and --fps above 0.")
     from egowm.evaluation.report.scs_page import write_page

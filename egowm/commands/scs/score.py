@@ -11,12 +11,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from egowm.files import FileKind, check_file, check_folder
 from egowm.scs.trackers.options import add_options, check_named, chosen_tracker
 
 if TYPE_CHECKING:
     from egowm.scs.result import Result
 
 BELOW = 1
+RESULT = FileKind("a result of `egowm-scs score --json`", rb'\{\s*"scs": ')
+TABLE = FileKind("a table of `egowm-scs score --csv`", b"clip,trajectory,sample,object,frame,")
 
 EPILOG = """example:
   egowm-scs score pred/ gt/ --tracker sam2 --tracker-weights sam2.1_hiera_tiny.pt \\
@@ -77,9 +80,12 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Score, write what was asked for, print the table."""
+    from egowm.evaluation.report.run_page import PAGE
+
     check_named(arguments)
-    for name in ("json", "csv", "report"):
-        check_folder(getattr(arguments, name), f"--{name}")
+    for name, kind in (("json", RESULT), ("csv", TABLE), ("report", PAGE)):
+        check_output(getattr(arguments, name), kind, f"--{name}")
+    check_cache(arguments.cache)
     if arguments.shard is not None:
         return _shard(arguments)
     from egowm.scs.evaluate import score_folders
@@ -119,12 +125,21 @@ def given(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"tracker": chosen_tracker(arguments), **found}
 
 
-def check_folder(path: Path | None, option: str) -> None:
-    """Raise ValueError if a file cannot be written, before any work."""
-    if path is not None and not path.parent.is_dir():
+def check_output(path: Path | None, kind: FileKind, option: str) -> None:
+    """Refuse a file that cannot or must not be written, before any work."""
+    if path is None:
+        return
+    check_file(path, kind)
+    if not path.parent.is_dir():
         raise ValueError(f"{option}: the folder {path.parent} does not exist.")
-    if path is not None and path.is_dir():
-        raise ValueError(f"{option}: {path} is a folder. Give the name of a file.")
+
+
+def check_cache(folder: Path | None) -> None:
+    """Refuse a folder that holds anything but tracks, before any work."""
+    if folder is not None:
+        from egowm.scs.cache import TRACKS
+
+        check_folder(folder, TRACKS, force=True)
 
 
 def read_trajectories(path: Path | None) -> dict[str, str] | None:

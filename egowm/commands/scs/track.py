@@ -7,6 +7,8 @@ reads them, so a slow tracker runs once, on a machine of its own.
 import argparse
 from pathlib import Path
 
+from egowm.commands.scs.score import check_cache
+from egowm.files import check_folder
 from egowm.scs.trackers.options import add_options, check_named, chosen_tracker
 
 
@@ -17,6 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--annotations", type=Path, metavar="DIR", required=True, help="frame 0's structures")
     add_options(parser, "required: one that reads frames, as for `score`")
     add("--output", type=Path, metavar="DIR", required=True, help="folder to write")
+    add("--force", action="store_true", help="replace tracks that are there")
     add("--gt", type=Path, metavar="GT", help="VIDEOS are predictions: start from GT's frame 0")
     add("--first", type=Path, metavar="DIR", help="frames 0, DIR/<clip>.png, if there are none")
     add("--cache", type=Path, metavar="DIR", help="keep tracks here: nothing is tracked twice")
@@ -25,8 +28,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Track, and say how much."""
     check_named(arguments)
-    from egowm.scs.write_masks import track_folder
+    from egowm.scs.write_masks import TRACKED, track_folder
 
+    check_folder(arguments.output, TRACKED, arguments.force)
+    check_cache(arguments.cache)
     tracker = chosen_tracker(arguments)
     assert tracker is not None
     count = track_folder(

@@ -14,8 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from egowm.files import FolderKind, check_folder, filled
 from egowm.video import decode_image, resize, write_image
 
+CONVERTED = FolderKind("egowm data convert", r"[^/]+_\d+/(\d+\.jpg|traj_data\.pkl)")
 STANDS = 0.01  # m/s
 
 
@@ -47,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     rules = Rules()
     parser.add_argument("path", type=Path, help="folder with robot_log.csv, a .bag, or a ROS 2 bag")
-    parser.add_argument("output", type=Path, help="a new folder")
+    parser.add_argument("output", type=Path, help="folder to write")
+    parser.add_argument("--force", action="store_true", help="replace one that is there")
     parser.add_argument("--rate", type=float, default=rules.rate_hz, help="Hz; 0: every picture")
     parser.add_argument("--no-crop", action="store_true", help="keep the picture's shape")
     parser.add_argument("--keep-backward", action="store_true", help="cut at time gaps only")
@@ -64,26 +67,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def convert(args: argparse.Namespace) -> Iterator[str]:
-    """Write the folders; yields a line for each."""
+    """Write the folders, all or none; yields a line for each."""
+    check_folder(args.output, CONVERTED, args.force)
     rules = Rules(args.rate, not args.no_crop, args.keep_backward, args.max_gap, args.shortest)
     if rules.rate_hz < 0 or rules.max_gap_s <= 0 or rules.shortest < 2:
         raise ValueError("convert: rate is 0 or more, max-gap above 0, shortest at least 2.")
-    if args.output.exists() and any(args.output.iterdir()):
-        raise FileExistsError(f"{args.output} is not empty; name a new folder.")
-    written = 0
+    lines: list[str] = []
     turn = np.array([0.0, 0.0, np.deg2rad(args.yaw_offset)])
-    for drive in _drives(args):
-        drive = drive._replace(poses=drive.poses + turn)
-        parts = segments(drive, rules)
-        folders = [args.output / f"{drive.name}_{written + k}" for k in range(len(parts))]
-        write_folders(folders, drive, parts, rules.crop)
-        yield from (f"{f}: {len(part)} frames" for f, part in zip(folders, parts, strict=True))
-        written += len(parts)
-    if not written:
-        raise ValueError(
-            f"{args.path}: no stretch of {rules.shortest} frames is left: see --keep-backward, "
-            f"--max-gap, --shortest."
-        )
+    with filled(args.output, CONVERTED) as output:
+        for drive in _drives(args):
+            drive = drive._replace(poses=drive.poses + turn)
+            parts = segments(drive, rules)
+            names = [f"{drive.name}_{len(lines) + k}" for k in range(len(parts))]
+            write_folders([output / name for name in names], drive, parts, rules.crop)
+            found = zip(names, parts, strict=True)
+            lines += [f"{args.output / name}: {len(part)} frames" for name, part in found]
+        if not lines:
+            raise ValueError(
+                f"{args.path}: no stretch of {rules.shortest} frames is left: see "
+                f"--keep-backward, --max-gap, --shortest."
+            )
+    yield from lines
 
 
 def segments(drive: Drive, rules: Rules) -> list[np.ndarray]:

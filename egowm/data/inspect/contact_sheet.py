@@ -1,16 +1,19 @@
 """Frames of episodes with their actions drawn under them: what one looks at first."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from egowm.actions import ActionSpec
 from egowm.data.episode import Episode
-from egowm.video import resize
+from egowm.files import FileKind, whole
+from egowm.video import PICTURES, resize, write_image
 
 HEIGHT = 120  # of a frame on the sheet
 BAR, STRIP = 9, 6  # a dimension's bar and the space below them
 MOST = 12  # dimensions drawn
+MADE_BY = "egowm data show"  # a text in the PNG
 GROUND, INK, AXIS = (24, 24, 24), (120, 220, 255), (90, 90, 90)
 
 
@@ -29,6 +32,29 @@ def contact_sheet(
     return np.concatenate(
         [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]
     )
+
+
+def kind_of(path: Path) -> FileKind:
+    """What tells a sheet that is there already: a text right behind a PNG's header."""
+    if path.suffix.lower() not in PICTURES:
+        raise ValueError(f"{path}: expected a name that ends in one of {', '.join(PICTURES)}.")
+    if path.suffix.lower() != ".png":
+        return FileKind("a picture", None)
+    text = b"tEXtSoftware\0" + MADE_BY.encode()
+    return FileKind(f"a sheet of `{MADE_BY}`", rb"\x89PNG\r\n\x1a\n.{29}" + text)
+
+
+def write_sheet(path: Path, sheet: np.ndarray) -> None:
+    """Write a sheet (H, W, 3) as the picture file that its name says; a PNG says what made it."""
+    from PIL import Image, PngImagePlugin
+
+    if path.suffix.lower() != ".png":
+        write_image(path, sheet)
+        return
+    about = PngImagePlugin.PngInfo()
+    about.add_text("Software", MADE_BY)
+    with whole(path) as temporary:
+        Image.fromarray(sheet).save(temporary, "PNG", pnginfo=about)
 
 
 def _row(

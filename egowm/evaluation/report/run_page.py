@@ -7,7 +7,6 @@ scores. The page opens from disk without internet. Beside it, RUN/videos/ gets a
 import argparse
 import json
 import logging
-import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -28,8 +27,12 @@ from egowm.evaluation.report.score_table import (
 )
 from egowm.evaluation.run_folder import TRUTH, RunError, RunFolder, read_run
 from egowm.evaluation.scores import Scores, read_scores, scores_path
+from egowm.files import FileKind, check_file, check_link, whole
 
 log = logging.getLogger(__name__)
+PAGE = FileKind(
+    "a page of egowm's", rb'<!DOCTYPE html>.{,200}<meta name="generator" content="egowm">'
+)
 _SCS_ORDERS = (
     '<option value="worst">lowest SCS first</option><option value="best">highest SCS first</option>'
 )
@@ -46,8 +49,13 @@ def write_report(
 
     run: what `egowm predict` wrote, scored or not. output: RUN/report.html by default.
     max_clips: how many clips the page embeds, worst first. videos: also write RUN/videos/*.mp4 of
-    these clips. Raises `ValueError` (one line that says what to do) for a folder that does not fit.
+    these clips. Raises `ValueError` (one line that says what to do) for a folder that does not fit,
+    an OSError where the page would take the place of another file.
     """
+    output = Path(run) / "report.html" if output is None else Path(output)
+    check_file(output, PAGE)
+    if videos:
+        check_link(Path(run) / "videos")
     if max_clips < 1:
         raise ValueError(f"Expected at least 1 clip in the report, got --max-clips {max_clips}.")
     folder = read_run(Path(run))
@@ -68,8 +76,9 @@ def write_report(
         cards.append(draw_card(folder, clip, frames, found, psnrs[clip]))
         if videos:
             write_comparison(folder, clip, frames)
-    output = folder.path / "report.html" if output is None else Path(output)
-    _write(output, _page(folder, scores, psnrs, cards))
+    page = _page(folder, scores, psnrs, cards)
+    with whole(output) as temporary:
+        temporary.write_text(page, "utf-8")
     return output
 
 
@@ -212,17 +221,6 @@ def _protocol(scores: Scores | None) -> str:
         return ""
     text = escape(json.dumps(scores.protocol, indent=2, ensure_ascii=False))
     return f'<h3>Protocol</h3><pre class="scroll" tabindex="0">{text}</pre>'
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all: a temporary file in the same folder, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, "utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from egowm.backbones.base import Backbone, weights_sha256
 from egowm.data.module import ClipData, Windows
+from egowm.files import FolderKind, begins, check_folder
 from egowm.training.latents.cache import (
     INDEX,
     TEXTS,
@@ -35,6 +36,11 @@ from egowm.training.latents.clips import picture_sha256
 from egowm.training.latents.shards import damage, replace, save_shard
 
 log = logging.getLogger(__name__)
+CACHE = FolderKind(
+    "egowm data cache",
+    r"\.?cache\.json(\.\d+)?|shards-[0-9a-f]{16}(/[^/]+\.safetensors)?",
+    lambda folder: begins(folder / INDEX, rb'\{\s*"version": \d+,\s*"made_by": '),
+)
 SHARD = 2**26  # bytes
 SAMPLES = 8  # episodes whose first frame is part of the key
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
@@ -128,6 +134,7 @@ class LatentWriter:
         thorough: read what is there and compare checksums. Raises FileExistsError where the folder
         holds another cache, ValueError for too small a disk or values that float16 cannot hold.
         """
+        check_folder(folder, CACHE, force=True)
         index = self.index()
         _refuse_another(folder, index)
         folder.mkdir(parents=True, exist_ok=True)

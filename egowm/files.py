@@ -1,0 +1,222 @@
+"""What commands write: whole or not at all, and never over what is somebody else's.
+
+One rule for every output. A folder that holds anything is refused, unless it holds what the same
+command made and nothing besides; with `--force` that is replaced as a whole. A file gives way to
+another of its own kind. Neither is ever reached through a link.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+MARK = ".egowm"  # names the command in folders whose content does not tell it
+_HEAD = 512  # bytes from which a kind of file is told
+# What killed processes, and the file browser of macOS, leave in a folder.
+_LEFT = re.compile(r"(.*/)?(\.\d+-[^/]+(/.*)?|\.[^/]+\.unfinished|\.DS_Store)")
+
+
+class FileKind(NamedTuple):
+    """A kind of file that egowm writes.
+
+    what: in words. begins: a pattern at which each of them begins; None where the format has no
+    room for a mark, so that one is replaced only with `--force`.
+    """
+
+    what: str
+    begins: bytes | None
+
+
+class FolderKind(NamedTuple):
+    """A kind of folder that egowm writes.
+
+    command: as it is typed. files: a pattern of the paths of all files in it. made: whether the
+    command made a folder; None where it is marked. keeps: entries that stay when it is replaced.
+    """
+
+    command: str
+    files: str
+    made: Callable[[Path], bool] | None = None
+    keeps: Collection[str] = ()
+
+
+def check_folder(folder: Path, kind: FolderKind, force: bool = False) -> None:
+    """Refuse an output folder in one line, before any work; an empty one may be used.
+
+    force: replace what the same command made. Raises an OSError.
+    """
+    _check_place(folder)
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file: expected the name of a folder to write.")
+    here, home = folder.resolve(), os.path.expanduser("~")  # which is left as it is without one
+    for place, name in ((Path(), "working folder"), (Path(home), "home folder")):
+        if place.resolve().is_relative_to(here):
+            raise FileExistsError(f"{folder} is or holds the {name}: give a folder of its own.")
+    held = next((path for path in _paths(folder) if not _LEFT.fullmatch(path)), None)
+    if held is None:
+        return
+    marked = re.escape(f"{kind.command}\n").encode()
+    made = kind.made or (lambda path: begins(path / MARK, marked))
+    allowed = re.compile(rf"{kind.files}|{re.escape(MARK)}")
+    others = (p for p in _paths(folder) if not (allowed.fullmatch(p) or _LEFT.fullmatch(p)))
+    stranger = next(others, None) if made(folder) else held
+    if stranger is not None:
+        raise FileExistsError(
+            f"{folder} holds {stranger}, which `{kind.command}` did not write: nothing was "
+            f"written. Give another folder."
+        )
+    if not force:
+        raise FileExistsError(
+            f"{folder} holds what `{kind.command}` wrote before: --force replaces it as a whole, "
+            f"or give another folder."
+        )
+
+
+def check_file(path: Path, kind: FileKind, force: bool = False) -> None:
+    """Refuse an output file in one line, before any work; an empty one may be used.
+
+    force: replace a file of a kind that cannot be told. Raises an OSError.
+    """
+    _check_place(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: expected the name of a file to write.")
+    if not path.exists() or (path.is_file() and not path.stat().st_size):
+        return
+    if not path.is_file():
+        raise FileExistsError(f"{path} is no ordinary file: expected the name of one to write.")
+    if kind.begins is None and not force:
+        raise FileExistsError(f"{path} is there already: --force replaces it, or give another.")
+    if kind.begins is not None and not begins(path, kind.begins):
+        raise FileExistsError(
+            f"{path} is there and is not {kind.what}: nothing was written. Give another name."
+        )
+
+
+def begins(path: Path, pattern: bytes) -> bool:
+    """Whether an ordinary file begins at a pattern."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return re.match(pattern, stream.read(_HEAD), re.DOTALL) is not None
+
+
+def check_link(path: Path) -> None:
+    """Refuse to write where a link leads."""
+    if path.is_symlink():
+        raise FileExistsError(
+            f"{path} is a link to {os.readlink(path)}: outputs are not written through links. "
+            f"Name the place itself, or another."
+        )
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` for a file or a new folder, which then takes its place.
+
+    It is renamed when all of it is on the disk, and removed on any error. It ends as `path` does,
+    for writers that look at the suffix.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    _remove(temporary)
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.replace(path)
+    finally:
+        _remove(temporary)
+
+
+@contextmanager
+def filled(folder: Path, kind: FolderKind) -> Iterator[Path]:
+    """A temporary folder to fill, whose entries then take the place of those in `folder`.
+
+    On any error what was there stays as it was. Refuses what `check_folder` refuses. A folder that
+    exists is not replaced itself: it may be another disk's.
+    """
+    check_folder(folder, kind, force=True)
+    if not folder.exists():
+        with whole(folder) as temporary:
+            _begin(temporary, kind)
+            yield temporary
+        return
+    temporary, aside = (folder / f".{os.getpid()}-{word}" for word in ("new", "old"))
+    _remove(temporary)
+    try:
+        _begin(temporary, kind)
+        yield temporary
+        _sync(temporary)
+        _swap(temporary, folder, aside, kind)
+    finally:
+        _remove(temporary)
+
+
+def mark(folder: Path, kind: FolderKind) -> None:
+    """Note in a folder which command made it."""
+    (folder / MARK).write_text(f"{kind.command}\n", encoding="utf-8")
+
+
+def _begin(folder: Path, kind: FolderKind) -> None:
+    folder.mkdir()
+    if kind.made is None:
+        mark(folder, kind)
+
+
+def _swap(new: Path, folder: Path, aside: Path, kind: FolderKind) -> None:
+    """The entries of `new` in place of the old ones; all back where one cannot be moved."""
+    stays = {new.name, aside.name, *kind.keeps}
+    old = [path for path in folder.iterdir() if path.name not in stays]
+    moves = [(path, aside / path.name) for path in old]
+    moves += [(path, folder / path.name) for path in new.iterdir()]
+    aside.mkdir()
+    try:
+        for source, target in moves:
+            source.rename(target)
+    except BaseException:
+        for source, target in reversed(moves):
+            if target.exists() and not source.exists():
+                target.rename(source)
+        aside.rmdir()
+        raise
+    shutil.rmtree(aside)
+
+
+def _check_place(path: Path) -> None:
+    """Refuse a link, and a name below what is no folder or may not be written to."""
+    check_link(path)
+    places = [path] if path.is_dir() else path.absolute().parents
+    above = next(place for place in places if os.path.lexists(place))
+    if not above.is_dir():
+        raise NotADirectoryError(f"{path}: {above} is not a folder.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise PermissionError(f"{path}: the folder {above} cannot be written to.")
+
+
+def _paths(folder: Path) -> Iterator[str]:
+    """Relative paths of all files, links and empty folders in a folder; links are not followed."""
+    for place, folders, names in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        here = Path(place).relative_to(folder)
+        for name in sorted([*names, *links]):
+            yield (here / name).as_posix()
+        if not folders and not names and here.parts:
+            yield here.as_posix()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or all files of a folder, are on the disk."""
+    for file in (p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
