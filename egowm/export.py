@@ -8,8 +8,9 @@ the caller has imported.
 import inspect
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -18,8 +19,8 @@ from safetensors.torch import load_file, save_file
 from egowm.actions import ActionSpec
 from egowm.backbones.base import Backbone
 from egowm.files import FolderKind, begins, check_folder, filled
+from egowm.metadata import Described
 from egowm.network.trained_part import merged_weights
-from egowm.world_model import WorldModel
 
 log = logging.getLogger(__name__)
 FORMAT = 1
@@ -28,13 +29,16 @@ EXPORT = FolderKind(
     r"weights\.safetensors|world_model\.json|README\.md",
     lambda folder: begins(folder / "world_model.json", rb'\{\s*"format": \d+,\s*"backbone": '),
 )
+GONE = ("random_start",)  # arguments of older exports, of training alone
+Model = TypeVar("Model", bound=Any)
 TRAINING_ONLY: dict[str, Any] = {
     "random": [],
     "memo_frames": 0,
+    "start": None,
 }  # arguments that an export starts without
 
 
-def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None, note: str = "") -> None:
+def save(model: Described, folder: Path, dtype: torch.dtype | None = None, note: str = "") -> None:
     """Write an export, whole or not at all; one that is there is replaced, another folder refused.
 
     The network's weights (a LoRA merged into them), the embeddings' and the embedding of the text
@@ -73,8 +77,13 @@ def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None, note
         (temporary / "README.md").write_text(_card(model, record) + note)
 
 
-def load(folder: Path, base: str | None = None) -> WorldModel:
-    """Read what `save` wrote; `base` is where the base pipeline lies now, if it moved.
+def load(folder: Path, base: str | None, make: Callable[..., Model]) -> Model:
+    """Read what `save` wrote.
+
+    Args:
+        folder: of the export.
+        base: folder of the base pipeline, if it moved.
+        make: `WorldModel`, which is built from the parts that the export names.
 
     Raises FileNotFoundError for a missing file, ValueError for another format, class or base.
     """
@@ -90,9 +99,9 @@ def load(folder: Path, base: str | None = None) -> WorldModel:
         raise ValueError(f"{path} is damaged ({error}): copy the export again.") from error
     if record.get("format") != FORMAT:
         raise ValueError(f"{path}: expected format {FORMAT}, got {record.get('format')!r}.")
-    arguments = record["backbone_arguments"] | ({"pretrained": base} if base else {})
+    arguments = _current(record["backbone_arguments"]) | ({"pretrained": base} if base else {})
     backbone = _backbone_class(record["backbone"])(**arguments)
-    model = WorldModel(
+    model = make(
         backbone,
         features=record["features"],
         alignment=record.get("alignment", "concatenate"),
@@ -129,7 +138,12 @@ def load(folder: Path, base: str | None = None) -> WorldModel:
     return model.eval()
 
 
-def _embeddings(model: WorldModel) -> dict[str, torch.Tensor]:
+def _current(arguments: dict[str, Any]) -> dict[str, Any]:
+    """A backbone's arguments as its class takes them today."""
+    return {name: value for name, value in arguments.items() if name not in GONE}
+
+
+def _embeddings(model: Described) -> dict[str, torch.Tensor]:
     """What egowm adds to the backbone: the weights of the embeddings."""
     state = model.state_dict()
     return {k: v for k, v in state.items() if not k.startswith("backbone.")}
@@ -170,7 +184,7 @@ def _backbone_class(name: str) -> type[Backbone]:
     return known[name]
 
 
-def _card(model: WorldModel, record: dict[str, Any]) -> str:
+def _card(model: Described, record: dict[str, Any]) -> str:
     spec = model.spec
     assert spec is not None
     tables = "\n\n".join(

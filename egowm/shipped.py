@@ -18,3 +18,8 @@ def share_folder(kind: str) -> Path:
 def recipes() -> dict[str, Path]:
     """Every recipe by name, sorted."""
     return {path.stem: path for path in sorted(share_folder("recipes").glob("*.yaml"))}
+
+
+def default_model() -> Path:
+    """The fine-tuned export that comes with egowm."""
+    return share_folder("priors") / "rooms-world-model"

@@ -18,6 +18,7 @@ from egowm.clip import Clip
 from egowm.diffusion import denoising_loss
 from egowm.loading import INDEX, read_json
 from egowm.network.optimizer import adamw, use_schedule
+from egowm.pixels import to_model
 from egowm.randomness import StepSeeds
 
 
@@ -68,7 +69,7 @@ class VideoPrior(LightningModule):
             self._refuse_single()
             videos, context = clip.scaled(1)
         else:
-            videos = clip.frames.float() / 127.5 - 1
+            videos = to_model(clip.frames)
             if single:
                 videos = torch.stack([videos[:, :-1], videos[:, 1:]], 2).flatten(0, 1)
             context = videos[:, :1]
