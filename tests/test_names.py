@@ -11,8 +11,8 @@ import torch
 import yaml
 from PIL import Image
 
-from egowm import cli
 from egowm.actions import ActionSpec
+from egowm.commands import main as cli
 from egowm.data import Clip, DonkeyTub, Droid, LeRobot, Mixture, Packed, Rooms, TumRgbd, Window
 from egowm.data.convert.ros_bag import read_bag
 from egowm.data.packed import INDEX, key_of
