@@ -260,7 +260,7 @@ def test_its_own_result_is_replaced(
     again = numbers(made)
     assert again.keys() == first.keys()
     assert again != first
-    assert not list(tmp_path.rglob(".*-*"))
+    assert not list(tmp_path.rglob(".egowm-*"))
 
 
 def numbers(made: Path) -> dict[Path, int]:

@@ -260,7 +260,7 @@ def test_a_run_again(export, write_recipe, rooms, tmp_path, capsys, monkeypatch)
     assert cli.main([*command, "--actions", "true,zero"]) == 0
     (output / "annotations/mine.png").write_bytes(b"drawn")
     before = content()
-    assert not any(f".{os.getpid()}-".encode() in text for text in before.values())
+    assert not any(f"-{os.getpid()}-".encode() in text for text in before.values())
     assert cli.main(command) == 2
     assert "holds what `egowm evaluate` wrote before: --force" in capsys.readouterr().err
     with monkeypatch.context() as patch:

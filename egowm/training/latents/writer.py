@@ -39,7 +39,7 @@ from egowm.training.latents.shards import damage, replace, save_shard
 log = logging.getLogger(__name__)
 CACHE = FolderKind(
     "egowm data cache",
-    r"\.?cache\.json(\.\d+)?|shards-[0-9a-f]{16}(/[^/]+\.safetensors)?",
+    r"\.?cache\.json(\.\d+)?|shards-[0-9a-f]{16}(/[^/]+\.safetensors(\.unfinished)?)?",
     lambda folder: begins(folder / INDEX, rb'\{\s*"version": \d+,\s*"made_by": '),
 )
 SHARD = 2**26  # bytes
