@@ -67,7 +67,7 @@ def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None, note
     try:
         save_file(weights, temporary / "weights.safetensors")
         (temporary / "world_model.json").write_text(json.dumps(record, indent=2) + "\n")
-        (temporary / "README.md").write_text(_card(model, record) + note)
+        (temporary / "README.md").write_text(_card(model, record, folder) + note)
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)
@@ -170,13 +170,14 @@ def _backbone_class(name: str) -> type[Backbone]:
     return known[name]
 
 
-def _card(model: WorldModel, record: dict[str, Any]) -> str:
+def _card(model: WorldModel, record: dict[str, Any], folder: Path) -> str:
     spec = model.spec
     assert spec is not None
     tables = "\n\n".join(
         f"Ranges of source `{source}`:\n\n{_table(ranges)}"
         for source, ranges in model.specs.items()
     )
+    state = f", state=torch.zeros(1, {model.state_spec.width})" if model.state_spec else ""
     return f"""# World model
 
 An action-conditioned world model: the weights of the network and of the action embedding.
@@ -188,7 +189,16 @@ An action-conditioned world model: the weights of the network and of the action 
 
 {tables or _table(spec)}
 
-Use: `WorldModel.from_pretrained(FOLDER).rollout(context, actions)`.
+```python
+import torch
+
+from egowm import WorldModel
+
+model = WorldModel.from_pretrained("{folder.as_posix()}")
+context = torch.rand(1, {model.backbone.context}, 3, 64, 64)  # what is seen, of the size it was trained on
+actions = torch.zeros(1, {model.chunk}, {spec.width})  # (N, T, A) in these units
+frames = model.rollout(context, actions{state}).frames  # (N, T, 3, H, W) in [0, 1]
+```
 """
 
 

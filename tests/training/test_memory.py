@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,8 +78,6 @@ def test_predicted_is_real_within_15_percent(
 
 def test_no_weight_is_read(tiny_prior, tmp_path, spec):
     """Configurations are enough."""
-    import shutil
-
     ignore = shutil.ignore_patterns("*.safetensors")
     folder = shutil.copytree(tiny_prior, tmp_path / "bare", ignore=ignore)
     with_weights, without = (
@@ -150,10 +149,16 @@ def test_the_command(recipe, capsys):
     assert cli.main(["memory", "-c", "none.yaml"]) == 2
 
 
-def test_a_base_in_float16(capsys, monkeypatch):
-    """The committed prior says so of itself; it is loaded in float32, and computes in bfloat16."""
+@pytest.mark.parametrize("said", ["float16", "float32"])
+def test_a_base_in_float16(said, tmp_path, capsys, monkeypatch):
+    """Whatever a folder says of itself: it is loaded in float32, and computes in bfloat16."""
     monkeypatch.setattr(memory_cli, "LADDER", (Way(),))
-    assert cli.main(["memory", "-c", str(ROOT / "recipes/rooms_svd.yaml")]) == 0
+    folder = shutil.copytree(ROOT / "priors/rooms-svd", tmp_path / "base")
+    config = folder / "image_encoder/config.json"
+    config.write_text(config.read_text().replace('"dtype": "float32"', f'"dtype": "{said}"'))
+    assert said in config.read_text()
+    options = ["--model.backbone.pretrained", str(folder)]
+    assert cli.main(["memory", "-c", str(ROOT / "recipes/rooms_svd.yaml"), *options]) == 0
     out = capsys.readouterr().out
     assert "1 + 1 frames of 64x64, batch 16, bf16-mixed" in out
     assert rows(out)["full"][0] == 5.7
