@@ -74,7 +74,7 @@ def save(model: Described, folder: Path, dtype: torch.dtype | None = None, note:
     with filled(folder, EXPORT) as temporary:
         save_file(weights, temporary / "weights.safetensors")
         (temporary / "world_model.json").write_text(json.dumps(record, indent=2) + "\n")
-        (temporary / "README.md").write_text(_card(model, record) + note)
+        (temporary / "README.md").write_text(_card(model, record, folder) + note)
 
 
 def load(folder: Path, base: str | None, make: Callable[..., Model]) -> Model:
@@ -184,13 +184,14 @@ def _backbone_class(name: str) -> type[Backbone]:
     return known[name]
 
 
-def _card(model: Described, record: dict[str, Any]) -> str:
+def _card(model: Described, record: dict[str, Any], folder: Path) -> str:
     spec = model.spec
     assert spec is not None
     tables = "\n\n".join(
         f"Ranges of source `{source}`:\n\n{_table(ranges)}"
         for source, ranges in model.specs.items()
     )
+    state = f", state=torch.zeros(1, {model.state_spec.width})" if model.state_spec else ""
     return f"""# World model
 
 An action-conditioned world model: the weights of the network and of the action embedding.
@@ -202,7 +203,16 @@ An action-conditioned world model: the weights of the network and of the action 
 
 {tables or _table(spec)}
 
-Use: `WorldModel.from_pretrained(FOLDER).rollout(context, actions)`.
+```python
+import torch
+
+from egowm import WorldModel
+
+model = WorldModel.from_pretrained("{folder.as_posix()}")
+context = torch.rand(1, {model.backbone.context}, 3, 64, 64)  # of the size it was trained on
+actions = torch.zeros(1, {model.chunk}, {spec.width})  # (N, T, A) in these units
+frames = model.rollout(context, actions{state}).frames  # (N, T, 3, H, W) in [0, 1]
+```
 """
 
 

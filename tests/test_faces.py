@@ -66,6 +66,7 @@ def test_an_old_class_path_still_builds_a_recipe():
     sys.modules.pop("egowm.prior", None)
     with pytest.warns(FutureWarning, match=r"egowm\.prior is now egowm\.pretraining\.prior"):
         model = build(
-            {"class_path": "egowm.prior.VideoPrior", "init_args": arguments}, LightningModule
+            {"class_path": "egowm.prior.VideoPrior", "init_args": arguments},
+            LightningModule,
         )
     assert model.learning_rate == 0.5

@@ -2,15 +2,18 @@
 
 import argparse
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from egowm.actions import ActionSpec
+from egowm.backbones.base import locate
 from egowm.network.optimizer import Optimizer
 from egowm.recipe import build, open_recipe
 from egowm.training.memory import Memory, traced
+from egowm.training.published import published, sizes_of
 from egowm.world_model import WorldModel
 
 GB = 1e9
@@ -97,12 +100,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     precision = str(args.precision or recipe.trainer.get("precision", "32-true"))
     data = recipe.data()
     batch_size = args.batch_size or data.batch_size
-    rungs = list(climb(model, data, batch_size, precision))
+    with _sizes_at_hand(model) as note:
+        rungs = list(climb(model, data, batch_size, precision))
     w = data.window
     frames = f"{w.context} + {w.horizon} frames of {w.height}x{w.width}"
-    print(f"{args.config}: {frames}, batch {batch_size}, {precision}; GB of {GB:.0e} bytes\n")
+    print(f"{args.config}: {frames}, batch {batch_size}, {precision}; GB of {GB:.0e} bytes{note}\n")
     print("\n".join([*table(rungs), "", *choices(rungs, asked(model))]))
     return 0
+
+
+@contextmanager
+def _sizes_at_hand(model: dict[str, Any]) -> Iterator[str]:
+    """The block in which the model's base is one whose sizes can be read; a note on whose they are.
+
+    A published base that is not on this machine is replaced by its configurations.
+    """
+    backbone = model["init_args"]["backbone"]["init_args"]
+    name = backbone.get("pretrained", "")
+    try:
+        locate(name, backbone.get("revision"))
+    except FileNotFoundError:
+        if name not in published():
+            raise
+    else:
+        yield ""
+        return
+    with sizes_of(name) as folder:
+        backbone["pretrained"] = str(folder)
+        yield f"\nSizes as published: {name} is not on this machine."
 
 
 def climb(model: dict[str, Any], data: Any, batch_size: int, precision: str) -> Iterator[Rung]:
