@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_folder(arguments.output, "--output")
     if arguments.each < 1 or not arguments.fps > 0:
         raise ValueError("Expected --each of at least 1 and --fps above 0.")
-    from egowm.scs.compare import read_record
+    from egowm.scs.record import read_record
     from egowm.scs.report import write_page
 
     write_page(
