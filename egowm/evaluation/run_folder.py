@@ -4,18 +4,38 @@ RUN/gt/<clip>/00000.png ... and RUN/<variant>/<clip>/00000.png ..., where frame 
 context frame; RUN/annotations/<clip>.png, where there are any, shows frame 0's structures.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Required, TypedDict
 
 import numpy as np
 
 from egowm.paths import inside
+from egowm.typed_json import read_json
 
 TRUTH = "gt"
 PRIMARY = "pred"
+
+
+class ClipEntry(TypedDict):
+    """One clip of clips.json."""
+
+    actions: list[list[float] | float]
+
+
+class Described(TypedDict, total=False):
+    """What clips.json holds; `egowm.evaluation.run_writer` writes it."""
+
+    title: str
+    fps: Required[float]
+    source: str
+    model: str
+    action_names: list[str] | None
+    action_units: list[str] | None
+    action_frame: str
+    variants: dict[str, str] | None
+    clips: Required[dict[str, ClipEntry]]
 
 
 class RunError(ValueError):
@@ -121,15 +141,7 @@ def read_run(path: Path) -> RunFolder:
             f"{path}: found no clips.json. Give the folder that `egowm predict` wrote "
             f"(with {PRIMARY}/, {TRUTH}/ and clips.json in it)."
         )
-    try:
-        run = _described(path, json.loads(file.read_text("utf-8")))
-    except RunError:
-        raise
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise RunError(
-            f"{file}: {type(error).__name__} {error}. Expected what `egowm predict` writes: "
-            f"fps, source, model, action_names, action_units, action_frame and clips."
-        ) from error
+    run = _described(path, read_json(file, Described, "what `egowm predict` writes"))
     if not run.clips:
         raise RunError(f"{file}: holds no clip. Predict at least one clip.")
     for folder in (TRUTH, *(variant.folder for variant in run.variants)):
@@ -137,12 +149,18 @@ def read_run(path: Path) -> RunFolder:
     return run
 
 
-def _described(path: Path, described: dict[str, Any]) -> RunFolder:
-    model = str(described.get("model", ""))
+def _described(path: Path, described: Described) -> RunFolder:
+    model = described.get("model", "")
     variants = described.get("variants") or {PRIMARY: model or "prediction"}
     actions = {}
     for clip, entry in described["clips"].items():
         inside(path, clip, str(path / "clips.json"))
+        widths = {np.size(row) for row in entry["actions"]}
+        if len(widths) > 1:
+            raise RunError(
+                f"{path / 'clips.json'}: clips.{clip}.actions: expected one number of dimensions, "
+                f"got {', '.join(map(str, sorted(widths)))}. Write every action whole."
+            )
         rows = np.asarray(entry["actions"], np.float64)
         actions[clip] = rows.reshape(len(rows), -1)
     width = next((rows.shape[1] for rows in actions.values()), 0)
@@ -154,16 +172,21 @@ def _described(path: Path, described: dict[str, Any]) -> RunFolder:
                 f"{path / 'clips.json'}: clip {clip} has {rows.shape[1]} action dimensions, "
                 f"action_names has {len(names)}. Write one name per dimension."
             )
+    if len(units) != len(names):
+        raise RunError(
+            f"{path / 'clips.json'}: action_units has {len(units)} texts, action_names has "
+            f"{len(names)}. Write one unit per dimension."
+        )
     for folder in variants:
         inside(path, folder, str(path / "clips.json"))
     return RunFolder(
         path=path,
-        title=str(described.get("title", "")),
+        title=described.get("title", ""),
         model=model,
-        source=str(described.get("source", "")),
+        source=described.get("source", ""),
         fps=float(described["fps"]),
-        meaning=Actions(tuple(names), tuple(units), str(described.get("action_frame", ""))),
-        variants=tuple(Variant(str(f), str(label)) for f, label in variants.items()),
+        meaning=Actions(tuple(names), tuple(units), described.get("action_frame", "")),
+        variants=tuple(Variant(folder, label) for folder, label in variants.items()),
         actions=actions,
     )
 

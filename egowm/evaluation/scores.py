@@ -1,6 +1,5 @@
 """Reading scs.json, as `egowm.scs` writes it, for the report: every key is optional."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from egowm.evaluation.run_folder import PRIMARY, RunError
+from egowm.scs.record import EXPECTED, ScoreRecord
+from egowm.typed_json import read_json
 
 MIN_CLIPS = 10  # below as many independent clips no interval is printed
 Curve = tuple[float | None, ...]
@@ -61,19 +62,16 @@ def scores_path(run: Path, folder: str) -> Path:
 def read_scores(path: Path, frames: Mapping[str, int]) -> Scores | None:
     """Read a scs.json, or None where there is none; `frames` is T + 1 for each clip.
 
-    Raises `RunError` for a file that is not one, and for curves of another length.
+    Raises `RunError` or `RecordError` for a file that is not one, and for curves of another length.
     """
     if not path.exists():
         return None
+    expected = f"{EXPECTED} (score the run again)"
+    found = read_json(path, ScoreRecord, expected, partial=True)
     try:
-        return parse_scores(path, json.loads(path.read_text("utf-8")), frames)
-    except RunError:
-        raise
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise RunError(
-            f"{path}: {type(error).__name__} {error}. Expected what `egowm-scs score --json` "
-            f"writes; score the run again."
-        ) from error
+        return parse_scores(path, found, frames)
+    except KeyError as error:
+        raise RunError(f"{path}: expected {expected}; {error} is missing") from error
 
 
 def parse_scores(path: Path, found: Mapping[str, Any], frames: Mapping[str, int]) -> Scores:

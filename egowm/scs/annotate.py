@@ -112,23 +112,6 @@ def _chosen(
     return Structures(clip, numbers, masks[keep], said)
 
 
-def from_rooms(videos: Mapping[str, Video], root: str) -> Iterator[Structures]:
-    """The simulator's own structures, for clips of `egowm.data.Rooms`; root: its cache folder."""
-    from egowm.data.module import Window
-    from egowm.data.rooms import Rooms
-
-    for name, video in videos.items():
-        height, width = video.frames().shape[1:3]
-        rooms = Rooms(root, Window(horizon=4, height=height, width=width))
-        try:
-            labels = rooms.annotation(name)
-        except ValueError as error:
-            raise ValueError(f"Clip {name} is no clip of the embedded rooms: {error}") from error
-        ids = tuple(int(k) for k in np.unique(labels) if k)
-        masks = labels == np.array(ids)[:, None, None]
-        yield Structures(name, ids, masks, ("",) * len(ids))
-
-
 def freeze(found: Iterable[Structures], output: Path, how: Mapping[str, Any]) -> int:
     """Write one file per clip and a record of how they were made; the number of clips.
 

@@ -1,6 +1,5 @@
 """Predictions of the same clips, by two models or methods: the difference, and what it is about."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from egowm.scs.bootstrap import MIN_RUNS, MIN_UNITS, interval, num_independent, two_level
+from egowm.scs.record import read_record
 from egowm.scs.score import mean_defined
 
 SCORES = ("scs", "scs_davis", "scs_visible")
@@ -101,23 +101,6 @@ def _values(record: Mapping[str, Any], key: str, names: Sequence[str]) -> list[f
     """The clips' scores in the order of `names`, NaN where undefined."""
     found = {clip["name"]: clip.get(key) for clip in record["clips"]}
     return [float("nan") if found[name] is None else float(found[name]) for name in names]
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """A scs.json, with the keys that a comparison needs."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        clips = record["clips"]
-        if not all(isinstance(clip["name"], str) and "scs" in clip for clip in clips):
-            raise ValueError("a clip without name or score")
-        if not isinstance(record["fingerprint"], str) or not isinstance(record["protocol"], dict):
-            raise ValueError("no protocol")
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path}: expected what `egowm-scs score --json` writes, got {type(error).__name__} "
-            f"{error}."
-        ) from error
-    return record
 
 
 def format_comparison(found: Comparison) -> str:

@@ -1,7 +1,4 @@
-"""The record of one scoring: what `scs.json` holds.
-
-Every score and IoU is in percent, shares and coverage are in [0, 1], null is undefined.
-"""
+"""The record of one scoring: what `scs.json` holds (its types: `egowm.scs.record`)."""
 
 import json
 from collections.abc import Sequence

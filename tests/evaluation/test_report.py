@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from egowm.evaluation.report.run_page import main, write_report
+from egowm.commands.report import main
+from egowm.evaluation.report.run_page import write_report
 from egowm.evaluation.report.score_table import psnr
 from egowm.scs.masks import write_palette
 from egowm.video import read_frames, write_frames
@@ -206,6 +207,13 @@ def test_overlap_has_a_gap_where_it_is_undefined(run: Path) -> None:
     assert line.startswith(f"M{left + step:.1f} ")
 
 
+def test_a_structure_may_have_any_number(run: Path) -> None:
+    found = scores()
+    found["clips"][0]["objects"][0]["id"] = 300
+    (run / "scs.json").write_text(json.dumps(found))
+    assert "structure 300" in write_report(run, videos=False).read_text()
+
+
 def test_without_scores_the_page_says_how_to_score(run: Path) -> None:
     (run / "scs.json").unlink()
     (run / "scs_shuffled.json").unlink()
@@ -284,13 +292,25 @@ def break_name(run: Path) -> None:
     ("damage", "message"),
     [
         (lambda run: (run / "clips.json").unlink(), "found no clips.json"),
-        (lambda run: (run / "clips.json").write_text("{"), "Expected what `egowm predict` writes"),
+        (lambda run: (run / "clips.json").write_text("{"), "expected what `egowm predict` writes"),
         (lambda run: remove(run / "pred"), "found no folder pred"),
         (lambda run: remove(run / "gt"), "found no folder gt"),
         (lambda run: remove(run / "pred" / "best"), "1 of 3 clips of clips.json are missing"),
         (lambda run: (run / "pred" / "extra").mkdir(), "extra is not in clips.json"),
         (lambda run: change(run, clips={}), "holds no clip"),
-        (lambda run: change(run, action_names=["dx"]), "3 action dimensions, action_names has 1"),
+        (
+            lambda run: change(run, action_names=["dx"], action_units=["m"]),
+            "3 action dimensions, action_names has 1",
+        ),
+        (lambda run: change(run, action_units=["m"]), "action_units has 1 texts, action_names has"),
+        (
+            lambda run: change(run, clips={"best": {"actions": [[0, 0, 0], [0]]}}),
+            "clips.best.actions: expected one number of dimensions, got 1, 3",
+        ),
+        (
+            lambda run: change(run, fps="4"),
+            "clips.json: expected what `egowm predict` writes; fps:",
+        ),
         (break_frame_count, "expected 5 frames as in gt, got 4"),
         (break_action_count, "expected 2 frames for the 1 actions in clips.json, got 5"),
         (break_size, "frames are 16x16, the truth is 32x32"),

@@ -62,7 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Annotate, and say how much."""
-    from egowm.scs.annotate import check_output, freeze, from_masks, from_rooms
+    from egowm.scs.annotate import check_output, freeze, from_masks
     from egowm.scs.layouts import find_videos
 
     check_output(arguments.output)
@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     if way == "masks":
         found = from_masks(videos, arguments.masks)
     elif way == "rooms":
-        found = from_rooms(videos, arguments.rooms)
+        found = _from_rooms(videos, arguments.rooms)
     else:
         tracker = _segmenter(arguments)
         how |= {"tracker": tracker.name, "options": tracker.options()}
@@ -83,6 +83,26 @@ def run(arguments: argparse.Namespace) -> int:
     count = freeze(found, arguments.output, how)
     print(f"{count} frames are annotated in {arguments.output}")
     return 0
+
+
+def _from_rooms(videos: "dict[str, Video]", root: str) -> "Iterator[Structures]":
+    """The simulator's own structures, for clips of `egowm.data.Rooms`; root: its cache folder."""
+    import numpy as np
+
+    from egowm.data.module import Window
+    from egowm.data.rooms import Rooms
+    from egowm.scs.annotate import Structures
+
+    for name, video in videos.items():
+        height, width = video.frames().shape[1:3]
+        rooms = Rooms(root, Window(horizon=4, height=height, width=width))
+        try:
+            labels = rooms.annotation(name)
+        except ValueError as error:
+            raise ValueError(f"Clip {name} is no clip of the embedded rooms: {error}") from error
+        ids = tuple(int(k) for k in np.unique(labels) if k)
+        masks = labels == np.array(ids)[:, None, None]
+        yield Structures(name, ids, masks, ("",) * len(ids))
 
 
 def _segmenter(arguments: argparse.Namespace) -> "Tracker":

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.each < 1 or not arguments.fps > 0:
         raise ValueError("Expected --each of at least 1 and --fps above 0.")
     from egowm.evaluation.report.scs_page import write_page
-    from egowm.scs.compare import read_record
+    from egowm.scs.record import read_record
 
     write_page(
         read_record(arguments.scores),

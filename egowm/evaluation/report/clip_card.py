@@ -4,11 +4,12 @@ import base64
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
+from markupsafe import Markup
 
 from egowm.evaluation.report.line_chart import command_chart, iou_chart
+from egowm.evaluation.report.page import joined
 from egowm.evaluation.report.path_drawing import draw_path, is_planar
 from egowm.evaluation.report.score_table import number
 from egowm.evaluation.run_folder import TRUTH, RunFolder
@@ -26,7 +27,7 @@ def draw_card(
     videos: Mapping[str, np.ndarray],
     scores: Mapping[str, ClipScore],
     psnrs: Mapping[str, float],
-) -> str:
+) -> Markup:
     """The clip's section. videos: folder -> (T+1, H, W, 3) uint8, the truth among them.
 
     scores and psnrs: per variant folder; a variant without scores shows its video only.
@@ -40,21 +41,28 @@ def draw_card(
         labels, palette = annotation
         ids |= {int(k) for k in np.unique(labels)} - {0, VOID}
         outline = _outline(labels, palette)
-    colours = {k: "#{:02x}{:02x}{:02x}".format(*palette[k]) for k in sorted(ids)}
+    colours = {k: "#{:02x}{:02x}{:02x}".format(*palette[k % 256]) for k in sorted(ids)}
     figures = [_truth_column(run, clip, videos[TRUTH])]
     for variant in run.variants:
         note = _note(scores.get(variant.folder), psnrs[variant.folder])
         figure = draw_figure(videos[variant.folder], "Prediction", variant.label, note, clip)
         chart = draw_overlap(curves.get(variant.folder), colours, last, variant.label)
-        figures.append(f'<div class="column pred">{figure}{chart}</div>')
+        figures.append(Markup('<div class="column pred">{}{}</div>').format(figure, chart))
     primary = run.variants[0].folder
     scs = scores[primary].scs if primary in scores else None
-    style = f' style="--outline:url({outline})"' if outline else ""
-    return (
-        f'<article class="card" data-last="{last}" data-name="{escape(clip)}" '
-        f'data-scs="{number(scs)}" data-psnr="{number(psnrs[primary])}"{style}>'
-        f'<h3>{escape(clip)}</h3><div class="columns">{"".join(figures)}</div>'
-        f"{draw_legend(colours, bool(outline))}</article>"
+    style = Markup(' style="--outline:url({})"').format(outline) if outline else ""
+    return Markup(
+        '<article class="card" data-last="{last}" data-name="{name}" '
+        'data-scs="{scs}" data-psnr="{psnr}"{style}>'
+        '<h3>{name}</h3><div class="columns">{figures}</div>{legend}</article>'
+    ).format(
+        last=last,
+        name=clip,
+        scs=number(scs),
+        psnr=number(psnrs[primary]),
+        style=style,
+        figures=joined(figures),
+        legend=draw_legend(colours, bool(outline)),
     )
 
 
@@ -100,82 +108,97 @@ def sheet(frames: np.ndarray) -> Sheet:
     return Sheet(data, columns, height, width, cell, margin)
 
 
-def _truth_column(run: RunFolder, clip: str, frames: np.ndarray) -> str:
+def _truth_column(run: RunFolder, clip: str, frames: np.ndarray) -> Markup:
     actions, meaning = run.actions[clip], run.meaning
-    figure = draw_figure(frames, "Truth", "recorded video", "", clip)
+    figure = draw_figure(frames, "Truth", "recorded video", Markup(""), clip)
     if not len(actions) or not meaning.names:
-        return f'<div class="column truth">{figure}</div>'
+        return Markup('<div class="column truth">{}</div>').format(figure)
     if is_planar(meaning):
         drawing, below = draw_path(actions, meaning)
         title = "Actions, seen from above"
     else:
         drawing, below = command_chart(actions, meaning.names, meaning.units)
         title = "Actions"
-    return (
-        f'<div class="column truth">{figure}<div class="plot"><h4>{title}</h4>{drawing}'
-        f"<p>{escape(below)}</p></div></div>"
-    )
+    return Markup(
+        '<div class="column truth">{}<div class="plot"><h4>{}</h4>{}<p>{}</p></div></div>'
+    ).format(figure, title, drawing, below)
 
 
 def draw_figure(
     frames: np.ndarray,
     role: str,
     label: str,
-    note: str,
+    note: Markup,
     clip: str,
     masks: Callable[[Sheet], bytes] | None = None,
-) -> str:
-    """One video. note: HTML below it; masks: PNG of what is drawn on top, cells without margins."""
+) -> Markup:
+    """One video. note: below it; masks: PNG of what is drawn on top, cells without margins."""
     drawn = sheet(frames)
     data = base64.b64encode(drawn.webp).decode()
-    over = ""
+    over = Markup("")
     if masks is not None:
         png = base64.b64encode(masks(drawn)).decode()
-        over = f'<img class="masks" hidden alt="" src="data:image/png;base64,{png}">'
+        over = Markup('<img class="masks" hidden alt="" src="data:image/png;base64,{}">').format(
+            png
+        )
     small = " pixels" if max(frames.shape[1:3]) <= SMALL_SIDE else ""
-    alt = escape(f"{role} ({label}) of clip {clip}, {len(frames)} frames")
     places = " ".join(str(n) for n in (drawn.columns, *drawn.cell, *drawn.margin))
-    return (
-        f"<figure><figcaption><strong>{role}</strong> <span>{escape(label)}</span></figcaption>"
-        f'<div class="screen"><canvas class="video{small}" width="{drawn.width}" '
-        f'height="{drawn.height}" data-places="{places}" role="img" aria-label="{alt}"></canvas>'
-        f'<img class="sheet" hidden alt="" src="data:image/webp;base64,{data}">{over}</div>'
-        f'<p class="note">{note or "&nbsp;"}</p></figure>'
+    return Markup(
+        "<figure><figcaption><strong>{role}</strong> <span>{label}</span></figcaption>"
+        '<div class="screen"><canvas class="video{small}" width="{width}" height="{height}" '
+        'data-places="{places}" role="img" '
+        'aria-label="{role} ({label}) of clip {clip}, {count} frames"></canvas>'
+        '<img class="sheet" hidden alt="" src="data:image/webp;base64,{data}">{over}</div>'
+        '<p class="note">{note}</p></figure>'
+    ).format(
+        role=role,
+        label=label,
+        small=small,
+        width=drawn.width,
+        height=drawn.height,
+        places=places,
+        clip=clip,
+        count=len(frames),
+        data=data,
+        over=over,
+        note=note or Markup("&nbsp;"),
     )
 
 
-def _note(score: ClipScore | None, decibels: float) -> str:
-    scs = f"<span>SCS <b>{score.scs:.1f}</b></span> " if score and score.scs is not None else ""
-    return f"{scs}<span>PSNR <b>{decibels:.1f}</b> dB</span>"
+def _note(score: ClipScore | None, decibels: float) -> Markup:
+    scs = Markup("")
+    if score and score.scs is not None:
+        scs = Markup("<span>SCS <b>{:.1f}</b></span> ").format(score.scs)
+    return Markup("{}<span>PSNR <b>{:.1f}</b> dB</span>").format(scs, decibels)
 
 
 def draw_overlap(
     curves: Mapping[int, Curve] | None, colours: Mapping[int, str], last: int, label: str
-) -> str:
-    """The chart of IoU over frames with its heading; "" without curves."""
+) -> Markup:
+    """The chart of IoU over frames with its heading; empty without curves."""
     if not curves:
-        return ""
+        return Markup("")
     means = []
     for k, values in curves.items():
         defined = [v for v in values if v is not None]
         if defined:
             means.append(f"structure {k} mean {sum(defined) / len(defined):.1f}")
     alt = f"Overlap with the truth over frames, {label}: {', '.join(means) or 'undefined'}"
-    return (
-        f'<div class="plot"><h4>Overlap of structures (IoU) by frame</h4>'
-        f"{iou_chart(curves, colours, last, alt)}</div>"
+    return Markup('<div class="plot"><h4>Overlap of structures (IoU) by frame</h4>{}</div>').format(
+        iou_chart(curves, colours, last, alt)
     )
 
 
-def draw_legend(colours: Mapping[int, str], outlined: bool) -> str:
+def draw_legend(colours: Mapping[int, str], outlined: bool) -> Markup:
     """Which colour is which structure."""
     if not colours:
-        return ""
-    items = "".join(
-        f'<li><i style="background:{colour}"></i>{k}</li>' for k, colour in colours.items()
+        return Markup("")
+    items = joined(
+        Markup('<li><i style="background:{}"></i>{}</li>').format(colour, k)
+        for k, colour in colours.items()
     )
     title = "Structures, outlined in frame 0" if outlined else "Structures"
-    return f'<p class="legend">{title}:</p><ul class="legend">{items}</ul>'
+    return Markup('<p class="legend">{}:</p><ul class="legend">{}</ul>').format(title, items)
 
 
 def _outline(ids: np.ndarray, palette: np.ndarray) -> str:

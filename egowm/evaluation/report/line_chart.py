@@ -5,9 +5,11 @@ between frames, in picture coordinates.
 """
 
 from collections.abc import Mapping, Sequence
-from html import escape
 
 import numpy as np
+from markupsafe import Markup
+
+from egowm.evaluation.report.page import joined
 
 WIDTH, HEIGHT = 240, 150
 _LEFT, _RIGHT, _TOP, _BOTTOM = 26.0, 8.0, 8.0, 20.0
@@ -16,7 +18,7 @@ _MAX_COMMANDS = 6
 
 def iou_chart(
     curves: Mapping[int, Sequence[float | None]], colours: Mapping[int, str], last: int, label: str
-) -> str:
+) -> Markup:
     """IoU (0-100) over frames 0..last, a line per object.
 
     curves: object id -> one value per frame 0..last; None where it is undefined (a gap). Frame 0
@@ -27,25 +29,34 @@ def iou_chart(
     parts = []
     for value in (0, 50, 100):
         y = bottom - tall * value / 100
-        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<text x="{_LEFT - 4}" y="{y + 4}" text-anchor="end">{value}</text>')
+        parts.append(
+            Markup('<line class="grid" x1="{}" x2="{}" y1="{y}" y2="{y}"/>').format(
+                _LEFT, WIDTH - _RIGHT, y=y
+            )
+        )
+        parts.append(
+            Markup('<text x="{}" y="{}" text-anchor="end">{}</text>').format(
+                _LEFT - 4, y + 4, value
+            )
+        )
     for number, values in curves.items():
         points = [
             None if v is None else (_x(k, last), bottom - tall * v / 100)
             for k, v in enumerate(values)
         ]
         line = _pieces(points)
-        parts.append(f'<path class="halo" d="{line}"/>')
+        parts.append(Markup('<path class="halo" d="{}"/>').format(line))
         parts.append(
-            f'<path class="curve" style="stroke:{colours[number]}" d="{line}">'
-            f"<title>structure {number}</title></path>"
+            Markup(
+                '<path class="curve" style="stroke:{}" d="{}"><title>structure {}</title></path>'
+            ).format(colours[number], line, number)
         )
     return _frame(parts, bottom, last, label)
 
 
 def command_chart(
     actions: np.ndarray, names: Sequence[str], units: Sequence[str]
-) -> tuple[str, str]:
+) -> tuple[Markup, str]:
     """Actions (T, A) over time, one strip per dimension, and what is left out.
 
     More than six dimensions do not fit; the second text says so, and is empty otherwise.
@@ -68,27 +79,47 @@ def command_chart(
         corners = [f"{_x(j + end, last):.1f},{ys[j]:.1f}" for j in range(last) for end in (0, 1)]
         unit = f" ({units[k]})" if units[k] else ""
         parts.append(
-            f'<path class="grid" d="M{_LEFT} {zero:.1f} H{WIDTH - _RIGHT}"/>'
-            f'<polyline class="command" points="{" ".join(corners)}"/>'
-            f'<text x="{_LEFT}" y="{base - room - 4:.1f}">{escape(names[k] + unit)}: '
-            f"{values.min():.2f} to {values.max():.2f}</text>"
+            Markup(
+                '<path class="grid" d="M{left} {zero:.1f} H{right}"/>'
+                '<polyline class="command" points="{points}"/>'
+                '<text x="{left}" y="{y:.1f}">{name}: {low:.2f} to {high:.2f}</text>'
+            ).format(
+                left=_LEFT,
+                right=WIDTH - _RIGHT,
+                zero=zero,
+                points=" ".join(corners),
+                y=base - room - 4,
+                name=names[k] + unit,
+                low=values.min(),
+                high=values.max(),
+            )
         )
     rest = f"The first {shown} of {width} dimensions." if width > shown else ""
     label = f"Actions over time: {', '.join(names[:shown])}. {rest}".strip()
     return _frame(parts, bottom, last, label), rest
 
 
-def _frame(parts: Sequence[str], bottom: float, last: int, label: str) -> str:
+def _frame(parts: Sequence[Markup], bottom: float, last: int, label: str) -> Markup:
     ticks = sorted({0, last // 2, last})
-    labels = "".join(
-        f'<text x="{_x(t, last):.1f}" y="{HEIGHT - 5}" text-anchor="middle">{t}</text>'
+    labels = joined(
+        Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(
+            _x(t, last), HEIGHT - 5, t
+        )
         for t in ticks
     )
-    step = (WIDTH - _LEFT - _RIGHT) / max(last, 1)
-    return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" data-left="{_LEFT}" '
-        f'data-step="{step:.4f}" aria-label="{escape(label)}">{"".join(parts)}{labels}'
-        f'<line class="cursor" x1="{_LEFT}" x2="{_LEFT}" y1="2" y2="{bottom}"/></svg>'
+    return Markup(
+        '<svg class="chart" viewBox="0 0 {width} {height}" role="img" data-left="{left}" '
+        'data-step="{step:.4f}" aria-label="{label}">{parts}{labels}'
+        '<line class="cursor" x1="{left}" x2="{left}" y1="2" y2="{bottom}"/></svg>'
+    ).format(
+        width=WIDTH,
+        height=HEIGHT,
+        left=_LEFT,
+        step=(WIDTH - _LEFT - _RIGHT) / max(last, 1),
+        label=label,
+        parts=joined(parts),
+        labels=labels,
+        bottom=bottom,
     )
 
 

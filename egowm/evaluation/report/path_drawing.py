@@ -1,10 +1,10 @@
 """The actions of a clip as a picture: the robot's path from above, or each command over time."""
 
-from html import escape
-
 import numpy as np
+from markupsafe import Markup
 
 from egowm.evaluation.report.line_chart import HEIGHT, WIDTH
+from egowm.evaluation.report.page import joined
 from egowm.evaluation.run_folder import Actions
 
 _MARGIN = 16.0
@@ -46,7 +46,7 @@ def path_summary(poses: np.ndarray, unit: str) -> str:
     return f"{distance:.1f} {unit}, turns {abs(turn):.1f}° {'left' if turn > 0 else 'right'}"
 
 
-def draw_path(actions: np.ndarray, meaning: Actions) -> tuple[str, str]:
+def draw_path(actions: np.ndarray, meaning: Actions) -> tuple[Markup, str]:
     """Top-down SVG of planar actions (T, 3) and its summary; the robot starts looking up.
 
     The page moves the marker: `data-poses` holds "x,y,degrees" per frame in picture coordinates.
@@ -63,27 +63,37 @@ def draw_path(actions: np.ndarray, meaning: Actions) -> tuple[str, str]:
     marks = zip(xs, ys, -np.degrees(poses[:, 2]), strict=True)
     data = " ".join(f"{x:.1f},{y:.1f},{angle:.1f}" for x, y, angle in marks)
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(xs, ys, strict=True))
-    dots = "".join(
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="1.6"/>' for x, y in zip(xs, ys, strict=True)
+    dots = joined(
+        Markup('<circle cx="{:.1f}" cy="{:.1f}" r="1.6"/>').format(x, y)
+        for x, y in zip(xs, ys, strict=True)
     )
-    svg = (
-        f'<svg class="path" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" data-poses="{data}" '
-        f'aria-label="Path from above: {escape(summary)}">'
-        f'<polyline class="ahead" points="{line}"/><g class="dots">{dots}</g>'
-        f'<polyline class="travelled" points=""/>{_scale_bar(scale, meaning.units[0])}'
-        f'<path class="robot" d="M0 -9 L6.5 7 L0 3.5 L-6.5 7 Z" '
-        f'transform="translate({xs[0]:.1f} {ys[0]:.1f})"/></svg>'
+    svg = Markup(
+        '<svg class="path" viewBox="0 0 {width} {height}" role="img" data-poses="{data}" '
+        'aria-label="Path from above: {summary}">'
+        '<polyline class="ahead" points="{line}"/><g class="dots">{dots}</g>'
+        '<polyline class="travelled" points=""/>{scale}'
+        '<path class="robot" d="M0 -9 L6.5 7 L0 3.5 L-6.5 7 Z" '
+        'transform="translate({x:.1f} {y:.1f})"/></svg>'
+    ).format(
+        width=WIDTH,
+        height=HEIGHT,
+        data=data,
+        summary=summary,
+        line=line,
+        dots=dots,
+        scale=_scale_bar(scale, meaning.units[0]),
+        x=xs[0],
+        y=ys[0],
     )
     return svg, summary
 
 
-def _scale_bar(scale: float, unit: str) -> str:
+def _scale_bar(scale: float, unit: str) -> Markup:
     """A bar of a round length, at most a third of the picture."""
     room = WIDTH / 3 / scale
     exponent = 10.0 ** np.floor(np.log10(room))
     length = max(step * exponent for step in (1, 2, 5) if step * exponent <= room)
     pixels = length * scale
-    return (
-        f'<path class="scale" d="M8 {HEIGHT - 10} v4 h{pixels:.1f} v-4"/>'
-        f'<text x="{12 + pixels:.1f}" y="{HEIGHT - 5}">{length:g} {escape(unit)}</text>'
-    )
+    return Markup(
+        '<path class="scale" d="M8 {} v4 h{:.1f} v-4"/><text x="{:.1f}" y="{}">{:g} {}</text>'
+    ).format(HEIGHT - 10, pixels, 12 + pixels, HEIGHT - 5, length, unit)

@@ -4,24 +4,22 @@ Truth and predictions play in step beside the actions and the overlap over time,
 scores. The page opens from disk without internet. Beside it, RUN/videos/ gets an mp4 per clip.
 """
 
-import argparse
 import json
 import logging
-import re
-import sys
 from collections.abc import Mapping, Sequence
-from html import escape
-from importlib.resources import files
 from pathlib import Path
 
+from markupsafe import Markup
 from tqdm import tqdm
 
 from egowm.evaluation.report.clip_card import MAX_SIDE, draw_card
 from egowm.evaluation.report.comparison_videos import write_comparison
+from egowm.evaluation.report.page import fill, joined
 from egowm.evaluation.report.score_table import (
     draw_empty_shares,
     draw_notes,
     draw_table,
+    draw_warning,
     psnr,
     table_rows,
 )
@@ -33,10 +31,10 @@ log = logging.getLogger(__name__)
 PAGE = FileKind(
     "a page of egowm's", rb'<!DOCTYPE html>.{,200}<meta name="generator" content="egowm">'
 )
-_SCS_ORDERS = (
+_SCS_ORDERS = Markup(
     '<option value="worst">lowest SCS first</option><option value="best">highest SCS first</option>'
 )
-_UNSCORED = (
+_UNSCORED = Markup(
     '<p class="warning">Not scored yet. Run <code>egowm-scs score RUN/pred RUN/gt --annotations '
     "RUN/annotations --tracker TRACKER --json RUN/scs.json</code> and make the report again.</p>"
 )
@@ -119,7 +117,7 @@ def _page(
     run: RunFolder,
     scores: Mapping[str, Scores | None],
     psnrs: Mapping[str, Mapping[str, float]],
-    cards: Sequence[str],
+    cards: Sequence[Markup],
 ) -> str:
     """Fill the template."""
     labels = {v.folder: v.label for v in run.variants}
@@ -128,16 +126,14 @@ def _page(
     left_out = len(run.clips) - len(cards)
     first = next((s for s in scores.values() if s), None)
     values = {
-        "title": escape(run.title or run.model or "Predictions"),
-        "model": escape(run.model or "not named"),
-        "source": escape(run.source or "not named"),
+        "title": run.title or run.model or "Predictions",
+        "model": run.model or "not named",
+        "source": run.source or "not named",
         "fps": f"{run.fps:g}",
-        "last": str(max(len(actions) for actions in run.actions.values())),
+        "last": max(len(actions) for actions in run.actions.values()),
         "table": draw_table(rows),
         "unscored": "" if first else _UNSCORED,
-        "warning": f'<p class="warning">{escape(first.warning)}</p>'
-        if first and first.warning
-        else "",
+        "warning": draw_warning(first.warning if first else ""),
         "notes": draw_notes(rows),
         "empty": draw_empty_shares(labels, scores),
         "brief": _brief(run, first),
@@ -151,23 +147,10 @@ def _page(
         if left_out
         else "",
         "orders": _SCS_ORDERS if first else "",
-        "columns": str(1 + len(labels)),
-        "cards": "".join(cards),
+        "columns": 1 + len(labels),
+        "cards": joined(cards),
     }
-    return fill(
-        files("egowm.evaluation.report").joinpath("run_page.html").read_text("utf-8"), values
-    )
-
-
-def fill(template: str, values: Mapping[str, str]) -> str:
-    """Put values, and the style and script that all pages share, where a page names them."""
-    folder = files("egowm.evaluation.report")
-    shared = {
-        "style": folder.joinpath("page.css").read_text("utf-8"),
-        "script": folder.joinpath("page.js").read_text("utf-8"),
-    }
-    found = {**shared, **values}
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: found[match[1]], template)
+    return fill("run_page.html", values)
 
 
 def _brief(run: RunFolder, scores: Scores | None) -> str:
@@ -178,7 +161,7 @@ def _brief(run: RunFolder, scores: Scores | None) -> str:
         parts.append(f"tracker {scores.tracker}")
     if scores and scores.fingerprint:
         parts.append(f"protocol {scores.fingerprint[:12]}")
-    return escape(", ".join(parts))
+    return ", ".join(parts)
 
 
 def _lengths(run: RunFolder) -> str:
@@ -186,7 +169,7 @@ def _lengths(run: RunFolder) -> str:
     return " to ".join(str(n) for n in sorted({lengths[0], lengths[-1]}))
 
 
-def _facts(run: RunFolder, scores: Scores | None) -> str:
+def _facts(run: RunFolder, scores: Scores | None) -> Markup:
     facts = {
         "Clips": str(len(run.clips)),
         "Frame size": _size(run),
@@ -201,11 +184,11 @@ def _facts(run: RunFolder, scores: Scores | None) -> str:
             "Environment": environment,
         }
     items = (
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+        Markup("<div><dt>{}</dt><dd>{}</dd></div>").format(name, value)
         for name, value in facts.items()
         if value
     )
-    return f'<dl class="facts">{"".join(items)}</dl>'
+    return Markup('<dl class="facts">{}</dl>').format(joined(items))
 
 
 def _size(run: RunFolder) -> str:
@@ -216,29 +199,8 @@ def _size(run: RunFolder) -> str:
     return f"{width}x{height}{shown}"
 
 
-def _protocol(scores: Scores | None) -> str:
+def _protocol(scores: Scores | None) -> Markup:
     if not scores or not scores.protocol:
-        return ""
-    text = escape(json.dumps(scores.protocol, indent=2, ensure_ascii=False))
-    return f'<h3>Protocol</h3><pre class="scroll" tabindex="0">{text}</pre>'
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line of `egowm report`; returns 0, or 2 for bad input."""
-    parser = argparse.ArgumentParser(
-        prog="egowm report", description="Write one page that shows what a model predicted."
-    )
-    parser.add_argument("run", type=Path, help="folder that `egowm predict` wrote")
-    parser.add_argument("--output", type=Path, help="where to write (default: RUN/report.html)")
-    parser.add_argument(
-        "--max-clips", type=int, default=24, help="clips on the page, worst first (default: 24)"
-    )
-    parser.add_argument("--no-videos", action="store_true", help="write no RUN/videos/*.mp4")
-    args = parser.parse_args(argv)
-    try:
-        path = write_report(args.run, args.output, args.max_clips, videos=not args.no_videos)
-    except (ValueError, OSError) as error:
-        print(f"egowm report: {error}", file=sys.stderr)
-        return 2
-    print(path)
-    return 0
+        return Markup("")
+    text = json.dumps(scores.protocol, indent=2, ensure_ascii=False)
+    return Markup('<h3>Protocol</h3><pre class="scroll" tabindex="0">{}</pre>').format(text)

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
+from markupsafe import Markup
 
+from egowm.evaluation.report.page import joined
 from egowm.evaluation.scores import MIN_CLIPS, Score, Scores
 
 PSNR_LIMIT = 60.0  # dB: identical frames count as this, about the error of rounding to 8 bits
@@ -28,6 +29,7 @@ _COPY = (
     "prediction at its height has not shown that it follows the actions."
 )
 _CEILING = "The true video through the model's autoencoder: the most that this model can show."
+_NOTHING = Markup("&ndash;")
 COLUMNS = {
     "SCS": "Overlap of structures, 0 to 100, averaged over frames, structures, then clips; frames "
     "in which a structure is absent from both videos are left out. In brackets the 95% interval "
@@ -95,61 +97,69 @@ def _units(scores: Scores) -> str:
     return f"{scores.num_units} {scores.unit if scores.num_units != 1 else scores.unit[:-1]}"
 
 
-def draw_table(rows: Sequence[Row]) -> str:
+def draw_table(rows: Sequence[Row]) -> Markup:
     """The table as HTML; columns that no row fills are left out."""
     horizons = sorted({k for row in rows for k in row.score.at})
     cells = [[_scs_cell(r), *_numbers(r, horizons)] for r in rows]
     heads = [*COLUMNS.items()]
     heads += [(f"@{k}", f"SCS over the first {k} predicted frames") for k in horizons]
     keep = [j for j in range(len(heads)) if any(row[j] for row in cells)]
-    head = "".join(
-        f'<th scope="col" title="{escape(heads[j][1])}">{escape(heads[j][0])}</th>' for j in keep
+    head = joined(
+        Markup('<th scope="col" title="{}">{}</th>').format(heads[j][1], heads[j][0]) for j in keep
     )
-    body = ""
+    body = []
     for row, values in zip(rows, cells, strict=True):
-        data = "".join(f"<td>{values[j] or '&ndash;'}</td>" for j in keep)
-        body += (
-            f'<tr class="{row.role}"><th scope="row" title="{escape(row.meaning)}">'
-            f"{escape(row.label)}</th>{data}</tr>"
+        data = joined(Markup("<td>{}</td>").format(values[j] or _NOTHING) for j in keep)
+        body.append(
+            Markup('<tr class="{}"><th scope="row" title="{}">{}</th>{}</tr>').format(
+                row.role, row.meaning, row.label, data
+            )
         )
-    return (
-        f'<table><thead><tr><th scope="col">Video</th>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table>"
-    )
+    return _table(head, body)
 
 
-def draw_notes(rows: Sequence[Row]) -> str:
+def _table(head: Markup, body: Sequence[Markup]) -> Markup:
+    return Markup(
+        '<table><thead><tr><th scope="col">Video</th>{}</tr></thead><tbody>{}</tbody></table>'
+    ).format(head, joined(body))
+
+
+def draw_notes(rows: Sequence[Row]) -> Markup:
     """Rows and columns explained, as a definition list."""
     named = [(row.label, row.meaning) for row in rows] + list(COLUMNS.items())
     named.append(("@k", "SCS over the first k predicted frames"))
-    items = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(text.rstrip('.'))}.</dd></div>"
+    items = joined(
+        Markup("<div><dt>{}</dt><dd>{}.</dd></div>").format(name, text.rstrip("."))
         for name, text in named
     )
-    return f'<dl class="notes">{items}</dl>'
+    return Markup('<dl class="notes">{}</dl>').format(items)
 
 
-def draw_empty_shares(labels: Mapping[str, str], scores: Mapping[str, Scores | None]) -> str:
+def draw_empty_shares(labels: Mapping[str, str], scores: Mapping[str, Scores | None]) -> Markup:
     """How often masks were empty, per prediction; "" where no scores say so."""
     found = {f: s.empty_shares for f, s in scores.items() if s and s.empty_shares}
     if not found:
-        return ""
+        return Markup("")
     named = {case for shares in found.values() for case in shares}
     cases = [case for case in _CASES if case in named] + sorted(named - set(_CASES))
-    head = "".join(f'<th scope="col">{escape(_CASES.get(case, case))}</th>' for case in cases)
-    body = ""
+    head = joined(
+        Markup('<th scope="col">{}</th>').format(_CASES.get(case, case)) for case in cases
+    )
+    body = []
     for folder, shares in found.items():
-        data = "".join(
-            f"<td>{100 * shares[case]:.1f}%</td>" if case in shares else "<td>&ndash;</td>"
-            for case in cases
-        )
-        body += f'<tr><th scope="row">{escape(labels[folder])}</th>{data}</tr>'
-    return (
+        texts = [f"{100 * shares[case]:.1f}%" if case in shares else _NOTHING for case in cases]
+        data = joined(Markup("<td>{}</td>").format(text) for text in texts)
+        body.append(Markup('<tr><th scope="row">{}</th>{}</tr>').format(labels[folder], data))
+    return Markup(
         "<h3>Where structures were visible, share of structures and frames</h3>"
         '<div class="scroll" tabindex="0" role="region" aria-label="Shares of empty masks">'
-        f'<table><thead><tr><th scope="col">Video</th>{head}</tr></thead><tbody>{body}</tbody>'
-        "</table></div>"
-    )
+        "{}</div>"
+    ).format(_table(head, body))
+
+
+def draw_warning(text: str) -> Markup:
+    """What a reader must know before the table; empty without a text."""
+    return Markup('<p class="warning">{}</p>').format(text) if text else Markup("")
 
 
 def number(value: float | None) -> str:
@@ -163,26 +173,25 @@ def _numbers(row: Row, horizons: Sequence[int]) -> list[str]:
     return [number(v) for v in plain] + [number(score.at.get(k)) for k in horizons]
 
 
-def _scs_cell(row: Row) -> str:
+def _scs_cell(row: Row) -> Markup:
     """SCS as a number, its interval, and a bar from 0 to 100."""
     value, interval = row.score.scs, row.score.interval
     if value is None:
-        return ""
+        return Markup("")
     if interval:
         note = f"[{interval[0]:.1f}, {interval[1]:.1f}]"
     elif row.role == "model":
         note = f"no interval ({row.rests_on})"
     else:
         note = ""
-    whisker = (
-        f'<path class="whisker" d="M{interval[0]:.1f} 1 v6 M{interval[1]:.1f} 1 v6 '
-        f'M{interval[0]:.1f} 4 H{interval[1]:.1f}"/>'
-        if interval
-        else ""
-    )
-    return (
-        f'<b>{value:.1f}</b> <small>{note}</small><svg class="bar" viewBox="0 0 100 8" '
+    whisker = Markup("")
+    if interval:
+        whisker = Markup(
+            '<path class="whisker" d="M{low:.1f} 1 v6 M{high:.1f} 1 v6 M{low:.1f} 4 H{high:.1f}"/>'
+        ).format(low=interval[0], high=interval[1])
+    return Markup(
+        '<b>{:.1f}</b> <small>{}</small><svg class="bar" viewBox="0 0 100 8" '
         'preserveAspectRatio="none" aria-hidden="true">'
         '<rect class="track" width="100" height="8"/>'
-        f'<rect class="value" width="{min(max(value, 0), 100):.1f}" height="8"/>{whisker}</svg>'
-    )
+        '<rect class="value" width="{:.1f}" height="8"/>{}</svg>'
+    ).format(value, note, min(max(value, 0), 100), whisker)

@@ -3,22 +3,22 @@
 import json
 import random
 from collections.abc import Mapping, Sequence
-from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from tqdm import tqdm
 
 from egowm.evaluation.report.clip_card import draw_figure, draw_legend, draw_overlap
 from egowm.evaluation.report.overlay import draw_masks
-from egowm.evaluation.report.run_page import fill
+from egowm.evaluation.report.page import fill, joined
 from egowm.evaluation.report.score_table import (
     Row,
     draw_empty_shares,
     draw_notes,
     draw_table,
+    draw_warning,
     number,
 )
 from egowm.evaluation.report.scs_parts import (
@@ -67,10 +67,10 @@ def write_page(
     each: int = EACH,
     fps: float = FPS,
 ) -> None:
-    """Write the page of `record` (a scs.json) with the worst, best and some other clips.
+    """Write the page of `record` with the worst, best and some other clips.
 
-    Their masks are tracked again, or read from `cache`. Raises ValueError where the folders hold
-    other clips than the record.
+    record: see `egowm.scs.record`. Masks are tracked again, or read from `cache`. Raises ValueError
+    where the folders hold other clips, or clips other structures, than the record.
     """
     follow = prepare(tracker, annotations, cache)
     inputs = gather(follow, pred, gt, ceiling_codec, annotations, first=first)
@@ -85,7 +85,7 @@ def write_page(
     scores = parse_scores(Path("the scores"), record, frames)
     least = record["protocol"]["semantics"]["min_area"]
     shown = choose_clips(record["clips"], each)
-    cards: list[str] = []
+    cards: list[Markup] = []
     for name in tqdm(shown, desc="drawing", unit="clip", disable=None):
         cards.append(_card(name, len(cards), inputs, follow, entries[name], scores, least))
     write_whole(output, _page(record, scores, cards, max(frames.values()) - 1, fps, set(shown)))
@@ -110,7 +110,7 @@ def _card(
     entry: Mapping[str, Any],
     scores: Scores,
     min_area: float,
-) -> str:
+) -> Markup:
     drawn = inputs.annotations
     annotation = None if drawn is None else read_annotation(drawn[name], inputs.size)
     video = inputs.pred[name][0]
@@ -119,11 +119,11 @@ def _card(
     masks, ids = truth.tracks.masks, truth.ids
     colours = {k: "#{:02x}{:02x}{:02x}".format(*davis_palette()[k % 256]) for k in ids}
     several = f", the first of {entry['num_samples']} samples" if entry["num_samples"] > 1 else ""
-    note = f"<span>SCS <b>{number(entry['scs']) or '&ndash;'}</b></span>" + (
-        f" <span>copy <b>{number(entry['copy'])}</b></span>"
+    note = Markup("<span>SCS <b>{}</b></span> <span>copy <b>{}</b></span>").format(
+        number(entry["scs"]) or Markup("&ndash;"), number(entry["copy"])
     )
     left = draw_figure(
-        _frames(inputs.gt[name], masks, tracker), "Truth", "contours: prediction", "", name,
+        _frames(inputs.gt[name], masks, tracker), "Truth", "contours: prediction", Markup(""), name,
         lambda sheet: draw_masks(masks, prediction, ids, sheet),
     )  # fmt: skip
     right = draw_figure(
@@ -131,14 +131,27 @@ def _card(
         lambda sheet: draw_masks(prediction, masks, ids, sheet),
     )  # fmt: skip
     curves: Mapping[int, Curve] = scores.clips[name].curves
+    if other := sorted(curves.keys() - set(ids)):
+        raise ValueError(
+            f"Clip {name}: the scores are of structure {other[0]}, annotated are "
+            f"{', '.join(map(str, ids))}. Score again."
+        )
     chart = draw_overlap(curves, colours, len(masks) - 1, name)
-    return (
-        f'<article class="card" id="{anchor(name)}" data-last="{len(masks) - 1}" '
-        f'data-name="{escape(name)}" data-scs="{number(entry["scs"])}" data-psnr="0" '
-        f'data-chance="{random.Random(name).random():.6f}"><h3>{escape(name)}</h3>'
-        f'<div class="columns"><div class="column truth">{left}</div>'
-        f'<div class="column pred">{right}{chart}</div></div>'
-        f"{draw_legend(colours, False)}</article>"
+    return Markup(
+        '<article class="card" id="{anchor}" data-last="{last}" data-name="{name}" '
+        'data-scs="{scs}" data-psnr="0" data-chance="{chance:.6f}"><h3>{name}</h3>'
+        '<div class="columns"><div class="column truth">{left}</div>'
+        '<div class="column pred">{right}{chart}</div></div>{legend}</article>'
+    ).format(
+        anchor=anchor(name),
+        last=len(masks) - 1,
+        name=name,
+        scs=number(entry["scs"]),
+        chance=random.Random(name).random(),
+        left=left,
+        right=right,
+        chart=chart,
+        legend=draw_legend(colours, False),
     )
 
 
@@ -157,38 +170,35 @@ def _frames(video: Video, masks: np.ndarray, tracker: Tracker | MaskReader) -> n
 def _page(
     record: dict[str, Any],
     scores: Scores,
-    cards: Sequence[str],
+    cards: Sequence[Markup],
     last: int,
     fps: float,
     shown: set[str],
 ) -> str:
     rows = _rows(record, scores)
-    protocol = escape(json.dumps(record["protocol"], indent=2, ensure_ascii=False))
     environment = ", ".join(f"{k} {v}" for k, v in record["environment"].items() if v)
     values = {
         "fps": f"{fps:g}",
-        "last": str(last),
-        "columns": "2",
+        "last": last,
+        "columns": 2,
         "score": number(scores.row.scs) or "undefined",
-        "units": escape(_units(scores)),
+        "units": _units(scores),
         "reach": reach(rows),
         "table": draw_table(rows),
         "notes": draw_notes(rows),
         "empty": draw_empty_shares({"pred": "Prediction"}, {"pred": scores}),
-        "warning": f'<p class="warning">{escape(scores.warning)}</p>' if scores.warning else "",
+        "warning": draw_warning(scores.warning),
         "by_frame": by_frame(record, rows),
         "terciles": tercile_table(record),
         "remarks": remark_list(record),
         "clips": clip_table(record["clips"], shown, anchor),
         "count": f"{len(cards)} of {len(record['clips'])} clips",
-        "cards": "".join(cards),
-        "fingerprint": escape(record["fingerprint"]),
-        "environment": escape(environment),
-        "protocol": protocol,
+        "cards": joined(cards),
+        "fingerprint": record["fingerprint"],
+        "environment": environment,
+        "protocol": json.dumps(record["protocol"], indent=2, ensure_ascii=False),
     }
-    return fill(
-        files("egowm.evaluation.report").joinpath("scs_page.html").read_text("utf-8"), values
-    )
+    return fill("scs_page.html", values)
 
 
 def _rows(record: Mapping[str, Any], scores: Scores) -> list[Row]:

@@ -51,7 +51,7 @@ def test_page_is_complete_and_escaped(page):
     assert "https://" not in html
     assert "{{" not in html
     assert html.count("<script>") == 1
-    assert "&lt;script&gt;alert(&#x27;x&#x27;)&lt;" in html
+    assert "&lt;script&gt;alert(&#39;x&#39;)&lt;" in html
     assert html.count('<article class="card"') == 4
     record = json.loads((page.parent / "s.json").read_text())
     assert f'<p class="headline">{record["scs"]:.1f} ' in html
@@ -60,6 +60,20 @@ def test_page_is_complete_and_escaped(page):
     assert len(re.findall(r'class="masks" hidden alt="" src="data:image/png', html)) == 8
     assert 'class="band"' in html
     assert "no interval" in html
+
+
+def test_scores_of_other_structures_make_no_page(world, tmp_path, capsys):
+    argv = [str(world.pred), str(world.gt), "--annotations", str(world.annotations)]
+    argv += ["--tracker", "palette"]
+    scores, page = tmp_path / "s.json", tmp_path / "page.html"
+    assert main(["score", *argv, "--json", str(scores)]) == 0
+    record = json.loads(scores.read_text())
+    record["clips"][1]["objects"][0]["id"] = 99
+    scores.write_text(json.dumps(record))
+    assert main(["report", *argv, "--scores", str(scores), "--output", str(page)]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "Clip clip1: the scores are of structure 99, annotated are 1, 2, 3." in error
+    assert not page.exists()
 
 
 def test_a_band_is_announced_only_where_it_is():
