@@ -118,16 +118,15 @@ def _agent(args: argparse.Namespace) -> Any:
     if args.simulator:
         return SimulatorAgent(planner, **ahead)
     from egowm.commands.rollout import default_model
+    from egowm.sampling import Sampling
     from egowm.world_model import WorldModel
 
     model = WorldModel.from_pretrained(args.model or default_model(), base=args.base)
     return with_model(
         model,
         planner,
+        Sampling(steps=args.steps, chain=args.chain, dtype=getattr(torch, args.dtype or "float32")),
         by=args.by,
-        steps=args.steps,
-        chain=args.chain,
-        dtype=getattr(torch, args.dtype or "float32"),
         **ahead,
     )
 
