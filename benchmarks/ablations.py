@@ -17,7 +17,8 @@ from provenance import RESULTS, ROOT, provenance, write
 from room_clips import RoomClips
 from rooms import CLIPS, FRAMES, MAIN, row, trained, unseen_rooms
 
-from egowm.shipped import default_model
+from egowm.commands.rollout import default_model
+from egowm.sampling import Sampling
 from egowm.world_model import WorldModel
 
 RESULT = RESULTS / "ablations.json"
@@ -30,15 +31,16 @@ def sampling(known: Sequence[Record] = ()) -> list[Record]:
     """Rows of the committed world model, sampled in other ways, without those that are known."""
     clips = RoomClips(unseen_rooms(), CLIPS, FRAMES)
     model = WorldModel.from_pretrained(default_model())
-    settings: list[tuple[str, Any, Record]] = [("steps", n, {"steps": n}) for n in STEPS]
-    settings += [("guidance", g, {"guidance": g}) for g in GUIDANCES]
-    settings += [("chain", c, {"chain": c}) for c in ("latents_only", "pixels")]
+    settings: list[tuple[str, Any, Sampling]] = [("steps", n, Sampling(steps=n)) for n in STEPS]
+    settings += [("guidance", g, Sampling(guidance=g)) for g in GUIDANCES]
+    settings += [("chain", "latents_only", Sampling(chain="latents_only"))]
+    settings += [("chain", "pixels", Sampling(chain="pixels"))]
     done = {(r["ablation"], r["value"]) for r in known}
     rows = []
-    for name, value, options in settings:
+    for name, value, how in settings:
         if (name, value) in done:
             continue
-        found = clips.score(clips.imagined(model, "true", **options))
+        found = clips.score(clips.imagined(model, "true", how))
         about = {"ablation": name, "value": value, "actions": "true"}
         about |= {"default_steps": model.steps}
         rows.append(row(about, found))

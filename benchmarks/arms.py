@@ -157,6 +157,7 @@ def score(arm: Arm) -> None:
     from room_clips import RoomClips
     from rooms import CLIPS, FRAMES, row, unseen_rooms
 
+    from egowm.sampling import Sampling
     from egowm.world_model import WorldModel
 
     clips = RoomClips(unseen_rooms(), CLIPS, FRAMES)
@@ -170,8 +171,8 @@ def score(arm: Arm) -> None:
     main = arm.arm == "P" and not arm.variant
     for guidance in GUIDANCES if main and model.drop_action else ():
         for kind in arm.kinds:
-            options = {"guidance": guidance, "guide_on": "action"}
-            found = clips.score(clips.imagined(model, kind, **options))
+            how = Sampling(guidance=guidance, guide_on="action")
+            found = clips.score(clips.imagined(model, kind, how))
             rows.append(row(about | {"actions": kind, "guidance": guidance}, found))
     if main and arm.family != "svd":
         ceiling = row(about, clips.score(clips.coded(model)))

@@ -8,7 +8,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from egowm.evaluation.navigation import (
     time_allowed,
 )
 from egowm.planning.mpc import Planner
+from egowm.sampling import Sampling
 from egowm.scs.bootstrap import interval
 from egowm.world_model import WorldModel
 
@@ -35,8 +36,8 @@ Record = dict[str, Any]
 
 # The quick way to imagine, and the way of chained calls of diffusers' pipeline, which is not called
 # here (candidates.py finds both to make the same frames, in float32).
-QUICK: Record = {"chain": "latents_only", "dtype": torch.bfloat16}
-BY_PIXELS: Record = {"chain": "pixels", "dtype": torch.bfloat16}
+QUICK = Sampling(chain="latents_only", dtype=torch.bfloat16)
+BY_PIXELS = Sampling(chain="pixels", dtype=torch.bfloat16)
 MODELS = {
     "ours": ("model", QUICK),
     "from scratch": ("scratch", QUICK),
@@ -85,7 +86,7 @@ def measure(row: Row, arguments: Any, folder: Path) -> None:
     if row.agent in MODELS:
         export, how = MODELS[row.agent]
         settings |= {"export": Path(getattr(arguments, export)).name, "steps": row.steps}
-        settings["how"] = {key: str(value) for key, value in how.items()}
+        settings["how"] = {"chain": str(how.chain), "dtype": str(how.dtype)}
     if path.is_file():
         check_settings(path, settings)
         print(f"{path.name}: is there")
@@ -135,7 +136,7 @@ def _agent(row: Row, arguments: Any) -> Agent:
     if row.agent in MODELS:
         export, how = MODELS[row.agent]
         model = WorldModel.from_pretrained(getattr(arguments, export)).to(arguments.device)
-        return with_model(model, planner, steps=row.steps, seed=arguments.seed, **how)
+        return with_model(model, planner, replace(how, steps=row.steps), seed=arguments.seed)
     others: dict[str, Callable[[], Agent]] = {
         "simulator as model": lambda: SimulatorAgent(planner, seed=arguments.seed),
         "straight ahead": lambda: StraightAhead(row.distance),

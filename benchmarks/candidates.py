@@ -29,6 +29,7 @@ from tqdm import tqdm
 from egowm.evaluation.navigation import Robot, make_tasks
 from egowm.planning import goal_cost
 from egowm.planning.costs import Pixels
+from egowm.sampling import Sampling
 from egowm.world_model import WorldModel
 
 Record = dict[str, Any]
@@ -54,11 +55,12 @@ class ClosedLoop:
     steps: int
     decoded: int
 
-    def cost(self, **how: Any) -> Tensor:
+    def cost(self, how: Sampling = Sampling()) -> Tensor:
         """Ours."""
         context = torch.from_numpy(self.picture).permute(2, 0, 1)[None, None]
         term = Pixels(self.goal.to(self.model.device))
-        cost = goal_cost(self.model, context, term, steps=self.steps, micro_batch=AT_ONCE, **how)
+        how = replace(how, steps=self.steps, micro_batch=AT_ONCE)
+        cost = goal_cost(self.model, context, term, how)
         with torch.no_grad():
             return cost(self.actions)
 
@@ -67,8 +69,8 @@ class ClosedLoop:
         context = torch.from_numpy(self.picture).permute(2, 0, 1)[None, None]
         context = context.expand(count, -1, -1, -1, -1)
         noise, actions = _generators(count), self.actions[:count]
-        how: Any = {"steps": self.steps, "generator": noise, "chain": "pixels"}
-        return self.model.rollout(context, actions, **how).frames
+        how = Sampling(steps=self.steps, chain="pixels")
+        return self.model.rollout(context, actions, how, generator=noise).frames
 
     def calls(self, at_once: int, count: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """Theirs: a call for each chunk of `at_once` candidates, (count, T, 3, H, W)."""
@@ -129,10 +131,10 @@ def speed(arguments: Any) -> list[Record]:
         contest = min(tried, key=lambda c: seconds(partial(c.calls, AT_ONCE, min(AT_ONCE, count))))
         about["stock_decode_chunk_size"] = contest.decoded
         runs: dict[str, Callable[[], Tensor]] = {
-            "ours, latents only, bfloat16": partial(contest.cost, **QUICK),
-            "ours, latents only": partial(contest.cost, chain="latents_only"),
+            "ours, latents only, bfloat16": partial(contest.cost, QUICK),
+            "ours, latents only": partial(contest.cost, Sampling(chain="latents_only")),
             "ours, latents": contest.cost,
-            "ours, pixels": partial(contest.cost, chain="pixels"),
+            "ours, pixels": partial(contest.cost, Sampling(chain="pixels")),
             BATCHED: partial(contest.calls, AT_ONCE, count),
             BATCHED_BF16: partial(contest.calls, AT_ONCE, count, torch.bfloat16),
         }
@@ -178,11 +180,11 @@ def one_video(arguments: Any) -> list[Record]:
     context = torch.from_numpy(contest.picture).permute(2, 0, 1)[None, None]
     unit = torch.rand((count, model.chunk, SPEC.width), generator=generator_of(arguments.seed))
     actions = SPEC.denormalise(unit * 2 - 1)
-    common: Any = {"steps": steps, "micro_batch": AT_ONCE}
+    how = Sampling(steps=steps, micro_batch=AT_ONCE)
 
     def ours(by: Any) -> Tensor:
         with torch.no_grad():
-            return goal_cost(model, context, context[0, 0], by=by, **common)(actions)
+            return goal_cost(model, context, context[0, 0], how, by=by)(actions)
 
     def batched(decoded: int) -> Tensor:
         sizes = [min(AT_ONCE, count - k) for k in range(0, count, AT_ONCE)]

@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from egowm.backbones import SVD
 from egowm.clip import Clip
 from egowm.diffusion import denoising_loss
-from egowm.sampling import Past
+from egowm.sampler import Sampler
+from egowm.sampling import Chunk, Sampling
 from egowm.world_model import WorldModel
 
 RECIPE, RECORD = ROOT / "benchmarks/long_training.yaml", RESULTS / "long-training.json"
@@ -99,10 +100,10 @@ class OwnContexts(WorldModel):
         frames = clip.frames[:, [0, depth + 1]].float() / 127.5 - 1
         actions = clip.actions[:, : depth + 1]
         with torch.no_grad():
-            past = self._imagined(Past(frames[:, :1]), actions[:, :depth])
+            chunk = self._imagined(Chunk(frames[:, :1]), actions[:, :depth])
             target = backbone.encode(frames[:, 1:])
             strength = torch.zeros(len(target))
-            condition = backbone.condition(past.frames, strength, generator, past.latents)
+            condition = backbone.condition(chunk.frames, strength, generator, chunk.latents)
         embedding = self.embed(spec.normalise(actions[:, depth:]))
 
         def estimate(noisy: Tensor, sigma: Tensor) -> Tensor:
@@ -113,15 +114,16 @@ class OwnContexts(WorldModel):
         with backbone.injecting(embedding):
             return denoising_loss(backbone.process, estimate, target, generator, 0, level)
 
-    def _imagined(self, past: Past, actions: Tensor) -> Past:
-        """The past after `actions` (B, d, A): a chain of latents, of which the last is decoded."""
+    def _imagined(self, chunk: Chunk, actions: Tensor) -> Chunk:
+        """After `actions` (B, d, A): a chain of latents, of which the last is decoded."""
         if not actions.shape[1]:
-            return past
-        how = self._imagination(1, 1.0, None, None, "latents_only", None, "none")
+            return chunk
+        how = Sampling(steps=1, chain="latents_only", decode="none")
+        sampler = Sampler(self, how, self.spec_of(None))
         for action in actions.split(1, 1):
-            past, _ = how.advance(past, action, None, [""])
-        assert past.latents is not None
-        return past._replace(frames=self.backbone.decode(past.latents[:, None]).clamp(-1, 1))
+            chunk, _ = sampler.advance(chunk, action, None, [""])
+        assert chunk.latents is not None
+        return chunk._replace(frames=self.backbone.decode(chunk.latents[:, None]).clamp(-1, 1))
 
 
 def use_middle_taps(network: nn.Module) -> None:

@@ -18,6 +18,7 @@ from provenance import RESULTS, provenance, write
 from tqdm import tqdm
 
 from egowm.planning import bounds_of, goal_cost, random_shooting
+from egowm.sampling import Sampling
 from egowm.shipped import default_model
 from egowm.world_model import WorldModel
 
@@ -34,10 +35,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     low, high = bounds_of(model.spec_of(None))
     start, rows = _peak(arguments.device), []
     for count in tqdm(counts, "plans", file=sys.stderr):
-        cost = goal_cost(
-            model, context[None, None], goal, by="pixels", steps=1,
-            micro_batch=arguments.micro_batch,
-        )  # fmt: skip
+        how = Sampling(steps=1, micro_batch=arguments.micro_batch)
+        cost = goal_cost(model, context[None, None], goal, how, by="pixels")
         begun = time.perf_counter()
         plan = random_shooting(
             cost, torch.zeros(arguments.frames, len(low)), high / 2, samples=count, low=low,

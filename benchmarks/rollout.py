@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from egowm.actions import ActionSpec
 from egowm.backbones import SVD
+from egowm.sampling import Sampling
 from egowm.world_model import WorldModel
 
 log = logging.getLogger("rollout")
@@ -58,8 +59,7 @@ class Contest:
         return self.model.rollout(
             context,
             SPEC.denormalise(unit),
-            steps=self.steps,
-            guidance=self.guidance,
+            Sampling(steps=self.steps, guidance=self.guidance),
             generator=[generator_of(s) for s in seeds] if separate else generator_of(self.seed),
         ).frames
 

@@ -7,7 +7,6 @@ come from the same tracker, `palette`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +16,8 @@ from egowm.data import Rooms
 from egowm.evaluation.evaluate import choose
 from egowm.evaluation.report.score_table import psnr
 from egowm.evaluation.rows import changed, derangement
-from egowm.pixels import to_uint8
+from egowm.evaluation.run_writer import to_uint8
+from egowm.sampling import Sampling
 from egowm.scs.score import Overlap, clip_score, overlap, summarise
 from egowm.scs.trackers.palette import PaletteTracker
 from egowm.world_model import WorldModel
@@ -76,7 +76,7 @@ class RoomClips:
         return changed(self.actions, self.other_actions, kind, self.data.meaning)
 
     def imagined(
-        self, model: WorldModel, kind: str, seed: int = 0, **options: Any
+        self, model: WorldModel, kind: str, how: Sampling = Sampling(), seed: int = 0
     ) -> list[np.ndarray]:
         """Frames (T, H, W, 3) of the model under the actions of a row; the same noise for all.
 
@@ -89,7 +89,7 @@ class RoomClips:
             seeds = [seed * 100_003 + self.numbers[k] for k in numbers]
             noise = [torch.Generator().manual_seed(number) for number in seeds]
             with torch.autocast(model.device.type, torch.bfloat16):
-                made = model.rollout(context, actions[list(numbers)], generator=noise, **options)
+                made = model.rollout(context, actions[list(numbers)], how, generator=noise)
             frames += [to_uint8(video) for video in made.frames]
         return frames
 

@@ -22,10 +22,10 @@ from egowm.moved import answer_old_names
 if TYPE_CHECKING:
     from egowm.actions.spec import ActionSpec
     from egowm.clip import Clip
-    from egowm.sampling import Rollout
+    from egowm.sampling import Rollout, Sampling
     from egowm.world_model import WorldModel
 
-__all__ = ["ActionSpec", "Clip", "Rollout", "WorldModel", "__version__"]
+__all__ = ["ActionSpec", "Clip", "Rollout", "Sampling", "WorldModel", "__version__"]
 __version__ = "0.1.0"
 
 __getattr__, __dir__ = face(
@@ -34,6 +34,7 @@ __getattr__, __dir__ = face(
         "ActionSpec": "actions.spec",
         "Clip": "clip",
         "Rollout": "sampling",
+        "Sampling": "sampling",
         "WorldModel": "world_model",
     },
 )

@@ -13,24 +13,24 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Common:
+class SharedNoise:
     """One generator whose numbers all samples of a batch share: common random numbers, under which
     candidates differ by what they do and not by luck."""
 
     generator: torch.Generator
 
-    def fresh(self) -> "Common":
+    def fresh(self) -> "SharedNoise":
         """Another that draws the same numbers from here on."""
-        return Common(self.generator.clone_state())
+        return SharedNoise(self.generator.clone_state())
 
 
-Generator = torch.Generator | Sequence[torch.Generator] | Common | None
+Generator = torch.Generator | Sequence[torch.Generator] | SharedNoise | None
 
 
 def randn(shape: Sequence[int], generator: Generator, device: torch.device) -> Tensor:
     """Normal noise; a sequence of generators draws sample by sample along the first axis, and
-    `Common` draws once for all of them."""
-    if isinstance(generator, Common):
+    `SharedNoise` draws once for all of them."""
+    if isinstance(generator, SharedNoise):
         return randn(shape[1:], generator.generator, device).expand(*shape)
     if isinstance(generator, Sequence):
         if len(generator) != shape[0]:

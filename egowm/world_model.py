@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
+import numpy as np
 import torch
 from lightning import LightningModule
 from lightning.pytorch.callbacks import Callback
@@ -18,7 +18,6 @@ from egowm.backbones.base import Backbone
 from egowm.clip import Clip
 from egowm.conditioning.alignment import Alignment, align, aligned_width
 from egowm.conditioning.embedding import ActionEmbedding, Features
-from egowm.conditioning.guidance import Guide
 from egowm.diffusion import Generator, denoising_loss
 from egowm.metadata import adopt, record
 from egowm.network.checkpointing import enable_gradient_checkpointing
@@ -27,7 +26,8 @@ from egowm.network.optimizer import Optimizer, adamw, use_schedule
 from egowm.network.sharding import shard
 from egowm.network.trained_part import ATTENTION, Train, TrainedPart
 from egowm.randomness import StepSeeds
-from egowm.sampling import Chain, Decode, Imagination, Rollout
+from egowm.sampler import Sampler
+from egowm.sampling import Rollout, Sampling, takes_sampling
 
 log = logging.getLogger(__name__)
 
@@ -228,82 +228,86 @@ class WorldModel(LightningModule):
         with backbone.injecting(embedding):
             return denoising_loss(process, estimate, latents, generator, given, level)
 
+    @takes_sampling
     def rollout(
         self,
-        context: Tensor,
-        actions: Tensor,
+        context: Tensor | np.ndarray,
+        actions: Tensor | np.ndarray,
+        how: Sampling = Sampling(),
         *,
         state: Tensor | None = None,
         text: str | Sequence[str] = "",
-        steps: int | None = None,
-        guidance: float = 1.0,
-        guide_on: Guide | Sequence[Guide] | None = None,
-        generator: Generator = None,
-        strict: bool = False,
-        chain: Chain | None = None,
         source: str | None = None,
-        decode: Decode = "all",
-        decode_window: int | None = None,
-        dtype: torch.dtype = torch.float32,
-        micro_batch: int | None = None,
-        gradient: bool = False,
+        generator: Generator = None,
     ) -> Rollout:
         """Imagine the frames that `actions` lead to.
 
-        context: (B, K, 3, H, W) uint8, or float in [0, 1]; with B = 1 it is shared by all action
-        sequences (encoded once). actions: (N, T, A) in physical units; T may exceed `chunk`.
-        state: the body's state (N or 1, S) at the last context frame in physical units, for models
-        that embed it; later chunks add the actions to it where these are differences of states,
-        else give the state at each chunk's start, (N or 1, chunks, S). text: one, or one for each
-        context, where the backbone takes it. guidance: `null + g (cond - null)`; 1 is off, and
-        costs one forward instead of two. guide_on: what the null branch goes without, of image,
-        action and text (default: the backbone's first choice). generator: one, or one for each
-        sequence, which makes a rollout independent of its batch, or `Common`, whose noise all
-        sequences share. strict: refuse actions beyond
-        1.5 times the training range. chain: how a chunk starts from the last frames of the one
-        before: from "latents" as they were generated, or from decoded "pixels", encoded again;
-        each such pass through the VAE costs sharpness, and they add up. Latents, by default, where
-        the VAE takes frame by frame and the context is one frame; else pixels. "latents_only"
-        decodes nothing between chunks: what else a context gives, as SVD's image embedding, stays
-        that of the given frames, which is an approximation. source: whose ranges
-        normalise the actions, of a model that was fitted on several data sets; the first by
-        default. decode: which frames are wanted, "all", the "last" or "none" (latents alone); no
-        more is decoded than that and what later chunks start from. decode_window: with the last,
-        decode it from so many latent frames where SVD's temporal decoder would take the whole
-        chunk: cheaper, and an approximation. dtype: bfloat16 denoises and decodes under autocast.
-        micro_batch: sequences computed at once; one generator for all would draw other noise then.
-        gradient: keep the way from actions to frames and latents for a backward pass, which repeats
-        each step.
+        Args:
+            context: Clean frames (B, K, 3, H, W), uint8 or float in [0, 1]; with B = 1 all action
+                sequences share them (encoded once). One picture (H, W, 3) in uint8 is one frame.
+            actions: (N, T, A) in physical units, or (T, A) for one sequence; T may exceed `chunk`.
+            how: The settings, see `Sampling`.
+            state: The body's state (N or 1, S) at the last context frame in physical units, for
+                models that embed it. Later chunks add the actions to it where these are differences
+                of states; else give the state at the start of each chunk, (N or 1, chunks, S).
+            text: One, or one for each context, where the backbone takes it.
+            source: Whose ranges normalise the actions, of a model that was fitted on several data
+                sets; the first by default.
+            generator: One for all; one for each sequence, which makes a rollout independent of its
+                batch; or a `SharedNoise`, whose numbers all sequences share.
+
         Raises ValueError for shapes, NaN and sizes, saying what was expected.
         """
-        if gradient and dtype != torch.float32 and self.device.type == "cpu":
-            raise ValueError(
-                f"Expected float32 for gradients on a CPU (torch's may be wrong in {dtype} there)."
-            )
-        how = self._imagination(steps, guidance, guide_on, generator, chain, source, decode)
-        how = replace(how, decode_window=decode_window, dtype=dtype)
-        with torch.set_grad_enabled(gradient):
-            return how.rollout(context, actions, state, text, strict, micro_batch)
+        sampler = Sampler(self, how, self.spec_of(source), generator)
+        return sampler.rollout(context, actions, state, text)
 
-    @torch.no_grad()
+    @takes_sampling
     def stream(
         self,
-        context: Tensor,
-        actions: Tensor,
+        context: Tensor | np.ndarray,
+        actions: Tensor | np.ndarray,
+        how: Sampling = Sampling(),
         *,
         state: Tensor | None = None,
         text: str | Sequence[str] = "",
-        steps: int | None = None,
-        guidance: float = 1.0,
-        guide_on: Guide | Sequence[Guide] | None = None,
-        generator: Generator = None,
-        strict: bool = False,
-        chain: Chain | None = None,
         source: str | None = None,
+        generator: Generator = None,
     ) -> Iterator[Rollout]:
-        """The same frames as `rollout`, `chunk` at a time, each as soon as it is imagined."""
-        how = self._imagination(steps, guidance, guide_on, generator, chain, source, "all")
-        yield from how.stream(context, actions, state, text, strict)
+        """The same frames as `rollout`, `chunk` at a time, each as soon as it is imagined.
+
+        The arguments are those of `rollout`. Micro-batches advance side by side, so a generator
+        that they share draws other noise than in `rollout`.
+        """
+        sampler = Sampler(self, how, self.spec_of(source), generator)
+        return sampler.stream(context, actions, state, text)
+
+    @takes_sampling
+    def rollout_of(
+        self,
+        clip: Clip,
+        actions: Tensor | None = None,
+        how: Sampling = Sampling(),
+        *,
+        generator: Generator = None,
+    ) -> Rollout:
+        """Imagine the future of a batch of clips of one source, each from its own context.
+
+        Args:
+            clip: The batch, with state and text where the model takes them.
+            actions: (B, T, A) in place of the clips' own.
+            how: The settings, see `Sampling`.
+            generator: As in `rollout`.
+        """
+        num_context = clip.frames.shape[1] - clip.actions.shape[1]
+        return self.rollout(
+            clip.frames[:, :num_context],
+            clip.actions if actions is None else actions,
+            how,
+            state=None if self.state_spec is None else clip.state,
+            text=clip.text if self.backbone.takes_text else "",
+            source=self.source_of(clip),
+            generator=generator,
+        )
 
     def spec_of(self, source: str | None) -> ActionSpec:
         """What actions mean, with the ranges of one source; of the first one for None."""
@@ -345,16 +349,7 @@ class WorldModel(LightningModule):
     test_step = validation_step
 
     def predict_step(self, clip: Clip, batch_idx: int) -> Rollout:
-        generator = torch.Generator().manual_seed(batch_idx)
-        num_context = clip.frames.shape[1] - clip.actions.shape[1]
-        return self.rollout(
-            clip.frames[:, :num_context],
-            clip.actions,
-            state=None if self.state_spec is None else clip.state,
-            text=clip.text if self.backbone.takes_text else "",
-            generator=generator,
-            source=self.source_of(clip),
-        )
+        return self.rollout_of(clip, generator=torch.Generator().manual_seed(batch_idx))
 
     def configure_optimizers(self) -> Any:
         steps = int(self.trainer.estimated_stepping_batches)
@@ -421,21 +416,6 @@ class WorldModel(LightningModule):
                 "wrong gradients there): set --data.window.horizon 1, 3 or more, or "
                 "--trainer.precision 32-true."
             )
-
-    def _imagination(
-        self,
-        steps: int | None,
-        guidance: float,
-        guide_on: Guide | Sequence[Guide] | None,
-        generator: Generator,
-        chain: Chain | None,
-        source: str | None,
-        decode: Decode,
-    ) -> Imagination:
-        if decode not in get_args(Decode):
-            raise ValueError(f"Expected decode all, last or none, got {decode!r}.")
-        spec, steps = self.spec_of(source), self.steps if steps is None else steps
-        return Imagination(self, spec, steps, guidance, guide_on, generator, chain, decode)
 
     def _state(self, state: Tensor) -> Tensor | None:
         """Normalised (B, S), None for a model without; refuses a wrong width and NaN."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from egowm.actions import ActionSpec
 from egowm.backbones.svd import SVD
 from egowm.data import Clip
+from egowm.sampling import Sampling
 from egowm.world_model import WorldModel
 
 
@@ -41,7 +42,8 @@ def actions(spec) -> Tensor:
 
 def estimate(model: WorldModel, context: Tensor, actions: Tensor, **options) -> Tensor:
     """One step ends in the denoised estimate itself."""
-    return model.rollout(context, actions, steps=1, generator=seeded(), **options).latents
+    how = Sampling(steps=1, **options)
+    return model.rollout(context, actions, how, generator=seeded()).latents
 
 
 def without_actions(model: WorldModel, context: Tensor, actions: Tensor) -> Tensor:
@@ -169,7 +171,8 @@ def test_actions_of_any_width(world_model, context, width):
     changed = actions.clone()
     changed[:, :, -1] *= -1
     videos = [
-        model.rollout(context, a, steps=2, generator=seeded()).frames for a in (actions, changed)
+        model.rollout(context, a, Sampling(steps=2), generator=seeded()).frames
+        for a in (actions, changed)
     ]
     assert videos[0].shape == (2, 4, 3, 16, 16)
     assert (videos[0] - videos[1]).abs().max() > 1e-3

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from egowm.actions import ActionSpec
 from egowm.backbones import SVD
 from egowm.data import Clip, ClipData, Episode, Window
+from egowm.sampling import Sampling
 from egowm.world_model import WorldModel
 
 JOINTS, UNITS = ("hip", "knee"), ("rad", "rad")
@@ -166,9 +167,10 @@ def test_an_export_brings_state_and_null_embedding(world_model, context, actions
     assert again.state_dict().keys() == weights.keys()
     assert {"null_embedding", "state_embedding.linear_2.bias"} <= weights.keys()
     assert all(torch.equal(value, weights[name]) for name, value in again.state_dict().items())
-    options = {"state": FIRST, "guidance": 2.0, "guide_on": "action"}
+    how = Sampling(guidance=2.0, guide_on="action")
     found, expected = (
-        m.rollout(context, actions, generator=seeded(), **options).frames for m in (again, model)
+        m.rollout(context, actions, how, state=FIRST, generator=seeded()).frames
+        for m in (again, model)
     )
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 

@@ -29,8 +29,8 @@ KNOWN, ONEX = 3, 25  # dimensions of those, and of 1X's humanoid
 NOTE = """
 Imported from the checkpoint that EgoWM's authors released (arXiv 2601.15284; epoch {epoch}). They
 sample with 25 steps and guidance 2.0 on the image, on frames of 512x512 (plain resize, aspect not
-kept): `rollout(context, actions, guidance=2.0, guide_on="image")`. The network is told fps 7
-(id 6), motion bucket 180 and noise 0.1 on the context.
+kept): `rollout(context, actions, Sampling(guidance=2.0, guide_on="image"))`. The network is told
+fps 7 (id 6), motion bucket 180 and noise 0.1 on the context.
 """
 
 

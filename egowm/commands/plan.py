@@ -117,6 +117,7 @@ def _agent(args: argparse.Namespace) -> Any:
         raise ValueError(f"--simulator takes no world model: leave {', '.join(given)} out.")
     if args.simulator:
         return SimulatorAgent(planner, **ahead)
+    from egowm.sampling import Sampling
     from egowm.shipped import default_model
     from egowm.world_model import WorldModel
 
@@ -124,10 +125,8 @@ def _agent(args: argparse.Namespace) -> Any:
     return with_model(
         model,
         planner,
+        Sampling(steps=args.steps, chain=args.chain, dtype=getattr(torch, args.dtype or "float32")),
         by=args.by,
-        steps=args.steps,
-        chain=args.chain,
-        dtype=getattr(torch, args.dtype or "float32"),
         **ahead,
     )
 

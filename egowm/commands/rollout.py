@@ -20,6 +20,7 @@ from egowm.conditioning.guidance import Guide
 from egowm.evaluation.familiarity import familiarity
 from egowm.files import FolderKind, check_folder, filled
 from egowm.pixels import to_uint8
+from egowm.sampling import Sampling
 from egowm.shipped import default_model
 from egowm.video import read_image, resize, webp_bytes, write_frames, write_mp4
 from egowm.world_model import WorldModel
@@ -134,12 +135,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     context = torch.from_numpy(first.transpose(0, 3, 1, 2).copy())[None]
     made = model.rollout(
         context,
-        actions[None],
+        actions,
+        Sampling(steps=args.steps, guidance=args.guidance, guide_on=args.guide_on),
         state=None if args.state is None else torch.tensor([args.state]),
         text=args.text,
-        steps=args.steps,
-        guidance=args.guidance,
-        guide_on=args.guide_on,
         source=args.source,
         generator=torch.Generator().manual_seed(args.seed),
     )

@@ -12,10 +12,10 @@ from egowm.planning.costs import Pixels
 from egowm.planning.goal import By, goal_cost
 from egowm.planning.mpc import MPC, Planner
 from egowm.planning.search import Cost
+from egowm.sampling import Rollout, Sampling, takes_sampling
 from egowm.worlds.motion import MAX_TURN
 
 if TYPE_CHECKING:
-    from egowm.sampling import Chain
     from egowm.world_model import WorldModel
 
 HORIZON, EVERY, POOL = 8, 4, 4
@@ -60,15 +60,13 @@ class PlanningAgent:
         return action
 
 
+@takes_sampling
 def with_model(
     model: "WorldModel",
     planner: Planner,
+    how: Sampling = Sampling(),
     *,
     by: By = "pixels",
-    steps: int | None = None,
-    chain: "Chain | None" = None,
-    dtype: torch.dtype = torch.float32,
-    micro_batch: int = 32,
     seed: int = 0,
     horizon: int = HORIZON,
     every: int = EVERY,
@@ -80,11 +78,8 @@ def with_model(
             model,
             seen[None, None],
             goal if by == "latents" else Pixels(goal.to(model.device), POOL),
+            how,
             by=by,
-            steps=steps,
-            chain=chain,
-            dtype=dtype,
-            micro_batch=micro_batch,
             generator=torch.Generator().manual_seed(seed),
         )
 
@@ -113,8 +108,6 @@ class SimulatorAgent(PlanningAgent):
         start, term = self.robot.pose, Pixels(goal, POOL)
 
         def cost(actions: Tensor) -> Tensor:
-            from egowm.sampling import Rollout
-
             ends = [simulate(self.robot.room, start, row) for row in actions.numpy()]
             frames = torch.stack([_frame(self.robot.look(end)) for end in ends])[:, None]
             return term(Rollout(frames, frames, 0), actions)

@@ -18,6 +18,7 @@ from egowm.evaluation.run_writer import CODEC, RUN, RunWriter, new_run
 from egowm.files import FolderKind
 from egowm.paths import inside
 from egowm.pixels import to_model
+from egowm.sampling import Sampling
 from egowm.scs.trackers import MaskReader, Tracker, load_tracker
 from egowm.world_model import WorldModel
 
@@ -116,16 +117,8 @@ def _predict(
     writer: RunWriter,
 ) -> None:
     generators = [torch.Generator().manual_seed(seed * 100_003 + k) for k in numbers]
-    num_context = batch.frames.shape[1] - batch.actions.shape[1]
-    made = row.model.rollout(
-        batch.frames[:, :num_context],
-        changed(batch.actions, shuffled, row.actions, writer.spec),
-        steps=steps,
-        generator=generators,
-        state=None if row.model.state_spec is None else batch.state,
-        text=batch.text if row.model.backbone.takes_text else "",
-        source=row.model.source_of(batch),
-    )
+    actions = changed(batch.actions, shuffled, row.actions, writer.spec)
+    made = row.model.rollout_of(batch, actions, Sampling(steps=steps), generator=generators)
     for index in range(len(numbers)):
         writer.prediction(row.folder, batch, index, made.frames[index])
 

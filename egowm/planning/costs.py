@@ -6,15 +6,13 @@ is better. `egowm.planning.goal.goal_cost` makes a planner's cost of one.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from egowm.sampling import Rollout
+from egowm.sampling import Decode, Rollout
 
-Decode = Literal["all", "last", "none"]
 _NEEDS: tuple[Decode, ...] = ("none", "last", "all")
 
 
@@ -25,7 +23,7 @@ class Term(Protocol):
     @property
     def needs(self) -> Decode: ...
 
-    def __call__(self, rollout: "Rollout", actions: Tensor) -> Tensor: ...
+    def __call__(self, rollout: Rollout, actions: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Pixels:
     pool: int = 1
     needs: Decode = "last"
 
-    def __call__(self, rollout: "Rollout", actions: Tensor) -> Tensor:
+    def __call__(self, rollout: Rollout, actions: Tensor) -> Tensor:
         last = rollout.frames[:, -1]
         check_goal(self.goal, last)
         difference = last - self.goal.to(last)
@@ -56,7 +54,7 @@ class Latents:
     goal: Tensor
     needs: Decode = "none"
 
-    def __call__(self, rollout: "Rollout", actions: Tensor) -> Tensor:
+    def __call__(self, rollout: Rollout, actions: Tensor) -> Tensor:
         last = rollout.latents[:, -1]
         if self.goal.shape != last.shape[1:]:
             raise ValueError(
@@ -79,7 +77,7 @@ class Features:
     distance: Callable[[Tensor, Tensor], Tensor]
     needs: Decode = "last"
 
-    def __call__(self, rollout: "Rollout", actions: Tensor) -> Tensor:
+    def __call__(self, rollout: Rollout, actions: Tensor) -> Tensor:
         last = rollout.frames[:, -1]
         check_goal(self.goal, last)
         return self.distance(self.extract(last), self.extract(self.goal[None].to(last)))
@@ -93,7 +91,7 @@ class Frames:
     function: Callable[[Tensor], Tensor]
     needs: Decode = "all"
 
-    def __call__(self, rollout: "Rollout", actions: Tensor) -> Tensor:
+    def __call__(self, rollout: Rollout, actions: Tensor) -> Tensor:
         return self.function(rollout.frames)
 
 
@@ -104,7 +102,7 @@ class Magnitude:
     scale: Tensor | float = 1.0
     needs: Decode = "none"
 
-    def __call__(self, rollout: "Rollout", actions: Tensor) -> Tensor:
+    def __call__(self, rollout: Rollout, actions: Tensor) -> Tensor:
         return _scaled(actions, self.scale).square().mean((1, 2))
 
 
@@ -115,7 +113,7 @@ class Smoothness:
     scale: Tensor | float = 1.0
     needs: Decode = "none"
 
-    def __call__(self, rollout: "Rollout", actions: Tensor) -> Tensor:
+    def __call__(self, rollout: Rollout, actions: Tensor) -> Tensor:
         if actions.shape[1] < 2:
             return actions.new_zeros(len(actions))
         return _scaled(actions, self.scale).diff(dim=1).square().mean((1, 2))
@@ -133,7 +131,7 @@ class Weighted:
     def needs(self) -> Decode:
         return max((term.needs for _, term in self.parts), key=_NEEDS.index)
 
-    def __call__(self, rollout: "Rollout", actions: Tensor) -> Tensor:
+    def __call__(self, rollout: Rollout, actions: Tensor) -> Tensor:
         return torch.stack([w * term(rollout, actions) for w, term in self.parts]).sum(0)
 
 

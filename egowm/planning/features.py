@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from egowm.loading import load_model
 from egowm.planning.costs import Features, check_goal
+from egowm.sampling import Decode, Rollout
 
 if TYPE_CHECKING:
-    from egowm.planning.costs import Decode
-    from egowm.sampling import Rollout
     from egowm.scs.trackers.base import Tracker
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as DINOv2 was trained
@@ -85,7 +84,7 @@ class Structure:
     `egowm.scs.trackers`. Nothing of it has a gradient.
     """
 
-    needs: "Decode" = "last"
+    needs: Decode = "last"
 
     def __init__(self, goal: Tensor, masks: np.ndarray, tracker: "Tracker") -> None:
         if masks.ndim != 3 or masks.shape[1:] != goal.shape[1:] or not masks.any((1, 2)).all():
@@ -95,7 +94,7 @@ class Structure:
             )
         self.goal, self.masks, self.tracker = goal, masks.astype(bool), tracker
 
-    def __call__(self, rollout: "Rollout", actions: Tensor) -> Tensor:
+    def __call__(self, rollout: Rollout, actions: Tensor) -> Tensor:
         from egowm.scs.score import clip_score, overlap
 
         last = rollout.frames[:, -1].detach()

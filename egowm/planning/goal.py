@@ -1,38 +1,57 @@
 """The cost of candidate actions by what a world model imagines of them."""
 
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from egowm.diffusion import Common
+from egowm.diffusion import SharedNoise
 from egowm.planning.costs import Latents, Pixels, Term
+from egowm.sampling import Sampling, as_frames, takes_sampling
 
 if TYPE_CHECKING:
-    from egowm.conditioning.guidance import Guide
-    from egowm.sampling import Chain
     from egowm.world_model import WorldModel
 
 log = logging.getLogger(__name__)
 By = Literal["latents", "pixels"]
+AT_ONCE = 32  # candidates, where a `Sampling` names no micro_batch
 
 
 class GoalCost:
     """A planner's cost: imagine the candidates (N, T, A), then ask a term; see `goal_cost`.
 
-    candidates: how many were imagined so far. micro_batch: is halved where the device's memory does
-    not hold one, which leaves the costs as they are, for all candidates see the same noise.
+    Args:
+        model: What imagines.
+        context: (1, K, 3, H, W), what is seen now.
+        term: The cost of what was imagined.
+        how: The settings; the term decides what is decoded, the planner whether a gradient is kept.
+        noise: The same for all candidates.
+        state: Of the body at the context, for models that embed it.
+        text: Where the backbone takes one.
+        source: Whose ranges normalise the actions.
+
+    `candidates` counts those imagined so far. `micro_batch` is halved where the device's memory
+    does not hold one, which leaves the costs as they are, for all candidates see the same noise.
     """
 
     def __init__(
-        self, model: "WorldModel", term: Term, micro_batch: int, noise: Common, options: Any
+        self,
+        model: "WorldModel",
+        context: Tensor,
+        term: Term,
+        how: Sampling,
+        noise: SharedNoise,
+        state: Tensor | None = None,
+        text: str = "",
+        source: str | None = None,
     ) -> None:
-        if micro_batch < 1:
-            raise ValueError(f"Expected a micro_batch of at least 1, got {micro_batch}.")
-        self.model, self.term, self.micro_batch = model, term, micro_batch
-        self.noise, self.options = noise, options
+        self.model, self.context, self.term, self.noise = model, context, term, noise
+        self.how = replace(how, decode=term.needs, micro_batch=None)
+        self.micro_batch = how.micro_batch or AT_ONCE
+        self.state, self.text, self.source = state, text, source
         self.candidates = 0
 
     def __call__(self, actions: Tensor) -> Tensor:
@@ -62,71 +81,67 @@ class GoalCost:
         """One micro-batch: its frames are gone when the next one begins."""
         actions = actions.to(self.model.device, torch.float32)
         made = self.model.rollout(
-            actions=actions,
+            self.context,
+            actions,
+            replace(self.how, gradient=torch.is_grad_enabled() and actions.requires_grad),
+            state=self.state,
+            text=self.text,
+            source=self.source,
             generator=self.noise.fresh(),
-            decode=self.term.needs,
-            gradient=torch.is_grad_enabled() and actions.requires_grad,
-            **self.options,
         )
         costs = self.term(made, actions)
         self.candidates += len(actions)
         return costs
 
 
+@takes_sampling
 def goal_cost(
     model: "WorldModel",
-    context: Tensor,
-    goal: Tensor | Term,
+    context: Tensor | np.ndarray,
+    goal: Tensor | np.ndarray | Term,
+    how: Sampling = Sampling(),
     *,
     by: By = "latents",
     state: Tensor | None = None,
     text: str = "",
-    steps: int | None = None,
-    guidance: float = 1.0,
-    guide_on: "Guide | Sequence[Guide] | None" = None,
-    generator: torch.Generator | None = None,
-    micro_batch: int = 32,
-    strict: bool = False,
-    chain: "Chain | None" = None,
     source: str | None = None,
-    decode_window: int | None = None,
-    dtype: torch.dtype = torch.float32,
+    generator: torch.Generator | None = None,
 ) -> GoalCost:
     """How far the imagined end of each candidate is from a goal.
 
-    context: (1, K, 3, H, W), what is seen now, as in `WorldModel.rollout`. goal: a frame
-    (3, H, W), uint8 or float in [0, 1], compared `by` latents (nothing is decoded) or pixels (the
-    last frame is); or any term of `egowm.planning.costs`. generator: the noise, the same for all
-    candidates and for every call (common random numbers), so the cost is a function of the actions
-    alone; seed 0 by default. steps: fewer than the model's default plan faster. micro_batch:
-    candidates imagined at once, which bounds the memory; halved, with a warning, where a GPU's does
-    not suffice. The others: see `WorldModel.rollout`.
+    Args:
+        model: What imagines.
+        context: What is seen now: frames (1, K, 3, H, W) as in `WorldModel.rollout`, or one picture
+            (H, W, 3) in uint8.
+        goal: A frame, (3, H, W) in uint8 or float in [0, 1], or a picture (H, W, 3) in uint8; or
+            any term of `egowm.planning.costs`.
+        how: The settings of `WorldModel.rollout`. Fewer steps plan faster. micro_batch bounds how
+            many candidates are imagined at once (32 by default), and is halved, with a warning,
+            where a GPU's memory does not suffice. Decoded is what the goal or term looks at.
+        by: Whether a frame is compared by latents (nothing is decoded) or pixels (the last is).
+        state: See `WorldModel.rollout`.
+        text: See `WorldModel.rollout`.
+        source: See `WorldModel.rollout`.
+        generator: The noise, the same for all candidates and for every call (common random
+            numbers), so the cost is a function of the actions alone; seed 0 by default.
+
     Raises ValueError for a context of several scenes and a goal of another size.
     """
-    if context.ndim != 5 or len(context) != 1:
-        raise ValueError(f"Expected a context (1, K, 3, H, W), got {tuple(context.shape)}.")
+    seen = as_frames(context)
+    if seen.ndim != 5 or len(seen) != 1:
+        raise ValueError(
+            f"Expected a context (1, K, 3, H, W), or one picture (H, W, 3) in uint8, got "
+            f"{tuple(seen.shape)}."
+        )
     if by not in ("latents", "pixels"):
         raise ValueError(f"Expected by latents or pixels, got {by!r}.")
-    term = goal
-    if isinstance(goal, Tensor):
-        frame = _float(goal, context)
-        term = Pixels(frame) if by == "pixels" else Latents(goal_latents(model, frame))
-    assert not isinstance(term, Tensor)
-    noise = Common((generator or torch.Generator().manual_seed(0)).clone_state())
-    options = {
-        "context": context,
-        "state": state,
-        "text": text,
-        "steps": steps,
-        "guidance": guidance,
-        "guide_on": guide_on,
-        "strict": strict,
-        "chain": chain,
-        "source": source,
-        "decode_window": decode_window,
-        "dtype": dtype,
-    }
-    return GoalCost(model, term, micro_batch, noise, options)
+    noise = SharedNoise((generator or torch.Generator().manual_seed(0)).clone_state())
+    term = goal if isinstance(goal, Term) else _compared(model, _float(goal, seen), by)
+    return GoalCost(model, seen, term, how, noise, state, text, source)
+
+
+def _compared(model: "WorldModel", frame: Tensor, by: By) -> Term:
+    return Pixels(frame) if by == "pixels" else Latents(goal_latents(model, frame))
 
 
 @torch.no_grad()
@@ -139,7 +154,10 @@ def goal_latents(model: "WorldModel", frame: Tensor) -> Tensor:
     return backbone.encode(still)[0, -1]
 
 
-def _float(goal: Tensor, context: Tensor) -> Tensor:
+def _float(picture: Tensor | np.ndarray, context: Tensor) -> Tensor:
+    """A goal (3, H, W) in [0, 1]."""
+    frames = as_frames(picture)
+    goal = frames[0, 0] if frames.ndim == 5 else frames
     if goal.shape != context.shape[2:]:
         raise ValueError(
             f"Expected a goal of the context's frame size {tuple(context.shape[2:])}, got "

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from egowm.actions import integrate
 from egowm.planning.costs import Term
+from egowm.sampler import Sampler
+from egowm.sampling import Chunk, Rollout, Sampling, takes_sampling
 
 if TYPE_CHECKING:
-    from egowm.sampling import Past, Rollout
     from egowm.world_model import WorldModel
 
 Judge = Callable[[Tensor], Tensor]
@@ -33,32 +34,44 @@ class Step(NamedTuple):
 class ImaginedWorlds:
     """N imagined worlds, each from a context of its own.
 
-    contexts: (N, K, 3, H, W) uint8 or float in [0, 1]. A step takes `block` actions, (N, block, A),
-    as many as the model's VAE makes frames at once. reward, ended: of the last frame (N, 3, H, W)
-    in [0, 1], (N,); no reward and no end by default. A term of `egowm.planning.costs` as reward
-    counts negatively, and sees the step's frames, latents and actions. max_steps: then a world is
-    truncated. state: (N, S) at the contexts, for models that embed one; later ones follow where
-    actions are differences of states. A world that ended begins anew with the next step, which does
-    nothing else to it.
+    A step takes `block` actions, (N, block, A), as many as the model's VAE makes frames at once. A
+    world that ended begins anew with the next step, which does nothing else to it.
+
+    Args:
+        model: What imagines.
+        contexts: (N, K, 3, H, W), uint8 or float in [0, 1].
+        how: The settings of `WorldModel.rollout`; all frames are decoded, all worlds step at once,
+            and no gradient is kept.
+        reward: Of the last frame (N, 3, H, W) in [0, 1], (N,); 0 by default. A term of
+            `egowm.planning.costs` counts negatively, and sees the step's frames, latents and
+            actions.
+        ended: As reward, whether a world has ended; none does by default.
+        max_steps: Steps after which a world is truncated.
+        state: (N, S) at the contexts, for models that embed one; later ones follow where actions
+            are differences of states.
+        source: Whose ranges normalise the actions, of a model fitted on several data sets.
     """
 
+    @takes_sampling
     def __init__(
         self,
         model: "WorldModel",
         contexts: Tensor,
+        how: Sampling = Sampling(),
         *,
         reward: Judge | Term | None = None,
         ended: Judge | None = None,
         max_steps: int | None = None,
         state: Tensor | None = None,
-        steps: int | None = None,
-        guidance: float = 1.0,
         source: str | None = None,
     ) -> None:
-        from egowm.sampling import Imagination
-
-        if contexts.ndim != 5:
+        if contexts.ndim != 5 or contexts.shape[2] != 3:
             raise ValueError(f"Expected contexts (N, K, 3, H, W), got {tuple(contexts.shape)}.")
+        if how.decode != "all" or how.micro_batch is not None or how.gradient:
+            raise ValueError(
+                f"Expected decode all, and neither micro_batch nor gradient, for worlds that are "
+                f"stepped; got {how.decode}, {how.micro_batch} and {how.gradient}."
+            )
         if (state is None) != (model.state_spec is None):
             raise ValueError(
                 "Expected a state (N, S) for a model that embeds one, and none for one that does "
@@ -68,9 +81,8 @@ class ImaginedWorlds:
         self.reward, self.ended, self.max_steps = reward, ended, max_steps
         self.spec, self.block = model.spec_of(source), model.backbone.frames_at_once
         self.generator = torch.Generator().manual_seed(0)
-        steps = model.steps if steps is None else steps
-        self.how = Imagination(model, self.spec, steps, guidance, None, self.generator, chain=None)
-        self.past: Past | None = None
+        self.sampler = Sampler(model, how, self.spec, self.generator)
+        self.chunk: Chunk | None = None
 
     def __len__(self) -> int:
         return len(self.contexts)
@@ -80,16 +92,16 @@ class ImaginedWorlds:
         """Begin all worlds; returns the last context frame (N, H, W, 3) uint8."""
         if seed is not None:
             self.generator.manual_seed(seed)
-        self.past = self.how.begin(self.contexts, len(self))
+        self.chunk = self.sampler.begin(self.contexts)
         self.state = None if self.first_state is None else self.first_state.float().clone()
         self.taken = np.zeros(len(self), np.int64)
         self.over = np.zeros(len(self), bool)
-        return _pixels((self.past.frames[:, -1:] + 1) / 2)[:, 0]
+        return _pixels((self.chunk.frames[:, -1:] + 1) / 2)[:, 0]
 
     @torch.no_grad()
     def step(self, actions: Tensor | np.ndarray) -> Step:
         """Imagine what (N, block, A) actions in physical units lead to."""
-        if self.past is None:
+        if self.chunk is None:
             raise ValueError("Expected reset() before the first step().")
         told = torch.as_tensor(actions, dtype=torch.float32, device=self.model.device)
         if told.shape != (len(self), self.block, self.spec.width):
@@ -97,14 +109,14 @@ class ImaginedWorlds:
                 f"Expected actions ({len(self)}, {self.block}, {self.spec.width}), got "
                 f"{tuple(told.shape)}."
             )
-        self.spec.check(told)
+        self.spec.check(told, self.sampler.how.strict)
         begun = torch.from_numpy(self.over)
-        self.past, made = self.how.advance(self.past, told, self._embedded(), [""])
+        self.chunk, made = self.sampler.advance(self.chunk, told, self._embedded(), [""])
         self._advance_state(told)
         frames = made.frames
         if self.over.any():
             self._begin_again(begun)
-            fresh = (self.past.frames[:, -1:] + 1) / 2
+            fresh = (self.chunk.frames[:, -1:] + 1) / 2
             frames = torch.where(begun.to(frames.device)[:, None, None, None, None], fresh, frames)
         self.taken = np.where(self.over, 0, self.taken + 1)
         reward = self._rewarded(made._replace(frames=frames), told).astype(np.float64)
@@ -117,20 +129,18 @@ class ImaginedWorlds:
 
     def _begin_again(self, begun: Tensor) -> None:
         """The worlds that ended go back to their contexts; their latents are those of its frame."""
-        from egowm.sampling import Past
-
-        assert self.past is not None
-        first = self.how.begin(self.contexts, len(self)).frames
+        assert self.chunk is not None
+        first = self.sampler.begin(self.contexts).frames
         here = begun.to(first.device)
-        frames = torch.where(here[:, None, None, None, None], first, self.past.frames)
-        latents = self.past.latents
+        frames = torch.where(here[:, None, None, None, None], first, self.chunk.frames)
+        latents = self.chunk.latents
         if latents is not None:
             fresh = self.model.backbone.encode(first[begun])[:, -1]
             latents = latents.clone()
             latents[here] = fresh
         if self.state is not None and self.first_state is not None:
             self.state[begun] = self.first_state.float()[begun]
-        self.past = Past(frames, latents)
+        self.chunk = Chunk(frames, latents)
 
     def _embedded(self) -> Tensor | None:
         if self.state is None:
@@ -148,7 +158,7 @@ class ImaginedWorlds:
         starts = integrate(self.state.to(actions), longer, self.spec, meaning, self.block)
         self.state = starts[:, 1].cpu()
 
-    def _rewarded(self, made: "Rollout", actions: Tensor) -> np.ndarray:
+    def _rewarded(self, made: Rollout, actions: Tensor) -> np.ndarray:
         if isinstance(self.reward, Term):
             return self._checked(-self.reward(made, actions))
         return self._judged(self.reward, made.frames)

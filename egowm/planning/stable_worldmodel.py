@@ -15,6 +15,7 @@ from torch import Tensor
 
 from egowm.planning.goal import By, goal_cost
 from egowm.planning.mpc import Planner
+from egowm.sampling import Sampling, takes_sampling
 
 if TYPE_CHECKING:
     from egowm.world_model import WorldModel
@@ -102,21 +103,25 @@ class PlannerSolver:
 class GoalModel:
     """A `WorldModel` for stable-worldmodel's solvers: what an imagined end is off the goal.
 
-    by, steps, micro_batch: see `goal_cost`. seed: of the noise, the same for all candidates. The
-    candidates are in physical units, as the environment's actions; scale them in the solver.
+    The candidates are in physical units, as the environment's actions; scale them in the solver.
+
+    Args:
+        model: What imagines.
+        how: The settings, as in `goal_cost`.
+        by: What is compared, as in `goal_cost`.
+        seed: Of the noise, the same for all candidates.
     """
 
+    @takes_sampling
     def __init__(
         self,
         model: "WorldModel",
+        how: Sampling = Sampling(),
         *,
         by: By = "latents",
-        steps: int | None = None,
-        micro_batch: int = 32,
         seed: int = 0,
     ) -> None:
-        self.model, self.by, self.steps = model, by, steps
-        self.micro_batch, self.seed = micro_batch, seed
+        self.model, self.how, self.by, self.seed = model, how, by, seed
 
     def get_cost(self, info_dict: dict[str, Any], action_candidates: Tensor) -> Tensor:
         """Costs (B, N) of candidates (B, N, T, block * A).
@@ -141,9 +146,8 @@ class GoalModel:
                 self.model,
                 seen[None, -self.model.backbone.context :],
                 goal[-1],
+                self.how,
                 by=self.by,
-                steps=self.steps,
-                micro_batch=self.micro_batch,
                 generator=torch.Generator().manual_seed(self.seed),
             )
             costs.append(cost(candidates.reshape(len(candidates), -1, width)))

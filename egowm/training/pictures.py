@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from egowm.clip import Clip
+from egowm.sampling import Sampling
 from egowm.video import webp_bytes, write_image
 from egowm.world_model import WorldModel
 
@@ -116,17 +117,10 @@ def roll_out(model: WorldModel, batch: Clip, steps: int) -> list[Tensor]:
 
     Clip k has the same noise in both; one sequence is computed at a time, as memory is short.
     """
-    count, num_context = len(batch.actions), batch.frames.shape[1] - batch.actions.shape[1]
+    how, count = Sampling(steps=steps, micro_batch=1), len(batch.actions)
     return [
-        model.rollout(
-            batch.frames[:, :num_context],
-            actions,
-            state=None if model.state_spec is None else batch.state,
-            text=batch.text if model.backbone.takes_text else "",
-            steps=steps,
-            generator=[torch.Generator().manual_seed(k) for k in range(count)],
-            source=model.source_of(batch),
-            micro_batch=1,
+        model.rollout_of(
+            batch, actions, how, generator=[torch.Generator().manual_seed(k) for k in range(count)]
         ).frames.float()
         for actions in (batch.actions, batch.actions.roll(1, 0))
     ]

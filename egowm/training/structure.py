@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from torch.utils.data import default_collate
 
 from egowm.clip import Clip
 from egowm.data import ClipData
 from egowm.data.module import Windows
-from egowm.pixels import to_uint8
+from egowm.evaluation.run_writer import to_uint8
+from egowm.sampling import Sampling
 from egowm.scs.annotations import find_annotations, read_annotation
 from egowm.scs.masks import ObjectMasks, resize_nearest
 from egowm.scs.metric import SCS
@@ -88,13 +90,9 @@ class StructureScore(Callback):
     def _add(self, metric: SCS, model: WorldModel, clip: Clip, number: int) -> None:
         """Imagine one clip, follow its structures in truth and prediction, and count."""
         context = len(clip.frames) - len(clip.actions)
-        made = model.rollout(
-            clip.frames[None, :context],
-            clip.actions[None],
-            state=None if model.state_spec is None else clip.state[None],
-            text=clip.text if model.backbone.takes_text else "",
-            source=model.source_of(clip._replace(source=[clip.source])),  # type: ignore[arg-type]
-            steps=self.steps,
+        made = model.rollout_of(
+            Clip(*default_collate([clip])),
+            how=Sampling(steps=self.steps),
             generator=[torch.Generator().manual_seed(number)],
         )
         frames = clip.frames[context - 1 :].permute(0, 2, 3, 1).numpy().copy()

@@ -16,6 +16,10 @@ from egowm.actions import ActionSpec
 from egowm.backbones.cosmos3 import Cosmos3
 from egowm.backbones.cosmos3.frames import resolution_tier
 from egowm.backbones.cosmos3.pose import CameraSteps
+from egowm.diffusion import SharedNoise
+from egowm.planning import goal_cost
+from egowm.planning.costs import Pixels
+from egowm.sampling import Sampling
 
 from .test_missing_parts import breakages, broken
 
@@ -154,7 +158,7 @@ def test_shapes_and_range(model, context, actions):
 def test_rollout_is_the_stock_pipeline_s(model, context, actions, guidance):
     """Guidance is passed on as it is: the pipeline's convention is egowm's."""
     found = model.rollout(
-        context, actions[:1, :4], text="A hall.", guidance=guidance, generator=generator()
+        context, actions[:1, :4], Sampling(guidance=guidance), text="A hall.", generator=generator()
     )
     rows = CameraSteps()(actions[0, :4], model.spec)
     image = context[0, -1].float() / 255
@@ -172,10 +176,8 @@ def test_guidance_is_affine_between_null_and_conditional(model, context, actions
         return model.rollout(
             context,
             actions[:1, :4],
+            Sampling(steps=1, guidance=guidance, guide_on="text"),
             text="A long dark hall.",
-            steps=1,
-            guidance=guidance,
-            guide_on="text",
             generator=generator(),
         ).latents
 
@@ -217,6 +219,19 @@ def test_a_candidate_does_not_depend_on_the_others(model, context, actions):
     assert torch.equal(together.latents[1], alone.latents[0])
 
 
+def test_a_cost_of_candidates(model, context, actions):
+    """All see the same noise; the last frame alone is asked for."""
+    picture, goal = context[0, -1].permute(1, 2, 0), context[0, 0]
+    cost = goal_cost(model, picture, Pixels(goal / 255), Sampling(micro_batch=1))
+    alone = [model.rollout(context, part[:4], generator=generator(0)).frames for part in actions]
+    expected = [(frames[0, -1] - goal / 255).square().mean() for frames in alone]
+    torch.testing.assert_close(cost(actions[:, :4]), torch.stack(expected))
+    shared = SharedNoise(generator(0))
+    for decode, shown in (("last", 1), ("none", 0)):
+        found = model.rollout(picture, actions[:2, :4], Sampling(decode=decode), generator=shared)
+        assert torch.equal(found.frames[1], alone[1][0, 4 - shown :])
+
+
 def test_the_context_is_uint8_or_float_and_its_last_frame_counts(model, context, actions):
     found = model.rollout(context, actions[:1, :4], generator=generator()).frames
     floats = context.float() / 255
@@ -252,7 +267,7 @@ def test_values_outside_are_counted_or_refused(model, context, actions):
     far[0, 0, 0] = 5.0
     assert model.rollout(context, far, generator=generator()).num_outside == 1
     with pytest.raises(ValueError, match=r"beyond 1\.5 times"):
-        model.rollout(context, far, strict=True)
+        model.rollout(context, far, Sampling(strict=True))
 
 
 def test_the_stock_pipeline_drops_frames_without_a_word(model, context, actions):
@@ -271,8 +286,18 @@ def test_lengths_that_do_not_fit_are_refused(model, context, actions, horizon):
     ("arguments", "words"),
     [
         ({"state": torch.zeros(1, 2)}, "takes no state"),
-        ({"chain": "latents"}, "expected chain pixels, got 'latents'"),
-        ({"guidance": 2.0, "guide_on": "action"}, "guided on text; got guide_on='action'"),
+        ({"source": "cars"}, "leave source out"),
+        ({"how": Sampling(dtype=torch.bfloat16)}, "leave dtype, decode_window and gradient out"),
+        ({"how": Sampling(gradient=True)}, "leave dtype, decode_window and gradient out"),
+        (
+            {"how": Sampling(decode="last", decode_window=2)},
+            "leave dtype, decode_window and gradient out",
+        ),
+        ({"how": Sampling(chain="latents")}, "expected chain pixels, got 'latents'"),
+        (
+            {"how": Sampling(guidance=2.0, guide_on="action")},
+            "guided on text; got guide_on='action'",
+        ),
         ({"text": ["a", "b"]}, "one text for each of 3 candidates, got 2"),
         ({"generator": [torch.Generator()]}, "one generator for each of 3 candidates, got 1"),
     ],
@@ -286,7 +311,7 @@ def test_what_the_pipeline_cannot_do_is_refused(model, context, actions, argumen
     ("shape", "words"),
     [
         ((1, 1, 3, 30, 48), "multiples of 16, got 30 x 48"),
-        ((2, 1, 3, 32, 48), r"\(1 or 3, K, 3, H, W\), got \(2, 1"),
+        ((2, 1, 3, 32, 48), r"\(1 or 3, K, 3, H, W\), or .*, got \(2, 1"),
         ((1, 1, 3, 720, 2048), "256: 192 x 320.*would be shrunk"),
     ],
 )
@@ -298,8 +323,10 @@ def test_contexts_that_do_not_fit_are_refused(model, actions, shape, words):
 
 
 def test_actions_of_a_wrong_shape_are_refused(model, context):
-    with pytest.raises(ValueError, match=r"actions \(N, T, 3\), got \(4, 3\)"):
-        model.rollout(context, torch.zeros(4, 3))
+    with pytest.raises(
+        ValueError, match=r"actions \(N, T, 3\), or \(T, 3\) for one sequence, got \(4,\)"
+    ):
+        model.rollout(context, torch.zeros(4))
     with pytest.raises(ValueError, match="dx, dy, dyaw; got"):
         model.rollout(context, torch.zeros(1, 4, 2))
 

@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from egowm import sampling as imagination
+from egowm import sampler
 from egowm.clip import Clip
 from egowm.network.checkpointing import enable_gradient_checkpointing
+from egowm.sampling import Sampling
 from egowm.world_model import WorldModel
 
 from ..test_documents import code_blocks
@@ -150,8 +151,8 @@ def test_an_action_moves_the_latent_that_covers_it(model, family):
 def test_the_last_frame_alone(model, family, monkeypatch):
     """As it is among all, from no more latents than there are up to it."""
     frames = model.backbone.frames_at_once
-    given = {"actions": torch.rand(2, frames, 3, generator=generator()) * 0.2 - 0.1, "steps": 2}
-    whole = model.rollout(context(family), **given, generator=generator())
+    actions = torch.rand(2, frames, 3, generator=generator()) * 0.2 - 0.1
+    whole = model.rollout(context(family), actions, Sampling(steps=2), generator=generator())
     lengths, decode = [], type(model.backbone).decode
 
     def watched(self, latents):
@@ -159,7 +160,9 @@ def test_the_last_frame_alone(model, family, monkeypatch):
         return decode(self, latents)
 
     monkeypatch.setattr(type(model.backbone), "decode", watched)
-    last = model.rollout(context(family), **given, generator=generator(), decode="last")
+    last = model.rollout(
+        context(family), actions, Sampling(steps=2, decode="last"), generator=generator()
+    )
     assert lengths == [model.backbone.context_latents + frames // family.stride]
     assert last.frames.shape[1] == 1
     torch.testing.assert_close(last.frames, whole.frames[:, -1:], atol=1e-5, rtol=0)
@@ -296,10 +299,10 @@ def test_sampling_is_the_stock_pipeline_s(model, family, tiny, monkeypatch):
     given, actions = model.backbone.context_latents, torch.zeros(1, family.horizon, 3)
 
     def ours() -> Tensor:
-        return model.rollout(frame, actions, steps=3, generator=generator(7)).latents
+        return model.rollout(frame, actions, Sampling(steps=3), generator=generator(7)).latents
 
-    whole, euler = ours(), imagination.euler
-    monkeypatch.setattr(imagination, "euler", lambda f, noisy, sigmas: euler(f, noisy, sigmas[:2]))
+    whole, euler = ours(), sampler.euler
+    monkeypatch.setattr(sampler, "euler", lambda f, noisy, sigmas: euler(f, noisy, sigmas[:2]))
     first, last = distance(ours(), expected[0][:, given:]), distance(whole, expected[-1][:, given:])
     print(f"{family.name}: {first:.1e} after one step, {last:.1e} after all")
     assert first < 1e-5
@@ -355,7 +358,7 @@ def test_an_export_gives_the_same_rollout(model, family, tmp_path):
     again = WorldModel.from_pretrained(tmp_path / "export")
     frame, actions = context(family), clips(family, 2).actions
     videos = [
-        m.rollout(frame, actions, steps=2, generator=[generator(1), generator(2)]).frames
+        m.rollout(frame, actions, Sampling(steps=2), generator=[generator(1), generator(2)]).frames
         for m in (model, again)
     ]
     assert torch.equal(*videos)
@@ -369,10 +372,10 @@ def test_a_longer_rollout_follows_in_chunks(model, family):
     """One and a half chunks, the last padded and cut; the first is the one made alone."""
     horizon = family.horizon * 3 // 2 + 1
     frame, actions = context(family), torch.zeros(1, horizon, 3)
-    found = model.rollout(frame, actions, steps=2, generator=generator())
+    found = model.rollout(frame, actions, Sampling(steps=2), generator=generator())
     assert found.frames.shape == (1, horizon, 3, *family.size)
     alone = model.rollout(
-        frame, actions[:, : family.horizon], steps=2, generator=generator()
+        frame, actions[:, : family.horizon], Sampling(steps=2), generator=generator()
     ).frames
     torch.testing.assert_close(found.frames[:, : family.horizon], alone)
 
@@ -381,9 +384,11 @@ def test_a_longer_rollout_follows_in_chunks(model, family):
 def test_a_bfloat16_network(model, family):
     """A network of billions is held so; latents and sampling stay in float32."""
     frame, actions = context(family), clips(family, 1).actions
-    plain = obedient(model).rollout(frame, actions, steps=2, generator=generator()).latents
+    plain = (
+        obedient(model).rollout(frame, actions, Sampling(steps=2), generator=generator()).latents
+    )
     model.backbone.network.bfloat16()
-    found = model.rollout(frame, actions, steps=2, generator=generator()).latents
+    found = model.rollout(frame, actions, Sampling(steps=2), generator=generator()).latents
     assert found.dtype == torch.float32
     assert 0 < (found - plain).std() < 0.1 * plain.std()
     model.loss(clips(family), generator())[0].backward()
@@ -393,9 +398,9 @@ def test_a_bfloat16_network(model, family):
 def test_a_rollout_does_not_depend_on_its_batch(model, family):
     frame, actions = context(family), clips(family, 2).actions
     together = obedient(model).rollout(
-        frame, actions, steps=2, generator=[generator(1), generator(2)]
+        frame, actions, Sampling(steps=2), generator=[generator(1), generator(2)]
     )
-    alone = model.rollout(frame, actions[1:], steps=2, generator=[generator(2)])
+    alone = model.rollout(frame, actions[1:], Sampling(steps=2), generator=[generator(2)])
     torch.testing.assert_close(together.frames[1:], alone.frames, atol=1e-4, rtol=1e-4)
 
 
@@ -403,7 +408,9 @@ def test_guidance_on_the_action(model, family):
     frame, actions = context(family), clips(family, 1).actions
     videos = [
         obedient(model)
-        .rollout(frame, actions, steps=2, generator=generator(), guidance=g, guide_on="action")
+        .rollout(
+            frame, actions, Sampling(steps=2, guidance=g, guide_on="action"), generator=generator()
+        )
         .latents
         for g in (1.0, 2.0)
     ]
@@ -419,7 +426,7 @@ def test_guidance_on_the_text(model, family):
 
     def latents(text: str, guidance: float) -> Tensor:
         return model.rollout(
-            frame, actions, text=text, steps=2, generator=generator(), guidance=guidance
+            frame, actions, Sampling(steps=2, guidance=guidance), text=text, generator=generator()
         ).latents
 
     assert (latents("turn left", 2.0) - latents("turn left", 1.0)).std() > 1e-3
@@ -461,10 +468,10 @@ def test_a_longer_history(model, family, tiny):
     assert backbone.context_latents == 2
     frames = torch.rand(1, backbone.context, 3, *family.size, generator=generator())
     actions = torch.zeros(1, family.horizon, 3)
-    found = model.rollout(frames, actions, steps=2, generator=generator()).frames
+    found = model.rollout(frames, actions, Sampling(steps=2), generator=generator()).frames
     assert found.shape[1] == family.horizon
     frames[:, 1] = 1 - frames[:, 1]  # not the last: all of the history counts
-    other = model.rollout(frames, actions, steps=2, generator=generator()).frames
+    other = model.rollout(frames, actions, Sampling(steps=2), generator=generator()).frames
     assert (found - other).abs().max() > 1e-3
     with pytest.raises(ValueError, match=f"temporal stride {family.stride} .* got K = 2"):
         type(backbone)(str(tiny(family.name)), context=2).load()

@@ -7,6 +7,7 @@ from egowm.backbones import base
 from egowm.backbones.offload import brought_to
 from egowm.data import Clip
 from egowm.diffusion import randn
+from egowm.sampling import Sampling
 
 
 @pytest.fixture
@@ -81,12 +82,14 @@ def test_encoding_and_decoding_happen_awake(away, family, monkeypatch):
     assert {name for name, _ in inside} == {"encode"}
     assert all(number == 1 for _, number in inside)
     inside.clear()
-    away.rollout(frames[:, :1], actions, steps=2, generator=torch.Generator().manual_seed(0))
+    away.rollout(
+        frames[:, :1], actions, Sampling(steps=2), generator=torch.Generator().manual_seed(0)
+    )
     assert len(steps) == 3  # the context, and the frames
     assert ("decode", 3) in inside
     assert ("encode", 2) in inside
-    options = {"steps": 2, "generator": torch.Generator().manual_seed(0), "decode": "none"}
-    away.rollout(frames[:, :1], actions, **options)
+    how = Sampling(steps=2, decode="none")
+    away.rollout(frames[:, :1], actions, how, generator=torch.Generator().manual_seed(0))
     assert len(steps) == 4  # the context alone
 
 
@@ -94,7 +97,7 @@ def test_a_rollout_with_gradients_is_refused(away, family):
     context = torch.zeros(1, 1, 3, *family.size)
     actions = torch.zeros(1, family.horizon, 3)
     with pytest.raises(ValueError, match="A gradient through the VAE"):
-        away.rollout(context, actions, steps=2, gradient=True)
+        away.rollout(context, actions, Sampling(steps=2, gradient=True))
 
 
 def test_ddp_is_told(away):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from egowm.backbones import Backbone, Condition, Wan
 from egowm.clip import Clip
 from egowm.diffusion import FlowMatching
+from egowm.sampling import Sampling
 from egowm.world_model import WorldModel
 
 
@@ -83,7 +84,7 @@ def rollout(model: WorldModel, horizon: int, size: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     frames = torch.rand(1, 1, 3, size, size, generator=generator)
     actions = torch.rand(1, horizon, 3, generator=generator) * 0.2 - 0.1
-    return model.rollout(frames, actions, steps=2, generator=generator).frames
+    return model.rollout(frames, actions, Sampling(steps=2), generator=generator).frames
 
 
 @pytest.mark.parametrize("kind", [Pooled, LouderWan])

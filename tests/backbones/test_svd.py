@@ -11,6 +11,7 @@ from PIL import Image
 from egowm.backbones import SVD
 from egowm.backbones import svd as module
 from egowm.backbones.memo import Memo
+from egowm.sampling import Sampling
 from egowm.world_model import WorldModel
 
 CPU = torch.device("cpu")
@@ -69,8 +70,7 @@ def test_rollout_is_the_stock_pipeline_s(
     found = world_model.rollout(
         as_frame(picture),
         torch.zeros(1, num_frames, 3),
-        steps=5,
-        guidance=guidance,
+        Sampling(steps=5, guidance=guidance),
         generator=generator(),
     ).frames
     expected = stock(
@@ -116,7 +116,9 @@ def test_an_image_decoder_is_the_stock_pipeline_s(tiny_prior, spec, picture, tmp
     vae.save_pretrained(folder / "vae")
     model = WorldModel(SVD(str(folder)), chunk=4, spec=spec)
     model.configure_model()
-    found = model.rollout(as_frame(picture), torch.zeros(1, 4, 3), steps=3, generator=generator())
+    found = model.rollout(
+        as_frame(picture), torch.zeros(1, 4, 3), Sampling(steps=3), generator=generator()
+    )
     stock = StableVideoDiffusionPipeline.from_pretrained(folder)
     expected = stock(
         picture,

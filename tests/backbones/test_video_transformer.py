@@ -19,6 +19,7 @@ from egowm.data import Clip, Rooms, Window
 from egowm.evaluation.evaluate import evaluate
 from egowm.evaluation.rows import Row
 from egowm.pretraining.prior import VideoPrior, save_pipeline
+from egowm.sampling import Sampling
 from egowm.video import read_frames
 from egowm.world_model import WorldModel
 
@@ -163,7 +164,7 @@ def test_the_network_is_given_the_latent_that_was_generated(single, spec, monkey
 def test_latents_and_pixels_differ_from_the_second_chunk_on(single, spec):
     model, actions = build(single, spec), torch.zeros(1, 8, 3)
     found = [
-        model.rollout(picture(), actions, generator=seeded(), chain=chain).frames
+        model.rollout(picture(), actions, Sampling(chain=chain), generator=seeded()).frames
         for chain in (None, "latents", "pixels")
     ]
     assert torch.equal(found[0], found[1])
@@ -174,7 +175,7 @@ def test_latents_and_pixels_differ_from_the_second_chunk_on(single, spec):
 def test_folded_latents_cannot_be_chained(tiny, spec):
     model = build(tiny("predict2"), spec, 8)
     with pytest.raises(ValueError, match=r"Expected chain pixels: .* its latents hold 4"):
-        model.rollout(picture(), torch.zeros(1, 16, 3), chain="latents")
+        model.rollout(picture(), torch.zeros(1, 16, 3), Sampling(chain="latents"))
 
 
 def test_a_context_by_channel_starts_again_from_pixels(tiny, spec, tmp_path):
@@ -194,7 +195,7 @@ def test_a_context_by_channel_starts_again_from_pixels(tiny, spec, tmp_path):
     made = model.rollout(picture(), torch.zeros(1, 8, 3), generator=seeded())
     assert made.frames.shape == (1, 8, 3, SIZE, SIZE)
     with pytest.raises(ValueError, match="Expected chain pixels"):
-        model.rollout(picture(), torch.zeros(1, 8, 3), chain="latents")
+        model.rollout(picture(), torch.zeros(1, 8, 3), Sampling(chain="latents"))
 
 
 # A state ------------------------------------------------------------------------------------------

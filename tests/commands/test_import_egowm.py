@@ -18,6 +18,7 @@ from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from egowm.actions import ActionSpec
 from egowm.commands import main as cli
 from egowm.commands.import_egowm import published
+from egowm.sampling import Sampling
 from egowm.world_model import WorldModel
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec")
@@ -177,7 +178,7 @@ def test_25_dimensions_and_state(tiny_prior, onex, run, tmp_path):
     assert (ours - other_state).abs().max() > 0.1
     context = torch.rand(1, 1, 3, 16, 16)
     ahead = actions[:1].repeat(1, 3, 1)  # two chunks of 8: the second one's state follows
-    made = model.rollout(context, ahead, state=state[:1], steps=1, guidance=2.0)
+    made = model.rollout(context, ahead, Sampling(steps=1, guidance=2.0), state=state[:1])
     assert made.frames.shape == (1, 12, 3, 16, 16)
 
 

@@ -16,6 +16,7 @@ from egowm.commands import main as cli
 from egowm.commands import rollout
 from egowm.commands.rollout import read_actions
 from egowm.evaluation.run_writer import to_uint8
+from egowm.sampling import Sampling
 from egowm.video import count_frames, read_frames, read_image, write_frames
 from egowm.world_model import Rollout, WorldModel
 
@@ -338,9 +339,9 @@ def test_what_guidance_is_on(run, spec, guides, tmp_path):
     words = ("--guidance", "2.5", "--guide_on", *guides)
     code, model, actions = run(spec, *words, drop_action=0.1)
     assert code == 0
-    assert_written(model, actions, tmp_path / "out", guidance=2.5, guide_on=guides)
+    assert_written(model, actions, tmp_path / "out", how=Sampling(guidance=2.5, guide_on=guides))
     with pytest.raises(AssertionError):
-        assert_written(model, actions, tmp_path / "out", guidance=2.5)
+        assert_written(model, actions, tmp_path / "out", how=Sampling(guidance=2.5))
 
 
 def test_guides_that_do_not_fit(run, spec, capsys):

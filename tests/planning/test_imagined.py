@@ -10,6 +10,7 @@ import egowm.planning
 from egowm.actions import ActionSpec
 from egowm.planning import ImaginedWorlds
 from egowm.planning.costs import Magnitude, Pixels, Weighted
+from egowm.sampling import Sampling
 from egowm.world_model import WorldModel
 from tests.planning.conftest import seeded
 
@@ -19,15 +20,19 @@ def contexts() -> torch.Tensor:
     return torch.randint(0, 256, (2, 1, 3, 16, 16), dtype=torch.uint8, generator=seeded())
 
 
-def test_steps_are_the_rollout(obedient, contexts):
-    """In chunks of one frame, from latent to latent, under one generator."""
-    worlds = ImaginedWorlds(obedient, contexts)
+@pytest.mark.parametrize(
+    "how",
+    [Sampling(), Sampling(steps=1, guidance=2.0, chain="latents_only"), Sampling(strict=True)],
+)
+def test_steps_are_the_rollout(obedient, contexts, how):
+    """In chunks of one frame under one generator, by the same settings."""
+    worlds = ImaginedWorlds(obedient, contexts, how)
     first = worlds.reset(seed=3)
     assert np.array_equal(first, contexts[:, 0].numpy().transpose(0, 2, 3, 1))
     actions = torch.rand(2, 3, 3, generator=seeded(1)) * 0.1
     seen = [worlds.step(actions[:, k : k + 1]) for k in range(3)]
     obedient.chunk = 1
-    whole = obedient.rollout(contexts, actions, generator=seeded(3)).frames
+    whole = obedient.rollout(contexts, actions, how, generator=seeded(3)).frames
     for k, step in enumerate(seen):
         assert step.frames.shape == (2, 1, 16, 16, 3)
         expected = (whole[:, k] * 255).round().byte().numpy().transpose(0, 2, 3, 1)
@@ -36,6 +41,9 @@ def test_steps_are_the_rollout(obedient, contexts):
     again = worlds.reset(seed=3)
     assert np.array_equal(again, first)
     assert np.array_equal(worlds.step(actions[:, :1]).frames, seen[0].frames)
+    if how.strict:
+        with pytest.raises(ValueError, match="lie beyond"):
+            worlds.step(torch.full((2, 1, 3), 9.0))
 
 
 def test_rewards_ends_and_beginning_anew(obedient, contexts):
@@ -89,6 +97,9 @@ def test_what_makes_no_step_is_refused(obedient, contexts):
         worlds.step(np.full((2, 1, 3), np.nan))
     with pytest.raises(ValueError, match=r"contexts \(N, K, 3, H, W\)"):
         ImaginedWorlds(obedient, contexts[0])
+    for how in (Sampling(decode="last"), Sampling(micro_batch=1), Sampling(gradient=True)):
+        with pytest.raises(ValueError, match="Expected decode all, and neither micro_batch nor"):
+            ImaginedWorlds(obedient, contexts, how)
     with pytest.raises(ValueError, match="a state"):
         ImaginedWorlds(obedient, contexts, state=torch.zeros(2, 4))
     wrong = ImaginedWorlds(obedient, contexts, reward=lambda frames: frames.mean())

@@ -12,6 +12,7 @@ from stable_worldmodel.solver.solver import Solver
 
 from egowm.planning import cem, goal_cost
 from egowm.planning.stable_worldmodel import GoalModel, PlannerSolver
+from egowm.sampling import Sampling
 from tests.planning.conftest import seeded
 
 
@@ -76,7 +77,7 @@ def test_a_model_for_their_solvers(obedient, by):
     frames = torch.randint(0, 256, (2, 1, 3, 16, 16), dtype=torch.uint8, generator=seeded())
     goals = frames.flip(0)
     candidates = torch.randn(2, 3, 2, 3, generator=seeded()) * 0.1
-    model = GoalModel(obedient, by=by, steps=1)
+    model = GoalModel(obedient, Sampling(steps=1), by=by)
 
     def infos(layout):
         return {
@@ -88,7 +89,7 @@ def test_a_model_for_their_solvers(obedient, by):
     assert found.shape == (2, 3)
     assert found.std() > 0
     expected = [
-        goal_cost(obedient, frames[k : k + 1], goals[k, 0], by=by, steps=1)(candidates[k])
+        goal_cost(obedient, frames[k : k + 1], goals[k, 0], Sampling(steps=1), by=by)(candidates[k])
         for k in range(2)
     ]
     torch.testing.assert_close(found, torch.stack(expected))

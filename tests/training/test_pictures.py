@@ -13,6 +13,7 @@ from torch.utils.data import default_collate
 
 from egowm.commands import main as cli
 from egowm.data import Clip
+from egowm.sampling import Sampling
 from egowm.training.pictures import RolloutPictures, film, psnr, roll_out, strip
 
 pytestmark = [
@@ -44,7 +45,10 @@ def test_the_two_rollouts_differ_by_the_actions_alone(world_model, obedient, bat
     assert (true - shuffled).abs().max() > 0.01
     alone = Clip(*default_collate([batch.one(1)]))
     found = obedient.rollout(
-        alone.frames[:, :1], alone.actions, steps=2, generator=torch.Generator().manual_seed(1)
+        alone.frames[:, :1],
+        alone.actions,
+        Sampling(steps=2),
+        generator=torch.Generator().manual_seed(1),
     )
     torch.testing.assert_close(true[1:2], found.frames)
 

@@ -31,7 +31,7 @@ def rooms(tmp_path) -> Rooms:
     return data
 
 
-def frozen(self, context, actions, **options) -> Rollout:
+def frozen(self, context, actions, how, **options) -> Rollout:
     """The first frame, repeated."""
     frames = context[:, -1:].expand(-1, actions.shape[1], -1, -1, -1).float() / 255
     return Rollout(frames, frames, 0)

@@ -11,7 +11,8 @@ def last_frames(context: Tensor, count: int) -> Tensor:
     """(1 or N, 3, H, W) in [0, 1]."""
     if context.ndim != 5 or context.shape[2] != 3 or context.shape[0] not in (1, count):
         raise ValueError(
-            f"Expected a context of shape (1 or {count}, K, 3, H, W), got {tuple(context.shape)}."
+            f"Expected a context of shape (1 or {count}, K, 3, H, W), or one picture (H, W, 3) in "
+            f"uint8, got {tuple(context.shape)}."
         )
     last = context[:, -1]
     if last.dtype == uint8:

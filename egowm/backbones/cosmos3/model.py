@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -24,10 +25,9 @@ from egowm.actions import ActionSpec
 from egowm.backbones.base import locate
 from egowm.backbones.cosmos3.frames import last_frames, resolution_tier
 from egowm.backbones.cosmos3.pose import CameraSteps, check_meaning
-from egowm.conditioning.guidance import Guide
-from egowm.diffusion import Generator
+from egowm.diffusion import Generator, SharedNoise
 from egowm.loading import INDEX, load_model, load_scheduler, load_tokenizer, read_json
-from egowm.sampling import Chain, Rollout
+from egowm.sampling import Rollout, Sampling, as_frames, as_sequences, takes_sampling
 
 PIPELINE = "Cosmos3OmniPipeline"
 
@@ -126,48 +126,50 @@ class Cosmos3:
         found: torch.device = self.pipeline.transformer.device
         return found
 
+    @takes_sampling
     @torch.no_grad()
     def rollout(
         self,
-        context: Tensor,
-        actions: Tensor,
+        context: Tensor | np.ndarray,
+        actions: Tensor | np.ndarray,
+        how: Sampling = Sampling(),
         *,
         state: Tensor | None = None,
         text: str | Sequence[str] = "",
-        steps: int | None = None,
-        guidance: float = 1.0,
-        guide_on: Guide | Sequence[Guide] | None = None,
+        source: str | None = None,
         generator: Generator = None,
-        strict: bool = False,
-        chain: Chain | None = None,
     ) -> Rollout:
         """Imagine the frames that `actions` lead to, one candidate after the other.
 
-        context: (1 or N, K, 3, H, W) uint8, or float in [0, 1]; its last frame is used. actions:
-        (N, T, A) in physical units. text: one, or one for each candidate. guidance: on the text,
-        the only thing that the pipeline can go without. generator: one, or one for each candidate.
-        state and chain "latents" are refused: it takes neither. The others: see
-        `WorldModel.rollout`. Raises ValueError for shapes, sizes and lengths that do not fit.
+        Args:
+            context: As in `WorldModel.rollout`; its last frame is used.
+            actions: As in `WorldModel.rollout`.
+            how: The settings. Guidance is on the text, the only thing that the pipeline can go
+                without; it decodes all frames whatever is wanted, and goes on from decoded ones.
+            state: Refused, for the pipeline takes none.
+            text: One, or one for each candidate.
+            source: Refused, for there is one spec.
+            generator: One, one for each candidate, or a `SharedNoise`.
+
+        Raises ValueError for shapes, sizes, lengths and settings that do not fit.
         """
-        self._refuse(state, guidance, guide_on, chain)
-        actions = torch.as_tensor(actions, dtype=torch.float32).cpu()
-        if actions.ndim != 3 or not actions.shape[1]:
-            raise ValueError(
-                f"Expected actions (N, T, {self.spec.width}), got {tuple(actions.shape)}."
-            )
-        num_outside = self.spec.check(actions, strict)
+        self._refuse(how, state, source)
+        actions = as_sequences(actions, self.spec, "cpu")
+        num_outside = self.spec.check(actions, how.strict)
         count, horizon = actions.shape[:2]
         self._check_length("T", horizon)
-        frames = last_frames(context, count).expand(count, -1, -1, -1)
+        frames = last_frames(as_frames(context), count).expand(count, -1, -1, -1)
         height, width = frames.shape[-2:]
         tier = resolution_tier(height, width, self.pipeline.vae_scale_factor_spatial)
         texts = _one_each("text", [text] if isinstance(text, str) else text, count)
+        if isinstance(generator, SharedNoise):
+            generator = [generator.fresh().generator for _ in range(count)]
         many = isinstance(generator, Sequence)
         sources: Any = generator if many else [generator]
         generators = _one_each("generator", sources, count, exactly=many)
         call = {
-            "num_inference_steps": self.steps if steps is None else steps,
-            "guidance_scale": guidance,
+            "num_inference_steps": how.steps or self.steps,
+            "guidance_scale": how.guidance,
             "fps": self.fps,
             "use_system_prompt": False,  # as in NVIDIA's action examples
         }
@@ -179,7 +181,8 @@ class Cosmos3:
             )
         ]
         videos, latents = (torch.stack(column) for column in zip(*made, strict=True))
-        return Rollout(videos, latents, num_outside)
+        first = {"all": 0, "last": horizon - 1, "none": horizon}[how.decode]
+        return Rollout(videos[:, first:], latents, num_outside)
 
     def _imagine(
         self, frame: Tensor, camera_steps: Tensor, tier: int, call: dict[str, Any]
@@ -212,21 +215,24 @@ class Cosmos3:
 
     # What was asked for, checked ------------------------------------------------------------------
 
-    def _refuse(
-        self,
-        state: Tensor | None,
-        guidance: float,
-        guide_on: Guide | Sequence[Guide] | None,
-        chain: Chain | None,
-    ) -> None:
-        names = (guide_on,) if isinstance(guide_on, str) else tuple(guide_on or ("text",))
-        if guidance != 1.0 and names != ("text",):
-            raise ValueError(f"Cosmos 3 can be guided on text; got guide_on={guide_on!r}.")
+    def _refuse(self, how: Sampling, state: Tensor | None, source: str | None) -> None:
+        on = how.guide_on
+        names = (on,) if isinstance(on, str) else tuple(on or ("text",))
+        if how.guidance != 1.0 and names != ("text",):
+            raise ValueError(f"Cosmos 3 can be guided on text; got guide_on={on!r}.")
         if state is not None:
             raise ValueError("Cosmos 3 takes no state of the body: leave state out.")
-        if chain not in (None, "pixels"):
+        if source is not None:
+            raise ValueError("Cosmos 3 has one range of actions: leave source out.")
+        if how.chain not in (None, "pixels"):
             raise ValueError(
-                f"Cosmos 3 goes on from decoded frames: expected chain pixels, got {chain!r}."
+                f"Cosmos 3 goes on from decoded frames: expected chain pixels, got {how.chain!r}."
+            )
+        if how.dtype != torch.float32 or how.decode_window is not None or how.gradient:
+            raise ValueError(
+                f"Cosmos 3 samples by diffusers' own pipeline, in the dtype of its weights and "
+                f"without gradients: leave dtype, decode_window and gradient out, got {how.dtype}, "
+                f"{how.decode_window} and {how.gradient}."
             )
 
     def _check_length(self, name: str, length: int) -> None:
