@@ -13,7 +13,7 @@ from torch.utils.data import default_collate
 from egowm.clip import Clip
 from egowm.data import ClipData
 from egowm.data.module import Windows
-from egowm.evaluation.run_writer import to_uint8
+from egowm.pixels import to_uint8
 from egowm.sampling import Sampling
 from egowm.scs.annotations import find_annotations, read_annotation
 from egowm.scs.masks import ObjectMasks, resize_nearest
