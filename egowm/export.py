@@ -19,6 +19,7 @@ from egowm.actions import ActionSpec
 from egowm.backbones.base import Backbone
 from egowm.files import FolderKind, begins, check_folder, filled
 from egowm.network.trained_part import merged_weights
+from egowm.shipped import world_models
 from egowm.world_model import WorldModel
 
 log = logging.getLogger(__name__)
@@ -74,16 +75,17 @@ def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None, note
 
 
 def load(folder: Path, base: str | None = None) -> WorldModel:
-    """Read what `save` wrote; `base` is where the base pipeline lies now, if it moved.
+    """Read an export that `save` wrote, or one that comes with egowm.
+
+    Args:
+        folder: the export's folder, or the short name of a shipped model ("rooms"); a folder of
+            that name goes first.
+        base: where the base pipeline lies now, if it moved.
 
     Raises FileNotFoundError for a missing file, ValueError for another format, class or base.
     """
+    folder = _found(folder)
     path = folder / "world_model.json"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"Expected an export (world_model.json) in {folder}, found none: give the folder that "
-            f"save_pretrained wrote."
-        )
     try:
         record = json.loads(path.read_text())
     except ValueError as error:
@@ -127,6 +129,18 @@ def load(folder: Path, base: str | None = None) -> WorldModel:
             f"{found.unexpected_keys} in weights.safetensors: copy the export again."
         )
     return model.eval()
+
+
+def _found(folder: Path) -> Path:
+    """The folder itself where it exists, else the shipped model of that name."""
+    known = world_models()
+    found = folder if folder.is_dir() else known.get(str(folder), folder)
+    if not (found / "world_model.json").is_file():
+        raise FileNotFoundError(
+            f"Expected an export (world_model.json) in {folder}, found none: give the folder that "
+            f"save_pretrained wrote, or the name of a shipped model ({', '.join(known)})."
+        )
+    return found
 
 
 def _embeddings(model: WorldModel) -> dict[str, torch.Tensor]:

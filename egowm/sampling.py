@@ -27,6 +27,10 @@ class Rollout(NamedTuple):
     frames: (B, T, 3, H, W) float in [0, 1]; the last alone (B, 1, ...) or none (B, 0, ...) where no
     more was to be decoded. latents: (B, t, c, h, w), as the network has them. num_outside: action
     values beyond 1.5 times the training range.
+
+    >>> rollout = Rollout(torch.rand(1, 4, 3, 64, 64), torch.rand(1, 4, 16, 16, 16), num_outside=0)
+    >>> rollout.frames.shape
+    torch.Size([1, 4, 3, 64, 64])
     """
 
     frames: Tensor

@@ -1,4 +1,4 @@
-"""The recipes and priors that come with egowm, in a checkout or in an installation."""
+"""The recipes, priors and world models that come with egowm, in a checkout or an installation."""
 
 from pathlib import Path
 
@@ -18,3 +18,9 @@ def share_folder(kind: str) -> Path:
 def recipes() -> dict[str, Path]:
     """Every recipe by name, sorted."""
     return {path.stem: path for path in sorted(share_folder("recipes").glob("*.yaml"))}
+
+
+def world_models() -> dict[str, Path]:
+    """Every shipped world model by its short name: `rooms` lies in `priors/rooms-world-model`."""
+    records = sorted(share_folder("priors").glob("*/world_model.json"))
+    return {path.parent.name.replace("-world-model", ""): path.parent for path in records}
