@@ -17,8 +17,9 @@ def test_the_python_of_the_front_page_runs_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     scope: dict = {}
     exec(compile(block, "README.md", "exec"), scope)
-    assert scope["frames"].shape == (1, 8, 3, 64, 64)
-    assert 0 <= scope["frames"].min() < scope["frames"].max() <= 1
+    frames = scope["rollout"].frames
+    assert frames.shape == (1, 8, 3, 64, 64)
+    assert 0 <= frames.min() < frames.max() <= 1
 
 
 def test_the_front_page_is_short():
