@@ -17,7 +17,7 @@ JOBS ?= 2
 # Torch's threads spin while they wait, and starve whatever else runs on a small machine.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help install format lint types test golden dist check demo real results results-train merge \
+.PHONY: help install format lint types test golden dist check demo real results picture results-train merge \
         bench tables clean
 
 help:  ## list these targets
@@ -68,6 +68,9 @@ results: $(STAMP)  ## score the committed models anew and rewrite the tables (10
 	    $(BIN)/python benchmarks/scs_real.py $(SHARED)/data/tum_fr1_rpy_excerpt; fi; \
 	wait $$rooms
 	$(BIN)/python benchmarks/tables.py
+
+picture: $(STAMP)  ## draw the README's moving picture with the shipped model (a minute)
+	$(BIN)/python benchmarks/picture.py docs/rooms.webp
 
 results-train: $(STAMP)  ## train every run of the central experiment (hours; uses a GPU if any)
 	$(BIN)/python benchmarks/arms.py --jobs $(JOBS) $(ARGS)

@@ -6,7 +6,7 @@ from pathlib import Path
 from arms import LABELLED, STEPS
 from claims import GAIN_BAR, GAIN_LOW
 from experiment_tables import is_chosen, steps_of, trainings
-from result_tables import MISSING, Record, caveat, read, table
+from result_tables import MISSING, SAID, Record, caveat, read, table
 
 
 def claims(results: Path) -> str:
@@ -18,21 +18,22 @@ def claims(results: Path) -> str:
     found, lines = record["claims"], []
     bar = f"{GAIN_BAR:g}, interval above {GAIN_LOW:g}"
     for name, key in (
-        ("(a) P above the simulator with the mean action, SCS", "a"),
-        ("(a) P+ in P's place, SCS", "a, P+"),
+        ("(a) the short run above the simulator with the mean action, SCS", "a"),
+        ("(a) the long run in its place, SCS", "a, P+"),
     ):
         lines.append(_line(name, found[key], "above 0"))
         visible = found[key].get("visible")
         lines.append(_line("(a) the same, where the true structure is visible", visible))
-    lines.append(_line("(b) action gain of P", found["b"], bar))
-    lines.append(_line("(b) action gain of P+ in P's place", found["b, P+"], bar))
+    lines.append(_line("(b) action gain of the short run", found["b"], bar))
+    lines.append(_line("(b) action gain of the long run in its place", found["b, P+"], bar))
     for name, gap in found["c"].get("differences", {}).items():
-        lines.append(_line(f"(c) {name}", gap, "above 0"))
+        lines.append(_line(f"(c) {_difference(name)}", gap, "above 0"))
     lines.append(_line("(c) the least of these", found["c"], "above 0"))
     asked = (
-        f"(a) and (b) were asked of P, {steps_of('P'):,} steps. P+, {steps_of('P+'):,} steps, was "
-        f"put in its place when P had missed them: it answers another question. Where there is "
-        f"one training run, the interval is over clips alone."
+        f"Both runs of (a) and (b) start from the prior. The claims were made for the short run, "
+        f"{steps_of('P'):,} steps. The long run, {steps_of('P+'):,} steps, was put in its place "
+        f"when the short one had missed them, so it answers another question. Where there is one "
+        f"training run, the interval is over clips alone."
     )
     notes = [table(head, lines), asked, labels(record)]
     return "\n\n".join(n for n in notes if n) + trainings(record) + caveat(record)
@@ -48,8 +49,15 @@ def _line(name: str, claim: Record | None, asked: str = "") -> tuple[str, ...]:
     return name, measured, runs, asked, verdict
 
 
+def _difference(name: str) -> str:
+    """A difference as the record names it, such as `P - S at 16 episodes`, in words."""
+    runs, _, where = name.partition(" at ")
+    arm, other = runs.split(" - ")
+    return f"{SAID[arm]} less {SAID[other]}, {where}"
+
+
 def labels(record: Record) -> str:
-    """What the scores of P and S against the number of labelled episodes can say, and what not.
+    """What the scores of short runs against the number of labelled episodes can say, and what not.
 
     Below the first frame repeated, a score says how far training got, not what labels are worth.
     """
@@ -59,7 +67,7 @@ def labels(record: Record) -> str:
     if not copy or any(len(found) < len(LABELLED) for found in scores.values()):
         return ""
     sizes = _listed([str(n) for n in LABELLED])
-    each = "; ".join(f"{arm} {_listed([f'{x:.1f}' for x in s])}" for arm, s in scores.items())
+    each = "; ".join(f"{SAID[arm]} {_listed([f'{x:.1f}' for x in s])}" for arm, s in scores.items())
     said = f"After {STEPS} steps, with {sizes} labelled episodes, the SCS is: {each}."
     if max(map(max, scores.values())) >= copy[0]:
         return f"{said} The first frame repeated has {copy[0]:.1f}."
@@ -67,8 +75,8 @@ def labels(record: Record) -> str:
     times = LABELLED[-1] // LABELLED[0]
     return (
         f"{said} All of it is below the first frame repeated ({copy[0]:.1f}), and {times} times as "
-        f"many labels move it by {most} points at most. So the difference between P and S is one "
-        f"of the speed of convergence: it does not say how many labels the prior is worth."
+        f"many labels move it by {most} points at most. So the prior makes training converge "
+        f"faster; how many labels it is worth, these runs do not say."
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from arms import LONG, MAIN, PRIOR_STEPS, SEEDS, STEPS
 from claims import is_unet
-from result_tables import MISSING, Record, caveat, doubt, read, source, table
+from result_tables import MISSING, SAID, Record, caveat, doubt, read, source, table
 
 MEASURES = ("scs", "scs_davis", "scs_visible", "psnr")
 ORDER = ("P+", "P", "P0", "S+", "S")
@@ -22,7 +22,7 @@ def rooms(results: Path) -> str:
     """The central experiment: every row in the unseen rooms, then in the papered ones."""
     record = read(results / "rooms.json")
     measured = ("SCS [95%]", "DAVIS", "visible", "PSNR, dB")
-    head = ("arm", "steps", "episodes", "runs", "actions", *measured, TRACED)
+    head = ("video of", "steps", "episodes", "runs", "actions", *measured, TRACED)
     if record is None:
         return table(head, [(MISSING, *[""] * 9)])
     parts = []
@@ -30,7 +30,7 @@ def rooms(results: Path) -> str:
         lines = _merged([r for r in record["rows"] if r["world"] == world], record)
         if lines:
             parts.append(title + table(head, lines))
-    note = f"P+, S+ and all that was not trained: {source(record)}. P, P0 and S: as each run was "
+    note = f"Long runs and all that was not trained: {source(record)}. Short runs: as each was "
     return "".join(parts) + f"\n\n{note}scored after its training.{trainings(record)}"
 
 
@@ -55,7 +55,7 @@ def _line(
     mean = {k: sum(r[k] for r in found) / len(found) for k in MEASURES}
     low, high = (sum(r["ci95"][k] for r in found) / len(found) for k in (0, 1))
     return (
-        arm,
+        SAID.get(arm, arm),
         f"{steps_of(arm):,}" if episodes else "",
         str(episodes or ""),
         str(len(found)) if episodes else "",
@@ -109,22 +109,20 @@ def trainings(record: Record) -> str:
 
 
 def headline(results: Path) -> str:
-    """What the README opens with."""
+    """The three rows that the README shows."""
     record = read(results / "rooms.json")
     if record is None:
         return MISSING
     wanted = [
-        ("world model, true actions", "P+", "true"),
-        ("the same network trained without the prior", "S+", "true"),
-        ("world model, another clip's actions", "P+", "shuffled"),
-        ("a perfect simulator, always the mean action", "simulator", "mean"),
+        ("world model, told its own actions", "P+", "true"),
+        ("world model, told another clip's actions", "P+", "shuffled"),
         ("first frame repeated", "copy", ""),
-        ("truth through the VAE (ceiling)", "truth through the VAE", ""),
     ]
     rows = [r for r in record["rows"] if r["world"] == "rooms" and r["episodes"] in (None, MAIN)]
     lines = {(line[0], line[4]): line for line in _merged(rows, record)}
-    shown = [(label, *lines[arm, told][5:]) for label, arm, told in wanted if (arm, told) in lines]
-    head = ("", "SCS [95%]", "DAVIS", "visible", "PSNR, dB", TRACED)
+    found = [(label, lines.get((SAID.get(arm, arm), told))) for label, arm, told in wanted]
+    shown = [(label, line[5], *line[8:]) for label, line in found if line]
+    head = ("", "SCS, 0 to 100 [95%]", "PSNR, dB", TRACED)
     return table(head, shown) + caveat(record)
 
 
@@ -158,7 +156,7 @@ def _told(
     gain = (true["scs"] - shuffled["scs"]) / (100 - floor) if shuffled else None
     low, high = true["ci95"]
     return (
-        arm + (f", {variant}" if variant else ""),
+        SAID.get(arm, arm) + (f", {variant}" if variant else ""),
         f"{guidance:g}" if shuffled else "",
         f"{true['scs']:.1f} [{low:.1f} to {high:.1f}]",
         f"{shuffled['scs']:.1f}" if shuffled else "",
@@ -171,11 +169,11 @@ def _told(
 def rates(results: Path) -> str:
     """Validation loss of each learning rate at 64 episodes."""
     record = read(results / "rooms.json")
-    head = ("arm", "learning rate", "validation loss", TRACED)
+    head = ("run", "learning rate", "validation loss", TRACED)
     if record is None:
         return table(head, [(MISSING, "", "", "")])
     lines = [
-        (r["arm"], f"{r['learning_rate']:g}", f"{r['loss']:.4f}", _traced([r], record))
+        (SAID[r["arm"]], f"{r['learning_rate']:g}", f"{r['loss']:.4f}", _traced([r], record))
         for r in record["search"]
     ]
     return table(head, lines) + caveat(record)
@@ -188,8 +186,8 @@ def ablations(results: Path) -> str:
     if record is None or main is None:
         return table(head, [(MISSING, *[""] * 5)])
     steps = next(r["default_steps"] for r in record["rows"] if "default_steps" in r)
-    of_sampling = f"P+: {steps} steps, guidance 1, latents"
-    of_training = "P: fourier features, zero start, noise N(1.0, 1.6)"
+    of_sampling = f"long run: {steps} steps, guidance 1, latents"
+    of_training = "short run: fourier features, zero start, noise N(1.0, 1.6)"
     sampled = [r for r in record["rows"] if "learning_rate" not in r]
     trained = [r for r in record["rows"] if "learning_rate" in r]
     export = _default(main, "P+")

@@ -6,17 +6,11 @@ from html import escape
 from typing import Any
 
 from arms import LABELLED
-from result_tables import doubt
+from result_tables import SAID, doubt
 
 WIDTH, HEIGHT = 640, 440
 LEFT, RIGHT, TOP, BOTTOM = 56, 190, 20, 48
 COLOURS = {"P": "#0b6e4f", "S": "#b3541e", "P+": "#1b4fd6", "S+": "#6a4c93"}
-NAMES = {
-    "P": "P, with the prior",
-    "S": "S, from scratch",
-    "P+": "P+, prior, long",
-    "S+": "S+, scratch, long",
-}
 BELOW = {"P": 14, "S": 14, "P+": -6, "S+": 6}  # pixels from the last point to its label
 LINES = {
     ("truth through the VAE", ""): "truth through the VAE",
@@ -49,7 +43,7 @@ def label_curve(record: Record) -> str:
     if doubtful:
         parts += _hollow()
     body = "\n".join(parts)
-    label = "SCS against the number of labelled episodes, for P, S, P+ and S+"
+    label = f"SCS against the number of labelled episodes: {', '.join(SAID[a] for a in COLOURS)}"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{label}" font-family="system-ui, sans-serif" font-size="13">\n'
@@ -120,7 +114,7 @@ def _arm(arm: str, sizes: dict[int, list[Record]], doubtful: set[str]) -> list[s
     last_x, last_y = corners[-1].split()
     parts.append(
         f'<text x="{float(last_x) + 10:.0f}" y="{float(last_y) + BELOW[arm]:.1f}" fill="{colour}" '
-        f'paint-order="stroke" stroke="#ffffff" stroke-width="5">{escape(NAMES[arm])}</text>'
+        f'paint-order="stroke" stroke="#ffffff" stroke-width="5">{escape(SAID[arm])}</text>'
     )
     return parts
 

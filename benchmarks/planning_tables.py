@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from arrivals import MODELS, WITHOUT
 from comparisons import BATCHED, BATCHED_BF16, CANDIDATES_TARGET
-from result_tables import MISSING, Record, caveat, doubt, read, source, table
+from result_tables import MISSING, Record, doubt, read, source, table
 
 from egowm.scs.bootstrap import interval
 
@@ -34,14 +34,6 @@ def planning(results: Path) -> str:
     parts = [table(head, lines), *_notes(rows), _differences(rows), _candidates(timed)]
     parts += [part for record in timed for part in (_like_for_like(record), f"{source(record)}.")]
     return "\n\n".join(part for part in parts if part)
-
-
-def arrivals(results: Path) -> str:
-    """The class of goals that the README shows."""
-    shown = [r for r in _rows(results) if (r["distance_metres"], r["visible"]) == (2.0, True)]
-    lines = [(_name(r), _share(r)) for r in shown]
-    notes = dict.fromkeys(caveat(r) for r in shown)
-    return table(("agent", "arrive, % [95%]"), lines or [(MISSING, "")]) + "".join(notes)
 
 
 def memory(results: Path) -> str:

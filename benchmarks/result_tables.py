@@ -7,6 +7,13 @@ from typing import Any
 
 Record = dict[str, Any]
 MISSING = "not yet measured"
+SAID = {  # what pages call the runs that records name by a letter
+    "P": "from the prior",
+    "P0": "from the prior, without actions",
+    "S": "from scratch",
+    "P+": "from the prior (long)",
+    "S+": "from scratch (long)",
+}
 
 
 def read(path: Path) -> Record | None:

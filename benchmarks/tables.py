@@ -79,7 +79,6 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "rates": experiment_tables.rates,
     "ablations": experiment_tables.ablations,
     "planning": planning_tables.planning,
-    "arrivals": planning_tables.arrivals,
     "planning-memory": planning_tables.memory,
     "decode-window": planning_tables.windows,
     "scs-speed": scs_tables.speed,

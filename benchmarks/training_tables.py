@@ -35,7 +35,7 @@ def card(results: Path) -> str:
         "peak, GB",
         "foretold",
         "to begin, s",
-        "of the card's matrix rate",
+        "of the GPU's matrix rate",
     )
     record = read(results / "training-gpu.json")
     lines = [(row.name, *_cells(row, record), _used(row, record)) for row in CUDA]

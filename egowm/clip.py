@@ -22,6 +22,12 @@ class Clip(NamedTuple):
     """Context and future frames, and the actions that lead through them.
 
     `actions[k]` takes frame K-1+k to frame K+k. Default collate stacks clips along a first axis B.
+
+    >>> frames = torch.full((1 + 4, 3, 64, 64), 255, dtype=torch.uint8)
+    >>> actions, past, state = torch.zeros(4, 3), torch.zeros(0, 3), torch.zeros(0)
+    >>> clip = Clip(frames, actions, past, state, text="", source="rooms", name="room_7_0")
+    >>> len(clip.frames) - len(clip.actions)  # context frames
+    1
     """
 
     frames: Tensor  # (K+T, 3, H, W) uint8

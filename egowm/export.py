@@ -21,6 +21,7 @@ from egowm.backbones.base import Backbone
 from egowm.files import FolderKind, begins, check_folder, filled
 from egowm.metadata import Described
 from egowm.network.trained_part import merged_weights
+from egowm.shipped import world_models
 
 log = logging.getLogger(__name__)
 FORMAT = 1
@@ -78,21 +79,18 @@ def save(model: Described, folder: Path, dtype: torch.dtype | None = None, note:
 
 
 def load(folder: Path, base: str | None, make: Callable[..., Model]) -> Model:
-    """Read what `save` wrote.
+    """Read an export that `save` wrote, or one that comes with egowm.
 
     Args:
-        folder: of the export.
-        base: folder of the base pipeline, if it moved.
+        folder: the export's folder, or the short name of a shipped model ("rooms"); a folder of
+            that name goes first.
+        base: where the base pipeline lies now, if it moved.
         make: `WorldModel`, which is built from the parts that the export names.
 
     Raises FileNotFoundError for a missing file, ValueError for another format, class or base.
     """
+    folder = _found(folder)
     path = folder / "world_model.json"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"Expected an export (world_model.json) in {folder}, found none: give the folder that "
-            f"save_pretrained wrote."
-        )
     try:
         record = json.loads(path.read_text())
     except ValueError as error:
@@ -141,6 +139,18 @@ def load(folder: Path, base: str | None, make: Callable[..., Model]) -> Model:
 def _current(arguments: dict[str, Any]) -> dict[str, Any]:
     """A backbone's arguments as its class takes them today."""
     return {name: value for name, value in arguments.items() if name not in GONE}
+
+
+def _found(folder: Path) -> Path:
+    """The folder itself where it exists, else the shipped model of that name."""
+    known = world_models()
+    found = folder if folder.is_dir() else known.get(str(folder), folder)
+    if not (found / "world_model.json").is_file():
+        raise FileNotFoundError(
+            f"Expected an export (world_model.json) in {folder}, found none: give the folder that "
+            f"save_pretrained wrote, or the name of a shipped model ({', '.join(known)})."
+        )
+    return found
 
 
 def _embeddings(model: Described) -> dict[str, torch.Tensor]:

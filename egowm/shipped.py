@@ -1,4 +1,4 @@
-"""The recipes and priors that come with egowm, in a checkout or in an installation."""
+"""The recipes, priors and world models that come with egowm, in a checkout or an installation."""
 
 from pathlib import Path
 
@@ -23,3 +23,9 @@ def recipes() -> dict[str, Path]:
 def default_model() -> Path:
     """The fine-tuned export that comes with egowm."""
     return share_folder("priors") / "rooms-world-model"
+
+
+def world_models() -> dict[str, Path]:
+    """Every shipped world model by its short name: `rooms` lies in `priors/rooms-world-model`."""
+    records = sorted(share_folder("priors").glob("*/world_model.json"))
+    return {path.parent.name.replace("-world-model", ""): path.parent for path in records}

@@ -390,7 +390,13 @@ class WorldModel(LightningModule):
 
     @classmethod
     def from_pretrained(cls, folder: Path | str, base: str | None = None) -> "WorldModel":
-        """Load an export: see `egowm.export.load`."""
+        """Load an export by its folder, or a shipped model by its name: see `egowm.export.load`.
+
+        >>> model = WorldModel.from_pretrained("rooms")
+        >>> ahead = torch.tensor([[[0.2, 0.0, 0.0]] * 4])  # (B, T, A): metres, metres, radians
+        >>> model.rollout(torch.zeros(1, 1, 3, 64, 64), ahead, Sampling(steps=1)).frames.shape
+        torch.Size([1, 4, 3, 64, 64])
+        """
         return export.load(Path(folder), base, cls)
 
     # Parts ------------------------------------------------------------------------------------

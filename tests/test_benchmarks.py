@@ -430,7 +430,6 @@ def test_the_table_of_planning(load, tmp_path):
     assert "| one video | 2 | ours, bfloat16 | 9.51 | 3.17 (3.00 to 3.50) | 2.38 |" in text
     assert "the most is 2.38 (ours, bfloat16, 2 steps): **not reached**; its 3.17 sets" in text
     assert text.count("icem, 5 candidates, 5 rounds") == 1
-    assert "| ours, 2 | 50 [50 to 50] |" in load("planning_tables").arrivals(tmp_path)
 
 
 def test_tables_of_windows_and_of_memory(load, tmp_path):

@@ -155,16 +155,17 @@ def test_what_was_not_measured_is_said(load):
     ("copy", "converges"), [(20.0, False), (50.0, False), (53.0, True), (90.0, True)]
 )
 def test_what_the_scores_against_labels_say(load, copy, converges):
-    """P has 40, 40, 52 and S 20, 30, 50. Only where all lie below the first frame repeated is the
-    difference one of the speed of convergence; nothing is said of what labels are worth."""
+    """P has 40, 40, 52 and S 20, 30, 50. Only where all lie below the first frame repeated can
+    only be said that training converges faster, not what labels are worth."""
     rows = [*result_rows(), line("copy", "", copy)]
     text = load("claim_tables").labels({"rows": rows, "learning_rates": RATES})
-    start = "After 800 steps, with 16, 64 and 256 labelled episodes, the SCS is: P 40.0, 40.0 and "
-    assert text.startswith(f"{start}52.0; S 20.0, 30.0 and 50.0. ")
-    assert ("the speed of convergence" in text) is converges
+    start = "After 800 steps, with 16, 64 and 256 labelled episodes, the SCS is: from the "
+    prior = "prior 40.0, 40.0 and 52.0"
+    assert text.startswith(f"{start}{prior}; from scratch 20.0, 30.0 and 50.0. ")
+    assert ("training converge faster" in text) is converges
     if converges:
         assert "16 times as many labels move it by 12.0 and 30.0 points at most." in text
-        assert "does not say how many labels the prior is worth" in text
+        assert "how many labels it is worth, these runs do not say" in text
     else:
         assert text.endswith(f" The first frame repeated has {copy:.1f}.")
 
@@ -215,22 +216,25 @@ def test_tables_of_the_experiment(load, tmp_path):
     assert all("not yet measured" in block(tmp_path) for block in empty)
     experiment(load, tmp_path, result_rows())
     text = tables.rooms(tmp_path)
-    assert "| P | 800 | 64 | 3 | true | 40.0 [1.0 to 2.0] | 1.0 | 45.0 | 20.00 | 1 of 3" in text
-    assert "| S+ | 13,550 | 64 | 1 | true | 55.0" in text
+    assert (
+        "| from the prior | 800 | 64 | 3 | true | 40.0 [1.0 to 2.0] | 1.0 | 45.0 | 20.00 | 1 of 3"
+        in text
+    )
+    assert "| from scratch (long) | 13,550 | 64 | 1 | true | 55.0" in text
     assert "99.0" not in text  # another learning rate
     assert "98.0" not in text  # an ablation
     text = claim_tables.claims(tmp_path)
     bar = "0.4, interval above 0.25"
-    assert f"| (b) action gain of P | 0.25 [0.25 to 0.25] | 3 | {bar} | **not reached** |" in text
-    assert f"| (b) action gain of P+ in P's place | 0.50 [0.50 to 0.50] | 1 | {bar} | rea" in text
-    assert "| (c) P - S at 64 episodes | 10.00 [10.00 to 10.00] | 3 and 1 | above 0 | |" in text
-    assert "(a) and (b) were asked of P, 800 steps. P+, 13,550 steps, was put in its pl" in text
-    assert "| world model, true actions | 60.0" in tables.headline(tmp_path)
-    assert "| P | 0.001 | 0.5000 |" in tables.rates(tmp_path)
+    assert f"| (b) action gain of the short run | 0.25 [0.25 to 0.25] | 3 | {bar} | **not r" in text
+    assert f"long run in its place | 0.50 [0.50 to 0.50] | 1 | {bar} | reached |" in text
+    assert "| (c) from the prior less from scratch, 64 episodes | 10.00 [10.00 to 10.00]" in text
+    assert "made for the short run, 800 steps. The long run, 13,550 steps, was put in its" in text
+    assert "| world model, told its own actions | 60.0" in tables.headline(tmp_path)
+    assert "| from the prior | 0.001 | 0.5000 |" in tables.rates(tmp_path)
     default, steps, short, features, *_ = tables.ablations(tmp_path).splitlines()[2:]
-    assert default.startswith("| default | P+: 6 steps, guidance 1, latents | 60.0")
+    assert default.startswith("| default | long run: 6 steps, guidance 1, latents | 60.0")
     assert steps == "| steps | 2 | 50.0 [1.0 to 2.0] | 55.0 | 20.00 | dirty |"
-    assert short.startswith("| default | P: fourier features, zero start")
+    assert short.startswith("| default | short run: fourier features, zero start")
     assert "| 40.0" in short
     assert "99.0" not in short  # the row of another learning rate
     assert features.startswith("| features | linear | 41.0")
@@ -244,12 +248,14 @@ def test_a_line_says_what_is_wrong_with_its_training_records(load, tmp_path):
         for line in tables.rooms(tmp_path).splitlines()
         if line.startswith("| ")
     }
-    assert cells["| P", "true"] == "20.00"  # 16 episodes, which come last: nothing is wrong
-    assert cells["| P", "shuffled"] == "1 of 3 dirty, untraceable"
-    assert cells["| P+", "true"] == "dirty"  # when its training began
-    assert cells["| S+", "true"] == "untraceable"
+    assert (
+        cells["| from the prior", "true"] == "20.00"
+    )  # 16 episodes, which come last: nothing is wrong
+    assert cells["| from the prior", "shuffled"] == "1 of 3 dirty, untraceable"
+    assert cells["| from the prior (long)", "true"] == "dirty"  # when its training began
+    assert cells["| from scratch (long)", "true"] == "untraceable"
     assert "20.00 | dirty |\n" in tables.headline(tmp_path)
-    assert "| P | 0.001 | 0.5000 | dirty, untraceable |" in tables.rates(tmp_path)
+    assert "| from the prior | 0.001 | 0.5000 | dirty, untraceable |" in tables.rates(tmp_path)
     assert "| features | linear | 41.0 [1.0 to 2.0] | 46.0 | 20.00 | untraceable |" in (
         tables.ablations(tmp_path)
     )
@@ -348,9 +354,9 @@ def test_the_curve_shows_every_arm_and_reference(load):
     picture = ElementTree.fromstring(svg)
     names = [element.text for element in picture.iter() if element.tag.endswith("text")]
     for name in (
-        "P, with the prior",
-        "S, from scratch",
-        "P+, prior, long",
+        "from the prior",
+        "from scratch",
+        "from the prior (long)",
         "simulator, mean action",
         "16",
         "256",

@@ -10,6 +10,7 @@ import torch
 
 from egowm import export
 from egowm.backbones import SVD
+from egowm.shipped import world_models
 from egowm.world_model import WorldModel
 
 
@@ -130,6 +131,31 @@ def test_nothing_to_load(tmp_path):
     words = r"Expected an export \(world_model.json\) in .*none, found none: give the folder"
     with pytest.raises(FileNotFoundError, match=words):
         WorldModel.from_pretrained(tmp_path / "none")
+
+
+@pytest.mark.parametrize("name", ["rooms", "rooms-scratch"])
+def test_a_shipped_model_by_its_name(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = WorldModel.from_pretrained(name)
+    record = json.loads((world_models()[name] / "world_model.json").read_text())
+    assert (model.spec.names, model.steps) == (("dx", "dy", "dyaw"), record["steps"])
+    assert model.backbone.base_sha256 == record["base_sha256"]
+
+
+def test_a_folder_goes_before_a_shipped_model_of_its_name(folder, obedient, monkeypatch):
+    folder.rename(folder.with_name("rooms"))
+    monkeypatch.chdir(folder.parent)
+    assert_equal(WorldModel.from_pretrained("rooms"), obedient)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_an_unknown_name_lists_the_shipped_ones(there, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if there:
+        (tmp_path / "kitchens").mkdir()
+    words = r"in kitchens, found none: .* a shipped model \(rooms, rooms-scratch\)\.$"
+    with pytest.raises(FileNotFoundError, match=words):
+        WorldModel.from_pretrained("kitchens")
 
 
 def test_another_format_is_refused(folder):

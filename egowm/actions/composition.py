@@ -16,6 +16,10 @@ def integrate(
     actions: (N, T, A), physical, as is the state. Where actions are differences of states, the
     later states follow from them; a rollout of one chunk needs no later state.
     Raises ValueError, saying what to give, where states do not follow from actions.
+
+    >>> elbow = ActionSpec(("elbow",), ("rad",), "joint", "difference", 10.0)
+    >>> integrate(torch.tensor([[1.0]]), torch.full((1, 4, 1), 0.1), elbow, elbow, chunk=2)[0, :, 0]
+    tensor([1.0000, 1.2000])
     """
     if actions.shape[1] <= chunk:
         return state[:, None]
@@ -34,6 +38,10 @@ def compose(actions: np.ndarray, stride: int, kind: Kind) -> np.ndarray:
 
     "se2" and "se3" compose the poses exactly, "difference" adds, "command" averages. The turn of a
     composed pose is the shortest one, at most pi.
+
+    >>> ahead_and_left, ahead = [1.0, 0.0, np.pi / 2], [1.0, 0.0, 0.0]
+    >>> compose(np.array([ahead_and_left, ahead]), 2, "se2").round(2)
+    array([[1.  , 1.  , 1.57]], dtype=float32)
     """
     groups = len(actions) // stride
     parts = np.asarray(actions[: groups * stride], np.float64)

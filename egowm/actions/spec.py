@@ -35,6 +35,12 @@ class ActionSpec:
     a dimension with low == high is left at 0. normalisers: per dimension, what low and high are:
     "min-max" the extremes (also where it is left out), "quantile" the 1st and 99th percentile,
     "mean-std" mean minus and plus one standard deviation, "none" -1 and 1 (values pass unchanged).
+
+    >>> low, high = (0.0, -1.0), (2.0, 1.0)
+    >>> units = ("m/s", "rad/s")
+    >>> spec = ActionSpec(("speed", "turn"), units, "command", "command", 4.0, low, high)
+    >>> spec.normalise(torch.tensor([[1.5, -0.5]]))
+    tensor([[ 0.5000, -0.5000]])
     """
 
     names: tuple[str, ...]

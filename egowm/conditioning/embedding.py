@@ -36,6 +36,11 @@ class ActionEmbedding(nn.Module):
 
     With `zero_init` the last layer starts at zero, so the wrapped network starts as it was; the
     authors' released code starts at the default initialisation. A state (B, S) gives (B, D).
+
+    >>> embed = ActionEmbedding(width=3, embedding_dim=8)
+    >>> before_training = embed(torch.ones(1, 4, 3))
+    >>> before_training.shape, float(before_training.abs().max())
+    (torch.Size([1, 4, 8]), 0.0)
     """
 
     def __init__(

@@ -35,6 +35,19 @@ def inject(network: nn.Module, embedding: Tensor) -> Iterator[nn.Module]:
     """Condition plain calls of `network` on `embedding` (B, t, D), one vector per latent frame.
 
     Raises TypeError for a network without a site, RuntimeError when nested on one network.
+
+    >>> from egowm import WorldModel
+    >>> model = WorldModel.from_pretrained("rooms")
+    >>> network = model.backbone.network.requires_grad_(False)
+    >>> noisy, image, ids = torch.ones(1, 1, 32, 16, 16), torch.ones(1, 1, 64), torch.ones(1, 3)
+    >>> plain = network(noisy, 1.0, image, ids).sample
+    >>> embedding = torch.zeros(1, 1, model.backbone.embedding_dim)  # (B, t, D)
+    >>> with inject(network, embedding):
+    ...     same = network(noisy, 1.0, image, ids).sample
+    >>> with inject(network, embedding + 1):
+    ...     conditioned = network(noisy, 1.0, image, ids).sample
+    >>> float((same - plain).abs().max()), float((conditioned - plain).abs().max()) > 0.1
+    (0.0, True)
     """
     site: Site | None = getattr(network, _SITE, None)
     if site is None:

@@ -66,6 +66,19 @@ def score_folders(
     share of the frame below which a mask counts as empty.
 
     Raises ValueError or FileNotFoundError, naming every clip, frame or file that does not fit.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from egowm.scs.masks import write_palette
+    >>> wall = np.zeros((32, 32), np.uint8)
+    >>> wall[:, 8:24] = 1
+    >>> with TemporaryDirectory() as folder:
+    ...     for video, shift in (("gt", 0), ("pred", 8)):  # predicted half its width aside
+    ...         for frame in range(3):
+    ...             shown = np.roll(wall, shift if frame else 0, axis=1)
+    ...             write_palette(f"{folder}/{video}/clip/{frame:05d}.png", shown)
+    ...     result = score_folders(f"{folder}/pred", f"{folder}/gt", tracker="masks")
+    >>> round(result.scs, 2)
+    33.33
     """
     tracker = prepare(tracker, annotations, cache)
     inputs = gather(tracker, Path(pred), Path(gt), ceiling_codec, annotations, trajectories, first)

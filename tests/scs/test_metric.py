@@ -1,4 +1,3 @@
-import doctest
 import subprocess
 import sys
 
@@ -6,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from egowm.scs import SCS, metric, scs
+from egowm.scs import SCS, scs
 from egowm.scs.score import overlap, summarise
 
 
@@ -103,9 +102,3 @@ def test_a_clip_that_comes_again_counts_once():
     assert found.compute()["scs"].item() == pytest.approx(want, rel=1e-6)
     with pytest.raises(ValueError, match="Expected the clip's number in"):
         found.update(*map(torch.from_numpy, pairs[0]), clip=2**24)
-
-
-def test_doctests():
-    failed, tried = doctest.testmod(metric)
-    assert failed == 0
-    assert tried >= 4

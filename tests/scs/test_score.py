@@ -1,5 +1,3 @@
-import doctest
-
 import numpy as np
 import pytest
 import torch
@@ -7,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.functional.classification import binary_jaccard_index
 
-from egowm.scs import score, scs
+from egowm.scs import scs
 from egowm.scs.score import Case, Overlap, clip_score, overlap, summarise
 
 
@@ -197,9 +195,3 @@ def test_overlap_is_what_the_masks_say():
             assert found.intersection[k, t] == sum(p and q for p, q in pairs)
             assert found.pred[k, t] == sum(p for p, _ in pairs)
             assert found.target[k, t] == sum(q for _, q in pairs)
-
-
-def test_doctests():
-    failed, tried = doctest.testmod(score)
-    assert failed == 0
-    assert tried >= 4

@@ -1,0 +1,44 @@
+"""The front page: its Python runs as it stands, it is short, and it speaks plainly."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES += [*sorted(ROOT.glob("priors/*/README.md")), *sorted((ROOT / "recipes").glob("*.yaml"))]
+# The letters that records name their runs by; in code such a letter is a size.
+CODES = re.compile(r"(?<![\w/])(?:P0|[PS]\+?)(?![\w/])")
+
+
+def test_the_python_of_the_front_page_runs_elsewhere(tmp_path, monkeypatch):
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    scope: dict = {}
+    exec(compile(block, "README.md", "exec"), scope)
+    frames = scope["rollout"].frames
+    assert frames.shape == (1, 8, 3, 64, 64)
+    assert 0 <= frames.min() < frames.max() <= 1
+
+
+def test_the_front_page_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_the_moving_picture_is_small_and_moves():
+    from PIL import Image
+
+    path = ROOT / "docs/rooms.webp"
+    assert path.stat().st_size < 1.5e6
+    with Image.open(path) as picture:
+        assert picture.n_frames == 17
+        assert min(picture.size) > 2 * 192
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_spells_out_its_runs(page):
+    text = page.read_text(encoding="utf-8")
+    shown = text if page.suffix == ".md" else "\n".join(text.splitlines()[:3])
+    prose = re.sub(r"```.*?```|`[^`]*`", "", shown, flags=re.DOTALL)
+    assert CODES.findall(prose) == []
