@@ -17,7 +17,7 @@ from provenance import RESULTS, ROOT, provenance, write
 from room_clips import RoomClips
 from rooms import CLIPS, FRAMES, MAIN, row, trained, unseen_rooms
 
-from egowm.commands.rollout import default_model
+from egowm.shipped import default_model
 from egowm.world_model import WorldModel
 
 RESULT = RESULTS / "ablations.json"

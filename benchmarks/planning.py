@@ -22,8 +22,8 @@ from arrivals import MODELS, WITHOUT, measure, rows_of
 from candidates import CHECKED, speed
 from provenance import RESULTS, provenance, write
 
-from egowm.commands.rollout import default_model
 from egowm.evaluation.agents import HORIZON
+from egowm.shipped import default_model
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -17,8 +17,8 @@ import torch
 from provenance import RESULTS, provenance, write
 from tqdm import tqdm
 
-from egowm.commands.rollout import default_model
 from egowm.planning import bounds_of, goal_cost, random_shooting
+from egowm.shipped import default_model
 from egowm.world_model import WorldModel
 
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from egowm.data import Rooms
-from egowm.evaluation.evaluate import choose, with_horizon
+from egowm.evaluation.evaluate import choose
 from egowm.evaluation.report.score_table import psnr
 from egowm.evaluation.rows import changed, derangement
-from egowm.evaluation.run_writer import to_uint8
+from egowm.pixels import to_uint8
 from egowm.scs.score import Overlap, clip_score, overlap, summarise
 from egowm.scs.trackers.palette import PaletteTracker
 from egowm.world_model import WorldModel
@@ -42,7 +42,7 @@ class RoomClips:
 
     def __init__(self, data: Rooms, clips: int, horizon: int) -> None:
         self.data, self.horizon = data, horizon
-        self.clips = choose(with_horizon(data, horizon), clips)
+        self.clips = choose(data.with_horizon(horizon), clips)
         self.truth = [clip.frames.numpy().transpose(0, 2, 3, 1) for clip in self.clips]
         self.actions = torch.stack([clip.actions for clip in self.clips])
         self.numbers = list(range(len(self.clips)))  # each draws its noise from its number

@@ -21,11 +21,10 @@ from label_curve import label_curve
 from provenance import RESULTS, ROOT, provenance, write
 from room_clips import RoomClips, Scores
 
-from egowm.commands.rollout import default_model
 from egowm.data import Rooms
-from egowm.evaluation.evaluate import load_data
+from egowm.recipe import open_recipe
 from egowm.scs.bootstrap import interval
-from egowm.shipped import recipes
+from egowm.shipped import default_model, recipes
 from egowm.world_model import WorldModel
 
 CLIPS, FRAMES = 64, 16
@@ -37,7 +36,7 @@ Record = dict[str, Any]
 
 def unseen_rooms(papers: str = "") -> Rooms:
     """The data of the recipe; `papers`: a folder of pictures for the walls."""
-    data = load_data(recipes()["rooms_svd"])
+    data = open_recipe(recipes()["rooms_svd"]).data()
     assert isinstance(data, Rooms)
     data.papers = papers
     return data

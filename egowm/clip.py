@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from egowm.pixels import to_model
+
 NONE = torch.zeros(0)
 
 
@@ -63,7 +65,7 @@ class Clip(NamedTuple):
 
         Pixels that a cache left out are NaN, a view of one number: whatever looked at them shows.
         """
-        pictures, horizon = self.frames.float() / 127.5 - 1, self.actions.shape[1]
+        pictures, horizon = to_model(self.frames), self.actions.shape[1]
         if not self.is_cached:
             frames = pictures[:, pictures.shape[1] - horizon - num_context :]
             return frames, frames[:, :num_context]

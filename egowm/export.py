@@ -8,8 +8,9 @@ the caller has imported.
 import inspect
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -18,9 +19,9 @@ from safetensors.torch import load_file, save_file
 from egowm.actions import ActionSpec
 from egowm.backbones.base import Backbone
 from egowm.files import FolderKind, begins, check_folder, filled
+from egowm.metadata import Described
 from egowm.network.trained_part import merged_weights
 from egowm.shipped import world_models
-from egowm.world_model import WorldModel
 
 log = logging.getLogger(__name__)
 FORMAT = 1
@@ -29,13 +30,16 @@ EXPORT = FolderKind(
     r"weights\.safetensors|world_model\.json|README\.md",
     lambda folder: begins(folder / "world_model.json", rb'\{\s*"format": \d+,\s*"backbone": '),
 )
+GONE = ("random_start",)  # arguments of older exports, of training alone
+Model = TypeVar("Model", bound=Any)
 TRAINING_ONLY: dict[str, Any] = {
     "random": [],
     "memo_frames": 0,
+    "start": None,
 }  # arguments that an export starts without
 
 
-def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None, note: str = "") -> None:
+def save(model: Described, folder: Path, dtype: torch.dtype | None = None, note: str = "") -> None:
     """Write an export, whole or not at all; one that is there is replaced, another folder refused.
 
     The network's weights (a LoRA merged into them), the embeddings' and the embedding of the text
@@ -71,16 +75,17 @@ def save(model: WorldModel, folder: Path, dtype: torch.dtype | None = None, note
     with filled(folder, EXPORT) as temporary:
         save_file(weights, temporary / "weights.safetensors")
         (temporary / "world_model.json").write_text(json.dumps(record, indent=2) + "\n")
-        (temporary / "README.md").write_text(_card(model, record) + note)
+        (temporary / "README.md").write_text(_card(model, record, folder) + note)
 
 
-def load(folder: Path, base: str | None = None) -> WorldModel:
+def load(folder: Path, base: str | None, make: Callable[..., Model]) -> Model:
     """Read an export that `save` wrote, or one that comes with egowm.
 
     Args:
         folder: the export's folder, or the short name of a shipped model ("rooms"); a folder of
             that name goes first.
-        base: where the base pipeline lies now, if it moved.
+        base: folder of the base pipeline, if it moved.
+        make: `WorldModel`, which is built from the parts that the export names.
 
     Raises FileNotFoundError for a missing file, ValueError for another format, class or base.
     """
@@ -92,9 +97,9 @@ def load(folder: Path, base: str | None = None) -> WorldModel:
         raise ValueError(f"{path} is damaged ({error}): copy the export again.") from error
     if record.get("format") != FORMAT:
         raise ValueError(f"{path}: expected format {FORMAT}, got {record.get('format')!r}.")
-    arguments = record["backbone_arguments"] | ({"pretrained": base} if base else {})
+    arguments = _current(record["backbone_arguments"]) | ({"pretrained": base} if base else {})
     backbone = _backbone_class(record["backbone"])(**arguments)
-    model = WorldModel(
+    model = make(
         backbone,
         features=record["features"],
         alignment=record.get("alignment", "concatenate"),
@@ -143,7 +148,12 @@ def _found(folder: Path) -> Path:
     return found
 
 
-def _embeddings(model: WorldModel) -> dict[str, torch.Tensor]:
+def _current(arguments: dict[str, Any]) -> dict[str, Any]:
+    """A backbone's arguments as its class takes them today."""
+    return {name: value for name, value in arguments.items() if name not in GONE}
+
+
+def _embeddings(model: Described) -> dict[str, torch.Tensor]:
     """What egowm adds to the backbone: the weights of the embeddings."""
     state = model.state_dict()
     return {k: v for k, v in state.items() if not k.startswith("backbone.")}
@@ -184,13 +194,14 @@ def _backbone_class(name: str) -> type[Backbone]:
     return known[name]
 
 
-def _card(model: WorldModel, record: dict[str, Any]) -> str:
+def _card(model: Described, record: dict[str, Any], folder: Path) -> str:
     spec = model.spec
     assert spec is not None
     tables = "\n\n".join(
         f"Ranges of source `{source}`:\n\n{_table(ranges)}"
         for source, ranges in model.specs.items()
     )
+    state = f", state=torch.zeros(1, {model.state_spec.width})" if model.state_spec else ""
     return f"""# World model
 
 An action-conditioned world model: the weights of the network and of the action embedding.
@@ -202,7 +213,16 @@ An action-conditioned world model: the weights of the network and of the action 
 
 {tables or _table(spec)}
 
-Use: `WorldModel.from_pretrained(FOLDER).rollout(context, actions)`.
+```python
+import torch
+
+from egowm import WorldModel
+
+model = WorldModel.from_pretrained("{folder.as_posix()}")
+context = torch.rand(1, {model.backbone.context}, 3, 64, 64)  # of the size it was trained on
+actions = torch.zeros(1, {model.chunk}, {spec.width})  # (N, T, A) in these units
+frames = model.rollout(context, actions{state}).frames  # (N, T, 3, H, W) in [0, 1]
+```
 """
 
 

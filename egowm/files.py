@@ -16,7 +16,7 @@ from typing import NamedTuple
 MARK = ".egowm"  # names the command in folders whose content does not tell it
 _HEAD = 512  # bytes from which a kind of file is told
 # What killed processes, and the file browser of macOS, leave in a folder.
-_LEFT = re.compile(r"(.*/)?(\.\d+-[^/]+(/.*)?|\.[^/]+\.unfinished|\.DS_Store)")
+_LEFT = re.compile(r"(.*/)?(\.egowm-\d+-[^/]+(/.*)?|\.DS_Store)")
 
 
 class FileKind(NamedTuple):
@@ -122,7 +122,7 @@ def whole(path: Path) -> Iterator[Path]:
     for writers that look at the suffix.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    temporary = path.with_name(f"{_unfinished()}{path.name}")
     _remove(temporary)
     try:
         yield temporary
@@ -145,7 +145,7 @@ def filled(folder: Path, kind: FolderKind) -> Iterator[Path]:
             _begin(temporary, kind)
             yield temporary
         return
-    temporary, aside = (folder / f".{os.getpid()}-{word}" for word in ("new", "old"))
+    temporary, aside = (folder / f"{_unfinished()}{word}" for word in ("new", "old"))
     _remove(temporary)
     try:
         _begin(temporary, kind)
@@ -159,6 +159,11 @@ def filled(folder: Path, kind: FolderKind) -> Iterator[Path]:
 def mark(folder: Path, kind: FolderKind) -> None:
     """Note in a folder which command made it."""
     (folder / MARK).write_text(f"{kind.command}\n", encoding="utf-8")
+
+
+def _unfinished() -> str:
+    """How names of what is not whole yet begin, in this process."""
+    return f".egowm-{os.getpid()}-"
 
 
 def _begin(folder: Path, kind: FolderKind) -> None:

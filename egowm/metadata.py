@@ -1,18 +1,40 @@
 """What a checkpoint says of its model besides the trained weights, and which models it refuses."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from egowm.actions import ActionSpec
-
-if TYPE_CHECKING:
-    from egowm.world_model import WorldModel
+from egowm.actions.spec import ActionSpec
+from egowm.backbones.base import Backbone
+from egowm.network.trained_part import TrainedPart
 
 # Attributes without which the weights mean something else; older checkpoints lack them.
 _COMPARED = ("features", "alignment")
 _SAME_AVERAGES = {"paged_adamw_8bit": "adamw_8bit"}  # an optimizer's, under the other's name
 
 
-def record(model: "WorldModel") -> dict[str, Any]:
+class Described(Protocol):
+    """The members of a `WorldModel` that checkpoints and exports write down."""
+
+    backbone: Backbone
+    part: TrainedPart
+    spec: ActionSpec | None
+    state_spec: ActionSpec | None
+    specs: dict[str, ActionSpec]
+    chunk: int
+    steps: int
+    features: Any
+    alignment: Any
+    drop_action: float
+    optimizer: Any
+    familiar_psnr: float | None
+
+    def configure_model(self) -> None: ...
+
+    def spec_of(self, source: str | None) -> ActionSpec: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+
+def record(model: Described) -> dict[str, Any]:
     """Plain values, no pickled classes; the frozen parts by their hash."""
     state_spec = model.state_spec
     return {
@@ -29,8 +51,13 @@ def record(model: "WorldModel") -> dict[str, Any]:
     }
 
 
-def adopt(model: "WorldModel", saved: dict[str, Any]) -> None:
+def adopt(model: Described, saved: dict[str, Any], fitting: bool) -> None:
     """Take specs and chunk from a checkpoint, and load the model's base.
+
+    Args:
+        model: built by the recipe.
+        saved: the record of the checkpoint.
+        fitting: whether training goes on with the optimizer's averages that the checkpoint holds.
 
     Raises ValueError, naming the difference, where the model was built in another way, means
     something else by its actions or states, or stands on another base.
@@ -49,7 +76,8 @@ def adopt(model: "WorldModel", saved: dict[str, Any]) -> None:
             f"model is set to drop_action {model.drop_action:g}: give --model.drop_action "
             f"{'0.1' if saved['null_embedding'] else '0'}."
         )
-    _compare_optimizers(saved.get("optimizer", "adamw"), model)
+    if fitting:
+        _compare_optimizers(saved.get("optimizer", "adamw"), model.optimizer)
     spec = ActionSpec(**saved["spec"])
     state_spec = ActionSpec(**saved["state_spec"]) if saved.get("state_spec") else None
     if model.spec is not None:
@@ -67,11 +95,8 @@ def adopt(model: "WorldModel", saved: dict[str, Any]) -> None:
         )
 
 
-def _compare_optimizers(theirs: str, model: "WorldModel") -> None:
-    """A fit goes on with the averages that the checkpoint holds; nothing else reads them."""
-    fitting = model._trainer is not None and model.trainer.state.fn == "fit"
-    own: str = model.optimizer
-    if fitting and _SAME_AVERAGES.get(theirs, theirs) != _SAME_AVERAGES.get(own, own):
+def _compare_optimizers(theirs: str, own: str) -> None:
+    if _SAME_AVERAGES.get(theirs, theirs) != _SAME_AVERAGES.get(own, own):
         raise ValueError(
             f"The checkpoint's optimizer is {theirs}, this run's is {own}, and neither can take up "
             f"the other's averages: give --model.optimizer {theirs}."

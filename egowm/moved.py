@@ -58,6 +58,17 @@ MOVED = {
     "egowm.scs.report": "egowm.evaluation.report.scs_page",
     "egowm.scs.report_parts": "egowm.evaluation.report.scs_parts",
     "egowm.scs.overlay": "egowm.evaluation.report.overlay",
+    "egowm.inspection": "egowm.data.inspect",
+    "egowm.scs.commands": "egowm.commands.scs",
+    "egowm.scs.commands.annotate": "egowm.commands.scs.annotate",
+    "egowm.scs.commands.compare": "egowm.commands.scs.compare",
+    "egowm.scs.commands.convert_sam2": "egowm.commands.scs.convert_sam2",
+    "egowm.scs.commands.demo": "egowm.commands.scs.demo",
+    "egowm.scs.commands.doctor": "egowm.commands.scs.doctor",
+    "egowm.scs.commands.export": "egowm.commands.scs.export",
+    "egowm.scs.commands.report": "egowm.commands.scs.report",
+    "egowm.scs.commands.score": "egowm.commands.scs.score",
+    "egowm.scs.commands.track": "egowm.commands.scs.track",
     "egowm.cli": "egowm.commands.main",
     "egowm.fit": "egowm.commands.fit",
     "egowm.rollout": "egowm.commands.rollout",
@@ -94,4 +105,4 @@ class _OldNames(MetaPathFinder, Loader):
 def answer_old_names() -> None:
     """Let `import` find the modules of `MOVED` under their old names."""
     if not any(isinstance(finder, _OldNames) for finder in sys.meta_path):
-        sys.meta_path.append(_OldNames())
+        sys.meta_path.insert(0, _OldNames())  # before folders are searched for the last word

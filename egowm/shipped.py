@@ -24,3 +24,8 @@ def world_models() -> dict[str, Path]:
     """Every shipped world model by its short name: `rooms` lies in `priors/rooms-world-model`."""
     records = sorted(share_folder("priors").glob("*/world_model.json"))
     return {path.parent.name.replace("-world-model", ""): path.parent for path in records}
+
+
+def default_model() -> Path:
+    """The fine-tuned export that comes with egowm."""
+    return share_folder("priors") / "rooms-world-model"

@@ -4,12 +4,15 @@ Frames are `(n, H, W, 3)` uint8 RGB. Reading takes a folder of pictures or a vid
 gives a folder of PNG (exact: what scoring reads), mp4 (players) or animated WebP (browsers).
 """
 
+import ctypes
 import importlib.util
 import io
 import os
 import re
 import shutil
+import struct
 import threading
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +24,8 @@ import numpy as np
 KEPT_OPEN = 8  # video files; opening one costs as much as decoding some frames
 _THREAD = threading.local()  # decord's readers belong to one thread of one process
 _FORKED: list[Any] = []
+_FOR_ALL = ctypes.RTLD_GLOBAL
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
@@ -99,6 +104,8 @@ def read_image(path: str | Path) -> np.ndarray:
 
 def decode_image(data: bytes, name: str = "picture") -> np.ndarray:
     """An encoded picture as `(H, W, 3)` uint8 RGB; `name` is what an error calls it."""
+    if data.startswith(b"\x89PNG"):
+        return _decode_png(data, name)
     import cv2
 
     try:
@@ -111,14 +118,52 @@ def decode_image(data: bytes, name: str = "picture") -> np.ndarray:
     return picture
 
 
+def _decode_png(data: bytes, name: str) -> np.ndarray:
+    """By Pillow: OpenCV's PNG reader fails where somebody loaded decord first (see `_decord`)."""
+    from PIL import ImageOps
+
+    with opened(io.BytesIO(data), name) as picture:
+        ImageOps.exif_transpose(picture, in_place=True)
+        if picture.mode.startswith("I"):  # grey of 16 bits, which a conversion would clip
+            return (np.asarray(picture)[..., None] >> 8).astype(np.uint8).repeat(3, axis=2)
+        opaque = picture.convert("RGBA") if "transparency" in picture.info else picture
+        return np.array(opaque.convert("RGB"))
+
+
+@contextmanager
+def opened(file: str | Path | io.BytesIO, name: str = "") -> Iterator[Any]:
+    """A picture as Pillow opens it, for what is not RGB; `name` is what an error calls it.
+
+    Raises VideoError, here or where the picture is read, if it is damaged.
+    """
+    from PIL import Image
+
+    name = name or str(file)
+    try:
+        with Image.open(file) as picture:
+            yield picture
+    except Image.DecompressionBombError as error:
+        raise VideoError(f"{name}: not a readable picture: {error}") from error
+    except _BROKEN as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
+        raise VideoError(f"{name}: not a readable picture: corrupt or cut") from error
+
+
+def encode_image(frame: np.ndarray, ending: str = ".png") -> bytes:
+    """One frame `(H, W, 3)` as a picture file of this ending holds it."""
+    import cv2
+
+    _check_frames(frame[None])
+    return bytes(cv2.imencode(ending, cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))[1])
+
+
 def write_frames(folder: str | Path, frames: np.ndarray) -> None:
     """Write `frames (n, H, W, 3)` as 00000.png, 00001.png ... in `folder`, whole or not at all.
 
     They are written to a temporary folder beside it, which is then renamed. An earlier folder of
     numbered PNG is replaced; one that holds anything else is refused.
     """
-    import cv2
-
     _check_frames(frames)
     folder = Path(folder)
     old = [p.name for p in folder.iterdir()] if folder.exists() else []
@@ -128,22 +173,17 @@ def write_frames(folder: str | Path, frames: np.ndarray) -> None:
     with _renamed(folder) as temporary:
         temporary.mkdir()
         for k, frame in enumerate(frames):
-            file = temporary / f"{k:05d}.png"
-            if not cv2.imwrite(str(file), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)):
-                raise VideoError(f"{file}: could not be written")
+            (temporary / f"{k:05d}.png").write_bytes(encode_image(frame))
 
 
 def write_image(path: str | Path, frame: np.ndarray) -> None:
     """Write one frame `(H, W, 3)` as the picture file that its name says, whole or not at all."""
-    import cv2
-
     path = Path(path)
     if path.suffix.lower() not in PICTURES:
         raise VideoError(f"{path}: expected a name that ends in one of {', '.join(PICTURES)}")
-    _check_frames(frame[None])
-    data = cv2.imencode(path.suffix, cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))[1]
+    data = encode_image(frame, path.suffix)
     with _renamed(path) as temporary:
-        temporary.write_bytes(data.tobytes())
+        temporary.write_bytes(data)
 
 
 def write_mp4(path: str | Path, frames: np.ndarray, fps: float) -> None:
@@ -269,6 +309,20 @@ def _has_decord() -> bool:
     return importlib.util.find_spec("decord") is not None
 
 
+def _decord() -> Any:
+    """decord, its libraries kept to itself.
+
+    It wants them to be seen by the whole process, and one of them is the zlib of 2005: OpenCV's and
+    torchvision's PNG readers, if they come later, fail or crash on a mixture of that and their own.
+    """
+    ctypes.RTLD_GLOBAL = ctypes.RTLD_LOCAL  # type: ignore[misc]
+    try:
+        import decord
+    finally:
+        ctypes.RTLD_GLOBAL = _FOR_ALL  # type: ignore[misc]
+    return decord
+
+
 def _decord_error() -> tuple[type[Exception], ...]:
     from decord import _ffi
 
@@ -277,8 +331,6 @@ def _decord_error() -> tuple[type[Exception], ...]:
 
 def _open_decord(path: Path) -> Any:
     """A reader of this file as it is now; the last few of a thread stay open for its next clip."""
-    import decord
-
     readers, about = _kept_readers(), path.stat()
     key = (str(path.absolute()), about.st_mtime_ns, about.st_size)
     last = next(reversed(readers), None)
@@ -286,7 +338,7 @@ def _open_decord(path: Path) -> Any:
         readers[last].seek(0)  # or it goes on decoding ahead of what was asked
     if key not in readers:
         try:
-            readers[key] = decord.VideoReader(str(path), num_threads=1)
+            readers[key] = _decord().VideoReader(str(path), num_threads=1)
         except _decord_error() as error:
             raise VideoError(f"{path}: not a readable video, corrupt or cut short") from error
     readers.move_to_end(key)

@@ -12,6 +12,7 @@ from lightning import LightningModule
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
+from egowm import export
 from egowm.actions import ActionSpec
 from egowm.backbones.base import Backbone
 from egowm.clip import Clip
@@ -23,6 +24,7 @@ from egowm.metadata import adopt, record
 from egowm.network.checkpointing import enable_gradient_checkpointing
 from egowm.network.compilation import Compiler, compile_blocks
 from egowm.network.optimizer import Optimizer, adamw, use_schedule
+from egowm.network.sharding import shard
 from egowm.network.trained_part import ATTENTION, Train, TrainedPart
 from egowm.randomness import StepSeeds
 from egowm.sampling import Chain, Decode, Imagination, Rollout
@@ -110,11 +112,12 @@ class WorldModel(LightningModule):
 
     def configure_model(self) -> None:
         self.backbone.load()
-        self.part.select(self.backbone)
+        backbone = self.backbone
+        self.part.select(backbone.network, backbone.temporal_layers, backbone.random)
         if self.gradient_checkpointing:
             enable_gradient_checkpointing(self.backbone.network)
         if self.compiler is not None:
-            compile_blocks(self.backbone.network, self.compiler)
+            compile_blocks(backbone.blocks, self.compiler)
         self._keep_off_the_card()
         if self.spec is None and self._trainer is None:
             return  # `load_from_checkpoint`: the checkpoint brings it, see on_load_checkpoint
@@ -134,9 +137,7 @@ class WorldModel(LightningModule):
         if self.drop_action:
             self.null_embedding = nn.Parameter(torch.zeros(wide))
         if self.device_mesh is not None:  # a strategy that shards
-            from egowm.network.sharding import shard
-
-            shard(self, self.device_mesh)
+            shard(self, backbone.network, backbone.blocks, self.device_mesh)
 
     def train(self, mode: bool = True) -> "WorldModel":
         """Frozen parts stay in eval mode."""
@@ -374,11 +375,12 @@ class WorldModel(LightningModule):
         checkpoint["egowm"] = record(self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        fitting = self._trainer is not None and self.trainer.state.fn == "fit"
         if "egowm" not in checkpoint:
             raise ValueError(
                 "The checkpoint is not of a WorldModel: give one that a fit of this recipe wrote."
             )
-        adopt(self, checkpoint["egowm"])
+        adopt(self, checkpoint["egowm"], fitting)
         unknown = set(checkpoint["state_dict"]) - {name for name, _ in self.named_parameters()}
         if unknown:
             raise ValueError(
@@ -389,9 +391,7 @@ class WorldModel(LightningModule):
 
     def save_pretrained(self, folder: Path | str) -> None:
         """Write an export: see `egowm.export.save`."""
-        from egowm.export import save
-
-        save(self, Path(folder))
+        export.save(self, Path(folder))
 
     @classmethod
     def from_pretrained(cls, folder: Path | str, base: str | None = None) -> "WorldModel":
@@ -402,9 +402,7 @@ class WorldModel(LightningModule):
         >>> model.rollout(torch.zeros(1, 1, 3, 64, 64), ahead, steps=1).frames.shape
         torch.Size([1, 4, 3, 64, 64])
         """
-        from egowm.export import load
-
-        return load(Path(folder), base)
+        return export.load(Path(folder), base, cls)
 
     # Parts ------------------------------------------------------------------------------------
 

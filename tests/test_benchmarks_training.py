@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from egowm.data import Clip, Window
 from egowm.training.memory import fake_step
+from egowm.training.published import published
 from egowm.world_model import WorldModel
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,14 +94,17 @@ def test_operations_are_those_of_a_real_step(load, tiny_prior, spec):
 
 def test_published_sizes_are_drawn(load, tmp_path, monkeypatch):
     """Folders of configurations that the backbones load; here so small that drawing is quick."""
-    models = load("training_models")
+    files = published()["stabilityai/stable-video-diffusion-img2vid-xt"]["files"]
     small = {"block_out_channels": [32, 32, 64, 64], "num_attention_heads": [2, 2, 4, 4]}
-    monkeypatch.setattr(models, "SVD_UNET", models.SVD_UNET | small | {"cross_attention_dim": 64})
-    vae = models.SVD_VAE | {"block_out_channels": [32] * 4, "layers_per_block": 1}
-    monkeypatch.setattr(models, "SVD_VAE", vae)
-    sizes = {"hidden_size": 64, "intermediate_size": 64, "projection_dim": 64}
-    encoder = models.SVD_ENCODER | sizes | {"num_hidden_layers": 1, "patch_size": 56}
-    monkeypatch.setattr(models, "SVD_ENCODER", encoder)
+    encoder = {"hidden_size": 64, "intermediate_size": 64, "projection_dim": 64}
+    changes = {
+        "unet": small | {"cross_attention_dim": 64},
+        "vae": {"block_out_channels": [32] * 4, "layers_per_block": 1},
+        "image_encoder": encoder | {"num_hidden_layers": 1, "patch_size": 56},
+    }
+    for part, change in changes.items():
+        name = f"{part}/config.json"
+        monkeypatch.setitem(files, name, files[name] | change)
     rows, module = load("training_rows"), load("training_row")
     row = rows.Row("svd", "svd", size=(64, 64), batch_size=1, horizon=2)
     monkeypatch.setattr(module, "matrix_rate", lambda device, dtype: 1e9)

@@ -46,7 +46,7 @@ def test_a_folder_is_replaced_as_a_whole_and_stays_the_same_folder(tmp_path):
     make(folder, a="1", b="1")
     (folder / "parts").mkdir()
     (folder / "parts/1.txt").write_text("kept")
-    (folder / f".{os.getpid() + 1}-new").mkdir()  # of a process that was killed
+    (folder / f".egowm-{os.getpid() + 1}-new").mkdir()  # of a process that was killed
     number = folder.stat().st_ino
     make(folder, a="2")
     assert tree(folder) == {files.MARK: "egowm made\n", "a.txt": "2", "parts/1.txt": "kept"}
@@ -92,6 +92,7 @@ def test_a_folder_appears_when_all_is_there(tmp_path):
     [
         lambda folder: (folder / "notes.txt").write_text("mine"),
         lambda folder: (folder / ".git").mkdir(),
+        lambda folder: (folder / ".2024-notes").write_text("mine"),
         lambda folder: (folder / "parts").symlink_to(folder.parent),
         lambda folder: (folder / "a.txt").rename(folder / "c.txt"),
         lambda folder: (folder / files.MARK).write_text("egowm other\n"),

@@ -10,14 +10,16 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "egowm"
 FACE = "egowm"  # `egowm/__init__.py` names what others define, and imports it when asked
-GROUND = ("actions", "clip", "conditioning", "diffusion", "files", "lazy", "loading", "moved", "network", "paths",
-          "randomness", "shipped", "video")  # fmt: skip
+GROUND = (
+    "actions", "clip", "conditioning", "diffusion", "files", "lazy", "loading", "moved",
+    "network", "paths", "pixels", "randomness", "shipped", "video",
+)  # fmt: skip
 CORE = ("backbones", "export", "metadata", "sampling", "world_model")
 # Wings stand side by side; each with the other wings that it may know.
 WINGS = {
     "data": ("worlds",),
     "evaluation": ("data", "planning", "scs", "worlds"),
-    "planning": (),
+    "planning": ("scs",),
     "pretraining": ("data",),
     "recipe": ("data",),
     "scs": (),
@@ -39,7 +41,7 @@ def may_know(room: str) -> set[str]:
         below = {*GROUND, *CORE}
     elif room in WINGS:
         below = {*GROUND, *CORE, *WINGS[room]}
-    return below | {room}
+    return below | {room, FACE}
 
 
 @cache

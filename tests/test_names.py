@@ -11,12 +11,11 @@ import torch
 import yaml
 from PIL import Image
 
-from egowm import cli
 from egowm.actions import ActionSpec
+from egowm.commands import main as cli
 from egowm.data import Clip, DonkeyTub, Droid, LeRobot, Mixture, Packed, Rooms, TumRgbd, Window
 from egowm.data.convert.ros_bag import read_bag
 from egowm.data.packed import INDEX, key_of
-from egowm.data.polygons import write_annotations
 from egowm.evaluation.evaluate import annotator
 from egowm.evaluation.report.run_page import write_report
 from egowm.evaluation.run_folder import read_run
@@ -120,12 +119,6 @@ def a_file_of_a_bag(root: Path, name: str) -> None:
     read_bag(root, None, None)
 
 
-def a_clip_of_polygons(root: Path, name: str) -> None:
-    entry = {"frame": 0, "structures": [{"name": "box", "parts": [[[1, 1], [5, 1], [5, 5]]]}]}
-    (root / "p.json").write_text(json.dumps({"size": [8, 8], "clips": {name: entry}}))
-    write_annotations(root / "p.json", root / "masks", 8, 8)
-
-
 def a_source_of_a_recipe(root: Path, name: str) -> None:
     Mixture({name: Rooms(str(root), WINDOW)})
 
@@ -184,7 +177,6 @@ KINDS: list[Callable[[Path, str], None]] = [
     a_picture_of_a_tub,
     a_picture_of_tum,
     a_file_of_a_bag,
-    a_clip_of_polygons,
     a_source_of_a_recipe,
     a_clip_that_is_annotated,
     annotations_of_a_clip,
@@ -196,7 +188,7 @@ KINDS: list[Callable[[Path, str], None]] = [
     structures_that_are_written,
 ]
 # A suffix makes files that lie inside of "." and "..".
-WITH_SUFFIX = {a_clip_of_polygons, a_clip_that_is_annotated, annotations_of_a_clip,
+WITH_SUFFIX = {a_clip_that_is_annotated, annotations_of_a_clip,
                a_drawing_of_a_clip, structures_that_are_written}  # fmt: skip
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from egowm.inspection import contact_sheet
 
-from egowm import cli
-from egowm.scs import cli as scs_cli
+from egowm.commands import main as cli
+from egowm.commands.scs import main as scs_cli
+from egowm.data.inspect import contact_sheet
 from egowm.video import write_mp4
 
 DATA = ["data", "{verb}", "nowhere"]
@@ -260,7 +260,7 @@ def test_its_own_result_is_replaced(
     again = numbers(made)
     assert again.keys() == first.keys()
     assert again != first
-    assert not list(tmp_path.rglob(".*-*"))
+    assert not list(tmp_path.rglob(".egowm-*"))
 
 
 def numbers(made: Path) -> dict[Path, int]:

@@ -1,6 +1,10 @@
+import errno
+import io
 import multiprocessing
+import struct
 import subprocess
 import sys
+import zlib
 from collections import OrderedDict
 from pathlib import Path
 
@@ -9,6 +13,7 @@ import pytest
 
 from egowm import video
 from egowm.video import VideoError
+from tests.h264 import write_h264
 
 
 def ramp(n: int, height: int = 24, width: int = 32) -> np.ndarray:
@@ -67,16 +72,79 @@ def test_palette_and_transparent_pictures_become_rgb(tmp_path: Path) -> None:
     assert np.array_equal(video.read_image(tmp_path / "alpha.png"), frame)
 
 
+def png(depth: int, kind: int, rows: np.ndarray) -> bytes:
+    """A PNG of 24 rows of bytes; depth: bits a value, kind: 0 grey, 2 RGB, 4 and 6 with alpha."""
+    width = rows.shape[1] * 8 // (depth * {0: 1, 2: 3, 4: 2, 6: 4}[kind])
+    header = struct.pack(">IIBBBBB", width, len(rows), depth, kind, 0, 0, 0)
+    data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    chunks = [b"IHDR" + header, b"IDAT" + data, b"IEND"]
+    parts = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def saved(picture, **options) -> bytes:
+    """A Pillow picture as PNG."""
+    out = io.BytesIO()
+    picture.save(out, "PNG", **options)
+    return out.getvalue()
+
+
+def turned(picture, orientation: int) -> bytes:
+    exif = picture.getexif()
+    exif[0x112] = orientation
+    return saved(picture, exif=exif)
+
+
+def kinds_of_png() -> dict[str, bytes]:
+    """Noise in every form that PNG has."""
+    from PIL import Image
+
+    noise = np.random.default_rng(0).integers(0, 256, (24, 96), np.uint8)
+    colour = Image.fromarray(noise.reshape(24, 32, 3))
+    palette = colour.quantize(16)
+    return {
+        **{f"grey of {bits} bits": png(bits, 0, noise) for bits in (1, 2, 4, 8, 16)},
+        **{f"grey and alpha of {bits} bits": png(bits, 4, noise) for bits in (8, 16)},
+        **{f"RGB of {bits} bits": png(bits, 2, noise) for bits in (8, 16)},
+        **{f"RGB and alpha of {bits} bits": png(bits, 6, noise) for bits in (8, 16)},
+        **{f"orientation {k}": turned(colour, k) for k in range(1, 9)},
+        "palette": saved(palette),
+        "palette of 4 bits": saved(palette, bits=4),
+        "palette, a colour transparent": saved(palette, transparency=3),
+        "palette with alpha": saved(palette, transparency=bytes(range(16))),
+        "RGB, a colour transparent": saved(colour, transparency=(1, 2, 3)),
+        "grey, a colour transparent": saved(colour.convert("L"), transparency=3),
+        "animated": saved(colour, save_all=True, append_images=[palette]),
+        "followed by bytes": saved(colour) + b"more",
+    }
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", kinds_of_png())
+def test_every_kind_of_png_has_the_colours_that_opencv_reads(kind: str) -> None:
+    """Both drop transparency, shorten 16 bits to the upper 8, and turn what EXIF says is turned."""
+    import cv2
+
+    data = kinds_of_png()[kind]
+    expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    found = video.decode_image(data)
+    assert found.dtype == np.uint8
+    assert found.flags.writeable
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("write", [video.write_mp4, write_h264])
 @pytest.mark.parametrize("reader", ["decord", "opencv"])
 def test_video_file_by_either_decoder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: str, write
 ) -> None:
     if reader == "decord":
         pytest.importorskip("decord")
     monkeypatch.setattr(video, "_has_decord", lambda: reader == "decord")
-    path, frames = tmp_path / "clip.mp4", ramp(20)
-    video.write_mp4(path, frames, fps=4)
+    path, frames = tmp_path / "clip.mp4", ramp(20, 32, 48)
+    write(path, frames, fps=4)
     assert video.count_frames(path) == 20
+    assert video.video_rate(path) == 4
     back = video.read_frames(path).astype(int)
     assert back.shape == frames.shape
     assert np.abs(back - frames).mean() < 4
@@ -173,19 +241,19 @@ def test_writing_replaces_frames_only(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import cv2
-
     video.write_frames(tmp_path / "old", ramp(2))
-    calls: list[str] = []
+    write, calls = Path.write_bytes, []
 
-    def fail_later(file: str, picture: np.ndarray) -> bool:
+    def fail_later(file: Path, data: bytes) -> int:
         calls.append(file)
-        return len(calls) < 3 and bool(Path(file).write_bytes(b"x"))
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device", str(file))
+        return write(file, data)
 
-    monkeypatch.setattr(cv2, "imwrite", fail_later)
+    monkeypatch.setattr(Path, "write_bytes", fail_later)
     for name in ("new", "old"):
         calls.clear()
-        with pytest.raises(VideoError, match=r"00002\.png: could not be written"):
+        with pytest.raises(OSError, match=r"No space left on device.*00002\.png"):
             video.write_frames(tmp_path / name, ramp(4))
     assert [p.name for p in tmp_path.iterdir()] == ["old"]
     assert video.count_frames(tmp_path / "old") == 2

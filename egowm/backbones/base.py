@@ -19,6 +19,7 @@ from egowm.diffusion import Generator, Process, randn
 from egowm.loading import INDEX, hub_folder
 
 NONE = torch.zeros(0)
+Start = Callable[[nn.Module, nn.Module], None]  # (network, VAE): sets the network's weights
 PIPELINE_FILES = ("*.json", "*.txt", "*/*.jinja", "*/*.model", "*/*.safetensors")  # to download
 
 
@@ -126,6 +127,15 @@ class Backbone(nn.Module, ABC):
         for module in away.values():
             module._apply(lambda t: t.to(fn(t.new_empty(0)).dtype))
         return self
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The modules that the network computes one after the other, none of which takes the
+        action's embedding itself: compiled and sharded one by one."""
+        raise ValueError(
+            f"{type(self).__name__} does not name the blocks of its network: leave --model.compile "
+            f"and --trainer.strategy sharded out, or give the class a property `blocks`."
+        )
 
     @property
     @abstractmethod

@@ -14,14 +14,15 @@ from types import SimpleNamespace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from egowm.backbones.base import Condition
+from egowm.backbones.base import Condition, Start
 from egowm.backbones.texts import Texts
 from egowm.backbones.video_transformer import VideoTransformer
+from egowm.conditioning.injection import takes_actions
 from egowm.diffusion import EDM, EDMFlow, FlowMatching, Generator, randn
 from egowm.loading import INDEX, load_model, load_scheduler, load_tokenizer, read_json
-from egowm.pretraining.starts import start_transformer_as_copy
 
 GENERATIONS = {  # model_index.json's class
     "CosmosVideoToWorldPipeline": "predict1",
@@ -45,6 +46,28 @@ class _Predict1EDM(EDM):
         return noise * self.sigma_max
 
 
+def enter(network: Any, embedding: Tensor) -> list[RemovableHandle]:
+    """Cosmos: `time_embed` returns the timestep vector (B*t, 3C) and the normed embedding (B*t, C)
+    that every block modulates by. Width C enters the second, width 4C both."""
+    flat = embedding.flatten(0, 1)
+
+    def add(module: nn.Module, args: Any, output: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        vector, embedded = output
+        narrow, wide = embedded.shape[-1], embedded.shape[-1] + vector.shape[-1]
+        if len(flat) != len(embedded) or flat.shape[-1] not in (narrow, wide):
+            raise ValueError(
+                f"The embedding {tuple(embedding.shape)} does not fit the network's call: expected "
+                f"B*t = {len(embedded)} vectors of width {narrow} or {wide}, and a timestep for "
+                f"each latent frame (B, 1, t, 1, 1)."
+            )
+        embedded = embedded + flat[:, :narrow].to(embedded.dtype)
+        if flat.shape[-1] == wide:
+            vector = vector + flat[:, narrow:].to(vector.dtype)
+        return vector, embedded
+
+    return [network.time_embed.register_forward_hook(add)]
+
+
 class Cosmos(VideoTransformer):
     """Cosmos Predict1, Predict2 Video2World or Predict2.5, told apart by `model_index.json`.
 
@@ -52,8 +75,8 @@ class Cosmos(VideoTransformer):
     embedding that each block modulates by (width C); "both": also the full-rank timestep vector
     (3C more). context_noise: of Predict1's context at sampling, drawn once for each chunk.
     process_mean, process_std: of the training noise levels, logit-normal time (Predict1: ln sigma).
-    random_start: how a transformer from scratch starts, diffusers' default weights or
-    `egowm.pretraining.starts.start_transformer_as_copy`, for small ones.
+    start: sets the weights of a transformer from scratch, as
+    `egowm.pretraining.starts.copy_of_context` does for small ones.
     The others: see `VideoTransformer`. Sampling is by Euler steps over the stock scheduler's noise
     levels (Predict2.5's own is UniPC).
     """
@@ -73,14 +96,14 @@ class Cosmos(VideoTransformer):
         process_mean: float = 0.0,
         process_std: float = 1.0,
         vae_batch: int = 0,
-        random_start: Literal["default", "copy"] = "default",
+        start: Start | None = None,
     ) -> None:
         super().__init__(
             pretrained, revision, download, context, fps, random, vae_folder, memo_frames, vae_batch
         )
         self.streams, self.context_noise = streams, context_noise
         self.process_mean, self.process_std = process_mean, process_std
-        self.random_start = random_start
+        self.start = start
 
     def load_parts(self, folder: Path) -> None:
         import diffusers
@@ -94,9 +117,10 @@ class Cosmos(VideoTransformer):
         first = self.generation == "predict1"
         vae = diffusers.AutoencoderKLCosmos if first else diffusers.AutoencoderKLWan
         self.vae = load_model(vae, Path(self.vae_folder or folder / "vae"))
-        self.network = self.load_network(diffusers.CosmosTransformer3DModel, folder)
-        if self.random and self.random_start == "copy":
-            start_transformer_as_copy(self.network)
+        network = self.load_network(diffusers.CosmosTransformer3DModel, folder)
+        self.network = takes_actions(network, enter)
+        if self.random and self.start is not None:
+            self.start(self.network, self.vae)
         self.samples_context = self.generation == "predict2"  # Predict1's VAE has no spread
         self.process = self._process(folder)
         self.texts = Texts(folder, _embed_qwen if self.generation == "predict2.5" else _embed_t5)
@@ -159,6 +183,11 @@ class Cosmos(VideoTransformer):
         if self.generation == "predict1":
             return int(self.vae.config.spatial_compression_ratio)
         return super().spatial_stride
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        network: Any = self.network
+        return list(network.transformer_blocks)
 
     @property
     def embedding_dim(self) -> int:

@@ -12,15 +12,22 @@ from types import SimpleNamespace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from egowm.backbones.base import Condition
 from egowm.backbones.texts import Texts
 from egowm.backbones.video_transformer import VideoTransformer
+from egowm.conditioning.injection import enter_tokens, takes_actions
 from egowm.diffusion import FlowMatching
 from egowm.loading import INDEX, load_model, load_scheduler, load_tokenizer, read_json
 
 PIPELINES = ("LTXImageToVideoPipeline", "LTXPipeline")  # of the same parts
+
+
+def enter(network: Any, embedding: Tensor) -> list[RemovableHandle]:
+    """LTX: inside `time_embed`, before the blocks' modulation is made."""
+    return enter_tokens(network.time_embed.emb, embedding)
 
 
 class LTX(VideoTransformer):
@@ -62,7 +69,8 @@ class LTX(VideoTransformer):
                 f"{folder}: expected a pipeline of {', '.join(PIPELINES)}, got {name}."
             )
         self.vae = load_model(diffusers.AutoencoderKLLTXVideo, folder / "vae")
-        self.network = self.load_network(diffusers.LTXVideoTransformer3DModel, folder)
+        network = self.load_network(diffusers.LTXVideoTransformer3DModel, folder)
+        self.network = takes_actions(network, enter)
         config: Any = self.network.config
         if config.patch_size_t != 1:
             raise ValueError(
@@ -80,6 +88,11 @@ class LTX(VideoTransformer):
     @property
     def spatial_stride(self) -> int:
         return int(self.vae.spatial_compression_ratio)
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        network: Any = self.network
+        return list(network.transformer_blocks)
 
     @property
     def embedding_dim(self) -> int:

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from egowm.backbones.base import Backbone, Condition, check_vae_batch, locate
+from egowm.backbones.base import Backbone, Condition, Start, check_vae_batch, locate
 from egowm.backbones.memo import Memo
 from egowm.clip import Known
+from egowm.conditioning.injection import takes_actions
 from egowm.diffusion import EDM, Generator, randn
 from egowm.loading import (
     CONFIG,
@@ -26,7 +28,6 @@ from egowm.loading import (
     read_json,
     untrained,
 )
-from egowm.pretraining.starts import start_as_copy
 
 Part = Literal["unet", "image_encoder"]
 DECODED_PIXELS = {"cpu": 2**14, "gpu": 2**24}  # at once; a video of SVD XT has 2**23.8
@@ -44,14 +45,32 @@ def load_vae(folder: Path) -> Any:
     return load_model(getattr(diffusers, name), folder)
 
 
+def enter(network: Any, embedding: Tensor) -> list[RemovableHandle]:
+    """SVD: each stage receives `temb` (B*T, D); `time_embedding` itself is repeated after it."""
+    flat = embedding.flatten(0, 1)
+
+    def add(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        temb = kwargs["temb"]
+        if temb.shape != flat.shape:
+            raise ValueError(
+                f"The embedding {tuple(embedding.shape)} does not fit the network's call: expected "
+                f"B*t = {temb.shape[0]} vectors of width {temb.shape[1]}."
+            )
+        return args, kwargs | {"temb": temb + flat.to(temb.dtype)}
+
+    stages: list[Any] = [*network.down_blocks, network.mid_block, *network.up_blocks]
+    return [stage.register_forward_pre_hook(add, with_kwargs=True) for stage in stages]
+
+
 class SVD(Backbone):
     """The SVD family from a diffusers folder or hub id, loaded component by component.
 
     pretrained, revision, download: see `locate`. vae_folder: a folder whose VAE replaces the
     pipeline's. random: parts that start from random weights of the folder's configuration ("unet"
-    for a run from scratch); with random_start "copy" a random UNet starts as "every frame is the
-    context". process_mean, process_std: of ln sigma in training. fps, motion_bucket: what the
-    network is told. noise_strength: noise added to the context at sampling. noise_mean,
+    for a run from scratch). start: sets the random UNet's weights, as
+    `egowm.pretraining.starts.copy_of_context` does. process_mean, process_std: of ln sigma in
+    training. fps, motion_bucket: what the network is told.
+    noise_strength: noise added to the context at sampling. noise_mean,
     noise_std: of its logarithm in training; a noise_mean of null adds none.
     memo_frames: remember the latents of up to that many frames in memory, and as many embeddings by
     a frozen image encoder (both are deterministic, so a data set that fits is encoded once; the
@@ -77,7 +96,7 @@ class SVD(Backbone):
         download: bool = False,
         vae_folder: str = "",
         random: Sequence[Part] = (),
-        random_start: Literal["default", "copy"] = "default",
+        start: Start | None = None,
         process_mean: float = 0.7,
         process_std: float = 1.6,
         fps: int = 7,
@@ -90,7 +109,7 @@ class SVD(Backbone):
     ) -> None:
         super().__init__()
         self.pretrained, self.revision, self.download = pretrained, revision, download
-        self.vae_folder, self.random, self.random_start = vae_folder, tuple(random), random_start
+        self.vae_folder, self.random, self.start = vae_folder, tuple(random), start
         self.process_mean, self.process_std = process_mean, process_std
         self._fps, self.motion_bucket = fps, motion_bucket
         self.noise_strength, self.noise_mean, self.noise_std = noise_strength, noise_mean, noise_std
@@ -110,9 +129,9 @@ class SVD(Backbone):
         self.folder = folder = locate(self.pretrained, self.revision, self.download)
         self.vae = load_vae(Path(self.vae_folder or folder / "vae"))
         self.image_encoder = self._part("image_encoder", CLIPVisionModelWithProjection)
-        self.network = self._part("unet", UNetSpatioTemporalConditionModel)
-        if "unet" in self.random and self.random_start == "copy":
-            start_as_copy(self.network, self.vae.config.scaling_factor)
+        self.network = takes_actions(self._part("unet", UNetSpatioTemporalConditionModel), enter)
+        if "unet" in self.random and self.start is not None:
+            self.start(self.network, self.vae)
         scheduler = load_scheduler(folder, "EulerDiscreteScheduler")
         self.process = EDM(
             self.process_mean,
@@ -136,6 +155,14 @@ class SVD(Backbone):
     @property
     def parts(self) -> dict[str, Any]:
         return {"vae": self.vae, "unet": self.network, "image_encoder": self.image_encoder}
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """Residual blocks, attention and resampling; actions enter at the stages around them."""
+        network: Any = self.network
+        stages = (*network.down_blocks, network.mid_block, *network.up_blocks)
+        lists = (part for stage in stages for part in stage.children())
+        return [block for part in lists if isinstance(part, nn.ModuleList) for block in part]
 
     @property
     def embedding_dim(self) -> int:

@@ -16,13 +16,15 @@ from types import SimpleNamespace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from egowm.backbones.base import Condition
 from egowm.backbones.memo import Memo
 from egowm.backbones.texts import Texts
 from egowm.backbones.video_transformer import VideoTransformer
 from egowm.clip import Known
+from egowm.conditioning.injection import enter_tokens, takes_actions
 from egowm.diffusion import FlowMatching, Generator
 from egowm.loading import (
     INDEX,
@@ -32,6 +34,7 @@ from egowm.loading import (
     load_tokenizer,
     read_json,
 )
+from egowm.pixels import from_model
 
 PIPELINES = ("WanImageToVideoPipeline", "WanPipeline")
 
@@ -42,6 +45,11 @@ class _WholeTimes(FlowMatching):
 
     def time(self, sigma: Tensor) -> Tensor:
         return (sigma * self.time_scale).floor()
+
+
+def enter(network: Any, embedding: Tensor) -> list[RemovableHandle]:
+    """Wan: `condition_embedder` itself is too late, the blocks' modulation is made inside it."""
+    return enter_tokens(network.condition_embedder.time_embedder, embedding)
 
 
 class Wan(VideoTransformer):
@@ -77,7 +85,7 @@ class Wan(VideoTransformer):
         _check_pipeline(folder, index)
         self.by_time = bool(index.get("expand_timesteps"))
         self.vae = load_model(AutoencoderKLWan, folder / "vae")
-        self.network = self.load_network(WanTransformer3DModel, folder)
+        self.network = takes_actions(self.load_network(WanTransformer3DModel, folder), enter)
         config: Any = self.network.config
         if config.pos_embed_seq_len is not None:
             raise ValueError(
@@ -125,6 +133,11 @@ class Wan(VideoTransformer):
     @property
     def spatial_stride(self) -> int:
         return super().spatial_stride * int(self.vae.config.patch_size or 1)
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        network: Any = self.network
+        return list(network.blocks)
 
     @property
     def embedding_dim(self) -> int:
@@ -191,7 +204,7 @@ class Wan(VideoTransformer):
 
     def embed_image(self, image: Tensor) -> Tensor:
         """CLIP's hidden states before the last layer, of images (B, 3, H, W): (B, tokens, D)."""
-        pixels = ((image.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu()
+        pixels = from_model(image).cpu()
         inputs = self.processor(images=list(pixels), return_tensors="pt").pixel_values
         encoder = self.image_encoder
         states = encoder(inputs.to(image.device, encoder.dtype), output_hidden_states=True)

@@ -54,9 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     show.add_argument("--frames", type=int, default=8, help="columns")
     show.add_argument("--stride", type=int, default=4, help="frames between columns")
 
-    from egowm.data.convert.drive import add_arguments
+    from egowm.commands import data_convert
 
-    add_arguments(verbs.add_parser("convert", help="a rover's log or a ROS bag into NWM folders"))
+    data_convert.configure(
+        verbs.add_parser("convert", help="a rover's log or a ROS bag into NWM folders")
+    )
 
     pack = verbs.add_parser(
         "pack",
@@ -82,15 +84,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     )
     args = parser.parse_args(argv)
-    run = {"check": _check, "stats": _stats, "show": _show, "convert": _convert, "pack": _pack}
+    run = {
+        "check": _check,
+        "stats": _stats,
+        "show": _show,
+        "convert": data_convert.run,
+        "pack": _pack,
+    }
     run["cache"] = cache_cli.run
     return run[args.verb](args)
 
 
 def _open(args: argparse.Namespace):  # type: ignore[no-untyped-def]
-    from egowm.data.inspect.opening import open_data
+    """The data of a recipe (a .yaml file), or of a folder of recordings."""
+    from egowm.data.inspect.opening import open_folder
+    from egowm.recipe import open_recipe
 
-    return open_data(args.path, args.root)
+    if args.path.suffix in (".yaml", ".yml"):
+        return open_recipe(args.path).data(args.root)
+    if args.root is not None:
+        raise ValueError(f"--root takes the place of a recipe's root; {args.path} is not a recipe.")
+    return open_folder(args.path)
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -140,14 +154,6 @@ def _show(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.path}: no episode in split {args.split}; choose another --split.")
     write_sheet(args.output, contact_sheet(episodes, data.meaning, args.frames, args.stride))
     print(args.output)
-    return 0
-
-
-def _convert(args: argparse.Namespace) -> int:
-    from egowm.data.convert.drive import convert
-
-    for line in convert(args):
-        print(line)
     return 0
 
 

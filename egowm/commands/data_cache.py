@@ -26,19 +26,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Say what will be written, and write it."""
-    from egowm.evaluation.evaluate import load_data
     from egowm.files import check_folder
+    from egowm.recipe import open_recipe
     from egowm.training.latents.writer import CACHE, LatentWriter
 
     share, device = _share(args.shard), _device(args.device)
     if args.batch_size < 1:
         raise ValueError(f"cache: expected a batch_size of at least 1, got {args.batch_size}.")
-    recipe = _recipe(args.config)
-    folder = args.output or Path(recipe["trainer"].get("default_root_dir", "runs/default"))
+    recipe = open_recipe(args.config)
+    section = recipe.world_model(args.pretrained)
+    folder = args.output or Path(recipe.trainer.get("default_root_dir", "runs/default"))
     folder = folder if args.output else folder / "latents"
     check_folder(folder, CACHE, force=True)  # one that was begun goes on
-    data = load_data(args.config, args.root)
-    backbone = _backbone(recipe["model"], args.pretrained)
+    data = recipe.data(args.root)
+    backbone = _backbone(section)
     writer = LatentWriter(backbone, data, args.dtype, device)
     print(describe(writer))
     cache = writer.write(folder, share, args.batch_size, args.thorough)
@@ -82,27 +83,10 @@ def _device(name: str) -> Any:
         raise ValueError(f"cache: expected a device such as cpu or cuda, got {name!r}.") from error
 
 
-def _recipe(path: Path) -> dict[str, Any]:
-    import yaml
-
-    if not path.is_file():
-        raise FileNotFoundError(f"No recipe at {path}: `egowm recipes` lists those that exist.")
-    recipe = yaml.safe_load(path.read_text()) or {}
-    arguments = (recipe.get("model") or {}).get("init_args") or {}
-    if "backbone" not in arguments:
-        raise ValueError(f"{path}: expected a recipe whose model has a backbone.")
-    return recipe | {"trainer": recipe.get("trainer") or {}}
-
-
-def _backbone(section: dict[str, Any], pretrained: str | None) -> Any:
+def _backbone(section: dict[str, Any]) -> Any:
     """The backbone as the model trains it, with its weights."""
-    from jsonargparse import ArgumentParser
-    from lightning import LightningModule
+    from egowm.recipe import build_model
 
-    if pretrained is not None:
-        section["init_args"]["backbone"]["init_args"]["pretrained"] = pretrained
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(LightningModule, "model")
-    model = parser.instantiate(parser.parse_object({"model": section})).model
+    model = build_model(section)
     model.configure_model()
     return model.backbone.eval()

@@ -15,20 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from egowm.commands.recipes import recipes, share_folder
-from egowm.commands.rollout import default_model
 from egowm.data.module import ClipData
 from egowm.evaluation.evaluate import (
     annotator,
     choose,
     evaluate,
-    load_data,
     table,
-    with_horizon,
 )
 from egowm.evaluation.rows import Row
 from egowm.evaluation.run_writer import RUN
 from egowm.files import FolderKind, check_folder, mark
+from egowm.recipe import open_recipe
+from egowm.shipped import default_model, recipes, share_folder
 from egowm.world_model import WorldModel
 
 log = logging.getLogger(__name__)
@@ -67,7 +65,7 @@ def rooms(output: Path, quick: bool) -> int:
         Row("pred_shuffled", "committed model, another clip's actions", committed, "shuffled"),
         Row("pred_fresh", f"trained just now for {budget[6:]}", fresh),
     ]
-    data = load_data(recipes()["rooms_svd"])
+    data = open_recipe(recipes()["rooms_svd"]).data()
     summary = evaluate(
         rows,
         data,
@@ -86,7 +84,7 @@ def real(tub: Path, output: Path, quick: bool) -> int:
     started = time.monotonic()
     if not tub.is_dir():
         raise FileNotFoundError(f"No Donkey Car tub at {tub}: give --real FOLDER.")
-    data = load_data(recipes()["donkeycar_svd"], str(tub))
+    data = open_recipe(recipes()["donkeycar_svd"]).data(str(tub))
     annotate = _drawn(data, clips=6, horizon=8)
     budget = "00:00:00:10" if quick else "00:00:08:00"
     print(f"Fine-tuning the prior on {tub} for at most {budget[6:]} (minutes:seconds).")
@@ -136,14 +134,12 @@ def train(recipe: str, root: Path, max_time: str, options: Sequence[str]) -> Wor
 
 def _drawn(data: ClipData, clips: int, horizon: int) -> Callable[[str], np.ndarray] | None:
     """Structures drawn by hand on the test clips of Donkey Car's sample tub; None for others."""
-    from egowm.data.polygons import read_polygons
-
     folder = share_folder("recipes") / "annotations" / "donkeycar"
-    drawings, window = read_polygons(folder / "polygons.json"), data.window
-    if not all(clip.name in drawings for clip in choose(with_horizon(data, horizon), clips)):
+    chosen = choose(data.with_horizon(horizon), clips)
+    if not all((folder / f"{clip.name}.png").is_file() for clip in chosen):
         print("No structures are drawn for this tub: its clips are predicted, not scored.")
         return None
-    return lambda name: drawings[name].labels(window.height, window.width)
+    return annotator(data, str(folder))
 
 
 def _say(rows: Sequence[Row], summary: dict[str, Any], started: float) -> int:

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import yaml
 
-from egowm.commands.rollout import familiarity
 from egowm.data.module import ClipData
-from egowm.evaluation.evaluate import load_data
+from egowm.evaluation.familiarity import familiarity
 from egowm.export import EXPORT, save
 from egowm.files import check_folder
+from egowm.recipe import build, open_recipe
 from egowm.training.average import averaged_weights
 from egowm.training.checkpoints import read_checkpoint
 from egowm.world_model import WorldModel
@@ -26,14 +25,7 @@ def load_checkpoint(recipe: Path, checkpoint: Path, averaged: bool = True) -> Wo
 
     averaged: take the weights' moving average (`WeightAverage`), where the checkpoint holds one.
     """
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(WorldModel, "model")
-    section = (yaml.safe_load(recipe.read_text()) or {}).get("model")
-    if section is None:
-        raise ValueError(f"{recipe}: expected a model section as in the training's recipe.")
-    model = parser.instantiate(parser.parse_object({"model": section})).model
+    model = build(open_recipe(recipe).section("model"), WorldModel)
     state = read_checkpoint(checkpoint)
     model.on_load_checkpoint(state)
     model.configure_model()
@@ -71,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     check_folder(args.output, EXPORT, args.force)
     model = load_checkpoint(args.config, args.ckpt_path, averaged=not args.newest)
-    model.familiar_psnr = measure_familiarity(model, load_data(args.config, args.root))
+    model.familiar_psnr = measure_familiarity(model, open_recipe(args.config).data(args.root))
     save(model, args.output, torch.float16 if args.half else None)
     print(f"{args.output}: an export of {args.ckpt_path}")
     return 0

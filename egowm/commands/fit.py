@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 from lightning import LightningDataModule, LightningModule, Trainer
@@ -22,6 +22,7 @@ from egowm.commands.main import explain
 from egowm.evaluation.prediction_writer import PREDICTIONS, PredictionWriter
 from egowm.files import check_folder
 from egowm.network.sharding import Sharded
+from egowm.recipe import RecipeError, RecipeParser
 from egowm.training.checkpoints import RunCheckpoint, WholeCheckpoints, newest
 from egowm.training.guard import ActionGuard
 from egowm.training.health import Health
@@ -34,33 +35,6 @@ from egowm.training.summary import figures, summary
 
 log = logging.getLogger(__name__)
 StrategyRegistry.register("sharded", Sharded, "FSDP2, see egowm.network.sharding", override=True)
-_NOISE = (  # lines of jsonargparse's messages that say nothing about the mistake
-    "Does not validate against",
-    "Subtypes:",
-    "Errors:",
-    "Expected a <class 'NoneType'>",
-    "Expected a path but",
-    "Given value",
-)
-
-
-class RecipeError(Exception):
-    """A recipe or a command line that does not fit the classes it names; one line."""
-
-
-class RecipeParser(LightningArgumentParser):
-    """Says in one line what is wrong, instead of printing the usage first."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        if not self.exit_on_error:  # an inner parser, whose error the outer one reports
-            super().error(message, ex)
-        lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
-        line = " ".join(x for x in lines if x and not x.startswith(_NOISE))
-        if "Unexpected config" in line:
-            line += " expected a recipe, a YAML file with the sections model, data and trainer."
-        if "arguments are required" in line:
-            line += ". Give a recipe: -c recipes/NAME.yaml (`egowm recipes` lists them)."
-        raise RecipeError(line) from ex
 
 
 class FitCLI(LightningCLI):

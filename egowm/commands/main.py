@@ -44,7 +44,7 @@ VERBS = {
     ),
     "rollout": Verb("a video from one picture and a list of actions", "egowm.commands.rollout"),
     "plan": Verb("find the way to a picture in unseen rooms", "egowm.commands.plan"),
-    "evaluate": Verb("predict, score and report in one go", "egowm.evaluation.evaluate"),
+    "evaluate": Verb("predict, score and report in one go", "egowm.commands.evaluate"),
     "report": Verb("one self-contained HTML page of a run", "egowm.evaluation.report.run_page"),
     "data": Verb("check, show, convert, pack or encode recordings", "egowm.commands.data"),
     "demo": Verb("train, roll out, score and look, in minutes on a CPU", "egowm.commands.demo"),

@@ -2,16 +2,18 @@
 
 import argparse
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from egowm.actions import ActionSpec
+from egowm.backbones.base import locate
 from egowm.network.optimizer import Optimizer
+from egowm.recipe import build, open_recipe
 from egowm.training.memory import Memory, traced
+from egowm.training.published import published, sizes_of
 from egowm.world_model import WorldModel
 
 GB = 1e9
@@ -91,16 +93,41 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--model.backbone.pretrained", dest="pretrained", help="a folder; its configurations do"
     )
     args = parser.parse_args(argv)
-    recipe = _read(args.config, args.pretrained)
-    precision = str(args.precision or recipe["trainer"].get("precision", "32-true"))
-    data = _data(args.config)
+    recipe = open_recipe(args.config)
+    model = recipe.world_model(args.pretrained)
+    if "WorldModel" not in model["class_path"]:
+        raise ValueError(f"{args.config}: expected a WorldModel, got {model['class_path']}.")
+    precision = str(args.precision or recipe.trainer.get("precision", "32-true"))
+    data = recipe.data()
     batch_size = args.batch_size or data.batch_size
-    rungs = list(climb(recipe["model"], data, batch_size, precision))
+    with _sizes_at_hand(model) as note:
+        rungs = list(climb(model, data, batch_size, precision))
     w = data.window
     frames = f"{w.context} + {w.horizon} frames of {w.height}x{w.width}"
-    print(f"{args.config}: {frames}, batch {batch_size}, {precision}; GB of {GB:.0e} bytes\n")
-    print("\n".join([*table(rungs), "", *choices(rungs, asked(recipe["model"]))]))
+    print(f"{args.config}: {frames}, batch {batch_size}, {precision}; GB of {GB:.0e} bytes{note}\n")
+    print("\n".join([*table(rungs), "", *choices(rungs, asked(model))]))
     return 0
+
+
+@contextmanager
+def _sizes_at_hand(model: dict[str, Any]) -> Iterator[str]:
+    """The block in which the model's base is one whose sizes can be read; a note on whose they are.
+
+    A published base that is not on this machine is replaced by its configurations.
+    """
+    backbone = model["init_args"]["backbone"]["init_args"]
+    name = backbone.get("pretrained", "")
+    try:
+        locate(name, backbone.get("revision"))
+    except FileNotFoundError:
+        if name not in published():
+            raise
+    else:
+        yield ""
+        return
+    with sizes_of(name) as folder:
+        backbone["pretrained"] = str(folder)
+        yield f"\nSizes as published: {name} is not on this machine."
 
 
 def climb(model: dict[str, Any], data: Any, batch_size: int, precision: str) -> Iterator[Rung]:
@@ -185,38 +212,8 @@ def asked(model: dict[str, Any]) -> Way:
     )
 
 
-def _read(path: Path, pretrained: str | None) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"No recipe at {path}: `egowm recipes` lists those that exist.")
-    try:
-        recipe: dict[str, Any] = yaml.safe_load(path.read_text()) or {}
-        model = recipe["model"]
-        is_world_model = "WorldModel" in model["class_path"]
-        backbone = model["init_args"]["backbone"]
-        backbone["init_args"] = dict(backbone.get("init_args") or {})
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path}: expected a recipe whose model is a WorldModel with a backbone."
-        ) from error
-    if not is_world_model:
-        raise ValueError(f"{path}: expected a WorldModel, got {model['class_path']}.")
-    if pretrained is not None:
-        backbone["init_args"]["pretrained"] = pretrained
-    return recipe | {"trainer": recipe.get("trainer") or {}}
-
-
-def _data(recipe: Path) -> Any:
-    from egowm.evaluation.evaluate import load_data
-
-    return load_data(recipe)
-
-
 def _model(section: dict[str, Any]) -> WorldModel:
-    from egowm.commands.fit import RecipeParser
-
-    parser = RecipeParser()
-    parser.add_subclass_arguments(WorldModel, "model")
-    model: WorldModel = parser.instantiate(parser.parse_object({"model": section})).model
+    model: WorldModel = build(section, WorldModel)
     return model
 
 

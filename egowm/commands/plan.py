@@ -117,7 +117,7 @@ def _agent(args: argparse.Namespace) -> Any:
         raise ValueError(f"--simulator takes no world model: leave {', '.join(given)} out.")
     if args.simulator:
         return SimulatorAgent(planner, **ahead)
-    from egowm.commands.rollout import default_model
+    from egowm.shipped import default_model
     from egowm.world_model import WorldModel
 
     model = WorldModel.from_pretrained(args.model or default_model(), base=args.base)

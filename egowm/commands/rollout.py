@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from egowm.actions import ActionSpec
-from egowm.commands.recipes import share_folder
 from egowm.conditioning.guidance import Guide
-from egowm.evaluation.run_writer import to_uint8
+from egowm.evaluation.familiarity import familiarity
 from egowm.files import FolderKind, check_folder, filled
+from egowm.pixels import to_uint8
+from egowm.shipped import default_model
 from egowm.video import read_image, resize, webp_bytes, write_frames, write_mp4
 from egowm.world_model import WorldModel
 
@@ -99,28 +100,6 @@ def _keys(text: str, spec: ActionSpec) -> np.ndarray:
     raise ValueError(
         f"Keys steer wheeled robots; this model's actions are {', '.join(spec.names)}: give a file."
     )
-
-
-def familiarity(model: WorldModel, context: Tensor, seed: int) -> float | None:
-    """PSNR in dB between a picture (1, 1, 3, H, W) and what the model sees when standing still.
-
-    High for pictures as it was trained on. None where actions have no "stand still", and where the
-    model asks for the body's state, which a picture does not show.
-    """
-    assert model.spec is not None
-    if model.spec.kind == "command" or model.state_spec is not None:
-        return None
-    still = torch.zeros(1, model.chunk, model.spec.width)
-    generator = torch.Generator().manual_seed(seed)
-    frames = model.rollout(context, still, generator=generator).frames
-    target = context.float() / 255
-    error = (frames - target.to(frames)).square().mean().item()
-    return float(-10 * np.log10(max(error, 1e-6)))
-
-
-def default_model() -> Path:
-    """The fine-tuned export that comes with egowm."""
-    return share_folder("priors") / "rooms-world-model"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

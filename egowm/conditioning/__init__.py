@@ -1,6 +1,6 @@
-"""What makes a video network follow actions: `F_i(Z_t + Z_a + Z_s)` (EgoWM, arXiv 2601.15284)."""
+"""How actions enter a network: embeddings, their alignment with latent frames, hooks, guidance."""
 
 from egowm.conditioning.embedding import ActionEmbedding
-from egowm.conditioning.injection import inject
+from egowm.conditioning.injection import inject, takes_actions
 
-__all__ = ["ActionEmbedding", "inject"]
+__all__ = ["ActionEmbedding", "inject", "takes_actions"]

@@ -8,19 +8,42 @@ without the hooks: there, enter `inject` inside the checkpointed function.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-_ACTIVE = "_egowm_injected"
+Site = Callable[[Any, Tensor], list[RemovableHandle]]  # (network, embedding (B, t, D)) -> hooks
+Network = TypeVar("Network", bound=nn.Module)
+_SITE, _ACTIVE = "_egowm_site", "_egowm_injected"
+
+
+def takes_actions(network: Network, site: Site) -> Network:
+    """The same network, which knows from now on where an embedding enters it.
+
+    Args:
+        network: a diffusers network.
+        site: adds the hooks for one embedding and returns their handles; a function of the file of
+            the network's backbone.
+
+    >>> def after_it(network, embedding):
+    ...     def add(module, args, out):
+    ...         return out + embedding
+    ...     return [network.register_forward_hook(add)]
+    >>> network = takes_actions(nn.Identity(), after_it)
+    >>> with inject(network, torch.ones(1, 1, 2)):
+    ...     network(torch.zeros(1, 1, 2))
+    tensor([[[1., 1.]]])
+    """
+    setattr(network, _SITE, site)
+    return network
 
 
 @contextmanager
 def inject(network: nn.Module, embedding: Tensor) -> Iterator[nn.Module]:
     """Condition plain calls of `network` on `embedding` (B, t, D), one vector per latent frame.
 
-    Raises TypeError for a network of an unknown family, RuntimeError when nested on one network.
+    Raises TypeError for a network without a site, RuntimeError when nested on one network.
 
     >>> from egowm import WorldModel
     >>> model = WorldModel.from_pretrained("rooms")
@@ -35,12 +58,11 @@ def inject(network: nn.Module, embedding: Tensor) -> Iterator[nn.Module]:
     >>> float((same - plain).abs().max()), float((conditioned - plain).abs().max()) > 0.1
     (0.0, True)
     """
-    # FSDP2 gives a network a class of its own, derived from diffusers'.
-    names = [kind.__name__ for kind in type(network).__mro__]
-    family = next((name for name in names if name in _FAMILIES), None)
-    if family is None:
+    site: Site | None = getattr(network, _SITE, None)
+    if site is None:
         raise TypeError(
-            f"Do not know where an embedding enters {names[0]}; known: {', '.join(_FAMILIES)}."
+            f"Do not know where an embedding enters {type(network).__name__}: take the network of "
+            f"a loaded backbone, or name the place with takes_actions(network, site)."
         )
     if embedding.ndim != 3:
         raise ValueError(f"Expected an embedding (B, t, D), got {tuple(embedding.shape)}.")
@@ -49,7 +71,7 @@ def inject(network: nn.Module, embedding: Tensor) -> Iterator[nn.Module]:
     setattr(network, _ACTIVE, True)
     handles: list[RemovableHandle] = []
     try:
-        handles += _FAMILIES[family](network, embedding)
+        handles += site(network, embedding)
         yield network
     finally:
         for handle in handles:
@@ -57,46 +79,7 @@ def inject(network: nn.Module, embedding: Tensor) -> Iterator[nn.Module]:
         delattr(network, _ACTIVE)
 
 
-def _spatio_temporal_unet(network: nn.Module, embedding: Tensor) -> list[RemovableHandle]:
-    """SVD: each stage receives `temb` (B*T, D); `time_embedding` itself is repeated after it."""
-    flat = embedding.flatten(0, 1)
-
-    def add(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        temb = kwargs["temb"]
-        if temb.shape != flat.shape:
-            raise ValueError(
-                f"The embedding {tuple(embedding.shape)} does not fit the network's call: expected "
-                f"B*t = {temb.shape[0]} vectors of width {temb.shape[1]}."
-            )
-        return args, kwargs | {"temb": temb + flat.to(temb.dtype)}
-
-    stages: list[Any] = [*network.down_blocks, network.mid_block, *network.up_blocks]  # type: ignore[misc]
-    return [stage.register_forward_pre_hook(add, with_kwargs=True) for stage in stages]
-
-
-def _cosmos(network: nn.Module, embedding: Tensor) -> list[RemovableHandle]:
-    """Cosmos: `time_embed` returns the timestep vector (B*t, 3C) and the normed embedding (B*t, C)
-    that every block modulates by. Width C enters the second, width 4C both."""
-    flat = embedding.flatten(0, 1)
-
-    def add(module: nn.Module, args: Any, output: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        vector, embedded = output
-        narrow, wide = embedded.shape[-1], embedded.shape[-1] + vector.shape[-1]
-        if len(flat) != len(embedded) or flat.shape[-1] not in (narrow, wide):
-            raise ValueError(
-                f"The embedding {tuple(embedding.shape)} does not fit the network's call: expected "
-                f"B*t = {len(embedded)} vectors of width {narrow} or {wide}, and a timestep for "
-                f"each latent frame (B, 1, t, 1, 1)."
-            )
-        embedded = embedded + flat[:, :narrow].to(embedded.dtype)
-        if flat.shape[-1] == wide:
-            vector = vector + flat[:, narrow:].to(vector.dtype)
-        return vector, embedded
-
-    return [network.time_embed.register_forward_hook(add)]  # type: ignore[union-attr, operator]
-
-
-def _tokens(network: nn.Module, embedding: Tensor, embedder: Any) -> list[RemovableHandle]:
+def enter_tokens(embedder: nn.Module, embedding: Tensor) -> list[RemovableHandle]:
     """Hook a module that embeds a timestep for each token, (B*tokens, D) or (B, tokens, D); tokens
     are frame-major, so each latent frame's vector serves tokens / t of them in a row."""
     count, num_latents, width = embedding.shape
@@ -113,21 +96,3 @@ def _tokens(network: nn.Module, embedding: Tensor, embedder: Any) -> list[Remova
         return output + tokens.to(output.dtype)
 
     return [embedder.register_forward_hook(add)]
-
-
-def _wan(network: nn.Module, embedding: Tensor) -> list[RemovableHandle]:
-    """Wan: `condition_embedder` itself is too late, the blocks' modulation is made inside it."""
-    return _tokens(network, embedding, network.condition_embedder.time_embedder)  # type: ignore[union-attr]
-
-
-def _ltx(network: nn.Module, embedding: Tensor) -> list[RemovableHandle]:
-    """LTX: inside `time_embed`, before the blocks' modulation is made."""
-    return _tokens(network, embedding, network.time_embed.emb)  # type: ignore[union-attr]
-
-
-_FAMILIES: dict[str, Callable[[nn.Module, Tensor], list[RemovableHandle]]] = {
-    "UNetSpatioTemporalConditionModel": _spatio_temporal_unet,
-    "CosmosTransformer3DModel": _cosmos,
-    "WanTransformer3DModel": _wan,
-    "LTXVideoTransformer3DModel": _ltx,
-}

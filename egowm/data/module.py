@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -206,6 +207,12 @@ class ClipData(LightningDataModule):
             states = [episode.states for episode in self.split("train")]
             self._state_spec = replace(self.state_meaning, rate_hz=rate).fitted(states)
         return self._state_spec
+
+    def with_horizon(self, horizon: int) -> "ClipData":
+        """The same data cut into clips of another number of future frames."""
+        other = copy(self)
+        other.window = replace(self.window, horizon=horizon)
+        return other
 
     def windows(self, name: str, tiled: bool) -> Windows:
         """The clips of a split; an error when the episodes are too short for one."""

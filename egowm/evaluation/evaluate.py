@@ -1,9 +1,7 @@
 """Predict, score and report in one go: `egowm evaluate`, and what the demo is made of."""
 
-import argparse
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +13,12 @@ from tqdm import tqdm
 
 from egowm.clip import Clip
 from egowm.data.module import ClipData
-from egowm.evaluation.rows import Row, changed, check_rows, make_rows
+from egowm.evaluation.rows import Row, changed, check_rows
 from egowm.evaluation.run_writer import CODEC, RUN, RunWriter, new_run
-from egowm.files import FolderKind, check_folder
+from egowm.files import FolderKind
 from egowm.paths import inside
+from egowm.pixels import to_model
 from egowm.scs.trackers import MaskReader, Tracker, load_tracker
-from egowm.scs.trackers.options import add_options, chosen_tracker
 from egowm.world_model import WorldModel
 
 log = logging.getLogger(__name__)
@@ -49,7 +47,7 @@ def evaluate(
     SCS (percent). Raises ValueError before the first rollout where a row cannot be made.
     """
     follow = load_tracker(tracker) if isinstance(tracker, str) else tracker
-    data = with_horizon(data, horizon)
+    data = data.with_horizon(horizon)
     chosen = choose(data, clips)
     others = check_rows(rows, data.clip_meaning, len(chosen))
     model, label = rows[0].model, rows[0].label
@@ -87,15 +85,6 @@ def _roll_out(
             for row in rows:
                 _predict(row, batch, shuffled, numbers, steps, seed, writer)
                 bar.update(len(numbers))
-
-
-def with_horizon(data: ClipData, horizon: int) -> ClipData:
-    """The same data cut into clips of another horizon."""
-    from copy import copy
-
-    other = copy(data)
-    other.window = replace(data.window, horizon=horizon)
-    return other
 
 
 def choose(data: ClipData, clips: int) -> list[Clip]:
@@ -145,7 +134,7 @@ def _predict(
 def _codec(model: WorldModel, batch: Clip, writer: RunWriter) -> None:
     """The truth through the model's VAE, in the model's chunks: its ceiling."""
     backbone, horizon = model.backbone, batch.actions.shape[1]
-    video = batch.frames.to(model.device).float() / 127.5 - 1
+    video = to_model(batch.frames.to(model.device))
     given = backbone.context if backbone.context_latents else 0  # frames that a video starts with
     decoded = []
     for start in range(video.shape[1] - horizon, video.shape[1], model.chunk):
@@ -210,32 +199,6 @@ def table(rows: Sequence[Row], summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def load_data(recipe: Path, root: str | None = None) -> ClipData:
-    """The `data` section of a recipe, instantiated; `root` replaces its root."""
-    from egowm.commands.fit import RecipeParser
-
-    parser = RecipeParser()
-    parser.add_subclass_arguments(ClipData, "data")
-    section = _section(recipe, "data")
-    if root is not None:
-        section.setdefault("init_args", {})["root"] = root
-    return parser.instantiate(parser.parse_object({"data": section})).data
-
-
-def _section(recipe: Path, name: str) -> dict[str, Any]:
-    import yaml
-
-    if not recipe.is_file():
-        raise FileNotFoundError(f"No recipe at {recipe}: `egowm recipes` lists those that exist.")
-    try:
-        section = yaml.safe_load(recipe.read_text())[name]
-        return section | {"class_path": section["class_path"]}
-    except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{recipe}: expected a recipe with a section `{name}` that gives a class_path."
-        ) from error
-
-
 def annotator(data: ClipData, folder: str | None) -> Callable[[str], np.ndarray] | None:
     """Structures of first frames: drawn ones from `folder`, or the simulator's own."""
     if folder is None:
@@ -243,46 +206,3 @@ def annotator(data: ClipData, folder: str | None) -> Callable[[str], np.ndarray]
     from egowm.scs.masks import read_palette
 
     return lambda name: read_palette(inside(Path(folder), f"{name}.png", "the clips' names"))
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """`egowm evaluate EXPORT -c RECIPE --output RUN`."""
-    parser = argparse.ArgumentParser(prog="egowm evaluate", description=__doc__)
-    parser.add_argument("model", help="an export: the folder that save_pretrained wrote")
-    parser.add_argument("-c", "--config", required=True, type=Path, help="recipe with the data")
-    parser.add_argument("--output", required=True, type=Path, help="run folder to write")
-    parser.add_argument("--base", help="folder of the base pipeline, if it moved")
-    parser.add_argument("--data.root", dest="root", help="replaces the recipe's data root")
-    parser.add_argument("--annotations", help="folder of <clip>.png: structures drawn by hand")
-    add_options(parser, "palette (rooms, the default), sam2 or flow (any video)", "palette")
-    parser.add_argument("--clips", type=int, default=16)
-    parser.add_argument("--horizon", type=int, default=16, help="future frames (default 16)")
-    parser.add_argument("--steps", type=int, help="sampling steps (default: the export's)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--actions",
-        default="true,shuffled",
-        help="rows, comma-separated: true, shuffled, zero, mirrored",
-    )
-    parser.add_argument("--force", action="store_true", help="replace a run that is there")
-    args = parser.parse_args(argv)
-    check_folder(args.output, RUN, args.force)
-    tracker = chosen_tracker(args)
-    assert tracker is not None
-    model = WorldModel.from_pretrained(args.model, base=args.base)
-    data = load_data(args.config, args.root)
-    rows = list(make_rows(model, Path(args.model).name, args.actions))
-    summary = evaluate(
-        rows,
-        data,
-        args.output,
-        clips=args.clips,
-        horizon=args.horizon,
-        steps=args.steps,
-        seed=args.seed,
-        tracker=tracker,
-        annotate=annotator(data, args.annotations),
-    )
-    print(table(rows, summary))
-    print(f"report: {summary['report']}")
-    return 0

@@ -96,15 +96,14 @@ class RunFolder:
 
     def annotation(self, clip: str) -> tuple[np.ndarray, np.ndarray] | None:
         """Structure ids (H, W) uint8 of frame 0 and their palette (256, 3) uint8, if annotated."""
-        from PIL import Image
-
         from egowm.scs.masks import read_palette
+        from egowm.video import opened
 
         path = self.path / "annotations" / f"{clip}.png"
         if not path.exists():
             return None
         ids = read_palette(path)
-        with Image.open(path) as image:
+        with opened(path) as image:
             entries = np.array(image.getpalette(), np.uint8).reshape(-1, 3)
         colours = np.zeros((256, 3), np.uint8)
         colours[: len(entries)] = entries

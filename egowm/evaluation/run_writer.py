@@ -14,6 +14,7 @@ from egowm.actions import ActionSpec
 from egowm.clip import Clip
 from egowm.files import FolderKind, begins, filled, whole
 from egowm.paths import inside
+from egowm.pixels import to_uint8
 from egowm.video import write_frames
 
 CODEC = "codec"  # folder of the truth through the model's VAE
@@ -23,12 +24,6 @@ RUN = FolderKind(
     r"|scs(_[^/]*)?\.json|report\.html|announced(_annotations)?/.+\.png",
     lambda folder: begins(folder / "clips.json", rb'\{\s*"title": '),
 )
-
-
-def to_uint8(frames: Tensor) -> np.ndarray:
-    """(T, 3, H, W) in [0, 1] to (T, H, W, 3) uint8."""
-    array = frames.detach().clamp(0, 1).mul(255).round().byte().cpu().numpy()
-    return np.ascontiguousarray(array.transpose(0, 2, 3, 1))
 
 
 @contextmanager

@@ -4,8 +4,8 @@
 weights are gathered when it computes, and let go again. Frozen encoders are whole everywhere.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from lightning import Trainer
@@ -16,9 +16,6 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_map_only
-
-if TYPE_CHECKING:
-    from egowm.world_model import WorldModel
 
 
 class Sharded(ModelParallelStrategy):
@@ -86,11 +83,19 @@ class Sharded(ModelParallelStrategy):
         return self.checkpoint_io.load_checkpoint(checkpoint_path)
 
 
-def shard(model: "WorldModel", mesh: DeviceMesh) -> None:
-    """Shard the network's blocks, the rest of it, and the embeddings, over all processes.
+def shard(
+    model: nn.Module, network: nn.Module, blocks: Iterable[nn.Module], mesh: DeviceMesh
+) -> None:
+    """Shard a network's blocks, the rest of it, and what else a model trains, over all processes.
 
     The embeddings belong to the model itself, whose parameters are gathered for `embed`; it is
     called before the network at every step.
+
+    Args:
+        model: has the method `embed`.
+        network: the diffusers network inside it.
+        blocks: the network's modules that are gathered one by one.
+        mesh: the devices, as Lightning's `ModelParallelStrategy` arranges them.
     """
     if mesh["tensor_parallel"].size() > 1:
         raise ValueError(
@@ -98,24 +103,15 @@ def shard(model: "WorldModel", mesh: DeviceMesh) -> None:
             f"{mesh['tensor_parallel'].size()}. Use --trainer.strategy "
             f"sharded."
         )
-    network, line = model.backbone.network, mesh["data_parallel"]
-    for block in blocks(network):
+    line = mesh["data_parallel"]
+    for block in blocks:
         fully_shard(block, mesh=line)
     fully_shard(network, mesh=line)
-    inside = set(network.parameters())
-    frozen = {p for p in model.backbone.parameters() if p not in inside}
-    # Not by default for what is called first: its parameters would stay whole after validation.
+    frozen = {p for p in model.parameters() if not p.requires_grad} - set(network.parameters())
+    # FSDP2 keeps the root module gathered after its forward by default; sharded again here, or its
+    # parameters would stay whole after validation.
     fully_shard(model, mesh=line, reshard_after_forward=True, ignored_params=frozen)
     register_fsdp_forward_method(model, "embed")
-
-
-def blocks(network: nn.Module) -> Iterator[nn.Module]:
-    """What a network computes one after the other: the members of its lists, and SVD's middle."""
-    for name, child in network.named_children():
-        if isinstance(child, nn.ModuleList):
-            yield from child
-        elif name == "mid_block":
-            yield child
 
 
 def whole(tensor: Tensor) -> Tensor:

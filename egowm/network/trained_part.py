@@ -3,14 +3,12 @@
 egowm's own embeddings are trained in every case.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
-
-from egowm.backbones.base import Backbone
 
 Train = Literal["full", "lora", "temporal", "conditioning"]
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")  # the projections, in every diffusers network
@@ -36,22 +34,29 @@ class TrainedPart:
         if self.how == "lora" and self.rank < 1:
             raise ValueError(f"Expected lora_rank of at least 1, got {self.rank}.")
 
-    def select(self, backbone: Backbone) -> None:
-        """Freeze the network's other parameters, and insert the LoRA (idempotent)."""
-        network = backbone.network
-        if self.how != "full" and {"unet", "transformer"} & set(backbone.random):
+    def select(
+        self, network: nn.Module, temporal_layers: Sequence[str] = (), random: Sequence[str] = ()
+    ) -> None:
+        """Freeze the network's other parameters, and insert the LoRA (idempotent).
+
+        Args:
+            network: a diffusers network.
+            temporal_layers: names of its modules that mix frames, where these are apart.
+            random: the pipeline's parts that start from random weights.
+        """
+        if self.how != "full" and {"unet", "transformer"} & set(random):
             raise ValueError(
                 f"Random weights that are frozen would be in no checkpoint: expected train full "
-                f"with --model.backbone.random {list(backbone.random)}, got {self.how}."
+                f"with --model.backbone.random {list(random)}, got {self.how}."
             )
         if self.how == "lora":
             if not has_lora(network):
                 self._insert(network)
         elif self.how == "temporal":
-            layers = set(backbone.temporal_layers)
+            layers = set(temporal_layers)
             if not layers:
                 raise ValueError(
-                    f"{type(backbone).__name__} has no temporal layers of their own (its blocks "
+                    f"{type(network).__name__} has no temporal layers of their own (its blocks "
                     f"mix time and space): expected train full, lora or conditioning."
                 )
             for name, parameter in network.named_parameters():

@@ -13,6 +13,7 @@ from torch import Tensor
 from egowm.clip import Clip
 from egowm.data.loader import TrainingLoader
 from egowm.loading import load_model
+from egowm.pixels import to_model
 from egowm.pretraining.starts import start_as_cosines, start_causal_as_cosines
 from egowm.randomness import StepSeeds
 
@@ -117,7 +118,7 @@ class Autoencoder(LightningModule):
 
     def _shaped(self, frames: Tensor) -> Tensor:
         """In [-1, 1]: frames (B*T, 3, H, W), or videos (B, 3, T, H, W) for a causal VAE."""
-        scaled = frames.float() / 127.5 - 1
+        scaled = to_model(frames)
         if not self.causal:
             return scaled.flatten(0, 1)
         return (scaled.flatten(0, 1)[:, None] if self.single_frames else scaled).transpose(1, 2)

@@ -16,8 +16,9 @@ from egowm.backbones.base import Backbone
 from egowm.backbones.texts import EMPTY
 from egowm.clip import Clip
 from egowm.diffusion import denoising_loss
-from egowm.loading import INDEX, read_json
+from egowm.loading import CONFIG, INDEX, read_json
 from egowm.network.optimizer import adamw, use_schedule
+from egowm.pixels import to_model
 from egowm.randomness import StepSeeds
 
 
@@ -68,7 +69,7 @@ class VideoPrior(LightningModule):
             self._refuse_single()
             videos, context = clip.scaled(1)
         else:
-            videos = clip.frames.float() / 127.5 - 1
+            videos = to_model(clip.frames)
             if single:
                 videos = torch.stack([videos[:, :-1], videos[:, 1:]], 2).flatten(0, 1)
             context = videos[:, :1]
@@ -122,7 +123,7 @@ class VideoPrior(LightningModule):
 
 
 def save_pipeline(backbone: Backbone, folder: Path) -> None:
-    """Write the backbone as a float16 pipeline folder that diffusers loads by itself.
+    """Write the backbone as a pipeline folder with float16 weights that diffusers loads by itself.
 
     What is not in the backbone's parts (scheduler, index, Wan's frozen image encoder) is copied;
     text encoders are left out, and the text "" is there as a file.
@@ -131,6 +132,7 @@ def save_pipeline(backbone: Backbone, folder: Path) -> None:
     modules = backbone.parts
     for name, module in modules.items():
         copy.deepcopy(module).half().save_pretrained(folder / name)
+        _load_in_float32(folder / name)
     if folder.resolve() == backbone.folder.resolve():
         return
     for name in ("scheduler", "feature_extractor", "image_processor", "image_encoder"):
@@ -142,3 +144,12 @@ def save_pipeline(backbone: Backbone, folder: Path) -> None:
     index = read_json(backbone.folder, INDEX)
     index["vae"] = ["diffusers", type(modules["vae"]).__name__]  # it may have been replaced
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+def _load_in_float32(folder: Path) -> None:
+    """diffusers' models load in float32 if nothing else is asked; those of transformers in what
+    their configuration says, and a pipeline of both types fails in its first product."""
+    settings = read_json(folder, CONFIG)
+    if "dtype" in settings:
+        settings["dtype"] = "float32"
+        (folder / CONFIG).write_text(json.dumps(settings, indent=2) + "\n")

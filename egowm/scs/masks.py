@@ -7,10 +7,8 @@ masks that overlap: `masks` (T, O, H, W) bool and, if wanted, `ids` (O,). So do 
 """
 
 import re
-import struct
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile
@@ -19,12 +17,10 @@ import numpy as np
 from PIL import Image
 
 from egowm.scs.run_lengths import read_run_lengths
-from egowm.video import picture_paths
+from egowm.video import opened, picture_paths
 
 VOID = 255
 MASKS = (".npz", ".json")  # files that hold the masks of a whole clip
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
-           Image.DecompressionBombError)  # fmt: skip
 
 
 class ObjectMasks(NamedTuple):
@@ -68,18 +64,6 @@ def read_palette(path: str | Path) -> np.ndarray:
             f"indices (0 background, objects from 1, 255 void), not as colours."
         )
     return labels
-
-
-@contextmanager
-def opened(path: str | Path) -> Iterator[Image.Image]:
-    """A picture as Pillow opens it; ValueError, here or where it is read, if it is damaged."""
-    try:
-        with Image.open(path) as image:
-            yield image
-    except _BROKEN as error:
-        if isinstance(error, OSError) and error.filename is not None:
-            raise
-        raise ValueError(f"{path}: not a readable picture, corrupt or cut short.") from error
 
 
 def is_sav(folder: Path) -> bool:

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from egowm.scs.masks import MASKS, is_sav, opened, read_masks
-from egowm.video import PICTURES, picture_paths, read_frames
+from egowm.scs.masks import MASKS, is_sav, read_masks
+from egowm.video import PICTURES, opened, picture_paths, read_frames
 
 VIDEOS = (".mp4", ".webm", ".mkv", ".avi", ".mov")
 ANNOUNCED = ("GT", "pred")  # `<clip>/GT/frames` and `<clip>/pred/frames`: both in one folder

@@ -16,6 +16,7 @@ from egowm.scs.score import MIN_AREA
 from egowm.scs.trackers import MaskReader, Tracker, load_tracker
 from egowm.scs.trackers.base import Tracks
 from egowm.scs.tracking import run_tracker
+from egowm.video import write_image
 
 logger = logging.getLogger(__name__)
 TRACKED = FolderKind("egowm-scs track", r".+\.npz")
@@ -132,14 +133,11 @@ def _pair(name: str, truth: ObjectMasks, pred: np.ndarray, min_area: float) -> _
 
 
 def _write_pair(root: Path, pair: _Pair) -> None:
-    from PIL import Image
-
     folders = (root / "Annotations/480p" / pair.name, root / "results" / pair.name)
     pictures = root / "JPEGImages/480p" / pair.name
-    pictures.mkdir(parents=True, exist_ok=True)
-    black = Image.new("RGB", (pair.truth.shape[2], pair.truth.shape[1]))
+    black = np.zeros((*pair.truth.shape[1:], 3), np.uint8)
     for folder, labels in zip(folders, (pair.truth, pair.prediction), strict=True):
         for t, frame in enumerate([*labels, labels[-1]]):
             write_palette(folder / f"{t:05d}.png", frame)
     for t in range(len(pair.truth) + 1):
-        black.save(pictures / f"{t:05d}.jpg", quality=30)
+        write_image(pictures / f"{t:05d}.jpg", black)

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from egowm.clip import Clip
-from egowm.video import webp_bytes
+from egowm.video import webp_bytes, write_image
 from egowm.world_model import WorldModel
 
 log = logging.getLogger(__name__)
@@ -97,11 +97,8 @@ class RolloutPictures(Callback):
             pl_module.log(f"{NAME}/{name}", value, rank_zero_only=True)
 
     def _show(self, trainer: Trainer, picture: np.ndarray, moving: np.ndarray, rate: float) -> None:
-        from PIL import Image
-
         folder = Path(trainer.default_root_dir) / "pictures"
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(folder / f"step={trainer.global_step}.png")
+        write_image(folder / f"step={trainer.global_step}.png", picture)
         (folder / f"step={trainer.global_step}.webp").write_bytes(webp_bytes(moving, rate))
         for logger in trainer.loggers:
             _send(logger, picture, trainer.global_step)

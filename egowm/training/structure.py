@@ -12,8 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from egowm.clip import Clip
 from egowm.data import ClipData
 from egowm.data.module import Windows
-from egowm.evaluation.evaluate import with_horizon
-from egowm.evaluation.run_writer import to_uint8
+from egowm.pixels import to_uint8
 from egowm.scs.annotations import find_annotations, read_annotation
 from egowm.scs.masks import ObjectMasks, resize_nearest
 from egowm.scs.metric import SCS
@@ -82,7 +81,7 @@ class StructureScore(Callback):
             raise ValueError(
                 f"StructureScore: expected a data module of egowm.data, got {type(data).__name__}."
             )
-        self.data = data if not self.horizon else with_horizon(data, self.horizon)
+        self.data = data if not self.horizon else data.with_horizon(self.horizon)
         return self.data.windows("val", tiled=True)
 
     @torch.no_grad()

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from egowm.video import read_image
+
 # (cycles per metre, amplitude as a share of the luminance)
 OCTAVES = ((0.7, 0.16), (1.7, 0.12), (4.1, 0.09), (9.7, 0.06))
 _SIZE = 64  # the lattice repeats after 64 cells
@@ -111,15 +113,14 @@ class Papers:
 def load_papers(folder: str) -> Papers:
     """The pictures (png, jpg) of a folder, in the order of their names.
 
-    Raises FileNotFoundError where there is none.
+    Raises FileNotFoundError where there is none, VideoError for one that is damaged.
     """
     import cv2
 
     paths = sorted(p for p in Path(folder).glob("*") if p.suffix.lower() in (".png", ".jpg"))
-    found = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in paths]
-    pictures = [picture for picture in found if picture is not None]
-    if not pictures:
+    if not paths:
         raise FileNotFoundError(
             f"Expected pictures (png or jpg) for the walls in {folder}, found none."
         )
-    return Papers([picture.astype(np.float32) for picture in pictures])
+    grey = [cv2.cvtColor(read_image(path), cv2.COLOR_RGB2GRAY) for path in paths]
+    return Papers([picture.astype(np.float32) for picture in grey])

@@ -16,6 +16,8 @@ from egowm.clip import Clip
 from egowm.network.checkpointing import enable_gradient_checkpointing
 from egowm.world_model import WorldModel
 
+from ..test_documents import code_blocks
+
 BY_TOKEN = ["predict1", "predict2", "predict2.5", "wan2.1", "wan2.2", "ltx"]
 
 
@@ -358,6 +360,9 @@ def test_an_export_gives_the_same_rollout(model, family, tmp_path):
     ]
     assert torch.equal(*videos)
     assert (videos[0][0] - videos[0][1]).std() > 0.01
+    [code], scope = code_blocks(tmp_path / "export/README.md"), {}
+    exec(code, scope)
+    assert scope["frames"].shape == (1, family.horizon, 3, 64, 64)
 
 
 def test_a_longer_rollout_follows_in_chunks(model, family):

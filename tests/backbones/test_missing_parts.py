@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 import egowm.backbones
-from egowm import cli
 from egowm.backbones import SVD, Cosmos
 from egowm.backbones.texts import EMPTY, Texts
+from egowm.commands import main as cli
 
 from .conftest import FAMILIES
 

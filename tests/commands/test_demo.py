@@ -12,9 +12,9 @@ from PIL import Image
 
 from egowm.commands import demo, fit
 from egowm.commands import main as cli
-from egowm.commands.rollout import default_model
-from egowm.evaluation.evaluate import choose, load_data, with_horizon
-from egowm.shipped import recipes
+from egowm.evaluation.evaluate import choose
+from egowm.recipe import open_recipe
+from egowm.shipped import default_model, recipes
 
 BUILD = fit.build
 SCORES = {"psnr": 20.0, "scs": 50.0}
@@ -169,9 +169,9 @@ def test_a_tub_that_cannot_be_used_fails_before_training(count, words, trained, 
 
 @pytest.mark.real_data
 def test_the_sample_tub_has_its_drawings(shared_data):
-    data = load_data(recipes()["donkeycar_svd"], str(shared_data / "donkeycar_tub"))
+    data = open_recipe(recipes()["donkeycar_svd"]).data(str(shared_data / "donkeycar_tub"))
     annotate = demo._drawn(data, clips=6, horizon=8)
-    names = [clip.name for clip in choose(with_horizon(data, 8), 6)]
+    names = [clip.name for clip in choose(data.with_horizon(8), 6)]
     assert names == [f"tub_00800_{k:05d}" for k in range(0, 166, 33)]
     for name in names:
         labels = annotate(name)

@@ -176,7 +176,7 @@ def test_an_embedding_without_time_is_an_error(network):
 
 
 def test_an_unknown_network_is_an_error():
-    words = "where an embedding enters Linear; known: UNetSpatioTemporalConditionModel"
+    words = "where an embedding enters Linear: take the network of a loaded"
     with pytest.raises(TypeError, match=words), inject(nn.Linear(2, 2), torch.zeros(1, 1, 2)):
         pass
 

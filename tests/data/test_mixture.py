@@ -13,7 +13,7 @@ from egowm.actions import ActionSpec
 from egowm.backbones import SVD
 from egowm.data import Clip, ClipData, Episode, Mixture, Window
 from egowm.data.loader import TrainingLoader
-from egowm.evaluation.evaluate import batches, choose, with_horizon
+from egowm.evaluation.evaluate import batches, choose
 from egowm.world_model import WorldModel
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
@@ -130,7 +130,7 @@ def test_a_source_keeps_its_stride_and_takes_the_window():
     assert clip.frames[:, 0, 0, 0].tolist() == [11, 13, 15, 17, 19]
     assert data.clip_meaning.rate_hz == 4.0
     assert data.spec == data.specs["slow"]
-    longer = with_horizon(data, 6).windows("train", tiled=False)[0]
+    longer = data.with_horizon(6).windows("train", tiled=False)[0]
     assert longer.frames.shape == (7, 3, 16, 16)
 
 

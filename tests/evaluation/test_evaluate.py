@@ -12,9 +12,10 @@ import torch
 from egowm.commands import main as cli
 from egowm.data import DonkeyTub
 from egowm.evaluation import evaluate as module
-from egowm.evaluation.evaluate import annotator, choose, evaluate, load_data, table, with_horizon
+from egowm.evaluation.evaluate import annotator, choose, evaluate, table
 from egowm.evaluation.rows import Row
 from egowm.evaluation.run_folder import read_run
+from egowm.recipe import open_recipe
 from egowm.scs.masks import read_palette, write_palette
 from egowm.video import read_frames
 
@@ -168,7 +169,7 @@ def test_the_table_in_text():
 
 def test_clips_are_spread_over_the_rooms(rooms):
     """Two clips of 3 frames fit into each of the three rooms."""
-    shorter = with_horizon(rooms, 2)
+    shorter = rooms.with_horizon(2)
     assert (shorter.window.horizon, rooms.window.horizon) == (2, 6)
     assert [clip.name[-7:] for clip in choose(shorter, 3)] == ["0_00000", "1_00000", "2_00000"]
     assert [clip.name[-7:] for clip in choose(shorter, 9)][:3] == ["0_00000", "0_00003", "1_00000"]
@@ -177,13 +178,13 @@ def test_clips_are_spread_over_the_rooms(rooms):
 
 def test_load_data(write_recipe, rooms, tmp_path):
     recipe = write_recipe()
-    data = load_data(recipe)
+    data = open_recipe(recipe).data()
     assert (type(data), data.root) == (type(rooms), rooms.root)
     assert (data.window.horizon, data.window.height, data.counts["test"]) == (3, 16, 3)
-    assert load_data(recipe, "/elsewhere").root == "/elsewhere"
+    assert open_recipe(recipe).data("/elsewhere").root == "/elsewhere"
     tub = tmp_path / "tub.yaml"
     tub.write_text("data: {class_path: egowm.data.DonkeyTub}\n")
-    assert isinstance(load_data(tub, "/tub"), DonkeyTub)
+    assert isinstance(open_recipe(tub).data("/tub"), DonkeyTub)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +204,7 @@ def test_a_wrong_recipe_is_one_line(text, words, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(text)
     with pytest.raises(Exception, match=words) as caught:
-        load_data(recipe)
+        open_recipe(recipe).data()
     assert words in cli.explain(caught.value)
 
 
@@ -259,7 +260,7 @@ def test_a_run_again(export, write_recipe, rooms, tmp_path, capsys, monkeypatch)
     assert cli.main([*command, "--actions", "true,zero"]) == 0
     (output / "annotations/mine.png").write_bytes(b"drawn")
     before = content()
-    assert not any(f".{os.getpid()}-".encode() in text for text in before.values())
+    assert not any(f"-{os.getpid()}-".encode() in text for text in before.values())
     assert cli.main(command) == 2
     assert "holds what `egowm evaluate` wrote before: --force" in capsys.readouterr().err
     with monkeypatch.context() as patch:

@@ -6,6 +6,7 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 import egowm.backbones
+from egowm.backbones import SVD, Backbone
 from egowm.data import Clip
 from egowm.network.compilation import compile_blocks
 from egowm.world_model import WorldModel
@@ -98,7 +99,7 @@ def test_checkpointed_temporal_attention_compiles(make):
 def test_every_embedding_is_seen(make, name, plain_first):
     """12 of them and a plain call, in both orders; nothing is compiled again after the first."""
     eager, compiled = make(name).eval(), make(name).eval()
-    assert compile_blocks(compiled.backbone.network, "aot_eager") == BLOCKS[name]
+    assert compile_blocks(compiled.backbone.blocks, "aot_eager") == BLOCKS[name]
     generator, family = torch.Generator().manual_seed(0), FAMILIES[name]
     backbone = eager.backbone
     with torch.no_grad():
@@ -131,6 +132,9 @@ def test_every_embedding_is_seen(make, name, plain_first):
     assert apart.min() > 1e-3  # 13 different outputs
 
 
-def test_an_unknown_network_is_refused():
-    with pytest.raises(TypeError, match="Do not know the blocks of Linear; known: UNetSpatio"):
-        compile_blocks(nn.Linear(2, 2), "aot_eager")
+def test_a_backbone_without_blocks_is_refused():
+    class Plain(SVD):
+        blocks = Backbone.blocks
+
+    with pytest.raises(ValueError, match="Plain does not name the blocks of its network: leave"):
+        _ = Plain("nowhere").blocks

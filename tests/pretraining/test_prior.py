@@ -60,8 +60,6 @@ def test_video_prior(tiny_prior, rooms, tmp_path):
     assert moved == ["network", "image_encoder"]
     SVD(str(tmp_path / "prior")).load()
 
-    folder = tmp_path / "prior"
-    pipeline = StableVideoDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     picture = Image.fromarray(rooms.split("test")[0].read([0])[0])
     video = pipeline(picture, 16, 16, num_frames=3, num_inference_steps=2, output_type="pt").frames

@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,8 +78,6 @@ def test_predicted_is_real_within_15_percent(
 
 def test_no_weight_is_read(tiny_prior, tmp_path, spec):
     """Configurations are enough."""
-    import shutil
-
     ignore = shutil.ignore_patterns("*.safetensors")
     folder = shutil.copytree(tiny_prior, tmp_path / "bare", ignore=ignore)
     with_weights, without = (
@@ -150,10 +149,16 @@ def test_the_command(recipe, capsys):
     assert cli.main(["memory", "-c", "none.yaml"]) == 2
 
 
-def test_a_base_in_float16(capsys, monkeypatch):
-    """The committed prior says so of itself; it is loaded in float32, and computes in bfloat16."""
+@pytest.mark.parametrize("said", ["float16", "float32"])
+def test_a_base_in_float16(said, tmp_path, capsys, monkeypatch):
+    """Whatever a folder says of itself: it is loaded in float32, and computes in bfloat16."""
     monkeypatch.setattr(memory_cli, "LADDER", (Way(),))
-    assert cli.main(["memory", "-c", str(ROOT / "recipes/rooms_svd.yaml")]) == 0
+    folder = shutil.copytree(ROOT / "priors/rooms-svd", tmp_path / "base")
+    config = folder / "image_encoder/config.json"
+    config.write_text(config.read_text().replace('"dtype": "float32"', f'"dtype": "{said}"'))
+    assert said in config.read_text()
+    options = ["--model.backbone.pretrained", str(folder)]
+    assert cli.main(["memory", "-c", str(ROOT / "recipes/rooms_svd.yaml"), *options]) == 0
     out = capsys.readouterr().out
     assert "1 + 1 frames of 64x64, batch 16, bf16-mixed" in out
     assert rows(out)["full"][0] == 5.7
@@ -183,6 +188,33 @@ def test_what_is_no_recipe_is_refused(tmp_path, capsys, text):
     assert cli.main(["memory", "-c", str(path)]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert "expected a recipe whose model is a WorldModel" in line
+
+
+PUBLISHED = {  # trained and all parameters in millions, weights in GB
+    "recon_svd": 1526, "nwm_joint_svd": 1526, "onex_svd": 1530, "recon_cosmos": 1961,
+    "recon_wan": 5000,
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_a_published_base_need_not_be_here(name, capsys, monkeypatch):
+    """From configurations alone: the parameters are as many as the published networks have."""
+    monkeypatch.setattr(memory_cli, "LADDER", LADDER[1:2])
+    assert cli.main(["memory", "-c", str(ROOT / f"recipes/{name}.yaml")]) == 0
+    out = capsys.readouterr().out
+    assert "Sizes as published: " in out
+    trained, _, gradients, optimizer, *_ = rows(out)["full, checkpointing"]
+    assert trained == pytest.approx(PUBLISHED[name], rel=0.005)
+    assert gradients == pytest.approx(4e-3 * trained, abs=0.01)
+    assert optimizer == pytest.approx(8e-3 * trained, abs=0.01)
+
+
+def test_an_unknown_base_is_asked_for(recipe, capsys):
+    options = ["--model.backbone.pretrained", "nobody/knows-this"]
+    assert cli.main(["memory", "-c", str(recipe), *options]) == 2
+    assert "nobody/knows-this is neither a folder nor in the local" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import colorsys
 import numpy as np
 import pytest
 
+from egowm.video import write_image
 from egowm.worlds import texture
 from egowm.worlds.recording import FIRST_SEED, Recording, follow, record, seed_of, structures
 from egowm.worlds.rooms import FIRST_STRUCTURE, NUM_HUES, Camera, Room, plan_room
@@ -287,3 +288,21 @@ def test_a_narrow_picture_has_fewer_levels():
     normals, ids = np.tile([0.0, 1.0, 0.0], (400, 1)), np.arange(400)
     far = papers.luminance(points, normals, ids, np.full(400, 5.0))
     assert 0.4 <= far.min() <= far.max() <= 1.6
+
+
+def test_papers_of_a_folder_are_its_pictures_in_grey(tmp_path):
+    frame = np.random.default_rng(0).integers(0, 256, (40, 64, 3), np.uint8)
+    write_image(tmp_path / "a.png", frame)
+    write_image(tmp_path / "b.png", frame.repeat(2, 1))
+    papers = texture.load_papers(str(tmp_path))
+    grey = frame @ np.array([0.299, 0.587, 0.114])
+    expected = texture.Papers([grey, grey.repeat(2, 1)])
+    for found, wanted in zip(papers.pyramids, expected.pyramids, strict=True):
+        np.testing.assert_allclose(found[0], wanted[0], atol=0.01)
+
+
+def test_a_damaged_paper_is_named(tmp_path):
+    write_image(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
+    with pytest.raises(ValueError, match=r"b\.png: not a readable picture"):
+        texture.load_papers(str(tmp_path))

@@ -6,7 +6,6 @@ each with the pose interpolated at its time; a centre crop to 4:3; a trajectory 
 frames between left out, where the robot stands or drives backward, and where time jumps.
 """
 
-import argparse
 import pickle
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -14,10 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from egowm.files import FolderKind, check_folder, filled
 from egowm.video import decode_image, resize, write_image
 
-CONVERTED = FolderKind("egowm data convert", r"[^/]+_\d+/(\d+\.jpg|traj_data\.pkl)")
 STANDS = 0.01  # m/s
 
 
@@ -41,53 +38,6 @@ class Rules(NamedTuple):
     keep_backward: bool = False
     max_gap_s: float = 1.0
     shortest: int = 10
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `egowm data convert`."""
-    parser.description = __doc__
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    rules = Rules()
-    parser.add_argument("path", type=Path, help="folder with robot_log.csv, a .bag, or a ROS 2 bag")
-    parser.add_argument("output", type=Path, help="folder to write")
-    parser.add_argument("--force", action="store_true", help="replace one that is there")
-    parser.add_argument("--rate", type=float, default=rules.rate_hz, help="Hz; 0: every picture")
-    parser.add_argument("--no-crop", action="store_true", help="keep the picture's shape")
-    parser.add_argument("--keep-backward", action="store_true", help="cut at time gaps only")
-    parser.add_argument("--max-gap", type=float, default=rules.max_gap_s, help="seconds")
-    parser.add_argument("--shortest", type=int, default=rules.shortest, help="frames")
-    parser.add_argument(
-        "--yaw-offset",
-        type=float,
-        default=0.0,
-        help="degrees added to yaw: 90 where 0 is the robot's side, as in TartanDrive",
-    )
-    parser.add_argument("--images", help="ROS topic of (compressed) pictures")
-    parser.add_argument("--odometry", help="ROS topic of nav_msgs/Odometry")
-
-
-def convert(args: argparse.Namespace) -> Iterator[str]:
-    """Write the folders, all or none; yields a line for each."""
-    check_folder(args.output, CONVERTED, args.force)
-    rules = Rules(args.rate, not args.no_crop, args.keep_backward, args.max_gap, args.shortest)
-    if rules.rate_hz < 0 or rules.max_gap_s <= 0 or rules.shortest < 2:
-        raise ValueError("convert: rate is 0 or more, max-gap above 0, shortest at least 2.")
-    lines: list[str] = []
-    turn = np.array([0.0, 0.0, np.deg2rad(args.yaw_offset)])
-    with filled(args.output, CONVERTED) as output:
-        for drive in _drives(args):
-            drive = drive._replace(poses=drive.poses + turn)
-            parts = segments(drive, rules)
-            names = [f"{drive.name}_{len(lines) + k}" for k in range(len(parts))]
-            write_folders([output / name for name in names], drive, parts, rules.crop)
-            found = zip(names, parts, strict=True)
-            lines += [f"{args.output / name}: {len(part)} frames" for name, part in found]
-        if not lines:
-            raise ValueError(
-                f"{args.path}: no stretch of {rules.shortest} frames is left: see "
-                f"--keep-backward, --max-gap, --shortest."
-            )
-    yield from lines
 
 
 def segments(drive: Drive, rules: Rules) -> list[np.ndarray]:
@@ -140,19 +90,3 @@ def _write_labels(folder: Path, drive: Drive, part: np.ndarray) -> None:
     labels = {"position": poses[:, :2], "yaw": poses[:, 2], "time": times - times[0]}
     with (folder / "traj_data.pkl").open("wb") as out:
         pickle.dump(labels, out)
-
-
-def _drives(args: argparse.Namespace) -> Iterator[Drive]:
-    if (args.path / "robot_log.csv").is_file():
-        from egowm.data.convert.rover import read_rover
-
-        yield read_rover(args.path)
-    elif args.path.suffix == ".bag" or (args.path / "metadata.yaml").is_file():
-        from egowm.data.convert.ros_bag import read_bag
-
-        yield read_bag(args.path, args.images, args.odometry)
-    else:
-        raise FileNotFoundError(
-            f"{args.path}: expected a folder with robot_log.csv, a ROS 1 .bag file or a ROS 2 bag "
-            f"folder with metadata.yaml."
-        )

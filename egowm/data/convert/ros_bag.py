@@ -10,6 +10,7 @@ import numpy as np
 
 from egowm.data.convert.drive import Drive
 from egowm.paths import inside
+from egowm.video import encode_image
 
 ODOMETRY = ("nav_msgs/msg/Odometry", "nav_msgs/Odometry")
 COMPRESSED = ("sensor_msgs/msg/CompressedImage", "sensor_msgs/CompressedImage")
@@ -143,16 +144,13 @@ def _encoded(message: Any) -> bytes:
     """A picture message as an encoded picture."""
     if not hasattr(message, "encoding"):
         return bytes(message.data)
-    import cv2
-
     if message.encoding not in CHANNELS:
         known = ", ".join(CHANNELS)
         raise BagError(f"pictures of encoding {message.encoding!r}; known: {known}.")
     depth, channels = CHANNELS[message.encoding]
     rows = np.frombuffer(bytes(message.data), np.uint8).reshape(message.height, message.step)
     pixels = rows[:, : message.width * depth].reshape(message.height, message.width, depth)
-    bgr = np.ascontiguousarray(pixels[..., channels[::-1]])
-    return bytes(cv2.imencode(".png", bgr)[1])
+    return encode_image(np.ascontiguousarray(pixels[..., channels]))
 
 
 def _pose(message: Any) -> tuple[float, float, float]:

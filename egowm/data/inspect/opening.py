@@ -33,19 +33,11 @@ SIGNS: tuple[tuple[Callable[..., ClipData], tuple[str, ...]], ...] = (
 SPLITS = ("train", "val", "test")
 
 
-def open_data(path: Path, root: str | None = None) -> ClipData:
-    """The data module for a folder of recordings, or that of a recipe (a .yaml file).
+def open_folder(path: Path) -> ClipData:
+    """The data module for a folder of recordings, with its format's defaults.
 
-    A recipe's own options count, except for `root` where it is given; a bare folder is opened with
-    its format's defaults. Raises FileNotFoundError for a missing path, ValueError for a folder of
-    no known format.
+    Raises FileNotFoundError for a missing path, ValueError for a folder of no known format.
     """
-    if path.suffix in (".yaml", ".yml"):
-        from egowm.evaluation.evaluate import load_data
-
-        return load_data(path, root)
-    if root is not None:
-        raise ValueError(f"--root takes the place of a recipe's root; {path} is no recipe.")
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: expected a folder of recordings or a recipe (.yaml).")
     for data, signs in SIGNS:

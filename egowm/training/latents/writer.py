@@ -24,6 +24,7 @@ from tqdm import tqdm
 from egowm.backbones.base import Backbone, weights_sha256
 from egowm.data.module import ClipData, Windows
 from egowm.files import FolderKind, begins, check_folder
+from egowm.pixels import to_model
 from egowm.training.latents.cache import (
     INDEX,
     TEXTS,
@@ -38,7 +39,7 @@ from egowm.training.latents.shards import damage, replace, save_shard
 log = logging.getLogger(__name__)
 CACHE = FolderKind(
     "egowm data cache",
-    r"\.?cache\.json(\.\d+)?|shards-[0-9a-f]{16}(/[^/]+\.safetensors)?",
+    r"\.?cache\.json(\.\d+)?|shards-[0-9a-f]{16}(/[^/]+\.safetensors(\.unfinished)?)?",
     lambda folder: begins(folder / INDEX, rb'\{\s*"version": \d+,\s*"made_by": '),
 )
 SHARD = 2**26  # bytes
@@ -166,7 +167,7 @@ class LatentWriter:
     def _survey(self, rows: Sequence[Row]) -> dict[str, Tensor]:
         """The tensors (n, ...) of some rows, as they are stored."""
         pictures = torch.cat([_pictures(list(own)) for _, own in groupby(rows, itemgetter(0))])
-        told = self.backbone.survey(pictures.to(self.device).float() / 127.5 - 1)._asdict()
+        told = self.backbone.survey(to_model(pictures.to(self.device)))._asdict()
         found = {name: value.to("cpu", self.dtype) for name, value in told.items() if value.numel()}
         for name, value in found.items():
             if not value.isfinite().all():

@@ -1,0 +1,52 @@
+"""Recordings of wheeled robots turned into NWM folders.
+
+The rules are those of NWM's preprocessing, each of which can be switched off: pictures at 4 Hz,
+each with the pose interpolated at its time; a centre crop to 4:3; a trajectory is cut, and the
+frames between left out, where the robot stands or drives backward, and where time jumps.
+"""
+
+import argparse
+from pathlib import Path
+
+from egowm.data.convert.drive import Rules
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The options of `egowm data convert`."""
+    parser.description = __doc__
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    rules = Rules()
+    parser.add_argument("path", type=Path, help="folder with robot_log.csv, a .bag, or a ROS 2 bag")
+    parser.add_argument("output", type=Path, help="folder to write")
+    parser.add_argument("--force", action="store_true", help="replace one that is there")
+    parser.add_argument("--rate", type=float, default=rules.rate_hz, help="Hz; 0: every picture")
+    parser.add_argument("--no-crop", action="store_true", help="keep the picture's shape")
+    parser.add_argument("--keep-backward", action="store_true", help="cut at time gaps only")
+    parser.add_argument("--max-gap", type=float, default=rules.max_gap_s, help="seconds")
+    parser.add_argument("--shortest", type=int, default=rules.shortest, help="frames")
+    parser.add_argument(
+        "--yaw-offset",
+        type=float,
+        default=0.0,
+        help="degrees added to yaw: 90 where 0 is the robot's side, as in TartanDrive",
+    )
+    parser.add_argument("--images", help="ROS topic of (compressed) pictures")
+    parser.add_argument("--odometry", help="ROS topic of nav_msgs/Odometry")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert, and name each folder."""
+    from egowm.data.convert.convert import convert
+
+    lines = convert(
+        args.path,
+        args.output,
+        Rules(args.rate, not args.no_crop, args.keep_backward, args.max_gap, args.shortest),
+        yaw_offset=args.yaw_offset,
+        images=args.images,
+        odometry=args.odometry,
+        force=args.force,
+    )
+    for line in lines:
+        print(line)
+    return 0

@@ -1,0 +1,25 @@
+"""Whether a picture is like those that a model was trained on."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from egowm.pixels import to_unit
+from egowm.world_model import WorldModel
+
+
+def familiarity(model: WorldModel, context: Tensor, seed: int) -> float | None:
+    """PSNR in dB between a picture (1, 1, 3, H, W) and what the model sees when standing still.
+
+    High for pictures as it was trained on. None where actions have no "stand still", and where the
+    model asks for the body's state, which a picture does not show.
+    """
+    assert model.spec is not None
+    if model.spec.kind == "command" or model.state_spec is not None:
+        return None
+    still = torch.zeros(1, model.chunk, model.spec.width)
+    generator = torch.Generator().manual_seed(seed)
+    frames = model.rollout(context, still, generator=generator).frames
+    target = to_unit(context)
+    error = (frames - target.to(frames)).square().mean().item()
+    return float(-10 * np.log10(max(error, 1e-6)))

@@ -1,0 +1,128 @@
+"""Recipes: YAML files that name a model, its data and a trainer. The only reader of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from lightning import LightningModule
+from lightning.pytorch.cli import LightningArgumentParser
+
+from egowm.data.module import ClipData
+
+_NOISE = (  # lines of jsonargparse's messages that say nothing about the mistake
+    "Does not validate against",
+    "Subtypes:",
+    "Errors:",
+    "Expected a <class 'NoneType'>",
+    "Expected a path but",
+    "Given value",
+)
+RENAMED = {  # options of older recipes, and what to write now
+    "random_start": "`start: egowm.pretraining.starts.copy_of_context` in place of "
+    "`random_start: copy`, nothing in place of `default`",
+}
+
+
+class RecipeError(Exception):
+    """A recipe or a command line that does not fit the classes it names; one line."""
+
+
+class RecipeParser(LightningArgumentParser):
+    """Says in one line what is wrong, instead of printing the usage first."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if not self.exit_on_error:  # an inner parser, whose error the outer one reports
+            super().error(message, ex)
+        lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
+        line = " ".join(x for x in lines if x and not x.startswith(_NOISE))
+        if "Unexpected config" in line:
+            line += " expected a recipe, a YAML file with the sections model, data and trainer."
+        if "arguments are required" in line:
+            line += ". Give a recipe: -c recipes/NAME.yaml (`egowm recipes` lists them)."
+        line += "".join(f" Write {new}." for old, new in RENAMED.items() if old in line)
+        raise RecipeError(line) from ex
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe that was read; nothing of it is built yet.
+
+    Args:
+        path: the file.
+        sections: its content.
+    """
+
+    path: Path
+    sections: Mapping[str, Any]
+
+    def section(self, name: str) -> dict[str, Any]:
+        """The section `model` or `data`, with its `init_args`; ValueError where it is missing."""
+        section = self.sections.get(name)
+        if not isinstance(section, dict) or not isinstance(section.get("class_path"), str):
+            raise ValueError(
+                f"{self.path}: expected a recipe with a section `{name}` that gives a class_path."
+            )
+        return section | {"init_args": dict(section.get("init_args") or {})}
+
+    @property
+    def trainer(self) -> dict[str, Any]:
+        """The options of the trainer that the recipe sets."""
+        return dict(self.sections.get("trainer") or {})
+
+    def world_model(self, pretrained: str | None = None) -> dict[str, Any]:
+        """The section `model` of a model with a backbone.
+
+        Args:
+            pretrained: takes the place of the backbone's own base.
+        """
+        section = self.section("model")
+        backbone = section["init_args"].get("backbone")
+        if not isinstance(backbone, dict):
+            raise ValueError(f"{self.path}: expected a recipe whose model has a backbone.")
+        inner = dict(backbone.get("init_args") or {})
+        if pretrained is not None:
+            inner["pretrained"] = pretrained
+        section["init_args"]["backbone"] = backbone | {"init_args": inner}
+        return section
+
+    def data(self, root: str | None = None) -> ClipData:
+        """The recipe's data, instantiated.
+
+        Args:
+            root: takes the place of the recipe's own root.
+        """
+        section = self.section("data")
+        if root is not None:
+            section["init_args"]["root"] = root
+        data: ClipData = build(section, ClipData, "data")
+        return data
+
+
+def open_recipe(path: Path) -> Recipe:
+    """Read a recipe.
+
+    Raises FileNotFoundError where there is none, ValueError for a file that is not a recipe.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"No recipe at {path}: `egowm recipes` lists those that exist.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: expected a recipe, a YAML file ({error}).") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a recipe with sections, got {type(content).__name__}.")
+    return Recipe(path, content)
+
+
+def build(section: Mapping[str, Any], kind: type, name: str = "model") -> Any:
+    """What a section describes: an instance of its class, which must be a `kind`."""
+    parser = RecipeParser()
+    parser.add_subclass_arguments(kind, name)
+    return parser.instantiate(parser.parse_object({name: dict(section)}))[name]
+
+
+def build_model(section: Mapping[str, Any]) -> Any:
+    """The model that a section describes."""
+    return build(section, LightningModule)

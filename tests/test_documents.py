@@ -1,0 +1,138 @@
+"""All Python on the pages that egowm brings runs as it stands, on the weights that it brings.
+
+A page is read from top to bottom, so its blocks share what they define. What a page takes for given
+(a picture, a fitted model) is made by the function of its name below, before.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from egowm import WorldModel
+from egowm.backbones import SVD
+from egowm.data import VideoCSV, Window
+
+from .test_your_robot import record
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("priors/*/README.md")]
+
+
+def code_blocks(page: Path) -> list[CodeType]:
+    """Its Python, compiled so that a traceback names the page and the line."""
+    text, found = page.read_text(encoding="utf-8"), []
+    for block in re.finditer(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        above = text[: block.start(1)].count("\n")
+        found.append(compile("\n" * above + block[1], str(page), "exec"))
+    return found
+
+
+RUN = [str(page.relative_to(ROOT)) for page in PAGES if code_blocks(page)]
+
+
+# What a page takes for given ----------------------------------------------------------------------
+
+
+def your_robot() -> dict[str, Any]:
+    """Recordings, and an export from them that has not been trained."""
+    Path("my_robot").mkdir()
+    for number in range(1, 11):
+        record(Path("my_robot"), f"kitchen_{number:02d}", number)
+    window = Window(context=1, horizon=1, stride=2, height=64, width=64)
+    data = VideoCSV("my_robot", window, actions=["turn", "speed"], test_share=0.2)
+    model = WorldModel(SVD("./priors/rooms-svd"), spec=data.spec, chunk=1, steps=2)
+    model.configure_model()
+    model.save_pretrained("runs/my_robot/export")
+    return {}
+
+
+def picture() -> dict[str, Any]:
+    """Any picture, of another shape than the model's."""
+    source = Image.open(ROOT / "docs/rooms.png")
+    source.crop((0, 0, 200, 120)).save("picture.png")
+    return {}
+
+
+GIVEN: dict[str, Callable[[], dict[str, Any]]] = {
+    "docs/your-robot.md": your_robot,
+    "priors/rooms-svd/README.md": picture,
+}
+
+
+# What comes of it ---------------------------------------------------------------------------------
+
+
+def check_readme(scope: dict[str, Any]) -> None:
+    frames = scope["rollout"].frames
+    assert frames.shape == (1, 8, 3, 64, 64)
+    assert frames.std() > 0.01
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = [line for line in block.splitlines() if line and "import" not in line]
+    assert len(lines) == 5  # "Five lines of Python"
+
+
+def check_backbones(scope: dict[str, Any]) -> None:
+    assert scope["embedding"].shape == (1, 1, scope["model"].backbone.embedding_dim)
+
+
+def check_planning(scope: dict[str, Any]) -> None:
+    assert scope["plan"].actions.shape == (2, 3)
+    assert scope["plan"].evaluations == 8
+    assert scope["found"] < 0.01
+    body = (ROOT / "docs/planning.md").read_text().split("def hill_climb")[1].split("\n\n\n")[0]
+    assert len(body.splitlines()) <= 11  # "Ten lines of your own"
+
+
+def check_robot(scope: dict[str, Any]) -> None:
+    assert scope["plan"].actions.shape == (4, 2)
+    assert scope["plan"].evaluations == 48
+
+
+def check_prior(scope: dict[str, Any]) -> None:
+    frames = scope["frames"]
+    assert [frame.size for frame in frames] == [(64, 64)] * 5
+    first, last = (torch.frombuffer(bytearray(f.tobytes()), dtype=torch.uint8) for f in frames[::4])
+    assert first.float().std() > 5
+    assert not torch.equal(first, last)
+    pipeline = scope["pipeline"]
+    parts = (pipeline.unet, pipeline.vae, pipeline.image_encoder)
+    assert {part.dtype for part in parts} == {torch.float32}
+
+
+def check_export(scope: dict[str, Any]) -> None:
+    assert scope["frames"].shape == (1, 1, 3, 64, 64)
+    assert scope["frames"].std() > 0.01
+
+
+RESULT: dict[str, Callable[[dict[str, Any]], None]] = {
+    "README.md": check_readme,
+    "docs/backbones.md": check_backbones,
+    "docs/planning.md": check_planning,
+    "docs/your-robot.md": check_robot,
+    "priors/rooms-svd/README.md": check_prior,
+    "priors/rooms-world-model/README.md": check_export,
+    "priors/rooms-world-model-scratch/README.md": check_export,
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec")
+@pytest.mark.parametrize("page", RUN)
+def test_the_code_of_a_page(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("priors").symlink_to(ROOT / "priors")
+    torch.manual_seed(0)
+    scope = GIVEN.get(page, dict)()
+    for code in code_blocks(ROOT / page):
+        exec(code, scope)
+    RESULT[page](scope)
+
+
+def test_every_page_with_code_is_run():
+    assert set(RESULT) == set(RUN)
+    assert set(GIVEN) <= set(RUN)
