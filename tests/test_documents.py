@@ -39,13 +39,6 @@ RUN = [str(page.relative_to(ROOT)) for page in PAGES if code_blocks(page)]
 # What a page takes for given ----------------------------------------------------------------------
 
 
-def readme() -> dict[str, Any]:
-    """An export in runs/recon, a context frame and actions."""
-    Path("runs/recon").mkdir(parents=True)
-    Path("runs/recon/export").symlink_to(ROOT / "priors/rooms-world-model")
-    return {"context": torch.rand(1, 1, 3, 64, 64), "actions": torch.zeros(2, 2, 3)}
-
-
 def your_robot() -> dict[str, Any]:
     """Recordings, and an export from them that has not been trained."""
     Path("my_robot").mkdir()
@@ -67,7 +60,6 @@ def picture() -> dict[str, Any]:
 
 
 GIVEN: dict[str, Callable[[], dict[str, Any]]] = {
-    "README.md": readme,
     "docs/your-robot.md": your_robot,
     "priors/rooms-svd/README.md": picture,
 }
@@ -77,8 +69,16 @@ GIVEN: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 def check_readme(scope: dict[str, Any]) -> None:
-    assert scope["rollout"].frames.shape == (2, 2, 3, 64, 64)
-    assert scope["embedding"].shape == (2, 2, scope["model"].backbone.embedding_dim)
+    frames = scope["rollout"].frames
+    assert frames.shape == (1, 8, 3, 64, 64)
+    assert frames.std() > 0.01
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = [line for line in block.splitlines() if line and "import" not in line]
+    assert len(lines) == 5  # "Five lines of Python"
+
+
+def check_backbones(scope: dict[str, Any]) -> None:
+    assert scope["embedding"].shape == (1, 1, scope["model"].backbone.embedding_dim)
 
 
 def check_planning(scope: dict[str, Any]) -> None:
@@ -112,6 +112,7 @@ def check_export(scope: dict[str, Any]) -> None:
 
 RESULT: dict[str, Callable[[dict[str, Any]], None]] = {
     "README.md": check_readme,
+    "docs/backbones.md": check_backbones,
     "docs/planning.md": check_planning,
     "docs/your-robot.md": check_robot,
     "priors/rooms-svd/README.md": check_prior,

@@ -25,6 +25,15 @@ def takes_actions(network: Network, site: Site) -> Network:
         network: a diffusers network.
         site: adds the hooks for one embedding and returns their handles; a function of the file of
             the network's backbone.
+
+    >>> def after_it(network, embedding):
+    ...     def add(module, args, out):
+    ...         return out + embedding
+    ...     return [network.register_forward_hook(add)]
+    >>> network = takes_actions(nn.Identity(), after_it)
+    >>> with inject(network, torch.ones(1, 1, 2)):
+    ...     network(torch.zeros(1, 1, 2))
+    tensor([[[1., 1.]]])
     """
     setattr(network, _SITE, site)
     return network

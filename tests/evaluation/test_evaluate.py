@@ -190,7 +190,7 @@ def test_load_data(write_recipe, rooms, tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("data: [", "expected a recipe with a section `data` that gives a class_path"),
+        ("data: [", "expected a recipe, a YAML file"),
         ("model: 1", "expected a recipe with a section `data`"),
         ("data: 3", "expected a recipe with a section `data`"),
         ("data: {class_path: egowm.data.Halls}", "module 'egowm.data' has no attribute 'Halls'"),
@@ -264,7 +264,7 @@ def test_a_run_again(export, write_recipe, rooms, tmp_path, capsys, monkeypatch)
     assert cli.main(command) == 2
     assert "holds what `egowm evaluate` wrote before: --force" in capsys.readouterr().err
     with monkeypatch.context() as patch:
-        patch.setattr("egowm.evaluation.report.write_report", fail)
+        patch.setattr("egowm.evaluation.report.run_page.write_report", fail)
         with pytest.raises(ValueError, match="the page failed"):
             cli.main([*command, "--force"])
     assert content() == before

@@ -187,7 +187,7 @@ def test_what_is_no_recipe_is_refused(tmp_path, capsys, text):
     path.write_text(text)
     assert cli.main(["memory", "-c", str(path)]) == 2
     [line] = capsys.readouterr().err.splitlines()
-    assert "expected a recipe whose model is a WorldModel" in line
+    assert f"{path}: expected a recipe" in line
 
 
 PUBLISHED = {  # trained and all parameters in millions, weights in GB
