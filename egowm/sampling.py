@@ -228,7 +228,7 @@ class Imagination:
 
     @property
     def _precision(self) -> AbstractContextManager[Any]:
-        """Whoever asks for float32 keeps an autocast around the call."""
+        """With float32 no autocast is entered, so one that the caller opened stays in force."""
         if self.dtype == torch.float32:
             return nullcontext()
         return torch.autocast(self.model.device.type, self.dtype)

@@ -104,7 +104,8 @@ def shard(model: "WorldModel", mesh: DeviceMesh) -> None:
     fully_shard(network, mesh=line)
     inside = set(network.parameters())
     frozen = {p for p in model.backbone.parameters() if p not in inside}
-    # Not by default for what is called first: its parameters would stay whole after validation.
+    # FSDP2 keeps the root module gathered after forward by default; reshard it, or its parameters
+    # stay whole after validation.
     fully_shard(model, mesh=line, reshard_after_forward=True, ignored_params=frozen)
     register_fsdp_forward_method(model, "embed")
 
