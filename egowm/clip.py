@@ -11,7 +11,7 @@ NONE = torch.zeros(0)
 
 
 class Known(NamedTuple):
-    """What frozen encoders said of a clip before, from a latent cache; all (0,) without one."""
+    """Cached outputs of the frozen encoders for one clip; empty, shape (0,), without a cache."""
 
     latents: Tensor = NONE  # as the VAE has them: (1+T, c, h, w) frame by frame, or (t, c, h, w)
     context: Tensor = NONE  # (t, c, h, w), what else a family asks its VAE of the context

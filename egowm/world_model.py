@@ -33,21 +33,46 @@ log = logging.getLogger(__name__)
 
 
 class WorldModel(LightningModule):
-    """`F(Z_t + Z_a + Z_s)`: the backbone's network with embeddings of the action and of the body's
-    initial state in its timestep embedding (EgoWM, arXiv 2601.15284).
+    """A video diffusion backbone that follows actions.
 
-    backbone: the pretrained pipeline. features, zero_init: of the embeddings. alignment: how the
-    actions that one latent frame covers become one vector (no difference without temporal stride).
-    chunk: future frames made at once; longer rollouts restart from the last frame; set from the
-    data's horizon when fitting. steps: sampling steps by default. drop_image, drop_action,
-    drop_text: share of training samples without them, for guidance; with drop_action, "no action"
-    is a learned embedding (the zero action means to stand still). spec: what actions mean,
-    state_spec: what the body's state means, if it has one; both taken from the data.
-    train, lora_rank, lora_targets: which part of the network is trained, see `TrainedPart`.
-    gradient_checkpointing: compute each block's activations again in the backward pass. optimizer:
-    see `adamw`. offload: keep VAE and encoders in the machine's memory and bring them to the card
-    to encode and decode. compile: the network's blocks by torch.compile; null leaves them as they
-    are.
+    Actions, and the initial state of the body where there is one, are embedded and added to the
+    timestep embedding: `F(Z_t + Z_a + Z_s)` (EgoWM, arXiv 2601.15284).
+
+    Args:
+        backbone: The pretrained pipeline that is turned into a world model.
+        features: Features of a normalised action before the embedding: "fourier", "sinusoidal" or
+            "linear".
+        zero_init: Start the last layer of the embeddings at zero, so that the model starts as the
+            pretrained one.
+        alignment: How the actions covered by one latent frame become one vector: "concatenate",
+            "sum" or "last". No difference for a VAE without temporal stride.
+        learning_rate: Highest learning rate, reached after the warm-up.
+        warmup: Optimizer steps of linear warm-up, 0 or more.
+        drop_image: Share of training samples without the context image, in [0, 1], for guidance.
+        drop_action: Share of training samples without actions, in [0, 1], for guidance. Above 0,
+            "no action" is a learned embedding (the zero action means to stand still).
+        drop_text: Share of training samples without text, in [0, 1], for guidance.
+        steps: Sampling steps of a rollout by default, at least 1.
+        chunk: Future frames made at once, at least 1; longer rollouts restart from the last frame.
+            Set from the horizon of the data when fitting.
+        spec: Meaning of each action; null takes it from the data.
+        state_spec: Meaning of the initial state of the body, if there is one; taken from the data
+            together with `spec`.
+        train: Part of the network that is trained: "full", "lora", "temporal" (layers that mix
+            frames) or "conditioning" (only the embeddings).
+        lora_rank: Rank of the low-rank additions with `train: lora`.
+        lora_targets: Last parts of the names of the layers that get low-rank additions.
+        gradient_checkpointing: Compute the activations of each block again in the backward pass,
+            which saves memory and costs time.
+        optimizer: "adamw" of torch, or "adamw_8bit", "paged_adamw" or "paged_adamw_8bit" of
+            bitsandbytes, which need a GPU.
+        offload: Keep VAE and encoders in main memory and move them to the GPU only to encode and
+            decode.
+        compile: Compiler for the blocks of the network, "inductor" or "aot_eager"; null leaves
+            them as they are.
+
+    Raises:
+        ValueError: A share outside [0, 1], steps or chunk below 1, or a negative warmup.
     """
 
     def __init__(
@@ -402,7 +427,7 @@ class WorldModel(LightningModule):
     # Parts ------------------------------------------------------------------------------------
 
     def _keep_off_the_card(self) -> None:
-        """DDP asks for one device unless it is told what is not its business."""
+        """List the offloaded parameters for DDP to ignore: it requires all others on one device."""
         self.backbone.offload = self.offload
         if self.offload:
             frozen = self.backbone.frozen

@@ -21,7 +21,18 @@ from egowm.data.reading import Wanted, collate, read_batch, read_planes
 
 @dataclass(frozen=True)
 class Window:
-    """How a clip is cut: K context and T future frames, every `stride`-th native frame, resized."""
+    """Cut of a clip out of an episode, and the size of its frames.
+
+    Args:
+        context: Clean frames given to the model (K), at least 1.
+        horizon: Future frames to be predicted (T), at least 1.
+        stride: Distance between two frames of a clip, in native frames; 1 takes every frame.
+        height: Height of the resized frames in pixels.
+        width: Width of the resized frames in pixels.
+
+    Raises:
+        ValueError: A value below 1.
+    """
 
     context: int = 1
     horizon: int = 8
@@ -40,13 +51,13 @@ class Window:
 
 
 class KnownClips(Protocol):
-    """What takes the place of reading frames: see `egowm.training.latents.cache`."""
+    """Reads cached encodings of a clip instead of its frames: `egowm.training.latents.cache`."""
 
     def read(self, number: int, start: int) -> tuple[torch.Tensor, Known]: ...
 
 
 class Cache(Protocol):
-    """What may know clips without their frames."""
+    """A source of cached clips."""
 
     def of(self, windows: "Windows") -> KnownClips: ...
 

@@ -51,7 +51,10 @@ def pack(
     """
     check_folder(output, PACK, force=True)
     if isinstance(data, Mixture | Packed):
-        raise ValueError("pack: a mixture's sources are packed one by one, and a pack not again.")
+        raise ValueError(
+            "pack: cannot pack a mixture (pack each of its sources) or a pack (it is packed "
+            "already)."
+        )
     if min(size) < 1:
         raise ValueError(f"pack: height and width are at least 1, got {size[0]} and {size[1]}.")
     rows = [(split, episode) for split in SPLITS for episode in _split(data, split)]

@@ -61,8 +61,8 @@ class Health(Callback):
         clips = ", ".join(self._clips[:NAMED]) or "not known"
         return (
             f"Step {trainer.global_step}, process {trainer.global_rank}: {what}. Noise levels "
-            f"(sigma): {levels}. Clips: {clips}. The weights did not take it in, and the last "
-            f"checkpoint is good. Look at these clips (`egowm data show`); else lower "
-            f"--model.learning_rate, set --trainer.gradient_clip_val 1, or use --trainer.precision "
-            f"bf16-mixed in place of float16."
+            f"(sigma): {levels}. Clips: {clips}. No weight was updated by this step; the last "
+            f"checkpoint is safe to resume from. Look at these clips (`egowm data show`); else "
+            f"lower --model.learning_rate, set --trainer.gradient_clip_val 1, or use "
+            f"--trainer.precision bf16-mixed in place of float16."
         )

@@ -302,7 +302,7 @@ def test_a_file_that_shrinks_while_it_is_read(packed):
 
 
 def test_what_is_not_packed(data, packed, tmp_path):
-    with pytest.raises(ValueError, match="a mixture's sources are packed one by one"):
+    with pytest.raises(ValueError, match="pack each of its sources"):
         pack(Mixture({"a": data}), tmp_path / "b", SIZE)
     with pytest.raises(ValueError, match="a pack not again"):
         pack(packed, tmp_path / "b", SIZE)
