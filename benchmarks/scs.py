@@ -26,7 +26,7 @@ from transformers import Sam2VideoInferenceSession, Sam2VideoModel
 
 from egowm.scs.trackers.sam2.lockstep import follow
 from egowm.scs.trackers.sam2.network import Network
-from egowm.scs.trackers.sam2.preprocess import to_pixels, to_prompts
+from egowm.scs.trackers.sam2.pictures import to_pixels, to_prompts
 from egowm.scs.trackers.sam2.weights import load_weights
 
 TARGETS = {"cpu": 1.5, "cuda": 3.0}  # speed ratios

@@ -13,7 +13,7 @@ from transformers import (
     Sam2VisionConfig,
 )
 
-from egowm.scs.trackers.sam2.architecture import published
+from egowm.scs.trackers.sam2.meta import published
 
 SIZES = ("toy", "tiny", "small", "base_plus", "large")
 SIZE = (96, 160)  # of a frame

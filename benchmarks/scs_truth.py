@@ -23,10 +23,9 @@ from tqdm import tqdm
 from egowm.scs import score_folders
 from egowm.scs.masks import write_palette
 from egowm.scs.trackers import MaskReader, Tracker
-from egowm.scs.trackers.copy import CopyTracker
 from egowm.scs.trackers.flow import FlowTracker
-from egowm.scs.trackers.oracle import OracleMasks
 from egowm.scs.trackers.palette import PaletteTracker
+from egowm.scs.trackers.simple import CopyTracker, OracleMasks
 
 WORLDS: dict[str, Callable[[int], Scene]] = {"rooms": rooms, "slow": slow}
 TRACKERS: dict[str, Callable[[], Tracker | MaskReader]] = {

@@ -20,8 +20,8 @@ from egowm.evaluation.evaluate import annotator
 from egowm.evaluation.report.run_page import write_report
 from egowm.evaluation.run_folder import read_run
 from egowm.evaluation.run_writer import new_run
-from egowm.scs.annotate import Structures, freeze
-from egowm.scs.annotations import find_anchors, find_annotations
+from egowm.scs.annotation.annotate import Structures, freeze
+from egowm.scs.annotation.annotations import find_anchors, find_annotations
 from egowm.video import write_frames
 
 WINDOW = Window(height=12, width=16)

@@ -8,10 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from egowm.scs.annotations import read_annotation
+from egowm.scs.annotation.annotations import read_annotation
 from egowm.scs.cache import shard
-from egowm.scs.clip_result import ClipResult, Doubtful, Sample
-from egowm.scs.geometry import geometry
+from egowm.scs.clip_result import ClipResult, Doubtful, Sample, geometry
 from egowm.scs.inputs import Inputs, gather, prepare
 from egowm.scs.masks import ObjectMasks
 from egowm.scs.protocol import describe_protocol, environment, hash_structures
@@ -19,7 +18,7 @@ from egowm.scs.reanchor import Parts, score_parts, summarise_parts
 from egowm.scs.result import Result, independent_units, make_row
 from egowm.scs.score import MIN_AREA, Overlap, clip_score, overlap
 from egowm.scs.trackers import MaskReader, Tracker
-from egowm.scs.trackers.copy import repeat
+from egowm.scs.trackers.simple import repeat
 from egowm.scs.tracking import Truth, compare, track_clip, without_evidence
 
 logger = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from egowm.scs.annotations import find_anchors, find_annotations, refuse_without
+from egowm.scs.annotation.annotations import find_anchors, find_annotations, refuse_without
 from egowm.scs.cache import CachedTracker
 from egowm.scs.layouts import Role, Video, find_videos, group_samples
 from egowm.scs.masks import MASKS

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from egowm import __version__
-from egowm.scs.checks import MIN_CYCLE
 from egowm.scs.trackers.base import MaskReader, Tracker
+from egowm.scs.tracking import MIN_CYCLE
 
 SEMANTICS = {
     "version": 1,

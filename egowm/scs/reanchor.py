@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from egowm.scs.annotations import read_annotation
+from egowm.scs.annotation.annotations import read_annotation
 from egowm.scs.bootstrap import interval
 from egowm.scs.clip_result import number
 from egowm.scs.layouts import Video
@@ -19,7 +19,7 @@ from egowm.scs.masks import ObjectMasks
 from egowm.scs.protocol import hash_structures
 from egowm.scs.score import Overlap, by_clip, mean_defined
 from egowm.scs.trackers.base import Tracker
-from egowm.scs.trackers.copy import repeat
+from egowm.scs.trackers.simple import repeat
 from egowm.scs.tracking import compare, track_frames
 
 

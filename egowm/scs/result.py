@@ -10,9 +10,7 @@ import numpy as np
 
 from egowm.files import whole
 from egowm.scs.bootstrap import MIN_UNITS, interval, num_independent
-from egowm.scs.checks import terciles
-from egowm.scs.clip_result import ClipResult, number
-from egowm.scs.geometry import Remarks, remarks
+from egowm.scs.clip_result import ClipResult, Remarks, number, remarks
 from egowm.scs.protocol import fingerprint
 from egowm.scs.reanchor import Reanchored
 from egowm.scs.score import HORIZONS, Overlap, Summary, by_clip, mean_defined, summarise
@@ -168,6 +166,19 @@ def make_row(
 def independent_units(row: Row, groups: Sequence[str] | None) -> int:
     """How many independent clips or trajectories the interval of a row rests on."""
     return num_independent(row.summary.clip_scs, groups)
+
+
+def terciles(motion: np.ndarray, *rows: np.ndarray) -> list[tuple[np.ndarray, list[float]]]:
+    """Clips in three groups of rising true motion: their numbers, and the mean of each of `rows`.
+
+    motion: (N,), NaN for clips left out. Fewer than three clips give no groups.
+    """
+    order = np.argsort(motion, kind="stable")
+    order = order[~np.isnan(motion[order])]
+    if len(order) < 3:
+        return []
+    groups = np.array_split(order, 3)
+    return [(group, [float(mean_defined(row[group])) for row in rows]) for group in groups]
 
 
 def _row(row: Row) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from egowm.files import FolderKind, check_folder, filled
-from egowm.scs.annotations import read_annotation
+from egowm.scs.annotation.annotations import read_annotation
 from egowm.scs.inputs import gather, prepare
 from egowm.scs.masks import VOID, ObjectMasks, read_masks, write_palette
 from egowm.scs.score import MIN_AREA

@@ -15,7 +15,7 @@ from egowm.data import ClipData
 from egowm.data.module import Windows
 from egowm.pixels import to_uint8
 from egowm.sampling import Sampling
-from egowm.scs.annotations import find_annotations, read_annotation
+from egowm.scs.annotation.annotations import find_annotations, read_annotation
 from egowm.scs.masks import ObjectMasks, resize_nearest
 from egowm.scs.metric import SCS
 from egowm.scs.score import MIN_AREA

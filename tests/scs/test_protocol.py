@@ -3,10 +3,9 @@
 import pytest
 
 from egowm.scs.protocol import describe_protocol, fingerprint
-from egowm.scs.trackers.copy import CopyTracker
 from egowm.scs.trackers.flow import FlowTracker
-from egowm.scs.trackers.masks import SavedMasks
 from egowm.scs.trackers.palette import PaletteTracker
+from egowm.scs.trackers.simple import CopyTracker, SavedMasks
 
 BASE = {
     "tracker": PaletteTracker(),

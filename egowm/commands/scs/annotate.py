@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from egowm.scs.trackers.options import add_options, chosen_tracker
 
 if TYPE_CHECKING:
-    from egowm.scs.annotate import Structures
+    from egowm.scs.annotation.annotate import Structures
     from egowm.scs.layouts import Video
     from egowm.scs.trackers import Tracker
 
@@ -62,7 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Annotate, and say how much."""
-    from egowm.scs.annotate import check_output, freeze, from_masks
+    from egowm.scs.annotation.annotate import check_output, freeze, from_masks
     from egowm.scs.layouts import find_videos
 
     check_output(arguments.output)
@@ -91,7 +91,7 @@ def _from_rooms(videos: "dict[str, Video]", root: str) -> "Iterator[Structures]"
 
     from egowm.data.module import Window
     from egowm.data.rooms import Rooms
-    from egowm.scs.annotate import Structures
+    from egowm.scs.annotation.annotate import Structures
 
     for name, video in videos.items():
         height, width = video.frames().shape[1:3]
@@ -117,9 +117,9 @@ def _segmenter(arguments: argparse.Namespace) -> "Tracker":
 def _by_tracker(
     arguments: argparse.Namespace, way: str, videos: "dict[str, Video]", tracker: "Tracker"
 ) -> "Iterator[Structures]":
-    from egowm.scs.annotate import automatic, from_prompts, from_text
-    from egowm.scs.detector import Detector, read_names
-    from egowm.scs.prompts import read_prompts
+    from egowm.scs.annotation.annotate import automatic, from_prompts, from_text
+    from egowm.scs.annotation.detector import Detector, read_names
+    from egowm.scs.annotation.prompts import read_prompts
 
     if way == "auto":
         return automatic(videos, tracker, arguments.at)

@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Convert, and say where to."""
-    from egowm.scs.trackers.sam2.convert import convert
+    from egowm.scs.trackers.sam2.weights import convert
 
     convert(arguments.source, arguments.target)
     print(arguments.target)

@@ -89,9 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.shard is not None:
         return _shard(arguments)
     from egowm.scs.evaluate import score_folders
-    from egowm.scs.per_frame import format_csv
     from egowm.scs.result import write_whole
-    from egowm.scs.table import format_result
+    from egowm.scs.text import format_csv, format_result
 
     options = given(arguments)
     result = score_folders(

@@ -29,7 +29,7 @@ from egowm.evaluation.report.scs_parts import (
     tercile_table,
 )
 from egowm.evaluation.scores import Curve, Scores, parse_scores
-from egowm.scs.annotations import read_annotation
+from egowm.scs.annotation.annotations import read_annotation
 from egowm.scs.inputs import Inputs, gather, prepare
 from egowm.scs.layouts import Video
 from egowm.scs.masks import davis_palette

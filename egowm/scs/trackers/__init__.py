@@ -23,9 +23,9 @@ BUILT_IN = {
     "sam2": "egowm.scs.trackers.sam2.Sam2Tracker",
     "palette": "egowm.scs.trackers.palette.PaletteTracker",
     "flow": "egowm.scs.trackers.flow.FlowTracker",
-    "masks": "egowm.scs.trackers.masks.SavedMasks",
-    "copy": "egowm.scs.trackers.copy.CopyTracker",
-    "oracle": "egowm.scs.trackers.oracle.OracleMasks",
+    "masks": "egowm.scs.trackers.simple.SavedMasks",
+    "copy": "egowm.scs.trackers.simple.CopyTracker",
+    "oracle": "egowm.scs.trackers.simple.OracleMasks",
 }
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from egowm.scs.trackers.sam2.lockstep import Step
-from egowm.scs.trackers.sam2.names import to_meta
-from egowm.scs.trackers.sam2.preprocess import to_pixels, to_prompts
+from egowm.scs.trackers.sam2.meta import to_meta
+from egowm.scs.trackers.sam2.pictures import to_pixels, to_prompts
 from egowm.scs.trackers.sam2.weights import Weights
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from egowm.scs.prompts import Prompt
+from egowm.scs.annotation.prompts import Prompt
 from egowm.scs.trackers import DType, Implementation
 from egowm.scs.trackers.base import Tracker, Tracks, check_input
 from egowm.scs.trackers.sam2.weights import load_weights
@@ -71,7 +71,7 @@ class Sam2Tracker(Tracker):
 
     def options(self) -> dict[str, float | int | str]:
         """sha256 of the weights' values, and the dtype; the implementation is environment."""
-        from egowm.scs.trackers.sam2.preprocess import RESIZE
+        from egowm.scs.trackers.sam2.pictures import RESIZE
 
         return {
             "weights": self.sha256,
@@ -114,7 +114,7 @@ class Sam2Tracker(Tracker):
                 "Points and boxes are for --tracker-implementation transformers, which reads the "
                 "same weights; native only follows masks."
             )
-        from egowm.scs.trackers.sam2.segment import segment
+        from egowm.scs.trackers.sam2.pictures import segment
 
         with self._precision():
             return segment(self._network, frame, prompts, self.batch_tracks)
@@ -127,7 +127,7 @@ class Sam2Tracker(Tracker):
         return [track for video, found in pairs for track in self._collect([video], [found])]
 
     def _collect(self, videos: list[np.ndarray], masks: list[np.ndarray]) -> list[Tracks]:
-        from egowm.scs.trackers.sam2.preprocess import to_masks
+        from egowm.scs.trackers.sam2.pictures import to_masks
 
         num_frames, *size, _ = videos[0].shape
         started = np.concatenate(masks)

@@ -1,4 +1,4 @@
-"""SAM 2's weights from a Meta checkpoint, a transformers folder or the local hub cache.
+"""SAM 2's weights from a Meta checkpoint, a transformers folder or the hub cache; written, too.
 
 Nothing is ever downloaded, and what does not fit is refused.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from egowm.files import whole
 from egowm.loading import hub_folder
 
 if TYPE_CHECKING:
@@ -61,8 +62,7 @@ def _read_meta(path: Path) -> Weights:
     import torch
     from transformers import Sam2VideoConfig
 
-    from egowm.scs.trackers.sam2.architecture import read_architecture
-    from egowm.scs.trackers.sam2.names import to_transformers
+    from egowm.scs.trackers.sam2.meta import read_architecture, to_transformers
 
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
@@ -86,7 +86,7 @@ def _read_folder(folder: Path) -> Weights:
     from safetensors.torch import load_file
     from transformers import Sam2VideoConfig
 
-    from egowm.scs.trackers.sam2.names import share_position
+    from egowm.scs.trackers.sam2.meta import share_position
 
     lacking = [name for name in _FILES if not (folder / name).is_file()]
     if lacking:
@@ -131,3 +131,38 @@ def _checked(weights: Weights, name: str) -> Weights:
         more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise ValueError(f"{name}: not these weights: {', '.join(wrong[:3])}{more}. {_BRING}")
     return weights
+
+
+def convert(source: str | Path, target: Path) -> None:
+    """Write what `load_weights` reads as a Meta checkpoint (.pt) or a folder of transformers.
+
+    Whole or not at all. Raises ValueError where `target` exists.
+    """
+    if target.exists():
+        raise ValueError(f"{target}: exists already. Name another target.")
+    if not target.parent.is_dir():
+        raise ValueError(f"{target}: the folder {target.parent} does not exist.")
+    weights = load_weights(source)
+    with whole(target) as temporary:
+        (write_meta if target.suffix == ".pt" else write_folder)(weights, temporary)
+
+
+def write_meta(weights: Weights, path: Path) -> None:
+    """Write Meta's format. The configuration goes with it, where Meta's own loader ignores it."""
+    import torch
+
+    from egowm.scs.trackers.sam2.meta import to_meta
+
+    config = json.dumps(weights.config.to_diff_dict())
+    torch.save({"model": to_meta(weights.tensors), CONFIG: config}, path)
+
+
+def write_folder(weights: Weights, folder: Path) -> None:
+    """Write config.json and model.safetensors."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    weights.config.architectures = ["Sam2VideoModel"]
+    weights.config.save_pretrained(folder)
+    tensors = {name: tensor.clone().contiguous() for name, tensor in weights.tensors.items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})

@@ -111,7 +111,7 @@ def weights(model):
 @pytest.fixture(scope="session")
 def checkpoint(weights, tmp_path_factory):
     """The tiny model as a Meta checkpoint."""
-    from egowm.scs.trackers.sam2.convert import write_meta
+    from egowm.scs.trackers.sam2.weights import write_meta
 
     path = tmp_path_factory.mktemp("weights") / "tiny.pt"
     write_meta(weights, path)
@@ -121,7 +121,7 @@ def checkpoint(weights, tmp_path_factory):
 @pytest.fixture(scope="session")
 def folder(weights, tmp_path_factory):
     """The tiny model as a transformers folder."""
-    from egowm.scs.trackers.sam2.convert import write_folder
+    from egowm.scs.trackers.sam2.weights import write_folder
 
     path = tmp_path_factory.mktemp("weights") / "tiny"
     write_folder(weights, path)

@@ -7,11 +7,10 @@ import pytest
 import torch
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
-from egowm.scs.trackers.sam2.lockstep import follow
-from egowm.scs.trackers.sam2.memory import Memory
+from egowm.scs.trackers.sam2.lockstep import Memory, follow
 from egowm.scs.trackers.sam2.native import build_native, follow_native
 from egowm.scs.trackers.sam2.network import Network
-from egowm.scs.trackers.sam2.preprocess import to_pixels, to_prompts
+from egowm.scs.trackers.sam2.pictures import to_pixels, to_prompts
 
 from .conftest import SIDE, make_masks, make_video, tiny_model
 

@@ -5,13 +5,12 @@ import pytest
 import torch
 
 from egowm.commands.scs.main import main
-from egowm.scs.candidates import AREA, choose
+from egowm.scs.annotation.prompts import Prompt
+from egowm.scs.annotation.proposals import AREA, choose
 from egowm.scs.masks import read_masks
-from egowm.scs.prompts import Prompt
 from egowm.scs.trackers.sam2 import Sam2Tracker
 from egowm.scs.trackers.sam2.network import Network
-from egowm.scs.trackers.sam2.preprocess import to_masks, to_pixels
-from egowm.scs.trackers.sam2.segment import segment
+from egowm.scs.trackers.sam2.pictures import segment, to_masks, to_pixels
 from egowm.video import write_frames
 
 from .conftest import SIDE, make_video

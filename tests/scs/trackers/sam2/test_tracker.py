@@ -153,7 +153,8 @@ def test_every_command_takes_the_weights(command, clips, capsys):
         "report": [clips / "pred", clips / "gt", "--scores", clips / "s", "--output", clips / "r"],
         "doctor": [],
     }
-    record = {"clips": [], "fingerprint": "", "protocol": {}}
+    protocol = {"semantics": {"min_area": 0.001}}
+    record = {"clips": [], "fingerprint": "", "protocol": protocol, "environment": {}}
     (clips / "s").write_text(json.dumps(record))
     argv = [command, *map(str, more[command]), "--tracker", "sam2", "--tracker-dtype", "bfloat16"]
     assert main([*argv, "--tracker-weights", str(clips / "none.pt")]) == 2

@@ -6,10 +6,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from egowm.commands.scs.main import main
-from egowm.scs.trackers.sam2.architecture import published, read_architecture
-from egowm.scs.trackers.sam2.convert import write_meta
-from egowm.scs.trackers.sam2.names import to_meta, to_transformers
-from egowm.scs.trackers.sam2.weights import load_weights
+from egowm.scs.trackers.sam2.meta import published, read_architecture, to_meta, to_transformers
+from egowm.scs.trackers.sam2.weights import load_weights, write_meta
 
 
 def test_round_trip(folder, weights, tmp_path):

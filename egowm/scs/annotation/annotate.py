@@ -13,12 +13,12 @@ import numpy as np
 
 from egowm.files import FolderKind, begins, check_folder, filled
 from egowm.paths import inside
-from egowm.scs.annotations import find_annotations, read_annotation
-from egowm.scs.candidates import choose, propose, static
-from egowm.scs.detector import Detector
+from egowm.scs.annotation.annotations import find_annotations, read_annotation
+from egowm.scs.annotation.detector import Detector
+from egowm.scs.annotation.prompts import MOVING, Prompt, check_segmenter
+from egowm.scs.annotation.proposals import choose, propose, static
 from egowm.scs.layouts import Video
 from egowm.scs.masks import VOID, write_palette
-from egowm.scs.prompts import MOVING, Prompt, check_segmenter
 from egowm.scs.protocol import hash_structures
 from egowm.scs.trackers.base import Tracker
 

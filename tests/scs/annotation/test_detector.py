@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from egowm.commands.scs.main import main
-from egowm.scs.detector import Detector, distinct, read_names
+from egowm.scs.annotation.detector import Detector, distinct, read_names
+from egowm.scs.annotation.prompts import Prompt
 from egowm.scs.masks import read_masks
-from egowm.scs.prompts import Prompt
 
 from . import test_annotate
 

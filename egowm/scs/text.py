@@ -1,18 +1,25 @@
-"""The result of a scoring as a few lines of text."""
+"""A scoring in text: the table that is printed, and one line per frame as CSV."""
 
-from typing import TYPE_CHECKING
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from egowm.scs.score import HORIZONS, mean_defined
+from egowm.scs.clip_result import ClipResult
+from egowm.scs.result import Result, Row
+from egowm.scs.score import HORIZONS, Case, mean_defined
 
-if TYPE_CHECKING:
-    from egowm.scs.result import Result, Row
-
+COLUMNS = (
+    "clip", "trajectory", "sample", "object", "frame", "iou", "case", "lost", "evidence",
+    "pred_pixels", "target_pixels", "intersection", "centroid_error", "direction", "travel",
+    "boundary_f",
+)  # fmt: skip
 _POOLED_GAP = 1.0  # the pooled score is worth a line if it differs by more
 
 
-def format_result(result: "Result") -> str:
+def format_result(result: Result) -> str:
     """Headline, reference rows, variants and shares; without an interval the copy row is first."""
     rows = [("prediction", result.prediction), ("copy", result.copy)]
     if result.prediction.ci95 is None:
@@ -36,13 +43,13 @@ def format_result(result: "Result") -> str:
     return "\n".join(lines)
 
 
-def _line(name: str, row: "Row") -> str:
+def _line(name: str, row: Row) -> str:
     found = row.summary
     values = [found.scs, found.scs_davis, found.scs_visible, *found.scs_at.values()]
     return f"{name:<16}" + "".join(f"{_score(value):>9}" for value in values)
 
 
-def _remarks(result: "Result") -> list[str]:
+def _remarks(result: Result) -> list[str]:
     found = result.prediction.summary
     shares = found.empty_shares
     lines = [
@@ -65,7 +72,7 @@ def _remarks(result: "Result") -> list[str]:
     return lines
 
 
-def _motion(result: "Result") -> list[str]:
+def _motion(result: Result) -> list[str]:
     """How the scene moved, where it moved more, and what was left out."""
     found = result.remarks
     lines = []
@@ -95,3 +102,32 @@ def _motion(result: "Result") -> list[str]:
 
 def _score(value: float) -> str:
     return "-" if np.isnan(value) else f"{value:.1f}"
+
+
+def format_csv(clips: Sequence[ClipResult]) -> str:
+    """The table with its header; IoU and F in percent, an empty field is undefined."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for clip in clips:
+        writer.writerows(_frame_lines(clip))
+    return out.getvalue()
+
+
+def _frame_lines(clip: ClipResult) -> Iterator[list[Any]]:
+    for number, sample in enumerate(clip.samples):
+        found, shape = sample.overlap, sample.geometry
+        iou, case = 100 * found.iou(), found.case
+        tables = (shape.centroid_error, shape.direction, shape.travel, shape.boundary)
+        for k, t in np.ndindex(*iou.shape):
+            yield [
+                clip.name, clip.trajectory or "", number, clip.ids[k], t + 1, _field(iou[k, t]),
+                Case(int(case[k, t])).name.lower(), int(found.lost[k, t]),
+                _field(sample.evidence[k, t]),
+                found.pred[k, t], found.target[k, t], found.intersection[k, t],
+                *(_field(table[k, t]) for table in tables),
+            ]  # fmt: skip
+
+
+def _field(value: Any) -> str:
+    return "" if np.isnan(value) else f"{value:.4f}"

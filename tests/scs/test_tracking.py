@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from egowm.scs import score_folders
-from egowm.scs.checks import cycle_iou, last_seen, terciles, track_again
-from egowm.scs.geometry import boundary_f, drift, geometry
+from egowm.scs.clip_result import boundary_f, drift, geometry
+from egowm.scs.result import terciles
 from egowm.scs.score import overlap
 from egowm.scs.trackers import Tracker, Tracks
+from egowm.scs.tracking import cycle_iou, last_seen, track_again
 
 
 class Sliding(Tracker):

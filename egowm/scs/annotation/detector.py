@@ -15,7 +15,7 @@ from egowm.loading import (
     load_model,
     load_processor,
 )
-from egowm.scs.prompts import MOVING, Prompt
+from egowm.scs.annotation.prompts import MOVING, Prompt
 
 THRESHOLD = 0.1  # score below which a box is no find, as in the model's own examples
 MOST = 16  # boxes of a picture, the best first

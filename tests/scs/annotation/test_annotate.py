@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from egowm.commands.scs.main import main
-from egowm.scs.candidates import choose, static
+from egowm.scs.annotation.proposals import choose, static
 from egowm.scs.masks import read_masks, read_palette
 from egowm.scs.trackers import Tracks
 from egowm.scs.trackers.palette import PaletteTracker

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from egowm.scs.prompts import Prompt, Segmenter
+from egowm.scs.annotation.prompts import Prompt, Segmenter
 from egowm.scs.trackers.base import Tracks
 
 AREA = (0.01, 0.6)  # share of the frame
