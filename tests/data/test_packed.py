@@ -304,7 +304,7 @@ def test_a_file_that_shrinks_while_it_is_read(packed):
 def test_what_is_not_packed(data, packed, tmp_path):
     with pytest.raises(ValueError, match="pack each of its sources"):
         pack(Mixture({"a": data}), tmp_path / "b", SIZE)
-    with pytest.raises(ValueError, match="a pack not again"):
+    with pytest.raises(ValueError, match="or a pack \\(it is packed already\\)"):
         pack(packed, tmp_path / "b", SIZE)
     with pytest.raises(ValueError, match="height and width are at least 1, got 0 and 16"):
         pack(data, tmp_path / "b", (0, 16))
