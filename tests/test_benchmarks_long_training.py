@@ -1,6 +1,7 @@
 """The long training in the background: exact shortcuts, own contexts, and where it goes on."""
 
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,7 @@ BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 @pytest.fixture
 def long_training(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import long_training
-
-    yield long_training
+    yield import_module("long_training")
     for name in ("long_training", "provenance"):
         sys.modules.pop(name, None)
 
