@@ -90,6 +90,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data.batch_size", dest="batch_size", type=int, help="in its place")
     parser.add_argument("--trainer.precision", dest="precision", help="in its place")
     parser.add_argument(
+        "--data.root", dest="root", help="where recordings are that say how many actions there are"
+    )
+    parser.add_argument(
         "--model.backbone.pretrained", dest="pretrained", help="a folder; its configurations do"
     )
     args = parser.parse_args(argv)
@@ -98,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "WorldModel" not in model["class_path"]:
         raise ValueError(f"{args.config}: expected a WorldModel, got {model['class_path']}.")
     precision = str(args.precision or recipe.trainer.get("precision", "32-true"))
-    data = recipe.data()
+    data = recipe.data(args.root)
     batch_size = args.batch_size or data.batch_size
     with _sizes_at_hand(model) as note:
         rungs = list(climb(model, data, batch_size, precision))

@@ -21,6 +21,8 @@ from egowm.commands.import_egowm import published
 from egowm.sampling import Sampling
 from egowm.world_model import WorldModel
 
+from ..test_documents import code_blocks
+
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec")
 
 
@@ -180,6 +182,9 @@ def test_25_dimensions_and_state(tiny_prior, onex, run, tmp_path):
     ahead = actions[:1].repeat(1, 3, 1)  # two chunks of 8: the second one's state follows
     made = model.rollout(context, ahead, Sampling(steps=1, guidance=2.0), state=state[:1])
     assert made.frames.shape == (1, 12, 3, 16, 16)
+    [code], scope = code_blocks(tmp_path / "export/README.md"), {}
+    exec(code, scope)  # the card's, with a state
+    assert scope["frames"].shape == (1, 8, 3, 64, 64)
 
 
 def test_25_dimensions_need_measured_ranges(tiny_prior, onex, run, tmp_path, capsys):
