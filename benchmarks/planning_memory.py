@@ -17,7 +17,7 @@ import torch
 from provenance import RESULTS, provenance, write
 from tqdm import tqdm
 
-from egowm.planning import bounds_of, goal_cost, random_shooting
+from egowm.planning import Space, goal_cost, random_shooting
 from egowm.sampling import Sampling
 from egowm.shipped import default_model
 from egowm.world_model import WorldModel
@@ -32,16 +32,13 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     model = WorldModel.from_pretrained(arguments.model).to(arguments.device)
     generator = torch.Generator().manual_seed(arguments.seed)
     context, goal = torch.rand(2, 3, arguments.size, arguments.size, generator=generator)
-    low, high = bounds_of(model.spec_of(None))
+    space = Space.of(model.spec_of(None), arguments.frames)
     start, rows = _peak(arguments.device), []
     for count in tqdm(counts, "plans", file=sys.stderr):
         how = Sampling(steps=1, micro_batch=arguments.micro_batch)
         cost = goal_cost(model, context[None, None], goal, how, by="pixels")
         begun = time.perf_counter()
-        plan = random_shooting(
-            cost, torch.zeros(arguments.frames, len(low)), high / 2, samples=count, low=low,
-            high=high, generator=generator,
-        )  # fmt: skip
+        plan = random_shooting(cost, space, samples=count, generator=generator)
         rows.append(
             {
                 "candidates": plan.evaluations,

@@ -22,10 +22,11 @@ from egowm.moved import answer_old_names
 if TYPE_CHECKING:
     from egowm.actions.spec import ActionSpec
     from egowm.clip import Clip
+    from egowm.planning.space import Space
     from egowm.sampling import Rollout, Sampling
     from egowm.world_model import WorldModel
 
-__all__ = ["ActionSpec", "Clip", "Rollout", "Sampling", "WorldModel", "__version__"]
+__all__ = ["ActionSpec", "Clip", "Rollout", "Sampling", "Space", "WorldModel", "__version__"]
 __version__ = "0.1.0"
 
 __getattr__, __dir__ = face(
@@ -35,6 +36,7 @@ __getattr__, __dir__ = face(
         "Clip": "clip",
         "Rollout": "sampling",
         "Sampling": "sampling",
+        "Space": "planning.space",
         "WorldModel": "world_model",
     },
 )

@@ -11,7 +11,7 @@ from egowm.moved import MOVED
 from egowm.recipe import build
 
 HEAVY = ("lightning", "mujoco", "diffusers", "transformers", "decord", "cv2", "h5py")
-LIGHT = ("ActionSpec", "Clip", "Rollout")
+LIGHT = ("ActionSpec", "Clip", "Rollout", "Sampling", "Space")
 FACES = ("egowm", "egowm.actions", "egowm.backbones", "egowm.data", "egowm.pretraining",
          "egowm.training", "egowm.backbones.cosmos3")  # fmt: skip
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from egowm import Space
 from egowm.data import Packed
 from egowm.scs.masks import write_palette
 from egowm.video import read_image
@@ -107,8 +108,9 @@ def test_from_recordings_to_a_plan(tiny_prior, tmp_path, monkeypatch):
     plan = scope["plan"]
     assert plan.actions.shape == (4, 2)
     assert plan.evaluations == 4
-    assert (plan.actions >= scope["low"] - 1e-6).all()
-    assert (plan.actions <= scope["high"] + 1e-6).all()
+    space = Space.of(scope["model"].spec, horizon=4)
+    assert (plan.actions >= space.low - 1e-6).all()
+    assert (plan.actions <= space.high + 1e-6).all()
 
 
 def test_every_block_of_the_page_is_run():

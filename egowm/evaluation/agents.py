@@ -12,6 +12,7 @@ from egowm.planning.costs import Pixels
 from egowm.planning.goal import By, goal_cost
 from egowm.planning.mpc import MPC, Planner
 from egowm.planning.search import Cost
+from egowm.planning.space import Space
 from egowm.sampling import Rollout, Sampling, takes_sampling
 from egowm.worlds.motion import MAX_TURN
 
@@ -47,11 +48,8 @@ class PlanningAgent:
         self.mpc: MPC[Tensor] = MPC(
             self.planner,
             lambda seen: self.cost_of(seen, wanted),
-            MEAN.expand(self.horizon, -1).clone(),
-            STD,
+            Space(MEAN.expand(self.horizon, -1), STD, LOW, HIGH),
             every=self.every,
-            low=LOW,
-            high=HIGH,
             generator=torch.Generator().manual_seed(self.seed * 100_003 + task.seed),
         )
 

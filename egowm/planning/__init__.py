@@ -1,13 +1,12 @@
 """Planning with anything that has a cost; with world models through `goal_cost`.
 
-Planners are functions of a cost `(N, T, A) -> (N,)` and know of nothing else. `WorldModelEnv` needs
-gymnasium (`pip install 'egowm[planning]'`) and is imported on first use.
+Planners are functions of a cost `(N, T, A) -> (N,)` and a `Space` of actions, and know of nothing
+else. `WorldModelEnv` needs gymnasium (`pip install 'egowm[planning]'`), imported on first use.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from egowm.planning.bounds import Bounds, bounds_of
 from egowm.planning.cem import cem
 from egowm.planning.goal import GoalCost, goal_cost
 from egowm.planning.gradient import gradient
@@ -15,8 +14,9 @@ from egowm.planning.icem import icem
 from egowm.planning.imagined import ImaginedWorlds
 from egowm.planning.mpc import MPC
 from egowm.planning.mppi import mppi
-from egowm.planning.search import Cost, Plan, shifted
+from egowm.planning.search import Budget, Cost, Plan, shifted
 from egowm.planning.shooting import random_shooting
+from egowm.planning.space import Space
 from egowm.planning.straight_line import straight_line
 
 if TYPE_CHECKING:
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MPC",
-    "Bounds",
+    "Budget",
     "Cost",
     "GoalCost",
     "ImaginedWorlds",
     "Plan",
+    "Space",
     "WorldModelEnv",
-    "bounds_of",
     "cem",
     "goal_cost",
     "gradient",
@@ -43,6 +43,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("Bounds", "bounds_of"):
+        raise ImportError(
+            f"egowm.planning.{name} is gone: Space.of(spec, horizon) has low, high, mean and std."
+        )
     if name != "WorldModelEnv":
         raise AttributeError(f"module 'egowm.planning' has no attribute '{name}'")
     return import_module("egowm.planning.env").WorldModelEnv

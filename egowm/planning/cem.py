@@ -3,49 +3,40 @@
 import torch
 from torch import Tensor
 
-from egowm.planning.search import Cost, Plan, Search, check_counts
+from egowm.planning.calls import takes_space
+from egowm.planning.search import Budget, Cost, Plan, Search, check_counts
+from egowm.planning.space import Space
 
 
+@takes_space
 def cem(
     cost: Cost,
-    mean: Tensor,
-    std: Tensor | float,
+    space: Space,
     *,
     samples: int,
     elites: int,
-    iterations: int | None,
-    low: Tensor | float | None = None,
-    high: Tensor | float | None = None,
-    generator: torch.Generator | None = None,
-    initial: Tensor | None = None,
+    iterations: int | Budget,
     momentum: float = 0.0,
     min_std: float = 0.0,
-    seconds: float | None = None,
-    progress: bool = False,
+    generator: torch.Generator | None = None,
+    initial: Tensor | None = None,
 ) -> Plan:
     """Fit mean and standard deviation to the `elites` best of `samples`, `iterations` times.
 
-    momentum: share of the old mean and standard deviation that stays. min_std: the least standard
-    deviation, where `std` was not less. The other arguments: see `random_shooting`.
+    Args:
+        elites: Sequences of a round that the next one is fitted to.
+        momentum: Share of the old mean and standard deviation that stays.
+        min_std: The least standard deviation, where the space's was not less.
+
+    The other arguments: see `random_shooting`.
     """
     check_counts(samples, elites)
     check_momentum(momentum)
-    with Search(
-        cost,
-        mean,
-        std,
-        low,
-        high,
-        iterations=iterations,
-        seconds=seconds,
-        progress=progress,
-        generator=generator,
-        keep=elites,
-    ) as search:
-        centre, spread = search.mean, search.std
+    with Search(cost, space, iterations, keep=elites) as search:
+        centre, spread = space.mean, space.std
         least = spread.clamp(max=min_std)
         for number in search.rounds():
-            drawn = search.around(centre, spread, search.noise(samples))
+            drawn = search.around(centre, spread, search.noise(samples, generator))
             if number == 0:
                 drawn = torch.cat([drawn, search.warm(initial)])
             best = search.best(drawn, search.evaluate(drawn), elites)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from egowm.planning.bounds import bounds_of
 from egowm.planning.imagined import ImaginedWorlds, Step
+from egowm.planning.space import Space
 
 try:
     from gymnasium import spaces
@@ -36,9 +36,10 @@ class WorldModelEnv(VectorEnv):
         self.worlds, self.num_envs = worlds, len(worlds)
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
         height, width = worlds.contexts.shape[-2:]
-        low, high = (bound.numpy() for bound in bounds_of(worlds.spec))
-        if worlds.block > 1:
-            low, high = (np.tile(bound, (worlds.block, 1)) for bound in (low, high))
+        allowed = Space.of(worlds.spec, horizon=worlds.block)
+        low, high = (bound.numpy().copy() for bound in (allowed.low, allowed.high))
+        if worlds.block == 1:
+            low, high = low[0], high[0]
         self.single_observation_space = spaces.Box(0, 255, (height, width, 3), np.uint8)
         self.single_action_space = spaces.Box(low, high, dtype=np.float32)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)

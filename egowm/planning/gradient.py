@@ -3,58 +3,55 @@
 import torch
 from torch import Tensor
 
-from egowm.planning.search import Cost, Plan, Search, check_counts
+from egowm.planning.calls import takes_space
+from egowm.planning.search import Budget, Cost, Plan, Search, check_counts
+from egowm.planning.space import Space
 
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8  # of Adam (Kingma and Ba 2015, arXiv 1412.6980)
 
 
+@takes_space
 def gradient(
     cost: Cost,
-    mean: Tensor,
-    std: Tensor | float,
+    space: Space,
     *,
+    iterations: int | Budget,
     samples: int = 1,
-    iterations: int,
     rate: float = 0.1,
-    low: Tensor | float | None = None,
-    high: Tensor | float | None = None,
     generator: torch.Generator | None = None,
     initial: Tensor | None = None,
-    seconds: float | None = None,
-    progress: bool = False,
 ) -> Plan:
     """Adam on `samples` sequences, each on its own, projected onto the bounds after every step.
 
-    cost: differentiable. The first sequence starts at `mean`, the others around it. rate: step
-    size in units of std, falling linearly to 0 over the iterations; a dimension with std 0 stays.
+    Args:
+        cost: Differentiable.
+        iterations: Steps of Adam, or a `Budget` with a number of them.
+        samples: Sequences; the first starts at the space's mean, the others around it.
+        rate: Step size in units of the space's std, falling linearly to 0 over the iterations; a
+            dimension with std 0 stays.
+
     The other arguments: see `random_shooting`. Raises ValueError where the cost has no gradient.
     """
     check_counts(samples)
     if not rate > 0:
         raise ValueError(f"Expected a rate above 0, got {rate}.")
-    with Search(
-        cost,
-        mean,
-        std,
-        low,
-        high,
-        iterations=iterations,
-        seconds=seconds,
-        progress=progress,
-        generator=generator,
-        keep=max(1, samples // 10),
-    ) as search:
-        actions = search.around(search.mean, search.std, search.noise(samples))
+    with Search(cost, space, iterations, keep=samples // 10) as search:
+        actions = search.around(space.mean, space.std, search.noise(samples, generator))
         actions = torch.cat([actions, search.warm(initial)])
+        steps = search.budget.iterations
+        if steps is None:
+            raise ValueError(
+                "Expected a number of iterations, over which the rate falls, got None."
+            )
         first, second = torch.zeros_like(actions), torch.zeros_like(actions)
         for number in search.rounds():
-            slope = _slope(search, actions) * search.std  # of the cost in units of std
+            slope = _slope(search, actions) * space.std  # of the cost in units of std
             first = _BETAS[0] * first + (1 - _BETAS[0]) * slope
             second = _BETAS[1] * second + (1 - _BETAS[1]) * slope.square()
             mean_slope = first / (1 - _BETAS[0] ** (number + 1))
             size = (second / (1 - _BETAS[1] ** (number + 1))).sqrt() + _EPSILON
-            step = rate * (1 - number / iterations) * mean_slope / size
-            actions = search.bounded(actions - step * search.std)
+            step = rate * (1 - number / steps) * mean_slope / size
+            actions = space.bounded(actions - step * space.std)
     return search.plan
 
 

@@ -9,8 +9,10 @@ import math
 import torch
 from torch import Tensor
 
+from egowm.planning.calls import takes_space
 from egowm.planning.cem import check_momentum
-from egowm.planning.search import Cost, Plan, Search, check_counts
+from egowm.planning.search import Budget, Cost, Plan, Search, check_counts
+from egowm.planning.space import Space
 
 
 def coloured(white: Tensor, beta: float) -> Tensor:
@@ -31,54 +33,46 @@ def coloured(white: Tensor, beta: float) -> Tensor:
     return torch.fft.irfft(spectrum, n=length, dim=1).to(white)
 
 
+@takes_space
 def icem(
     cost: Cost,
-    mean: Tensor,
-    std: Tensor | float,
+    space: Space,
     *,
     samples: int,
     elites: int,
-    iterations: int | None,
-    low: Tensor | float | None = None,
-    high: Tensor | float | None = None,
-    generator: torch.Generator | None = None,
-    initial: Tensor | None = None,
+    iterations: int | Budget,
     beta: float = 2.0,
     decay: float = 1.25,
     kept: float = 0.3,
     momentum: float = 0.1,
-    seconds: float | None = None,
-    progress: bool = False,
+    generator: torch.Generator | None = None,
+    initial: Tensor | None = None,
 ) -> Plan:
     """CEM with noise of colour `beta`; see `coloured`.
 
-    decay: each round has so many times fewer samples than the one before, at least twice the
-    elites (or `samples`, if that is less). kept: share of the elites that go on to the next round,
-    with the cost they had, so a cost must not change during a plan. initial: (M, T, A), the elites
-    of the plan before, shifted; that share of them is tried in the first round. momentum: share of
-    the old mean and standard deviation that stays. The other arguments: see `random_shooting`.
+    Args:
+        elites: Sequences of a round that the next one is fitted to.
+        beta: The noise's power falls with frequency as f^-beta.
+        decay: Each round has so many times fewer samples than the one before, at least twice the
+            elites (or `samples`, if that is less).
+        kept: Share of the elites that go on to the next round, with the cost they had, so a cost
+            must not change during a plan.
+        momentum: Share of the old mean and standard deviation that stays.
+        initial: The elites (M, T, A) of the plan before, shifted; a share `kept` of them is tried
+            in the first round.
+
+    The other arguments: see `random_shooting`.
     """
     check_counts(samples, elites)
     check_momentum(momentum)
     if decay < 1 or not 0 <= kept <= 1:
         raise ValueError(f"Expected decay >= 1 and kept in [0, 1], got {decay} and {kept}.")
-    with Search(
-        cost,
-        mean,
-        std,
-        low,
-        high,
-        iterations=iterations,
-        seconds=seconds,
-        progress=progress,
-        generator=generator,
-        keep=elites,
-    ) as search:
-        centre, spread = search.mean, search.std
+    with Search(cost, space, iterations, keep=elites) as search:
+        centre, spread = space.mean, space.std
         old, old_costs = search.elites, search.costs  # none yet
         for number in search.rounds():
             count = max(int(samples * decay**-number), min(2 * elites, samples))
-            drawn = search.around(centre, spread, coloured(search.noise(count), beta))
+            drawn = search.around(centre, spread, coloured(search.noise(count, generator), beta))
             if number == 0 and initial is not None:
                 warm = search.warm(initial)
                 drawn = torch.cat([drawn, warm[: _share(kept, len(warm))]])

@@ -1,12 +1,15 @@
 """Model predictive control: plan, act a little, look again, plan on from there."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+from egowm.planning.calls import takes_space
 from egowm.planning.search import Cost, Plan, shifted
+from egowm.planning.space import Space
 
 Observation = TypeVar("Observation")
 
@@ -17,41 +20,43 @@ class Planner(Protocol):
     def __call__(
         self,
         cost: Cost,
-        mean: Tensor,
-        std: Tensor | float,
+        space: Space,
         *,
-        low: Tensor | float | None,
-        high: Tensor | float | None,
         generator: torch.Generator | None,
         initial: Tensor | None,
     ) -> Plan: ...
 
 
 class MPC(Generic[Observation]):
-    """An agent that plans `len(mean)` actions ahead and plans again after `every` of them.
+    """An agent that plans T actions ahead and plans again after `every` of them.
 
-    cost_of: an observation to the cost of what follows it, for example
-    `lambda seen: goal_cost(model, seen, goal)`. mean: (T, A), where the first search begins; later
-    ones begin with the plan before, shifted by what was done, and with its elites. std, low, high:
-    of every search, broadcast to (T, A).
+    Args:
+        planner: A planner with its own settings filled in, `partial(cem, samples=.., elites=..)`.
+        cost_of: An observation to the cost of what follows it, for example
+            `lambda seen: goal_cost(model, seen, goal)`.
+        space: Of every search, (T, A). The first begins at its mean; later ones begin with the plan
+            before, shifted by what was done, and with its elites.
+        every: Actions that are carried out before it plans again.
+        generator: Of the samples.
+
+    Raises ValueError for `every` beyond the horizon.
     """
 
+    @takes_space
     def __init__(
         self,
         planner: Planner,
         cost_of: Callable[[Observation], Cost],
-        mean: Tensor,
-        std: Tensor | float,
+        space: Space,
         *,
         every: int = 1,
-        low: Tensor | float | None = None,
-        high: Tensor | float | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        if not 1 <= every <= len(mean):
-            raise ValueError(f"Expected every from 1 to {len(mean)} (the horizon), got {every}.")
-        self.planner, self.cost_of, self.mean, self.std = planner, cost_of, mean, std
-        self.every, self.low, self.high, self.generator = every, low, high, generator
+        horizon = len(space.mean)
+        if not 1 <= every <= horizon:
+            raise ValueError(f"Expected every from 1 to {horizon} (the horizon), got {every}.")
+        self.planner, self.cost_of, self.space = planner, cost_of, space
+        self.every, self.generator = every, generator
         self.reset()
 
     def reset(self) -> None:
@@ -69,16 +74,9 @@ class MPC(Generic[Observation]):
         return action
 
     def _plan(self, observation: Observation) -> Plan:
-        mean, initial = self.mean, None
+        space, initial = self.space, None
         if self.plan is not None:
-            mean = shifted(self.plan.actions, self.every)
+            space = replace(space, mean=shifted(self.plan.actions, self.every))
             initial = shifted(self.plan.elites, self.every)
-        return self.planner(
-            self.cost_of(observation),
-            mean,
-            self.std,
-            low=self.low,
-            high=self.high,
-            generator=self.generator,
-            initial=initial,
-        )
+        cost = self.cost_of(observation)
+        return self.planner(cost, space, generator=self.generator, initial=initial)

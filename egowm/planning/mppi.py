@@ -3,51 +3,42 @@
 import torch
 from torch import Tensor
 
-from egowm.planning.search import Cost, Plan, Search, check_counts
+from egowm.planning.calls import takes_space
+from egowm.planning.search import Budget, Cost, Plan, Search, check_counts
+from egowm.planning.space import Space
 
 
+@takes_space
 def mppi(
     cost: Cost,
-    mean: Tensor,
-    std: Tensor | float,
+    space: Space,
     *,
     samples: int,
-    iterations: int | None,
+    iterations: int | Budget,
     temperature: float = 0.1,
     decay: float = 0.8,
-    low: Tensor | float | None = None,
-    high: Tensor | float | None = None,
     generator: torch.Generator | None = None,
     initial: Tensor | None = None,
-    seconds: float | None = None,
-    progress: bool = False,
 ) -> Plan:
     """Move the mean to the average of all samples, weighted by exp(-cost / temperature).
 
-    temperature: in standard deviations of a round's costs, so that it does not depend on the cost's
-    unit. decay: of the noise from round to round, as in DIAL-MPC (Xue et al. 2024, arXiv
-    2409.15610); 1 keeps it as it is. The other arguments: see `random_shooting`.
+    Args:
+        temperature: In standard deviations of a round's costs, so that it does not depend on the
+            cost's unit.
+        decay: Of the noise from round to round, as in DIAL-MPC (Xue et al. 2024, arXiv 2409.15610);
+            1 keeps it as it is.
+
+    The other arguments: see `random_shooting`.
     """
     check_counts(samples)
     if not temperature > 0 or not 0 < decay <= 1:
         raise ValueError(
             f"Expected temperature above 0 and decay in (0, 1], got {temperature} and {decay}."
         )
-    with Search(
-        cost,
-        mean,
-        std,
-        low,
-        high,
-        iterations=iterations,
-        seconds=seconds,
-        progress=progress,
-        generator=generator,
-        keep=max(1, samples // 10),
-    ) as search:
-        centre, spread = search.mean, search.std
+    with Search(cost, space, iterations, keep=samples // 10) as search:
+        centre, spread = space.mean, space.std
         for number in search.rounds():
-            drawn = search.around(centre, spread, search.noise(samples))
+            drawn = search.around(centre, spread, search.noise(samples, generator))
             if number == 0:
                 drawn = torch.cat([drawn, search.warm(initial)])
             costs = search.evaluate(drawn).to(centre)

@@ -1,4 +1,4 @@
-"""What every planner shares: checks, bounds, evaluation, the best so far, budget and interruption.
+"""What every planner shares: budget, evaluation, the best so far, interruption.
 
 A planner is a function of a cost, `Callable[[Tensor (N, T, A)], Tensor (N,)]`, lower is better. Its
 plan is the best sample that was evaluated.
@@ -6,6 +6,7 @@ plan is the best sample that was evaluated.
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from time import perf_counter
 from types import TracebackType
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from egowm.diffusion import randn
+from egowm.planning.space import Space
 
 log = logging.getLogger(__name__)
 Cost = Callable[[Tensor], Tensor]
@@ -36,42 +38,56 @@ class Plan(NamedTuple):
     interrupted: bool = False
 
 
-class Search:
-    """One search around `mean` (T, A) with standard deviation `std`; used as `with Search(...)`.
+@dataclass(frozen=True)
+class Budget:
+    """When a search ends.
 
-    std, low, high: broadcast to (T, A). keep: how many of the best sequences are remembered.
-    iterations: rounds at most; None where `seconds` alone ends the search. seconds: a budget; a
-    round starts where at least half of it is expected to fit, so that ten rounds end within 10%.
-    Raises ValueError for shapes, bounds and numbers that make no search.
+    Args:
+        iterations: Rounds at most; None where `seconds` alone ends the search.
+        seconds: Time at most; a round starts where at least half of it is expected to fit, so that
+            ten rounds end within 10%. The first always runs.
+        progress: Show a bar.
+
+    Raises ValueError where nothing ends it, and for numbers that leave no round.
+
+    >>> Budget(seconds=0.5)
+    Budget(iterations=None, seconds=0.5, progress=False)
+    """
+
+    iterations: int | None = None
+    seconds: float | None = None
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        if self.iterations is None and self.seconds is None:
+            raise ValueError("Expected iterations, seconds or both: something must end the search.")
+        if self.iterations is not None and self.iterations < 1:
+            raise ValueError(f"Expected at least 1 iteration, got {self.iterations}.")
+        if self.seconds is not None and not self.seconds > 0:
+            raise ValueError(f"Expected a budget of more than 0 seconds, got {self.seconds}.")
+
+
+class Search:
+    """One search in a space; used as `with Search(...)`.
+
+    Args:
+        cost: Of sequences, (N, T, A) to (N,); lower is better.
+        space: Where to look.
+        iterations: Rounds, or a `Budget`.
+        keep: How many of the best sequences are remembered, at least one.
     """
 
     def __init__(
-        self,
-        cost: Cost,
-        mean: Tensor,
-        std: Tensor | float,
-        low: Tensor | float | None,
-        high: Tensor | float | None,
-        *,
-        iterations: int | None,
-        seconds: float | None,
-        progress: bool,
-        generator: torch.Generator | None,
-        keep: int = 1,
+        self, cost: Cost, space: Space, iterations: int | Budget, *, keep: int = 1
     ) -> None:
-        if mean.ndim != 2 or not mean.numel() or not mean.is_floating_point():
-            raise ValueError(
-                f"Expected a floating point mean (T, A), got {tuple(mean.shape)} of {mean.dtype}."
-            )
-        self.cost, self.keep, self.generator = cost, keep, generator
-        self.mean, self.std = mean.detach(), self._broadcast("std", std, mean, 0.0)
-        self.low = self._broadcast("low", low, mean, -torch.inf)
-        self.high = self._broadcast("high", high, mean, torch.inf)
-        self._check(iterations, seconds)
-        self.iterations, self.seconds = iterations, seconds
+        budget = iterations if isinstance(iterations, Budget) else Budget(iterations)
+        self.cost, self.space, self.budget, self.keep = cost, space, budget, max(1, keep)
+        mean = space.mean
         self.elites, self.costs = mean.new_zeros(0, *mean.shape), mean.new_zeros(0)
         self.evaluations, self.interrupted, self.started = 0, False, perf_counter()
-        self.bar = tqdm(total=iterations, desc="planning", leave=False, disable=not progress)
+        self.bar = tqdm(
+            total=budget.iterations, desc="planning", leave=False, disable=not budget.progress
+        )
 
     def __enter__(self) -> "Search":
         return self
@@ -103,41 +119,40 @@ class Search:
 
     def rounds(self) -> Iterator[int]:
         """Round numbers, until iterations or seconds are used up; the first always runs."""
+        most, seconds = self.budget.iterations, self.budget.seconds
         number, last = 0, 0.0
-        while self.iterations is None or number < self.iterations:
+        while most is None or number < most:
             begun = perf_counter()
             used = begun - self.started
-            if number and self.seconds is not None and used + last / 2 > self.seconds:
+            if number and seconds is not None and used + last / 2 > seconds:
                 return
             yield number
             last, number = perf_counter() - begun, number + 1
             self.bar.set_postfix(cost=float(self.costs[0]) if len(self.costs) else torch.inf)
             self.bar.update()
 
-    def noise(self, count: int) -> Tensor:
+    def noise(self, count: int, generator: torch.Generator | None) -> Tensor:
         """Standard normal (count, T, A)."""
-        return randn((count, *self.mean.shape), self.generator, self.mean.device).to(self.mean)
+        mean = self.space.mean
+        return randn((count, *mean.shape), generator, mean.device).to(mean)
 
     def around(self, mean: Tensor, std: Tensor, noise: Tensor) -> Tensor:
         """Samples (N, T, A) within the bounds; the first is the mean itself."""
         samples = mean + std * noise
         samples[0] = mean
-        return self.bounded(samples)
-
-    def bounded(self, actions: Tensor) -> Tensor:
-        """Each value moved to the nearest allowed one."""
-        return torch.minimum(torch.maximum(actions, self.low), self.high)
+        return self.space.bounded(samples)
 
     def warm(self, initial: Tensor | None) -> Tensor:
         """Sequences to begin with, (M, T, A) within the bounds; none by default."""
+        mean = self.space.mean
         if initial is None:
-            return self.mean.new_zeros(0, *self.mean.shape)
-        if initial.ndim != 3 or initial.shape[1:] != self.mean.shape:
+            return mean.new_zeros(0, *mean.shape)
+        if initial.ndim != 3 or initial.shape[1:] != mean.shape:
             raise ValueError(
-                f"Expected initial sequences (M, {self.mean.shape[0]}, {self.mean.shape[1]}), got "
+                f"Expected initial sequences (M, {mean.shape[0]}, {mean.shape[1]}), got "
                 f"{tuple(initial.shape)}."
             )
-        return self.bounded(initial.to(self.mean))
+        return self.space.bounded(initial.to(mean))
 
     def evaluate(self, actions: Tensor) -> Tensor:
         """Costs (N,) of sequences (N, T, A), without gradients; the best are remembered."""
@@ -161,7 +176,7 @@ class Search:
                 f"sequence {first}: expected finite numbers, or inf for what is forbidden."
             )
         self.evaluations += count
-        found = costs.detach().to(self.mean)
+        found = costs.detach().to(self.costs)
         every = torch.cat([self.costs, found])
         order = every.argsort(stable=True)[: self.keep]
         order = order[every[order].isfinite()]
@@ -182,43 +197,6 @@ class Search:
                 f"bounds, or let the cost grade what it forbids."
             )
         return actions[order]
-
-    # What was asked for, checked ------------------------------------------------------------------
-
-    @staticmethod
-    def _broadcast(name: str, value: Tensor | float | None, mean: Tensor, default: float) -> Tensor:
-        given = torch.as_tensor(default if value is None else value).to(mean)
-        try:
-            return given.detach().expand_as(mean)
-        except RuntimeError:
-            raise ValueError(
-                f"Expected {name} to broadcast to (T, A) = {tuple(mean.shape)}, got "
-                f"{tuple(given.shape)}."
-            ) from None
-
-    def _check(self, iterations: int | None, seconds: float | None) -> None:
-        if not bool((self.std >= 0).all() & self.std.isfinite().all()):
-            raise ValueError("Expected std of 0 or more everywhere, got a negative one or NaN.")
-        if not bool((self.low <= self.high).all()):
-            step, dim = (~(self.low <= self.high)).nonzero()[0].tolist()
-            raise ValueError(
-                f"Expected low <= high, got {float(self.low[step, dim]):g} and "
-                f"{float(self.high[step, dim]):g} at step {step}, dimension {dim}."
-            )
-        inside = (self.low <= self.mean) & (self.mean <= self.high)
-        if not bool(inside.all()):
-            step, dim = (~inside).nonzero()[0].tolist()
-            raise ValueError(
-                f"Expected mean within the bounds; at step {step}, dimension {dim} it is "
-                f"{float(self.mean[step, dim]):g}, outside {float(self.low[step, dim]):g} to "
-                f"{float(self.high[step, dim]):g}."
-            )
-        if iterations is None and seconds is None:
-            raise ValueError("Expected iterations, seconds or both: something must end the search.")
-        if iterations is not None and iterations < 1:
-            raise ValueError(f"Expected at least 1 iteration, got {iterations}.")
-        if seconds is not None and not seconds > 0:
-            raise ValueError(f"Expected a budget of more than 0 seconds, got {seconds}.")
 
 
 def check_counts(samples: int, elites: int = 1) -> None:

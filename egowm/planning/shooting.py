@@ -3,44 +3,37 @@
 import torch
 from torch import Tensor
 
-from egowm.planning.search import Cost, Plan, Search, check_counts
+from egowm.planning.calls import takes_space
+from egowm.planning.search import Budget, Cost, Plan, Search, check_counts
+from egowm.planning.space import Space
 
 
+@takes_space
 def random_shooting(
     cost: Cost,
-    mean: Tensor,
-    std: Tensor | float,
+    space: Space,
     *,
     samples: int,
-    iterations: int | None = 1,
-    low: Tensor | float | None = None,
-    high: Tensor | float | None = None,
+    iterations: int | Budget = 1,
     generator: torch.Generator | None = None,
     initial: Tensor | None = None,
-    seconds: float | None = None,
-    progress: bool = False,
 ) -> Plan:
-    """The best of `iterations` times `samples` normal sequences around `mean`.
+    """The best of `iterations` times `samples` normal sequences around the space's mean.
 
-    cost: (N, T, A) -> (N,). mean: (T, A), itself among the samples; std, low, high: broadcast to
-    it. initial: (M, T, A) sequences tried first. seconds: a time budget; iterations may then be
-    None. progress: show a bar. Raises ValueError for NaN costs and inputs that make no search.
+    Args:
+        cost: Of sequences, (N, T, A) to (N,); lower is better, inf forbids a sequence.
+        space: Where to look; its mean is itself among the samples.
+        samples: Sequences drawn in a round.
+        iterations: Rounds, or a `Budget` of rounds, seconds or both.
+        generator: Of the samples.
+        initial: Sequences (M, T, A) that are tried first.
+
+    Raises ValueError for NaN costs and numbers that make no search.
     """
     check_counts(samples)
-    with Search(
-        cost,
-        mean,
-        std,
-        low,
-        high,
-        iterations=iterations,
-        seconds=seconds,
-        progress=progress,
-        generator=generator,
-        keep=max(1, samples // 10),
-    ) as search:
+    with Search(cost, space, iterations, keep=samples // 10) as search:
         for number in search.rounds():
-            drawn = search.around(search.mean, search.std, search.noise(samples))
+            drawn = search.around(space.mean, space.std, search.noise(samples, generator))
             if number == 0:
                 drawn = torch.cat([drawn, search.warm(initial)])
             search.evaluate(drawn)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from egowm.planning.goal import By, goal_cost
 from egowm.planning.mpc import Planner
+from egowm.planning.space import Space
 from egowm.sampling import Sampling, takes_sampling
 
 if TYPE_CHECKING:
@@ -30,8 +31,13 @@ class Costable(Protocol):
 class PlannerSolver:
     """Plans for each environment in turn.
 
-    planner: with its settings filled in, `partial(cem, samples=300, elites=30, iterations=10)`.
-    std, low, high: of the search, in the units of the framework's actions, broadcast to (T, dim).
+    Args:
+        model: Answers the costs.
+        planner: With its settings filled in, `partial(cem, samples=300, elites=30, iterations=10)`.
+        std: Of the search's `Space`, in the units of the framework's actions.
+        low: The least value of the space.
+        high: The largest one.
+        seed: Of the samples.
     """
 
     def __init__(
@@ -39,8 +45,8 @@ class PlannerSolver:
         model: Costable,
         planner: Planner,
         std: Tensor | float = 1.0,
-        low: Tensor | float | None = None,
-        high: Tensor | float | None = None,
+        low: Tensor | float = -torch.inf,
+        high: Tensor | float = torch.inf,
         seed: int = 0,
     ) -> None:
         self.model, self.planner = model, planner
@@ -85,17 +91,8 @@ class PlannerSolver:
                 infos = _repeated(info_dict, number, len(actions))
                 return self.model.get_cost(infos, actions[None])[0].to(actions)
 
-            plans.append(
-                self.planner(
-                    cost,
-                    mean,
-                    self.std,
-                    low=self.low,
-                    high=self.high,
-                    generator=self.generator,
-                    initial=None,
-                )
-            )
+            space = Space(mean, self.std, self.low, self.high)
+            plans.append(self.planner(cost, space, generator=self.generator, initial=None))
         actions = torch.stack([plan.actions for plan in plans])
         return {"actions": actions, "costs": [plan.cost for plan in plans]}
 

@@ -9,8 +9,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from egowm.planning.calls import takes_space
 from egowm.planning.cem import cem
-from egowm.planning.search import Cost, Plan
+from egowm.planning.search import Budget, Cost, Plan
+from egowm.planning.space import Space
 
 Turn = Literal["last", "even"]
 
@@ -32,39 +34,35 @@ def line_actions(ends: Tensor, horizon: int, turn: Turn = "last") -> Tensor:
     return ends * share
 
 
+@takes_space
 def straight_line(
     cost: Cost,
-    mean: Tensor,
-    std: Tensor | float,
+    space: Space,
     *,
     horizon: int,
     samples: int = 120,
     elites: int = 5,
-    iterations: int | None = 1,
+    iterations: int | Budget = 1,
     turn: Turn = "last",
-    low: Tensor | float | None = None,
-    high: Tensor | float | None = None,
     generator: torch.Generator | None = None,
-    seconds: float | None = None,
-    progress: bool = False,
 ) -> Plan:
     """CEM over the end (1, 3) of a line of `horizon` steps; the plan has actions (horizon, 3).
 
-    mean, std, low, high: of the end, whole metres and radians. cost: (N, horizon, 3) -> (N,). The
-    defaults are NWM's. The other arguments: see `cem`.
+    Args:
+        cost: Of the lines' actions, (N, horizon, 3) to (N,).
+        space: Of the end (1, 3): dx, dy, dyaw from the start, metres and radians.
+        horizon: Equal steps that the line is split into.
+        turn: Where the robot turns; see `line_actions`.
+
+    The other arguments: see `cem`; the defaults are NWM's.
     """
     found = cem(
         lambda ends: cost(line_actions(ends, horizon, turn)),
-        mean,
-        std,
+        space,
         samples=samples,
         elites=elites,
         iterations=iterations,
-        low=low,
-        high=high,
         generator=generator,
-        seconds=seconds,
-        progress=progress,
     )
     elites_of_line = line_actions(found.elites, horizon, turn)
     return found._replace(actions=elites_of_line[0], elites=elites_of_line)

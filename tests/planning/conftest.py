@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from egowm.planning import cem, gradient, icem, mppi, random_shooting
+from egowm.planning import Space, cem, gradient, icem, mppi, random_shooting
 
 TARGET = torch.tensor([[0.3, -0.2], [0.1, 0.4], [-0.5, 0.2]])
 MEAN = torch.zeros(3, 2)
+SPACE = Space(MEAN, 0.5)
 PLANNERS: dict[str, Callable] = {
     "random_shooting": partial(random_shooting, samples=500, iterations=4),
     "cem": partial(cem, samples=100, elites=10, iterations=20),

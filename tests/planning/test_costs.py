@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from egowm.planning import cem, goal_cost, gradient
+from egowm.planning import Space, cem, goal_cost, gradient
 from egowm.planning.costs import Frames, Latents, Magnitude, Pixels, Smoothness, Weighted
 from egowm.planning.features import Structure, dino, perceptual
 from egowm.planning.goal import goal_latents
@@ -237,9 +237,9 @@ def test_a_plan_through_the_model_s_gradient(obedient, context, spec):
     goal = torch.rand(3, 16, 16, generator=seeded(5))
     cost = goal_cost(obedient, context, goal, Sampling(steps=1))
     mean, std = torch.zeros(4, 3), torch.tensor(spec.high) / 2
-    plan = gradient(cost, mean, std, iterations=4, rate=0.02, low=-1, high=1)
+    plan = gradient(cost, Space(mean, std, -1, 1), iterations=4, rate=0.02)
     assert plan.cost < float(cost(mean[None])[0])
-    sampled = cem(cost, mean, std, samples=4, elites=2, iterations=2, generator=seeded())
+    sampled = cem(cost, Space(mean, std), samples=4, elites=2, iterations=2, generator=seeded())
     assert sampled.actions.shape == (4, 3)
     assert cost.candidates == 4 + 1 + 8
 

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from egowm.planning import MPC, cem, icem
+from egowm.planning import MPC, Space, cem, icem
 from tests.planning.conftest import seeded
 
 
@@ -18,11 +18,8 @@ def test_a_point_is_brought_to_the_origin():
     agent = MPC(
         partial(icem, samples=64, elites=8, iterations=5),
         to_zero,
-        torch.zeros(6, 2),
-        0.2,
+        Space(torch.zeros(6, 2), 0.2, -0.25, 0.25),
         every=2,
-        low=-0.25,
-        high=0.25,
         generator=seeded(),
     )
     position = torch.tensor([1.0, -0.8])
@@ -36,11 +33,12 @@ def test_a_point_is_brought_to_the_origin():
 def test_it_plans_again_after_every_second_action_from_where_it_was():
     asked = []
 
-    def planner(cost, mean, std, *, low, high, generator, initial):
-        asked.append((mean, initial))
-        return cem(cost, mean, std, samples=8, elites=2, iterations=1, generator=generator)
+    def planner(cost, space, *, generator, initial):
+        asked.append((space, initial))
+        return cem(cost, space, samples=8, elites=2, iterations=1, generator=generator)
 
-    agent = MPC(planner, to_zero, torch.zeros(4, 2), 0.2, every=2, generator=seeded())
+    space = Space(torch.zeros(4, 2), 0.2, low=-1.0, high=2.0)
+    agent = MPC(planner, to_zero, space, every=2, generator=seeded())
     plans = []
     for _ in range(5):
         agent.act(torch.zeros(2))
@@ -48,12 +46,14 @@ def test_it_plans_again_after_every_second_action_from_where_it_was():
     assert len(asked) == 3
     assert plans[0] is plans[1] is not plans[2]
     assert asked[0][1] is None
-    mean, initial = asked[1]
-    assert torch.equal(mean[:2], plans[0].actions[2:])
-    assert torch.equal(mean[2:], plans[0].actions[3:].expand(2, -1))
+    later, initial = asked[1]
+    assert torch.equal(later.mean[:2], plans[0].actions[2:])
+    assert torch.equal(later.mean[2:], plans[0].actions[3:].expand(2, -1))
+    for name in ("std", "low", "high"):
+        assert torch.equal(getattr(later, name), getattr(space, name))
     assert initial.shape == (2, 4, 2)
     agent.reset()
     agent.act(torch.zeros(2))
-    assert torch.equal(asked[-1][0], torch.zeros(4, 2))
+    assert asked[-1][0] is space
     with pytest.raises(ValueError, match=r"every from 1 to 4 \(the horizon\), got 5"):
-        MPC(planner, to_zero, torch.zeros(4, 2), 0.2, every=5)
+        MPC(planner, to_zero, space, every=5)

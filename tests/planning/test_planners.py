@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from egowm.actions import ActionSpec
 from egowm.planning import (
-    bounds_of,
+    Space,
     cem,
     gradient,
     icem,
@@ -21,13 +20,13 @@ from egowm.planning import (
 )
 from egowm.planning.icem import coloured
 from egowm.planning.straight_line import line_actions
-from tests.planning.conftest import MEAN, PLANNERS, TARGET, bowl, seeded
+from tests.planning.conftest import MEAN, PLANNERS, SPACE, TARGET, bowl, seeded
 
 GOLDEN = Path(__file__).with_name("golden.json")
 
 
 def test_the_bottom_of_a_bowl(planner):
-    plan = planner(bowl, MEAN, 0.5, generator=seeded())
+    plan = planner(bowl, SPACE, generator=seeded())
     reach = 0.2 if planner.func is random_shooting else 1e-4
     assert plan.cost < reach
     assert plan.cost == pytest.approx(float(bowl(plan.actions[None])[0]), abs=1e-6)
@@ -41,8 +40,7 @@ def test_the_bottom_of_a_bowl(planner):
 def test_random_shooting_on_a_line_is_as_dense_as_its_samples():
     plan = random_shooting(
         lambda x: (x - 0.3).square().sum((1, 2)),
-        torch.zeros(1, 1),
-        0.5,
+        Space(torch.zeros(1, 1), 0.5),
         samples=10_000,
         generator=seeded(),
     )
@@ -58,7 +56,7 @@ def test_bounds_hold_for_every_sample(planner):
         seen.append(actions.detach())
         return bowl(actions)
 
-    plan = planner(watched, MEAN, 0.5, low=low, high=high, generator=seeded())
+    plan = planner(watched, Space(MEAN, 0.5, low, high), generator=seeded())
     every = torch.cat([*seen, plan.elites])
     assert (every >= low).all()
     assert (every <= high).all()
@@ -68,7 +66,7 @@ def test_bounds_hold_for_every_sample(planner):
 
 
 def test_the_same_generator_makes_the_same_plan(planner):
-    plans = [planner(bowl, MEAN, 0.5, generator=seeded(seed)) for seed in (3, 3, 4)]
+    plans = [planner(bowl, SPACE, generator=seeded(seed)) for seed in (3, 3, 4)]
     assert torch.equal(plans[0].actions, plans[1].actions)
     assert plans[0].cost == plans[1].cost
     if planner.func is not gradient:  # in a bowl, descent from the mean itself wins anyway
@@ -87,11 +85,11 @@ def test_golden_plans(name):
 def golden_plan(name):
     if name == "straight_line":
         return straight_line(
-            reach, torch.zeros(1, 3), 0.5, horizon=4, samples=8, elites=3, iterations=3, low=-0.2,
-            generator=seeded(),
+            reach, Space(torch.zeros(1, 3), 0.5, low=-0.2), horizon=4, samples=8, elites=3,
+            iterations=3, generator=seeded(),
         )  # fmt: skip
     few = {"iterations": 3, "samples": 8} | ({"elites": 3} if "cem" in name else {})
-    return PLANNERS[name].func(bowl, MEAN, 0.5, low=-0.45, generator=seeded(), **few)
+    return PLANNERS[name].func(bowl, Space(MEAN, 0.5, low=-0.45), generator=seeded(), **few)
 
 
 def test_counts_and_a_warm_start(planner):
@@ -99,12 +97,12 @@ def test_counts_and_a_warm_start(planner):
     if planner.func in (cem, icem):
         few = partial(few, elites=2)
     warm = torch.stack([TARGET, TARGET + 0.1, TARGET + 0.2])
-    plan = few(bowl, MEAN, 0.5, initial=warm, generator=seeded())
+    plan = few(bowl, SPACE, initial=warm, generator=seeded())
     assert plan.cost == 0
     assert torch.equal(plan.actions, TARGET)
     assert plan.evaluations == 8 + (1 if planner.func is icem else 3)  # icem keeps 30%, rounded up
     with pytest.raises(ValueError, match=r"initial sequences \(M, 3, 2\), got \(3, 2\)"):
-        few(bowl, MEAN, 0.5, initial=TARGET)
+        few(bowl, SPACE, initial=TARGET)
 
 
 def test_icem_has_fewer_samples_every_round_and_keeps_its_elites():
@@ -115,7 +113,7 @@ def test_icem_has_fewer_samples_every_round_and_keeps_its_elites():
         first.append(actions[0])
         return bowl(actions)
 
-    plan = icem(watched, MEAN, 0.5, samples=20, elites=5, iterations=4, generator=seeded())
+    plan = icem(watched, SPACE, samples=20, elites=5, iterations=4, generator=seeded())
     assert counts == [20, 16, 12, 10]  # times 0.8 a round, at least twice the elites
     assert plan.evaluations == 58
     assert torch.equal(first[0], MEAN)
@@ -133,9 +131,7 @@ def test_coloured_noise_is_white_for_beta_0_and_slow_for_beta_2():
 
 def test_mppi_weights_do_not_depend_on_the_unit_of_the_cost():
     plans = [
-        mppi(
-            lambda x, s=s: s * bowl(x) + s, MEAN, 0.5, samples=50, iterations=5, generator=seeded()
-        )
+        mppi(lambda x, s=s: s * bowl(x) + s, SPACE, samples=50, iterations=5, generator=seeded())
         for s in (1.0, 1024.0)
     ]
     torch.testing.assert_close(plans[0].actions, plans[1].actions, atol=1e-4, rtol=0)
@@ -143,13 +139,13 @@ def test_mppi_weights_do_not_depend_on_the_unit_of_the_cost():
 
 def test_the_gradient_planner_holds_fixed_dimensions_and_needs_a_gradient():
     std = torch.tensor([0.5, 0.0])
-    plan = gradient(bowl, MEAN, std, iterations=100)
+    plan = gradient(bowl, Space(MEAN, std), iterations=100)
     torch.testing.assert_close(plan.actions[:, 0], TARGET[:, 0], atol=1e-2, rtol=0)
     assert torch.equal(plan.actions[:, 1], MEAN[:, 1])
     with pytest.raises(ValueError, match="differentiable cost"):
-        gradient(lambda x: bowl(x).detach(), MEAN, 0.5, iterations=2)
+        gradient(lambda x: bowl(x).detach(), SPACE, iterations=2)
     with pytest.raises(ValueError, match="gradient is not finite"):
-        gradient(lambda x: x.abs().sum((1, 2)).sqrt(), MEAN, 0.5, iterations=2)
+        gradient(lambda x: x.abs().sum((1, 2)).sqrt(), SPACE, iterations=2)
 
 
 # Straight lines -----------------------------------------------------------------------------------
@@ -174,7 +170,12 @@ def reach(actions):
 
 def test_a_straight_line_plan():
     plan = straight_line(
-        reach, torch.zeros(1, 3), 0.5, horizon=8, iterations=20, samples=100, generator=seeded()
+        reach,
+        Space(torch.zeros(1, 3), 0.5),
+        horizon=8,
+        iterations=20,
+        samples=100,
+        generator=seeded(),
     )
     assert plan.cost < 1e-4
     assert plan.actions.shape == (8, 3)
@@ -193,7 +194,7 @@ def test_a_straight_line_holds_bounds_and_is_interrupted_as_the_others():
         return reach(actions)
 
     plan = straight_line(
-        watched, torch.zeros(1, 3), 0.5, horizon=4, iterations=9, low=low, high=high,
+        watched, Space(torch.zeros(1, 3), 0.5, low, high), horizon=4, iterations=9,
         generator=seeded(),
     )  # fmt: skip
     every = torch.cat(seen)
@@ -205,17 +206,7 @@ def test_a_straight_line_holds_bounds_and_is_interrupted_as_the_others():
     assert torch.equal(plan.actions, every[reach(every).argmin()])
 
 
-# Bounds and shifting ------------------------------------------------------------------------------
-
-
-def test_bounds_of_a_spec(spec):
-    low, high = bounds_of(spec)
-    assert low.tolist() == pytest.approx([-0.3, -0.1, -0.1])
-    assert high.tolist() == pytest.approx([0.3, 0.1, 0.1])
-    assert bounds_of(spec, 1.5).high.tolist() == pytest.approx([0.45, 0.15, 0.15])
-    bare = ActionSpec(("x",), ("m",), "body", "difference", 4.0)
-    with pytest.raises(ValueError, match="with a range"):
-        bounds_of(bare)
+# Shifting -----------------------------------------------------------------------------------------
 
 
 def test_shifted():
