@@ -4,8 +4,9 @@
 
 Each stretch resumes the run in `--folder` exactly, trains on, writes an export and adds a row to
 `benchmarks/results/long-training.json`: SCS of 64 unseen rooms under true and other actions, gain,
-PSNR and the losses. Stopped at any time, it goes on from the last checkpoint; without one, from
-`priors/rooms-world-model`.
+PSNR and the losses. Stopped at any time, it goes on from the last checkpoint of its folder; in a
+new folder, from `benchmarks/long_training_export`, the averaged weights of the last row, with a new
+optimizer. The first row is `priors/rooms-world-model`, where all of it started.
 """
 
 import argparse
@@ -147,12 +148,22 @@ class _Tap:
 # Stretches ------------------------------------------------------------------------------------
 
 
-def stretch(folder: Path, steps: int) -> Path:
-    """Train up to `steps` and export the average of the weights."""
+def begun(folder: Path, done: int) -> int:
+    """The steps that were done, in all, when training in this folder began."""
+    note = folder / "begun_at_step"
+    if not note.is_file():
+        note.write_text(str(done))
+    return int(note.read_text())
+
+
+def stretch(folder: Path, done: int, steps: int) -> Path:
+    """Train `steps` more than the `done` ones and export the average of the weights."""
+    here = done + steps - begun(folder, done)
     egowm = str(Path(sys.executable).parent / "egowm")
     recipe = str(RECIPE.relative_to(ROOT))
     fit = [egowm, "fit", "-c", recipe, "--trainer.default_root_dir", str(folder)]
-    fit += ["--trainer.max_steps", str(steps), "--ckpt_path", "last", "--save_every", "500"]
+    fit += ["--trainer.max_steps", str(here), "--ckpt_path", "last"]
+    fit += ["--save_every", "500"]
     # A constant rate leaves no end to come; the guard and the pictures are for shorter runs.
     _call(folder, [*fit, "--guard_patience", "0", "--pictures_every", "0"])
     export = [egowm, "export", "-c", recipe, "--half", "--output", str(folder / "export")]
@@ -211,7 +222,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows.append({"steps": 0, "seconds": 0.0} | measured(ROOT / "priors/rooms-world-model"))
     for _ in range(args.stretches):
         steps, start = rows[-1]["steps"] + args.steps, time.monotonic()
-        export = stretch(folder, steps)
+        export = stretch(folder, rows[-1]["steps"], args.steps)
         seconds = rows[-1]["seconds"] + time.monotonic() - start
         row = {"steps": steps, "seconds": round(seconds)} | measured(export) | last_losses(folder)
         rows.append(row)

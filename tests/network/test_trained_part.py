@@ -218,7 +218,7 @@ def test_wrong_choices(make, tiny_prior, spec, monkeypatch):
         with pytest.raises(ValueError, match="Random weights that are frozen would be in no"):
             model.configure_model()
     monkeypatch.setattr(SVD, "temporal_layers", ())  # as a DiT
-    with pytest.raises(ValueError, match="SVD has no temporal layers of their own"):
+    with pytest.raises(ValueError, match="UNetSpatioTemporalConditionModel has no temporal layers"):
         make("temporal")
 
 
