@@ -73,6 +73,7 @@ MOVED = {
     "egowm.scs.trackers.sam2.preprocess": "egowm.scs.trackers.sam2.pictures",
     "egowm.scs.trackers.sam2.segment": "egowm.scs.trackers.sam2.pictures",
     "egowm.scs.trackers.sam2.convert": "egowm.scs.trackers.sam2.weights",
+    "egowm.scs.trackers.options": "egowm.commands.tracker_options",
     "egowm.scs.videos": "egowm.scs.clips",
     "egowm.scs.layouts": "egowm.scs.clips",
     "egowm.scs.report": "egowm.evaluation.report.scs_page",

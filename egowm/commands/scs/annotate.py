@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from egowm.scs.trackers.options import add_options, chosen_tracker
+from egowm.commands.tracker_options import add_options, chosen_tracker
 
 if TYPE_CHECKING:
     from egowm.scs.annotation.annotate import Structures
