@@ -4,12 +4,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from egowm.commands.tracker_options import add_options, chosen_tracker
 from egowm.evaluation.evaluate import annotator, evaluate, table
 from egowm.evaluation.rows import make_rows
 from egowm.evaluation.run_writer import RUN
 from egowm.files import check_folder
 from egowm.recipe import open_recipe
-from egowm.scs.trackers.options import add_options, chosen_tracker
 from egowm.world_model import WorldModel
 
 

@@ -57,11 +57,6 @@ class ClipResult:
         """Of the first sample."""
         return self.samples[0].overlap
 
-    @property
-    def evidence(self) -> np.ndarray:
-        """Of the first sample, (O, T)."""
-        return self.samples[0].evidence
-
     def score(self, empty: EmptyRule = "left_out") -> float:
         """Mean over samples."""
         values = [clip_score(sample.overlap.iou(empty)) for sample in self.samples]

@@ -34,18 +34,12 @@ class Comparison(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def compare_files(a: Path, b: Path) -> Comparison:
-    """Paired bootstrap of B minus A over clips, clustered on trajectory.
-
-    Raises ValueError for scores of different protocols or clips, which cannot be compared.
-    """
-    return compare_runs([a], [b])
-
-
 def compare_runs(a: Sequence[Path], b: Sequence[Path]) -> Comparison:
-    """As `compare_files`, for training runs of two methods: bootstrap over runs, and over clips.
+    """Bootstrap of B minus A over clips, clustered on trajectory; paired for one file of each.
 
-    Raises ValueError also for fewer than 3 runs of either, unless there is one of each.
+    Several files of each are training runs of two methods, and runs are drawn too. Raises
+    ValueError for scores of different protocols or clips, which cannot be compared, and for fewer
+    than 3 runs of either, unless there is one of each.
     """
     if max(len(a), len(b)) > 1 and min(len(a), len(b)) < MIN_RUNS:
         raise ValueError(

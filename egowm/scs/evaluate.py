@@ -12,14 +12,13 @@ from egowm.scs.annotation.annotations import read_annotation
 from egowm.scs.cache import shard
 from egowm.scs.clip_result import ClipResult, Doubtful, Sample, geometry
 from egowm.scs.inputs import Inputs, gather, prepare
-from egowm.scs.masks import ObjectMasks
 from egowm.scs.protocol import describe_protocol, environment, hash_structures
 from egowm.scs.reanchor import Parts, score_parts, summarise_parts
 from egowm.scs.result import Result, independent_units, make_row
 from egowm.scs.score import MIN_AREA, Overlap, clip_score, overlap
 from egowm.scs.trackers import MaskReader, Tracker
 from egowm.scs.trackers.simple import repeat
-from egowm.scs.tracking import Truth, compare, track_clip, without_evidence
+from egowm.scs.tracking import Truth, compare, read_tracks, track_frames, without_evidence
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +131,16 @@ def _score_clip(
     drawn = inputs.annotations
     annotation = None if drawn is None else read_annotation(drawn[name], inputs.size)
     others = [*inputs.pred[name], *([] if inputs.ceiling is None else [inputs.ceiling[name]])]
-    truth, tracked = track_clip(tracker, inputs.gt[name], others, annotation, min_area, again)
+    parts = None
+    if isinstance(tracker, MaskReader):
+        truth, tracked = read_tracks(tracker, inputs.gt[name], others, annotation)
+    else:
+        assert annotation is not None, "`prepare` refuses a tracker without annotations"
+        frames, videos = inputs.gt[name].frames(), [video.frames() for video in others]
+        truth, tracked = track_frames(tracker, frames, videos, annotation, min_area, again)
+        if inputs.anchors is not None:
+            videos = videos[: len(inputs.pred[name])]
+            parts = score_parts(tracker, frames, videos, annotation, inputs.anchors[name], min_area)
     samples, gap = [], 0.0
     for prediction in tracked[: len(inputs.pred[name])]:
         tracks = prediction.tracks
@@ -161,21 +169,8 @@ def _score_clip(
         structures=hash_structures(truth.ids, truth.structures),
         num_lost_truth=int(without_evidence(tracker, truth.tracks)[1:].sum()),
         gap=gap,
-        parts=_parts(name, inputs, tracker, annotation, min_area),
+        parts=parts,
     )
-
-
-def _parts(
-    name: str,
-    inputs: Inputs,
-    tracker: Tracker | MaskReader,
-    annotation: ObjectMasks | None,
-    min_area: float,
-) -> Parts | None:
-    if inputs.anchors is None or annotation is None or not isinstance(tracker, Tracker):
-        return None
-    videos = (inputs.gt[name], inputs.pred[name])
-    return score_parts(tracker, *videos, annotation, inputs.anchors[name], min_area)
 
 
 def _doubtful(truth: Truth, min_area: float) -> tuple[Doubtful, ...]:

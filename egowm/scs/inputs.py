@@ -1,15 +1,24 @@
 """What a scoring reads: every clip found and checked before any work begins."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from egowm.scs.annotation.annotations import find_anchors, find_annotations, refuse_without
 from egowm.scs.cache import CachedTracker
-from egowm.scs.layouts import Role, Video, find_videos, group_samples
+from egowm.scs.clips import (
+    ClipShape,
+    Role,
+    Video,
+    find_clips,
+    find_videos,
+    group_samples,
+    read_shape,
+)
 from egowm.scs.masks import MASKS
 from egowm.scs.trackers import MaskReader, Tracker, load_tracker
-from egowm.scs.videos import ClipShape, check_match, find_clips, read_shape
+
+_LISTED = 10  # names in one message
 
 
 class Inputs(NamedTuple):
@@ -101,6 +110,30 @@ def gather(
     return Inputs(truth, shapes, samples, ceiling, drawn, trajectories)
 
 
+def check_match(
+    truth: Mapping[str, ClipShape], other: Mapping[str, ClipShape], names: tuple[str, str]
+) -> None:
+    """Raise one ValueError that lists every difference between two sets of clips.
+
+    names: what to call the two in the message. The same clips, frame numbers and size are expected,
+    two frames or more, without gaps, and one size for all clips.
+    """
+    gt, pred = names
+    problems = [
+        _listing(f"only in {gt}", truth.keys() - other.keys()),
+        _listing(f"only in {pred}", other.keys() - truth.keys()),
+    ]
+    for name in truth.keys() & other.keys():
+        problems.append(_difference(name, truth[name], other[name], names))
+    sizes = {size for shape in truth.values() for size in shape.sizes}
+    if len(sizes) > 1:
+        problems.append(f"{gt} holds clips of several sizes: {_text(sizes)}")
+    found = sorted(filter(None, problems))
+    if found:
+        more = f"; and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+        raise ValueError(f"{pred} does not match {gt}: " + "; ".join(found[:_LISTED]) + more)
+
+
 def _find(
     root: Path, role: Role, tracker: Tracker | MaskReader, first: str | Path | None
 ) -> dict[str, Video]:
@@ -113,3 +146,43 @@ def _shape(video: Video, tracker: Tracker | MaskReader) -> ClipShape:
     if isinstance(tracker, MaskReader):
         return read_shape(tracker.folder(video.path))
     return video.shape()
+
+
+def _difference(name: str, truth: ClipShape, other: ClipShape, names: tuple[str, str]) -> str:
+    """What is wrong with one clip, or ""."""
+    gt, pred = names
+    if truth.num_frames != other.num_frames:
+        missing = ""
+        if truth.numbers and other.numbers:
+            lacking = set(truth.numbers) ^ set(other.numbers)
+            missing = f" (not in both: {_short(sorted(lacking))})"
+        return (
+            f"{name} has {truth.num_frames} frames in {gt}, {other.num_frames} in {pred}{missing}"
+        )
+    if truth.num_frames < 2:
+        return f"{name} has one frame; expected the shared frame and at least one more"
+    if truth.numbers and other.numbers and truth.numbers != other.numbers:
+        return (
+            f"{name} has frames {_short(truth.numbers)} in {gt}, {_short(other.numbers)} in {pred}"
+        )
+    for where, shape in ((gt, truth), (pred, other)):
+        numbers = shape.numbers
+        if numbers and numbers[-1] - numbers[0] + 1 != len(numbers):
+            lacking = set(range(numbers[0], numbers[-1])) - set(numbers)
+            return f"{name} lacks frames {_short(sorted(lacking))} in {where}"
+    if len(truth.sizes | other.sizes) > 1:
+        return f"{name} is {_text(truth.sizes)} in {gt}, {_text(other.sizes)} in {pred}"
+    return ""
+
+
+def _listing(title: str, names: Collection[str]) -> str:
+    return f"{title}: {_short(sorted(names))}" if names else ""
+
+
+def _short(items: Sequence[object]) -> str:
+    shown = ", ".join(map(str, items[:_LISTED]))
+    return shown + (f", ... ({len(items)})" if len(items) > _LISTED else "")
+
+
+def _text(sizes: Collection[tuple[int, int]]) -> str:
+    return " and ".join(f"{width}x{height}" for height, width in sorted(sizes))

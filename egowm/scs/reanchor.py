@@ -14,7 +14,6 @@ import numpy as np
 from egowm.scs.annotation.annotations import read_annotation
 from egowm.scs.bootstrap import interval
 from egowm.scs.clip_result import number
-from egowm.scs.layouts import Video
 from egowm.scs.masks import ObjectMasks
 from egowm.scs.protocol import hash_structures
 from egowm.scs.score import Overlap, by_clip, mean_defined
@@ -48,23 +47,29 @@ class Reanchored(NamedTuple):
 
 def score_parts(
     tracker: Tracker,
-    clip: Video,
-    predictions: Sequence[Video],
+    frames: np.ndarray,
+    predictions: Sequence[np.ndarray],
     annotation: ObjectMasks,
     anchors: Mapping[int, Path],
     min_area: float,
 ) -> Parts:
-    """Track and compare every part; annotation: frame 0's masks, anchors: files of later frames."""
-    frames, others = clip.frames(), [video.frames() for video in predictions]
+    """Track and compare every part of videos (T+1, H, W, 3).
+
+    annotation: frame 0's masks, anchors: files of later frames.
+    """
     size = (frames.shape[1], frames.shape[2])
     drawn = {0: annotation} | {k: read_annotation(anchors[k], size) for k in sorted(anchors)}
     starts, ends = [*drawn], [*sorted(anchors), len(frames) - 1]
-    samples: list[list[Overlap]] = [[] for _ in others]
+    samples: list[list[Overlap]] = [[] for _ in predictions]
     copies: list[Overlap] = []
     for start, end in zip(starts, ends, strict=True):
         cut = slice(start, end + 1)
         truth, found = track_frames(
-            tracker, frames[cut], [video[cut].copy() for video in others], drawn[start], min_area
+            tracker,
+            frames[cut],
+            [video[cut].copy() for video in predictions],
+            drawn[start],
+            min_area,
         )
         for kept, prediction in zip(samples, found, strict=True):
             kept.append(compare(prediction.tracks, truth, tracker, min_area))

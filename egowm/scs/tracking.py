@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from egowm.scs.layouts import Video
+from egowm.scs.clips import Video
 from egowm.scs.masks import ObjectMasks, read_masks
 from egowm.scs.score import MIN_AREA, Overlap, overlap
 from egowm.scs.trackers.base import MaskReader, Tracker, Tracks
@@ -31,31 +31,6 @@ class Prediction(NamedTuple):
     gap: float  # mean difference of its frame 0 from the truth's, grey levels of 255
 
 
-def track_clip(
-    tracker: Tracker | MaskReader,
-    clip: Video,
-    predictions: Sequence[Video],
-    annotation: ObjectMasks | None,
-    min_area: float,
-    again: bool = False,
-) -> tuple[Truth, list[Prediction]]:
-    """Tracks of the true video `clip` and of `predictions` of it, all asked for at once.
-
-    Frame 0 is shared, so every video is tracked from the truth's, also where a codec or a VAE has
-    changed the prediction's copy of it. Structures that a tracker with memory fails to follow in
-    the truth are left out.
-
-    annotation: frame 0's masks (1, O, H, W). A `MaskReader` needs only their ids, and without them
-    takes all objects of its own first frame. again: also track the truth anew (`track_again`).
-    """
-    if isinstance(tracker, MaskReader):
-        return _read(tracker, clip, predictions, annotation)
-    if annotation is None:
-        raise ValueError(f"The tracker {tracker.name!r} needs the masks of frame 0.")
-    frames, others = clip.frames(), [video.frames() for video in predictions]
-    return track_frames(tracker, frames, others, annotation, min_area, again)
-
-
 def track_frames(
     tracker: Tracker,
     frames: np.ndarray,
@@ -64,7 +39,14 @@ def track_frames(
     min_area: float,
     again: bool = False,
 ) -> tuple[Truth, list[Prediction]]:
-    """As `track_clip`, of frames (T+1, H, W, 3); frame 0 of each prediction is written over."""
+    """Tracks of the true video (T+1, H, W, 3) and of predictions of it, all asked for at once.
+
+    Frame 0 is shared, so every video is tracked from the truth's, which is written over the frame 0
+    of each prediction: a codec or a VAE may have changed their copy of it. Structures that a
+    tracker with memory fails to follow in the truth are left out.
+
+    annotation: frame 0's masks (1, O, H, W). again: also track the truth anew (`track_again`).
+    """
     structures = annotation.masks[0]
     starts = [_share_first(video, frames[0]) for video in predictions]
     videos = [frames, *(video for video, _ in starts)]
@@ -82,6 +64,23 @@ def track_frames(
         Prediction(_chosen(made, keep), gap) for made, (_, gap) in zip(others, starts, strict=True)
     ]
     return Truth(ids, structures[keep], tracks, None, doubtful, anew), found
+
+
+def read_tracks(
+    tracker: MaskReader,
+    clip: Video,
+    predictions: Sequence[Video],
+    annotation: ObjectMasks | None,
+) -> tuple[Truth, list[Prediction]]:
+    """Tracks of the true video `clip` and of `predictions` of it, from masks on disk.
+
+    annotation: whose ids are wanted; without it, all objects of the truth's own first frame.
+    """
+    ids = None if annotation is None else annotation.ids
+    truth = read_masks(tracker.folder(clip.path), ids)
+    saved = [read_masks(tracker.folder(video.path), truth.ids).masks for video in predictions]
+    known = Truth(truth.ids, truth.masks[0], _trusted(truth.masks), truth.void, {}, None)
+    return known, [Prediction(_trusted(masks), 0.0) for masks in saved]
 
 
 def compare(
@@ -182,19 +181,6 @@ def _check(tracker: Tracker, tracks: Tracks, expected: tuple[int, ...]) -> None:
             f"Expected evidence {expected[:2]} from the tracker {tracker.name!r}, "
             f"got {tracks.evidence.shape}."
         )
-
-
-def _read(
-    tracker: MaskReader,
-    clip: Video,
-    predictions: Sequence[Video],
-    annotation: ObjectMasks | None,
-) -> tuple[Truth, list[Prediction]]:
-    ids = None if annotation is None else annotation.ids
-    truth = read_masks(tracker.folder(clip.path), ids)
-    saved = [read_masks(tracker.folder(video.path), truth.ids).masks for video in predictions]
-    known = Truth(truth.ids, truth.masks[0], _trusted(truth.masks), truth.void, {}, None)
-    return known, [Prediction(_trusted(masks), 0.0) for masks in saved]
 
 
 def _trusted(masks: np.ndarray) -> Tracks:

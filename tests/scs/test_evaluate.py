@@ -100,7 +100,7 @@ def test_frames_without_evidence_score_0_and_are_counted(world):
     assert result.scs == 50
     assert result.prediction.summary.num_lost == 3 * 3 * 2
     assert result.num_lost_truth == 0
-    assert result.clips[0].evidence[0] == pytest.approx([1, 1, 0.2, 0.2])
+    assert result.clips[0].samples[0].evidence[0] == pytest.approx([1, 1, 0.2, 0.2])
     # Where the truth has no evidence either, the prediction is not blamed.
     same = score_folders(world.pred, world.pred, world.annotations, tracker=Blind())
     assert (same.scs, same.prediction.summary.num_lost, same.num_lost_truth) == (100, 0, 18)

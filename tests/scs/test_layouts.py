@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from egowm.scs import score_folders
-from egowm.scs.layouts import find_videos
+from egowm.scs.clips import find_videos
 from egowm.scs.run_lengths import decode, encode
 from egowm.video import read_frames, write_frames
 

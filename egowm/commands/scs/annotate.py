@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from egowm.scs.trackers.options import add_options, chosen_tracker
+from egowm.commands.tracker_options import add_options, chosen_tracker
 
 if TYPE_CHECKING:
     from egowm.scs.annotation.annotate import Structures
-    from egowm.scs.layouts import Video
+    from egowm.scs.clips import Video
     from egowm.scs.trackers import Tracker
 
 _WAYS = ("masks", "prompts", "auto", "text", "rooms")
@@ -63,7 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Annotate, and say how much."""
     from egowm.scs.annotation.annotate import check_output, freeze, from_masks
-    from egowm.scs.layouts import find_videos
+    from egowm.scs.clips import find_videos
 
     check_output(arguments.output)
     way = next(name for name in _WAYS if getattr(arguments, name) not in (None, False))

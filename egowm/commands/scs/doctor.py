@@ -6,8 +6,8 @@ With --tracker, and for sam2 its weights, that one tracker is loaded as `score` 
 import argparse
 from importlib.util import find_spec
 
+from egowm.commands.tracker_options import add_options, chosen_tracker
 from egowm.scs.trackers import BUILT_IN, Tracker
-from egowm.scs.trackers.options import add_options, chosen_tracker
 
 _NEEDS = {"palette": ("cv2",), "flow": ("cv2",), "sam2": ("torch", "transformers")}
 _ROLES = {

@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 
 from egowm.commands.scs.score import add_inputs, check_cache, check_output, given
-from egowm.scs.trackers.options import check_named
+from egowm.commands.tracker_options import check_named
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

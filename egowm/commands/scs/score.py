@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from egowm.commands.tracker_options import add_options, check_named, chosen_tracker
 from egowm.files import FileKind, check_file, check_folder
-from egowm.scs.trackers.options import add_options, check_named, chosen_tracker
 
 if TYPE_CHECKING:
     from egowm.scs.result import Result

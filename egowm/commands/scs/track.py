@@ -8,8 +8,8 @@ import argparse
 from pathlib import Path
 
 from egowm.commands.scs.score import check_cache
+from egowm.commands.tracker_options import add_options, check_named, chosen_tracker
 from egowm.files import check_folder
-from egowm.scs.trackers.options import add_options, check_named, chosen_tracker
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

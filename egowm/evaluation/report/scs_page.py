@@ -30,12 +30,12 @@ from egowm.evaluation.report.scs_parts import (
 )
 from egowm.evaluation.scores import Curve, Scores, parse_scores
 from egowm.scs.annotation.annotations import read_annotation
+from egowm.scs.clips import Video
 from egowm.scs.inputs import Inputs, gather, prepare
-from egowm.scs.layouts import Video
-from egowm.scs.masks import davis_palette
+from egowm.scs.masks import ObjectMasks, davis_palette
 from egowm.scs.result import write_whole
 from egowm.scs.trackers import MaskReader, Tracker
-from egowm.scs.tracking import track_clip
+from egowm.scs.tracking import Truth, read_tracks, track_frames
 
 EACH = 6  # clips of every kind: worst, best, drawn by chance
 FPS = 4.0
@@ -114,8 +114,7 @@ def _card(
     drawn = inputs.annotations
     annotation = None if drawn is None else read_annotation(drawn[name], inputs.size)
     video = inputs.pred[name][0]
-    truth, found = track_clip(tracker, inputs.gt[name], [video], annotation, min_area)
-    prediction = found[0].tracks.masks
+    truth, prediction, shown = _followed(tracker, inputs.gt[name], video, annotation, min_area)
     masks, ids = truth.tracks.masks, truth.ids
     colours = {k: "#{:02x}{:02x}{:02x}".format(*davis_palette()[k % 256]) for k in ids}
     several = f", the first of {entry['num_samples']} samples" if entry["num_samples"] > 1 else ""
@@ -123,11 +122,11 @@ def _card(
         number(entry["scs"]) or Markup("&ndash;"), number(entry["copy"])
     )
     left = draw_figure(
-        _frames(inputs.gt[name], masks, tracker), "Truth", "contours: prediction", Markup(""), name,
+        shown[0], "Truth", "contours: prediction", Markup(""), name,
         lambda sheet: draw_masks(masks, prediction, ids, sheet),
     )  # fmt: skip
     right = draw_figure(
-        _frames(video, masks, tracker), "Prediction", f"contours: truth{several}", note, name,
+        shown[1], "Prediction", f"contours: truth{several}", note, name,
         lambda sheet: draw_masks(prediction, masks, ids, sheet),
     )  # fmt: skip
     curves: Mapping[int, Curve] = scores.clips[name].curves
@@ -160,11 +159,23 @@ def anchor(name: str) -> str:
     return "clip-" + "".join(c if c.isalnum() and c.isascii() else f"-{ord(c)}-" for c in name)
 
 
-def _frames(video: Video, masks: np.ndarray, tracker: Tracker | MaskReader) -> np.ndarray:
-    """The video; grey where only masks are known."""
-    if isinstance(tracker, Tracker):
-        return video.frames()
-    return np.full((len(masks), *masks.shape[2:], 3), 60, np.uint8)
+def _followed(
+    tracker: Tracker | MaskReader,
+    clip: Video,
+    video: Video,
+    annotation: ObjectMasks | None,
+    min_area: float,
+) -> tuple[Truth, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """The truth, the prediction's masks, and both videos: grey where only masks are known."""
+    if isinstance(tracker, MaskReader):
+        truth, found = read_tracks(tracker, clip, [video], annotation)
+        masks = truth.tracks.masks
+        grey = np.full((len(masks), *masks.shape[2:], 3), 60, np.uint8)
+        return truth, found[0].tracks.masks, (grey, grey)
+    assert annotation is not None, "`prepare` refuses a tracker without annotations"
+    frames, predicted = clip.frames(), video.frames()
+    truth, found = track_frames(tracker, frames, [predicted.copy()], annotation, min_area)
+    return truth, found[0].tracks.masks, (frames, predicted)
 
 
 def _page(

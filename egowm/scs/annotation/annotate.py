@@ -17,7 +17,7 @@ from egowm.scs.annotation.annotations import find_annotations, read_annotation
 from egowm.scs.annotation.detector import Detector
 from egowm.scs.annotation.prompts import MOVING, Prompt, check_segmenter
 from egowm.scs.annotation.proposals import choose, propose, static
-from egowm.scs.layouts import Video
+from egowm.scs.clips import Video
 from egowm.scs.masks import VOID, write_palette
 from egowm.scs.protocol import hash_structures
 from egowm.scs.trackers.base import Tracker

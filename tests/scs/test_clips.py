@@ -1,8 +1,14 @@
+import shutil
+from collections import Counter
+
 import numpy as np
 import pytest
 
-from egowm.scs.videos import check_match, find_clips, read_shape
-from egowm.video import write_frames, write_mp4
+from egowm.scs import clips, score_folders
+from egowm.scs.clips import find_clips, read_shape
+from egowm.scs.inputs import check_match
+from egowm.scs.masks import write_palette
+from egowm.video import read_frames, write_frames, write_mp4
 
 
 def frames(count=3, size=(16, 16)):
@@ -31,6 +37,50 @@ def test_shape_of_a_folder_and_of_a_video(tmp_path):
     a, b = shapes(tmp_path).values()
     assert (a.num_frames, a.numbers, a.sizes) == (12, tuple(range(12)), {(48, 64)})
     assert (b.num_frames, b.numbers, b.sizes) == (5, None, {(48, 64)})
+
+
+def test_the_shape_of_a_video_costs_one_frame(tmp_path, monkeypatch):
+    write_mp4(tmp_path / "b.mp4", frames(9, (48, 64)), 4)
+    decoded = []
+
+    def read(path, indices=None):
+        found = read_frames(path, indices)
+        decoded.append(len(found))
+        return found
+
+    monkeypatch.setattr(clips, "read_frames", read)
+    assert read_shape(tmp_path / "b.mp4").num_frames == 9
+    assert decoded == [1]
+
+
+@pytest.mark.parametrize("tracker", ["palette", "flow"])
+@pytest.mark.parametrize("suffix", ["", ".mp4"])
+def test_a_score_decodes_each_video_once(make_world, tmp_path, monkeypatch, suffix, tracker):
+    """Also with both ceilings, and with structures annotated anew on the way."""
+    world, codec, later = make_world(num_frames=6), tmp_path / "codec", tmp_path / "later"
+    for name, labels in world.truth.items():
+        write_palette(later / name / "00003.png", labels[3])
+        write_frames(codec / name, read_frames(world.gt / name))
+        for folder in (world.gt, world.pred, codec) if suffix else ():
+            write_mp4(folder / f"{name}.mp4", read_frames(folder / name), 4)
+            shutil.rmtree(folder / name)
+    decoded = Counter()
+
+    def read(path, indices=None):
+        decoded[path] += indices is None
+        return read_frames(path, indices)
+
+    monkeypatch.setattr(clips, "read_frames", read)
+    found = score_folders(
+        world.pred, world.gt, world.annotations, tracker=tracker, ceiling_codec=codec,
+        ceiling_tracker=True, reanchor=later,
+    )  # fmt: skip
+    assert found.reanchored is not None
+    assert found.ceiling_tracker is not None
+    names = [f"{name}{suffix}" for name in world.truth]
+    assert decoded == dict.fromkeys(
+        (f / n for f in (world.gt, world.pred, codec) for n in names), 1
+    )
 
 
 def test_numbers_come_in_natural_order(tmp_path):

@@ -1,4 +1,7 @@
-"""The folders that users have: one video or one set of masks per clip, in any of these layouts.
+"""Clips on disk, in any of the folders that users have: found, measured and read.
+
+A clip is a folder of pictures or a video file, or its masks; its name is its path below the root
+(without a file's suffix). Nothing is ever cut to a common length or resized. The layouts:
 
 - `<clip>/00000.png ...` or `<clip>.mp4`, at any depth, frame 0 first;
 - `<clip>/<sample>/00000.png ...` below PRED: several predictions of one clip;
@@ -7,16 +10,35 @@
 - pictures without frame 0 (NWM's `id_<n>/<i>.png`), with the first frames in a folder apart.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from egowm.scs.videos import ANNOUNCED, VIDEOS, ClipShape, find_clips, read_shape
-from egowm.video import PICTURES, read_frames, read_image, resize
+from egowm.scs.masks import MASKS, is_sav, read_masks
+from egowm.video import (
+    PICTURES,
+    count_frames,
+    opened,
+    picture_paths,
+    read_frames,
+    read_image,
+    resize,
+)
 
+VIDEOS = (".mp4", ".webm", ".mkv", ".avi", ".mov")
+ANNOUNCED = ("GT", "pred")  # `<clip>/GT/frames` and `<clip>/pred/frames`: both in one folder
 Role = Literal["GT", "pred"]
+
+
+class ClipShape(NamedTuple):
+    """What must agree between the videos of a clip."""
+
+    num_frames: int
+    numbers: tuple[int, ...] | None  # the pictures' own numbers, where every name has one
+    sizes: frozenset[tuple[int, int]]  # (H, W) of its frames; one, if all is well
 
 
 class Video(NamedTuple):
@@ -35,11 +57,49 @@ class Video(NamedTuple):
         return np.concatenate([first, frames])
 
     def shape(self) -> ClipShape:
-        """Frame count (frame 0 included), numbers and sizes; pictures are not decoded for it."""
+        """Frame count (frame 0 included), numbers and sizes."""
         found = read_shape(self.path)
         if self.first is None:
             return found
         return found._replace(num_frames=found.num_frames + 1)
+
+
+def find_clips(root: str | Path, suffixes: Sequence[str] = VIDEOS) -> dict[str, Path]:
+    """Every clip below `root` by name; `suffixes` are of files that are clips (videos or masks)."""
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder. Expected one with a folder per clip.")
+    if _holds_pictures(root):
+        raise ValueError(
+            f"{root}: holds pictures itself. Expected one folder or video file per clip in it."
+        )
+    clips: dict[str, Path] = {}
+    for path in _walk(root, suffixes, masks=tuple(suffixes) == MASKS):
+        inside = path.relative_to(root)
+        name = (inside if path.is_dir() else inside.with_suffix("")).as_posix()
+        if name in clips:
+            raise ValueError(f"{root}: the clip {name!r} is there twice: {clips[name]} and {path}.")
+        clips[name] = path
+    if not clips:
+        raise ValueError(
+            f"{root}: found no clip. Expected folders of pictures ({', '.join(PICTURES)}) or files "
+            f"({', '.join(suffixes)})."
+        )
+    return clips
+
+
+def read_shape(path: Path) -> ClipShape:
+    """Frame count, numbers and sizes of a clip; of a video, one frame is decoded for its size."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such folder.")
+    if path.suffix in MASKS or (path.is_dir() and is_sav(path)):
+        void = read_masks(path).void
+        return ClipShape(len(void), None, frozenset([void.shape[1:]]))
+    if path.is_dir():
+        paths = picture_paths(path)
+        sizes = frozenset(_picture_size(file) for file in paths)
+        return ClipShape(len(paths), _numbers(paths), sizes)
+    return ClipShape(count_frames(path), None, frozenset([read_frames(path, [0]).shape[1:3]]))
 
 
 def find_videos(root: str | Path, role: Role, first: str | Path | None = None) -> dict[str, Video]:
@@ -89,6 +149,37 @@ def group_samples(
             f"and {counts[most]} for {most}."
         )
     return owner, samples
+
+
+def _walk(folder: Path, suffixes: Sequence[str], masks: bool) -> Iterator[Path]:
+    """Clips below a folder. A folder with pictures is one: what else lies in it is not searched."""
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_file() and path.suffix.lower() in suffixes:
+            yield path
+        elif path.is_dir():
+            announced = any((path / half / "frames").is_dir() for half in ANNOUNCED)
+            if announced or _holds_pictures(path) or (masks and is_sav(path)):
+                yield path
+            else:
+                yield from _walk(path, suffixes, masks)
+
+
+def _holds_pictures(folder: Path) -> bool:
+    return any(p.suffix.lower() in PICTURES and p.is_file() for p in folder.iterdir())
+
+
+def _numbers(paths: Sequence[Path]) -> tuple[int, ...] | None:
+    """The last number in each name (f_10.png: 10); None if there is not one for every frame."""
+    found = [re.findall(r"\d+", path.stem) for path in paths]
+    numbers = tuple(int(digits[-1]) for digits in found if digits)
+    return numbers if len(set(numbers)) == len(paths) else None
+
+
+def _picture_size(file: Path) -> tuple[int, int]:
+    with opened(file) as image:
+        return image.height, image.width
 
 
 def _announced(name: str, folder: Path, role: Role) -> Video:
