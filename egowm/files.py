@@ -2,7 +2,7 @@
 
 One rule for every output. A folder that holds anything is refused, unless it holds what the same
 command made and nothing besides; with `--force` that is replaced as a whole. A file gives way to
-another of its own kind. Neither is ever reached through a link.
+another of its own kind. Neither may be a link itself.
 """
 
 import os
@@ -15,8 +15,10 @@ from typing import NamedTuple
 
 MARK = ".egowm"  # names the command in folders whose content does not tell it
 _HEAD = 512  # bytes from which a kind of file is told
-# What killed processes, and the file browser of macOS, leave in a folder.
+# What killed processes, and the file browser of macOS, leave in a folder. Not what a replacement
+# had moved aside when it was killed: that may be the only copy.
 _LEFT = re.compile(r"(.*/)?(\.egowm-\d+-[^/]+(/.*)?|\.DS_Store)")
+_ASIDE = ".egowm-aside-"
 
 
 class FileKind(NamedTuple):
@@ -65,6 +67,11 @@ def check_folder(folder: Path, kind: FolderKind, force: bool = False) -> None:
     allowed = re.compile(rf"{kind.files}|{re.escape(MARK)}")
     others = (p for p in _paths(folder) if not (allowed.fullmatch(p) or _LEFT.fullmatch(p)))
     stranger = next(others, None) if made(folder) else held
+    if stranger is not None and stranger.startswith(_ASIDE):
+        raise FileExistsError(
+            f"{folder} holds {stranger}, which a command that was killed had moved aside: move it "
+            f"back or delete it, and run the command again."
+        )
     if stranger is not None:
         raise FileExistsError(
             f"{folder} holds {stranger}, which `{kind.command}` did not write: nothing was "
@@ -145,7 +152,7 @@ def filled(folder: Path, kind: FolderKind) -> Iterator[Path]:
             _begin(temporary, kind)
             yield temporary
         return
-    temporary, aside = (folder / f"{_unfinished()}{word}" for word in ("new", "old"))
+    temporary, aside = folder / f"{_unfinished()}new", folder / f"{_ASIDE}{os.getpid()}"
     _remove(temporary)
     try:
         _begin(temporary, kind)
@@ -175,7 +182,7 @@ def _begin(folder: Path, kind: FolderKind) -> None:
 def _swap(new: Path, folder: Path, aside: Path, kind: FolderKind) -> None:
     """The entries of `new` in place of the old ones; all back where one cannot be moved."""
     stays = {new.name, aside.name, *kind.keeps}
-    old = [path for path in folder.iterdir() if path.name not in stays]
+    old = [p for p in folder.iterdir() if p.name not in stays and not _is_being_written(p.name)]
     moves = [(path, aside / path.name) for path in old]
     moves += [(path, folder / path.name) for path in new.iterdir()]
     aside.mkdir()
@@ -191,6 +198,20 @@ def _swap(new: Path, folder: Path, aside: Path, kind: FolderKind) -> None:
     shutil.rmtree(aside)
 
 
+def _is_being_written(name: str) -> bool:
+    """Whether a name is of what another process is still writing."""
+    found = re.match(r"\.egowm-(\d+)-", name)
+    if found is None:
+        return False
+    try:
+        os.kill(int(found[1]), 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
+
+
 def _check_place(path: Path) -> None:
     """Refuse a link, and a name below what is no folder or may not be written to."""
     check_link(path)
@@ -203,8 +224,15 @@ def _check_place(path: Path) -> None:
 
 
 def _paths(folder: Path) -> Iterator[str]:
-    """Relative paths of all files, links and empty folders in a folder; links are not followed."""
-    for place, folders, names in os.walk(folder):
+    """Relative paths of all files, links and empty folders in a folder; links are not followed.
+
+    Raises PermissionError for a folder that cannot be listed.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for place, folders, names in os.walk(folder, onerror=refuse):
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]
         here = Path(place).relative_to(folder)
         for name in sorted([*names, *links]):

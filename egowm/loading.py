@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from egowm.paths import inside
+
 if TYPE_CHECKING:
     import torch
 
@@ -126,7 +128,10 @@ def variant_of(folder: Path, stem: str) -> str:
             return variant
         index = f"{stem}.safetensors.index{variant}.json"
         if (folder / index).is_file():
-            for shard in sorted(set(read_json(folder, index).get("weight_map", {}).values())):
+            with _readable(folder / index):
+                shards = sorted(set(read_json(folder, index)["weight_map"].values()))
+            for shard in shards:
+                inside(folder, shard, str(folder / index))
                 expect(folder, shard)
             return variant
     expect(folder, f"{stem}.safetensors")
@@ -140,6 +145,6 @@ def _readable(path: Path) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, ValueError, TypeError, LookupError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, SafetensorError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(f"{path} cannot be read ({reason}): copy it again, as a whole.") from error

@@ -1,6 +1,8 @@
 """Outputs are whole or as they were, and what is not of their kind stays."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,7 +48,7 @@ def test_a_folder_is_replaced_as_a_whole_and_stays_the_same_folder(tmp_path):
     make(folder, a="1", b="1")
     (folder / "parts").mkdir()
     (folder / "parts/1.txt").write_text("kept")
-    (folder / f".egowm-{os.getpid() + 1}-new").mkdir()  # of a process that was killed
+    (folder / f".egowm-{gone()}-new").mkdir()  # of a process that was killed
     number = folder.stat().st_ino
     make(folder, a="2")
     assert tree(folder) == {files.MARK: "egowm made\n", "a.txt": "2", "parts/1.txt": "kept"}
@@ -142,3 +144,63 @@ def test_places_that_are_no_output(tmp_path, monkeypatch, place):
         check_folder(path, MADE, force=True)
     with pytest.raises(OSError, match=r"is a folder|ordinary file"):
         check_file(path, PAGE, force=True)
+
+
+def gone() -> int:
+    """The number of a process that has ended."""
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    return done.pid
+
+
+def test_what_a_killed_replacement_moved_aside_is_not_taken_for_rubbish(tmp_path, monkeypatch):
+    """Killed after the old entries were moved and before the new ones came: nothing is lost."""
+    folder = tmp_path / "out"
+    make(folder, a="1")
+
+    def killed(path, target):
+        raise SystemExit
+
+    rename = Path.rename
+    monkeypatch.setattr(Path, "rename", lambda path, target: rename(path, target)
+                        if ".egowm-aside" in str(target) else killed(path, target))  # fmt: skip
+    monkeypatch.setattr(files, "_remove", lambda path: None)
+    with pytest.raises(SystemExit):
+        make(folder, a="2")
+    monkeypatch.undo()
+    (aside,) = folder.glob(".egowm-aside-*")
+    for _ in range(2):
+        with pytest.raises(FileExistsError, match="had moved aside: move it back or delete it"):
+            make(folder, a="3")
+    assert (aside / "a.txt").read_text() == "1"
+
+
+def test_what_another_process_is_writing_stays(tmp_path):
+    folder = tmp_path / "out"
+    make(folder, a="1")
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        live = folder / f".egowm-{other.pid}-new"
+        live.mkdir()
+        (live / "a.txt").write_text("theirs")
+        make(folder, a="2")
+        assert (live / "a.txt").read_text() == "theirs"
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_a_folder_that_cannot_be_listed_is_refused(tmp_path, monkeypatch):
+    folder = tmp_path / "out"
+    make(folder, a="1")
+    (folder / "closed").mkdir()
+    scandir = os.scandir
+
+    def refused(place):
+        if str(place).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(PermissionError, match="closed"):
+        check_folder(folder, MADE, force=True)

@@ -93,3 +93,9 @@ def test_errors_are_one_line_with_the_file(tmp_path, text, message):
 def test_what_fits_is_returned(tmp_path):
     (tmp_path / "a.json").write_text('{"count": 3}')
     assert read_json(tmp_path / "a.json", Record, "a record") == {"count": 3}
+
+
+@pytest.mark.parametrize(("kind", "value"), [(float, 10**400), (str, "\ud800")])
+def test_what_cannot_be_written_again_is_refused(kind, value):
+    assert len(list(faults({"a": value}, dict[str, kind]))) == 1
+    assert list(faults({"a": kind()}, dict[str, kind])) == []

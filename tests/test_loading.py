@@ -1,0 +1,34 @@
+"""Indexes of sharded weights, as a stranger may have written them."""
+
+import json
+
+import pytest
+
+from egowm.loading import variant_of
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"weight_map": {"a": "../../outside.safetensors"}}, "name of a file inside"),
+        ({"weight_map": {"a": "/outside.safetensors"}}, "name of a file inside"),
+        ({"weight_map": ["a"]}, "cannot be read"),
+        ({"weight_map": {"a": 1, "b": "x"}}, "cannot be read"),
+        ({}, "cannot be read"),
+    ],
+)
+def test_an_index_is_refused_in_one_line(content, words, tmp_path):
+    (tmp_path / "outside.safetensors").touch()
+    folder = tmp_path / "base" / "unet"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors.index.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=words) as caught:
+        variant_of(folder, "model")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_shards_that_are_there_are_taken(tmp_path):
+    (tmp_path / "a-1.safetensors").touch()
+    index = {"weight_map": {"x": "a-1.safetensors", "y": "a-1.safetensors"}}
+    (tmp_path / "model.safetensors.index.fp16.json").write_text(json.dumps(index))
+    assert variant_of(tmp_path, "model") == ".fp16"
