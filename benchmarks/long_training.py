@@ -226,7 +226,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         seconds = rows[-1]["seconds"] + time.monotonic() - start
         row = {"steps": steps, "seconds": round(seconds)} | measured(export) | last_losses(folder)
         rows.append(row)
-        write(args.record, provenance(7) | {"recipe": RECIPE.name, "rows": rows})
+        about = provenance(7)
+        about["command"] = about["command"].replace(str(Path.home()), "~")
+        write(args.record, about | {"recipe": RECIPE.name, "rows": rows})
         print(row, flush=True)
     return 0
 
