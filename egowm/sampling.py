@@ -70,10 +70,14 @@ class Sampling:
     gradient: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("steps", "decode_window", "micro_batch"):
+            count = getattr(self, name)
+            if count is not None and (isinstance(count, bool) or not isinstance(count, int)):
+                raise ValueError(f"Expected {name} to be a whole number, got {count!r}.")
         if self.steps is not None and self.steps < 1:
             raise ValueError(f"Expected at least 1 sampling step, got {self.steps}.")
-        if not math.isfinite(self.guidance):
-            raise ValueError(f"Expected guidance to be a finite number, got {self.guidance}.")
+        if not isinstance(self.guidance, int | float) or not math.isfinite(self.guidance):
+            raise ValueError(f"Expected guidance to be a finite number, got {self.guidance!r}.")
         if self.chain not in (None, *get_args(Chain)):
             raise ValueError(f"Expected chain {', '.join(get_args(Chain))}, got {self.chain!r}.")
         if self.decode not in get_args(Decode):

@@ -296,6 +296,10 @@ def test_doctests():
     ("wrong", "words"),
     [
         ({"steps": 0}, "at least 1 sampling step, got 0"),
+        ({"steps": 2.5}, "steps to be a whole number, got 2.5"),
+        ({"steps": "4"}, "steps to be a whole number, got '4'"),
+        ({"micro_batch": True}, "micro_batch to be a whole number, got True"),
+        ({"guidance": "2"}, "guidance to be a finite number, got '2'"),
         ({"guidance": float("nan")}, "guidance to be a finite number, got nan"),
         ({"chain": "frames"}, "chain latents, latents_only, pixels, got 'frames'"),
         ({"decode": "some"}, "decode all, last or none, got 'some'"),
