@@ -41,8 +41,8 @@ lint: $(STAMP)  ## check rules and format
 types: $(STAMP)  ## check types
 	$(BIN)/mypy
 
-test: $(STAMP)  ## run the tests; ARGS="-m 'not slow' -k name" is passed on
-	$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP)  ## run the tests on two cores; ARGS="-m 'not slow' -k name" is passed on
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 golden: $(STAMP)  ## write the golden plans anew, after a change of planners that is meant
 	$(BIN)/python -m tests.planning.write_golden

@@ -23,10 +23,14 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+ROOT = Path(__file__).resolve().parent.parent
+if sys.dont_write_bytecode:  # or each fresh process would compile torch and all else anew
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = str(ROOT / ".pytest_cache/compiled")
+    os.environ |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": sys.pycache_prefix}
+
 settings.register_profile("egowm", deadline=None, derandomize=True)
 settings.load_profile("egowm")
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(autouse=True)

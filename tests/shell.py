@@ -3,7 +3,6 @@
 import os
 import shlex
 import subprocess
-import sys
 import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,9 +17,6 @@ def run_command(command: Sequence[str], folder: Path, first: str = "") -> str:
     """
     program, *arguments = command
     environment = os.environ | {"PYTHONWARNINGS": "ignore"}
-    if sys.dont_write_bytecode:  # or each process would compile torch and all else anew
-        compiled = str(folder / ".compiled")
-        environment |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": compiled}
     if first:
         startup = folder / f".first-{first}"
         startup.mkdir(exist_ok=True)

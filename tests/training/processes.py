@@ -13,7 +13,8 @@ from egowm.commands import main as cli
 
 def run_two(argv: list[str], tmp_path: Path, expected: int = 0) -> None:
     """Run a command line as two processes; each must end with the expected status."""
-    new = multiprocessing.get_context("spawn")  # a forked one may wait for threads it lacks
+    new = multiprocessing.get_context("forkserver")  # which has imported all, and has no threads
+    new.set_forkserver_preload(["egowm.commands.fit", "egowm.backbones.svd"])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
