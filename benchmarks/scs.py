@@ -180,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, write the JSON file; 2 where the input is unusable."""
     parser = argparse.ArgumentParser(prog="benchmarks/scs.py", description=__doc__)
     cuda = "cuda" if torch.cuda.is_available() else "cpu"
-    parser.add_argument("--weights", help="as --tracker-weights; by default a random model")
+    parser.add_argument("--weights", help="as --tracker_weights; by default a random model")
     parser.add_argument("--size", choices=SIZES, default="toy", help="of the random model")
     parser.add_argument("--frames", type=int, default=16, help="of a video, frame 0 included")
     parser.add_argument("--objects", type=int, default=8)

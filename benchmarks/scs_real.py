@@ -159,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks/scs_real.py", description=__doc__)
     parser.add_argument("data", type=Path, help="the folder tum_fr1_rpy_excerpt")
     parser.add_argument("--trackers", nargs="+", default=["flow", "copy"], metavar="NAME")
-    parser.add_argument("--tracker-weights", help="for sam2")
+    parser.add_argument("--tracker_weights", help="for sam2")
     parser.add_argument("--json", type=Path, default=RESULTS / "scs-real.json")
     arguments = parser.parse_args(argv)
     try:

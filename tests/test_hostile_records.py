@@ -106,8 +106,8 @@ class Scoring:
         self.file, self.page = root / "scores.json", root / "page.html"
         (root / "t.json").write_text(json.dumps(dict.fromkeys([*world.truth, SCRIPT], SCRIPT)))
         self.argv = [str(world.pred), str(world.gt), "--annotations", str(world.annotations)]
-        self.argv += ["--tracker", "palette", "--ceiling-codec", str(world.gt)]
-        more = ["--trajectories", str(root / "t.json"), "--ceiling-tracker"]
+        self.argv += ["--tracker", "palette", "--ceiling_codec", str(world.gt)]
+        more = ["--trajectories", str(root / "t.json"), "--ceiling_tracker"]
         assert scs.main(["score", *self.argv, *more, "--json", str(self.file)]) == 0
         self.record = json.loads(self.file.read_text())
         self.record |= {"warning": "a note", "ci95": [10.0, 90.0]}
@@ -153,7 +153,7 @@ class Run:
     def make(self, record: Any) -> int:
         self.file.write_text(json.dumps(record))
         self.page.unlink(missing_ok=True)
-        return report.main([str(self.root), "--no-videos"])
+        return report.main([str(self.root), "--no_videos"])
 
 
 @pytest.fixture(params=["scores of egowm-scs", "clips.json", "scs.json"])

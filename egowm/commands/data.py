@@ -11,7 +11,9 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from egowm.commands.parser import Parser
 from egowm.files import FileKind, check_file, check_folder
 
 SPEC = FileKind("an ActionSpec", rb'\{\s*"names": \[')
@@ -20,50 +22,76 @@ log = logging.getLogger(__name__)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one subcommand; exit status 1 when `check` found errors."""
-    parser = argparse.ArgumentParser(
-        prog="egowm data",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="egowm data", description=__doc__, example="egowm data check recordings/")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     source = "a folder of recordings, or a recipe whose data section says how to read them"
 
-    check = verbs.add_parser("check", help="read everything once and name what is wrong")
+    check = _verb(
+        verbs,
+        "check",
+        "read everything once and name what is wrong",
+        "egowm data check recipes/recon_svd.yaml --root /data/recon",
+    )
     check.add_argument("path", type=Path, help=source)
     check.add_argument("--root", help="in place of the recipe's root")
     check.add_argument("--json", action="store_true", help="findings as JSON on stdout")
     check.add_argument("--workers", type=int, default=0, help="threads (default: one a core)")
 
-    stats = verbs.add_parser("stats", help="measure the training actions into an ActionSpec")
+    stats = _verb(
+        verbs,
+        "stats",
+        "measure the training actions into an ActionSpec",
+        "egowm data stats my_robot.yaml -o my_robot.json",
+    )
     stats.add_argument("path", type=Path, help=source)
     stats.add_argument("--root", help="in place of the recipe's root")
     stats.add_argument("-o", "--output", type=Path, help="JSON file (default: print it)")
     stats.add_argument(
         "--normaliser",
         choices=("min-max", "quantile", "mean-std", "none"),
-        help="of all dimensions",
+        help="how every dimension of an action is scaled",
     )
 
-    show = verbs.add_parser("show", help="a contact sheet: frames with their actions drawn")
+    show = _verb(
+        verbs,
+        "show",
+        "a contact sheet: frames with their actions drawn",
+        "egowm data show my_robot.yaml -o sheet.png --episodes 2",
+    )
     show.add_argument("path", type=Path, help=source)
     show.add_argument("--root", help="in place of the recipe's root")
-    show.add_argument("-o", "--output", type=Path, default=Path("contact_sheet.png"))
+    show.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("contact_sheet.png"),
+        help="picture to write (default contact_sheet.png)",
+    )
     show.add_argument("--force", action="store_true", help="replace a picture that is no PNG")
-    show.add_argument("--split", choices=("train", "val", "test"), default="train")
-    show.add_argument("--episodes", type=int, default=4, help="rows")
-    show.add_argument("--frames", type=int, default=8, help="columns")
-    show.add_argument("--stride", type=int, default=4, help="frames between columns")
+    show.add_argument(
+        "--split", choices=("train", "val", "test"), default="train", help="episodes to choose from"
+    )
+    show.add_argument("--episodes", type=int, default=4, help="rows (default 4)")
+    show.add_argument("--frames", type=int, default=8, help="columns (default 8)")
+    show.add_argument("--stride", type=int, default=4, help="frames between columns (default 4)")
 
     from egowm.commands import data_convert
 
     data_convert.configure(
-        verbs.add_parser("convert", help="a rover's log or a ROS bag into NWM folders")
+        _verb(
+            verbs,
+            "convert",
+            "a rover's log or a ROS bag into NWM folders",
+            "egowm data convert drive.bag recordings/ --images /camera --odometry /odom",
+        )
     )
 
-    pack = verbs.add_parser(
+    pack = _verb(
+        verbs,
         "pack",
-        help="decode and resize once, into what is read fastest",
-        description="Write all episodes as egowm.data.Packed reads them: decoded and resized, 3 x "
+        "decode and resize once, into what is read fastest",
+        "egowm data pack my_robot.yaml packed/my_robot",
+        "Write all episodes as egowm.data.Packed reads them: decoded and resized, 3 x "
         "height x width bytes a frame. An interrupted packing goes on where it stopped.",
     )
     pack.add_argument("path", type=Path, help=source)
@@ -76,11 +104,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     from egowm.commands import data_cache as cache_cli
 
     cache_cli.add_arguments(
-        verbs.add_parser(
+        _verb(
+            verbs,
             "cache",
-            help="latents and embeddings of a recipe's clips, once and for all",
-            description="Write what a recipe's frozen encoders say of its training and validation "
-            "clips, as egowm fit --cache reads it. An interrupted one goes on where it stopped.",
+            "latents and embeddings of a recipe's clips, once and for all",
+            "egowm data cache -c recipes/rooms_svd.yaml --output latents/rooms",
+            "Write the outputs of a recipe's frozen encoders for training and validation clips, "
+            "as egowm fit --cache reads them. An interrupted one goes on where it stopped.",
         )
     )
     args = parser.parse_args(argv)
@@ -93,6 +123,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     run["cache"] = cache_cli.run
     return run[args.verb](args)
+
+
+def _verb(verbs: Any, name: str, about: str, example: str, description: str = "") -> Parser:
+    """The parser of a subcommand."""
+    about_it = description or f"{about[0].upper()}{about[1:]}."
+    parser: Parser = verbs.add_parser(name, help=about, description=about_it, example=example)
+    return parser
 
 
 def _open(args: argparse.Namespace):  # type: ignore[no-untyped-def]

@@ -4,21 +4,35 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from egowm.commands.parser import Parser
+
 EPILOG = "train from it: egowm fit -c {recipe} --cache {folder}"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Those of `egowm data cache`."""
     parser.add_argument("-c", "--config", required=True, type=Path, help="a recipe")
-    parser.add_argument("--output", type=Path, help="default: latents in default_root_dir")
-    parser.add_argument("--data.root", dest="root", help="in place of the recipe's")
     parser.add_argument(
-        "--model.backbone.pretrained", dest="pretrained", help="in place of the recipe's"
+        "--output", type=Path, help="folder to write (default: latents in default_root_dir)"
     )
-    parser.add_argument("--shard", default="1/1", metavar="I/N", help="the I-th of N processes")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
-    parser.add_argument("--batch_size", type=int, default=8, help="rows encoded at once")
-    parser.add_argument("--dtype", choices=("float16", "float32"), default="float16")
+    parser.add_argument("--data.root", dest="root", help="replaces the recipe's data root")
+    parser.add_argument(
+        "--model.backbone.pretrained", dest="pretrained", help="replaces the recipe's base"
+    )
+    parser.add_argument(
+        "--shard", default="1/1", metavar="I/N", help="encode the I-th of N parts of the clips"
+    )
+    parser.add_argument(
+        "--device",
+        default="auto",
+        help="device that encodes: auto (default), cpu, cuda, cuda:1 ...",
+    )
+    parser.add_argument(
+        "--batch_size", type=int, default=8, help="frames or clips encoded at once (default 8)"
+    )
+    parser.add_argument(
+        "--dtype", choices=("float16", "float32"), default="float16", help="type of what is stored"
+    )
     parser.add_argument(
         "--thorough", action="store_true", help="compare checksums of what is there already"
     )

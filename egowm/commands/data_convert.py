@@ -8,24 +8,34 @@ frames between left out, where the robot stands or drives backward, and where ti
 import argparse
 from pathlib import Path
 
+from egowm.commands.parser import Parser
 from egowm.data.convert.drive import Rules
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: Parser) -> None:
     """The options of `egowm data convert`."""
     parser.description = __doc__
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     rules = Rules()
     parser.add_argument("path", type=Path, help="folder with robot_log.csv, a .bag, or a ROS 2 bag")
     parser.add_argument("output", type=Path, help="folder to write")
     parser.add_argument("--force", action="store_true", help="replace one that is there")
     parser.add_argument("--rate", type=float, default=rules.rate_hz, help="Hz; 0: every picture")
-    parser.add_argument("--no-crop", action="store_true", help="keep the picture's shape")
-    parser.add_argument("--keep-backward", action="store_true", help="cut at time gaps only")
-    parser.add_argument("--max-gap", type=float, default=rules.max_gap_s, help="seconds")
-    parser.add_argument("--shortest", type=int, default=rules.shortest, help="frames")
+    parser.add_argument("--no_crop", action="store_true", help="keep the picture's shape")
+    parser.add_argument("--keep_backward", action="store_true", help="cut at time gaps only")
     parser.add_argument(
-        "--yaw-offset",
+        "--max_gap",
+        type=float,
+        default=rules.max_gap_s,
+        help="seconds without a picture that cut a trajectory",
+    )
+    parser.add_argument(
+        "--shortest",
+        type=int,
+        default=rules.shortest,
+        help="frames of the shortest trajectory that is kept",
+    )
+    parser.add_argument(
+        "--yaw_offset",
         type=float,
         default=0.0,
         help="degrees added to yaw: 90 where 0 is the robot's side, as in TartanDrive",

@@ -5,7 +5,6 @@ the spot for a few minutes from the same prior; and what the committed one imagi
 given the actions of another clip. With `--real`, the same on real driving video.
 """
 
-import argparse
 import logging
 import shutil
 import time
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from egowm.commands.parser import Parser
 from egowm.data.module import ClipData
 from egowm.evaluation.evaluate import (
     annotator,
@@ -40,7 +40,9 @@ DEMO = FolderKind(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`egowm demo [--quick] [--real TUB] [--output DIR]`."""
-    parser = argparse.ArgumentParser(prog="egowm demo", description=__doc__)
+    parser = Parser(
+        prog="egowm demo", description=__doc__, example="egowm demo --quick --output runs/demo"
+    )
     parser.add_argument("--output", type=Path, help="folder to write (default runs/demo)")
     parser.add_argument("--quick", action="store_true", help="seconds of training, two clips")
     parser.add_argument("--real", metavar="TUB", help="folder of a Donkey Car tub")

@@ -4,7 +4,6 @@ Imports that may break or take seconds happen in fresh processes, so a broken to
 rather than met.
 """
 
-import argparse
 import json
 import os
 import platform
@@ -16,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from importlib import metadata, util
 from pathlib import Path
 from typing import Literal, NamedTuple
+
+from egowm.commands.parser import Parser
 
 OK: Literal["ok"] = "ok"
 NOTE: Literal["note"] = "note"
@@ -33,6 +34,15 @@ print(json.dumps({"torch": torch.__version__, "torchvision": torchvision.__versi
                   "gpus": gpus, "mps": torch.backends.mps.is_available()}))
 """
 
+TRACKERS = {  # what each imports, and what it is for
+    "palette": (("cv2",), "simulated rooms, by hue"),
+    "flow": (("cv2",), "any video, by optical flow; blind to structures that vanish"),
+    "masks": ((), "masks made elsewhere"),
+    "copy": ((), "a check of folders"),
+    "oracle": ((), "a simulator's own masks"),
+    "sam2": (("torch", "transformers"), "the reference; needs weights, never downloaded"),
+}
+
 
 class Line(NamedTuple):
     """One finding."""
@@ -43,10 +53,11 @@ class Line(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints one line per check; exit status 1 when any of them is a problem."""
-    parser = argparse.ArgumentParser(prog="egowm doctor", description=__doc__.splitlines()[0])
+    parser = Parser(prog="egowm doctor", description=__doc__, example="egowm doctor")
     parser.parse_args(argv)
     problems = 0
-    for check in (python, packages, opencv, torch_family, optional, command, hub, disk):
+    checks = (python, packages, opencv, torch_family, optional, trackers, command, hub, disk)
+    for check in checks:
         for line in check():
             print(f"{line.level:<8} {line.text}", flush=True)
             problems += line.level == PROBLEM
@@ -113,6 +124,14 @@ def optional() -> Iterator[Line]:
             continue
         out, error = _probe(f"import {name}; print('fine')")
         yield Line(OK, f"{name} imports") if out else Line(PROBLEM, f"import {name}: {error}")
+
+
+def trackers() -> Iterator[Line]:
+    """Which trackers of SCS can run here, what each is for, and what the others lack."""
+    for name, (needs, role) in TRACKERS.items():
+        missing = [package for package in needs if util.find_spec(package) is None]
+        lacks = f"; missing here: pip install {' '.join(missing)}" if missing else ""
+        yield Line(NOTE if missing else OK, f"tracker {name}: {role}{lacks}")
 
 
 def command() -> Iterator[Line]:

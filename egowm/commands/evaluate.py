@@ -1,9 +1,9 @@
 """`egowm evaluate`: predict, score and report in one go."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from egowm.commands.parser import Parser
 from egowm.commands.tracker_options import add_options, chosen_tracker
 from egowm.evaluation.evaluate import annotator, evaluate, table
 from egowm.evaluation.rows import make_rows
@@ -15,7 +15,11 @@ from egowm.world_model import WorldModel
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`egowm evaluate EXPORT -c RECIPE --output RUN`."""
-    parser = argparse.ArgumentParser(prog="egowm evaluate", description=__doc__)
+    parser = Parser(
+        prog="egowm evaluate",
+        description=__doc__,
+        example="egowm evaluate exports/rooms -c recipes/rooms_svd.yaml --output runs/score",
+    )
     parser.add_argument("model", help="an export: the folder that save_pretrained wrote")
     parser.add_argument("-c", "--config", required=True, type=Path, help="recipe with the data")
     parser.add_argument("--output", required=True, type=Path, help="run folder to write")
@@ -23,10 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data.root", dest="root", help="replaces the recipe's data root")
     parser.add_argument("--annotations", help="folder of <clip>.png: structures drawn by hand")
     add_options(parser, "palette (rooms, the default), sam2 or flow (any video)", "palette")
-    parser.add_argument("--clips", type=int, default=16)
+    parser.add_argument("--clips", type=int, default=16, help="validation clips (default 16)")
     parser.add_argument("--horizon", type=int, default=16, help="future frames (default 16)")
     parser.add_argument("--steps", type=int, help="sampling steps (default: the export's)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the choice of clips and of the noise (default 0)"
+    )
     parser.add_argument(
         "--actions",
         default="true,shuffled",

@@ -1,12 +1,12 @@
 """`egowm export`: a training checkpoint and its recipe become an export that planners load."""
 
-import argparse
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from egowm.commands.parser import Parser
 from egowm.data.module import ClipData
 from egowm.evaluation.familiarity import familiarity
 from egowm.export import EXPORT, save
@@ -50,7 +50,12 @@ def measure_familiarity(model: WorldModel, data: ClipData) -> float | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`egowm export -c RECIPE --ckpt_path FILE --output FOLDER`."""
-    parser = argparse.ArgumentParser(prog="egowm export", description=__doc__)
+    parser = Parser(
+        prog="egowm export",
+        description=__doc__,
+        example="egowm export -c my_robot.yaml --ckpt_path runs/my_robot/checkpoints/last.ckpt "
+        "--output exports/my_robot",
+    )
     parser.add_argument("-c", "--config", required=True, type=Path, help="the training's recipe")
     parser.add_argument("--ckpt_path", required=True, type=Path, help="usually .../last.ckpt")
     parser.add_argument("--output", required=True, type=Path, help="folder to write")

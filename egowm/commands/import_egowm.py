@@ -17,6 +17,7 @@ from torch import Tensor
 
 from egowm.actions import ActionSpec
 from egowm.backbones import SVD
+from egowm.commands.parser import Parser
 from egowm.conditioning.embedding import CHANNELS
 from egowm.data.normalisers import Normaliser, published_spacing, waypoint_range
 from egowm.export import EXPORT, save
@@ -202,7 +203,11 @@ def _strangers(path: Path) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`egowm import-egowm CHECKPOINT --base FOLDER_OR_ID --actions NAME --output FOLDER`."""
-    parser = argparse.ArgumentParser(prog="egowm import-egowm", description=__doc__)
+    parser = Parser(
+        prog="egowm import-egowm",
+        description=__doc__,
+        example="egowm import-egowm svd_3dof_nav.pth --base models/svd --output exports/recon",
+    )
     parser.add_argument("checkpoint", type=Path, help="e.g. svd_3dof_nav.pth")
     parser.add_argument("--base", required=True, help="SVD's folder, or its id in the hub cache")
     parser.add_argument(

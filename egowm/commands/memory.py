@@ -1,6 +1,5 @@
 """`egowm memory`: what a recipe needs on a card, before any weight is loaded, and what fits."""
 
-import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 
 from egowm.actions import ActionSpec
 from egowm.backbones.base import locate
+from egowm.commands.parser import Parser
 from egowm.network.optimizer import Optimizer
 from egowm.recipe import build, open_recipe
 from egowm.training.memory import Memory, traced
@@ -85,15 +85,25 @@ class Rung(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`egowm memory -c RECIPE [--data.batch_size N] [--trainer.precision P]`."""
-    parser = argparse.ArgumentParser(prog="egowm memory", description=__doc__)
+    parser = Parser(
+        prog="egowm memory",
+        description=__doc__,
+        example="egowm memory -c recipes/recon_svd.yaml --data.batch_size 2",
+    )
     parser.add_argument("-c", "--config", required=True, type=Path, help="a recipe")
-    parser.add_argument("--data.batch_size", dest="batch_size", type=int, help="in its place")
-    parser.add_argument("--trainer.precision", dest="precision", help="in its place")
     parser.add_argument(
-        "--data.root", dest="root", help="where recordings are that say how many actions there are"
+        "--data.batch_size", dest="batch_size", type=int, help="clips a step; replaces the recipe's"
     )
     parser.add_argument(
-        "--model.backbone.pretrained", dest="pretrained", help="a folder; its configurations do"
+        "--trainer.precision", dest="precision", help="as the trainer names it, e.g. bf16-mixed"
+    )
+    parser.add_argument(
+        "--data.root", dest="root", help="recordings that say how many dimensions an action has"
+    )
+    parser.add_argument(
+        "--model.backbone.pretrained",
+        dest="pretrained",
+        help="base; its configuration files are enough",
     )
     args = parser.parse_args(argv)
     recipe = open_recipe(args.config)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from egowm.commands.parser import Parser
 from egowm.files import FolderKind, begins, check_folder, filled
 from egowm.planning import cem, icem, mppi, random_shooting
 from egowm.planning.mpc import Planner
@@ -40,21 +41,29 @@ def planner_of(name: str, candidates: int, rounds: int) -> Planner:
     raise ValueError(f"Expected a planner of {', '.join(NAMES)}, got {name!r}.")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="egowm plan", description=__doc__)
+def _parser() -> Parser:
+    parser = Parser(
+        prog="egowm plan",
+        description=__doc__,
+        example="egowm plan --output runs/plan --rooms 2 --distance 1",
+    )
     parser.add_argument("--output", required=True, type=Path, help="folder to write")
     parser.add_argument("--model", help="an export (default: the rooms model that came along)")
     parser.add_argument("--base", help="folder of the base pipeline, if it moved")
     parser.add_argument("--simulator", action="store_true", help="plan with the true simulator")
     parser.add_argument("--rooms", type=int, default=1, help="how many unseen rooms")
-    parser.add_argument("--planner", choices=NAMES, default="icem")
+    parser.add_argument(
+        "--planner", choices=NAMES, default="icem", help="search method (default icem)"
+    )
     parser.add_argument(
         "--candidates", type=int, default=32, help="action sequences in the first round"
     )
     parser.add_argument("--rounds", type=int, default=3, help="rounds of the planner")
     parser.add_argument("--horizon", type=int, default=8, help="actions planned ahead")
     parser.add_argument("--every", type=int, default=4, help="actions before it plans again")
-    parser.add_argument("--distance", type=float, default=2.0, help="of the goal, metres")
+    parser.add_argument(
+        "--distance", type=float, default=2.0, help="metres to the goal (default 2)"
+    )
     parser.add_argument("--hidden", action="store_true", help="the goal lies outside the view")
     parser.add_argument(
         "--max_steps", type=int, help="actions of an episode (default: twice the straight way)"
@@ -68,9 +77,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16"), help="of denoising and decoding (float32)"
     )
-    parser.add_argument("--by", choices=("pixels", "latents"), default="pixels")
-    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), default=(64, 64))
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--by",
+        choices=("pixels", "latents"),
+        default="pixels",
+        help="what the cost compares with the goal (default pixels)",
+    )
+    parser.add_argument(
+        "--size",
+        type=int,
+        nargs=2,
+        metavar=("H", "W"),
+        default=(64, 64),
+        help="pixels of the pictures (default 64 64)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of rooms, goals and noise (default 0)")
     parser.add_argument("--force", action="store_true", help="replace plans that are there")
     return parser
 

@@ -1,12 +1,12 @@
 """Where the recipes and priors lie, and `egowm recipes`, which lists and copies them."""
 
-import argparse
 import re
 import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from egowm.commands.parser import Parser
 from egowm.files import FileKind, FolderKind, check_file, check_folder, check_link, filled, whole
 from egowm.shipped import recipes, share_folder
 
@@ -86,14 +86,28 @@ def _files(folder: Path) -> list[Path]:
     return [path for path in found if "__pycache__" not in path.parts]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="egowm recipes", description="List the recipes, or copy them with their priors."
+def _parser() -> Parser:
+    parser = Parser(
+        prog="egowm recipes",
+        description="List the recipes, or copy them with their priors.",
+        example="egowm recipes copy rooms_svd my_project/",
     )
     verbs = parser.add_subparsers(dest="verb", metavar="copy")
-    copying = verbs.add_parser("copy", help="copy a recipe and the priors that it names")
+    copying = verbs.add_parser(
+        "copy",
+        help="copy a recipe and the priors that it names",
+        description="Copy a recipe and the priors that it names.",
+        example="egowm recipes copy rooms_svd my_project/",
+    )
     copying.add_argument("name", metavar="NAME|all", help="a recipe's name, or all of them")
-    copying.add_argument("destination", nargs="?", default=".", type=Path, metavar="DEST")
+    copying.add_argument(
+        "destination",
+        nargs="?",
+        default=".",
+        type=Path,
+        metavar="DEST",
+        help="folder to copy into (default: this one)",
+    )
     copying.add_argument("--force", action="store_true", help="replace copies that are there")
     return parser
 

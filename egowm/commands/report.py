@@ -1,24 +1,26 @@
 """`egowm report RUN`: one HTML page, complete in itself, that shows what a model predicted."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from egowm.commands.parser import Parser
 from egowm.evaluation.report.run_page import write_report
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line of `egowm report`; returns 0, or 2 for bad input."""
-    parser = argparse.ArgumentParser(
-        prog="egowm report", description="Write one page that shows what a model predicted."
+    parser = Parser(
+        prog="egowm report",
+        description="Write one page that shows what a model predicted.",
+        example="egowm report runs/rooms/predictions --max_clips 8",
     )
     parser.add_argument("run", type=Path, help="folder that `egowm predict` wrote")
     parser.add_argument("--output", type=Path, help="where to write (default: RUN/report.html)")
     parser.add_argument(
-        "--max-clips", type=int, default=24, help="clips on the page, worst first (default: 24)"
+        "--max_clips", type=int, default=24, help="clips on the page, worst first (default: 24)"
     )
-    parser.add_argument("--no-videos", action="store_true", help="write no RUN/videos/*.mp4")
+    parser.add_argument("--no_videos", action="store_true", help="write no RUN/videos/*.mp4")
     args = parser.parse_args(argv)
     try:
         path = write_report(args.run, args.output, args.max_clips, videos=not args.no_videos)

@@ -3,7 +3,6 @@
 This is how one walks into a painting.
 """
 
-import argparse
 import csv
 import json
 import logging
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from egowm.actions import ActionSpec
+from egowm.commands.parser import Parser
 from egowm.conditioning.guidance import Guide
 from egowm.evaluation.familiarity import familiarity
 from egowm.files import FolderKind, check_folder, filled
@@ -105,25 +105,44 @@ def _keys(text: str, spec: ActionSpec) -> np.ndarray:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`egowm rollout PICTURE --actions FILE|KEYS --output DIR`."""
-    parser = argparse.ArgumentParser(prog="egowm rollout", description=__doc__)
+    parser = Parser(
+        prog="egowm rollout",
+        description=__doc__,
+        example="egowm rollout painting.jpg --actions wwwaaw --output runs/walk",
+    )
     parser.add_argument("picture", help="any picture; it is resized, aspect not kept")
     parser.add_argument("--actions", required=True, help=f"a file, or keys: {KEYS}")
     parser.add_argument("--output", required=True, type=Path, help="folder to write")
     parser.add_argument("--model", help="an export (default: the rooms model that came along)")
     parser.add_argument("--base", help="folder of the base pipeline, if it moved")
-    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), default=(64, 64))
+    parser.add_argument(
+        "--size",
+        type=int,
+        nargs=2,
+        metavar=("H", "W"),
+        default=(64, 64),
+        help="pixels that the picture is resized to (default 64 64)",
+    )
     parser.add_argument("--steps", type=int, help="sampling steps (default: the export's)")
-    parser.add_argument("--guidance", type=float, default=1.0, help="1 is off")
+    parser.add_argument(
+        "--guidance", type=float, default=1.0, help="strength of guidance; 1, the default, is off"
+    )
     parser.add_argument(
         "--guide_on",
         nargs="+",
         choices=get_args(Guide),
         help="what guidance is on (default: the backbone's first choice)",
     )
-    parser.add_argument("--text", default="", help="for backbones that take text")
-    parser.add_argument("--state", type=float, nargs="+", help="the body's, for models with one")
-    parser.add_argument("--source", help="whose ranges, of a model fitted on several data sets")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--text", default="", help="what is to be seen, for backbones that take text"
+    )
+    parser.add_argument(
+        "--state", type=float, nargs="+", help="state of the body, for models that take one"
+    )
+    parser.add_argument(
+        "--source", help="data set whose action ranges count, of a model fitted on several"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
     parser.add_argument("--force", action="store_true", help="replace a rollout that is there")
     args = parser.parse_args(argv)
     check_folder(args.output, WALK, args.force)

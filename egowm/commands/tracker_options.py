@@ -3,22 +3,23 @@
 import argparse
 from typing import get_args
 
+from egowm.commands.parser import Parser
 from egowm.scs.trackers import BUILT_IN, DType, Implementation, MaskReader, Tracker, load_tracker
 
 _FOR_SAM2 = ("weights", "implementation", "dtype")
 
 
-def add_options(parser: argparse.ArgumentParser, about: str, default: str | None = None) -> None:
+def add_options(parser: Parser, about: str, default: str | None = None) -> None:
     """Add --tracker, which `about` explains, and what sam2 wants to know."""
     add = parser.add_argument
     add("--tracker", metavar="NAME", default=default, help=about)
-    add("--tracker-weights", metavar="PATH", help="sam2's .pt, folder or cached id; no download")
+    add("--tracker_weights", metavar="PATH", help="sam2's .pt, folder or cached id; no download")
     add(
-        "--tracker-implementation",
+        "--tracker_implementation",
         choices=get_args(Implementation),
         help="whose code runs sam2; native is Meta's package",
     )
-    add("--tracker-dtype", choices=get_args(DType), help="what sam2 computes in")
+    add("--tracker_dtype", choices=get_args(DType), help="what sam2 computes in")
 
 
 def check_named(arguments: argparse.Namespace) -> None:
@@ -36,5 +37,5 @@ def chosen_tracker(arguments: argparse.Namespace) -> Tracker | MaskReader | None
     if arguments.tracker is not None:
         return load_tracker(arguments.tracker, **given)
     if alone := [name for name, value in given.items() if value is not None]:
-        raise ValueError(f"--tracker-{alone[0]} needs --tracker sam2.")
+        raise ValueError(f"--tracker_{alone[0]} needs --tracker sam2.")
     return None

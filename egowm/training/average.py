@@ -14,12 +14,18 @@ Device = Literal["same", "cpu"]
 
 
 class WeightAverage(Callback):
-    """Keeps an average of the parameters that are trained, and of no others.
+    """Keeps a moving average of the trained parameters, for validation and exports.
 
-    decay: of the average, per optimizer step; in the first steps min(decay, (1 + n) / (10 + n)), so
-    that the random start is soon forgotten. device: "cpu" keeps the average off the card, at the
-    price of a copy per step; "same" where the parameters are. Validation, test and prediction use
-    the average; training goes on with the weights themselves, and a checkpoint holds both.
+    Training goes on with the weights themselves, and a checkpoint holds both. In the first steps
+    the decay is min(decay, (1 + n) / (10 + n)), so that the random start is soon forgotten.
+
+    Args:
+        decay: share of the average that each optimizer step keeps, between 0 and 1.
+        device: "same" keeps the average where the parameters are; "cpu" keeps it off the GPU, at
+            the price of a copy per step.
+
+    >>> WeightAverage(decay=0.9995).decay
+    0.9995
     """
 
     def __init__(self, decay: float = 0.999, device: Device = "same") -> None:

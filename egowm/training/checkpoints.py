@@ -133,11 +133,18 @@ def sweep(folder: Path) -> None:
 
 
 class RunCheckpoint(Checkpoint):
-    """The newest checkpoints as `<folder>/step=N.ckpt`, and `last.ckpt`, a link to the newest.
+    """Writes the newest checkpoints as `<folder>/step=N.ckpt`, and links `last.ckpt` to the newest.
 
-    every: optimizer steps between them; 0 writes after each validation, or each epoch without one.
-    Always also when training ends, and on SIGTERM where there is one process. The one before is
-    kept, in case the newest gets damaged.
+    It also writes when training ends, and on SIGTERM where there is one process. The checkpoint
+    before the newest is kept, in case the newest gets damaged.
+
+    Args:
+        folder: where checkpoints are written.
+        every: optimizer steps between checkpoints; 0 writes after each validation, or after each
+            epoch without one.
+
+    >>> RunCheckpoint(Path("runs/checkpoints"), every=500).every
+    500
     """
 
     num_kept = 2

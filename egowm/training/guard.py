@@ -27,11 +27,19 @@ class ActionGuard(Callback):
     """Compares true with wrong actions at validation, on the same clips with the same noise.
 
     Logs `guard/KIND`, the loss over the high noise levels of the backbone's process under true,
-    shuffled (another clip's), zero and mirrored actions, and `guard/gap`: by which share the loss
-    under shuffled actions is above that under true ones. 0 is a model that ignores its actions.
-    min_gap, patience: a gap below min_gap for `patience` optimizer steps in a row ends the run with
-    `ActionsIgnored`; a patience of 0 only logs. batches: of validation clips that are compared, at
-    the price of one forward pass for each kind and noise level.
+    shuffled (another clip's), zero and mirrored actions, and `guard/gap`: the share by which the
+    loss under shuffled actions exceeds that under true ones. A model that ignores its actions has
+    a gap of 0.
+
+    Args:
+        min_gap: smallest gap of a model that follows its actions; 0.01 is 1 %.
+        patience: optimizer steps for which the gap may stay below min_gap before the run ends with
+            `ActionsIgnored`; 0 only logs.
+        batches: validation batches that are compared, each at the price of one forward pass for
+            every kind of action and noise level.
+
+    >>> ActionGuard(min_gap=0.02, patience=2000).patience
+    2000
     """
 
     def __init__(self, min_gap: float = 0.01, patience: int = 5000, batches: int = 2) -> None:

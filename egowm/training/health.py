@@ -19,10 +19,16 @@ class NotFinite(Exception):
 
 
 class Health(Callback):
-    """Checks each loss before its gradient is computed and each gradient before it is used.
+    """Stops a run at a loss or a gradient that is not finite, before the weights take it in.
 
-    So the weights and the last checkpoint stay good. Gradients are not checked where a scaler
-    (float16) skips bad steps by itself. Logs `train/gradient_norm`, before clipping.
+    The last checkpoint stays good. Gradients are not checked where a scaler (float16) skips bad
+    steps by itself. Logs `train/gradient_norm`, before clipping.
+
+    >>> trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    >>> Health().on_before_backward(trainer, LightningModule(), torch.tensor(float("nan")))
+    Traceback (most recent call last):
+        ...
+    egowm.training.health.NotFinite: Step 0, process 0: the loss is nan. ...
     """
 
     def __init__(self) -> None:

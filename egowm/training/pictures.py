@@ -30,15 +30,21 @@ _LABEL_WIDTH = 100
 
 
 class RolloutPictures(Callback):
-    """Rolls out some clips at every `every`-th validation of a fit, with the same noise each time.
+    """Draws rollouts of some validation clips during a fit, with the same noise each time.
 
     Logs `rollout/psnr` and `rollout/psnr_shuffled`, dB against the truth under the true and under
     another clip's actions, and `rollout/action_gain`, their difference: 0 for a model that ignores
     its actions. The picture is `<default_root_dir>/pictures/step=N.png`, and goes to TensorBoard
-    and to loggers with `log_image`; the same frames move side by side in `step=N.webp`. every:
-    validations from one picture to the next; 0 never draws. clips: at least 2. steps: of sampling,
-    at most; a rough rollout shows what is to be seen. Nothing is drawn where validation comes from
-    a latent cache, which has no pixels.
+    and to loggers with `log_image`; the same frames move side by side in `step=N.webp`. Nothing is
+    drawn where validation reads a latent cache, which has no pixels.
+
+    Args:
+        every: validations from one picture to the next; 0 never draws.
+        clips: clips that are drawn, at least 2.
+        steps: sampling steps, at most; a rough rollout is enough to look at.
+
+    >>> RolloutPictures(every=2, steps=4).every
+    2
     """
 
     def __init__(self, every: int = 5, clips: int = 2, steps: int = 8) -> None:

@@ -13,8 +13,15 @@ RECENT = 50  # batches that the logged rates are over
 
 
 class Progress(Callback):
-    """Logs `train/batches_per_second`, `train/waiting` (the share of the time in which training
-    waits for its loader) and `train/peak_memory_gb`; time spent in validation does not count."""
+    """Logs how fast a run is: `train/batches_per_second`, `train/waiting` and
+    `train/peak_memory_gb`.
+
+    `train/waiting` is the share of the time in which training waits for its loader. Time spent in
+    validation does not count.
+
+    >>> Progress().batches
+    0
+    """
 
     def __init__(self) -> None:
         self.batches, self.seconds, self.waited = 0, 0.0, 0.0  # of training, since the start

@@ -30,11 +30,18 @@ SCORES = ("scs", "scs_davis", "scs_visible")
 class StructureScore(Callback):
     """Logs `val/scs`, `val/scs_davis` and `val/scs_visible` at the end of each validation.
 
-    clips: of the validation split, spread evenly, always the same ones under the same noise, shared
-    out over the processes. horizon: frames imagined of each; the data's own where it is 0. tracker:
-    a short name or class path, as for `egowm-scs`; weights: sam2's. annotations: folder with the
-    structures of each clip's last context frame; without one the data must know them (the embedded
-    rooms do). steps: of sampling; the model's by default.
+    Args:
+        clips: validation clips, spread evenly over the split and shared out over the processes;
+            always the same ones under the same noise.
+        horizon: frames imagined of each clip; 0 takes the data's own.
+        tracker: a short name or class path, as for `egowm-scs`.
+        weights: sam2's weights: a .pt file, a folder or a cached id.
+        annotations: folder with the structures of each clip's last context frame; without one the
+            data must know them, as the embedded rooms do.
+        steps: sampling steps; the model's by default.
+
+    >>> StructureScore(clips=4, horizon=8).horizon
+    8
     """
 
     def __init__(

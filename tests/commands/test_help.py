@@ -1,12 +1,132 @@
-"""Descriptions in `--help`: every parameter of a class that a recipe names is explained."""
+"""`--help`: every option of every verb is explained, spelled with underscores, with an example."""
 
+import argparse
 import inspect
+from collections.abc import Callable, Iterator
 
 import pytest
 from jsonargparse import ArgumentParser
 
+from egowm.commands import main as cli
+from egowm.commands.doctor import TRACKERS
+from egowm.commands.parser import Parser, underscored
+from egowm.commands.scs import main as scs
 from egowm.data.module import Window
+from egowm.scs.trackers import BUILT_IN
+from egowm.training import (
+    ActionGuard,
+    RolloutPictures,
+    RunCheckpoint,
+    StructureScore,
+    WeightAverage,
+)
 from egowm.world_model import WorldModel
+
+CLASSES = [
+    WorldModel,
+    Window,
+    ActionGuard,
+    RolloutPictures,
+    RunCheckpoint,
+    StructureScore,
+    WeightAverage,
+]
+OWN_VERBS = [name for name, verb in cli.VERBS.items() if not verb.passes_itself]
+
+
+class Caught(BaseException):
+    """Ends a verb where its parser is complete."""
+
+
+def made_by(run: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> Parser:
+    """The parser of a verb, caught as it is about to parse."""
+    caught: list[Parser] = []
+
+    def catch(parser: Parser, *rest: object) -> None:
+        caught.append(parser)
+        raise Caught
+
+    monkeypatch.setattr(Parser, "parse_args", catch)
+    with pytest.raises(Caught):
+        run()
+    return caught[0]
+
+
+def with_subcommands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for sub in action.choices.values():
+                yield from with_subcommands(sub)
+
+
+def check(parser: argparse.ArgumentParser) -> None:
+    """Each option has a help text and no hyphen, and the page ends with an example."""
+    for action in parser._actions:
+        if not isinstance(action, argparse._SubParsersAction):
+            assert (action.help or "").strip(), f"{parser.prog}: {action.dest} is not explained"
+        for option in action.option_strings:
+            assert "-" not in option.lstrip("-"), f"{parser.prog}: {option} has a hyphen"
+    assert f"example:\n  {parser.prog.split()[0]} " in parser.format_help().replace(
+        "examples", "example"
+    )
+    assert (parser.description or "").strip().splitlines()[0].rstrip().endswith((".", ":", "?"))
+
+
+@pytest.mark.parametrize("verb", OWN_VERBS)
+def test_every_option_of_a_verb_is_explained(verb, monkeypatch):
+    main = cli._load(cli.VERBS[verb].target)
+    parsers = list(with_subcommands(made_by(lambda: main([]), monkeypatch)))
+    assert parsers[0].prog == f"egowm {verb}"
+    for parser in parsers:
+        check(parser)
+
+
+def test_every_option_of_scs_is_explained():
+    parsers = list(with_subcommands(scs._parser()))
+    assert len(parsers) == 1 + len(scs.COMMANDS)
+    for parser in parsers:
+        check(parser)
+
+
+@pytest.mark.parametrize("verb", [name for name, verb in cli.VERBS.items() if verb.passes_itself])
+def test_every_option_of_ours_in_a_fit_is_explained(verb, capsys):
+    """Those of the model and the data are their classes'; the trainer's are Lightning's."""
+    parser = ArgumentParser()
+    with pytest.raises(SystemExit):
+        cli.main([verb, "--help"])
+    page = capsys.readouterr().out
+    assert "-c CONFIG" in page or "--config" in page
+    for option in ("save_every", "guard_patience", "cache", "pictures_every", "force"):
+        line = page[page.index(f"--{option}") :]
+        assert len(line.split("\n\n")[0].split()) > 4, option
+    assert parser
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("--no-videos run", "--no_videos run"),
+        ("--max-gap=-0.5 -o a-b", "--max_gap=-0.5 -o a-b"),
+        ("--tracker-weights a-b.pt --json x", "--tracker_weights a-b.pt --json x"),
+        ("run -- --a-clip", "run -- --a-clip"),
+    ],
+)
+def test_hyphens_are_understood(given, expected):
+    assert " ".join(underscored(given.split())) == expected
+
+
+def test_an_option_with_hyphens_is_the_one_with_underscores():
+    parser = Parser(prog="egowm x")
+    parser.add_argument("--max_clips", type=int)
+    sub = parser.add_subparsers().add_parser("y", example="egowm x y")
+    sub.add_argument("--no_videos", action="store_true")
+    found = parser.parse_args(["--max-clips", "3", "y", "--no-videos"])
+    assert (found.max_clips, found.no_videos) == (3, True)
+
+
+def test_the_doctor_knows_every_tracker():
+    assert set(TRACKERS) == set(BUILT_IN)
 
 
 def descriptions(kind: type) -> dict[str, str | None]:
@@ -17,20 +137,21 @@ def descriptions(kind: type) -> dict[str, str | None]:
     return {name: actions.get(name) for name in inspect.signature(kind).parameters}
 
 
-@pytest.mark.parametrize("kind", [WorldModel, Window])
+@pytest.mark.parametrize("kind", CLASSES)
 def test_every_parameter_has_a_description(kind):
     empty = [name for name, text in descriptions(kind).items() if not (text or "").strip()]
     assert not empty
 
 
-@pytest.mark.parametrize("kind", [WorldModel, Window])
-def test_the_title_is_one_whole_sentence_in_words(kind):
+@pytest.mark.parametrize("kind", CLASSES)
+def test_the_title_is_one_whole_sentence(kind):
     parser = ArgumentParser()
     parser.add_class_arguments(kind, "part")
-    sentence = str(kind.__doc__).split(".")[0]
-    titles = [str(group.title) for group in parser._action_groups]
-    (title,) = [title for title in titles if sentence in title]
-    assert "`" not in title
+    sentence = " ".join(str(kind.__doc__).split("\n\n")[0].split())
+    titles = [" ".join(str(group.title).split()) for group in parser._action_groups]
+    (title,) = [title for title in titles if sentence.rstrip(".") in title]
+    assert sentence.endswith(".")
+    assert "F(" not in title
 
 
 def test_a_missing_description_is_seen():

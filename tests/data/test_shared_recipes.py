@@ -28,7 +28,7 @@ def test_two_steps(recipe, shared_data, tiny_prior, tmp_path):
     if recipe.startswith("rover"):
         root = tmp_path / "rover"
         command = ["data", "convert", str(shared_data / folder), str(root)]
-        assert cli.main([*command, "--rate", "0", "--keep-backward"]) == 0
+        assert cli.main([*command, "--rate", "0", "--keep_backward"]) == 0
     command = ["fit", "-c", str(ROOT / f"recipes/{recipe}.yaml"), "--data.root", str(root)]
     command += ["--model.backbone.pretrained", str(tiny_prior)]
     command += ["--data.window.height", "16", "--data.window.width", "16"]

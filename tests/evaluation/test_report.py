@@ -250,7 +250,7 @@ def test_output_is_replaced_whole(run: Path, tmp_path: Path) -> None:
 
 
 def test_command(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(run), "--no-videos", "--max-clips", "1"]) == 0
+    assert main([str(run), "--no_videos", "--max_clips", "1"]) == 0
     assert capsys.readouterr().out == f"{run / 'report.html'}\n"
 
 
@@ -324,7 +324,7 @@ def test_errors_are_one_line_and_status_2(
     run: Path, damage, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     damage(run)
-    assert main([str(run), "--no-videos"]) == 2
+    assert main([str(run), "--no_videos"]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("egowm report: ")
     assert message in error

@@ -27,7 +27,7 @@ def refused(capsys, argv):
 
 def test_score_prints_a_table_and_writes_json(world, capsys, tmp_path):
     file = tmp_path / "scs.json"
-    assert main(arguments(world, "--ceiling-codec", world.gt, "--json", file)) == 0
+    assert main(arguments(world, "--ceiling_codec", world.gt, "--json", file)) == 0
     found, out = json.loads(file.read_text()), capsys.readouterr().out
     want = world.expected()
     assert found["scs"] == pytest.approx(want.scs, abs=1e-4)
@@ -71,8 +71,8 @@ def test_masks_tracker(world, capsys):
 
 
 def test_fail_under(world, capsys):
-    assert main(arguments(world, "--fail-under", 1)) == 0
-    assert main(arguments(world, "--fail-under", 99.5)) == 1
+    assert main(arguments(world, "--fail_under", 1)) == 0
+    assert main(arguments(world, "--fail_under", 99.5)) == 1
     assert "is below 99.5" in capsys.readouterr().err
 
 
@@ -148,4 +148,4 @@ def test_module_runs_as_a_command():
     command = [sys.executable, "-m", "egowm.commands.scs.main", "score", "--help"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0
-    assert "--ceiling-codec" in done.stdout
+    assert "--ceiling_codec" in done.stdout

@@ -44,8 +44,8 @@ def test_methods_are_compared_over_runs_and_clips(pair, capsys, tmp_path):
             clips = [c | {"scs": c["scs"] - 3 * k - 1} for c in record["clips"]]
             runs[side, k] = tmp_path / f"{side}{k}.json"
             runs[side, k].write_text(json.dumps(record | {"clips": clips}))
-    more = ["--a-runs", str(runs["a", 0]), str(runs["a", 1])]
-    argv = ["compare", *map(str, pair), *more, "--b-runs", str(runs["b", 0])]
+    more = ["--a_runs", str(runs["a", 0]), str(runs["a", 1])]
+    argv = ["compare", *map(str, pair), *more, "--b_runs", str(runs["b", 0])]
     assert main(argv) == 2
     assert "at least 3 training runs of each method, or one of each, got 3 and 2" in (
         capsys.readouterr().err

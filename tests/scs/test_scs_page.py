@@ -35,7 +35,7 @@ def page(world, tmp_path):
         write_frames(half / EVIL, read_frames(half / "clip0"))
     write_palette(world.annotations / f"{EVIL}.png", world.truth["clip0"][0])
     argv = ["score", str(world.pred), str(world.gt), "--annotations", str(world.annotations)]
-    argv += ["--tracker", "palette", "--ceiling-codec", str(world.gt)]
+    argv += ["--tracker", "palette", "--ceiling_codec", str(world.gt)]
     outputs = ["--json", str(tmp_path / "s.json"), "--report", str(tmp_path / "page.html")]
     assert main([*argv, *outputs]) == 0
     argv[0] = "report"

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from egowm.commands.parser import Parser
 from egowm.commands.tracker_options import add_options, chosen_tracker
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _WAYS = ("masks", "prompts", "auto", "text", "rooms")
 
 EPILOG = """examples:
   egowm-scs annotate gt/ --masks drawn/ --output annotations/
-  egowm-scs annotate gt/ --auto --tracker sam2 --tracker-weights sam2.1_hiera_tiny.pt \\
+  egowm-scs annotate gt/ --auto --tracker sam2 --tracker_weights sam2.1_hiera_tiny.pt \\
       --output annotations/
 
 prompts are JSON:
@@ -36,7 +37,7 @@ ceiling are left out.
 """
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: Parser) -> None:
     """The command's options."""
     add = parser.add_argument
     add("gt", type=Path, metavar="GT", help="real clips, as for `score`")

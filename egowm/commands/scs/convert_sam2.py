@@ -1,6 +1,6 @@
 """Convert SAM 2's weights between Meta's checkpoint and transformers' folder.
 
-SOURCE is whatever `--tracker-weights` reads; TARGET is a Meta checkpoint if it ends in .pt, and
+SOURCE is whatever `--tracker_weights` reads; TARGET is a Meta checkpoint if it ends in .pt, and
 otherwise a folder with config.json and model.safetensors. Both give the same scores: the protocol's
 sha256 is of the weights' values.
 """
@@ -8,8 +8,14 @@ sha256 is of the weights' values.
 import argparse
 from pathlib import Path
 
+from egowm.commands.parser import Parser
 
-def configure(parser: argparse.ArgumentParser) -> None:
+EPILOG = """example:
+  egowm-scs convert-sam2 sam2.1_hiera_tiny.pt sam2_tiny/
+"""
+
+
+def configure(parser: Parser) -> None:
     """The command's options."""
     add = parser.add_argument
     add("source", metavar="SOURCE", help="a .pt file, a folder, or a cached id; no download")

@@ -8,6 +8,7 @@ and DIR/report.html. Look at the page, then score your own folders the same way.
 import argparse
 from pathlib import Path
 
+from egowm.commands.parser import Parser
 from egowm.files import FolderKind, check_folder, filled
 
 DEMO = FolderKind(
@@ -16,8 +17,12 @@ DEMO = FolderKind(
 )
 NUM_CLIPS, NUM_FRAMES, SIZE = 3, 9, 64
 
+EPILOG = """example:
+  egowm-scs demo --output runs/scs-demo
+"""
 
-def configure(parser: argparse.ArgumentParser) -> None:
+
+def configure(parser: Parser) -> None:
     """The command's options."""
     default = Path("runs/scs-demo")
     about = f"folder to write (default: {default})"

@@ -13,8 +13,14 @@ frames in which both masks are empty as perfect, and averages over objects, not 
 import argparse
 from pathlib import Path
 
+from egowm.commands.parser import Parser
 
-def configure(parser: argparse.ArgumentParser) -> None:
+EPILOG = """example:
+  egowm-scs export tracks/pred tracks/gt --davis davis/
+"""
+
+
+def configure(parser: Parser) -> None:
     """The command's options."""
     parser.add_argument("pred", type=Path, metavar="PRED", help="masks of the predictions")
     parser.add_argument("gt", type=Path, metavar="GT", help="masks of the truth")

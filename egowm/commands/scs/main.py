@@ -1,6 +1,5 @@
 """`egowm-scs`: the Structural Consistency Score of generated videos against the real ones."""
 
-import argparse
 import logging
 import os
 import sys
@@ -11,6 +10,7 @@ from typing import Any
 
 from egowm import __version__
 from egowm.commands.main import explain
+from egowm.commands.parser import Parser
 
 BAD_INPUT, INTERRUPTED = 2, 130
 
@@ -28,7 +28,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit status: 0 fine, 1 below --fail-under, 2 bad input."""
+    """Runs one command; returns the exit status: 0 fine, 1 below --fail_under, 2 bad input."""
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.command is None:
@@ -54,8 +54,12 @@ def _module(command: str) -> Any:
     return import_module(f"egowm.commands.scs.{command.replace('-', '_')}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="egowm-scs", description=__doc__)
+def _parser() -> Parser:
+    parser = Parser(
+        prog="egowm-scs",
+        description=__doc__,
+        example="egowm-scs score pred/ gt/ --annotations annotations/ --tracker palette",
+    )
     parser.add_argument("--version", action="version", version=f"egowm {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, about in COMMANDS.items():
@@ -65,7 +69,6 @@ def _parser() -> argparse.ArgumentParser:
             help=about,
             description=module.__doc__,
             epilog=getattr(module, "EPILOG", None),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.configure(command)
     return parser

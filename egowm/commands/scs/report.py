@@ -7,11 +7,17 @@ page are tracked again (from --cache, where that was given).
 import argparse
 from pathlib import Path
 
+from egowm.commands.parser import Parser
 from egowm.commands.scs.score import add_inputs, check_cache, check_output, given
 from egowm.commands.tracker_options import check_named
 
+EPILOG = """example:
+  egowm-scs report pred/ gt/ --annotations annotations/ --tracker palette \\
+      --scores scs.json --output scs.html
+"""
 
-def configure(parser: argparse.ArgumentParser) -> None:
+
+def configure(parser: Parser) -> None:
     """The command's options."""
     add_inputs(parser)
     add = parser.add_argument

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from egowm.commands.parser import Parser
 from egowm.commands.tracker_options import add_options, check_named, chosen_tracker
 from egowm.files import FileKind, check_file, check_folder
 
@@ -22,11 +23,11 @@ RESULT = FileKind("a result of `egowm-scs score --json`", rb'\{\s*"scs": ')
 TABLE = FileKind("a table of `egowm-scs score --csv`", b"clip,trajectory,sample,object,frame,")
 
 EPILOG = """example:
-  egowm-scs score pred/ gt/ --tracker sam2 --tracker-weights sam2.1_hiera_tiny.pt \\
+  egowm-scs score pred/ gt/ --tracker sam2 --tracker_weights sam2.1_hiera_tiny.pt \\
       --annotations annotations/ --json scs.json --report scs.html
 
 trackers:
-  sam2      the reference, for any video; needs --tracker-weights
+  sam2      the reference, for any video; needs --tracker_weights
   palette   simulated rooms: reads each structure's own hue from every frame
   flow      any video, by optical flow; blind to structures that vanish: for a first look
   masks     PRED and GT hold masks, frame 0 included, not frames: palette PNG, npz, SA-V, COCO json
@@ -41,25 +42,25 @@ layouts of PRED and GT:
       same folder twice; intervals then draw whole <traj>
   id_<n>/0.png ... without frame 0: give --first DIR
 
-Exit status: 0 scored, 1 below --fail-under, 2 bad input.
+Exit status: 0 scored, 1 below --fail_under, 2 bad input.
 """
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: Parser) -> None:
     """The command's options."""
     add_inputs(parser)
     add = parser.add_argument
-    add("--ceiling-tracker", action="store_true", help="also track GT anew from its middle frame")
+    add("--ceiling_tracker", action="store_true", help="also track GT anew from its middle frame")
     add("--reanchor", type=Path, metavar="DIR", help="structures of later frames, <clip>/00004.png")
     add("--trajectories", type=Path, metavar="FILE", help="JSON, clip -> recording, for intervals")
     add("--json", type=Path, metavar="FILE", help="write the whole result here")
     add("--csv", type=Path, metavar="FILE", help="write IoU per clip, object and frame here")
     add("--report", type=Path, metavar="FILE", help="write a page to look at (HTML) here")
     add("--shard", metavar="I/N", help="only fill --cache with the I-th of N parts of the clips")
-    add("--fail-under", type=float, metavar="X", help="exit status 1 if the score is below X")
+    add("--fail_under", type=float, metavar="X", help="exit status 1 if the score is below X")
 
 
-def add_inputs(parser: argparse.ArgumentParser) -> None:
+def add_inputs(parser: Parser) -> None:
     """What `score` and `report` read."""
     add = parser.add_argument
     add("pred", type=Path, metavar="PRED", help="generated clips")
@@ -73,7 +74,7 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
     )
     add("--first", type=Path, metavar="DIR", help="frames 0, DIR/<clip>.png, if GT has none")
     add(
-        "--ceiling-codec", type=Path, metavar="DIR", help="GT through the model's VAE, as a ceiling"
+        "--ceiling_codec", type=Path, metavar="DIR", help="GT through the model's VAE, as a ceiling"
     )
     add("--cache", type=Path, metavar="DIR", help="keep tracks here: nothing is tracked twice")
 

@@ -7,12 +7,17 @@ reads them, so a slow tracker runs once, on a machine of its own.
 import argparse
 from pathlib import Path
 
+from egowm.commands.parser import Parser
 from egowm.commands.scs.score import check_cache
 from egowm.commands.tracker_options import add_options, check_named, chosen_tracker
 from egowm.files import check_folder
 
+EPILOG = """example:
+  egowm-scs track gt/ --annotations annotations/ --tracker flow --output tracks/gt
+"""
 
-def configure(parser: argparse.ArgumentParser) -> None:
+
+def configure(parser: Parser) -> None:
     """The command's options."""
     add = parser.add_argument
     add("videos", type=Path, metavar="VIDEOS", help="clips to follow structures through")

@@ -50,7 +50,7 @@ def convert(
         if not lines:
             raise ValueError(
                 f"{path}: no stretch of {rules.shortest} frames is left: see "
-                f"--keep-backward, --max-gap, --shortest."
+                f"--keep_backward, --max_gap, --shortest."
             )
     yield from lines
 

@@ -55,7 +55,7 @@ def write_report(
     if videos:
         check_link(Path(run) / "videos")
     if max_clips < 1:
-        raise ValueError(f"Expected at least 1 clip in the report, got --max-clips {max_clips}.")
+        raise ValueError(f"Expected at least 1 clip in the report, got --max_clips {max_clips}.")
     folder = read_run(Path(run))
     lengths = {clip: len(actions) + 1 for clip, actions in folder.actions.items()}
     scores = {

@@ -54,5 +54,5 @@ def load_tracker(
     given = {option: value for option, value in options.items() if value is not None}
     for option in given:
         if option not in signature(found).parameters:
-            raise ValueError(f"The tracker {name!r} takes no --tracker-{option}: sam2 does.")
+            raise ValueError(f"The tracker {name!r} takes no --tracker_{option}: sam2 does.")
     return found(**given)

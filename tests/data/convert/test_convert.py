@@ -55,7 +55,7 @@ def test_a_yaw_of_another_axis_is_turned(tmp_path):
     write_rover(tmp_path / "log", yaw=lambda k, degrees: degrees - 90)
     command = ["data", "convert", str(tmp_path / "log"), str(tmp_path / "nwm"), "--shortest", "4"]
     assert cli.main(command) == 2  # it seems to drive sideways, so no stretch is left
-    assert cli.main([*command, "--yaw-offset", "90"]) == 0
+    assert cli.main([*command, "--yaw_offset", "90"]) == 0
     (episode,) = NWM(str(tmp_path / "nwm"), WINDOW, val_share=0, test_share=0).split("train")
     expected = [4 * np.sin(0.125), 4 - 4 * np.cos(0.125), 0.125]
     np.testing.assert_allclose(episode.actions, np.tile(expected, (7, 1)), atol=1e-5)

@@ -276,7 +276,7 @@ def rover(shared_data, tmp_path):
             writer.writerows(rows)
         output = tmp_path / "nwm"
         command = ["data", "convert", str(source), str(output), "--rate", str(rate)]
-        assert cli.main([*command, *([] if rate else ["--keep-backward"])]) == 0
+        assert cli.main([*command, *([] if rate else ["--keep_backward"])]) == 0
         return NWM(str(output), WINDOW, rate_hz=rate or 20.83)
 
     return make

@@ -23,7 +23,7 @@ def build_native(weights: Weights) -> Any:
     except ImportError as error:
         raise ValueError(
             "The native implementation needs the package sam2: SAM2_BUILD_CUDA=0 pip install "
-            "--no-build-isolation sam2. The other one is --tracker-implementation transformers."
+            "--no-build-isolation sam2. The other one is --tracker_implementation transformers."
         ) from error
     config = weights.config
     decoder = config.mask_decoder_config
@@ -158,7 +158,7 @@ def _check_fixed_sizes(config: Any) -> None:
     if wrong:
         raise ValueError(
             f"The package sam2 has fixed sizes: expected {', '.join(wrong)}. Use "
-            f"--tracker-implementation transformers."
+            f"--tracker_implementation transformers."
         )
 
 

@@ -111,7 +111,7 @@ class Sam2Tracker(Tracker):
         """Masks (P, H, W) of points and boxes, and the IoU (P,) that SAM 2 expects of each."""
         if self.implementation == "native":
             raise ValueError(
-                "Points and boxes are for --tracker-implementation transformers, which reads the "
+                "Points and boxes are for --tracker_implementation transformers, which reads the "
                 "same weights; native only follows masks."
             )
         from egowm.scs.trackers.sam2.pictures import segment

@@ -22,7 +22,7 @@ _FILES = ("config.json", "model.safetensors")
 _BRING = (
     "Bring Meta's sam2.1_hiera_tiny.pt (or small, base_plus, large), or a folder with config.json "
     "and model.safetensors as in facebook/sam2.1-hiera-tiny, or name such a repository if it is in "
-    "the local Hugging Face cache: --tracker-weights PATH. Without weights, --tracker flow gives a "
+    "the local Hugging Face cache: --tracker_weights PATH. Without weights, --tracker flow gives a "
     "first look."
 )
 

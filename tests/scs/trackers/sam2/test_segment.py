@@ -72,7 +72,7 @@ def test_annotate_with_prompts(folder, tmp_path, capsys):
     file = tmp_path / "prompts.json"
     file.write_text(json.dumps({"size": SIZE, "clips": {"clip": rows}}))
     argv = ["annotate", str(tmp_path / "gt"), "--prompts", str(file), "--tracker", "sam2"]
-    argv += ["--tracker-weights", str(folder), "--output"]
+    argv += ["--tracker_weights", str(folder), "--output"]
     assert main([*argv, str(tmp_path / "found")]) == 0
     found = read_masks(tmp_path / "found" / "clip.png")
     masks, _ = Sam2Tracker(folder, device="cpu").segment(make_video(2)[0], PROMPTS[1:2])
@@ -80,7 +80,7 @@ def test_annotate_with_prompts(folder, tmp_path, capsys):
     assert (found.masks[0] != masks).mean() < 1e-3
     record = json.loads((tmp_path / "found" / "annotations.json").read_text())
     assert len(record["how"]["options"]["weights"]) == 64
-    argv[-1:] = ["--tracker-implementation", "native", "--output", str(tmp_path / "other")]
+    argv[-1:] = ["--tracker_implementation", "native", "--output", str(tmp_path / "other")]
     assert main(argv) == 2
     assert "native only follows masks" in capsys.readouterr().err
 
@@ -90,7 +90,7 @@ def test_annotate_automatically(folder, tmp_path):
     stands still, so that no motion speaks against any."""
     video = make_video(1).repeat(3, axis=0)
     write_frames(tmp_path / "gt" / "clip", video)
-    argv = ["annotate", str(tmp_path / "gt"), "--auto", "--tracker", "sam2", "--tracker-weights"]
+    argv = ["annotate", str(tmp_path / "gt"), "--auto", "--tracker", "sam2", "--tracker_weights"]
     assert main([*argv, str(folder), "--output", str(tmp_path / "found")]) == 0
     found = read_masks(tmp_path / "found" / "clip.png")
     tracker = Sam2Tracker(folder, device="cpu")

@@ -126,9 +126,9 @@ def test_fingerprint_knows_weights_and_dtype(clips, tracker):
 
 def test_command(clips, folder, checkpoint, capsys):
     rows = {}
-    for weights, more in ((folder, ()), (checkpoint, ("--tracker-implementation", "native"))):
+    for weights, more in ((folder, ()), (checkpoint, ("--tracker_implementation", "native"))):
         file = clips / "scs.json"
-        assert main(arguments(clips, "--tracker-weights", weights, "--json", file, *more)) == 0
+        assert main(arguments(clips, "--tracker_weights", weights, "--json", file, *more)) == 0
         rows[weights] = json.loads(file.read_text())
     one, other = rows.values()
     assert one["scs"] == pytest.approx(other["scs"], abs=0.1)
@@ -156,16 +156,16 @@ def test_every_command_takes_the_weights(command, clips, capsys):
     protocol = {"semantics": {"min_area": 0.001}}
     record = {"clips": [], "fingerprint": "", "protocol": protocol, "environment": {}}
     (clips / "s").write_text(json.dumps(record))
-    argv = [command, *map(str, more[command]), "--tracker", "sam2", "--tracker-dtype", "bfloat16"]
-    assert main([*argv, "--tracker-weights", str(clips / "none.pt")]) == 2
+    argv = [command, *map(str, more[command]), "--tracker", "sam2", "--tracker_dtype", "bfloat16"]
+    assert main([*argv, "--tracker_weights", str(clips / "none.pt")]) == 2
     assert "none.pt: no such file, folder or repository" in capsys.readouterr().err
 
 
 def test_options_are_for_sam2_only(clips, capsys):
-    argv = arguments(clips, "--tracker-weights", "x")
+    argv = arguments(clips, "--tracker_weights", "x")
     argv[argv.index("sam2")] = "palette"
     assert main(argv) == 2
-    assert "'palette' takes no --tracker-weights" in capsys.readouterr().err
+    assert "'palette' takes no --tracker_weights" in capsys.readouterr().err
 
 
 def test_bad_options(folder):

@@ -1,0 +1,38 @@
+"""The parser of every verb: raw descriptions, an example, and underscores in options."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser whose help ends with an example.
+
+    Options are spelled with underscores; the same option with hyphens is understood.
+
+    Args:
+        example: a command line, or some, each as a user types it.
+        options: as `argparse.ArgumentParser` takes them; a subcommand's description is its help.
+    """
+
+    def __init__(self, *, example: str = "", **options: Any) -> None:
+        if example:
+            options["epilog"] = "\n".join(["example:", *(f"  {x}" for x in example.split("\n"))])
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As the parent, after `--no_videos` has become `--no_videos`."""
+        words = list(underscored(sys.argv[1:] if args is None else args))
+        return super().parse_known_args(words, namespace)
+
+
+def underscored(words: Sequence[str]) -> Iterator[str]:
+    """The words of a command line with underscores in the names of options, up to a bare `--`."""
+    names = True
+    for word in words:
+        names = names and word != "--"
+        if names and word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            word = f"--{name.replace('-', '_')}{equals}{value}"
+        yield word
