@@ -1,19 +1,15 @@
-"""Frames in and out of files; the only file that knows a codec.
+"""Frames in and out of files, pictures and videos.
 
 Frames are `(n, H, W, 3)` uint8 RGB. Reading takes a folder of pictures or a video file; writing
 gives a folder of PNG (exact: what scoring reads), mp4 (players) or animated WebP (browsers).
 """
 
-import ctypes
-import importlib.util
 import io
 import os
 import re
 import shutil
 import struct
-import threading
 import zlib
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,16 +17,10 @@ from typing import Any
 
 import numpy as np
 
-KEPT_OPEN = 8  # video files; opening one costs as much as decoding some frames
-_THREAD = threading.local()  # decord's readers belong to one thread of one process
-_FORKED: list[Any] = []
-_FOR_ALL = ctypes.RTLD_GLOBAL
+from egowm.video_file import VideoError, frame_index, read_video
+
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-
-
-class VideoError(ValueError):
-    """A picture or a video that cannot be read or written; the message names the file."""
 
 
 def picture_paths(folder: str | Path) -> list[Path]:
@@ -47,29 +37,19 @@ def count_frames(path: str | Path) -> int:
     path = _existing(path)
     if path.is_dir():
         return len(picture_paths(path))
-    if _has_decord():
-        return len(_open_decord(path))
-    count = 0
-    with _open_opencv(path) as capture:
-        while capture.grab():  # the container's own count is a guess for some formats
-            count += 1
-    return count
+    return len(frame_index(path).ticks)
 
 
 def video_rate(path: str | Path) -> float | None:
     """Frames a second that a video file says of itself; None where it says nothing sensible."""
-    import cv2
-
-    with _open_opencv(_existing(path)) as capture:
-        rate = float(capture.get(cv2.CAP_PROP_FPS))
+    rate = frame_index(_existing(path)).rate
     return rate if 0 < rate < 1e4 else None
 
 
 def read_frames(path: str | Path, indices: Sequence[int] | None = None) -> np.ndarray:
     """Frames of a folder of pictures or a video file, `(n, H, W, 3)` uint8 RGB.
 
-    `indices` (at least one, any order, repeats allowed); None reads all. Videos are decoded by
-    decord where it is installed, else by OpenCV: the same frames up to rounding of the colours.
+    `indices` (at least one, any order, repeats allowed); None reads all: those that a player shows.
 
     Raises VideoError for a missing or unreadable file, an index out of range, and pictures of
     different sizes.
@@ -80,7 +60,7 @@ def read_frames(path: str | Path, indices: Sequence[int] | None = None) -> np.nd
         return read_images([paths[i] for i in _in_range(indices, len(paths), path)])
     if path.suffix.lower() in PICTURES:
         raise VideoError(f"{path}: expected a folder of pictures or a video, got one picture")
-    return (_read_decord if _has_decord() else _read_opencv)(path, indices)
+    return read_video(path, _in_range(indices, count_frames(path), path))
 
 
 def read_images(paths: Sequence[str | Path]) -> np.ndarray:
@@ -269,106 +249,6 @@ def _centre_crop(frames: np.ndarray, height: int, width: int) -> np.ndarray:
     new_width = min(old_width, max(1, round(old_height * width / height)))
     top, left = (old_height - new_height) // 2, (old_width - new_width) // 2
     return frames[:, top : top + new_height, left : left + new_width]
-
-
-def _read_decord(path: Path, indices: Sequence[int] | None) -> np.ndarray:
-    reader = _open_decord(path)
-    chosen = _in_range(indices, len(reader), path)
-    try:
-        return _shared(reader.get_batch(chosen))
-    except _decord_error():  # decord also fails on some sound files, e.g. 48 pixels wide
-        _kept_readers().clear()
-        return _read_opencv(path, indices)
-
-
-def _shared(batch: Any) -> np.ndarray:
-    """decord's frames as an array without a copy, which its own `asnumpy` makes."""
-    if not hasattr(batch, "to_dlpack"):  # another package set decord's bridge: a torch tensor
-        return np.asarray(batch)
-    from torch.utils.dlpack import from_dlpack
-
-    return np.asarray(from_dlpack(batch.to_dlpack()))
-
-
-def _read_opencv(path: Path, indices: Sequence[int] | None) -> np.ndarray:
-    """Decode from the start, keeping what is wanted: OpenCV's seeking by number is not exact."""
-    import cv2
-
-    wanted = None if indices is None else set(indices)
-    found: dict[int, np.ndarray] = {}
-    count = 0
-    with _open_opencv(path) as capture:
-        while (wanted is None or len(found) < len(wanted)) and capture.grab():
-            if wanted is None or count in wanted:
-                found[count] = cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2RGB)
-            count += 1
-    return np.stack([found[i] for i in _in_range(indices, count, path)])
-
-
-def _has_decord() -> bool:
-    return importlib.util.find_spec("decord") is not None
-
-
-def _decord() -> Any:
-    """decord, its libraries kept to itself.
-
-    It wants them to be seen by the whole process, and one of them is the zlib of 2005: OpenCV's and
-    torchvision's PNG readers, if they come later, fail or crash on a mixture of that and their own.
-    """
-    ctypes.RTLD_GLOBAL = ctypes.RTLD_LOCAL  # type: ignore[misc]
-    try:
-        import decord
-    finally:
-        ctypes.RTLD_GLOBAL = _FOR_ALL  # type: ignore[misc]
-    return decord
-
-
-def _decord_error() -> tuple[type[Exception], ...]:
-    from decord import _ffi
-
-    return (_ffi.base.DECORDError, RuntimeError)
-
-
-def _open_decord(path: Path) -> Any:
-    """A reader of this file as it is now; the last few of a thread stay open for its next clip."""
-    readers, about = _kept_readers(), path.stat()
-    key = (str(path.absolute()), about.st_mtime_ns, about.st_size)
-    last = next(reversed(readers), None)
-    if last not in (None, key):
-        readers[last].seek(0)  # or it goes on decoding ahead of what was asked
-    if key not in readers:
-        try:
-            readers[key] = _decord().VideoReader(str(path), num_threads=1)
-        except _decord_error() as error:
-            raise VideoError(f"{path}: not a readable video, corrupt or cut short") from error
-    readers.move_to_end(key)
-    if len(readers) > KEPT_OPEN:
-        readers.popitem(last=False)
-    return readers[key]
-
-
-def _kept_readers() -> OrderedDict[Any, Any]:
-    """Of this thread; a forked process begins with none, and leaves its parent's alone: closing
-    them would wait for threads that are not there."""
-    if getattr(_THREAD, "process", None) != os.getpid():
-        if hasattr(_THREAD, "readers"):
-            _FORKED.append(_THREAD.readers)
-        _THREAD.process, _THREAD.readers = os.getpid(), OrderedDict()
-    readers: OrderedDict[Any, Any] = _THREAD.readers
-    return readers
-
-
-@contextmanager
-def _open_opencv(path: Path) -> Iterator[Any]:
-    import cv2
-
-    capture = cv2.VideoCapture(str(path))
-    try:
-        if not capture.isOpened():
-            raise VideoError(f"{path}: not a readable video, corrupt or cut short")
-        yield capture
-    finally:
-        capture.release()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from egowm import video
+from egowm import video, video_file
 from egowm.video import VideoError
 from tests.h264 import write_h264
 
@@ -134,13 +134,13 @@ def test_every_kind_of_png_has_the_colours_that_opencv_reads(kind: str) -> None:
 
 
 @pytest.mark.parametrize("write", [video.write_mp4, write_h264])
-@pytest.mark.parametrize("reader", ["decord", "opencv"])
+@pytest.mark.parametrize("reader", ["decord", "PyAV"])
 def test_video_file_by_either_decoder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: str, write
 ) -> None:
     if reader == "decord":
         pytest.importorskip("decord")
-    monkeypatch.setattr(video, "_has_decord", lambda: reader == "decord")
+    monkeypatch.setattr(video_file, "has_decord", lambda: reader == "decord")
     path, frames = tmp_path / "clip.mp4", ramp(20, 32, 48)
     write(path, frames, fps=4)
     assert video.count_frames(path) == 20
@@ -160,7 +160,8 @@ def test_decoders_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     path = tmp_path / "clip.mp4"
     video.write_mp4(path, ramp(20), fps=4)
     by_decord = video.read_frames(path, [3, 17]).astype(int)
-    monkeypatch.setattr(video, "_has_decord", lambda: False)
+    monkeypatch.setattr(video_file, "has_decord", lambda: False)
+    video_file._kept_readers().clear()
     assert np.abs(video.read_frames(path, [3, 17]) - by_decord).max() <= 2
 
 
@@ -170,7 +171,7 @@ def test_corrupt_video_is_named(
 ) -> None:
     if has_decord:
         pytest.importorskip("decord")
-    monkeypatch.setattr(video, "_has_decord", lambda: has_decord)
+    monkeypatch.setattr(video_file, "has_decord", lambda: has_decord)
     (tmp_path / "bad.mp4").write_bytes(b"\0" * 500)
     with pytest.raises(VideoError, match=r"bad\.mp4"):
         video.read_frames(tmp_path / "bad.mp4")
@@ -343,7 +344,7 @@ def test_import_is_light() -> None:
     assert out.stdout.strip() == "[]"
 
 
-@pytest.mark.skipif(not video._has_decord(), reason="decord has no wheel here")
+@pytest.mark.skipif(not video_file.has_decord(), reason="decord has no wheel here")
 def test_frames_come_where_another_package_set_decords_bridge(tmp_path: Path) -> None:
     """stable-worldmodel sets it for the whole process when it opens a video."""
     import decord
@@ -360,22 +361,22 @@ def test_frames_come_where_another_package_set_decords_bridge(tmp_path: Path) ->
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.skipif(not video._has_decord(), reason="decord has no wheel here")
+@pytest.mark.skipif(not video_file.has_decord(), reason="decord has no wheel here")
 def test_a_video_that_stays_open_shows_the_same_frames(tmp_path: Path) -> None:
     """In any order, beside others, more of them than stay open, in another process, replaced."""
-    files = [tmp_path / f"{k}.mp4" for k in range(video.KEPT_OPEN + 2)]
+    files = [tmp_path / f"{k}.mp4" for k in range(video_file.KEPT_OPEN + 2)]
     for k, file in enumerate(files):
         video.write_mp4(file, np.roll(ramp(20), k, 0), 10)
     rng = np.random.default_rng(0)
     for _ in range(60):
         file, start = files[rng.integers(len(files))], int(rng.integers(17))
         found = video.read_frames(file, range(start, start + 3))
-        kept, video._THREAD.readers = video._THREAD.readers, OrderedDict()
+        kept, video_file._THREAD.readers = video_file._THREAD.readers, OrderedDict()
         np.testing.assert_array_equal(found, video.read_frames(file, range(start, start + 3)))
-        video._THREAD.readers = kept
+        video_file._THREAD.readers = kept
     for file in files:
         video.read_frames(file, [5, 2])
-    assert len(video._kept_readers()) == video.KEPT_OPEN
+    assert len(video_file._kept_readers()) == video_file.KEPT_OPEN
     expected = video.read_frames(files[-1], [7, 1])
     with multiprocessing.get_context("fork").Pool(1) as pool:
         np.testing.assert_array_equal(pool.apply(video.read_frames, (files[-1], [7, 1])), expected)

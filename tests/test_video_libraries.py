@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from egowm import video
+from egowm import video, video_file
 from egowm.scs.masks import write_palette
 from egowm.video import write_frames
 from tests.h264 import write_h264
 from tests.shell import run_command
 
-pytestmark = pytest.mark.skipif(not video._has_decord(), reason="decord has no wheel here")
+pytestmark = pytest.mark.skipif(not video_file.has_decord(), reason="decord has no wheel here")
 
 ORDERS = {
     "decord first": "import decord",

@@ -113,9 +113,9 @@ def torch_family() -> Iterator[Line]:
 
 
 def optional() -> Iterator[Line]:
-    """What may be absent: decord (then OpenCV reads videos) and sam2 (the native tracker)."""
+    """What may be absent: decord (then PyAV reads all videos) and sam2 (the native tracker)."""
     missing = {
-        "decord": "OpenCV reads videos instead",
+        "decord": "PyAV reads all videos, somewhat slower",
         "sam2": "pip install sam2 (SAM2_BUILD_CUDA=0, --no-build-isolation) brings it",
     }
     for name, advice in missing.items():

@@ -1,0 +1,174 @@
+"""Which frames a video file shows: each carries its number, and none stands in for another."""
+
+import os
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from egowm import video_file
+from egowm.video import VideoError, count_frames, read_frames, video_rate
+from egowm.video_file import frame_index
+from tests.h264 import CODECS, write_h264
+
+HEIGHT, WIDTH, BITS, COUNT = 48, 96, 6, 50
+READERS = ["decord", "PyAV"]
+
+
+def drawn(number: int) -> np.ndarray:
+    """A frame that shows its number as black and white blocks."""
+    bits = [235 if number >> bit & 1 else 20 for bit in range(BITS)]
+    row = np.repeat(np.array(bits, np.uint8), WIDTH // BITS)
+    return np.broadcast_to(row[None, :, None], (HEIGHT, WIDTH, 3)).copy()
+
+
+def number(frame: np.ndarray) -> int:
+    """What a frame shows."""
+    blocks = frame.mean((0, 2)).reshape(BITS, -1)[:, 3:-3].mean(1)
+    return sum((value > 128) << bit for bit, value in enumerate(blocks))
+
+
+FRAMES = np.stack([drawn(k) for k in range(COUNT)])
+
+
+@pytest.fixture(params=READERS)
+def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Whether decord is installed."""
+    if request.param == "decord":
+        if not video_file.has_decord():
+            pytest.skip("decord has no wheel here")
+    else:
+        monkeypatch.setattr(video_file, "has_decord", lambda: False)
+    return request.param
+
+
+def assert_shows(path: Path, numbers: list[int]) -> None:
+    """A file shows these frames, in order, one by one and at random."""
+    assert count_frames(path) == len(numbers)
+    assert [number(frame) for frame in read_frames(path)] == numbers
+    order = np.random.default_rng(0).integers(len(numbers), size=40).tolist()
+    assert [number(frame) for frame in read_frames(path, order)] == [numbers[k] for k in order]
+    for k in order[:8]:
+        assert number(read_frames(path, [k])[0]) == numbers[k]
+
+
+@pytest.mark.parametrize(
+    ("codec", "ending"),
+    [
+        *[("libx264", ending) for ending in (".mp4", ".mov", ".m4v", ".MP4", ".mkv", ".ts")],
+        *[("libx265", ending) for ending in (".mp4", ".mov", ".mkv", ".ts")],
+        *[(codec, ending) for codec in ("libvpx-vp9", "libsvtav1") for ending in (".mp4", ".mkv")],
+    ],
+)
+def test_every_codec_in_every_container(tmp_path, reader, codec, ending):
+    path = tmp_path / f"a{ending}"
+    more = {"bf": "2"} if codec == "libx264" else {}
+    write_h264(path, FRAMES, 10, codec, **more)
+    assert_shows(path, list(range(COUNT)))
+    assert video_rate(path) == pytest.approx(10, rel=0.01)
+    times = frame_index(path).times
+    np.testing.assert_allclose(times, np.arange(COUNT) / 10, atol=2e-3)
+
+
+def trimmed(path: Path, hidden: int) -> None:
+    """Hides the first frames by the edit list, as a phone does that cuts without encoding anew."""
+    data = bytearray(path.read_bytes())
+    at = data.find(b"elst") + 12
+    length, start = struct.unpack(">Ii", data[at : at + 8])
+    scale = data.find(b"mdhd")
+    ticks = struct.unpack(">I", data[scale + 16 : scale + 20])[0] // 10
+    data[at : at + 8] = struct.pack(">Ii", length - hidden * 100, start + hidden * ticks)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("hidden", [1, 7, 12, 25])
+def test_an_edit_list_hides_frames(tmp_path, reader, hidden):
+    path = tmp_path / "a.mp4"
+    write_h264(path, FRAMES, 10, bf="2")
+    trimmed(path, hidden)
+    assert_shows(path, list(range(hidden, COUNT)))
+    assert not frame_index(path).plain
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_turned_recording_stands_upright(tmp_path, reader, degrees):
+    path = tmp_path / "a.mp4"
+    corner = np.full((2, 48, 96, 3), 20, np.uint8)
+    corner[:, :20, :40] = 235
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 48, "yuv420p"
+        stream.set_display_rotation(degrees)
+        for frame in corner:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    (frame,) = read_frames(path, [1])
+    expected = np.rot90(corner[1], degrees // 90)
+    assert frame.shape == expected.shape
+    assert np.abs(frame.astype(int) - expected).mean() < 8
+
+
+def test_times_of_a_recording_whose_rate_varies(tmp_path, reader):
+    path, ticks = tmp_path / "a.mp4", [0, 3, 4, 9, 10, 11, 30]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for k, tick in enumerate(ticks):
+            frame = av.VideoFrame.from_ndarray(FRAMES[k], format="rgb24")
+            frame.pts, frame.time_base = tick, Fraction(1, 30)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert_shows(path, list(range(7)))
+    np.testing.assert_allclose(frame_index(path).times, np.array(ticks) / 30, atol=1e-4)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("damage", ["noise", "zeros"])
+def test_damage_is_an_error_and_never_another_frame(tmp_path, codec, damage):
+    path = tmp_path / "a.mp4"
+    write_h264(path, FRAMES, 10, codec)
+    with av.open(str(path)) as container:
+        packets = [p for p in container.demux(video=0) if p.size]
+        places = [(p.pos, p.size) for p in packets if not p.is_keyframe]
+    data, (start, size) = bytearray(path.read_bytes()), places[17]
+    noise = np.random.default_rng(0).integers(0, 255, size, np.uint8).tobytes()
+    data[start : start + size] = noise if damage == "noise" else bytes(size)
+    path.write_bytes(data)
+    assert count_frames(path) == COUNT
+    bad = []
+    for k in range(COUNT):
+        try:
+            assert number(read_frames(path, [k])[0]) == k
+        except VideoError:
+            bad.append(k)
+    assert 1 <= len(bad) <= 15
+    with pytest.raises(VideoError, match=rf"frames .*{bad[-1]} of {COUNT} are damaged: leave them"):
+        read_frames(path)
+
+
+def test_what_is_no_video_is_named(tmp_path, reader):
+    (tmp_path / "text.mp4").write_bytes(b"no video" * 100)
+    write_h264(tmp_path / "cut.mp4", FRAMES, 10)
+    whole = (tmp_path / "cut.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        sound.sample_rate = 8000
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode())
+    os.mkfifo(tmp_path / "pipe.mp4")
+    for name in ("text", "cut", "sound", "pipe"):
+        for ask in (count_frames, read_frames, video_rate):
+            with pytest.raises(VideoError, match=rf"{name}\.mp4: "):
+                ask(tmp_path / f"{name}.mp4")
+
+
+def test_a_name_of_any_bytes(tmp_path, reader):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4"))
+    write_h264(tmp_path / "a.mp4", FRAMES[:5], 10)
+    (tmp_path / "a.mp4").rename(path)
+    assert_shows(path, list(range(5)))
