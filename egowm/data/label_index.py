@@ -5,7 +5,6 @@ import json
 import logging
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from egowm.data.episode import Episode, read_all
+from egowm.files import whole
 
 log = logging.getLogger(__name__)
 VERSION = 1  # raised when any format's labels are computed differently
@@ -119,15 +119,10 @@ def _save(file: Path, stamps: Mapping[str, list[list[int]]], labels: Mapping[str
         parts = [kept[number] for kept in labels.values() if kept[number].size]
         empty = next(iter(labels.values()))[number][:0]
         arrays[name] = np.concatenate(parts) if parts else empty
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    actions, states, times = (arrays[name] for name in ARRAYS)
+    written = np.frombuffer(json.dumps(rows).encode(), np.uint8)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as out:
-            written = np.frombuffer(json.dumps(rows).encode(), np.uint8)
-            actions, states, times = (arrays[name] for name in ARRAYS)
-            np.savez(out, rows=written, actions=actions, states=states, times=times)
-        temporary.replace(file)
+        with whole(file) as temporary:
+            np.savez(temporary, rows=written, actions=actions, states=states, times=times)
     except OSError as error:
         log.warning("%s: labels are not kept (%s): every start reads them all", file, error)
-        with suppress(OSError):
-            temporary.unlink()

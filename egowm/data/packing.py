@@ -25,7 +25,7 @@ from egowm.data.inspect.opening import SPLITS
 from egowm.data.mixture import Mixture
 from egowm.data.module import ClipData
 from egowm.data.packed import HEADER, INDEX, LABELS, VERSION, Packed, frames_name, key_of
-from egowm.files import FolderKind, check_folder
+from egowm.files import FolderKind, check_folder, whole
 from egowm.paths import inside
 from egowm.video import write_planes
 
@@ -70,11 +70,11 @@ def pack(
     frames.mkdir(parents=True, exist_ok=True)
     sums = _write_frames(episodes, frames, size, workers, progress)
     for name, values in labels.items():
-        _write(output / f"{name}.npy", values)
+        with whole(output / f"{name}.npy") as temporary:
+            temporary.write_bytes(_encoded(values))
     write_sums(output, sums)
-    temporary = output / f".{INDEX}.{os.getpid()}"
-    temporary.write_text(json.dumps(index), encoding="utf-8")
-    temporary.replace(output / INDEX)  # last: what has an index is complete
+    with whole(output / INDEX) as temporary:  # last: what has an index is complete
+        temporary.write_text(json.dumps(index), encoding="utf-8")
     return index
 
 
@@ -189,12 +189,11 @@ def _write_frames(
 
 def _write_episode(size: tuple[int, int], episode: Episode, file: Path) -> str:
     """One episode's frames, whole or not at all; their checksum."""
-    temporary, digest = file.with_name(f".{file.name}"), hashlib.sha256()
-    with temporary.open("wb") as out:
+    digest = hashlib.sha256()
+    with whole(file) as temporary, temporary.open("wb") as out:
         for part in _parts(size, episode):
             out.write(part)
             digest.update(part)
-    temporary.replace(file)
     return digest.hexdigest()
 
 
@@ -229,12 +228,6 @@ def _sha256(data: bytes) -> str:
 
 def _encoded(values: np.ndarray) -> bytes:
     return _header(values.shape, values.dtype) + np.ascontiguousarray(values).tobytes()
-
-
-def _write(file: Path, values: np.ndarray) -> None:
-    temporary = file.with_name(f".{file.name}")
-    temporary.write_bytes(_encoded(values))
-    temporary.replace(file)
 
 
 def _length(file: Path) -> int:

@@ -192,13 +192,13 @@ def test_the_first_of_two_wins(tmp_path, monkeypatch):
     (tmp_path / "theirs").mkdir()
     arguments = ("robot", 4, (16, 16), Disturbances(), "", 3)
     make_recording(tmp_path / "theirs", *arguments)
-    rename = Path.rename
+    replace = Path.replace
 
     def overtaken(self, target):
         shutil.copytree(tmp_path / "theirs/room_3", target)
-        return rename(self, target)
+        return replace(self, target)
 
-    monkeypatch.setattr(Path, "rename", overtaken)
+    monkeypatch.setattr(Path, "replace", overtaken)
     (tmp_path / "ours").mkdir()
     make_recording(tmp_path / "ours", *arguments)
     assert [p.name for p in (tmp_path / "ours").iterdir()] == ["room_3"]

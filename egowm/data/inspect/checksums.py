@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from egowm.data.inspect.findings import Finding
 from egowm.data.packed import Packed, frames_name
+from egowm.files import whole
 
 SUMS = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-f]{64})  (\S+)")
@@ -28,10 +29,9 @@ def sum_of(file: Path) -> str:
 
 def write_sums(pack: Path, sums: Mapping[str, str]) -> None:
     """Keep the sums of files, by their names within the pack."""
-    temporary = pack / f".{SUMS}.{os.getpid()}"
     lines = [f"{value}  {name}\n" for name, value in sums.items()]
-    temporary.write_text("".join(lines), encoding="utf-8", newline="\n")
-    temporary.replace(pack / SUMS)
+    with whole(pack / SUMS) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
 def read_sums(pack: Path) -> dict[str, str]:
