@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,24 +22,28 @@ from egowm.paths import inside
 class Mixture(ClipData):
     """Clips of several data sets whose actions mean the same; only their ranges may differ.
 
-    sources: data modules by name; `Clip.source` is that name, and clips are called
-    `<source>_<clip>`. Of a source's own window only the stride counts, which brings all sources to
-    one rate; the other sizes are those of `window`, whose stride is not used. weights: how often a
-    training batch comes from each source; without them every training clip is as likely. An epoch
-    has as many batches as the sources hold together. batch_size, num_workers, seed: in place of
-    the sources' own.
+    `Clip.source` is the name of its source, and clips are called `<source>_<clip>`. An epoch has as
+    many batches as the sources hold together.
 
-    Raises ValueError, naming source and difference, for other names, units, frame, kind or rate.
+    Args:
+        sources: Data modules by name. Of a source's own window only the stride counts, which brings
+            all sources to one rate.
+        window: How clips are cut; its stride is not used.
+        weights: How often a training batch comes from each source; without them every training clip
+            is as likely.
+
+    Raises:
+        ValueError: Sources with other names, units, frame, kind or rate; the message names source
+            and difference.
     """
 
     def __init__(
         self,
         sources: dict[str, ClipData],
         window: Window = Window(),
-        batch_size: int = 8,
-        num_workers: int = 0,
-        seed: int = 0,
+        *,
         weights: dict[str, float] | None = None,
+        **options: Any,
     ) -> None:
         if not sources:
             raise ValueError("Mixture: expected at least one source, got none.")
@@ -46,7 +51,7 @@ class Mixture(ClipData):
             inside(Path(), name, "Mixture: sources")  # clips are written under these names
         first = next(iter(sources.values()))
         window = replace(window, stride=first.window.stride)
-        super().__init__("", window, batch_size, num_workers, seed)
+        super().__init__("", window, latency_frames=0, **options)
         self.meaning, self.state_meaning = first.meaning, first.state_meaning
         self.sources, self.weights = sources, weights
         _check_meanings(sources)

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -132,13 +133,20 @@ class Windows(Dataset[Clip]):
 
 
 class ClipData(LightningDataModule):
-    """Clips of one data set. A format gives `episodes(split)` and `meaning`, and `state_meaning`
-    where its robot reports states; the rest is here.
+    """Clips of one data set.
 
-    root: the data set's folder. window: how clips are cut. batch_size, num_workers: of the
-    loaders. seed: of the order in which training windows come. latency_frames: native frames by
-    which commands lead the picture (`egowm data check` measures it); action k of a clip is then
-    the command recorded that much before its frame. Only for commands: poses do not lead.
+    A format gives `episodes(split)` and `meaning`, and `state_meaning` where its robot reports
+    states; the rest is here.
+
+    Args:
+        root: Folder of the data set.
+        window: How clips are cut out of episodes, and the size of their frames.
+        batch_size: Clips in a batch, at least 1.
+        num_workers: Processes that read batches; with 0 the training process reads them.
+        seed: Decides the order in which training clips come.
+        latency_frames: Native frames by which commands lead the picture, which `egowm data check`
+            measures. Action k of a clip is the command recorded so many frames before its frame.
+            Leave it 0 where actions come from poses or states, which do not lead.
     """
 
     cache: Cache | None = None  # where clips for fitting come from in place of frames
@@ -181,6 +189,11 @@ class ClipData(LightningDataModule):
     def source(self) -> str:
         """The data set's name."""
         return type(self).__name__
+
+    @property
+    def folder(self) -> Path:
+        """The data set's folder."""
+        return Path(self.root).expanduser()
 
     def split(self, name: str) -> list[Episode]:
         """`episodes(name)`, read once, with commands `latency_frames` later."""

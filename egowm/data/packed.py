@@ -34,26 +34,20 @@ HEADER = 128  # bytes before the values of such a .npy file
 class Packed(ClipData):
     """A pack; episodes, splits, labels and meaning are those of what was packed.
 
-    window: its height and width are the pack's, which is made for one size; context, horizon and
-    stride are free. Commands were moved by the recipe's latency_frames when it was packed.
+    Args:
+        root: Folder of the pack, which holds pack.json.
+        window: How clips are cut. Its height and width are the pack's, which is made for one size;
+            context, horizon and stride are free.
 
-    Raises FileNotFoundError for no pack, ValueError for one that is incomplete, was changed, holds
-    another size or is of another version.
+    Raises:
+        FileNotFoundError: No pack.
+        ValueError: A pack that is incomplete, was changed, holds another size or is of another
+            version.
     """
 
-    def __init__(
-        self,
-        root: str,
-        window: Window = Window(),
-        batch_size: int = 8,
-        num_workers: int = 0,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(root, window, batch_size, num_workers, seed)
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.root).expanduser()
+    def __init__(self, root: str, window: Window = Window(), **options: Any) -> None:
+        # commands were moved by the recipe's latency_frames when it was packed
+        super().__init__(root, window, latency_frames=0, **options)
 
     @cached_property
     def index(self) -> dict[str, Any]:
@@ -70,8 +64,8 @@ class Packed(ClipData):
 
     @cached_property
     def state_meaning(self) -> ActionSpec | None:  # type: ignore[override]
-        found = self.index["state_meaning"]
-        return None if found is None else ActionSpec(**found)
+        meaning = self.index["state_meaning"]
+        return None if meaning is None else ActionSpec(**meaning)
 
     @property
     def spec(self) -> ActionSpec:

@@ -26,14 +26,22 @@ from egowm.worlds.store import (
 
 
 class Rooms(ClipData):
-    """Rooms of the embedded world, RECON-like motion at 4 Hz.
+    """Rooms of the embedded world, with a robot that drives as in RECON, at 4 Hz.
 
-    root: cache folder (made if missing). world: "robot" has actions; "passive" is video by a
-    hand-held camera, its actions are zeros. episodes_train/val/test: rooms in each split;
-    num_frames: of each episode. actions: "realised" (as odometry reports), "commanded" or "none"
-    (zeros: video without actions). disturbances: slip, jitter, blur, exposure. papers: a folder of
-    pictures whose luminance takes the place of the texture. Rooms of the splits, and of the two
-    worlds, are disjoint.
+    Rooms of the splits, and of the two worlds, are disjoint.
+
+    Args:
+        root: Folder where rooms are kept once they are drawn; made if missing.
+        world: "robot" has actions; "passive" is video by a hand-held camera, whose actions are
+            zeros.
+        episodes_train: Rooms for training.
+        episodes_val: Rooms for validation.
+        episodes_test: Rooms for tests.
+        num_frames: Frames of each episode.
+        actions: "realised" (as odometry reports), "commanded" or "none" (zeros: video without
+            actions).
+        disturbances: What real recordings have: slip, jitter, blur, exposure.
+        papers: Folder of pictures whose luminance takes the place of the walls' texture.
     """
 
     meaning = ActionSpec(
@@ -45,8 +53,7 @@ class Rooms(ClipData):
         root: str = "~/.cache/egowm/rooms",
         window: Window = Window(horizon=4, height=64, width=64),
         batch_size: int = 32,
-        num_workers: int = 0,
-        seed: int = 0,
+        *,
         world: Literal["robot", "passive"] = "robot",
         episodes_train: int = 256,
         episodes_val: int = 16,
@@ -55,8 +62,9 @@ class Rooms(ClipData):
         actions: Literal["realised", "commanded", "none"] = "realised",
         disturbances: Disturbances = Disturbances(),
         papers: str = "",
+        **options: Any,
     ) -> None:
-        super().__init__(root, window, batch_size, num_workers, seed)
+        super().__init__(root, window, batch_size, latency_frames=0, **options)
         self.world, self.num_frames = world, num_frames
         self.counts = {"train": episodes_train, "val": episodes_val, "test": episodes_test}
         self.actions, self.disturbances, self.papers = actions, disturbances, papers

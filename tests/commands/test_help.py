@@ -5,8 +5,17 @@ import inspect
 import pytest
 from jsonargparse import ArgumentParser
 
-from egowm.data.module import Window
+import egowm.data
+from egowm.data import ClipData, Window
 from egowm.world_model import WorldModel
+from egowm.worlds.motion import Disturbances
+
+DATA = [
+    kind
+    for name in egowm.data.__all__
+    if isinstance(kind := getattr(egowm.data, name), type) and issubclass(kind, ClipData)
+]
+KINDS = [WorldModel, Window, Disturbances, *DATA]
 
 
 def descriptions(kind: type) -> dict[str, str | None]:
@@ -14,16 +23,20 @@ def descriptions(kind: type) -> dict[str, str | None]:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind, "part")
     actions = {action.dest.removeprefix("part."): action.help for action in parser._actions}
-    return {name: actions.get(name) for name in inspect.signature(kind).parameters}
+    own = [
+        name for name, p in inspect.signature(kind).parameters.items() if p.kind != p.VAR_KEYWORD
+    ]
+    names = dict.fromkeys([*own, *actions])  # inherited ones are in the parser alone
+    return {name: actions.get(name) for name in names if name not in ("help", "part")}
 
 
-@pytest.mark.parametrize("kind", [WorldModel, Window])
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_parameter_has_a_description(kind):
     empty = [name for name, text in descriptions(kind).items() if not (text or "").strip()]
     assert not empty
 
 
-@pytest.mark.parametrize("kind", [WorldModel, Window])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_title_is_one_whole_sentence_in_words(kind):
     parser = ArgumentParser()
     parser.add_class_arguments(kind, "part")
