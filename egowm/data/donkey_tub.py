@@ -38,6 +38,9 @@ class DonkeyTub(LongRecordings):
     angle and horizontal image motion -0.935, against -0.832 without (turning right moves the
     picture left).
 
+    >>> DonkeyTub("tub", latency_frames=4, test_share=0.25).span("test", 1000)
+    (750, 1000)
+
     Args:
         root: Folder of the tub, which holds manifest.json.
         rate_hz: Rate of the records, which a tub does not carry; 20 is the car's own default.

@@ -32,6 +32,9 @@ class Droid(Recordings[Path]):
     Angles are unwrapped over an episode, whose first roll lies in [0, 2 pi): a gripper that points
     down has a roll of about pi, where its sign jumps. The folder `val` is the test split.
 
+    >>> Droid("droid", Window(stride=5)).clip_meaning.rate_hz
+    1.0
+
     Args:
         root: Folder that holds `annotation` and `videos`.
         camera: Which of the three cameras; "wrist" moves with the actions.

@@ -26,13 +26,23 @@ def _no_times() -> np.ndarray:
 class Episode:
     """Frames behind a reader, and the labels in memory.
 
-    name: unique within its data set. num_frames: N.
-    read: indices -> (n, H, W, 3) uint8 RGB; picklable, opens its file inside the call.
-    actions: (N-1, A) float32 at the native rate; actions[k] takes frame k to frame k+1.
-    states: (N, S) float32, or empty. text: an instruction, or "".
-    times: (N,) float64 seconds of the frames, or empty where the format carries none.
-    video: the file that holds these N frames and no others, if there is one.
-    read_planes: for frames that lie on disk as clips want them: fills (n, 3, H, W) of their size.
+    >>> read = lambda indices: np.zeros((len(indices), 64, 64, 3), np.uint8)
+    >>> episode = Episode("run_1", 5, read, np.float32([[1], [2], [3], [4]]))
+    >>> later = episode.delayed(2)  # the command that moves a frame was given 2 frames before
+    >>> later.num_frames, later.actions[:, 0].tolist()
+    (3, [1.0, 2.0])
+
+    Args:
+        name: Unique within its data set.
+        num_frames: Number of frames (N).
+        read: Indices -> (n, H, W, 3) uint8 RGB; picklable, opens its file inside the call.
+        actions: (N-1, A) float32 at the native rate; actions[k] takes frame k to frame k+1.
+        states: (N, S) float32, or empty.
+        text: An instruction, or "".
+        times: (N,) float64 seconds of the frames, or empty where the format carries none.
+        video: The file that holds these N frames and no others, if there is one.
+        read_planes: For frames that lie on disk as clips want them: fills (n, 3, H, W) of their
+            size.
     """
 
     name: str

@@ -29,6 +29,17 @@ TOLERANCE_S = 1e-4  # LeRobot's own, between a row's time and its frame's
 class LeRobot(Recordings[Entry]):
     """One LeRobot data set and one of its cameras; episodes have names like episode_000012.
 
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as root:
+    ...     file = Path(root, "meta/info.json")
+    ...     file.parent.mkdir()
+    ...     features = '{"action": {"shape": [2], "names": ["shoulder", "elbow"]}}'
+    ...     info = f'{{"codebase_version": "v2.1", "fps": 30, "features": {features}}}'
+    ...     _ = file.write_text(info)
+    ...     meaning = LeRobot(root, state="").meaning
+    >>> meaning.names, meaning.rate_hz
+    (('shoulder', 'elbow'), 30.0)
+
     Args:
         root: Folder that holds `meta`, `data` and `videos`.
         camera: A feature of dtype "video"; may be left out where the data set holds one.

@@ -25,6 +25,12 @@ class Mixture(ClipData):
     `Clip.source` is the name of its source, and clips are called `<source>_<clip>`. An epoch has as
     many batches as the sources hold together.
 
+    >>> from egowm.data import NWM
+    >>> sources = {name: NWM(name, normaliser=name) for name in ("recon", "scand")}
+    >>> mixture = Mixture(sources, Window(horizon=8), weights={"recon": 3, "scand": 1})
+    >>> [spec.high[0] for spec in mixture.specs.values()]  # metres forward
+    [1.25, 1.9]
+
     Args:
         sources: Data modules by name. Of a source's own window only the stride counts, which brings
             all sources to one rate.

@@ -24,6 +24,9 @@ from egowm.data.reading import Wanted, collate, read_batch, read_planes
 class Window:
     """Cut of a clip out of an episode, and the size of its frames.
 
+    >>> Window(context=2, horizon=8, stride=4).span  # native frames: 9 steps of 4, and the first
+    37
+
     Args:
         context: Clean frames given to the model (K), at least 1.
         horizon: Future frames to be predicted (T), at least 1.
@@ -137,6 +140,17 @@ class ClipData(LightningDataModule):
 
     A format gives `episodes(split)` and `meaning`, and `state_meaning` where its robot reports
     states; the rest is here.
+
+    >>> class Counted(ClipData):
+    ...     meaning = ActionSpec(("turn",), ("rad",), "body", "difference", rate_hz=10.0)
+    ...
+    ...     def episodes(self, split):
+    ...         read = lambda indices: np.stack([np.full((8, 8, 3), k, np.uint8) for k in indices])
+    ...         return [Episode(f"{split}_1", 6, read, np.ones((5, 1), np.float32))]
+    >>> data = Counted("", Window(horizon=2, stride=2, height=8, width=8))
+    >>> clip = data.windows("train", tiled=False)[1]
+    >>> clip.frames[:, 0, 0, 0].tolist(), clip.actions[:, 0].tolist()
+    ([1, 3, 5], [2.0, 2.0])
 
     Args:
         root: Folder of the data set.

@@ -29,6 +29,9 @@ LABELS = "traj_data.pkl"
 class NWM(Recordings[Path]):
     """A data set as NWM's preprocessing leaves it; actions are the steps in the body frame.
 
+    >>> NWM("scand", normaliser="scand").spec.high  # metres forward and left, radians
+    (1.9, 1.52, 1.0)
+
     Args:
         root: Folder of the trajectories' folders.
         normaliser: "data" measures the actions' range on the training split; a data set's name

@@ -61,6 +61,10 @@ class OneX(Recordings[Shard]):
     That a video holds as many frames as its labels is found when a clip beyond its end is read:
     counting means to read the whole file.
 
+    >>> data = OneX("1x")
+    >>> data.meaning.width, data.clip_meaning.rate_hz
+    (25, 5.0)
+
     Args:
         root: Folder that holds `train_v2.0_raw` and `val_v2.0_raw`.
 

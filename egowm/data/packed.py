@@ -34,6 +34,18 @@ HEADER = 128  # bytes before the values of such a .npy file
 class Packed(ClipData):
     """A pack; episodes, splits, labels and meaning are those of what was packed.
 
+    >>> from egowm.data import Rooms
+    >>> from egowm.data.packing import pack
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     window = Window(horizon=2, height=8, width=8)
+    ...     few = {"episodes_train": 1, "episodes_val": 0, "episodes_test": 0, "num_frames": 4}
+    ...     rooms, output = Rooms(f"{folder}/rooms", window, **few), Path(folder, "pack")
+    ...     _ = pack(rooms, output, (8, 8), progress=False)
+    ...     frames = Packed(str(output), window).windows("train", tiled=True)[0].frames
+    >>> frames.shape
+    torch.Size([3, 3, 8, 8])
+
     Args:
         root: Folder of the pack, which holds pack.json.
         window: How clips are cut. Its height and width are the pack's, which is made for one size;

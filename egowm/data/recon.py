@@ -27,6 +27,9 @@ MOST_NUMBERS = 10_000_000
 class Recon(Recordings[Path]):
     """RECON's raw files; actions are the steps of the odometry in the body frame.
 
+    >>> Recon("recon_release", Window(stride=2)).clip_meaning.rate_hz
+    2.0
+
     Args:
         root: Folder of the files, `*.hdf5`.
         camera: Which of the two cameras.

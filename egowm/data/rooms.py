@@ -30,6 +30,9 @@ class Rooms(ClipData):
 
     Rooms of the splits, and of the two worlds, are disjoint.
 
+    >>> Rooms(episodes_test=2).seeds("test")  # of rooms that are not drawn yet
+    [20000000, 20000001]
+
     Args:
         root: Folder where rooms are kept once they are drawn; made if missing.
         world: "robot" has actions; "passive" is video by a hand-held camera, whose actions are

@@ -27,6 +27,9 @@ CLOSE = 2.5  # a frame further than this many median spacings from the last begi
 class TumRgbd(LongRecordings):
     """One sequence, or a folder of sequences; actions are steps of the camera's pose, 6-DoF.
 
+    >>> TumRgbd("desk", Window(stride=3), rate_hz=30.0).clip_meaning.rate_hz
+    10.0
+
     Args:
         root: Folder of the sequence, which holds groundtruth.txt, or of several such folders.
         rate_hz: Rate of the pictures; without it the median of the first sequence's times.

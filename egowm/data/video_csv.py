@@ -31,6 +31,13 @@ _HEAD = re.compile(r"\s*(?P<name>[^\[\]()]+?)\s*(?:[\[(](?P<unit>[^\[\]()]*)[\])
 class VideoCSV(Recordings[Path]):
     """Videos with tables of numbers beside them.
 
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as root:
+    ...     _ = Path(root, "run_1.csv").write_text("time,turn [rad/s]\\n0,0.5\\n0.1,0.4\\n")
+    ...     meaning = VideoCSV(root).meaning
+    >>> meaning.names, meaning.units, meaning.rate_hz
+    (('turn',), ('rad/s',), 10.0)
+
     Args:
         root: Folder of the tables, and of a video or a folder of pictures for each.
         actions: Columns of actions; without them all but `time` and the state's.
