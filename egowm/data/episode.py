@@ -1,7 +1,7 @@
 """One recording of a robot, read lazily."""
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 Labels = TypeVar("Labels")
+BATCH = 32  # frames in memory at once
 
 
 def _no_states() -> np.ndarray:
@@ -56,27 +57,26 @@ class Episode:
     read_planes: Callable[[Sequence[int], np.ndarray], None] | None = None
 
     def __post_init__(self) -> None:
-        if len(self.actions) != self.num_frames - 1:
-            raise ValueError(
-                f"Episode {self.name}: expected {self.num_frames - 1} actions for "
-                f"{self.num_frames} frames, got {len(self.actions)}."
-            )
-        if self.states.size and len(self.states) != self.num_frames:
-            raise ValueError(
-                f"Episode {self.name}: expected {self.num_frames} states, one for each frame, got "
-                f"{len(self.states)}."
-            )
-        if self.times.size and self.times.shape != (self.num_frames,):
-            raise ValueError(
-                f"Episode {self.name}: expected {self.num_frames} times, one for each frame, got "
-                f"{self.times.shape}."
-            )
+        frames = self.num_frames
+        for name, count, why in (
+            ("actions", frames - 1, f" for {frames} frames"),
+            ("states", frames, ", one for each frame"),
+            ("times", frames, ", one for each frame"),
+        ):
+            got = len(values := getattr(self, name))
+            if got != count and (values.size or name == "actions"):
+                raise ValueError(f"Episode {self.name}: expected {count} {name}{why}, got {got}.")
         bad = np.argwhere(~np.isfinite(self.actions))
         if len(bad):
             raise ValueError(
                 f"Episode {self.name}: action {bad[0][0]}, dimension {bad[0][1]} is not a finite "
                 f"number. Repair the recording or leave the episode out."
             )
+
+    def batches(self) -> Iterator[np.ndarray]:
+        """All frames in order, a few (n, H, W, 3) at a time."""
+        for start in range(0, self.num_frames, BATCH):
+            yield self.read(range(start, min(start + BATCH, self.num_frames)))
 
     def delayed(self, latency_frames: int) -> "Episode":
         """The episode with every command moved to the frame that it moves, `latency_frames` later.
@@ -118,12 +118,12 @@ def read_all(
     One that `read` refuses with a ValueError stops it, or with `skip_corrupt` is left out with a
     warning.
     """
-    found = []
+    labels = []
     for name in tqdm(names, desc=title, disable=len(names) < 50):
         try:
-            found.append(read(name))
+            labels.append(read(name))
         except ValueError as error:
             if not skip_corrupt:
                 raise
             log.warning("left out: %s", error)
-    return found
+    return labels

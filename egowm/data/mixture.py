@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from egowm.actions import ActionSpec
 from egowm.clip import Clip
 from egowm.data.episode import Episode
-from egowm.data.loader import TrainingLoader
+from egowm.data.loader import Order
 from egowm.data.module import ClipData, Window, Windows
 from egowm.data.reading import collate
 from egowm.paths import inside
@@ -91,23 +91,11 @@ class Mixture(ClipData):
             {key: self._cut(data).windows(name, tiled) for key, data in self.sources.items()}
         )
 
-    def train_dataloader(self) -> TrainingLoader | DataLoader[Clip]:
-        clips = self._fitted("train", tiled=False)
-        if self._overfits:
-            return self._in_order(clips)
+    def _order(self, clips: Any) -> Order:
         weights = [1.0 * size for size in clips.sizes]
         if self.weights is not None:
             weights = [self.weights[name] for name in self.sources]
-        order = MixedBatches(clips.sizes, weights, self.batch_size, self.seed)
-        return self._shuffled(clips, order)
-
-    def val_dataloader(self) -> DataLoader[Clip]:
-        return self._in_order(self._fitted("val", tiled=True))
-
-    def test_dataloader(self) -> DataLoader[Clip]:
-        return self._in_order(self.windows("test", tiled=True))
-
-    predict_dataloader = test_dataloader
+        return MixedBatches(clips.sizes, weights, self.batch_size, self.seed)
 
     def _cut(self, data: ClipData) -> ClipData:
         """A source at this window, at its own stride."""
@@ -115,7 +103,7 @@ class Mixture(ClipData):
         other.window = replace(self.window, stride=data.window.stride)
         return other
 
-    def _in_order(self, clips: "MixedWindows") -> DataLoader[Clip]:
+    def _loader(self, clips: Any) -> DataLoader[Clip]:
         starts = np.cumsum([0, *clips.sizes[:-1]]).tolist()
         batches = [
             list(range(start + k, start + min(k + self.batch_size, size)))

@@ -99,10 +99,10 @@ class Windows(Dataset[Clip]):
             for number, start in places
         ]
         if self.known is None:
-            found = [(frames, Known()) for frames in read_batch(wanted, w.height, w.width)]
+            pixels = [(frames, Known()) for frames in read_batch(wanted, w.height, w.width)]
         else:
-            found = [self.known.read(number, start) for number, start in places]
-        return [self._clip(k, *own) for k, own in zip(wanted, found, strict=True)]
+            pixels = [self.known.read(number, start) for number, start in places]
+        return [self._clip(k, *own) for k, own in zip(wanted, pixels, strict=True)]
 
     def _clip(self, wanted: Wanted, frames: Tensor, known: Known) -> Clip:
         """A clip of these frames, or of what is known of them."""
@@ -218,8 +218,11 @@ class ClipData(LightningDataModule):
                     f"{self.source}: latency_frames moves commands; actions of kind "
                     f"{self.meaning.kind} come from poses or states, which do not lead. Leave it 0."
                 )
-            found = [e for e in self.episodes(name) if e.num_frames > late + 1]
-            self._episodes[name] = [episode.delayed(late) for episode in found]
+            self._episodes[name] = [
+                episode.delayed(late)
+                for episode in self.episodes(name)
+                if episode.num_frames > late + 1
+            ]
         return self._episodes[name]
 
     @property
@@ -254,21 +257,21 @@ class ClipData(LightningDataModule):
 
     def windows(self, name: str, tiled: bool) -> Windows:
         """The clips of a split; an error when the episodes are too short for one."""
-        found = Windows(self.split(name), self.window, self.source, self.meaning, tiled)
-        if not len(found):
-            longest = max((e.num_frames for e in found.episodes), default=0)
+        clips = Windows(self.split(name), self.window, self.source, self.meaning, tiled)
+        if not len(clips):
+            longest = max((e.num_frames for e in clips.episodes), default=0)
             raise ValueError(
                 f"{self.source} {self.root}: no {name} clip: a window needs {self.window.span} "
-                f"frames, {len(found.episodes)} episodes, the longest of {longest}. Shorten "
+                f"frames, {len(clips.episodes)} episodes, the longest of {longest}. Shorten "
                 f"the window (context, horizon, stride) or check the split."
             )
-        return found
+        return clips
 
     def train_dataloader(self) -> TrainingLoader | DataLoader[Clip]:
         clips = self._fitted("train", tiled=False)
-        if self._overfits:
+        if getattr(self.trainer, "overfit_batches", 0):  # the same few batches over and over
             return self._loader(clips)
-        return self._shuffled(clips, RandomBatches(len(clips), self.batch_size, self.seed))
+        return self._shuffled(clips, self._order(clips))
 
     def val_dataloader(self) -> DataLoader[Clip]:
         return self._loader(self._fitted("val", tiled=True))
@@ -292,10 +295,9 @@ class ClipData(LightningDataModule):
             part.known = self.cache.of(part)  # type: ignore[union-attr]
         return clips
 
-    @property
-    def _overfits(self) -> bool:
-        """Whether the trainer asks for the same few batches over and over."""
-        return bool(getattr(self.trainer, "overfit_batches", 0))
+    def _order(self, clips: Any) -> Order:
+        """Which clips make up the training batches."""
+        return RandomBatches(len(clips), self.batch_size, self.seed)
 
     def _shuffled(self, clips: Windows, order: Order) -> TrainingLoader:
         """Training batches, shared out over the trainer's processes, from where they stopped."""

@@ -20,7 +20,7 @@ from egowm.data.label_index import Kept
 from egowm.data.module import Window
 from egowm.data.normalisers import Normaliser, published_spacing, waypoint_range
 from egowm.data.recon import se2_steps
-from egowm.data.recordings import ADVICE, Recordings, bad
+from egowm.data.recordings import ADVICE, Recordings, bad, matching
 from egowm.video import read_images
 
 LABELS = "traj_data.pkl"
@@ -76,15 +76,8 @@ class NWM(Recordings[Path]):
         return waypoint_range(self.clip_meaning, self.spacing)
 
     def recordings(self) -> dict[str, Path]:
-        root = self.folder
-        if not root.is_dir():
-            raise FileNotFoundError(f"NWM: no folder {root}; pass --data.root PATH.")
-        folders = {path.parent.name: path.parent for path in sorted(root.glob(f"*/{LABELS}"))}
-        if not folders:
-            below = next(root.glob(f"*/*/{LABELS}"), None)
-            hint = f" There are some in {below.parent.parent}." if below else ""
-            raise FileNotFoundError(f"NWM: looked for {root}/*/{LABELS} and found none.{hint}")
-        return folders
+        labels = matching("NWM", self.folder, f"*/{LABELS}")
+        return {path.parent.name: path.parent for path in labels}
 
     def read(self, place: Path) -> Episode:
         return read_trajectory(place)

@@ -109,29 +109,20 @@ class OneX(Recordings[Shard]):
         if not numbers:
             where = folder if test else folder / "robot_states"
             raise FileNotFoundError(f"OneX: looked for {where}/states_0.bin ... and found none.")
-        shards = [flat_shard(folder, n) if test else train_shard(folder, n) for n in numbers]
+        shards = [shard_of(folder, number, test) for number in numbers]
         return {shard.name: shard for shard in shards}
 
 
-def train_shard(folder: Path, number: int) -> Shard:
-    """Shard `number` of the training layout."""
+def shard_of(folder: Path, number: int, test: bool) -> Shard:
+    """The files of shard `number`: in folders of their own for training, else side by side."""
+    kinds = ("videos", "robot_states", "segment_indices", "metadata")
+    videos, states, segments, metadata = (folder if test else folder / kind for kind in kinds)
     return Shard(
-        f"train_{number}",
-        folder / "videos" / f"video_{number}.mp4",
-        folder / "robot_states" / f"states_{number}.bin",
-        folder / "segment_indices" / f"segment_idx_{number}.bin",
-        folder / "metadata" / f"metadata_{number}.json",
-    )
-
-
-def flat_shard(folder: Path, number: int) -> Shard:
-    """Shard `number` of the validation layout."""
-    return Shard(
-        f"val_{number}",
-        folder / f"video_{number}.mp4",
-        folder / f"states_{number}.bin",
-        folder / f"segment_idx_{number}.bin",
-        folder / f"metadata_{number}.json",
+        f"{'val' if test else 'train'}_{number}",
+        videos / f"video_{number}.mp4",
+        states / f"states_{number}.bin",
+        segments / f"segment_idx_{number}.bin",
+        metadata / f"metadata_{number}.json",
     )
 
 

@@ -8,15 +8,12 @@ import hashlib
 import io
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from egowm.actions import ActionSpec
 from egowm.data.episode import Episode
@@ -25,12 +22,12 @@ from egowm.data.inspect.opening import SPLITS
 from egowm.data.mixture import Mixture
 from egowm.data.module import ClipData
 from egowm.data.packed import HEADER, INDEX, LABELS, VERSION, Packed, frames_name, key_of
+from egowm.data.threads import in_threads
 from egowm.files import FolderKind, check_folder, whole
 from egowm.paths import inside
 from egowm.video import write_planes
 
 log = logging.getLogger(__name__)
-BATCH = 32  # frames in memory at once, of each thread
 KEY = "[0-9a-f]" * 16
 PACK = FolderKind(
     "egowm data pack",
@@ -176,14 +173,7 @@ def _write_frames(
         file = frames / frames_name(k)
         return _write_episode(size, episodes[k], file) if k in wanted else sum_of(file)
 
-    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
-        jobs = [pool.submit(write, k) for k in range(len(episodes))]
-        try:
-            bar = tqdm(jobs, "packing", unit="episode", disable=not progress)
-            sums = [job.result() for job in bar]
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    sums = in_threads(write, range(len(episodes)), workers, "packing", progress)
     return {f"{frames.name}/{frames_name(k)}": value for k, value in enumerate(sums)}
 
 
@@ -200,15 +190,10 @@ def _write_episode(size: tuple[int, int], episode: Episode, file: Path) -> str:
 def _parts(size: tuple[int, int], episode: Episode) -> Iterator[bytes | memoryview]:
     """What a file of frames holds, a few frames at a time."""
     yield _header((episode.num_frames, 3, *size), np.dtype(np.uint8))
-    for batch in _batches(episode):
+    for batch in episode.batches():
         planes = np.empty((len(batch), 3, *size), np.uint8)
         write_planes(batch, planes)
         yield planes.data
-
-
-def _batches(episode: Episode) -> Iterator[np.ndarray]:
-    for start in range(0, episode.num_frames, BATCH):
-        yield episode.read(range(start, min(start + BATCH, episode.num_frames)))
 
 
 def _header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:

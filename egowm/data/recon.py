@@ -18,7 +18,7 @@ from egowm.data.episode import Episode
 from egowm.data.label_index import Kept
 from egowm.data.module import Window
 from egowm.data.normalisers import Normaliser, published_spacing, waypoint_range
-from egowm.data.recordings import Recordings, bad
+from egowm.data.recordings import Recordings, bad, matching
 from egowm.video import VideoError, decode_image
 
 MOST_NUMBERS = 10_000_000
@@ -64,15 +64,7 @@ class Recon(Recordings[Path]):
         return waypoint_range(self.clip_meaning, published_spacing(self.normaliser))
 
     def recordings(self) -> dict[str, Path]:
-        root = self.folder
-        if not root.is_dir():
-            raise FileNotFoundError(f"Recon: no folder {root}; pass --data.root PATH.")
-        files = {path.stem: path for path in sorted(root.glob("*.hdf5"))}
-        if not files:
-            below = next(root.glob("*/*.hdf5"), None)
-            hint = f" There are some in {below.parent}." if below else ""
-            raise FileNotFoundError(f"Recon: looked for {root}/*.hdf5 and found none.{hint}")
-        return files
+        return {path.stem: path for path in matching("Recon", self.folder, "*.hdf5")}
 
     def read(self, place: Path) -> Episode:
         return read_episode(place, self.camera)

@@ -19,6 +19,18 @@ def bad(file: Path, what: str) -> ValueError:
     return ValueError(f"{file}: {what}. {ADVICE}")
 
 
+def matching(owner: str, folder: Path, pattern: str) -> list[Path]:
+    """The files of a folder, in order; FileNotFoundError says where there may be some."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{owner}: no folder {folder}; pass --data.root PATH.")
+    files = sorted(path for path in folder.glob(pattern) if path.name[0] != ".")
+    if not files:
+        below = next(folder.glob(f"*/{pattern}"), None)
+        hint = f" There are some in {below.parents[pattern.count('/')]}." if below else ""
+        raise FileNotFoundError(f"{owner}: looked for {folder}/{pattern} and found none.{hint}")
+    return files
+
+
 class Recordings(ClipData, Generic[Place]):
     """Many recordings, divided by their names.
 

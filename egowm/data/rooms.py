@@ -18,6 +18,7 @@ from egowm.worlds.motion import Disturbances
 from egowm.worlds.recording import seed_of, structures
 from egowm.worlds.store import (
     WORLD_VERSION,
+    make_recording,
     make_recordings,
     read_frames,
     read_ids,
@@ -131,15 +132,8 @@ class Rooms(ClipData):
         self.folder.mkdir(parents=True, exist_ok=True)
         missing = [s for s in self.seeds(split) if not (self.folder / f"room_{s}").is_dir()]
         size = (self.window.height, self.window.width)
-        made = make_recordings(
-            self.folder,
-            self.world,
-            self.num_frames,
-            size,
-            self.disturbances,
-            self.papers,
-            missing,
-        )
+        how = (self.world, self.num_frames, size, self.disturbances, self.papers)
+        made = make_recordings(partial(make_recording, self.folder, *how), missing)
         if missing:
             for _ in tqdm(made, f"drawing {split} rooms", len(missing), unit="room"):
                 pass

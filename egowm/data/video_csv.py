@@ -20,7 +20,7 @@ from egowm.data.episode import Episode
 from egowm.data.label_index import Kept
 from egowm.data.module import Window
 from egowm.data.recon import se2_steps
-from egowm.data.recordings import Recordings, bad
+from egowm.data.recordings import Recordings, bad, matching
 from egowm.video import count_frames, read_frames
 
 VIDEOS = (".mp4", ".webm", ".mkv", ".avi", ".mov")
@@ -103,14 +103,7 @@ class VideoCSV(Recordings[Path]):
         )
 
     def recordings(self) -> dict[str, Path]:
-        root = self.folder
-        files = {file.stem: file for file in sorted(root.glob("*.csv")) if file.name[0] != "."}
-        if not files:
-            raise FileNotFoundError(
-                f"VideoCSV: looked for {root}/*.csv and found none; pass --data.root PATH, the "
-                f"folder with a table and a video for each episode."
-            )
-        return files
+        return {path.stem: path for path in matching("VideoCSV", self.folder, "*.csv")}
 
     def files(self, place: Path) -> Sequence[Path]:
         return (place, _video(place))

@@ -1,9 +1,8 @@
 """Recordings on disk, one folder each: whole, or not there. Light enough for worker processes."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -77,17 +76,11 @@ def make_recording(
             raise
 
 
-def make_recordings(
-    root: Path,
-    style: Style,
-    num_frames: int,
-    size: tuple[int, int],
-    disturbances: Disturbances,
-    papers: str,
-    seeds: Sequence[int],
-) -> Iterator[None]:
-    """`make_recording` for each seed, on all cores when there are many; yields as they are done."""
-    make = partial(make_recording, root, style, num_frames, size, disturbances, papers)
+def make_recordings(make: Callable[[int], None], seeds: Sequence[int]) -> Iterator[None]:
+    """Make the room of each seed, on all cores when there are many; yields as they are done.
+
+    make: `make_recording` with all but the seed given.
+    """
     workers = min(os.cpu_count() or 1, 8, 1 + len(seeds) // 32)
     if workers == 1:
         yield from map(make, seeds)

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -237,7 +238,8 @@ def test_many_rooms_use_all_cores(tmp_path, monkeypatch):
     arguments = ("robot", 2, (16, 16), Disturbances(), "")
     (tmp_path / "many").mkdir()
     (tmp_path / "one").mkdir()
-    assert len(list(make_recordings(tmp_path / "many", *arguments, range(33)))) == 33
+    make = partial(make_recording, tmp_path / "many", *arguments)
+    assert len(list(make_recordings(make, range(33)))) == 33
     make_recording(tmp_path / "one", *arguments, 17)
     a, b = (np.load(tmp_path / f"{n}/room_17/frames.npy") for n in ("many", "one"))
     assert np.array_equal(a, b)

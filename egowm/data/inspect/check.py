@@ -1,13 +1,9 @@
 """`egowm data check`: reads everything once and says what is wrong, and where."""
 
 import logging
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import NamedTuple
-
-from tqdm import tqdm
 
 from egowm.data.episode import Episode
 from egowm.data.inspect.checksums import sum_findings
@@ -23,6 +19,7 @@ from egowm.data.inspect.opening import SPLITS
 from egowm.data.inspect.pictures import Pictures, look, picture_findings
 from egowm.data.module import ClipData
 from egowm.data.packed import Packed
+from egowm.data.threads import in_threads
 from egowm.video import VideoError, count_frames, video_rate
 
 RATE_TOLERANCE = 0.05
@@ -50,10 +47,9 @@ def check(data: ClipData, workers: int = 0, progress: bool = True) -> list[Findi
     if isinstance(data, Packed):
         findings += sum_findings(data, workers, progress)
     rate = data.meaning.rate_hz
-    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
-        done = pool.map(lambda episode: _checked(episode, rate), episodes)
-        bar = tqdm(done, "reading frames", len(episodes), unit="episode", disable=not progress)
-        checked = list(bar)
+    checked = in_threads(
+        lambda episode: _checked(episode, rate), episodes, workers, "reading frames", progress
+    )
     for item in checked:
         findings += item.findings
     findings += dimension_findings(data.meaning, episodes)

@@ -5,16 +5,13 @@ sha256sum writes it, so `sha256sum -c SHA256SUMS` in the pack's folder says the 
 """
 
 import hashlib
-import os
 import re
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-from tqdm import tqdm
 
 from egowm.data.inspect.findings import Finding
 from egowm.data.packed import Packed, frames_name
+from egowm.data.threads import in_threads
 from egowm.files import whole
 
 SUMS = "SHA256SUMS"
@@ -57,10 +54,10 @@ def sum_findings(data: Packed, workers: int, progress: bool) -> list[Finding]:
         return [Finding("error", "checksum", "", str(error))]
     names = [row["name"] for row in data.index["episodes"]]
     files = [f"frames-{data.index['key']}/{frames_name(k)}" for k in range(len(names))]
-    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
-        found = pool.map(lambda name: sum_of(data.folder / name), files)
-        bar = tqdm(found, "comparing checksums", len(files), unit="file", disable=not progress)
-        changed = [k for k, value in enumerate(bar) if sums.get(files[k]) != value]
+    now = in_threads(
+        lambda name: sum_of(data.folder / name), files, workers, "comparing checksums", progress
+    )
+    changed = [k for k, value in enumerate(now) if sums.get(files[k]) != value]
     if not changed:
         text = f"the frames of all {len(files)} episodes are those that were packed"
         return [Finding("note", "checksum", "", text)]
