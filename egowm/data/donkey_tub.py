@@ -136,7 +136,7 @@ def unbroken(records: list[Record], max_gap_s: float) -> list[list[Record]]:
 
 
 def command(record: Record) -> tuple[float, float]:
-    """What the car was told in a record: angle and throttle in [-1, 1]."""
+    """The command of a record: angle and throttle in [-1, 1]."""
     mode = record.get("user/mode", "user")
     if mode not in DRIVERS:
         known = ", ".join(DRIVERS)

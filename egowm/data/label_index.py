@@ -32,7 +32,7 @@ class Kept(NamedTuple):
 
 @dataclass(frozen=True)
 class Index:
-    """What a format says of itself so that its labels can be kept.
+    """How the labels of a format are kept.
 
     about: all that they depend on besides the files of the recording (JSON). files: those of a
     recording; its labels are read again when the size or the time of one changes. remake: the
@@ -82,7 +82,7 @@ def _file(title: str, index: Index) -> Path:
 def _stamp(index: Index, name: str) -> list[list[int]]:
     """Time and size of each file; empty where one is missing, which `read` will name."""
     try:
-        return [[found.st_mtime_ns, found.st_size] for found in map(os.stat, index.files(name))]
+        return [[s.st_mtime_ns, s.st_size] for s in map(os.stat, index.files(name))]
     except (OSError, ValueError):
         return []
 
@@ -90,9 +90,9 @@ def _stamp(index: Index, name: str) -> list[list[int]]:
 def _load(file: Path, stamps: Mapping[str, list[list[int]]]) -> dict[str, Kept]:
     """Kept labels of the recordings that are as they were; none where the file is damaged."""
     try:
-        with np.load(file, allow_pickle=False) as found:
-            arrays = {name: found[name] for name in ARRAYS}
-            rows = json.loads(found["rows"].tobytes())
+        with np.load(file, allow_pickle=False) as kept:
+            arrays = {name: kept[name] for name in ARRAYS}
+            rows = json.loads(kept["rows"].tobytes())
         ends = np.cumsum([[0] * len(ARRAYS), *(row["lengths"] for row in rows)], 0).tolist()
         if [len(arrays[name]) for name in ARRAYS] != ends[-1]:
             raise ValueError("arrays of other lengths")

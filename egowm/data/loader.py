@@ -1,4 +1,4 @@
-"""Training batches from any position: what comes is a function of (seed, position, rank)."""
+"""Training batches from any position; they depend on seed, position and rank alone."""
 
 import logging
 import time

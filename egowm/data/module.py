@@ -69,8 +69,8 @@ class Cache(Protocol):
 class Windows(Dataset[Clip]):
     """All windows of some episodes: every start for training, non-overlapping ones for tests.
 
-    step: native frames from one start to the next. known: where set, clips come with what it
-    knows of them in place of their frames.
+    step: native frames from one start to the next. known: where set, the source of cached
+    encodings that clips hold in place of their frames.
     """
 
     known: KnownClips | None = None
@@ -105,7 +105,7 @@ class Windows(Dataset[Clip]):
         return [self._clip(k, *own) for k, own in zip(wanted, pixels, strict=True)]
 
     def _clip(self, wanted: Wanted, frames: Tensor, known: Known) -> Clip:
-        """A clip of these frames, or of what is known of them."""
+        """A clip of these frames, or of their cached encodings."""
         episode, w, start = wanted.episode, self.window, wanted.indices[0]
         actions = episode.actions[start : start + w.span - 1]
         steps = torch.from_numpy(compose(actions, w.stride, self.spec.kind))
@@ -131,7 +131,7 @@ class Windows(Dataset[Clip]):
 
     @property
     def parts(self) -> list["Windows"]:
-        """Those of each source."""
+        """The windows of each source."""
         return [self]
 
 
@@ -282,7 +282,7 @@ class ClipData(LightningDataModule):
     predict_dataloader = test_dataloader
 
     def state_dict(self) -> dict[str, Any]:
-        """Where training is in its data."""
+        """The position of training in its data."""
         return {} if self._training is None else self._training.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

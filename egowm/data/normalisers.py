@@ -45,5 +45,5 @@ def waypoint_range(meaning: ActionSpec, spacing: float) -> ActionSpec:
 @lru_cache
 def _constants() -> dict[str, Any]:
     text = files("egowm.data").joinpath("constants/egowm.json").read_text(encoding="utf-8")
-    found: dict[str, Any] = json.loads(text)
-    return found
+    constants: dict[str, Any] = json.loads(text)
+    return constants

@@ -119,7 +119,7 @@ def _episode(folder: Path, steps: np.ndarray, times: np.ndarray) -> Episode:
 
 
 def count_frames(folder: Path) -> int:
-    """How many of 0.jpg, 1.jpg ... there are; ValueError for a gap or a frame named otherwise."""
+    """Number of frames 0.jpg, 1.jpg ...; ValueError for a gap or a frame named otherwise."""
     names = [path.name for path in folder.glob("*.jpg") if path.name[0] != "."]
     strange = sorted(name for name in names if not re.fullmatch(r"(0|[1-9]\d*)\.jpg", name))
     if strange:

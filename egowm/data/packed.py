@@ -112,31 +112,22 @@ class Packed(ClipData):
         size = tuple(self.index["size"])
         labels = {name: self._labels(name) for name in LABELS}
         frames = self.folder / f"frames-{self.index['key']}"
-        found, used = [], dict.fromkeys(LABELS, 0)
+        rows, used = [], dict.fromkeys(LABELS, 0)
         for number, row in enumerate(self.index["episodes"]):
             inside(self.folder, row["name"], str(self.folder / INDEX))  # clips are written by name
-            length = row["num_frames"]
-            file = frames / frames_name(number)
+            length, own = row["num_frames"], dict[str, Any]()
+            file, shape = frames / frames_name(number), (length, 3, *size)
             _check_length(file, HEADER + length * 3 * size[0] * size[1])
             counts = (length - 1, length * bool(row["states"]), length * bool(row["times"]))
-            parts = []
             for name, count in zip(LABELS, counts, strict=True):
-                parts.append(labels[name][used[name] : used[name] + count])
+                own[name] = labels[name][used[name] : used[name] + count]
                 used[name] += count
-            actions, states, times = parts
-            shape = (length, 3, *size)
+            read, planes = partial(read_frames, file, shape), partial(read_planes, file, shape)
             episode = Episode(
-                row["name"],
-                length,
-                partial(read_frames, file, shape),
-                actions,
-                states,
-                row["text"],
-                times,
-                read_planes=partial(read_planes, file, shape),
+                row["name"], length, read, text=row["text"], read_planes=planes, **own
             )
-            found.append((row["split"], episode))
-        return found
+            rows.append((row["split"], episode))
+        return rows
 
     def _labels(self, name: str) -> np.ndarray:
         """The labels of one kind, of all episodes."""
@@ -151,7 +142,7 @@ class Packed(ClipData):
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """What `pack.json` says; ValueError where it is no pack, or not the one that was written."""
+    """The content of `pack.json`; ValueError where it is not a pack, or was changed."""
     file = folder / INDEX
     if not file.is_file():
         stopped = next(folder.glob("frames-*"), None)

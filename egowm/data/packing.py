@@ -87,12 +87,12 @@ def _split(data: ClipData, split: str) -> list[Episode]:
 
 def _labels(episodes: Sequence[Episode], width: int) -> dict[str, np.ndarray]:
     """All labels of a kind in one array, (0, ...) where no episode has them."""
-    found = {}
+    labels = {}
     for name, dtype in zip(LABELS, (np.float32, np.float32, np.float64), strict=True):
         parts = [getattr(e, name) for e in episodes if getattr(e, name).size]
         empty = {"actions": (0, width), "states": (0, 0), "times": (0,)}[name]
-        found[name] = np.concatenate(parts).astype(dtype) if parts else np.zeros(empty, dtype)
-    return found
+        labels[name] = np.concatenate(parts).astype(dtype) if parts else np.zeros(empty, dtype)
+    return labels
 
 
 def _index(
@@ -101,7 +101,7 @@ def _index(
     labels: dict[str, np.ndarray],
     size: tuple[int, int],
 ) -> dict[str, Any]:
-    """What pack.json says, with its key."""
+    """The content of pack.json, with its key."""
     states = data.state_meaning
     sampled = np.unique(np.linspace(0, len(rows) - 1, SAMPLES).round().astype(int))
     index = {
@@ -131,7 +131,7 @@ def _index(
 
 
 def _published(data: ClipData) -> dict[str, Any] | None:
-    """Ranges that were not measured, where a format offers such and the recipe asks for them."""
+    """Published ranges, where the recipe takes them in place of measured ones."""
     if type(data).spec is ClipData.spec:
         return None
     measured: ActionSpec = ClipData.spec.fget(data)  # type: ignore[attr-defined]
@@ -153,7 +153,7 @@ def _refuse_another(output: Path, frames: Path) -> None:
 def _write_frames(
     episodes: Sequence[Episode], frames: Path, size: tuple[int, int], workers: int, progress: bool
 ) -> dict[str, str]:
-    """Those that are not there yet, in parallel; the checksums of all by their names."""
+    """Write the missing files of frames in parallel; the checksums of all by name."""
     lengths = [HEADER + e.num_frames * 3 * size[0] * size[1] for e in episodes]
     for leftover in frames.glob(".*"):  # of a packing that was stopped
         leftover.unlink()
@@ -188,7 +188,7 @@ def _write_episode(size: tuple[int, int], episode: Episode, file: Path) -> str:
 
 
 def _parts(size: tuple[int, int], episode: Episode) -> Iterator[bytes | memoryview]:
-    """What a file of frames holds, a few frames at a time."""
+    """The bytes of a file of frames, a few frames at a time."""
     yield _header((episode.num_frames, 3, *size), np.dtype(np.uint8))
     for batch in episode.batches():
         planes = np.empty((len(batch), 3, *size), np.uint8)
@@ -197,7 +197,7 @@ def _parts(size: tuple[int, int], episode: Episode) -> Iterator[bytes | memoryvi
 
 
 def _header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
-    """How NumPy's own files of this shape begin."""
+    """The header of NumPy's own files of this shape."""
     out = io.BytesIO()
     described = np.lib.format.dtype_to_descr(dtype)
     about = {"descr": described, "fortran_order": False, "shape": shape}

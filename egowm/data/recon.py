@@ -159,11 +159,11 @@ def _dataset(file: Path, recording: Any, key: str) -> Any:
 
 
 def _numbers(file: Path, recording: Any, key: str) -> np.ndarray:
-    found = _dataset(file, recording, key)
-    if found.size > MOST_NUMBERS:  # a few bytes of a compressed file can claim any shape
-        raise _bad(file, key, f"shape {found.shape} is too large for the labels of one recording")
+    dataset = _dataset(file, recording, key)
+    if dataset.size > MOST_NUMBERS:  # a few bytes of a compressed file can claim any shape
+        raise _bad(file, key, f"shape {dataset.shape} is too large for the labels of one recording")
     try:
-        return np.asarray(found, np.float64)
+        return np.asarray(dataset, np.float64)
     except (OSError, TypeError, ValueError) as error:
         raise _bad(file, key, f"cannot be read ({error})") from error
 

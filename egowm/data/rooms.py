@@ -44,7 +44,7 @@ class Rooms(ClipData):
         num_frames: Frames of each episode.
         actions: "realised" (as odometry reports), "commanded" or "none" (zeros: video without
             actions).
-        disturbances: What real recordings have: slip, jitter, blur, exposure.
+        disturbances: Flaws of real recordings: slip, jitter, blur, exposure.
         papers: Folder of pictures whose luminance takes the place of the walls' texture.
     """
 

@@ -223,12 +223,12 @@ def _column(file: Path, table: dict[str, np.ndarray], name: str) -> np.ndarray:
 def _video(file: Path) -> Path:
     """The video or the folder of pictures beside a table."""
     folder = file.with_suffix("")
-    found = [path for suffix in VIDEOS if (path := file.with_suffix(suffix)).is_file()]
-    found += [folder] if folder.is_dir() else []
-    if len(found) != 1:
+    videos = [path for suffix in VIDEOS if (path := file.with_suffix(suffix)).is_file()]
+    videos += [folder] if folder.is_dir() else []
+    if len(videos) != 1:
         raise bad(
             file,
             f"expected one video {file.stem}.mp4 or one folder {file.stem}/ of pictures beside it, "
-            f"got {len(found)}",
+            f"got {len(videos)}",
         )
-    return found[0]
+    return videos[0]

@@ -19,7 +19,7 @@ _FEELERS = np.radians([-60, -30, 0, 30, 60])
 
 @dataclass(frozen=True)
 class Disturbances:
-    """Switches for what real recordings have; all off by default.
+    """Flaws of real recordings that can be switched on; all are off by default.
 
     Args:
         slip: Standard deviation of the realised motion, as a share of the commanded one.

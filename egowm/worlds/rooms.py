@@ -35,7 +35,7 @@ class Camera(NamedTuple):
 
 
 class View(NamedTuple):
-    """What the camera sees."""
+    """One picture of the camera."""
 
     rgb: np.ndarray  # (H, W, 3) uint8
     ids: np.ndarray  # (H, W) uint8: 0 floor, 1 ceiling, 2.. structures

@@ -32,19 +32,19 @@ def write_sums(pack: Path, sums: Mapping[str, str]) -> None:
 
 
 def read_sums(pack: Path) -> dict[str, str]:
-    """What `write_sums` kept; ValueError naming the line that is none of it."""
-    found = {}
+    """The sums that `write_sums` kept; ValueError names a line that is not one."""
+    sums = {}
     text = (pack / SUMS).read_text(encoding="utf-8", errors="replace")
     for number, line in enumerate(text.splitlines(), start=1):
         match = _LINE.fullmatch(line)
         if not match:
             raise ValueError(f"{pack / SUMS}: line {number}: expected a sha256 and a file's name.")
-        found[match[2]] = match[1]
-    return found
+        sums[match[2]] = match[1]
+    return sums
 
 
 def sum_findings(data: Packed, workers: int, progress: bool) -> list[Finding]:
-    """Frames that are not those that were packed. workers: threads, 0: one a core, at most 8."""
+    """Frames that changed since they were packed. workers: threads, 0: one a core, at most 8."""
     try:
         sums = read_sums(data.folder)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Frames of episodes with their actions drawn under them: what one looks at first."""
+"""Frames of episodes with their actions drawn under them, for a first look."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,5 +1,5 @@
-"""What is wrong with labels: times, numbers that are not, dimensions that never move or jump, yaw
-of another convention."""
+"""Mistakes in labels: times that fall, numbers that are not finite, dimensions that never move or
+jump, yaw of another convention."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""What an episode's frames show: brightness, repeats, and how far the picture moves sideways."""
+"""Black and repeated frames of an episode, and how far its picture moves sideways."""
 
 from collections.abc import Iterator
 from itertools import chain
