@@ -90,7 +90,7 @@ class Droid(Recordings[Path]):
             f"Droid: reading {split} annotations",
             names,
             lambda name: read_episode(root, name, files[name], camera),
-            self.skip_corrupt,
+            self.leave_out,
         )
 
 

@@ -1,6 +1,5 @@
 """One recording of a robot, read lazily."""
 
-import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -10,7 +9,6 @@ from typing import TypeVar
 import numpy as np
 from tqdm import tqdm
 
-log = logging.getLogger(__name__)
 Labels = TypeVar("Labels")
 BATCH = 32  # frames in memory at once
 
@@ -111,19 +109,25 @@ def _read_later(
 
 
 def read_all(
-    title: str, names: Collection[str], read: Callable[[str], Labels], skip_corrupt: bool
+    title: str,
+    names: Collection[str],
+    read: Callable[[str], Labels],
+    leave_out: Callable[[ValueError], object] | None,
 ) -> list[Labels]:
-    """The labels of the recordings of these names; `title` is what the progress bar of many says.
+    """The labels of the recordings of these names.
 
-    One that `read` refuses with a ValueError stops it, or with `skip_corrupt` is left out with a
-    warning.
+    Args:
+        title: Text of the progress bar, which comes with many.
+        names: Names of recordings.
+        read: Reads one; a ValueError says that it is corrupt.
+        leave_out: Takes these errors; without it the first one stops everything.
     """
     labels = []
     for name in tqdm(names, desc=title, disable=len(names) < 50):
         try:
             labels.append(read(name))
         except ValueError as error:
-            if not skip_corrupt:
+            if leave_out is None:
                 raise
-            log.warning("left out: %s", error)
+            leave_out(error)
     return labels

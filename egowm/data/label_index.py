@@ -48,17 +48,17 @@ def read_indexed(
     title: str,
     names: Collection[str],
     read: Callable[[str], Episode],
-    skip_corrupt: bool,
+    leave_out: Callable[[ValueError], object] | None,
     index: Index,
 ) -> list[Episode]:
     """As `read_all`; of many recordings those that did not change come from the kept labels."""
     if len(names) < FEWEST:
-        return read_all(title, names, read, skip_corrupt)
+        return read_all(title, names, read, leave_out)
     file = _file(title, index)
     stamps = {name: _stamp(index, name) for name in names}
     kept = _load(file, stamps)
     missing = [name for name in names if name not in kept]
-    fresh = dict(read_all(title, missing, lambda name: (name, read(name)), skip_corrupt))
+    fresh = dict(read_all(title, missing, lambda name: (name, read(name)), leave_out))
     if fresh:
         _save(file, stamps, kept | {name: _labels(episode) for name, episode in fresh.items()})
 
@@ -66,7 +66,7 @@ def read_indexed(
         return fresh[name] if name in fresh else index.remake(name, kept[name])
 
     known = [name for name in names if name in fresh or name in kept]
-    return read_all(f"{title}: kept", known, episode, skip_corrupt)
+    return read_all(f"{title}: kept", known, episode, leave_out)
 
 
 def _labels(episode: Episode) -> Kept:

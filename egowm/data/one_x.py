@@ -90,7 +90,7 @@ class OneX(Recordings[Shard]):
     def episodes(self, split: str) -> list[Episode]:
         shards = self._shards(test=split == "test")
         title = f"OneX: reading {split} labels"
-        read = read_all(title, shards, lambda name: read_shard(shards[name]), self.skip_corrupt)
+        read = read_all(title, shards, lambda name: read_shard(shards[name]), self.leave_out)
         segments = {episode.name: episode for shard in read for episode in shard}
         if split == "test":
             return list(segments.values())

@@ -1,7 +1,8 @@
 """Data sets of recordings: how they are divided, and what happens with damaged ones."""
 
+import logging
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -10,6 +11,7 @@ from egowm.data.label_index import Index, Kept, read_indexed
 from egowm.data.module import ClipData, Window
 from egowm.data.splits import Split
 
+log = logging.getLogger(__name__)
 ADVICE = "Repair it or copy it again, or leave it out with skip_corrupt: true."
 Place = TypeVar("Place")  # where a format finds one recording
 
@@ -17,6 +19,10 @@ Place = TypeVar("Place")  # where a format finds one recording
 def bad(file: Path, what: str) -> ValueError:
     """The error for a recording that `skip_corrupt` leaves out."""
     return ValueError(f"{file}: {what}. {ADVICE}")
+
+
+def _warn(error: ValueError) -> None:
+    log.warning("left out: %s", error)
 
 
 def matching(owner: str, folder: Path, pattern: str) -> list[Path]:
@@ -48,6 +54,8 @@ class Recordings(ClipData, Generic[Place]):
             stopping.
     """
 
+    on_corrupt: Callable[[ValueError], object] | None = None  # takes errors in place of the log
+
     def __init__(
         self,
         root: str,
@@ -65,13 +73,18 @@ class Recordings(ClipData, Generic[Place]):
         self.splits = Split(owner, train_names, test_names, val_share, test_share)
         self.skip_corrupt = skip_corrupt
 
+    @property
+    def leave_out(self) -> Callable[[ValueError], object] | None:
+        """Takes the error of a corrupt recording; None where it stops everything."""
+        return self.on_corrupt or (_warn if self.skip_corrupt else None)
+
     def episodes(self, split: str) -> list[Episode]:
         places = self.recordings()
         return read_indexed(
             f"{self.source}: reading {split} labels",
             self.splits.of(split, places, self.folder),
             lambda name: self.read(places[name]),
-            self.skip_corrupt,
+            self.leave_out,
             Index(
                 [self.source, str(self.folder.resolve()), *self.options()],
                 lambda name: self.files(places[name]),
