@@ -98,7 +98,7 @@ def read_episode(root: Path, name: str, file: Path, camera: int) -> Episode:
     """The labels of one episode, its frames behind a reader; ValueError names what is wrong."""
     try:
         row: Any = json.loads(file.read_text())
-        told, videos = int(row["video_length"]), row["videos"]
+        length, videos = int(row["video_length"]), row["videos"]
         states = np.asarray(row["states"], np.float64)
         video = inside(root, videos[camera]["video_path"], str(file))
         texts = row.get("texts") or [""]
@@ -108,12 +108,13 @@ def read_episode(root: Path, name: str, file: Path, camera: int) -> Episode:
         raise bad(file, f"states: expected (T, {len(NAMES)}), T at least 2, got {states.shape}")
     if len(wrong := np.argwhere(~np.isfinite(states))):
         raise bad(file, f"states: row {wrong[0][0]}, {NAMES[wrong[0][1]]}, is not a finite number")
-    if told != len(states):
-        raise bad(file, f"{len(states)} states, video_length says {told}")
+    if length != len(states):
+        raise bad(file, f"{len(states)} states, video_length says {length}")
     if not video.is_file():
         raise bad(video, "the video is missing")
     states[:, ANGLES] = np.unwrap(states[:, ANGLES], axis=0)
     states[:, 3] += 2 * np.pi * (states[0, 3] < 0)
     actions = np.diff(states, axis=0).astype(np.float32)
     read = partial(read_frames, video)
-    return Episode(name, told, read, actions, states.astype(np.float32), str(texts[0]), video=video)
+    states = states.astype(np.float32)
+    return Episode(name, length, read, actions, states, str(texts[0]), video=video)

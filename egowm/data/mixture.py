@@ -70,12 +70,12 @@ class Mixture(ClipData):
 
     @property
     def spec(self) -> ActionSpec:
-        """That of the first source."""
+        """The spec of the first source."""
         return next(iter(self.specs.values()))
 
     @property
     def specs(self) -> dict[str, ActionSpec]:
-        """What actions mean, with the ranges of each source."""
+        """The meaning of actions, with the ranges of each source."""
         return {name: data.spec for name, data in self.sources.items()}
 
     def prepare_data(self) -> None:

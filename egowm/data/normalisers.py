@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from egowm.actions import ActionSpec
 
+# steps in the body frame; 4 Hz is the rate of RECON and of NWM's preprocessing
+WHEELED = ActionSpec(("dx", "dy", "dyaw"), ("m", "m", "rad"), frame="body", kind="se2", rate_hz=4.0)
 Normaliser = Literal["data", "recon", "scand", "tartandrive", "sacson"]
 
 

@@ -18,7 +18,7 @@ from egowm.data.array_pickle import read_array_pickle
 from egowm.data.episode import Episode
 from egowm.data.label_index import Kept
 from egowm.data.module import Window
-from egowm.data.normalisers import Normaliser, published_spacing, waypoint_range
+from egowm.data.normalisers import WHEELED, Normaliser, published_spacing, waypoint_range
 from egowm.data.recon import se2_steps
 from egowm.data.recordings import ADVICE, Recordings, bad, matching
 from egowm.video import read_images
@@ -44,9 +44,7 @@ class NWM(Recordings[Path]):
         ValueError: A trajectory whose labels or frame numbers are wrong.
     """
 
-    meaning = ActionSpec(
-        ("dx", "dy", "dyaw"), ("m", "m", "rad"), frame="body", kind="se2", rate_hz=4.0
-    )
+    meaning = WHEELED
 
     def __init__(
         self,
@@ -59,7 +57,7 @@ class NWM(Recordings[Path]):
         **options: Any,
     ) -> None:
         super().__init__(root, window, latency_frames=0, **options)
-        self.meaning = replace(type(self).meaning, rate_hz=rate_hz)
+        self.meaning = replace(WHEELED, rate_hz=rate_hz)
         if spacing is not None and (spacing <= 0 or normaliser != "data"):
             raise ValueError(
                 f"NWM: spacing is metres above 0, and in place of a named normaliser; got spacing "

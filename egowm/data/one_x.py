@@ -137,9 +137,9 @@ def read_shard(shard: Shard) -> list[Episode]:
     ids = _numbers(shard.segments, "<i4", 1)[:, 0]
     if len(ids) != len(states):
         raise bad(shard.segments, f"{len(ids)} segment ids for {len(states)} states")
-    told = _num_frames(shard.metadata)
-    if told != len(states):
-        raise bad(shard.states, f"{len(states)} states, {shard.metadata.name} says {told} frames")
+    length = _num_frames(shard.metadata)
+    if length != len(states):
+        raise bad(shard.states, f"{len(states)} states, {shard.metadata.name} says {length} frames")
     if len(wrong := np.argwhere(~np.isfinite(states))):
         row, column = wrong[0]
         raise bad(shard.states, f"state {row}, {NAMES[column]}, is not a finite number")

@@ -17,7 +17,7 @@ from egowm.actions import ActionSpec
 from egowm.data.episode import Episode
 from egowm.data.label_index import Kept
 from egowm.data.module import Window
-from egowm.data.normalisers import Normaliser, published_spacing, waypoint_range
+from egowm.data.normalisers import WHEELED, Normaliser, published_spacing, waypoint_range
 from egowm.data.recordings import Recordings, bad, matching
 from egowm.video import VideoError, decode_image
 
@@ -41,9 +41,7 @@ class Recon(Recordings[Path]):
         ValueError: A corrupt file.
     """
 
-    meaning = ActionSpec(
-        ("dx", "dy", "dyaw"), ("m", "m", "rad"), frame="body", kind="se2", rate_hz=4.0
-    )
+    meaning = WHEELED
 
     def __init__(
         self,

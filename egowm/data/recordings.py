@@ -109,7 +109,7 @@ class Recordings(ClipData, Generic[Place]):
         """The episode of a recording with labels that were kept."""
 
     def options(self) -> list[Any]:
-        """What labels depend on besides the files, as JSON."""
+        """Options on which the labels depend, as JSON."""
         return []
 
 

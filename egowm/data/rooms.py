@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 from tqdm import tqdm
 
-from egowm.actions import ActionSpec
 from egowm.data.episode import Episode
 from egowm.data.module import ClipData, Window
+from egowm.data.normalisers import WHEELED
 from egowm.paths import inside
 from egowm.worlds.motion import Disturbances
 from egowm.worlds.recording import seed_of, structures
@@ -48,9 +48,7 @@ class Rooms(ClipData):
         papers: Folder of pictures whose luminance takes the place of the walls' texture.
     """
 
-    meaning = ActionSpec(
-        ("dx", "dy", "dyaw"), ("m", "m", "rad"), frame="body", kind="se2", rate_hz=4.0
-    )
+    meaning = WHEELED
 
     def __init__(
         self,
@@ -79,7 +77,7 @@ class Rooms(ClipData):
 
     @property
     def folder(self) -> Path:
-        """Where these episodes lie: keyed by all that made them."""
+        """The folder of these episodes; its name depends on everything that made them."""
         made_by: dict[str, Any] = {
             "version": WORLD_VERSION[self.world],
             "world": self.world,

@@ -32,7 +32,7 @@ class Split:
         self._warned = False
 
     def of(self, split: str, names: Collection[str], root: Path) -> list[str]:
-        """Those of `names` (all that lie in `root`) that are in a split, in their order.
+        """The names of a split, out of `names` (all that lie in `root`), in their order.
 
         Listed episodes that are missing are a warning, once: published lists name all of a data
         set, and one may hold a part. Raises ValueError for a name that both files list.

@@ -33,8 +33,8 @@ class TumRgbd(LongRecordings):
     Args:
         root: Folder of the sequence, which holds groundtruth.txt, or of several such folders.
         rate_hz: Rate of the pictures; without it the median of the first sequence's times.
-        max_gap_s: A picture is used where measured poses surround it at most so many seconds apart;
-            its pose is interpolated between them.
+        max_gap_s: Seconds between two measured poses; a picture is used where poses at most that
+            far apart surround it, and its pose is interpolated between them.
         normaliser: How each dimension is scaled to about [-1, 1].
 
     Raises:

@@ -19,6 +19,7 @@ from egowm.actions import ActionSpec, NormaliserName
 from egowm.data.episode import Episode
 from egowm.data.label_index import Kept
 from egowm.data.module import Window
+from egowm.data.normalisers import WHEELED
 from egowm.data.recon import se2_steps
 from egowm.data.recordings import Recordings, bad, matching
 from egowm.video import count_frames, read_frames
@@ -81,7 +82,7 @@ class VideoCSV(Recordings[Path]):
         units = read_units(file)
         rate = self.rate_hz or self._measured_rate(file)
         if self.kind == "pose":
-            spec = ActionSpec(("dx", "dy", "dyaw"), ("m", "m", "rad"), "body", "se2", rate)
+            spec = replace(WHEELED, rate_hz=rate)
         else:
             names = tuple(self._columns(file, list(units)))
             frame = "command" if self.kind == "command" else "state"

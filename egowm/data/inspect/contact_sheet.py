@@ -35,7 +35,7 @@ def contact_sheet(
 
 
 def kind_of(path: Path) -> FileKind:
-    """What tells a sheet that is there already: a text right behind a PNG's header."""
+    """The mark of a sheet that is there already: a text right behind a PNG's header."""
     if path.suffix.lower() not in PICTURES:
         raise ValueError(f"{path}: expected a name that ends in one of {', '.join(PICTURES)}.")
     if path.suffix.lower() != ".png":

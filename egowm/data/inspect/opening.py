@@ -1,4 +1,4 @@
-"""Which format a path holds, and its data module."""
+"""The format of a folder of recordings, and its data module."""
 
 from collections.abc import Callable
 from pathlib import Path
