@@ -9,6 +9,7 @@ left, +1 full right; throttle +1 full ahead. There is no odometry.
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -48,6 +49,8 @@ class DonkeyTub(LongRecordings):
             records were deleted, and where another session begins.
     """
 
+    meaning = ActionSpec(("angle", "throttle"), ("full scale",) * 2, "command", "command", 20.0)
+
     def __init__(
         self,
         root: str,
@@ -55,16 +58,10 @@ class DonkeyTub(LongRecordings):
         *,
         rate_hz: float = 20.0,
         max_gap_s: float = 0.5,
-        **options: Any,
+        **rest: Any,
     ) -> None:
-        super().__init__(root, window, **options)
-        self.meaning = ActionSpec(
-            ("angle", "throttle"),
-            ("full scale", "full scale"),
-            frame="command",
-            kind="command",
-            rate_hz=rate_hz,
-        )
+        super().__init__(root, window, **rest)
+        self.meaning = replace(type(self).meaning, rate_hz=rate_hz)
         self.max_gap_s = max_gap_s
 
     def episodes(self, split: str) -> list[Episode]:

@@ -22,6 +22,8 @@ from egowm.paths import inside
 from egowm.video import read_frames
 
 NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
+UNITS = ("m", "m", "m", "rad", "rad", "rad", "closed share")
+MEANING = ActionSpec(NAMES, UNITS, frame="robot base", kind="difference", rate_hz=5.0)
 CAMERAS = ("left", "right", "wrist")
 ANGLES = slice(3, 6)
 
@@ -54,25 +56,13 @@ class Droid(Recordings[Path]):
         camera: Literal["left", "right", "wrist"] = "wrist",
         rate_hz: float = 5.0,
         normaliser: NormaliserName = "min-max",
-        **options: Any,
+        **rest: Any,
     ) -> None:
         super().__init__(
-            root,
-            window,
-            train_names=None,
-            test_names=None,
-            test_share=0.0,
-            latency_frames=0,
-            **options,
+            root, window, train_names=None, test_names=None, test_share=0, latency_frames=0, **rest
         )
-        self.meaning = ActionSpec(
-            NAMES,
-            ("m", "m", "m", "rad", "rad", "rad", "closed share"),
-            frame="robot base",
-            kind="difference",
-            rate_hz=rate_hz,
-            normalisers=(normaliser,) * len(NAMES),
-        )
+        normalisers = (normaliser,) * len(NAMES)
+        self.meaning = replace(MEANING, rate_hz=rate_hz, normalisers=normalisers)
         self.state_meaning = replace(self.meaning, kind="command")
         self.camera = CAMERAS.index(camera)
 

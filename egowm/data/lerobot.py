@@ -7,14 +7,13 @@ t to frame t+1; the last row leads nowhere and is not used.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from egowm.actions import ActionSpec, NormaliserName
+from egowm.actions import ActionSpec, Kind, NormaliserName
 from egowm.data.episode import Episode
 from egowm.data.label_index import Kept
 from egowm.data.lerobot_index import Entry, camera_of, read_entries, read_info
@@ -69,9 +68,9 @@ class LeRobot(Recordings[Entry]):
         dimensions: list[str] | None = None,
         units: str | list[str] = "as recorded",
         normaliser: NormaliserName = "min-max",
-        **options: Any,
+        **rest: Any,
     ) -> None:
-        super().__init__(root, window, **options)
+        super().__init__(root, window, **rest)
         if actions == "state" and not state:
             raise ValueError("LeRobot: actions 'state' are differences of the state; name it.")
         self.camera, self.action, self.state, self.actions = camera, action, state, actions
@@ -84,30 +83,18 @@ class LeRobot(Recordings[Entry]):
 
     @cached_property
     def meaning(self) -> ActionSpec:  # type: ignore[override]
-        recorded = self.actions == "recorded"
-        names = self._kept(self.action if recorded else self.state)
-        return ActionSpec(
-            names,
-            self._units(len(names)),
-            frame="command" if recorded else "joint",
-            kind="command" if recorded else "difference",
-            rate_hz=float(self.info["fps"]),
-            normalisers=(self.normaliser,) * len(names),
-        )
+        if self.actions == "state":
+            return self._meaning(self.state, "joint", "difference")
+        return self._meaning(self.action, "command", "command")
 
     @cached_property
     def state_meaning(self) -> ActionSpec | None:  # type: ignore[override]
-        if not self.state:
-            return None
-        names = self._kept(self.state)
-        return replace(
-            self.meaning,
-            names=names,
-            units=self._units(len(names)),
-            frame="joint",
-            kind="command",
-            normalisers=(self.normaliser,) * len(names),
-        )
+        return self._meaning(self.state, "joint", "command") if self.state else None
+
+    def _meaning(self, key: str, frame: str, kind: Kind) -> ActionSpec:
+        names, rate_hz = self._kept(key), float(self.info["fps"])
+        units, normalisers = self._units(len(names)), (self.normaliser,) * len(names)
+        return ActionSpec(names, units, frame, kind, rate_hz, normalisers=normalisers)
 
     @property
     def _camera(self) -> str:

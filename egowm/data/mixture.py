@@ -49,7 +49,7 @@ class Mixture(ClipData):
         window: Window = Window(),
         *,
         weights: dict[str, float] | None = None,
-        **options: Any,
+        **rest: Any,
     ) -> None:
         if not sources:
             raise ValueError("Mixture: expected at least one source, got none.")
@@ -57,7 +57,7 @@ class Mixture(ClipData):
             inside(Path(), name, "Mixture: sources")  # clips are written under these names
         first = next(iter(sources.values()))
         window = replace(window, stride=first.window.stride)
-        super().__init__("", window, latency_frames=0, **options)
+        super().__init__("", window, latency_frames=0, **rest)
         self.meaning, self.state_meaning = first.meaning, first.state_meaning
         self.sources, self.weights = sources, weights
         _check_meanings(sources)
@@ -198,21 +198,18 @@ def _endless(start: int, size: int, generator: torch.Generator) -> Iterator[int]
 
 def _check_meanings(sources: dict[str, ClipData]) -> None:
     """Refuse sources whose actions or states differ in more than their ranges."""
-    first, *others = sources
-    reference = sources[first]
-    for name in others:
-        data = sources[name]
+    (first, reference), *others = sources.items()
+    for name, data in others:
         _check_same(first, name, "actions", reference.clip_meaning, data.clip_meaning)
         mine, theirs = reference.state_meaning, data.state_meaning
-        if mine is None or theirs is None:
-            if mine is not theirs:
-                without = first if mine is None else name
-                raise ValueError(
-                    f"Mixture: source {without} has no states and the others have; mix data sets "
-                    f"of one kind."
-                )
-            continue
-        _check_same(first, name, "states", mine, theirs)
+        if mine is not None and theirs is not None:
+            _check_same(first, name, "states", mine, theirs)
+        elif mine is not theirs:
+            without = first if mine is None else name
+            raise ValueError(
+                f"Mixture: source {without} has no states and the others have; mix data sets of "
+                f"one kind."
+            )
 
 
 def _check_same(first: str, other: str, what: str, mine: ActionSpec, theirs: ActionSpec) -> None:

@@ -54,9 +54,9 @@ class NWM(Recordings[Path]):
         normaliser: Normaliser = "data",
         spacing: float | None = None,
         rate_hz: float = 4.0,
-        **options: Any,
+        **rest: Any,
     ) -> None:
-        super().__init__(root, window, latency_frames=0, **options)
+        super().__init__(root, window, latency_frames=0, **rest)
         self.meaning = replace(WHEELED, rate_hz=rate_hz)
         if spacing is not None and (spacing <= 0 or normaliser != "data"):
             raise ValueError(

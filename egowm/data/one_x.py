@@ -76,15 +76,9 @@ class OneX(Recordings[Shard]):
     meaning = ActionSpec(NAMES, UNITS, frame="joint", kind="difference", rate_hz=30.0)
     state_meaning = replace(meaning, kind="command")
 
-    def __init__(self, root: str, window: Window = Window(stride=6), **options: Any) -> None:
+    def __init__(self, root: str, window: Window = Window(stride=6), **rest: Any) -> None:
         super().__init__(
-            root,
-            window,
-            train_names=None,
-            test_names=None,
-            test_share=0.0,
-            latency_frames=0,
-            **options,
+            root, window, train_names=None, test_names=None, test_share=0, latency_frames=0, **rest
         )
 
     def episodes(self, split: str) -> list[Episode]:

@@ -57,9 +57,9 @@ class Packed(ClipData):
             version.
     """
 
-    def __init__(self, root: str, window: Window = Window(), **options: Any) -> None:
+    def __init__(self, root: str, window: Window = Window(), **rest: Any) -> None:
         # commands were moved by the recipe's latency_frames when it was packed
-        super().__init__(root, window, latency_frames=0, **options)
+        super().__init__(root, window, latency_frames=0, **rest)
 
     @cached_property
     def index(self) -> dict[str, Any]:

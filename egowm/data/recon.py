@@ -50,9 +50,9 @@ class Recon(Recordings[Path]):
         *,
         camera: Literal["rgb_left", "rgb_right"] = "rgb_left",
         normaliser: Normaliser = "data",
-        **options: Any,
+        **rest: Any,
     ) -> None:
-        super().__init__(root, window, latency_frames=0, **options)
+        super().__init__(root, window, latency_frames=0, **rest)
         self.camera, self.normaliser = camera, normaliser
 
     @property

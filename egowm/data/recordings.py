@@ -66,9 +66,9 @@ class Recordings(ClipData, Generic[Place]):
         val_share: float = 0.02,
         test_share: float = 0.2,
         skip_corrupt: bool = False,
-        **options: Any,
+        **rest: Any,
     ) -> None:
-        super().__init__(root, window, **options)
+        super().__init__(root, window, **rest)
         owner = type(self).__name__
         self.splits = Split(owner, train_names, test_names, val_share, test_share)
         self.skip_corrupt = skip_corrupt
@@ -128,9 +128,9 @@ class LongRecordings(ClipData):
         *,
         val_share: float = 0.1,
         test_share: float = 0.2,
-        **options: Any,
+        **rest: Any,
     ) -> None:
-        super().__init__(root, window, **options)
+        super().__init__(root, window, **rest)
         if min(val_share, test_share) < 0 or val_share + test_share >= 1:
             raise ValueError(
                 f"{type(self).__name__}: val_share {val_share} and test_share {test_share} leave "

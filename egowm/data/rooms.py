@@ -64,9 +64,9 @@ class Rooms(ClipData):
         actions: Literal["realised", "commanded", "none"] = "realised",
         disturbances: Disturbances = Disturbances(),
         papers: str = "",
-        **options: Any,
+        **rest: Any,
     ) -> None:
-        super().__init__(root, window, batch_size, latency_frames=0, **options)
+        super().__init__(root, window, batch_size, latency_frames=0, **rest)
         self.world, self.num_frames = world, num_frames
         self.counts = {"train": episodes_train, "val": episodes_val, "test": episodes_test}
         self.actions, self.disturbances, self.papers = actions, disturbances, papers

@@ -50,9 +50,9 @@ class TumRgbd(LongRecordings):
         rate_hz: float | None = None,
         max_gap_s: float = 0.05,
         normaliser: NormaliserName = "min-max",
-        **options: Any,
+        **rest: Any,
     ) -> None:
-        super().__init__(root, window, latency_frames=0, **options)
+        super().__init__(root, window, latency_frames=0, **rest)
         self.rate_hz, self.max_gap_s, self.normaliser = rate_hz, max_gap_s, normaliser
 
     @cached_property
@@ -61,14 +61,9 @@ class TumRgbd(LongRecordings):
         if rate is None:
             times, _ = read_pictures(self._sequences()[0])
             rate = round(1 / float(np.median(np.diff(times))), 3)
-        return ActionSpec(
-            ("dx", "dy", "dz", "rx", "ry", "rz"),
-            ("m", "m", "m", "rad", "rad", "rad"),
-            frame="body",
-            kind="se3",
-            rate_hz=rate,
-            normalisers=(self.normaliser,) * 6,
-        )
+        names, units = ("dx", "dy", "dz", "rx", "ry", "rz"), ("m",) * 3 + ("rad",) * 3
+        normalisers = (self.normaliser,) * 6
+        return ActionSpec(names, units, "body", "se3", rate, normalisers=normalisers)
 
     def episodes(self, split: str) -> list[Episode]:
         return [e for folder in self._sequences() for e in self._episodes_of(folder, split)]

@@ -66,9 +66,9 @@ class VideoCSV(Recordings[Path]):
         time: str = "time",
         rate_hz: float | None = None,
         normaliser: NormaliserName = "min-max",
-        **options: Any,
+        **rest: Any,
     ) -> None:
-        super().__init__(root, window, **options)
+        super().__init__(root, window, **rest)
         if kind == "pose" and (actions is None or len(actions) != 3):
             raise ValueError(
                 f"VideoCSV: kind pose takes three action columns x, y, yaw; got {actions}."
@@ -94,14 +94,10 @@ class VideoCSV(Recordings[Path]):
         if not self.states:
             return None
         units = read_units(next(iter(self.recordings().values())))
-        return ActionSpec(
-            tuple(self.states),
-            tuple(units.get(name, "") for name in self.states),
-            frame="state",
-            kind="command",
-            rate_hz=self.meaning.rate_hz,
-            normalisers=(self.normaliser,) * len(self.states),
-        )
+        columns = tuple(units.get(name, "") for name in self.states)
+        rate = self.meaning.rate_hz
+        spec = ActionSpec(tuple(self.states), columns, "state", "command", rate)
+        return replace(spec, normalisers=(self.normaliser,) * spec.width)
 
     def recordings(self) -> dict[str, Path]:
         return {path.stem: path for path in matching("VideoCSV", self.folder, "*.csv")}

@@ -192,19 +192,9 @@ class Room:
         ids, distance = np.zeros(count, np.int32), np.zeros(count)
         normals = np.zeros(3 * count)
         vectors = np.ascontiguousarray(rays, np.float64).reshape(-1)
+        seen = (ids, distance, normals)  # filled
         mujoco.mj_multiRay(
-            self.model,
-            self.data,
-            origin,
-            vectors,
-            None,
-            True,
-            -1,
-            ids,
-            distance,
-            normals,
-            count,
-            _FAR,
+            self.model, self.data, origin, vectors, None, True, -1, *seen, count, _FAR
         )
         missed = ids < 0
         ids[missed], distance[missed] = FLOOR, _FAR
