@@ -40,7 +40,8 @@ def matching(owner: str, folder: Path, pattern: str) -> list[Path]:
 class Recordings(ClipData, Generic[Place]):
     """Many recordings, divided by their names.
 
-    A format gives `recordings`, `read`, and what keeping labels takes: `files`, `made`, `options`.
+    A format gives `recordings` and `read`, and `files`, `made` and `options` to keep labels for the
+    next start; or `episodes` itself, where its test split is a folder of its own.
 
     Args:
         train_names: Text file with the names of the training episodes, one a line, as NWM's
