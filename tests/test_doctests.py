@@ -6,7 +6,14 @@ import importlib
 import pytest
 import torch
 
-FACES = ("egowm", "egowm.actions", "egowm.conditioning", "egowm.scs", "egowm.training")
+FACES = (
+    "egowm",
+    "egowm.actions",
+    "egowm.conditioning",
+    "egowm.data",
+    "egowm.scs",
+    "egowm.training",
+)
 PLAIN = ("__version__", "Kind", "NormaliserName")  # texts and types, which have no docstring
 NAMES = [(f, name) for f in FACES for name in importlib.import_module(f).__all__]
 

@@ -13,7 +13,7 @@ from numpy._core import multiarray, numeric
 
 
 def read_array_pickle(file: Path) -> Any:
-    """What the pickle holds; ValueError naming the file and what it refuses.
+    """The content of a pickle; ValueError names the file and what is refused in it.
 
     Pickles of NumPy 1 and 2 are read, and those that Python 2 wrote.
     """

@@ -9,6 +9,7 @@ left, +1 full right; throttle +1 full ahead. There is no odometry.
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -18,8 +19,8 @@ import numpy as np
 
 from egowm.actions import ActionSpec
 from egowm.data.episode import Episode
-from egowm.data.module import ClipData, Window
-from egowm.data.splits import span_of
+from egowm.data.module import Window
+from egowm.data.recordings import LongRecordings
 from egowm.paths import inside
 from egowm.video import read_images
 
@@ -30,73 +31,62 @@ PICTURE = "cam/image_array"
 DRIVERS = {"user": ("user", "user"), "local_angle": ("pilot", "user"), "local": ("pilot", "pilot")}
 
 
-class DonkeyTub(ClipData):
+class DonkeyTub(LongRecordings):
     """One tub; its end is the test split, so that no test clip is seen in training.
 
-    rate_hz: of the records. A tub does not carry it; 20 is the car's own default. latency_frames:
-    how many records after its command the picture moves; action k is then the command recorded
-    that much before frame k, and the first records of a stretch, whose commands are unknown, are
-    left out. 4 fits upstream's sample tub: correlation of angle and horizontal image motion -0.935,
-    against -0.832 without (turning right moves the picture left). test_share: the last share of the
-    records; val_share: the share before it; the rest is train. max_gap_s: a stretch ends where
-    records lie further apart than this in time, where records were deleted, or where another
-    session begins.
+    Set latency_frames: the picture moves some records after its command, and the first records of a
+    stretch, whose commands are unknown, are left out. 4 fits upstream's sample tub: correlation of
+    angle and horizontal image motion -0.935, against -0.832 without (turning right moves the
+    picture left).
+
+    >>> DonkeyTub("tub", latency_frames=4, test_share=0.25).span("test", 1000)
+    (750, 1000)
+
+    Args:
+        root: Folder of the tub, which holds manifest.json.
+        rate_hz: Rate of the records, which a tub does not carry; 20 is the car's own default.
+        max_gap_s: Seconds between two records beyond which a stretch ends. It also ends where
+            records were deleted, and where another session begins.
     """
+
+    meaning = ActionSpec(("angle", "throttle"), ("full scale",) * 2, "command", "command", 20.0)
 
     def __init__(
         self,
         root: str,
         window: Window = Window(),
-        batch_size: int = 8,
-        num_workers: int = 0,
-        seed: int = 0,
+        *,
         rate_hz: float = 20.0,
-        latency_frames: int = 0,
-        val_share: float = 0.1,
-        test_share: float = 0.2,
         max_gap_s: float = 0.5,
+        **rest: Any,
     ) -> None:
-        super().__init__(root, window, batch_size, num_workers, seed, latency_frames)
-        if min(val_share, test_share) < 0 or val_share + test_share >= 1:
-            raise ValueError(
-                f"DonkeyTub: val_share {val_share} and test_share {test_share} leave no training "
-                f"records; their sum is below 1."
-            )
-        self.meaning = ActionSpec(
-            ("angle", "throttle"),
-            ("full scale", "full scale"),
-            frame="command",
-            kind="command",
-            rate_hz=rate_hz,
-        )
+        super().__init__(root, window, **rest)
+        self.meaning = replace(type(self).meaning, rate_hz=rate_hz)
         self.max_gap_s = max_gap_s
-        self.val_share, self.test_share = val_share, test_share
 
     def episodes(self, split: str) -> list[Episode]:
         """As recorded; the first `latency_frames` records of each are there for their commands
         only, and may be the last ones of the split before."""
-        root = Path(self.root).expanduser()
-        records = read_records(root)
-        first, last = span_of(split, len(records), self.val_share, self.test_share)
-        found, start = [], 0
+        records = read_records(self.folder)
+        first, last = self.span(split, len(records))
+        episodes, start = [], 0
         for stretch in unbroken(records, self.max_gap_s):
             begin = max(first - start, self.latency_frames)
             end = min(last - start, len(stretch))
             if end - begin > 1:
-                found.append(self._episode(root, stretch, begin, end))
+                episodes.append(self._episode(stretch, begin, end))
             start += len(stretch)
-        return found
+        return episodes
 
-    def _episode(self, root: Path, stretch: list[Record], begin: int, end: int) -> Episode:
+    def _episode(self, stretch: list[Record], begin: int, end: int) -> Episode:
         """Records `begin` to `end` of a stretch, and those before that hold their commands; the
         name is of the record that comes first once commands are delayed."""
-        name, wide = (
-            f"tub_{stretch[begin]['_index']:05d}",
-            stretch[begin - self.latency_frames : end],
-        )
+        name = f"tub_{stretch[begin]['_index']:05d}"
+        wide = stretch[begin - self.latency_frames : end]
         actions = np.array([command(record) for record in wide[:-1]], np.float32)
         pictures = np.array([record[PICTURE] for record in wide])
-        return Episode(name, len(wide), partial(read_frames, root / "images", pictures), actions)
+        read = partial(read_frames, self.folder / "images", pictures)
+        return Episode(name, len(wide), read, actions)
 
 
 def read_frames(folder: Path, pictures: np.ndarray, indices: Sequence[int]) -> np.ndarray:
@@ -143,7 +133,7 @@ def unbroken(records: list[Record], max_gap_s: float) -> list[list[Record]]:
 
 
 def command(record: Record) -> tuple[float, float]:
-    """What the car was told in a record: angle and throttle in [-1, 1]."""
+    """The command of a record: angle and throttle in [-1, 1]."""
     mode = record.get("user/mode", "user")
     if mode not in DRIVERS:
         known = ", ".join(DRIVERS)

@@ -1,7 +1,6 @@
 """One recording of a robot, read lazily."""
 
-import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import TypeVar
 import numpy as np
 from tqdm import tqdm
 
-log = logging.getLogger(__name__)
 Labels = TypeVar("Labels")
+BATCH = 32  # frames in memory at once
 
 
 def _no_states() -> np.ndarray:
@@ -26,13 +25,23 @@ def _no_times() -> np.ndarray:
 class Episode:
     """Frames behind a reader, and the labels in memory.
 
-    name: unique within its data set. num_frames: N.
-    read: indices -> (n, H, W, 3) uint8 RGB; picklable, opens its file inside the call.
-    actions: (N-1, A) float32 at the native rate; actions[k] takes frame k to frame k+1.
-    states: (N, S) float32, or empty. text: an instruction, or "".
-    times: (N,) float64 seconds of the frames, or empty where the format carries none.
-    video: the file that holds these N frames and no others, if there is one.
-    read_planes: for frames that lie on disk as clips want them: fills (n, 3, H, W) of their size.
+    >>> read = lambda indices: np.zeros((len(indices), 64, 64, 3), np.uint8)
+    >>> episode = Episode("run_1", 5, read, np.float32([[1], [2], [3], [4]]))
+    >>> later = episode.delayed(2)  # the command that moves a frame was given 2 frames before
+    >>> later.num_frames, later.actions[:, 0].tolist()
+    (3, [1.0, 2.0])
+
+    Args:
+        name: Unique within its data set.
+        num_frames: Number of frames (N).
+        read: Indices -> (n, H, W, 3) uint8 RGB; picklable, opens its file inside the call.
+        actions: (N-1, A) float32 at the native rate; actions[k] takes frame k to frame k+1.
+        states: (N, S) float32, or empty.
+        text: An instruction, or "".
+        times: (N,) float64 seconds of the frames, or empty where the format carries none.
+        video: The file that holds these N frames and no others, if there is one.
+        read_planes: For frames that lie on disk as clips want them: fills (n, 3, H, W) of their
+            size.
     """
 
     name: str
@@ -46,27 +55,26 @@ class Episode:
     read_planes: Callable[[Sequence[int], np.ndarray], None] | None = None
 
     def __post_init__(self) -> None:
-        if len(self.actions) != self.num_frames - 1:
-            raise ValueError(
-                f"Episode {self.name}: expected {self.num_frames - 1} actions for "
-                f"{self.num_frames} frames, got {len(self.actions)}."
-            )
-        if self.states.size and len(self.states) != self.num_frames:
-            raise ValueError(
-                f"Episode {self.name}: expected {self.num_frames} states, one for each frame, got "
-                f"{len(self.states)}."
-            )
-        if self.times.size and self.times.shape != (self.num_frames,):
-            raise ValueError(
-                f"Episode {self.name}: expected {self.num_frames} times, one for each frame, got "
-                f"{self.times.shape}."
-            )
+        frames = self.num_frames
+        for name, count, why in (
+            ("actions", frames - 1, f" for {frames} frames"),
+            ("states", frames, ", one for each frame"),
+            ("times", frames, ", one for each frame"),
+        ):
+            got = len(values := getattr(self, name))
+            if got != count and (values.size or name == "actions"):
+                raise ValueError(f"Episode {self.name}: expected {count} {name}{why}, got {got}.")
         bad = np.argwhere(~np.isfinite(self.actions))
         if len(bad):
             raise ValueError(
                 f"Episode {self.name}: action {bad[0][0]}, dimension {bad[0][1]} is not a finite "
                 f"number. Repair the recording or leave the episode out."
             )
+
+    def batches(self) -> Iterator[np.ndarray]:
+        """All frames in order, a few (n, H, W, 3) at a time."""
+        for start in range(0, self.num_frames, BATCH):
+            yield self.read(range(start, min(start + BATCH, self.num_frames)))
 
     def delayed(self, latency_frames: int) -> "Episode":
         """The episode with every command moved to the frame that it moves, `latency_frames` later.
@@ -101,19 +109,25 @@ def _read_later(
 
 
 def read_all(
-    title: str, names: Collection[str], read: Callable[[str], Labels], skip_corrupt: bool
+    title: str,
+    names: Collection[str],
+    read: Callable[[str], Labels],
+    leave_out: Callable[[ValueError], object] | None,
 ) -> list[Labels]:
-    """The labels of the recordings of these names; `title` is what the progress bar of many says.
+    """The labels of the recordings of these names.
 
-    One that `read` refuses with a ValueError stops it, or with `skip_corrupt` is left out with a
-    warning.
+    Args:
+        title: Text of the progress bar, which comes with many.
+        names: Names of recordings.
+        read: Reads one; a ValueError says that it is corrupt.
+        leave_out: Takes these errors; without it the first one stops everything.
     """
-    found = []
+    labels = []
     for name in tqdm(names, desc=title, disable=len(names) < 50):
         try:
-            found.append(read(name))
+            labels.append(read(name))
         except ValueError as error:
-            if not skip_corrupt:
+            if leave_out is None:
                 raise
-            log.warning("left out: %s", error)
-    return found
+            leave_out(error)
+    return labels

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from egowm.data.episode import Episode, read_all
+from egowm.files import whole
 
 log = logging.getLogger(__name__)
 VERSION = 1  # raised when any format's labels are computed differently
@@ -32,7 +32,7 @@ class Kept(NamedTuple):
 
 @dataclass(frozen=True)
 class Index:
-    """What a format says of itself so that its labels can be kept.
+    """How the labels of a format are kept.
 
     about: all that they depend on besides the files of the recording (JSON). files: those of a
     recording; its labels are read again when the size or the time of one changes. remake: the
@@ -48,17 +48,17 @@ def read_indexed(
     title: str,
     names: Collection[str],
     read: Callable[[str], Episode],
-    skip_corrupt: bool,
+    leave_out: Callable[[ValueError], object] | None,
     index: Index,
 ) -> list[Episode]:
     """As `read_all`; of many recordings those that did not change come from the kept labels."""
     if len(names) < FEWEST:
-        return read_all(title, names, read, skip_corrupt)
+        return read_all(title, names, read, leave_out)
     file = _file(title, index)
     stamps = {name: _stamp(index, name) for name in names}
     kept = _load(file, stamps)
     missing = [name for name in names if name not in kept]
-    fresh = dict(read_all(title, missing, lambda name: (name, read(name)), skip_corrupt))
+    fresh = dict(read_all(title, missing, lambda name: (name, read(name)), leave_out))
     if fresh:
         _save(file, stamps, kept | {name: _labels(episode) for name, episode in fresh.items()})
 
@@ -66,7 +66,7 @@ def read_indexed(
         return fresh[name] if name in fresh else index.remake(name, kept[name])
 
     known = [name for name in names if name in fresh or name in kept]
-    return read_all(f"{title}: kept", known, episode, skip_corrupt)
+    return read_all(f"{title}: kept", known, episode, leave_out)
 
 
 def _labels(episode: Episode) -> Kept:
@@ -82,7 +82,7 @@ def _file(title: str, index: Index) -> Path:
 def _stamp(index: Index, name: str) -> list[list[int]]:
     """Time and size of each file; empty where one is missing, which `read` will name."""
     try:
-        return [[found.st_mtime_ns, found.st_size] for found in map(os.stat, index.files(name))]
+        return [[s.st_mtime_ns, s.st_size] for s in map(os.stat, index.files(name))]
     except (OSError, ValueError):
         return []
 
@@ -90,9 +90,9 @@ def _stamp(index: Index, name: str) -> list[list[int]]:
 def _load(file: Path, stamps: Mapping[str, list[list[int]]]) -> dict[str, Kept]:
     """Kept labels of the recordings that are as they were; none where the file is damaged."""
     try:
-        with np.load(file, allow_pickle=False) as found:
-            arrays = {name: found[name] for name in ARRAYS}
-            rows = json.loads(found["rows"].tobytes())
+        with np.load(file, allow_pickle=False) as kept:
+            arrays = {name: kept[name] for name in ARRAYS}
+            rows = json.loads(kept["rows"].tobytes())
         ends = np.cumsum([[0] * len(ARRAYS), *(row["lengths"] for row in rows)], 0).tolist()
         if [len(arrays[name]) for name in ARRAYS] != ends[-1]:
             raise ValueError("arrays of other lengths")
@@ -119,15 +119,10 @@ def _save(file: Path, stamps: Mapping[str, list[list[int]]], labels: Mapping[str
         parts = [kept[number] for kept in labels.values() if kept[number].size]
         empty = next(iter(labels.values()))[number][:0]
         arrays[name] = np.concatenate(parts) if parts else empty
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    actions, states, times = (arrays[name] for name in ARRAYS)
+    written = np.frombuffer(json.dumps(rows).encode(), np.uint8)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as out:
-            written = np.frombuffer(json.dumps(rows).encode(), np.uint8)
-            actions, states, times = (arrays[name] for name in ARRAYS)
-            np.savez(out, rows=written, actions=actions, states=states, times=times)
-        temporary.replace(file)
+        with whole(file) as temporary:
+            np.savez(temporary, rows=written, actions=actions, states=states, times=times)
     except OSError as error:
         log.warning("%s: labels are not kept (%s): every start reads them all", file, error)
-        with suppress(OSError):
-            temporary.unlink()

@@ -7,72 +7,74 @@ t to frame t+1; the last row leads nowhere and is not used.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from egowm.actions import ActionSpec, NormaliserName
+from egowm.actions import ActionSpec, Kind, NormaliserName
 from egowm.data.episode import Episode
-from egowm.data.label_index import Index, Kept, read_indexed
+from egowm.data.label_index import Kept
 from egowm.data.lerobot_index import Entry, camera_of, read_entries, read_info
-from egowm.data.module import ClipData, Window
+from egowm.data.module import Window
 from egowm.data.parquet import read_columns
-from egowm.data.splits import Splits
+from egowm.data.recordings import Recordings, bad
 from egowm.video import read_frames
 
 TOLERANCE_S = 1e-4  # LeRobot's own, between a row's time and its frame's
 
 
-class LeRobot(ClipData):
-    """One LeRobot data set and one of its cameras.
+class LeRobot(Recordings[Entry]):
+    """One LeRobot data set and one of its cameras; episodes have names like episode_000012.
 
-    camera: a feature of dtype "video"; may be left out where the data set holds one. action, state:
-    features; state "" gives clips without a state. actions: "recorded" takes the action feature, as
-    commands; "state" takes the differences of the state. dimensions: names to keep, of all; names
-    come from the file. units: one for all or one a dimension; the format carries none.
-    train_names, test_names, val_share, test_share: as NWM's, of names like episode_000012.
-    skip_corrupt: leave out episodes that cannot be read, with a warning. latency_frames: see
-    ClipData. normaliser: how every dimension is brought to about [-1, 1].
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as root:
+    ...     file = Path(root, "meta/info.json")
+    ...     file.parent.mkdir()
+    ...     features = '{"action": {"shape": [2], "names": ["shoulder", "elbow"]}}'
+    ...     info = f'{{"codebase_version": "v2.1", "fps": 30, "features": {features}}}'
+    ...     _ = file.write_text(info)
+    ...     meaning = LeRobot(root, state="").meaning
+    >>> meaning.names, meaning.rate_hz
+    (('shoulder', 'elbow'), 30.0)
 
-    Raises FileNotFoundError for missing files, ValueError for what does not fit, ImportError
-    without pyarrow.
+    Args:
+        root: Folder that holds `meta`, `data` and `videos`.
+        camera: A feature of dtype "video"; may be left out where the data set holds one.
+        action: The feature of actions.
+        state: The feature of states; "" gives clips without a state.
+        actions: "recorded" takes the action feature, as commands; "state" takes the differences of
+            the state.
+        dimensions: Names of the dimensions to keep; without them all.
+        units: One unit for all dimensions or one for each; the format carries none.
+        normaliser: How each dimension is scaled to about [-1, 1].
+
+    Raises:
+        FileNotFoundError: Missing files.
+        ValueError: Options that do not fit the data set, or a corrupt file.
+        ImportError: pyarrow is not installed.
     """
 
     def __init__(
         self,
         root: str,
         window: Window = Window(),
-        batch_size: int = 8,
-        num_workers: int = 0,
-        seed: int = 0,
+        *,
         camera: str | None = None,
         action: str = "action",
         state: str = "observation.state",
         actions: Literal["recorded", "state"] = "recorded",
         dimensions: list[str] | None = None,
         units: str | list[str] = "as recorded",
-        train_names: str | None = None,
-        test_names: str | None = None,
-        val_share: float = 0.02,
-        test_share: float = 0.2,
-        skip_corrupt: bool = False,
-        latency_frames: int = 0,
         normaliser: NormaliserName = "min-max",
+        **rest: Any,
     ) -> None:
-        super().__init__(root, window, batch_size, num_workers, seed, latency_frames)
+        super().__init__(root, window, **rest)
         if actions == "state" and not state:
             raise ValueError("LeRobot: actions 'state' are differences of the state; name it.")
         self.camera, self.action, self.state, self.actions = camera, action, state, actions
         self.dimensions, self.units, self.normaliser = dimensions, units, normaliser
-        self.splits = Splits("LeRobot", train_names, test_names, val_share, test_share)
-        self.skip_corrupt = skip_corrupt
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.root).expanduser()
 
     @cached_property
     def info(self) -> dict[str, Any]:
@@ -81,82 +83,53 @@ class LeRobot(ClipData):
 
     @cached_property
     def meaning(self) -> ActionSpec:  # type: ignore[override]
-        recorded = self.actions == "recorded"
-        names = self._kept(self.action if recorded else self.state)
-        return ActionSpec(
-            names,
-            self._units(len(names)),
-            frame="command" if recorded else "joint",
-            kind="command" if recorded else "difference",
-            rate_hz=float(self.info["fps"]),
-            normalisers=(self.normaliser,) * len(names),
-        )
+        if self.actions == "state":
+            return self._meaning(self.state, "joint", "difference")
+        return self._meaning(self.action, "command", "command")
 
     @cached_property
     def state_meaning(self) -> ActionSpec | None:  # type: ignore[override]
-        if not self.state:
-            return None
-        names = self._kept(self.state)
-        return replace(
-            self.meaning,
-            names=names,
-            units=self._units(len(names)),
-            frame="joint",
-            kind="command",
-            normalisers=(self.normaliser,) * len(names),
-        )
+        return self._meaning(self.state, "joint", "command") if self.state else None
 
-    def episodes(self, split: str) -> list[Episode]:
-        camera = camera_of(self.folder, self.info, self.camera)
-        entries = {entry.name: entry for entry in read_entries(self.folder, self.info, camera)}
-        return read_indexed(
-            f"LeRobot: reading {split} tables",
-            self.splits.of(split, entries, self.folder),
-            lambda name: self._episode(entries[name]),
-            self.skip_corrupt,
-            Index(
-                self._depends(camera),
-                lambda name: (entries[name].table,),
-                lambda name, kept: self._made(entries[name], kept),
-            ),
-        )
+    def _meaning(self, key: str, frame: str, kind: Kind) -> ActionSpec:
+        names, rate_hz = self._kept(key), float(self.info["fps"])
+        units, normalisers = self._units(len(names)), (self.normaliser,) * len(names)
+        return ActionSpec(names, units, frame, kind, rate_hz, normalisers=normalisers)
 
-    def _depends(self, camera: str) -> list[Any]:
-        """All that labels depend on but the tables: options and the files in meta."""
+    @property
+    def _camera(self) -> str:
+        return camera_of(self.folder, self.info, self.camera)
+
+    def recordings(self) -> dict[str, Entry]:
+        entries = read_entries(self.folder, self.info, self._camera)
+        return {entry.name: entry for entry in entries}
+
+    def files(self, place: Entry) -> Sequence[Path]:
+        return (place.table,)
+
+    def options(self) -> list[Any]:
         meta = sorted(path for path in (self.folder / "meta").rglob("*") if path.is_file())
         stamps = [[str(p), p.stat().st_mtime_ns, p.stat().st_size] for p in meta]
-        options = [self.action, self.state, self.actions, self.dimensions]
-        return ["LeRobot", str(self.folder.resolve()), camera, *options, stamps]
+        return [self._camera, self.action, self.state, self.actions, self.dimensions, stamps]
 
-    def _episode(self, entry: Entry) -> Episode:
+    def read(self, place: Entry) -> Episode:
         recorded = self.actions == "recorded"
         keys = [key for key, used in ((self.action, recorded), (self.state, self.state)) if used]
-        rows = _rows(entry, ("episode_index", "timestamp", *keys))
-        if len(rows["timestamp"]) != entry.length:
-            raise _bad(
-                entry.table,
-                f"{entry.name}: {len(rows['timestamp'])} rows, the episode's length is "
-                f"{entry.length}",
-            )
+        rows = _rows(place, ("episode_index", "timestamp", *keys))
+        if (count := len(rows["timestamp"])) != place.length:
+            raise _bad(place, f"{count} rows, the episode's length is {place.length}")
         times = rows["timestamp"].astype(np.float64)
-        values = {key: self._chosen(entry, key, rows[key]) for key in keys}
+        values = {key: self._chosen(place, key, rows[key]) for key in keys}
         states = values.get(self.state, np.zeros((0, 0), np.float32))
         actions = values[self.action][:-1] if recorded else np.diff(states, axis=0)
         labels = Kept(actions.astype(np.float32), states.astype(np.float32), times)
-        return self._made(entry, labels)
+        return self.made(place, labels)
 
-    def _made(self, entry: Entry, labels: Kept) -> Episode:
+    def made(self, place: Entry, labels: Kept) -> Episode:
         actions, states, times = labels
-        return Episode(
-            entry.name,
-            entry.length,
-            partial(read_rows, entry.video, self._frames(entry, times)),
-            actions,
-            states,
-            entry.text,
-            times,
-            entry.video if entry.own_video else None,
-        )
+        read = partial(read_rows, place.video, self._frames(place, times))
+        own = place.video if place.own_video else None
+        return Episode(place.name, place.length, read, actions, states, place.text, times, own)
 
     def _frames(self, entry: Entry, times: np.ndarray) -> np.ndarray:
         """The frame of the video file that each row's time names, (N,).
@@ -171,11 +144,8 @@ class LeRobot(ClipData):
         off = np.abs(frames / fps - since)
         # LeRobot keeps times as float32: 1e-4 s holds up to about half an hour a file
         if len(bad := np.flatnonzero(off > TOLERANCE_S + 1e-6 * np.abs(times))):
-            raise _bad(
-                entry.table,
-                f"{entry.name}: row {bad[0]} at {times[bad[0]]:.5f} s lies between two frames at "
-                f"{fps:g} fps",
-            )
+            when = f"row {bad[0]} at {times[bad[0]]:.5f} s"
+            raise _bad(entry, f"{when} lies between two frames at {fps:g} fps")
         return frames
 
     def _chosen(self, entry: Entry, key: str, values: np.ndarray) -> np.ndarray:
@@ -184,13 +154,10 @@ class LeRobot(ClipData):
         try:
             values = np.asarray(values, np.float64).reshape(len(values), -1)
         except (TypeError, ValueError) as error:
-            raise _bad(entry.table, f"{entry.name}: {key}: rows differ in length") from error
-        if values.shape[1] != len(names):
-            raise _bad(
-                entry.table,
-                f"{entry.name}: {key}: info.json names {len(names)} dimensions, the table has "
-                f"{values.shape[1]}",
-            )
+            raise _bad(entry, f"{key}: rows differ in length") from error
+        if (width := values.shape[1]) != len(names):
+            named = f"info.json names {len(names)} dimensions"
+            raise _bad(entry, f"{key}: {named}, the table has {width}")
         return values[:, [names.index(name) for name in self._kept(key)]]
 
     def _kept(self, key: str) -> tuple[str, ...]:
@@ -253,7 +220,5 @@ def _table(
     return table, order, table["episode_index"][order]
 
 
-def _bad(file: Path, what: str) -> ValueError:
-    return ValueError(
-        f"{file}: {what}. Record or copy it again, or leave it out with skip_corrupt: true."
-    )
+def _bad(entry: Entry, what: str) -> ValueError:
+    return bad(entry.table, f"{entry.name}: {what}")

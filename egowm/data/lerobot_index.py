@@ -113,24 +113,18 @@ def _entries_3(root: Path, info: dict[str, Any], camera: str) -> Iterator[Entry]
     for file in files:
         rows = read_columns(file, columns)
         for k, index in enumerate(rows["episode_index"].tolist()):
-            places = [
-                {
-                    "chunk_index": int(rows[f"{kind}/chunk_index"][k]),
-                    "file_index": int(rows[f"{kind}/file_index"][k]),
-                    "video_key": camera,
-                }
-                for kind in (data, video)
-            ]
-            yield Entry(
-                _name(index),
-                index,
-                int(rows["length"][k]),
-                _text(rows["tasks"][k]),
-                _path(root, info, "data_path", places[0]),
-                _path(root, info, "video_path", places[1]),
-                float(rows[f"{video}/from_timestamp"][k]),
-                False,
+            table, video_file = (
+                _path(root, info, template, _places(rows, kind, k) | {"video_key": camera})
+                for template, kind in (("data_path", data), ("video_path", video))
             )
+            length, text = int(rows["length"][k]), _text(rows["tasks"][k])
+            start = float(rows[f"{video}/from_timestamp"][k])
+            yield Entry(_name(index), index, length, text, table, video_file, start, False)
+
+
+def _places(rows: dict[str, Any], kind: str, k: int) -> dict[str, Any]:
+    """The chunk and the file of an episode's rows or video."""
+    return {key: int(rows[f"{kind}/{key}"][k]) for key in ("chunk_index", "file_index")}
 
 
 def _path(root: Path, info: dict[str, Any], key: str, fields: dict[str, Any]) -> Path:

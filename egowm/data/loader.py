@@ -1,4 +1,4 @@
-"""Training batches from any position: what comes is a function of (seed, position, rank)."""
+"""Training batches from any position; they depend on seed, position and rank alone."""
 
 import logging
 import time
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class Order(Protocol):
-    """Which windows make up the batches of an epoch, over all processes."""
+    """The windows in each batch of an epoch, over all processes."""
 
     batch_size: int
     seed: int

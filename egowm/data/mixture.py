@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from egowm.actions import ActionSpec
 from egowm.clip import Clip
 from egowm.data.episode import Episode
-from egowm.data.loader import TrainingLoader
+from egowm.data.loader import Order
 from egowm.data.module import ClipData, Window, Windows
 from egowm.data.reading import collate
 from egowm.paths import inside
@@ -21,24 +22,34 @@ from egowm.paths import inside
 class Mixture(ClipData):
     """Clips of several data sets whose actions mean the same; only their ranges may differ.
 
-    sources: data modules by name; `Clip.source` is that name, and clips are called
-    `<source>_<clip>`. Of a source's own window only the stride counts, which brings all sources to
-    one rate; the other sizes are those of `window`, whose stride is not used. weights: how often a
-    training batch comes from each source; without them every training clip is as likely. An epoch
-    has as many batches as the sources hold together. batch_size, num_workers, seed: in place of
-    the sources' own.
+    `Clip.source` is the name of its source, and clips are called `<source>_<clip>`. An epoch has as
+    many batches as the sources hold together.
 
-    Raises ValueError, naming source and difference, for other names, units, frame, kind or rate.
+    >>> from egowm.data import NWM
+    >>> sources = {name: NWM(name, normaliser=name) for name in ("recon", "scand")}
+    >>> mixture = Mixture(sources, Window(horizon=8), weights={"recon": 3, "scand": 1})
+    >>> [spec.high[0] for spec in mixture.specs.values()]  # metres forward
+    [1.25, 1.9]
+
+    Args:
+        sources: Data modules by name. Of a source's own window only the stride counts, which brings
+            all sources to one rate.
+        window: How clips are cut; its stride is not used.
+        weights: How often a training batch comes from each source; without them every training clip
+            is as likely.
+
+    Raises:
+        ValueError: Sources with other names, units, frame, kind or rate; the message names source
+            and difference.
     """
 
     def __init__(
         self,
         sources: dict[str, ClipData],
         window: Window = Window(),
-        batch_size: int = 8,
-        num_workers: int = 0,
-        seed: int = 0,
+        *,
         weights: dict[str, float] | None = None,
+        **rest: Any,
     ) -> None:
         if not sources:
             raise ValueError("Mixture: expected at least one source, got none.")
@@ -46,7 +57,7 @@ class Mixture(ClipData):
             inside(Path(), name, "Mixture: sources")  # clips are written under these names
         first = next(iter(sources.values()))
         window = replace(window, stride=first.window.stride)
-        super().__init__("", window, batch_size, num_workers, seed)
+        super().__init__("", window, latency_frames=0, **rest)
         self.meaning, self.state_meaning = first.meaning, first.state_meaning
         self.sources, self.weights = sources, weights
         _check_meanings(sources)
@@ -59,12 +70,12 @@ class Mixture(ClipData):
 
     @property
     def spec(self) -> ActionSpec:
-        """That of the first source."""
+        """The spec of the first source."""
         return next(iter(self.specs.values()))
 
     @property
     def specs(self) -> dict[str, ActionSpec]:
-        """What actions mean, with the ranges of each source."""
+        """The meaning of actions, with the ranges of each source."""
         return {name: data.spec for name, data in self.sources.items()}
 
     def prepare_data(self) -> None:
@@ -80,23 +91,11 @@ class Mixture(ClipData):
             {key: self._cut(data).windows(name, tiled) for key, data in self.sources.items()}
         )
 
-    def train_dataloader(self) -> TrainingLoader | DataLoader[Clip]:
-        clips = self._fitted("train", tiled=False)
-        if self._overfits:
-            return self._in_order(clips)
+    def _order(self, clips: Any) -> Order:
         weights = [1.0 * size for size in clips.sizes]
         if self.weights is not None:
             weights = [self.weights[name] for name in self.sources]
-        order = MixedBatches(clips.sizes, weights, self.batch_size, self.seed)
-        return self._shuffled(clips, order)
-
-    def val_dataloader(self) -> DataLoader[Clip]:
-        return self._in_order(self._fitted("val", tiled=True))
-
-    def test_dataloader(self) -> DataLoader[Clip]:
-        return self._in_order(self.windows("test", tiled=True))
-
-    predict_dataloader = test_dataloader
+        return MixedBatches(clips.sizes, weights, self.batch_size, self.seed)
 
     def _cut(self, data: ClipData) -> ClipData:
         """A source at this window, at its own stride."""
@@ -104,7 +103,7 @@ class Mixture(ClipData):
         other.window = replace(self.window, stride=data.window.stride)
         return other
 
-    def _in_order(self, clips: "MixedWindows") -> DataLoader[Clip]:
+    def _loader(self, clips: Any) -> DataLoader[Clip]:
         starts = np.cumsum([0, *clips.sizes[:-1]]).tolist()
         batches = [
             list(range(start + k, start + min(k + self.batch_size, size)))
@@ -199,21 +198,18 @@ def _endless(start: int, size: int, generator: torch.Generator) -> Iterator[int]
 
 def _check_meanings(sources: dict[str, ClipData]) -> None:
     """Refuse sources whose actions or states differ in more than their ranges."""
-    first, *others = sources
-    reference = sources[first]
-    for name in others:
-        data = sources[name]
+    (first, reference), *others = sources.items()
+    for name, data in others:
         _check_same(first, name, "actions", reference.clip_meaning, data.clip_meaning)
         mine, theirs = reference.state_meaning, data.state_meaning
-        if mine is None or theirs is None:
-            if mine is not theirs:
-                without = first if mine is None else name
-                raise ValueError(
-                    f"Mixture: source {without} has no states and the others have; mix data sets "
-                    f"of one kind."
-                )
-            continue
-        _check_same(first, name, "states", mine, theirs)
+        if mine is not None and theirs is not None:
+            _check_same(first, name, "states", mine, theirs)
+        elif mine is not theirs:
+            without = first if mine is None else name
+            raise ValueError(
+                f"Mixture: source {without} has no states and the others have; mix data sets of "
+                f"one kind."
+            )
 
 
 def _check_same(first: str, other: str, what: str, mine: ActionSpec, theirs: ActionSpec) -> None:

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from egowm.actions import ActionSpec
 
+# steps in the body frame; 4 Hz is the rate of RECON and of NWM's preprocessing
+WHEELED = ActionSpec(("dx", "dy", "dyaw"), ("m", "m", "rad"), frame="body", kind="se2", rate_hz=4.0)
 Normaliser = Literal["data", "recon", "scand", "tartandrive", "sacson"]
 
 
@@ -45,5 +47,5 @@ def waypoint_range(meaning: ActionSpec, spacing: float) -> ActionSpec:
 @lru_cache
 def _constants() -> dict[str, Any]:
     text = files("egowm.data").joinpath("constants/egowm.json").read_text(encoding="utf-8")
-    found: dict[str, Any] = json.loads(text)
-    return found
+    constants: dict[str, Any] = json.loads(text)
+    return constants

@@ -16,52 +16,48 @@ import numpy as np
 from egowm.actions import ActionSpec
 from egowm.data.array_pickle import read_array_pickle
 from egowm.data.episode import Episode
-from egowm.data.label_index import Index, read_indexed
-from egowm.data.module import ClipData, Window
-from egowm.data.normalisers import Normaliser, published_spacing, waypoint_range
+from egowm.data.label_index import Kept
+from egowm.data.module import Window
+from egowm.data.normalisers import WHEELED, Normaliser, published_spacing, waypoint_range
 from egowm.data.recon import se2_steps
-from egowm.data.splits import Splits
+from egowm.data.recordings import ADVICE, Recordings, bad, matching
 from egowm.video import read_images
 
 LABELS = "traj_data.pkl"
 
 
-class NWM(ClipData):
+class NWM(Recordings[Path]):
     """A data set as NWM's preprocessing leaves it; actions are the steps in the body frame.
 
-    train_names, test_names: text files with one trajectory a line (NWM's traj_names.txt); without
-    them the sha256 of its name decides, test_share of the trajectories are test. val_share: of the
-    training trajectories, always by name. skip_corrupt: leave out trajectories whose labels or
-    frame numbers are wrong, with a warning, in place of stopping. normaliser: "data" measures the
-    actions' range on the training split; a data set's name takes EgoWM's published range with that
-    data set's waypoint spacing. spacing: the same with a spacing of your own, in metres. rate_hz:
-    of the frames, which the format does not carry.
+    >>> NWM("scand", normaliser="scand").spec.high  # metres forward and left, radians
+    (1.9, 1.52, 1.0)
 
-    Raises FileNotFoundError for a missing root or no trajectories, ValueError for a corrupt one.
+    Args:
+        root: Folder of the trajectories' folders.
+        normaliser: "data" measures the actions' range on the training split; a data set's name
+            takes EgoWM's published range with that data set's waypoint spacing.
+        spacing: Metres between waypoints for that range, in place of a data set's.
+        rate_hz: Rate of the frames, which the format does not carry.
+
+    Raises:
+        FileNotFoundError: No such folder, or no trajectory in it.
+        ValueError: A trajectory whose labels or frame numbers are wrong.
     """
 
-    meaning = ActionSpec(
-        ("dx", "dy", "dyaw"), ("m", "m", "rad"), frame="body", kind="se2", rate_hz=4.0
-    )
+    meaning = WHEELED
 
     def __init__(
         self,
         root: str,
         window: Window = Window(),
-        batch_size: int = 8,
-        num_workers: int = 0,
-        seed: int = 0,
-        train_names: str | None = None,
-        test_names: str | None = None,
-        val_share: float = 0.02,
-        test_share: float = 0.2,
-        skip_corrupt: bool = False,
+        *,
         normaliser: Normaliser = "data",
         spacing: float | None = None,
         rate_hz: float = 4.0,
+        **rest: Any,
     ) -> None:
-        super().__init__(root, window, batch_size, num_workers, seed)
-        self.meaning = replace(type(self).meaning, rate_hz=rate_hz)
+        super().__init__(root, window, latency_frames=0, **rest)
+        self.meaning = replace(WHEELED, rate_hz=rate_hz)
         if spacing is not None and (spacing <= 0 or normaliser != "data"):
             raise ValueError(
                 f"NWM: spacing is metres above 0, and in place of a named normaliser; got spacing "
@@ -69,8 +65,7 @@ class NWM(ClipData):
             )
         if normaliser != "data":
             spacing = published_spacing(normaliser)
-        self.spacing, self.skip_corrupt = spacing, skip_corrupt
-        self.splits = Splits("NWM", train_names, test_names, val_share, test_share)
+        self.spacing = spacing
 
     @property
     def spec(self) -> ActionSpec:
@@ -78,30 +73,18 @@ class NWM(ClipData):
             return super().spec
         return waypoint_range(self.clip_meaning, self.spacing)
 
-    def episodes(self, split: str) -> list[Episode]:
-        folders = self._folders()
-        return read_indexed(
-            f"NWM: reading {split} labels",
-            self.splits.of(split, folders, Path(self.root)),
-            lambda name: read_trajectory(folders[name]),
-            self.skip_corrupt,
-            Index(
-                ["NWM", str(Path(self.root).expanduser().resolve())],
-                lambda name: (folders[name] / LABELS, folders[name]),
-                lambda name, kept: _episode(folders[name], kept.actions, kept.times),
-            ),
-        )
+    def recordings(self) -> dict[str, Path]:
+        labels = matching("NWM", self.folder, f"*/{LABELS}")
+        return {path.parent.name: path.parent for path in labels}
 
-    def _folders(self) -> dict[str, Path]:
-        root = Path(self.root).expanduser()
-        if not root.is_dir():
-            raise FileNotFoundError(f"NWM: no folder {root}; pass --data.root PATH.")
-        folders = {path.parent.name: path.parent for path in sorted(root.glob(f"*/{LABELS}"))}
-        if not folders:
-            below = next(root.glob(f"*/*/{LABELS}"), None)
-            hint = f" There are some in {below.parent.parent}." if below else ""
-            raise FileNotFoundError(f"NWM: looked for {root}/*/{LABELS} and found none.{hint}")
-        return folders
+    def read(self, place: Path) -> Episode:
+        return read_trajectory(place)
+
+    def files(self, place: Path) -> Sequence[Path]:
+        return (place / LABELS, place)
+
+    def made(self, place: Path, labels: Kept) -> Episode:
+        return _episode(place, labels.actions, labels.times)
 
 
 def read_trajectory(folder: Path) -> Episode:
@@ -110,21 +93,21 @@ def read_trajectory(folder: Path) -> Episode:
     try:
         labels = read_array_pickle(file)
     except ValueError as error:
-        raise ValueError(f"{error}. {_WHAT_TO_DO}") from error
+        raise ValueError(f"{error}. {ADVICE}") from error
     position, yaw = (_numbers(file, labels, key) for key in ("position", "yaw"))
     if position.ndim != 2 or position.shape[1] != 2:
-        raise _bad(file, f"position: expected (T, 2), got {position.shape}")
+        raise bad(file, f"position: expected (T, 2), got {position.shape}")
     if yaw.shape not in ((len(yaw),), (len(yaw), 1)):
-        raise _bad(file, f"yaw: expected (T,) or (T, 1), got {yaw.shape}")
+        raise bad(file, f"yaw: expected (T,) or (T, 1), got {yaw.shape}")
     num_frames = count_frames(folder)
     for key, values in (("position", position), ("yaw", yaw)):
         if len(values) != num_frames:
-            raise _bad(file, f"{key}: {len(values)} values for {num_frames} frames")
+            raise bad(file, f"{key}: {len(values)} values for {num_frames} frames")
     times = np.zeros(0)
     if "time" in labels:  # `egowm data convert` writes it, NWM's own preprocessing does not
         times = _numbers(file, labels, "time")
         if times.shape != (num_frames,):
-            raise _bad(file, f"time: expected ({num_frames},), got {times.shape}")
+            raise bad(file, f"time: expected ({num_frames},), got {times.shape}")
     return _episode(folder, se2_steps(position, yaw.reshape(-1)), times)
 
 
@@ -134,15 +117,15 @@ def _episode(folder: Path, steps: np.ndarray, times: np.ndarray) -> Episode:
 
 
 def count_frames(folder: Path) -> int:
-    """How many of 0.jpg, 1.jpg ... there are; ValueError for a gap or a frame named otherwise."""
+    """Number of frames 0.jpg, 1.jpg ...; ValueError for a gap or a frame named otherwise."""
     names = [path.name for path in folder.glob("*.jpg") if path.name[0] != "."]
     strange = sorted(name for name in names if not re.fullmatch(r"(0|[1-9]\d*)\.jpg", name))
     if strange:
-        raise _bad(folder, f"expected frames 0.jpg, 1.jpg ..., got {strange[0]}")
+        raise bad(folder, f"expected frames 0.jpg, 1.jpg ..., got {strange[0]}")
     numbers = {int(name.removesuffix(".jpg")) for name in names}
     missing = next((k for k in range(len(numbers)) if k not in numbers), None)
     if missing is not None or not numbers:
-        raise _bad(
+        raise bad(
             folder,
             f"{missing or 0}.jpg is missing, {len(numbers)} frames up to {max(numbers, default=0)}",
         )
@@ -154,21 +137,14 @@ def read_frames(folder: Path, indices: Sequence[int]) -> np.ndarray:
     return read_images([folder / f"{k}.jpg" for k in indices])
 
 
-_WHAT_TO_DO = "Copy the trajectory again, or leave it out with skip_corrupt: true."
-
-
 def _numbers(file: Path, labels: Any, key: str) -> np.ndarray:
     if not isinstance(labels, dict) or key not in labels:
         got = ", ".join(map(str, labels)) if isinstance(labels, dict) else type(labels).__name__
-        raise _bad(file, f"expected a dictionary with {key}, got {got}")
+        raise bad(file, f"expected a dictionary with {key}, got {got}")
     try:
         values = np.asarray(labels[key], np.float64)
     except (TypeError, ValueError) as error:
-        raise _bad(file, f"{key}: not numbers ({error})") from error
+        raise bad(file, f"{key}: not numbers ({error})") from error
     if values.ndim == 0 or not np.isfinite(values).all():
-        raise _bad(file, f"{key}: expected finite numbers, one row for each frame")
+        raise bad(file, f"{key}: expected finite numbers, one row for each frame")
     return values
-
-
-def _bad(path: Path, what: str) -> ValueError:
-    return ValueError(f"{path}: {what}. {_WHAT_TO_DO}")

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from egowm.actions import ActionSpec
 from egowm.data.episode import Episode, read_all
-from egowm.data.module import ClipData, Window
-from egowm.data.splits import Splits
+from egowm.data.module import Window
+from egowm.data.recordings import Recordings, bad
 from egowm.video import read_frames
 
 TRAIN, VAL = "train_v2.0_raw", "val_v2.0_raw"
@@ -52,47 +53,46 @@ class Shard:
     metadata: Path
 
 
-class OneX(ClipData):
-    """1X humanoid; an episode is one segment of one shard, actions are differences of its states.
+class OneX(Recordings[Shard]):
+    """The humanoid's release; an episode is one segment of one shard.
 
-    root: the folder that holds `train_v2.0_raw` and `val_v2.0_raw`. window: its stride of 6 gives
-    5 Hz, and actions `state[t + 6] - state[t]`, as in EgoWM. val_share: of the training segments,
-    by name, for validation; the release's own validation folder is the test split. skip_corrupt:
-    leave out shards whose labels are wrong, with a warning, in place of stopping.
-
+    Actions are differences of states: the default window's stride of 6 gives 5 Hz, and actions
+    `state[t + 6] - state[t]`, as in EgoWM. The release's own validation folder is the test split.
     That a video holds as many frames as its labels is found when a clip beyond its end is read:
-    counting means to read the whole file. Raises FileNotFoundError for a missing root or folder,
-    ValueError for a corrupt shard.
+    counting means to read the whole file.
+
+    >>> data = OneX("1x")
+    >>> data.meaning.width, data.clip_meaning.rate_hz
+    (25, 5.0)
+
+    Args:
+        root: Folder that holds `train_v2.0_raw` and `val_v2.0_raw`.
+
+    Raises:
+        FileNotFoundError: Missing folders.
+        ValueError: A corrupt shard.
     """
 
     meaning = ActionSpec(NAMES, UNITS, frame="joint", kind="difference", rate_hz=30.0)
     state_meaning = replace(meaning, kind="command")
 
-    def __init__(
-        self,
-        root: str,
-        window: Window = Window(stride=6),
-        batch_size: int = 8,
-        num_workers: int = 0,
-        seed: int = 0,
-        val_share: float = 0.02,
-        skip_corrupt: bool = False,
-    ) -> None:
-        super().__init__(root, window, batch_size, num_workers, seed)
-        self.splits, self.skip_corrupt = Splits("OneX", None, None, val_share, 0.0), skip_corrupt
+    def __init__(self, root: str, window: Window = Window(stride=6), **rest: Any) -> None:
+        super().__init__(
+            root, window, train_names=None, test_names=None, test_share=0, latency_frames=0, **rest
+        )
 
     def episodes(self, split: str) -> list[Episode]:
         shards = self._shards(test=split == "test")
         title = f"OneX: reading {split} labels"
-        found = read_all(title, shards, lambda name: read_shard(shards[name]), self.skip_corrupt)
-        segments = {episode.name: episode for shard in found for episode in shard}
+        read = read_all(title, shards, lambda name: read_shard(shards[name]), self.leave_out)
+        segments = {episode.name: episode for shard in read for episode in shard}
         if split == "test":
             return list(segments.values())
-        return [segments[name] for name in self.splits.of(split, segments, Path(self.root))]
+        return [segments[name] for name in self.splits.of(split, segments, self.folder)]
 
     def _shards(self, test: bool) -> dict[str, Shard]:
         """The shards of the training or of the validation folder; some may not be downloaded."""
-        folder = Path(self.root).expanduser() / (VAL if test else TRAIN)
+        folder = self.folder / (VAL if test else TRAIN)
         if not folder.is_dir():
             raise FileNotFoundError(
                 f"OneX: no folder {folder}; pass --data.root PATH, the folder that holds {TRAIN} "
@@ -103,29 +103,20 @@ class OneX(ClipData):
         if not numbers:
             where = folder if test else folder / "robot_states"
             raise FileNotFoundError(f"OneX: looked for {where}/states_0.bin ... and found none.")
-        shards = [flat_shard(folder, n) if test else train_shard(folder, n) for n in numbers]
+        shards = [shard_of(folder, number, test) for number in numbers]
         return {shard.name: shard for shard in shards}
 
 
-def train_shard(folder: Path, number: int) -> Shard:
-    """Shard `number` of the training layout."""
+def shard_of(folder: Path, number: int, test: bool) -> Shard:
+    """The files of shard `number`: in folders of their own for training, else side by side."""
+    kinds = ("videos", "robot_states", "segment_indices", "metadata")
+    videos, states, segments, metadata = (folder if test else folder / kind for kind in kinds)
     return Shard(
-        f"train_{number}",
-        folder / "videos" / f"video_{number}.mp4",
-        folder / "robot_states" / f"states_{number}.bin",
-        folder / "segment_indices" / f"segment_idx_{number}.bin",
-        folder / "metadata" / f"metadata_{number}.json",
-    )
-
-
-def flat_shard(folder: Path, number: int) -> Shard:
-    """Shard `number` of the validation layout."""
-    return Shard(
-        f"val_{number}",
-        folder / f"video_{number}.mp4",
-        folder / f"states_{number}.bin",
-        folder / f"segment_idx_{number}.bin",
-        folder / f"metadata_{number}.json",
+        f"{'val' if test else 'train'}_{number}",
+        videos / f"video_{number}.mp4",
+        states / f"states_{number}.bin",
+        segments / f"segment_idx_{number}.bin",
+        metadata / f"metadata_{number}.json",
     )
 
 
@@ -135,17 +126,17 @@ def read_shard(shard: Shard) -> list[Episode]:
     A segment ends where the id changes, also where an earlier id comes back.
     """
     if not shard.video.is_file():
-        raise _bad(shard.video, "the file is missing")
+        raise bad(shard.video, "the file is missing")
     states = _numbers(shard.states, "<f4", len(NAMES))
     ids = _numbers(shard.segments, "<i4", 1)[:, 0]
     if len(ids) != len(states):
-        raise _bad(shard.segments, f"{len(ids)} segment ids for {len(states)} states")
-    told = _num_frames(shard.metadata)
-    if told != len(states):
-        raise _bad(shard.states, f"{len(states)} states, {shard.metadata.name} says {told} frames")
-    if len(bad := np.argwhere(~np.isfinite(states))):
-        row, column = bad[0]
-        raise _bad(shard.states, f"state {row}, {NAMES[column]}, is not a finite number")
+        raise bad(shard.segments, f"{len(ids)} segment ids for {len(states)} states")
+    length = _num_frames(shard.metadata)
+    if length != len(states):
+        raise bad(shard.states, f"{len(states)} states, {shard.metadata.name} says {length} frames")
+    if len(wrong := np.argwhere(~np.isfinite(states))):
+        row, column = wrong[0]
+        raise bad(shard.states, f"state {row}, {NAMES[column]}, is not a finite number")
     changes = (np.flatnonzero(np.diff(ids)) + 1).tolist()
     bounds = pairwise([0, *changes, len(ids)])
     return [_segment(shard, states[first:end], first) for first, end in bounds]
@@ -165,10 +156,10 @@ def _segment(shard: Shard, states: np.ndarray, first: int) -> Episode:
 def _numbers(file: Path, dtype: str, width: int) -> np.ndarray:
     """A file of bare numbers as (N, width), N at least 1."""
     if not file.is_file():
-        raise _bad(file, "the file is missing")
+        raise bad(file, "the file is missing")
     row, size = width * np.dtype(dtype).itemsize, file.stat().st_size
     if size % row or not size:
-        raise _bad(file, f"expected a multiple of {row} bytes ({width} x {dtype[1:]}), got {size}")
+        raise bad(file, f"expected a multiple of {row} bytes ({width} x {dtype[1:]}), got {size}")
     return np.fromfile(file, dtype).reshape(-1, width)
 
 
@@ -176,10 +167,4 @@ def _num_frames(file: Path) -> int:
     try:
         return int(json.loads(file.read_text())["shard_num_frames"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _bad(file, f"expected JSON with shard_num_frames ({error!r})") from error
-
-
-def _bad(file: Path, what: str) -> ValueError:
-    return ValueError(
-        f"{file}: {what}. Copy the shard again, or leave it out with skip_corrupt: true."
-    )
+        raise bad(file, f"expected JSON with shard_num_frames ({error!r})") from error

@@ -34,26 +34,32 @@ HEADER = 128  # bytes before the values of such a .npy file
 class Packed(ClipData):
     """A pack; episodes, splits, labels and meaning are those of what was packed.
 
-    window: its height and width are the pack's, which is made for one size; context, horizon and
-    stride are free. Commands were moved by the recipe's latency_frames when it was packed.
+    >>> from egowm.data import Rooms
+    >>> from egowm.data.packing import pack
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     window = Window(horizon=2, height=8, width=8)
+    ...     few = {"episodes_train": 1, "episodes_val": 0, "episodes_test": 0, "num_frames": 4}
+    ...     rooms, output = Rooms(f"{folder}/rooms", window, **few), Path(folder, "pack")
+    ...     _ = pack(rooms, output, (8, 8), progress=False)
+    ...     frames = Packed(str(output), window).windows("train", tiled=True)[0].frames
+    >>> frames.shape
+    torch.Size([3, 3, 8, 8])
 
-    Raises FileNotFoundError for no pack, ValueError for one that is incomplete, was changed, holds
-    another size or is of another version.
+    Args:
+        root: Folder of the pack, which holds pack.json.
+        window: How clips are cut. Its height and width are the pack's, which is made for one size;
+            context, horizon and stride are free.
+
+    Raises:
+        FileNotFoundError: No pack.
+        ValueError: A pack that is incomplete, was changed, holds another size or is of another
+            version.
     """
 
-    def __init__(
-        self,
-        root: str,
-        window: Window = Window(),
-        batch_size: int = 8,
-        num_workers: int = 0,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(root, window, batch_size, num_workers, seed)
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.root).expanduser()
+    def __init__(self, root: str, window: Window = Window(), **rest: Any) -> None:
+        # commands were moved by the recipe's latency_frames when it was packed
+        super().__init__(root, window, latency_frames=0, **rest)
 
     @cached_property
     def index(self) -> dict[str, Any]:
@@ -70,8 +76,8 @@ class Packed(ClipData):
 
     @cached_property
     def state_meaning(self) -> ActionSpec | None:  # type: ignore[override]
-        found = self.index["state_meaning"]
-        return None if found is None else ActionSpec(**found)
+        meaning = self.index["state_meaning"]
+        return None if meaning is None else ActionSpec(**meaning)
 
     @property
     def spec(self) -> ActionSpec:
@@ -106,31 +112,22 @@ class Packed(ClipData):
         size = tuple(self.index["size"])
         labels = {name: self._labels(name) for name in LABELS}
         frames = self.folder / f"frames-{self.index['key']}"
-        found, used = [], dict.fromkeys(LABELS, 0)
+        rows, used = [], dict.fromkeys(LABELS, 0)
         for number, row in enumerate(self.index["episodes"]):
             inside(self.folder, row["name"], str(self.folder / INDEX))  # clips are written by name
-            length = row["num_frames"]
-            file = frames / frames_name(number)
+            length, own = row["num_frames"], dict[str, Any]()
+            file, shape = frames / frames_name(number), (length, 3, *size)
             _check_length(file, HEADER + length * 3 * size[0] * size[1])
             counts = (length - 1, length * bool(row["states"]), length * bool(row["times"]))
-            parts = []
             for name, count in zip(LABELS, counts, strict=True):
-                parts.append(labels[name][used[name] : used[name] + count])
+                own[name] = labels[name][used[name] : used[name] + count]
                 used[name] += count
-            actions, states, times = parts
-            shape = (length, 3, *size)
+            read, planes = partial(read_frames, file, shape), partial(read_planes, file, shape)
             episode = Episode(
-                row["name"],
-                length,
-                partial(read_frames, file, shape),
-                actions,
-                states,
-                row["text"],
-                times,
-                read_planes=partial(read_planes, file, shape),
+                row["name"], length, read, text=row["text"], read_planes=planes, **own
             )
-            found.append((row["split"], episode))
-        return found
+            rows.append((row["split"], episode))
+        return rows
 
     def _labels(self, name: str) -> np.ndarray:
         """The labels of one kind, of all episodes."""
@@ -145,7 +142,7 @@ class Packed(ClipData):
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """What `pack.json` says; ValueError where it is no pack, or not the one that was written."""
+    """The content of `pack.json`; ValueError where it is not a pack, or was changed."""
     file = folder / INDEX
     if not file.is_file():
         stopped = next(folder.glob("frames-*"), None)

@@ -8,15 +8,12 @@ import hashlib
 import io
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from egowm.actions import ActionSpec
 from egowm.data.episode import Episode
@@ -25,12 +22,12 @@ from egowm.data.inspect.opening import SPLITS
 from egowm.data.mixture import Mixture
 from egowm.data.module import ClipData
 from egowm.data.packed import HEADER, INDEX, LABELS, VERSION, Packed, frames_name, key_of
-from egowm.files import FolderKind, check_folder
+from egowm.data.threads import in_threads
+from egowm.files import FolderKind, check_folder, whole
 from egowm.paths import inside
 from egowm.video import write_planes
 
 log = logging.getLogger(__name__)
-BATCH = 32  # frames in memory at once, of each thread
 KEY = "[0-9a-f]" * 16
 PACK = FolderKind(
     "egowm data pack",
@@ -70,11 +67,11 @@ def pack(
     frames.mkdir(parents=True, exist_ok=True)
     sums = _write_frames(episodes, frames, size, workers, progress)
     for name, values in labels.items():
-        _write(output / f"{name}.npy", values)
+        with whole(output / f"{name}.npy") as temporary:
+            temporary.write_bytes(_encoded(values))
     write_sums(output, sums)
-    temporary = output / f".{INDEX}.{os.getpid()}"
-    temporary.write_text(json.dumps(index), encoding="utf-8")
-    temporary.replace(output / INDEX)  # last: what has an index is complete
+    with whole(output / INDEX) as temporary:  # last: what has an index is complete
+        temporary.write_text(json.dumps(index), encoding="utf-8")
     return index
 
 
@@ -90,12 +87,12 @@ def _split(data: ClipData, split: str) -> list[Episode]:
 
 def _labels(episodes: Sequence[Episode], width: int) -> dict[str, np.ndarray]:
     """All labels of a kind in one array, (0, ...) where no episode has them."""
-    found = {}
+    labels = {}
     for name, dtype in zip(LABELS, (np.float32, np.float32, np.float64), strict=True):
         parts = [getattr(e, name) for e in episodes if getattr(e, name).size]
         empty = {"actions": (0, width), "states": (0, 0), "times": (0,)}[name]
-        found[name] = np.concatenate(parts).astype(dtype) if parts else np.zeros(empty, dtype)
-    return found
+        labels[name] = np.concatenate(parts).astype(dtype) if parts else np.zeros(empty, dtype)
+    return labels
 
 
 def _index(
@@ -104,7 +101,7 @@ def _index(
     labels: dict[str, np.ndarray],
     size: tuple[int, int],
 ) -> dict[str, Any]:
-    """What pack.json says, with its key."""
+    """The content of pack.json, with its key."""
     states = data.state_meaning
     sampled = np.unique(np.linspace(0, len(rows) - 1, SAMPLES).round().astype(int))
     index = {
@@ -134,7 +131,7 @@ def _index(
 
 
 def _published(data: ClipData) -> dict[str, Any] | None:
-    """Ranges that were not measured, where a format offers such and the recipe asks for them."""
+    """Published ranges, where the recipe takes them in place of measured ones."""
     if type(data).spec is ClipData.spec:
         return None
     measured: ActionSpec = ClipData.spec.fget(data)  # type: ignore[attr-defined]
@@ -156,7 +153,7 @@ def _refuse_another(output: Path, frames: Path) -> None:
 def _write_frames(
     episodes: Sequence[Episode], frames: Path, size: tuple[int, int], workers: int, progress: bool
 ) -> dict[str, str]:
-    """Those that are not there yet, in parallel; the checksums of all by their names."""
+    """Write the missing files of frames in parallel; the checksums of all by name."""
     lengths = [HEADER + e.num_frames * 3 * size[0] * size[1] for e in episodes]
     for leftover in frames.glob(".*"):  # of a packing that was stopped
         leftover.unlink()
@@ -176,44 +173,31 @@ def _write_frames(
         file = frames / frames_name(k)
         return _write_episode(size, episodes[k], file) if k in wanted else sum_of(file)
 
-    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
-        jobs = [pool.submit(write, k) for k in range(len(episodes))]
-        try:
-            bar = tqdm(jobs, "packing", unit="episode", disable=not progress)
-            sums = [job.result() for job in bar]
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    sums = in_threads(write, range(len(episodes)), workers, "packing", progress)
     return {f"{frames.name}/{frames_name(k)}": value for k, value in enumerate(sums)}
 
 
 def _write_episode(size: tuple[int, int], episode: Episode, file: Path) -> str:
     """One episode's frames, whole or not at all; their checksum."""
-    temporary, digest = file.with_name(f".{file.name}"), hashlib.sha256()
-    with temporary.open("wb") as out:
+    digest = hashlib.sha256()
+    with whole(file) as temporary, temporary.open("wb") as out:
         for part in _parts(size, episode):
             out.write(part)
             digest.update(part)
-    temporary.replace(file)
     return digest.hexdigest()
 
 
 def _parts(size: tuple[int, int], episode: Episode) -> Iterator[bytes | memoryview]:
-    """What a file of frames holds, a few frames at a time."""
+    """The bytes of a file of frames, a few frames at a time."""
     yield _header((episode.num_frames, 3, *size), np.dtype(np.uint8))
-    for batch in _batches(episode):
+    for batch in episode.batches():
         planes = np.empty((len(batch), 3, *size), np.uint8)
         write_planes(batch, planes)
         yield planes.data
 
 
-def _batches(episode: Episode) -> Iterator[np.ndarray]:
-    for start in range(0, episode.num_frames, BATCH):
-        yield episode.read(range(start, min(start + BATCH, episode.num_frames)))
-
-
 def _header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
-    """How NumPy's own files of this shape begin."""
+    """The header of NumPy's own files of this shape."""
     out = io.BytesIO()
     described = np.lib.format.dtype_to_descr(dtype)
     about = {"descr": described, "fortran_order": False, "shape": shape}
@@ -229,12 +213,6 @@ def _sha256(data: bytes) -> str:
 
 def _encoded(values: np.ndarray) -> bytes:
     return _header(values.shape, values.dtype) + np.ascontiguousarray(values).tobytes()
-
-
-def _write(file: Path, values: np.ndarray) -> None:
-    temporary = file.with_name(f".{file.name}")
-    temporary.write_bytes(_encoded(values))
-    temporary.replace(file)
 
 
 def _length(file: Path) -> int:

@@ -1,4 +1,4 @@
-"""Columns out of Parquet files; the only file that knows how they are read."""
+"""Columns out of Parquet files; nothing else here reads them."""
 
 from pathlib import Path
 from typing import Any

@@ -54,7 +54,7 @@ def read_planes(episode: Episode, indices: Sequence[int], out: np.ndarray) -> No
 
 
 def collate(clips: Sequence[Clip]) -> Clip:
-    """What `default_collate` makes of clips, without a copy where `read_batch` read them."""
+    """`default_collate` of clips, without a copy where `read_batch` read them."""
     first = clips[0].frames
     size, storage = first.numel(), first.untyped_storage().data_ptr()
     beside = all(

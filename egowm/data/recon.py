@@ -15,50 +15,45 @@ import numpy as np
 
 from egowm.actions import ActionSpec
 from egowm.data.episode import Episode
-from egowm.data.label_index import Index, read_indexed
-from egowm.data.module import ClipData, Window
-from egowm.data.normalisers import Normaliser, published_spacing, waypoint_range
-from egowm.data.splits import Splits
+from egowm.data.label_index import Kept
+from egowm.data.module import Window
+from egowm.data.normalisers import WHEELED, Normaliser, published_spacing, waypoint_range
+from egowm.data.recordings import Recordings, bad, matching
 from egowm.video import VideoError, decode_image
 
 MOST_NUMBERS = 10_000_000
 
 
-class Recon(ClipData):
-    """RECON raw: `root/*.hdf5`, actions are the odometry's steps in the body frame.
+class Recon(Recordings[Path]):
+    """RECON's raw files; actions are the steps of the odometry in the body frame.
 
-    camera: "rgb_left" or "rgb_right". train_names, test_names: text files with one episode name a
-    line (NWM's traj_names.txt); without them the sha256 of an episode's name decides, test_share of
-    the episodes are test. val_share: of the training episodes, always by name. skip_corrupt: leave
-    out files whose labels cannot be read, with a warning, in place of stopping. normaliser: "data"
-    measures the actions' range on the training split; a data set's name takes EgoWM's published
-    range with that data set's waypoint spacing.
+    >>> Recon("recon_release", Window(stride=2)).clip_meaning.rate_hz
+    2.0
 
-    Raises FileNotFoundError for a missing root or no files, ValueError for a corrupt file.
+    Args:
+        root: Folder of the files, `*.hdf5`.
+        camera: Which of the two cameras.
+        normaliser: "data" measures the actions' range on the training split; a data set's name
+            takes EgoWM's published range with that data set's waypoint spacing.
+
+    Raises:
+        FileNotFoundError: No such folder, or no file in it.
+        ValueError: A corrupt file.
     """
 
-    meaning = ActionSpec(
-        ("dx", "dy", "dyaw"), ("m", "m", "rad"), frame="body", kind="se2", rate_hz=4.0
-    )
+    meaning = WHEELED
 
     def __init__(
         self,
         root: str,
         window: Window = Window(),
-        batch_size: int = 8,
-        num_workers: int = 0,
-        seed: int = 0,
+        *,
         camera: Literal["rgb_left", "rgb_right"] = "rgb_left",
-        train_names: str | None = None,
-        test_names: str | None = None,
-        val_share: float = 0.02,
-        test_share: float = 0.2,
-        skip_corrupt: bool = False,
         normaliser: Normaliser = "data",
+        **rest: Any,
     ) -> None:
-        super().__init__(root, window, batch_size, num_workers, seed)
-        self.camera, self.skip_corrupt, self.normaliser = camera, skip_corrupt, normaliser
-        self.splits = Splits("Recon", train_names, test_names, val_share, test_share)
+        super().__init__(root, window, latency_frames=0, **rest)
+        self.camera, self.normaliser = camera, normaliser
 
     @property
     def spec(self) -> ActionSpec:
@@ -66,30 +61,20 @@ class Recon(ClipData):
             return super().spec
         return waypoint_range(self.clip_meaning, published_spacing(self.normaliser))
 
-    def episodes(self, split: str) -> list[Episode]:
-        files = self._files()
-        return read_indexed(
-            f"Recon: reading {split} labels",
-            self.splits.of(split, files, Path(self.root)),
-            lambda name: read_episode(files[name], self.camera),
-            self.skip_corrupt,
-            Index(
-                ["Recon", str(Path(self.root).expanduser().resolve()), self.camera],
-                lambda name: (files[name],),
-                lambda name, kept: _episode(files[name], self.camera, kept.actions),
-            ),
-        )
+    def recordings(self) -> dict[str, Path]:
+        return {path.stem: path for path in matching("Recon", self.folder, "*.hdf5")}
 
-    def _files(self) -> dict[str, Path]:
-        root = Path(self.root).expanduser()
-        if not root.is_dir():
-            raise FileNotFoundError(f"Recon: no folder {root}; pass --data.root PATH.")
-        files = {path.stem: path for path in sorted(root.glob("*.hdf5"))}
-        if not files:
-            below = next(root.glob("*/*.hdf5"), None)
-            hint = f" There are some in {below.parent}." if below else ""
-            raise FileNotFoundError(f"Recon: looked for {root}/*.hdf5 and found none.{hint}")
-        return files
+    def read(self, place: Path) -> Episode:
+        return read_episode(place, self.camera)
+
+    def files(self, place: Path) -> Sequence[Path]:
+        return (place,)
+
+    def made(self, place: Path, labels: Kept) -> Episode:
+        return _episode(place, self.camera, labels.actions)
+
+    def options(self) -> list[Any]:
+        return [self.camera]
 
 
 def read_episode(file: Path, camera: str) -> Episode:
@@ -172,16 +157,14 @@ def _dataset(file: Path, recording: Any, key: str) -> Any:
 
 
 def _numbers(file: Path, recording: Any, key: str) -> np.ndarray:
-    found = _dataset(file, recording, key)
-    if found.size > MOST_NUMBERS:  # a few bytes of a compressed file can claim any shape
-        raise _bad(file, key, f"shape {found.shape} is too large for the labels of one recording")
+    dataset = _dataset(file, recording, key)
+    if dataset.size > MOST_NUMBERS:  # a few bytes of a compressed file can claim any shape
+        raise _bad(file, key, f"shape {dataset.shape} is too large for the labels of one recording")
     try:
-        return np.asarray(found, np.float64)
+        return np.asarray(dataset, np.float64)
     except (OSError, TypeError, ValueError) as error:
         raise _bad(file, key, f"cannot be read ({error})") from error
 
 
 def _bad(file: Path, key: str, what: str) -> ValueError:
-    return ValueError(
-        f"{file}: {key}: {what}. Copy the file again, or leave it out with skip_corrupt: true."
-    )
+    return bad(file, f"{key}: {what}")

@@ -10,14 +10,15 @@ from typing import Any, Literal
 import numpy as np
 from tqdm import tqdm
 
-from egowm.actions import ActionSpec
 from egowm.data.episode import Episode
 from egowm.data.module import ClipData, Window
+from egowm.data.normalisers import WHEELED
 from egowm.paths import inside
 from egowm.worlds.motion import Disturbances
 from egowm.worlds.recording import seed_of, structures
 from egowm.worlds.store import (
     WORLD_VERSION,
+    make_recording,
     make_recordings,
     read_frames,
     read_ids,
@@ -26,27 +27,35 @@ from egowm.worlds.store import (
 
 
 class Rooms(ClipData):
-    """Rooms of the embedded world, RECON-like motion at 4 Hz.
+    """Rooms of the embedded world, with a robot that drives as in RECON, at 4 Hz.
 
-    root: cache folder (made if missing). world: "robot" has actions; "passive" is video by a
-    hand-held camera, its actions are zeros. episodes_train/val/test: rooms in each split;
-    num_frames: of each episode. actions: "realised" (as odometry reports), "commanded" or "none"
-    (zeros: video without actions). disturbances: slip, jitter, blur, exposure. papers: a folder of
-    pictures whose luminance takes the place of the texture. Rooms of the splits, and of the two
-    worlds, are disjoint.
+    Rooms of the splits, and of the two worlds, are disjoint.
+
+    >>> Rooms(episodes_test=2).seeds("test")  # of rooms that are not drawn yet
+    [20000000, 20000001]
+
+    Args:
+        root: Folder where rooms are kept once they are drawn; made if missing.
+        world: "robot" has actions; "passive" is video by a hand-held camera, whose actions are
+            zeros.
+        episodes_train: Rooms for training.
+        episodes_val: Rooms for validation.
+        episodes_test: Rooms for tests.
+        num_frames: Frames of each episode.
+        actions: "realised" (as odometry reports), "commanded" or "none" (zeros: video without
+            actions).
+        disturbances: Flaws of real recordings: slip, jitter, blur, exposure.
+        papers: Folder of pictures whose luminance takes the place of the walls' texture.
     """
 
-    meaning = ActionSpec(
-        ("dx", "dy", "dyaw"), ("m", "m", "rad"), frame="body", kind="se2", rate_hz=4.0
-    )
+    meaning = WHEELED
 
     def __init__(
         self,
         root: str = "~/.cache/egowm/rooms",
         window: Window = Window(horizon=4, height=64, width=64),
         batch_size: int = 32,
-        num_workers: int = 0,
-        seed: int = 0,
+        *,
         world: Literal["robot", "passive"] = "robot",
         episodes_train: int = 256,
         episodes_val: int = 16,
@@ -55,8 +64,9 @@ class Rooms(ClipData):
         actions: Literal["realised", "commanded", "none"] = "realised",
         disturbances: Disturbances = Disturbances(),
         papers: str = "",
+        **rest: Any,
     ) -> None:
-        super().__init__(root, window, batch_size, num_workers, seed)
+        super().__init__(root, window, batch_size, latency_frames=0, **rest)
         self.world, self.num_frames = world, num_frames
         self.counts = {"train": episodes_train, "val": episodes_val, "test": episodes_test}
         self.actions, self.disturbances, self.papers = actions, disturbances, papers
@@ -67,7 +77,7 @@ class Rooms(ClipData):
 
     @property
     def folder(self) -> Path:
-        """Where these episodes lie: keyed by all that made them."""
+        """The folder of these episodes; its name depends on everything that made them."""
         made_by: dict[str, Any] = {
             "version": WORLD_VERSION[self.world],
             "world": self.world,
@@ -120,15 +130,8 @@ class Rooms(ClipData):
         self.folder.mkdir(parents=True, exist_ok=True)
         missing = [s for s in self.seeds(split) if not (self.folder / f"room_{s}").is_dir()]
         size = (self.window.height, self.window.width)
-        made = make_recordings(
-            self.folder,
-            self.world,
-            self.num_frames,
-            size,
-            self.disturbances,
-            self.papers,
-            missing,
-        )
+        how = (self.world, self.num_frames, size, self.disturbances, self.papers)
+        made = make_recordings(partial(make_recording, self.folder, *how), missing)
         if missing:
             for _ in tqdm(made, f"drawing {split} rooms", len(missing), unit="room"):
                 pass

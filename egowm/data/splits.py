@@ -3,39 +3,36 @@
 import hashlib
 import logging
 from collections.abc import Collection
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 
-class Splits:
+@dataclass
+class Split:
     """Divides the episodes of a data set; the split of one never depends on which others exist.
 
-    owner: the format's name, for messages. train_names, test_names: text files with one episode
-    name a line (NWM's traj_names.txt); without them the sha256 of an episode's name decides, and
-    test_share of the episodes are test. val_share: of the training episodes, always by name.
+    owner: the format's name, for messages. The rest is explained in `Recordings`.
     """
 
-    def __init__(
-        self,
-        owner: str,
-        train_names: str | None,
-        test_names: str | None,
-        val_share: float,
-        test_share: float,
-    ) -> None:
-        if (train_names is None) != (test_names is None):
-            raise ValueError(f"{owner}: give both train_names and test_names, or neither.")
-        for name, share in (("val_share", val_share), ("test_share", test_share)):
+    owner: str
+    train_names: str | None = None
+    test_names: str | None = None
+    val_share: float = 0.02
+    test_share: float = 0.2
+
+    def __post_init__(self) -> None:
+        if (self.train_names is None) != (self.test_names is None):
+            raise ValueError(f"{self.owner}: give both train_names and test_names, or neither.")
+        for name, share in (("val_share", self.val_share), ("test_share", self.test_share)):
             if not 0 <= share < 1:
-                raise ValueError(f"{owner}: {name} is a share from 0 up to 1, got {share}.")
-        self.owner, self.train_names, self.test_names = owner, train_names, test_names
-        self.val_share, self.test_share = val_share, test_share
+                raise ValueError(f"{self.owner}: {name} is a share from 0 up to 1, got {share}.")
         self._warned = False
 
     def of(self, split: str, names: Collection[str], root: Path) -> list[str]:
-        """Those of `names` (all that lie in `root`) that are in a split, in their order.
+        """The names of a split, out of `names` (all that lie in `root`), in their order.
 
         Listed episodes that are missing are a warning, once: published lists name all of a data
         set, and one may hold a part. Raises ValueError for a name that both files list.
@@ -44,14 +41,8 @@ class Splits:
         missing = sorted(listed - set(names))
         if missing and not self._warned:
             self._warned = True
-            log.warning(
-                "%s: %d of %d listed episodes are not in %s, the first is %s",
-                self.owner,
-                len(missing),
-                len(listed),
-                root,
-                missing[0],
-            )
+            about = (self.owner, len(missing), len(listed), root, missing[0])
+            log.warning("%s: %d of %d listed episodes are not in %s, the first is %s", *about)
         return [name for name in names if self._split_of(name) == split]
 
     def _split_of(self, name: str) -> str:
@@ -89,13 +80,3 @@ def share_of(name: str, salt: str) -> float:
     """A number in [0, 1) that depends on the name alone."""
     digest = hashlib.sha256(f"{salt}:{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
-
-
-def span_of(split: str, count: int, val_share: float, test_share: float) -> tuple[int, int]:
-    """The first frame of a split of one long recording, and the one after its last.
-
-    The end is the test split, the share before it validation, the rest training.
-    """
-    test = count - round(test_share * count)
-    val = test - round(val_share * count)
-    return {"train": (0, val), "val": (val, test), "test": (test, count)}[split]

@@ -9,51 +9,51 @@ forward.
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from egowm.actions import ActionSpec, NormaliserName
 from egowm.actions.poses import product, quaternion, rotated, rotation_vector
 from egowm.data.episode import Episode
-from egowm.data.module import ClipData, Window
-from egowm.data.splits import span_of
+from egowm.data.module import Window
+from egowm.data.recordings import LongRecordings
 from egowm.paths import inside
 from egowm.video import read_images
 
 CLOSE = 2.5  # a frame further than this many median spacings from the last begins a new episode
 
 
-class TumRgbd(ClipData):
+class TumRgbd(LongRecordings):
     """One sequence, or a folder of sequences; actions are steps of the camera's pose, 6-DoF.
 
-    rate_hz: of the pictures; without it the median of the first sequence's times. max_gap_s: a
-    picture is used where measured poses surround it at most this far apart; its pose is
-    interpolated between them. val_share, test_share: of each sequence, from its end.
+    >>> TumRgbd("desk", Window(stride=3), rate_hz=30.0).clip_meaning.rate_hz
+    10.0
 
-    Raises FileNotFoundError for no sequence, ValueError naming the file and row that is wrong.
+    Args:
+        root: Folder of the sequence, which holds groundtruth.txt, or of several such folders.
+        rate_hz: Rate of the pictures; without it the median of the first sequence's times.
+        max_gap_s: Seconds between two measured poses; a picture is used where poses at most that
+            far apart surround it, and its pose is interpolated between them.
+        normaliser: How each dimension is scaled to about [-1, 1].
+
+    Raises:
+        FileNotFoundError: No sequence.
+        ValueError: A file that is wrong; the message names it and the row.
     """
 
     def __init__(
         self,
         root: str,
         window: Window = Window(),
-        batch_size: int = 8,
-        num_workers: int = 0,
-        seed: int = 0,
+        *,
         rate_hz: float | None = None,
         max_gap_s: float = 0.05,
-        val_share: float = 0.1,
-        test_share: float = 0.2,
         normaliser: NormaliserName = "min-max",
+        **rest: Any,
     ) -> None:
-        super().__init__(root, window, batch_size, num_workers, seed)
-        if min(val_share, test_share) < 0 or val_share + test_share >= 1:
-            raise ValueError(
-                f"TumRgbd: expected val_share and test_share with a sum below 1, got {val_share} "
-                f"and {test_share}."
-            )
+        super().__init__(root, window, latency_frames=0, **rest)
         self.rate_hz, self.max_gap_s, self.normaliser = rate_hz, max_gap_s, normaliser
-        self.val_share, self.test_share = val_share, test_share
 
     @cached_property
     def meaning(self) -> ActionSpec:  # type: ignore[override]
@@ -61,39 +61,34 @@ class TumRgbd(ClipData):
         if rate is None:
             times, _ = read_pictures(self._sequences()[0])
             rate = round(1 / float(np.median(np.diff(times))), 3)
-        return ActionSpec(
-            ("dx", "dy", "dz", "rx", "ry", "rz"),
-            ("m", "m", "m", "rad", "rad", "rad"),
-            frame="body",
-            kind="se3",
-            rate_hz=rate,
-            normalisers=(self.normaliser,) * 6,
-        )
+        names, units = ("dx", "dy", "dz", "rx", "ry", "rz"), ("m",) * 3 + ("rad",) * 3
+        normalisers = (self.normaliser,) * 6
+        return ActionSpec(names, units, "body", "se3", rate, normalisers=normalisers)
 
     def episodes(self, split: str) -> list[Episode]:
         return [e for folder in self._sequences() for e in self._episodes_of(folder, split)]
 
     def _sequences(self) -> list[Path]:
-        root = Path(self.root).expanduser()
+        root = self.folder
         if (root / "groundtruth.txt").is_file():
             return [root]
-        found = sorted(path.parent for path in root.glob("*/groundtruth.txt"))
-        if not found:
+        folders = sorted(path.parent for path in root.glob("*/groundtruth.txt"))
+        if not folders:
             raise FileNotFoundError(
                 f"TumRgbd: looked for {root}/groundtruth.txt and {root}/*/groundtruth.txt and "
                 f"found none; pass --data.root PATH."
             )
-        return found
+        return folders
 
     def _episodes_of(self, folder: Path, split: str) -> list[Episode]:
         """The unbroken stretches of a sequence that lie in a split."""
         times, files = read_pictures(folder)
         measured, where, turn = read_poses(folder / "groundtruth.txt")
         known = surrounded(times, measured, self.max_gap_s)
-        first, last = span_of(split, len(times), self.val_share, self.test_share)
+        first, last = self.span(split, len(times))
         limit = CLOSE * float(np.median(np.diff(times)))
         breaks = np.flatnonzero((np.diff(times) > limit) | ~known[1:] | ~known[:-1]) + 1
-        found = []
+        episodes = []
         for part in np.split(np.arange(len(times)), breaks):
             part = part[(part >= first) & (part < last) & known[part]]
             if len(part) < 2:
@@ -102,8 +97,8 @@ class TumRgbd(ClipData):
             read = partial(read_pngs, [files[k] for k in part])
             name = f"{folder.name}_{part[0]:05d}"
             steps = se3_steps(*poses)
-            found.append(Episode(name, len(part), read, steps, times=times[part]))
-        return found
+            episodes.append(Episode(name, len(part), read, steps, times=times[part]))
+        return episodes
 
 
 def read_pngs(files: list[Path], indices: Sequence[int]) -> np.ndarray:

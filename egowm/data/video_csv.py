@@ -11,16 +11,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from egowm.actions import ActionSpec, NormaliserName
 from egowm.data.episode import Episode
-from egowm.data.label_index import Index, Kept, read_indexed
-from egowm.data.module import ClipData, Window
+from egowm.data.label_index import Kept
+from egowm.data.module import Window
+from egowm.data.normalisers import WHEELED
 from egowm.data.recon import se2_steps
-from egowm.data.splits import Splits
+from egowm.data.recordings import Recordings, bad, matching
 from egowm.video import count_frames, read_frames
 
 VIDEOS = (".mp4", ".webm", ".mkv", ".avi", ".mov")
@@ -28,58 +29,60 @@ BYTES = 1 << 28  # of a table: beyond it a mistake, or an attack
 _HEAD = re.compile(r"\s*(?P<name>[^\[\]()]+?)\s*(?:[\[(](?P<unit>[^\[\]()]*)[\])])?\s*")
 
 
-class VideoCSV(ClipData):
+class VideoCSV(Recordings[Path]):
     """Videos with tables of numbers beside them.
 
-    actions: columns; without them all but `time` and the state's. states: columns, or none. kind:
-    what the action columns hold: "command" (what the robot was told at a frame; takes it to the
-    next), "difference" (of states, from a frame to the next) or "pose" (x, y, yaw in the world,
-    metres and radians; actions are then steps in the body frame). time: the column of seconds, used
-    where it exists.
-    rate_hz: of the frames; without it the median of the first table's times. train_names,
-    test_names, val_share, test_share: as NWM's. skip_corrupt: leave out episodes that cannot be
-    read, with a warning. latency_frames: see ClipData. normaliser: how every dimension is brought
-    to about [-1, 1].
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as root:
+    ...     _ = Path(root, "run_1.csv").write_text("time,turn [rad/s]\\n0,0.5\\n0.1,0.4\\n")
+    ...     meaning = VideoCSV(root).meaning
+    >>> meaning.names, meaning.units, meaning.rate_hz
+    (('turn',), ('rad/s',), 10.0)
 
-    Raises FileNotFoundError for no tables, ValueError naming file, row and column of what is wrong.
+    Args:
+        root: Folder of the tables, and of a video or a folder of pictures for each.
+        actions: Columns of actions; without them all but `time` and the state's.
+        states: Columns of states; without them clips have none.
+        kind: What the action columns hold: "command" (what the robot was told at a frame, which
+            takes it to the next), "difference" (of states, from a frame to the next) or "pose" (x,
+            y in metres and yaw in radians in the world; actions are steps in the body frame).
+        time: The column of seconds, used where it exists.
+        rate_hz: Rate of the frames; without it the median of the first table's times.
+        normaliser: How each dimension is scaled to about [-1, 1].
+
+    Raises:
+        FileNotFoundError: No table.
+        ValueError: A table that is wrong; the message names file, row and column.
     """
 
     def __init__(
         self,
         root: str,
         window: Window = Window(),
-        batch_size: int = 8,
-        num_workers: int = 0,
-        seed: int = 0,
+        *,
         actions: list[str] | None = None,
         states: list[str] | None = None,
         kind: Literal["command", "difference", "pose"] = "command",
         time: str = "time",
         rate_hz: float | None = None,
-        train_names: str | None = None,
-        test_names: str | None = None,
-        val_share: float = 0.02,
-        test_share: float = 0.2,
-        skip_corrupt: bool = False,
-        latency_frames: int = 0,
         normaliser: NormaliserName = "min-max",
+        **rest: Any,
     ) -> None:
-        super().__init__(root, window, batch_size, num_workers, seed, latency_frames)
+        super().__init__(root, window, **rest)
         if kind == "pose" and (actions is None or len(actions) != 3):
             raise ValueError(
                 f"VideoCSV: kind pose takes three action columns x, y, yaw; got {actions}."
             )
         self.actions, self.states, self.kind, self.time = actions, states or [], kind, time
-        self.rate_hz, self.normaliser, self.skip_corrupt = rate_hz, normaliser, skip_corrupt
-        self.splits = Splits("VideoCSV", train_names, test_names, val_share, test_share)
+        self.rate_hz, self.normaliser = rate_hz, normaliser
 
     @cached_property
     def meaning(self) -> ActionSpec:  # type: ignore[override]
-        file = next(iter(self._tables().values()))
+        file = next(iter(self.recordings().values()))
         units = read_units(file)
         rate = self.rate_hz or self._measured_rate(file)
         if self.kind == "pose":
-            spec = ActionSpec(("dx", "dy", "dyaw"), ("m", "m", "rad"), "body", "se2", rate)
+            spec = replace(WHEELED, rate_hz=rate)
         else:
             names = tuple(self._columns(file, list(units)))
             frame = "command" if self.kind == "command" else "state"
@@ -90,60 +93,46 @@ class VideoCSV(ClipData):
     def state_meaning(self) -> ActionSpec | None:  # type: ignore[override]
         if not self.states:
             return None
-        units = read_units(next(iter(self._tables().values())))
-        return ActionSpec(
-            tuple(self.states),
-            tuple(units.get(name, "") for name in self.states),
-            frame="state",
-            kind="command",
-            rate_hz=self.meaning.rate_hz,
-            normalisers=(self.normaliser,) * len(self.states),
-        )
+        units = read_units(next(iter(self.recordings().values())))
+        columns = tuple(units.get(name, "") for name in self.states)
+        rate = self.meaning.rate_hz
+        spec = ActionSpec(tuple(self.states), columns, "state", "command", rate)
+        return replace(spec, normalisers=(self.normaliser,) * spec.width)
 
-    def episodes(self, split: str) -> list[Episode]:
-        tables = self._tables()
-        root = str(Path(self.root).expanduser().resolve())
-        return read_indexed(
-            f"VideoCSV: reading {split} tables",
-            self.splits.of(split, tables, Path(self.root)),
-            lambda name: self._episode(name, tables[name]),
-            self.skip_corrupt,
-            Index(
-                ["VideoCSV", root, self.actions, self.states, self.kind, self.time],
-                lambda name: (tables[name], _video(tables[name])),
-                lambda name, kept: _made(name, _video(tables[name]), kept),
-            ),
-        )
+    def recordings(self) -> dict[str, Path]:
+        return {path.stem: path for path in matching("VideoCSV", self.folder, "*.csv")}
 
-    def _tables(self) -> dict[str, Path]:
-        root = Path(self.root).expanduser()
-        files = {file.stem: file for file in sorted(root.glob("*.csv")) if file.name[0] != "."}
-        if not files:
-            raise FileNotFoundError(
-                f"VideoCSV: looked for {root}/*.csv and found none; pass --data.root PATH, the "
-                f"folder with a table and a video for each episode."
-            )
-        return files
+    def files(self, place: Path) -> Sequence[Path]:
+        return (place, _video(place))
 
-    def _episode(self, name: str, file: Path) -> Episode:
-        video = _video(file)
-        table = read_table(file)
-        columns = self._columns(file, list(table))
+    def made(self, place: Path, labels: Kept) -> Episode:
+        actions, states, times = labels
+        video = _video(place)
+        own, read = None if video.is_dir() else video, partial(read_frames, video)
+        return Episode(place.stem, len(actions) + 1, read, actions, states, "", times, own)
+
+    def options(self) -> list[Any]:
+        return [self.actions, self.states, self.kind, self.time]
+
+    def read(self, place: Path) -> Episode:
+        video = _video(place)
+        table = read_table(place)
+        columns = self._columns(place, list(table))
         values = np.stack([table[column] for column in columns], 1)
         states = np.zeros((0, 0), np.float32)
         if self.states:
-            states = np.stack([_column(file, table, c) for c in self.states], 1).astype(np.float32)
+            states = np.stack([_column(place, table, c) for c in self.states], 1).astype(np.float32)
         # Counting a video's frames means to open it; `egowm data check` does so.
         frames = count_frames(video) if video.is_dir() else len(values)
         if frames != len(values):
-            raise _bad(file, f"{len(values)} rows for {frames} pictures in {video.name}")
+            raise bad(place, f"{len(values)} rows for {frames} pictures in {video.name}")
         if len(values) < 2:
-            raise _bad(file, f"expected at least 2 rows, got {len(values)}")
+            raise bad(place, f"expected at least 2 rows, got {len(values)}")
         steps = values[:-1].astype(np.float32)
         if self.kind == "pose":
             steps = se2_steps(values[:, :2], values[:, 2])
         times = table.get(self.time, np.zeros(0, np.float64))
-        return _made(name, video, Kept(steps, states, times))
+        return self.made(place, Kept(steps, states, times))
 
     def _columns(self, file: Path, header: list[str]) -> list[str]:
         """The action columns, which must be in the header."""
@@ -153,7 +142,7 @@ class VideoCSV(ClipData):
         missing = [name for name in [*wanted, *self.states] if name not in header]
         if missing or not wanted:
             what = f"no column {missing[0]!r}" if missing else "no action columns"
-            raise _bad(file, f"{what}; the header has {', '.join(header)}")
+            raise bad(file, f"{what}; the header has {', '.join(header)}")
         return wanted
 
     def _measured_rate(self, file: Path) -> float:
@@ -166,18 +155,6 @@ class VideoCSV(ClipData):
         return round(1 / float(np.median(np.diff(times))), 3)
 
 
-def _made(name: str, video: Path, labels: Kept) -> Episode:
-    actions, states, times = labels
-    own = None if video.is_dir() else video
-    read = partial(read_video, video)
-    return Episode(name, len(actions) + 1, read, actions, states, "", times, own)
-
-
-def read_video(video: Path, indices: Sequence[int]) -> np.ndarray:
-    """Frames `(n, H, W, 3)` of a video file or a folder of pictures."""
-    return read_frames(video, indices)
-
-
 def read_table(file: Path) -> dict[str, np.ndarray]:
     """Columns of numbers `(N,)` by name without unit; ValueError names row and column.
 
@@ -186,11 +163,11 @@ def read_table(file: Path) -> dict[str, np.ndarray]:
     lines = _lines(file)
     header = [_name(file, cell) for cell in lines[0]]
     if len(set(header)) != len(header):
-        raise _bad(file, f"the header names a column twice: {', '.join(header)}")
+        raise bad(file, f"the header names a column twice: {', '.join(header)}")
     rows = np.empty((len(lines) - 1, len(header)))
     for k, line in enumerate(lines[1:]):
         if len(line) != len(header):
-            raise _bad(file, f"row {k}: {len(line)} cells under a header of {len(header)}")
+            raise bad(file, f"row {k}: {len(line)} cells under a header of {len(header)}")
         for column, cell in enumerate(line):
             rows[k, column] = _number(file, k, header[column], cell)
     return {name: rows[:, column] for column, name in enumerate(header)}
@@ -204,23 +181,23 @@ def read_units(file: Path) -> dict[str, str]:
 
 def _lines(file: Path) -> list[list[str]]:
     if file.stat().st_size > BYTES:
-        raise _bad(file, f"{file.stat().st_size} bytes are too many for a table of one episode")
+        raise bad(file, f"{file.stat().st_size} bytes are too many for a table of one episode")
     try:
         text = file.read_text(encoding="utf-8-sig")  # Excel writes a byte order mark
     except UnicodeDecodeError as error:
-        raise _bad(file, f"not a text file ({error})") from error
+        raise bad(file, f"not a text file ({error})") from error
     first = text.partition("\n")[0]
     separator = max(",;\t", key=first.count)
     lines = [line for line in csv.reader(text.splitlines(), delimiter=separator) if line]
     if len(lines) < 2:
-        raise _bad(file, "expected a header and rows of numbers")
+        raise bad(file, "expected a header and rows of numbers")
     return lines
 
 
 def _name(file: Path, cell: str) -> str:
     match = _HEAD.fullmatch(cell)
     if not match:
-        raise _bad(file, f"expected a header of names, a unit in brackets; got {cell[:60]!r}")
+        raise bad(file, f"expected a header of names, a unit in brackets; got {cell[:60]!r}")
     return match["name"]
 
 
@@ -230,29 +207,25 @@ def _number(file: Path, row: int, column: str, cell: str) -> float:
     except ValueError:
         value = float("nan")
     if not np.isfinite(value):
-        raise _bad(file, f"row {row}, column {column}: expected a finite number, got {cell[:40]!r}")
+        raise bad(file, f"row {row}, column {column}: expected a finite number, got {cell[:40]!r}")
     return value
 
 
 def _column(file: Path, table: dict[str, np.ndarray], name: str) -> np.ndarray:
     if name not in table:
-        raise _bad(file, f"no column {name!r}; the header has {', '.join(table)}")
+        raise bad(file, f"no column {name!r}; the header has {', '.join(table)}")
     return table[name]
 
 
 def _video(file: Path) -> Path:
     """The video or the folder of pictures beside a table."""
     folder = file.with_suffix("")
-    found = [path for suffix in VIDEOS if (path := file.with_suffix(suffix)).is_file()]
-    found += [folder] if folder.is_dir() else []
-    if len(found) != 1:
-        raise _bad(
+    videos = [path for suffix in VIDEOS if (path := file.with_suffix(suffix)).is_file()]
+    videos += [folder] if folder.is_dir() else []
+    if len(videos) != 1:
+        raise bad(
             file,
             f"expected one video {file.stem}.mp4 or one folder {file.stem}/ of pictures beside it, "
-            f"got {len(found)}",
+            f"got {len(videos)}",
         )
-    return found[0]
-
-
-def _bad(file: Path, what: str) -> ValueError:
-    return ValueError(f"{file}: {what}. Repair it, or leave it out with skip_corrupt: true.")
+    return videos[0]

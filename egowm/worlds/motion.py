@@ -19,12 +19,19 @@ _FEELERS = np.radians([-60, -30, 0, 30, 60])
 
 @dataclass(frozen=True)
 class Disturbances:
-    """Switches for what real recordings have; all off by default."""
+    """Flaws of real recordings that can be switched on; all are off by default.
 
-    slip: float = 0.0  # standard deviation of the realised over the commanded motion
-    jitter: float = 0.0  # radians, standard deviation of pitch and roll
-    blur: int = 1  # frames averaged over the exposure
-    exposure: float = 0.0  # standard deviation of the gain's drift
+    Args:
+        slip: Standard deviation of the realised motion, as a share of the commanded one.
+        jitter: Standard deviation of the camera's pitch and roll, in radians.
+        blur: Frames averaged over the exposure; 1 is sharp.
+        exposure: Standard deviation of the drift of the gain from a frame to the next.
+    """
+
+    slip: float = 0.0
+    jitter: float = 0.0
+    blur: int = 1
+    exposure: float = 0.0
 
 
 def step(x: float, y: float, yaw: float, action: np.ndarray) -> tuple[float, float, float]:

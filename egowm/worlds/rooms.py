@@ -35,7 +35,7 @@ class Camera(NamedTuple):
 
 
 class View(NamedTuple):
-    """What the camera sees."""
+    """One picture of the camera."""
 
     rgb: np.ndarray  # (H, W, 3) uint8
     ids: np.ndarray  # (H, W) uint8: 0 floor, 1 ceiling, 2.. structures
@@ -192,19 +192,9 @@ class Room:
         ids, distance = np.zeros(count, np.int32), np.zeros(count)
         normals = np.zeros(3 * count)
         vectors = np.ascontiguousarray(rays, np.float64).reshape(-1)
+        seen = (ids, distance, normals)  # filled
         mujoco.mj_multiRay(
-            self.model,
-            self.data,
-            origin,
-            vectors,
-            None,
-            True,
-            -1,
-            ids,
-            distance,
-            normals,
-            count,
-            _FAR,
+            self.model, self.data, origin, vectors, None, True, -1, *seen, count, _FAR
         )
         missed = ids < 0
         ids[missed], distance[missed] = FLOOR, _FAR

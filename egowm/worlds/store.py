@@ -1,10 +1,8 @@
 """Recordings on disk, one folder each: whole, or not there. Light enough for worker processes."""
 
 import os
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from egowm.files import whole
 from egowm.worlds.motion import Disturbances
 from egowm.worlds.recording import record
 from egowm.worlds.rooms import Style
@@ -55,42 +54,33 @@ def make_recording(
     papers: str,
     seed: int,
 ) -> None:
-    """Draw the room of `seed` into a temporary folder, then rename it to `root/room_<seed>`.
+    """Draw the room of `seed` into the folder `root/room_<seed>`.
 
     Several workers may make the same one: the first wins, all are equal.
     """
     made = record(seed, style, num_frames, size[0], size[1], disturbances, papers)
-    final, temporary = root / f"room_{seed}", root / f".room_{seed}.{os.getpid()}"
-    temporary.mkdir(exist_ok=True)
+    folder = root / f"room_{seed}"
     try:
-        np.save(temporary / "frames.npy", made.frames)
-        np.save(temporary / "ids.npy", made.ids)
-        np.savez(
-            temporary / "labels.npz",
-            commanded=made.commanded,
-            realised=made.realised,
-            cameras=made.cameras,
-        )
-        if not final.is_dir():
-            temporary.rename(final)
+        with whole(folder) as temporary:
+            temporary.mkdir()
+            np.save(temporary / "frames.npy", made.frames)
+            np.save(temporary / "ids.npy", made.ids)
+            np.savez(
+                temporary / "labels.npz",
+                commanded=made.commanded,
+                realised=made.realised,
+                cameras=made.cameras,
+            )
     except OSError:
-        if not final.is_dir():  # not a lost race: a full disk, a missing permission
+        if not folder.is_dir():  # not a lost race: a full disk, a missing permission
             raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def make_recordings(
-    root: Path,
-    style: Style,
-    num_frames: int,
-    size: tuple[int, int],
-    disturbances: Disturbances,
-    papers: str,
-    seeds: Sequence[int],
-) -> Iterator[None]:
-    """`make_recording` for each seed, on all cores when there are many; yields as they are done."""
-    make = partial(make_recording, root, style, num_frames, size, disturbances, papers)
+def make_recordings(make: Callable[[int], None], seeds: Sequence[int]) -> Iterator[None]:
+    """Make the room of each seed, on all cores when there are many; yields as they are done.
+
+    make: `make_recording` with all but the seed given.
+    """
     workers = min(os.cpu_count() or 1, 8, 1 + len(seeds) // 32)
     if workers == 1:
         yield from map(make, seeds)

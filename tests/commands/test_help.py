@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 import pytest
 from jsonargparse import ArgumentParser
 
+import egowm.data
 from egowm.commands import main as cli
 from egowm.commands.doctor import TRACKERS
 from egowm.commands.parser import Parser, underscored
 from egowm.commands.scs import main as scs
-from egowm.data.module import Window
+from egowm.data import ClipData, Window
 from egowm.scs.trackers import BUILT_IN
 from egowm.training import (
     ActionGuard,
@@ -21,10 +22,18 @@ from egowm.training import (
     WeightAverage,
 )
 from egowm.world_model import WorldModel
+from egowm.worlds.motion import Disturbances
 
+DATA = [
+    kind
+    for name in egowm.data.__all__
+    if isinstance(kind := getattr(egowm.data, name), type) and issubclass(kind, ClipData)
+]
 CLASSES = [
     WorldModel,
     Window,
+    Disturbances,
+    *DATA,
     ActionGuard,
     RolloutPictures,
     RunCheckpoint,
@@ -134,7 +143,11 @@ def descriptions(kind: type) -> dict[str, str | None]:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind, "part")
     actions = {action.dest.removeprefix("part."): action.help for action in parser._actions}
-    return {name: actions.get(name) for name in inspect.signature(kind).parameters}
+    own = [
+        name for name, p in inspect.signature(kind).parameters.items() if p.kind != p.VAR_KEYWORD
+    ]
+    names = dict.fromkeys([*own, *actions])  # inherited ones are in the parser alone
+    return {name: actions.get(name) for name in names if name not in ("help", "part")}
 
 
 @pytest.mark.parametrize("kind", CLASSES)

@@ -9,7 +9,7 @@ import torch
 
 from egowm.data import NWM, Recon, Window
 from egowm.data.nwm import read_trajectory
-from egowm.data.splits import Splits
+from egowm.data.splits import Split
 from egowm.video import VideoError
 
 Write = Callable[..., None]
@@ -119,7 +119,7 @@ def test_missing_episodes_of_a_list_are_said_once(
 ) -> None:
     (tmp_path / "train.txt").write_text("a\nb\n")
     (tmp_path / "test.txt").write_text("c\n")
-    splits = Splits("X", str(tmp_path / "train.txt"), str(tmp_path / "test.txt"), 0.0, 0.0)
+    splits = Split("X", str(tmp_path / "train.txt"), str(tmp_path / "test.txt"), 0.0, 0.0)
     with caplog.at_level(logging.WARNING):
         assert splits.of("train", ["a"], tmp_path) == ["a"]
         assert splits.of("test", ["a"], tmp_path) == []

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -192,13 +193,13 @@ def test_the_first_of_two_wins(tmp_path, monkeypatch):
     (tmp_path / "theirs").mkdir()
     arguments = ("robot", 4, (16, 16), Disturbances(), "", 3)
     make_recording(tmp_path / "theirs", *arguments)
-    rename = Path.rename
+    replace = Path.replace
 
     def overtaken(self, target):
         shutil.copytree(tmp_path / "theirs/room_3", target)
-        return rename(self, target)
+        return replace(self, target)
 
-    monkeypatch.setattr(Path, "rename", overtaken)
+    monkeypatch.setattr(Path, "replace", overtaken)
     (tmp_path / "ours").mkdir()
     make_recording(tmp_path / "ours", *arguments)
     assert [p.name for p in (tmp_path / "ours").iterdir()] == ["room_3"]
@@ -237,7 +238,8 @@ def test_many_rooms_use_all_cores(tmp_path, monkeypatch):
     arguments = ("robot", 2, (16, 16), Disturbances(), "")
     (tmp_path / "many").mkdir()
     (tmp_path / "one").mkdir()
-    assert len(list(make_recordings(tmp_path / "many", *arguments, range(33)))) == 33
+    make = partial(make_recording, tmp_path / "many", *arguments)
+    assert len(list(make_recordings(make, range(33)))) == 33
     make_recording(tmp_path / "one", *arguments, 17)
     a, b = (np.load(tmp_path / f"{n}/room_17/frames.npy") for n in ("many", "one"))
     assert np.array_equal(a, b)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -16,16 +17,11 @@ class OtherRooms(Rooms):
         self,
         root: str,
         window: Window,
-        batch_size: int,
-        episodes_train: int,
-        episodes_val: int,
-        episodes_test: int,
-        num_frames: int,
         names: Sequence[str] = ("dx", "dy", "dyaw"),
         state: Sequence[str] = (),
+        **rest: Any,
     ) -> None:
-        counts = (episodes_train, episodes_val, episodes_test)
-        super().__init__(root, window, batch_size, 0, 0, "robot", *counts, num_frames)
+        super().__init__(root, window, **rest)
         self.meaning = replace(Rooms.meaning, names=tuple(names))
         if state:
             units = ("V",) * len(state)

@@ -45,8 +45,8 @@ def convert(
             parts = segments(drive, rules)
             names = [f"{drive.name}_{len(lines) + k}" for k in range(len(parts))]
             write_folders([whole / name for name in names], drive, parts, rules.crop)
-            found = zip(names, parts, strict=True)
-            lines += [f"{output / name}: {len(part)} frames" for name, part in found]
+            written = zip(names, parts, strict=True)
+            lines += [f"{output / name}: {len(part)} frames" for name, part in written]
         if not lines:
             raise ValueError(
                 f"{path}: no stretch of {rules.shortest} frames is left: see "

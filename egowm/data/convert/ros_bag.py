@@ -86,8 +86,8 @@ def _check_names(path: Path) -> None:
     if not path.is_dir():
         return
     try:
-        found = yaml.safe_load(file.read_text())["rosbag2_bagfile_information"]
-        names = list(found["relative_file_paths"])
+        about = yaml.safe_load(file.read_text())["rosbag2_bagfile_information"]
+        names = list(about["relative_file_paths"])
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise BagError(f"{file}: expected what ROS 2 writes ({error}).") from error
     for name in names:

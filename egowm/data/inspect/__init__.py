@@ -1,1 +1,1 @@
-"""What is in a robot's recordings, and what is wrong with them: `egowm data`."""
+"""The content of a robot's recordings, and their faults: `egowm data`."""

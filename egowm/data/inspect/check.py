@@ -1,13 +1,8 @@
 """`egowm data check`: reads everything once and says what is wrong, and where."""
 
-import logging
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import NamedTuple
-
-from tqdm import tqdm
 
 from egowm.data.episode import Episode
 from egowm.data.inspect.checksums import sum_findings
@@ -21,8 +16,11 @@ from egowm.data.inspect.labels import (
 from egowm.data.inspect.lag import judge, measure, turning
 from egowm.data.inspect.opening import SPLITS
 from egowm.data.inspect.pictures import Pictures, look, picture_findings
+from egowm.data.mixture import Mixture
 from egowm.data.module import ClipData
 from egowm.data.packed import Packed
+from egowm.data.recordings import Recordings
+from egowm.data.threads import in_threads
 from egowm.video import VideoError, count_frames, video_rate
 
 RATE_TOLERANCE = 0.05
@@ -50,10 +48,9 @@ def check(data: ClipData, workers: int = 0, progress: bool = True) -> list[Findi
     if isinstance(data, Packed):
         findings += sum_findings(data, workers, progress)
     rate = data.meaning.rate_hz
-    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
-        done = pool.map(lambda episode: _checked(episode, rate), episodes)
-        bar = tqdm(done, "reading frames", len(episodes), unit="episode", disable=not progress)
-        checked = list(bar)
+    checked = in_threads(
+        lambda episode: _checked(episode, rate), episodes, workers, "reading frames", progress
+    )
     for item in checked:
         findings += item.findings
     findings += dimension_findings(data.meaning, episodes)
@@ -128,34 +125,21 @@ def _alignment(data: ClipData, checked: Sequence[Checked]) -> Finding:
 
 @contextmanager
 def _collected(data: ClipData, findings: list[Finding]) -> Iterator[None]:
-    """Within the block, recordings that a format refuses are findings in place of an exception."""
-    skipped = getattr(data, "skip_corrupt", None)
-    handler = _Collector(findings)
-    logger = logging.getLogger("egowm.data.episode")
-    if skipped is not None:
-        data.skip_corrupt = True  # type: ignore[attr-defined]
-    logger.addHandler(handler)
-    logger.propagate = False
+    """Within the block, corrupt recordings are findings in place of an exception."""
+
+    def add(error: ValueError) -> None:
+        kind = "nan" if "finite" in str(error) else "unreadable"
+        findings.append(Finding("error", kind, "", str(error)))
+
+    sources = data.sources.values() if isinstance(data, Mixture) else [data]
+    checked = [source for source in sources if isinstance(source, Recordings)]
+    for source in checked:
+        source.on_corrupt = add
     try:
         yield
     finally:
-        logger.removeHandler(handler)
-        logger.propagate = True
-        if skipped is not None:
-            data.skip_corrupt = skipped  # type: ignore[attr-defined]
-
-
-class _Collector(logging.Handler):
-    """Turns the warnings about recordings left out into findings."""
-
-    def __init__(self, findings: list[Finding]) -> None:
-        super().__init__(logging.WARNING)
-        self.findings = findings
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage().removeprefix("left out: ")
-        kind = "nan" if "finite" in text else "unreadable"
-        self.findings.append(Finding("error", kind, "", text))
+        for source in checked:
+            source.on_corrupt = None
 
 
 def _order(finding: Finding) -> tuple[int, str, str]:

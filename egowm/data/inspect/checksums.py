@@ -5,16 +5,14 @@ sha256sum writes it, so `sha256sum -c SHA256SUMS` in the pack's folder says the 
 """
 
 import hashlib
-import os
 import re
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-from tqdm import tqdm
 
 from egowm.data.inspect.findings import Finding
 from egowm.data.packed import Packed, frames_name
+from egowm.data.threads import in_threads
+from egowm.files import whole
 
 SUMS = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-f]{64})  (\S+)")
@@ -28,26 +26,25 @@ def sum_of(file: Path) -> str:
 
 def write_sums(pack: Path, sums: Mapping[str, str]) -> None:
     """Keep the sums of files, by their names within the pack."""
-    temporary = pack / f".{SUMS}.{os.getpid()}"
     lines = [f"{value}  {name}\n" for name, value in sums.items()]
-    temporary.write_text("".join(lines), encoding="utf-8", newline="\n")
-    temporary.replace(pack / SUMS)
+    with whole(pack / SUMS) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
 def read_sums(pack: Path) -> dict[str, str]:
-    """What `write_sums` kept; ValueError naming the line that is none of it."""
-    found = {}
+    """The sums that `write_sums` kept; ValueError names a line that is not one."""
+    sums = {}
     text = (pack / SUMS).read_text(encoding="utf-8", errors="replace")
     for number, line in enumerate(text.splitlines(), start=1):
         match = _LINE.fullmatch(line)
         if not match:
             raise ValueError(f"{pack / SUMS}: line {number}: expected a sha256 and a file's name.")
-        found[match[2]] = match[1]
-    return found
+        sums[match[2]] = match[1]
+    return sums
 
 
 def sum_findings(data: Packed, workers: int, progress: bool) -> list[Finding]:
-    """Frames that are not those that were packed. workers: threads, 0: one a core, at most 8."""
+    """Frames that changed since they were packed. workers: threads, 0: one a core, at most 8."""
     try:
         sums = read_sums(data.folder)
     except FileNotFoundError:
@@ -57,10 +54,10 @@ def sum_findings(data: Packed, workers: int, progress: bool) -> list[Finding]:
         return [Finding("error", "checksum", "", str(error))]
     names = [row["name"] for row in data.index["episodes"]]
     files = [f"frames-{data.index['key']}/{frames_name(k)}" for k in range(len(names))]
-    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
-        found = pool.map(lambda name: sum_of(data.folder / name), files)
-        bar = tqdm(found, "comparing checksums", len(files), unit="file", disable=not progress)
-        changed = [k for k, value in enumerate(bar) if sums.get(files[k]) != value]
+    now = in_threads(
+        lambda name: sum_of(data.folder / name), files, workers, "comparing checksums", progress
+    )
+    changed = [k for k, value in enumerate(now) if sums.get(files[k]) != value]
     if not changed:
         text = f"the frames of all {len(files)} episodes are those that were packed"
         return [Finding("note", "checksum", "", text)]

@@ -1,4 +1,4 @@
-"""Frames of episodes with their actions drawn under them: what one looks at first."""
+"""Frames of episodes with their actions drawn under them, for a first look."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +27,8 @@ def contact_sheet(
     """
     largest = np.max([np.abs(episode.actions).max(0) for episode in episodes], 0)
     varying = [k for k in range(spec.width) if largest[k] > 0][:MOST]
-    rows = [_row(episode, spec, varying, largest, frames, stride) for episode in episodes]
+    scales = {k: float(largest[k]) for k in varying}
+    rows = [_row(episode, spec, scales, frames, stride) for episode in episodes]
     width = max(row.shape[1] for row in rows)
     return np.concatenate(
         [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]
@@ -35,7 +36,7 @@ def contact_sheet(
 
 
 def kind_of(path: Path) -> FileKind:
-    """What tells a sheet that is there already: a text right behind a PNG's header."""
+    """The mark of a sheet that is there already: a text right behind a PNG's header."""
     if path.suffix.lower() not in PICTURES:
         raise ValueError(f"{path}: expected a name that ends in one of {', '.join(PICTURES)}.")
     if path.suffix.lower() != ".png":
@@ -58,35 +59,28 @@ def write_sheet(path: Path, sheet: np.ndarray) -> None:
 
 
 def _row(
-    episode: Episode,
-    spec: ActionSpec,
-    varying: list[int],
-    largest: np.ndarray,
-    frames: int,
-    stride: int,
+    episode: Episode, spec: ActionSpec, scales: dict[int, float], frames: int, stride: int
 ) -> np.ndarray:
     numbers = range(0, episode.num_frames - 1, stride)[:frames]
     pictures = episode.read(numbers)
     width = max(round(pictures.shape[2] * HEIGHT / pictures.shape[1]), 60)
     cells = []
     for number, picture in zip(numbers, resize(pictures, HEIGHT, width), strict=True):
-        bars = _bars(episode.actions[number], spec, varying, largest, width)
+        bars = _bars(episode.actions[number], spec, scales, width)
         cell = np.concatenate([_labelled(picture, f"{episode.name} {number}"), bars])
         cells.append(np.pad(cell, ((0, 0), (0, 2), (0, 0))))
     return np.concatenate(cells, 1)
 
 
-def _bars(
-    action: np.ndarray, spec: ActionSpec, varying: list[int], largest: np.ndarray, width: int
-) -> np.ndarray:
+def _bars(action: np.ndarray, spec: ActionSpec, scales: dict[int, float], width: int) -> np.ndarray:
     import cv2
 
-    out = np.full((BAR * len(varying) + STRIP, width, 3), GROUND, np.uint8)
+    out = np.full((BAR * len(scales) + STRIP, width, 3), GROUND, np.uint8)
     middle = width // 2
-    cv2.line(out, (middle, 0), (middle, BAR * len(varying)), AXIS, 1)
-    for place, k in enumerate(varying):
+    cv2.line(out, (middle, 0), (middle, BAR * len(scales)), AXIS, 1)
+    for place, (k, scale) in enumerate(scales.items()):
         top = BAR * place
-        end = middle + round(float(action[k] / largest[k]) * (middle - 2))
+        end = middle + round(float(action[k] / scale) * (middle - 2))
         cv2.rectangle(out, (min(middle, end), top + 1), (max(middle, end), top + BAR - 2), INK, -1)
         _write(out, spec.names[k][:12], (2, top + BAR - 2), 0.28)
     return out

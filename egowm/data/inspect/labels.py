@@ -1,5 +1,5 @@
-"""What is wrong with labels: times, numbers that are not, dimensions that never move or jump, yaw
-of another convention."""
+"""Mistakes in labels: times that fall, numbers that are not finite, dimensions that never move or
+jump, yaw of another convention."""
 
 from collections.abc import Iterator, Sequence
 
@@ -29,32 +29,21 @@ def time_findings(episode: Episode, rate_hz: float) -> Iterator[Finding]:
     spacing = np.diff(times)
     rate = 1 / float(np.median(spacing))
     if abs(rate - rate_hz) > RATE_TOLERANCE * rate_hz:
-        yield Finding(
-            "error",
-            "rate",
-            episode.name,
-            f"its times say {rate:.2f} Hz, the data set {rate_hz:g} Hz: set rate_hz, or leave it "
-            f"out",
-            {"measured_hz": rate, "told_hz": rate_hz},
-        )
+        rates = {"measured_hz": rate, "told_hz": rate_hz}
+        text = f"its times say {rate:.2f} Hz, the data set {rate_hz:g} Hz"
+        yield Finding("error", "rate", episode.name, f"{text}: set rate_hz, or leave it out", rates)
     gaps = np.flatnonzero(spacing > GAP * np.median(spacing))
     if len(gaps):
-        yield Finding(
-            "warning",
-            "gap",
-            episode.name,
-            f"{len(gaps)} gaps, the longest {spacing.max():.2f} s after frame "
-            f"{int(spacing.argmax())}: clips cross them; cut the recording there",
-        )
+        longest = f"the longest {spacing.max():.2f} s after frame {int(spacing.argmax())}"
+        text = f"{len(gaps)} gaps, {longest}: clips cross them; cut the recording there"
+        yield Finding("warning", "gap", episode.name, text)
 
 
 def state_findings(episode: Episode) -> Iterator[Finding]:
-    """States that are no finite numbers (actions are refused when they are read)."""
+    """States that are not finite numbers (actions are refused when they are read)."""
     if len(bad := np.argwhere(~np.isfinite(episode.states))):
-        row, column = bad[0]
-        text = (
-            f"{len(bad)} states are no finite numbers, the first is row {row}, dimension {column}"
-        )
+        first = f"the first is row {bad[0][0]}, dimension {bad[0][1]}"
+        text = f"{len(bad)} states are not finite numbers, {first}"
         yield Finding("error", "nan", episode.name, text)
 
 
@@ -77,15 +66,13 @@ def dimension_findings(spec: ActionSpec, episodes: Sequence[Episode]) -> Iterato
         off = np.maximum(low - episode.actions, episode.actions - high)
         bad = np.argwhere((off > OUTLIER * span) & (span > 0))
         if len(bad):
-            step, column = bad[0]
-            yield Finding(
-                "warning",
-                "range",
-                episode.name,
+            step, k = bad[0]
+            text = (
                 f"{len(bad)} values far outside the others, the first is action {step}, "
-                f"{spec.names[column]} = {episode.actions[step, column]:.4g} (1st to 99th "
-                f"percentile {low[column]:.4g} to {high[column]:.4g} {spec.units[column]})",
+                f"{spec.names[k]} = {episode.actions[step, k]:.4g} (1st to 99th percentile "
+                f"{low[k]:.4g} to {high[k]:.4g} {spec.units[k]})"
             )
+            yield Finding("warning", "range", episode.name, text)
 
 
 def yaw_findings(spec: ActionSpec, episodes: Sequence[Episode]) -> Iterator[Finding]:
@@ -106,25 +93,25 @@ def yaw_findings(spec: ActionSpec, episodes: Sequence[Episode]) -> Iterator[Find
     negated = _within([angle + 2 * heading for angle, heading in parts])
     degrees = float(np.rad2deg(np.angle(whole) / 2))
     values = {"agreement": abs(whole), "within_episodes": each, "with_yaw_negated": negated}
+    level: Level = "error"
     if negated > FORWARD and negated > each + 0.05:
         text = "displacements follow the heading only with yaw negated: the sign of yaw is wrong"
-        yield Finding("error", "yaw", "", text, values)
     elif abs(whole) > FORWARD and abs(degrees) > OFF_DEGREES:
+        values |= {"degrees": degrees}
         text = (
             f"displacements point {degrees:+.0f} degrees off the heading (of 180): yaw is measured "
             f"from another axis"
         )
-        yield Finding("error", "yaw", "", text, values | {"degrees": degrees})
     elif each > FORWARD and abs(whole) < 0.5:
         text = (
             "displacements point off the heading by another angle in every episode: yaw is "
             "negated, or not measured in the frame of the positions"
         )
-        yield Finding("error", "yaw", "", text, values)
     else:
+        level = "note"
         how = "agree" if abs(whole) > FORWARD else "agree loosely (does it move sideways?)"
         text = f"heading and displacement {how}: {abs(whole):.2f} of 1"
-        yield Finding("note", "yaw", "", text, values)
+    yield Finding(level, "yaw", "", text, values)
 
 
 def _directions(episodes: Sequence[Episode]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -132,14 +119,14 @@ def _directions(episodes: Sequence[Episode]) -> list[tuple[np.ndarray, np.ndarra
     heading since the episode's start, both halfway through the step."""
     lengths = [np.hypot(*episode.actions[:, :2].T) for episode in episodes]
     least = max(0.3 * float(np.quantile(np.concatenate(lengths), 0.9)), 1e-6)
-    found = []
+    directions = []
     for episode, length in zip(episodes, lengths, strict=True):
         steps, moving = episode.actions.astype(np.float64), length > least
         turned = np.cumsum(steps[:, 2]) - steps[:, 2] / 2
         # the chord of an arc points along the heading halfway
         angle = np.arctan2(steps[:, 1], steps[:, 0]) - steps[:, 2] / 2
-        found.append((angle[moving], turned[moving]))
-    return found
+        directions.append((angle[moving], turned[moving]))
+    return directions
 
 
 def _mean(angles: list[np.ndarray]) -> complex:

@@ -1,4 +1,4 @@
-"""Are actions and pixels of one time? The lag at which turning explains the picture's motion best.
+"""The lag between actions and pixels: where turning explains the picture's motion best.
 
 `sideways[k]`, the horizontal motion from frame k to k+1, is explained by the turning actions of
 step k - lag. Actions that take frame k to k+1 explain it best at lag 0. A positive lag: actions
@@ -97,29 +97,29 @@ def correlation(gram: np.ndarray) -> np.ndarray:
     return np.sqrt((with_motion * solved).sum((-2, -1)).clip(0, 1))
 
 
-def judge(spec: ActionSpec, found: Lag | None, latency_frames: int = 0) -> Finding:
-    """What a lag means for actions of this kind."""
-    if found is None or found.strength < WEAK:
-        why = "episodes are too short" if found is None else f"correlation {found.strength:.2f}"
+def judge(spec: ActionSpec, lag: Lag | None, latency_frames: int = 0) -> Finding:
+    """The finding for a lag, which depends on the kind of the actions."""
+    if lag is None or lag.strength < WEAK:
+        why = "episodes are too short" if lag is None else f"correlation {lag.strength:.2f}"
         return Finding(
             "note", "alignment", "", f"turning does not show in the pictures ({why}): not judged"
         )
-    frames = found.seconds * spec.rate_hz
-    values = found._asdict() | {"frames": round(frames, 2)}
+    frames = lag.seconds * spec.rate_hz
+    values = lag._asdict() | {"frames": round(frames, 2)}
     turn = ""
-    if found.signed:  # the sign is the robot's own convention: said, not judged
+    if lag.signed:  # the sign is the robot's own convention: said, not judged
         name = spec.names[turning(spec)[0]]
-        seen = ("right", "left") if found.signed > 0 else ("left", "right")
+        seen = ("right", "left") if lag.signed > 0 else ("left", "right")
         turn = f"; positive {name} moves the picture {seen[0]}, so it turns {seen[1]}"
     told = (
-        f"turning explains the picture's motion best {found.seconds:+.2f} s ({frames:+.1f} frames) "
-        f"later, 95% {found.low:+.2f} to {found.high:+.2f} s; correlation {found.strength:.2f}, "
-        f"{found.at_zero:.2f} as recorded{turn}"
+        f"turning explains the picture's motion best {lag.seconds:+.2f} s ({frames:+.1f} frames) "
+        f"later, 95% {lag.low:+.2f} to {lag.high:+.2f} s; correlation {lag.strength:.2f}, "
+        f"{lag.at_zero:.2f} as recorded{turn}"
     )
-    shifted = abs(frames) >= 0.5 and (found.low > 0 or found.high < 0)
+    shifted = abs(frames) >= 0.5 and (lag.low > 0 or lag.high < 0)
     if not shifted:
         return Finding("note", "alignment", "", f"actions and pictures agree: {told}", values)
-    if spec.kind == "command" and found.low > 0:
+    if spec.kind == "command" and lag.low > 0:
         lead = latency_frames + round(frames)
         values["latency_frames"] = lead
         advice = f"commands lead the picture: set latency_frames: {lead}"
@@ -137,14 +137,14 @@ def _grams(turn: np.ndarray, motion: np.ndarray, reach: int, block: int) -> list
     steps = np.arange(reach, len(motion) - reach)
     parts = np.array_split(steps, max(1, len(steps) // block))
     lags = np.arange(-reach, reach + 1)
-    found = []
+    grams = []
     for part in parts:
         rows = np.concatenate([np.ones((len(part), 1)), turn[part]], 1)
         rows = np.broadcast_to(rows, (len(lags), *rows.shape))
         later = motion[part[None] + lags[:, None]][..., None]
         joint = np.concatenate([rows, later], -1).astype(np.float64)
-        found.append(joint.swapaxes(-1, -2) @ joint)
-    return found
+        grams.append(joint.swapaxes(-1, -2) @ joint)
+    return grams
 
 
 def _peak(curve: np.ndarray) -> float:

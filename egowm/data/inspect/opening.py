@@ -1,34 +1,23 @@
-"""Which format a path holds, and its data module."""
+"""The format of a folder of recordings, and its data module."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-from egowm.data import (
-    NWM,
-    ClipData,
-    DonkeyTub,
-    Droid,
-    LeRobot,
-    OneX,
-    Packed,
-    Recon,
-    TumRgbd,
-    VideoCSV,
-)
-from egowm.data.module import Window
+from egowm import data as formats
+from egowm.data.module import ClipData, Window
 from egowm.data.one_x import TRAIN, VAL
 from egowm.data.packed import INDEX
 
 # What tells a folder's format, in the order asked.
 SIGNS: tuple[tuple[Callable[..., ClipData], tuple[str, ...]], ...] = (
-    (Packed, (INDEX,)),
-    (LeRobot, ("meta/info.json",)),
-    (DonkeyTub, ("manifest.json",)),
-    (OneX, (TRAIN, VAL)),
-    (Droid, ("annotation/*/*.json",)),
-    (TumRgbd, ("groundtruth.txt", "*/groundtruth.txt")),
-    (NWM, ("*/traj_data.pkl",)),
-    (Recon, ("*.hdf5",)),
+    (formats.Packed, (INDEX,)),
+    (formats.LeRobot, ("meta/info.json",)),
+    (formats.DonkeyTub, ("manifest.json",)),
+    (formats.OneX, (TRAIN, VAL)),
+    (formats.Droid, ("annotation/*/*.json",)),
+    (formats.TumRgbd, ("groundtruth.txt", "*/groundtruth.txt")),
+    (formats.NWM, ("*/traj_data.pkl",)),
+    (formats.Recon, ("*.hdf5",)),
 )
 SPLITS = ("train", "val", "test")
 
@@ -49,7 +38,7 @@ def open_folder(path: Path) -> ClipData:
             f"egowm data convert {path} OUTPUT."
         )
     if next(path.glob("*.csv"), None):
-        return VideoCSV(str(path), Window())
+        return formats.VideoCSV(str(path), Window())
     known = ", ".join(data.__name__ for data, _ in SIGNS)  # type: ignore[attr-defined]
     raise ValueError(
         f"{path}: no format was recognised ({known}, VideoCSV). Give the folder that holds the "

@@ -1,6 +1,7 @@
-"""What an episode's frames show: brightness, repeats, and how far the picture moves sideways."""
+"""Black and repeated frames of an episode, and how far its picture moves sideways."""
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,6 @@ import numpy as np
 from egowm.data.episode import Episode
 from egowm.data.inspect.findings import Finding
 
-BATCH = 32
 SIZE = (128, 64)  # width, height at which motion is measured
 BLACK = 4.0  # grey levels
 MOVING = 0.2  # of the 90th percentile of the action's size
@@ -31,7 +31,7 @@ def look(episode: Episode) -> Pictures:
     window = cv2.createHanningWindow(SIZE, cv2.CV_32F)
     black, repeated, sideways = [], [], []
     before: tuple[np.ndarray, np.ndarray] | None = None
-    for frame in _frames(episode):
+    for frame in chain.from_iterable(episode.batches()):
         grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
         small = cv2.resize(grey, SIZE, interpolation=cv2.INTER_AREA).astype(np.float32)
         black.append(bool(grey.max() <= 8 * BLACK and grey.mean() < BLACK))
@@ -45,30 +45,19 @@ def look(episode: Episode) -> Pictures:
 def picture_findings(episode: Episode, seen: Pictures) -> Iterator[Finding]:
     """Black frames, and frames that repeat while the actions move."""
     if seen.black.any():
-        yield Finding(
-            "warning",
-            "black",
-            episode.name,
-            f"{int(seen.black.sum())} of {len(seen.black)} frames are black, the first is frame "
-            f"{int(np.argmax(seen.black))}",
-        )
+        first = f"the first is frame {int(np.argmax(seen.black))}"
+        text = f"{int(seen.black.sum())} of {len(seen.black)} frames are black, {first}"
+        yield Finding("warning", "black", episode.name, text)
     size = np.abs(episode.actions).sum(1)
     moving = size > MOVING * max(float(np.quantile(size, 0.9)), 1e-9)
     frozen = seen.repeated & moving & ~seen.black[1:]
-    longest, first = _longest_run(frozen)
+    longest, start = _longest_run(frozen)
     if longest >= LONG:
-        yield Finding(
-            "warning",
-            "repeated",
-            episode.name,
+        text = (
             f"{int(frozen.sum())} frames repeat the one before although the actions move; frames "
-            f"{first} to {first + longest} are one picture",
+            f"{start} to {start + longest} are one picture"
         )
-
-
-def _frames(episode: Episode) -> Iterator[np.ndarray]:
-    for start in range(0, episode.num_frames, BATCH):
-        yield from episode.read(range(start, min(start + BATCH, episode.num_frames)))
+        yield Finding("warning", "repeated", episode.name, text)
 
 
 def _shift(before: np.ndarray, after: np.ndarray, window: np.ndarray) -> float:

@@ -17,6 +17,7 @@ from egowm.data import (
     DonkeyTub,
     Droid,
     LeRobot,
+    Mixture,
     Rooms,
     TumRgbd,
     VideoCSV,
@@ -156,6 +157,28 @@ def test_a_clean_folder_of_videos_and_tables(drives, capsys):
     assert "actions and pictures agree" in out
     assert "positive turn moves the picture right, so it turns left" in out
     assert out.endswith("0 errors, 0 warnings, 1 notes\n")
+
+
+@pytest.mark.parametrize("skip_corrupt", [True, False])
+@pytest.mark.parametrize("mixed", [True, False])
+def test_corrupt_recordings_are_findings_and_the_rest_is_read(drives, mixed, skip_corrupt, caplog):
+    (drives / "drive_1.csv").write_text("time [s],turn [px],other\n0,1,2\n1,nan,3\n")
+    data = VideoCSV(str(drives), val_share=0, test_share=0, skip_corrupt=skip_corrupt)
+    findings = check(Mixture({"cars": data}) if mixed else data, 1, progress=False)
+    (corrupt,) = [finding for finding in findings if finding.kind == "nan"]
+    assert corrupt.text.startswith(
+        f"{drives / 'drive_1.csv'}: row 1, column turn: expected a finite"
+    )
+    assert len(data.split("train")) == 2
+    assert "left out" not in caplog.text
+    fresh = VideoCSV(str(drives), val_share=0, test_share=0, skip_corrupt=skip_corrupt)
+    data._episodes.clear()
+    for read in (data, fresh):  # checking leaves no trace
+        if skip_corrupt:
+            assert len(read.split("train")) == 2
+        else:
+            with pytest.raises(ValueError, match="skip_corrupt: true"):
+                read.split("train")
 
 
 def test_the_sign_of_turning_is_said_and_not_judged(drives):
