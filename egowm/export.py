@@ -124,7 +124,8 @@ def load(folder: Path, base: str | None, make: Callable[..., Model]) -> Model:
         raise ValueError(f"{folder}: damaged weights ({error}): copy the export again.") from error
     _fill(backbone.network, weights, "network.")
     if "text.embedding" in weights:
-        backbone.texts.remember("", weights["text.embedding"], weights["text.mask"])
+        assert backbone.codec.texts is not None
+        backbone.codec.texts.remember("", weights["text.embedding"], weights["text.mask"])
     own = {k: v for k, v in weights.items() if not k.startswith(("network.", "text."))}
     found = model.load_state_dict(own, strict=False)
     missing = set(_embeddings(model)) & set(found.missing_keys)
@@ -161,9 +162,9 @@ def _embeddings(model: Described) -> dict[str, torch.Tensor]:
 
 def _empty_text(backbone: Backbone) -> dict[str, torch.Tensor]:
     """What "" means to the backbone: an export needs no text encoder for it."""
-    if not backbone.takes_text:
+    if backbone.codec.texts is None:
         return {}
-    embedding, mask = backbone.texts([""], torch.device("cpu"))
+    embedding, mask = backbone.codec.texts([""], torch.device("cpu"))
     return {"text.embedding": embedding[0], "text.mask": mask[0]}
 
 

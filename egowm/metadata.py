@@ -34,7 +34,7 @@ class Described(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
 
-def record(model: Described) -> dict[str, Any]:
+def describe(model: Described) -> dict[str, Any]:
     """Plain values, no pickled classes; the frozen parts by their hash."""
     state_spec = model.state_spec
     return {
@@ -51,7 +51,7 @@ def record(model: Described) -> dict[str, Any]:
     }
 
 
-def adopt(model: Described, saved: dict[str, Any], fitting: bool) -> None:
+def apply(model: Described, saved: dict[str, Any], fitting: bool) -> None:
     """Take specs and chunk from a checkpoint, and load the model's base.
 
     Args:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from egowm.backbones.memo import Memo
+from egowm.backbones.codec_wrappers import Memo
 
 
 def pictures(*levels: int) -> Tensor:
@@ -40,12 +40,11 @@ def test_each_picture_is_encoded_once():
     assert len(encoder.seen) == 2
 
 
-def test_zero_remembers_nothing():
-    memo, encoder = Memo(0), Encoder()
-    for _ in range(2):
-        assert answers(memo, encoder, 5, 5) == [10, 10]
-    assert encoder.seen == [[5, 5], [5, 5]]
-    assert not memo.known
+def test_what_else_counts_is_told_apart():
+    memo, encoder = Memo(4), Encoder()
+    for number in (1, 2, 1):
+        memo(pictures(5), encoder, number)
+    assert encoder.seen == [[5], [5]]
 
 
 def test_the_oldest_leave_first():
@@ -56,13 +55,13 @@ def test_the_oldest_leave_first():
     assert encoder.seen == [[1], [2], [3]]
     answers(memo, encoder, 1)
     assert encoder.seen[3:] == [[1]]
-    assert len(memo.known) == 2
+    assert len(memo.held) == 2
 
 
 def test_a_batch_that_does_not_fit_is_answered_all_the_same():
     memo, encoder = Memo(2), Encoder()
     assert answers(memo, encoder, 1, 2, 3, 4, 1) == [2, 4, 6, 8, 2]
-    assert len(memo.known) == 2
+    assert len(memo.held) == 2
     assert answers(memo, encoder, 4, 1, 3) == [8, 2, 6]
 
 
@@ -82,7 +81,7 @@ def test_a_place_within_the_picture_counts():
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_the_answer_has_the_dtype_of_the_pictures(dtype):
+def test_the_result_keeps_its_dtype(dtype):
     """On the first call and on the second."""
     memo, batch = Memo(4), pictures(3, 4).to(dtype)
     first, second = (memo(batch, lambda x: 2 * x) for _ in range(2))

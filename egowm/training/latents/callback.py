@@ -1,4 +1,4 @@
-"""Fitting from a latent cache: frozen encoders are not asked what they said before."""
+"""Fitting from a latent cache in place of encoding frames."""
 
 import logging
 from pathlib import Path
@@ -36,14 +36,14 @@ class FromCache(Callback):
 
 
 class Opened:
-    """A cache and the backbone that asks it; opened when the first loader is made, by when the
-    model has its weights and knows which parts it trains."""
+    """A cache and the backbone that reads it; opened when the first loader is made, by when the
+    model has its weights and its trained part is set."""
 
     def __init__(self, folder: Path, backbone: Backbone) -> None:
         self.cache, self.backbone, self._checked = LatentCache(folder), backbone, False
 
     def of(self, windows: Windows) -> CachedClips:
-        """What is known of some windows."""
+        """The cached encodings of some windows."""
         w = windows.window
         self.backbone.check_lengths(w.context, w.horizon)
         self.cache.check(self.backbone, (w.height, w.width), w)
