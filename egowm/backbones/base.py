@@ -25,6 +25,10 @@ class Condition(NamedTuple):
     """What the network is told besides noise and actions; the first axis is the batch.
 
     A field that a family does not use has no values, (0,).
+
+    >>> condition = Condition(image=torch.ones(2, 1, 64), latents=torch.ones(2, 32, 16, 16))
+    >>> condition.repeat(3).image.shape  # (B, tokens, D_image)
+    torch.Size([6, 1, 64])
     """
 
     image: Tensor = NONE  # (B, tokens, D_image) for cross-attention
@@ -60,6 +64,11 @@ class Backbone(nn.Module, ABC):
 
     `load` sets network, codec, process and folder; a family sets the others in its class body or
     its constructor.
+
+    >>> from egowm import WorldModel
+    >>> backbone = WorldModel.from_pretrained("rooms").backbone
+    >>> backbone.context, backbone.latent_shape(64, 64)  # context frames; c, h, w
+    (1, (16, 16, 16))
     """
 
     network: nn.Module  # the diffusers UNet or transformer, which is fine-tuned

@@ -20,6 +20,11 @@ class Codec(ABC):
         family: Name shared by codecs that encode alike; part of what a latent cache is made by.
         folders: Folder of the weights of each frozen encoder whose outputs a latent cache holds;
             empty for a family that cannot train from one.
+
+    >>> from egowm import WorldModel
+    >>> codec = WorldModel.from_pretrained("rooms").backbone.codec
+    >>> codec.encode(torch.zeros(1, 3, 3, 64, 64)).shape  # (B, t, c, h, w)
+    torch.Size([1, 3, 16, 16, 16])
     """
 
     temporal_stride: int  # frames per latent frame

@@ -93,6 +93,11 @@ class Cosmos(VideoTransformer):
         vae_batch: Videos that the VAE encodes or decodes at once; 0 is all of a batch.
         start: Function of network and VAE that sets the weights of a random transformer, such as
             `egowm.pretraining.starts.copy_of_context`; null leaves them random.
+
+    >>> cosmos = Cosmos("./priors/rooms-cosmos")  # loads nothing yet
+    >>> cosmos.load()
+    >>> cosmos.latent_shape(64, 64), cosmos.codec.num_latents(9)
+    ((16, 16, 16), 9)
     """
 
     def __init__(

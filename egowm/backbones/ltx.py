@@ -64,6 +64,10 @@ class LTX(VideoTransformer):
         process_mean: Mean of the logit of the training noise level, before the scheduler's shift.
         process_std: Standard deviation of that logit.
         vae_batch: Videos that the VAE encodes or decodes at once; 0 is all of a batch.
+
+    >>> ltx = LTX("Lightricks/LTX-Video", context=9)  # loads nothing yet
+    >>> ltx.context, ltx.fps
+    (9, 25)
     """
 
     draws_whole_video = False

@@ -68,6 +68,11 @@ class SVD(Backbone):
             are encoded every time.
         vae_batch: Frames that the VAE encodes at once, and decodes in whole videos; 0 encodes all,
             and decodes as many videos as suit the device.
+
+    >>> svd = SVD("./priors/rooms-svd")  # loads nothing yet
+    >>> svd.load()
+    >>> svd.embedding_dim, svd.codec.temporal_stride
+    (384, 1)
     """
 
     context_latents = 0  # the context enters by channel

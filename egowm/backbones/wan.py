@@ -98,6 +98,10 @@ class Wan(VideoTransformer):
         process_mean: Mean of the logit of the training noise level, before the scheduler's shift.
         process_std: Standard deviation of that logit.
         vae_batch: Videos that the VAE encodes or decodes at once; 0 is all of a batch.
+
+    >>> wan = Wan("Wan-AI/Wan2.2-TI2V-5B-Diffusers", context=5)  # loads nothing yet
+    >>> wan.context, wan.fps
+    (5, 16)
     """
 
     def __init__(

@@ -24,13 +24,19 @@ from egowm.randomness import StepSeeds
 
 
 class VideoPrior(LightningModule):
-    """Trains a backbone's network, and its image encoder, on clips, ignoring their actions.
+    """A video prior: a backbone trained on clips without their actions.
 
-    backbone: its `random` parts start from scratch. drop_image: share of samples without their
-    image, for guidance, where the family can go without. next_frame: share of the steps that draw
-    a single frame, the one after the context (T of them from each clip); the others draw whole
-    videos, which start with the context (SVD: their frame 0 repeats it). When fitting ends,
-    `<default_root_dir>/prior` holds a pipeline folder of the family in float16.
+    Network and image encoder are trained. When fitting ends, `<default_root_dir>/prior` holds a
+    pipeline folder of the family in float16.
+
+    Args:
+        backbone: Pipeline whose network is trained; its `random` parts start from random weights.
+        learning_rate: Highest learning rate, reached after the warm-up.
+        warmup: Optimizer steps of linear warm-up, 0 or more.
+        drop_image: Share of training samples without the context image, in [0, 1], for guidance,
+            in a family that has one.
+        next_frame: Share of the steps, in [0, 1], that draw single frames, each given the one
+            before; the others draw whole videos, which start with the context.
     """
 
     def __init__(

@@ -39,11 +39,16 @@ _HALF = {"bf16": torch.bfloat16, "16": torch.float16}
 class Memory:
     """Bytes that a step takes on the GPU.
 
-    weights: of all parts but text encoders; frozen: of them, VAE and encoders. gradients: of what
-    is trained. encoding: what is there besides, at most, while frames become latents; there are no
-    gradients then. activations: the same for the network's forward and backward pass, at the moment
-    at which activations and gradients together are most. sizes: numbers of values of the trained
-    tensors. kind: the optimizer. offload: whether frozen parts are there for encoding alone.
+    Args:
+        weights: Of all parts but text encoders.
+        frozen: Of VAE and encoders, a part of `weights`.
+        gradients: Of the trained part.
+        encoding: Most bytes besides these while frames become latents; without gradients.
+        activations: Most bytes besides these in the network's forward and backward pass, at the
+            moment at which activations and gradients together are most.
+        sizes: Number of values of each trained tensor.
+        kind: The optimizer.
+        offload: Whether frozen parts are on the GPU only to encode.
     """
 
     weights: int

@@ -5,8 +5,18 @@ import inspect
 import pytest
 from jsonargparse import ArgumentParser
 
+from egowm.backbones import LTX, SVD, Cosmos, Wan
+from egowm.backbones.cosmos3 import CameraSteps, Cosmos3
 from egowm.data.module import Window
+from egowm.network.trained_part import TrainedPart
+from egowm.pretraining import Autoencoder, VideoPrior
+from egowm.training.latents.callback import FromCache
 from egowm.world_model import WorldModel
+
+KINDS = [
+    *(WorldModel, Window, SVD, Cosmos, Wan, LTX, Cosmos3, CameraSteps),
+    *(Autoencoder, VideoPrior, TrainedPart, FromCache),
+]
 
 
 def descriptions(kind: type) -> dict[str, str | None]:
@@ -17,13 +27,13 @@ def descriptions(kind: type) -> dict[str, str | None]:
     return {name: actions.get(name) for name in inspect.signature(kind).parameters}
 
 
-@pytest.mark.parametrize("kind", [WorldModel, Window])
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_parameter_has_a_description(kind):
     empty = [name for name, text in descriptions(kind).items() if not (text or "").strip()]
     assert not empty
 
 
-@pytest.mark.parametrize("kind", [WorldModel, Window])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_title_is_one_whole_sentence_in_words(kind):
     parser = ArgumentParser()
     parser.add_class_arguments(kind, "part")

@@ -15,11 +15,13 @@ log = logging.getLogger(__name__)
 
 
 class FromCache(Callback):
-    """Training and validation clips come from a cache that `egowm data cache` made; test and
-    prediction clips from pixels.
+    """Training and validation clips from a latent cache in place of pixels.
 
-    folder: the cache's. One that does not fit the recipe, or is not whole, is refused before the
-    first step, naming the difference.
+    `egowm data cache` makes one. Test and prediction clips still come from pixels.
+
+    Args:
+        folder: Folder of the cache. One that does not fit the recipe, or is not whole, is refused
+            before the first step, naming the difference.
     """
 
     def __init__(self, folder: str) -> None:
