@@ -158,8 +158,7 @@ class Autoencoder(LightningModule):
         self._moments.clear()
         if self.causal:
             deviation = (square - mean**2).mean().sqrt().expand_as(mean)
-            found = {"latents_mean": mean.tolist(), "latents_std": deviation.tolist()}
-            self.vae.register_to_config(**found)
+            self.vae.register_to_config(latents_mean=mean.tolist(), latents_std=deviation.tolist())
         else:
             self.vae.register_to_config(scaling_factor=square.mean().item() ** -0.5)
         self._measured_at = self.trainer.global_step
