@@ -42,7 +42,7 @@ class Condition(NamedTuple):
         return Condition(*(x.repeat_interleave(times, 0) if len(x) else x for x in self))
 
     def with_text(self, embedding: Tensor, mask: Tensor) -> "Condition":
-        """The same with one text for all: embedding (1, tokens, D_text), mask (1, tokens)."""
+        """The same with texts: embedding (B or 1, tokens, D_text), mask (B or 1, tokens)."""
         count = len(self.latents)
         return self._replace(text=embedding.expand(count, -1, -1), text_mask=mask.expand(count, -1))
 

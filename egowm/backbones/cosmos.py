@@ -211,19 +211,10 @@ class Cosmos(VideoTransformer):
         width = config.num_attention_heads * config.attention_head_dim
         return int(width) * (4 if self.streams == "both" else 1)
 
-    def condition(
-        self,
-        context: Tensor,
-        noise_strength: Tensor,
-        generator: Generator = None,
-        known: Tensor | None = None,
-        text: Sequence[str] = ("",),
-        num_frames: int = 0,
-        codec: Codec | None = None,
+    def completed(
+        self, condition: Condition, codec: Codec, context: Tensor, generator: Generator
     ) -> Condition:
-        condition = super().condition(
-            context, noise_strength, generator, known, text, num_frames, codec
-        )
+        """Predict1: with a little noise on the context."""
         if self.generation != "predict1" or not self.context_noise:
             return condition
         noise = randn(condition.latents.shape, generator, context.device)

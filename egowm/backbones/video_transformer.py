@@ -25,17 +25,7 @@ Kind = TypeVar("Kind", bound=CausalCodec)
 class VideoTransformer(Backbone):
     """A backbone whose latents are (B, t, c, h, w) with the context first.
 
-    Args:
-        pretrained: Pipeline to start from: a folder, or a hub id that is in the local cache.
-        revision: Commit of a hub id; null takes the one that is cached.
-        download: Download a hub id that is not cached; needs a pinned `revision`.
-        context: Context frames K, one more than a multiple of the VAE's temporal stride.
-        fps: Frames per second that the network is told, where it is told any.
-        random: ["transformer"] starts it from random weights, with the configuration in the folder.
-        vae_folder: Folder whose VAE replaces that of the pipeline; "" keeps the pipeline's.
-        memo_frames: Number of videos, and of contexts, whose latents are kept in main memory, so
-            that a data set that fits is encoded once; 0 keeps none.
-        vae_batch: Videos that the VAE encodes or decodes at once; 0 is all of a batch.
+    The parameters are explained where a family's class takes them.
     """
 
     droppable = ("text",)
@@ -154,11 +144,14 @@ class VideoTransformer(Backbone):
         else:
             latents = known[:, None]
         embedding, mask = codec.texts(text, context.device)
-        return Condition(
-            latents=latents,
-            text=embedding.expand(count, -1, -1),
-            text_mask=mask.expand(count, -1),
-        )
+        condition = Condition(latents=latents).with_text(embedding, mask)
+        return self.completed(condition, codec, context, generator)
+
+    def completed(
+        self, condition: Condition, codec: Codec, context: Tensor, generator: Generator
+    ) -> Condition:
+        """The condition with what a family adds to text and latents."""
+        return condition
 
     def encode_context(
         self, codec: Codec, context: Tensor, count: int, generator: Generator, num_frames: int

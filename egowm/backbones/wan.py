@@ -189,23 +189,14 @@ class Wan(VideoTransformer):
         """Not by channel, where the context's latents are those of a whole, mostly grey video."""
         return self.by_time and super().chains_latents
 
-    def condition(
-        self,
-        context: Tensor,
-        noise_strength: Tensor,
-        generator: Generator = None,
-        known: Tensor | None = None,
-        text: Sequence[str] = ("",),
-        num_frames: int = 0,
-        codec: Codec | None = None,
+    def completed(
+        self, condition: Condition, codec: Codec, context: Tensor, generator: Generator
     ) -> Condition:
-        condition = super().condition(
-            context, noise_strength, generator, known, text, num_frames, codec
-        )
+        """Wan 2.1: with CLIP's embedding of the last context frame."""
         if self.by_time:
             return condition
-        image = (codec or self.codec).embed_image(context[:, -1])
-        return condition._replace(image=image.expand(len(noise_strength), -1, -1))
+        image = codec.embed_image(context[:, -1])
+        return condition._replace(image=image.expand(len(condition.latents), -1, -1))
 
     def encode_context(
         self, codec: Codec, context: Tensor, count: int, generator: Generator, num_frames: int
