@@ -50,6 +50,9 @@ class Wrapped(Codec):
     def encode_for_cache(self, frames: Tensor, num_context: int) -> Encodings:
         return self.codec.encode_for_cache(frames, num_context)
 
+    def cached_context(self, encodings: Encodings, num_context: int) -> tuple[Tensor, ...]:
+        return self.codec.cached_context(encodings, num_context)
+
     @property
     def needs_pixels(self) -> bool:
         return self.codec.needs_pixels
@@ -144,7 +147,7 @@ class Cached(Wrapped):
         return self.encodings.latents[:, -self.num_latents(frames.shape[1]) :].float()
 
     def context(self, frames: Tensor, num_frames: int) -> tuple[Tensor, ...]:
-        held = self.fresh.cached_context(self.encodings, frames.shape[1])
+        held = self.codec.cached_context(self.encodings, frames.shape[1])
         return tuple(tensor.float() for tensor in held)
 
     def embed_image(self, image: Tensor) -> Tensor:
