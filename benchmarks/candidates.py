@@ -126,7 +126,7 @@ def speed(arguments: Any) -> list[Record]:
     for steps in arguments.steps:
         contest = closed_loop(arguments, steps)
         about = {"contest": "closed loop", "steps": steps, "difference": contest.check()}
-        sizes = [1, 4, AT_ONCE] if not contest.model.backbone.decodes_in_time else []
+        sizes = [1, 4, AT_ONCE] if not contest.model.backbone.codec.decodes_in_time else []
         tried = [replace(contest, decoded=size) for size in sizes] or [contest]
         contest = min(tried, key=lambda c: seconds(partial(c.calls, AT_ONCE, min(AT_ONCE, count))))
         about["stock_decode_chunk_size"] = contest.decoded
@@ -190,7 +190,7 @@ def one_video(arguments: Any) -> list[Record]:
         sizes = [min(AT_ONCE, count - k) for k in range(0, count, AT_ONCE)]
         return torch.cat([contest.call(n, decoded, 0) for n in sizes])
 
-    tried = [model.chunk] if model.backbone.decodes_in_time else [1, 4, model.chunk, AT_ONCE]
+    tried = [model.chunk] if model.backbone.codec.decodes_in_time else [1, 4, model.chunk, AT_ONCE]
     decoded = min(tried, key=lambda size: seconds(partial(contest.call, AT_ONCE, size, 0)))
     runs = {
         "ours, nothing decoded": partial(ours, "latents"),

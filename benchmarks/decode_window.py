@@ -17,11 +17,10 @@ import numpy as np
 import torch
 from alternating import compare
 from provenance import RESULTS, provenance, write
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from egowm.backbones import SVD
-from egowm.backbones.svd import load_vae
+from egowm.backbones.frame_codec import FrameCodec, load_vae
 
 
 def random_vae() -> Any:
@@ -69,18 +68,17 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         raise ValueError(
             "Expected --windows, --rooms and --repeats of at least 1, --frames of at least 2."
         )
-    backbone = SVD(arguments.pretrained or "random")
     vae = load_vae(Path(arguments.pretrained) / "vae") if arguments.pretrained else random_vae()
-    backbone.vae = vae.requires_grad_(False).eval().to(arguments.device)
-    if not backbone.decodes_in_time:
+    codec = FrameCodec(vae.to(arguments.device), nn.Identity(), None, "SVD", {})
+    if not codec.decodes_in_time:
         raise ValueError(f"{arguments.pretrained}: its decoder takes frame by frame: any is exact.")
     record = provenance(arguments.seed, arguments.device)
     videos = rooms(arguments.rooms, arguments.frames, arguments.size).to(arguments.device)
-    latents = torch.cat([backbone.encode(video[None]) for video in videos])
-    exact = backbone.decode(latents)
-    whole, rows = partial(backbone.decode_frame, latents, last), []
+    latents = torch.cat([codec.encode(video[None]) for video in videos])
+    exact = codec.decode(latents)
+    whole, rows = partial(codec.decode_frame, latents, last), []
     for window in tqdm(arguments.windows, "windows", file=sys.stderr):
-        part = partial(backbone.decode_frame, latents, last, window)
+        part = partial(codec.decode_frame, latents, last, window)
         found = errors(part(), exact[:, -1:])
         timing = compare(part, whole, arguments.repeats, lambda: None)
         rows.append({"window": window, **found, **timing._asdict()})

@@ -102,7 +102,7 @@ class OwnContexts(WorldModel):
         actions = clip.actions[:, : depth + 1]
         with torch.no_grad():
             chunk = self._imagined(Chunk(frames[:, :1]), actions[:, :depth])
-            target = backbone.encode(frames[:, 1:])
+            target = backbone.codec.encode(frames[:, 1:])
             strength = torch.zeros(len(target))
             condition = backbone.condition(chunk.frames, strength, generator, chunk.latents)
         embedding = self.embed(spec.normalise(actions[:, depth:]))
@@ -124,7 +124,9 @@ class OwnContexts(WorldModel):
         for action in actions.split(1, 1):
             chunk, _ = sampler.advance(chunk, action, None, [""])
         assert chunk.latents is not None
-        return chunk._replace(frames=self.backbone.decode(chunk.latents[:, None]).clamp(-1, 1))
+        return chunk._replace(
+            frames=self.backbone.codec.decode(chunk.latents[:, None]).clamp(-1, 1)
+        )
 
 
 def use_middle_taps(network: nn.Module) -> None:

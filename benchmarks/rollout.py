@@ -117,7 +117,7 @@ def prepare(contest: Contest, comparison: Comparison) -> tuple[Run, Run, int]:
     runs: dict[int, Run] = {frames: partial(contest.call, count, frames, contest.seed)}
     if comparison.separate:
         runs = {frames: partial(contest.calls, count)}
-    elif count > 1 and not contest.model.backbone.decodes_in_time:
+    elif count > 1 and not contest.model.backbone.codec.decodes_in_time:
         runs[count * frames] = partial(contest.call, count, count * frames, contest.seed)
     # Batch sizes choose other convolution kernels; TensorFloat-32 would make their results differ.
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):

@@ -125,7 +125,7 @@ class RoomClips:
         videos = []
         for clip in self.clips:
             frames = clip.frames[None, first:].float().to(model.device) / 127.5 - 1
-            videos.append(backbone.decode(backbone.encode(frames))[0, 1 - first :])
+            videos.append(backbone.codec.decode(backbone.codec.encode(frames))[0, 1 - first :])
         return [to_uint8((video.clamp(-1, 1) + 1) / 2) for video in videos]
 
     def score(self, videos: Sequence[np.ndarray]) -> Scores:

@@ -10,11 +10,15 @@ from egowm.pixels import to_model
 NONE = torch.zeros(0)
 
 
-class Known(NamedTuple):
-    """Cached outputs of the frozen encoders for one clip; empty, shape (0,), without a cache."""
+class Encodings(NamedTuple):
+    """Cached outputs of the frozen encoders for one clip; empty, shape (0,), without a cache.
+
+    >>> Encodings(latents=torch.zeros(9, 4, 8, 8)).latents.shape[0]  # context and 8 frames
+    9
+    """
 
     latents: Tensor = NONE  # as the VAE has them: (1+T, c, h, w) frame by frame, or (t, c, h, w)
-    context: Tensor = NONE  # (t, c, h, w), what else a family asks its VAE of the context
+    context: Tensor = NONE  # (t, c, h, w), what else a family encodes of the context
     image: Tensor = NONE  # (tokens, D), of the image encoder
 
 
@@ -37,7 +41,9 @@ class Clip(NamedTuple):
     text: str  # "" where there is none
     source: str  # the data set; a batch comes from one source
     name: str  # episode and first frame
-    known: Known = Known()  # in place of frames: of these the context's are left, or none (0, ...)
+    encodings: Encodings = (
+        Encodings()
+    )  # in place of frames: of these the context's are left, or none (0, ...)
 
     def to(self, device: torch.device | str) -> "Clip":
         """The clip with its tensors on `device`."""
@@ -46,18 +52,18 @@ class Clip(NamedTuple):
             actions=self.actions.to(device),
             past_actions=self.past_actions.to(device),
             state=self.state.to(device),
-            known=Known(*(x.to(device) for x in self.known)),
+            encodings=Encodings(*(x.to(device) for x in self.encodings)),
         )
 
     def one(self, number: int) -> "Clip":
         """Clip `number` of a batch."""
-        known = Known(*(x[number] for x in self.known)) if self.is_cached else Known()
-        return Clip._make([*(values[number] for values in self[:-1]), known])
+        held = Encodings(*(x[number] for x in self.encodings)) if self.is_cached else Encodings()
+        return Clip._make([*(values[number] for values in self[:-1]), held])
 
     @property
     def is_cached(self) -> bool:
         """Whether latents stand in for frames."""
-        return self.known.latents.numel() > 0
+        return self.encodings.latents.numel() > 0
 
     def scaled(self, num_context: int) -> tuple[Tensor, Tensor]:
         """Of a batch, the last `num_context` context frames with the future ones (B, K+T, 3, H, W)

@@ -1,6 +1,6 @@
 """Exports: trained weights, what the actions mean, and which base they belong to.
 
-A folder with `weights.safetensors`, `world_model.json` and a card. Loading never runs code from
+A folder with `weights.safetensors`, `world_model.json` and a README. Loading never runs code from
 the folder: safetensors only, and the backbone class must be egowm's or a `Backbone` subclass that
 the caller has imported.
 """
@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from egowm.actions import ActionSpec
 from egowm.backbones.base import Backbone
 from egowm.files import FolderKind, begins, check_folder, filled
-from egowm.metadata import Described
+from egowm.metadata import Described, check_base, describe, specs_of
 from egowm.network.trained_part import merged_weights
 from egowm.shipped import world_models
 
@@ -44,7 +44,13 @@ def save(model: Described, folder: Path, dtype: torch.dtype | None = None, note:
 
     The network's weights (a LoRA merged into them), the embeddings' and the embedding of the text
     "" are saved; VAE and encoders stay in the base, which is named by path or id, revision and
-    hash. dtype: rounds the weights (float16 halves them). note: more text for the card.
+    hash.
+
+    Args:
+        model: Fitted or loaded.
+        folder: New, or an export.
+        dtype: The weights are rounded to it (float16 halves the file); None keeps theirs.
+        note: More text for the README.
     """
     check_folder(folder, EXPORT, force=True)
     backbone = model.backbone
@@ -60,22 +66,11 @@ def save(model: Described, folder: Path, dtype: torch.dtype | None = None, note:
         "backbone": f"{type(backbone).__module__}.{type(backbone).__qualname__}",
         "backbone_arguments": arguments
         | {k: TRAINING_ONLY[k] for k in TRAINING_ONLY & arguments.keys()},
-        "base_sha256": backbone.base_sha256,
-        "spec": model.spec.record(),
-        "specs": {name: spec.record() for name, spec in model.specs.items()},
-        "state_spec": model.state_spec.record() if model.state_spec else None,
-        "features": model.features,
-        "alignment": model.alignment,
-        "drop_action": model.drop_action,
-        "trained": model.part.record,
-        "chunk": model.chunk,
-        "steps": model.steps,
-        "familiar_psnr": model.familiar_psnr,
-    }
+    } | describe(model)
     with filled(folder, EXPORT) as temporary:
         save_file(weights, temporary / "weights.safetensors")
         (temporary / "world_model.json").write_text(json.dumps(record, indent=2) + "\n")
-        (temporary / "README.md").write_text(_card(model, record, folder) + note)
+        (temporary / "README.md").write_text(_readme(model, record, folder) + note)
 
 
 def load(folder: Path, base: str | None, make: Callable[..., Model]) -> Model:
@@ -97,8 +92,10 @@ def load(folder: Path, base: str | None, make: Callable[..., Model]) -> Model:
         raise ValueError(f"{path} is damaged ({error}): copy the export again.") from error
     if record.get("format") != FORMAT:
         raise ValueError(f"{path}: expected format {FORMAT}, got {record.get('format')!r}.")
-    arguments = _current(record["backbone_arguments"]) | ({"pretrained": base} if base else {})
+    arguments = {k: v for k, v in record["backbone_arguments"].items() if k not in GONE}
+    arguments |= {"pretrained": base} if base else {}
     backbone = _backbone_class(record["backbone"])(**arguments)
+    specs = specs_of(record)
     model = make(
         backbone,
         features=record["features"],
@@ -106,51 +103,41 @@ def load(folder: Path, base: str | None, make: Callable[..., Model]) -> Model:
         drop_action=record.get("drop_action", 0.0),
         chunk=record["chunk"],
         steps=record["steps"],
-        spec=ActionSpec(**record["spec"]),
-        state_spec=ActionSpec(**record["state_spec"]) if record.get("state_spec") else None,
+        spec=specs.spec,
+        state_spec=specs.state_spec,
     )
-    model.familiar_psnr = record["familiar_psnr"]
-    model.specs = {name: ActionSpec(**spec) for name, spec in record.get("specs", {}).items()}
+    model.familiar_psnr, model.specs = record["familiar_psnr"], specs.specs
     model.configure_model()
-    base_found = backbone.base_sha256
-    if base_found != record["base_sha256"]:
-        raise ValueError(
-            f"{folder} belongs to another base than {backbone.folder}: expected weights with "
-            f"sha256 {record['base_sha256'][:12]}..., found {base_found[:12]}.... Pass base=FOLDER."
-        )
+    check_base(backbone, record["base_sha256"], f"{folder} belongs to", "Pass base=FOLDER.")
     try:
         weights = load_file(folder / "weights.safetensors")
     except SafetensorError as error:
         raise ValueError(f"{folder}: damaged weights ({error}): copy the export again.") from error
     _fill(backbone.network, weights, "network.")
     if "text.embedding" in weights:
-        backbone.texts.remember("", weights["text.embedding"], weights["text.mask"])
+        assert backbone.codec.texts is not None
+        backbone.codec.texts.remember("", weights["text.embedding"], weights["text.mask"])
     own = {k: v for k, v in weights.items() if not k.startswith(("network.", "text."))}
-    found = model.load_state_dict(own, strict=False)
-    missing = set(_embeddings(model)) & set(found.missing_keys)
-    if missing or found.unexpected_keys:
+    left = model.load_state_dict(own, strict=False)
+    missing = set(_embeddings(model)) & set(left.missing_keys)
+    if missing or left.unexpected_keys:
         raise RuntimeError(
             f"{folder}: Missing key(s) {sorted(missing)}, unexpected key(s) "
-            f"{found.unexpected_keys} in weights.safetensors: copy the export again."
+            f"{left.unexpected_keys} in weights.safetensors: copy the export again."
         )
     return model.eval()
-
-
-def _current(arguments: dict[str, Any]) -> dict[str, Any]:
-    """A backbone's arguments as its class takes them today."""
-    return {name: value for name, value in arguments.items() if name not in GONE}
 
 
 def _found(folder: Path) -> Path:
     """The folder itself where it exists, else the shipped model of that name."""
     known = world_models()
-    found = folder if folder.is_dir() else known.get(str(folder), folder)
-    if not (found / "world_model.json").is_file():
+    path = folder if folder.is_dir() else known.get(str(folder), folder)
+    if not (path / "world_model.json").is_file():
         raise FileNotFoundError(
             f"Expected an export (world_model.json) in {folder}, found none: give the folder that "
             f"save_pretrained wrote, or the name of a shipped model ({', '.join(known)})."
         )
-    return found
+    return path
 
 
 def _embeddings(model: Described) -> dict[str, torch.Tensor]:
@@ -161,9 +148,9 @@ def _embeddings(model: Described) -> dict[str, torch.Tensor]:
 
 def _empty_text(backbone: Backbone) -> dict[str, torch.Tensor]:
     """What "" means to the backbone: an export needs no text encoder for it."""
-    if not backbone.takes_text:
+    if backbone.codec.texts is None:
         return {}
-    embedding, mask = backbone.texts([""], torch.device("cpu"))
+    embedding, mask = backbone.codec.texts([""], torch.device("cpu"))
     return {"text.embedding": embedding[0], "text.mask": mask[0]}
 
 
@@ -194,7 +181,7 @@ def _backbone_class(name: str) -> type[Backbone]:
     return known[name]
 
 
-def _card(model: Described, record: dict[str, Any], folder: Path) -> str:
+def _readme(model: Described, record: dict[str, Any], folder: Path) -> str:
     spec = model.spec
     assert spec is not None
     tables = "\n\n".join(

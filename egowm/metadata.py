@@ -1,6 +1,7 @@
-"""What a checkpoint says of its model besides the trained weights, and which models it refuses."""
+"""The metadata of weights, in checkpoints and in exports: what their actions mean, which part was
+trained, and on which base."""
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from egowm.actions.spec import ActionSpec
 from egowm.backbones.base import Backbone
@@ -34,24 +35,58 @@ class Described(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
 
-def record(model: Described) -> dict[str, Any]:
-    """Plain values, no pickled classes; the frozen parts by their hash."""
-    state_spec = model.state_spec
+def describe(model: Described) -> dict[str, Any]:
+    """Plain values that JSON holds, no pickled classes; the frozen parts by their hash."""
     return {
-        "spec": dict(model.spec_of(None).__dict__),
-        "specs": {name: dict(spec.__dict__) for name, spec in model.specs.items()},
-        "state_spec": dict(state_spec.__dict__) if state_spec else None,
+        "spec": model.spec_of(None).record(),
+        "specs": {name: spec.record() for name, spec in model.specs.items()},
+        "state_spec": model.state_spec.record() if model.state_spec else None,
         "chunk": model.chunk,
+        "steps": model.steps,
+        "familiar_psnr": model.familiar_psnr,
         "trained": model.part.record,
         "features": model.features,
         "alignment": model.alignment,
+        "drop_action": model.drop_action,
         "null_embedding": model.drop_action > 0,
         "optimizer": model.optimizer,
         "base_sha256": model.backbone.base_sha256,
     }
 
 
-def adopt(model: Described, saved: dict[str, Any], fitting: bool) -> None:
+class Specs(NamedTuple):
+    """What actions mean, in all and by source, and what the states mean where there are any."""
+
+    spec: ActionSpec
+    state_spec: ActionSpec | None
+    specs: dict[str, ActionSpec]
+
+
+def specs_of(saved: dict[str, Any]) -> Specs:
+    """Those that `describe` wrote; older files lack some."""
+    state = saved.get("state_spec")
+    sources = {name: ActionSpec(**fields) for name, fields in saved.get("specs", {}).items()}
+    return Specs(ActionSpec(**saved["spec"]), ActionSpec(**state) if state else None, sources)
+
+
+def check_base(backbone: Backbone, expected: str | None, words: str, mend: str) -> None:
+    """Refuse a base whose weights have another sha256 than the one that the metadata names.
+
+    Args:
+        backbone: Loaded.
+        expected: None in old files, which do not say.
+        words: Begin the message: what stands on the base.
+        mend: End it: what to do.
+    """
+    own = backbone.base_sha256
+    if expected not in (None, own):
+        raise ValueError(
+            f"{words} another base than {backbone.folder}: expected weights with sha256 "
+            f"{str(expected)[:12]}..., found {own[:12]}.... {mend}"
+        )
+
+
+def apply(model: Described, saved: dict[str, Any], fitting: bool) -> None:
     """Take specs and chunk from a checkpoint, and load the model's base.
 
     Args:
@@ -78,21 +113,19 @@ def adopt(model: Described, saved: dict[str, Any], fitting: bool) -> None:
         )
     if fitting:
         _compare_optimizers(saved.get("optimizer", "adamw"), model.optimizer)
-    spec = ActionSpec(**saved["spec"])
-    state_spec = ActionSpec(**saved["state_spec"]) if saved.get("state_spec") else None
+    spec, state_spec, specs = specs_of(saved)
     if model.spec is not None:
         spec.compare(model.spec)
         _compare_states(state_spec, model.state_spec)
-    model.spec, model.state_spec, model.chunk = spec, state_spec, saved["chunk"]
-    model.specs = {k: ActionSpec(**fields) for k, fields in saved.get("specs", {}).items()}
+    model.spec, model.state_spec, model.specs = spec, state_spec, specs
+    model.chunk = saved["chunk"]
     model.configure_model()
-    expected = saved.get("base_sha256")
-    if expected is not None and expected != model.backbone.base_sha256:
-        raise ValueError(
-            f"The checkpoint stands on another base than {model.backbone.folder}: expected weights "
-            f"with sha256 {expected[:12]}..., found {model.backbone.base_sha256[:12]}.... Give the "
-            f"base it was trained on with --model.backbone.pretrained."
-        )
+    check_base(
+        model.backbone,
+        saved.get("base_sha256"),
+        "The checkpoint stands on",
+        "Give the base it was trained on with --model.backbone.pretrained.",
+    )
 
 
 def _compare_optimizers(theirs: str, own: str) -> None:

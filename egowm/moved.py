@@ -24,6 +24,8 @@ MOVED = {
     "egowm.training.seeds": "egowm.randomness",
     "egowm.imagination": "egowm.sampling",
     "egowm.training.checkpoint_record": "egowm.metadata",
+    "egowm.backbones.memo": "egowm.backbones.codec_wrappers",
+    "egowm.backbones.offload": "egowm.backbones.codec_wrappers",
     "egowm.backbones.cosmos3_frames": "egowm.backbones.cosmos3.frames",
     "egowm.backbones.cosmos3_pose": "egowm.backbones.cosmos3.pose",
     "egowm.inspection.check": "egowm.data.inspect.check",

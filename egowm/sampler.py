@@ -173,6 +173,7 @@ class Sampler:
         chunk that is not the last, only what the next one needs is decoded, unless all is.
         """
         backbone, chain = self.model.backbone, self._chained
+        codec = backbone.codec
         made = self._chunk(before, self.spec.normalise(actions), state, texts)
         length = actions.shape[1]
         final = left is not None and left <= length
@@ -182,14 +183,14 @@ class Sampler:
         if decode == "none":
             decoded = before.frames.new_zeros(len(made), 0, *before.frames.shape[2:])
         else:
-            with self._precision, backbone.awake():
+            with self._precision, codec.ready():
                 if decode == "all":
-                    decoded = recomputed(backbone.decode, made).clamp(-1, 1)[:, first:]
+                    decoded = recomputed(codec.decode, made).clamp(-1, 1)[:, first:]
                 else:
                     index = first + (wanted if final else length) - 1
                     window = self.how.decode_window if final else None  # the chain stays exact
                     near = () if window is None else (window,)
-                    decoded = recomputed(backbone.decode_frame, made, index, *near).clamp(-1, 1)
+                    decoded = recomputed(codec.decode_frame, made, index, *near).clamp(-1, 1)
         latents = made[:, backbone.context_latents :]
         shown = decoded[:, :wanted] if self.how.decode == "all" or final else decoded[:, :0]
         rollout = Rollout((shown + 1) / 2, latents, 0)
@@ -217,7 +218,7 @@ class Sampler:
         draws = count if each else len(given)
         strength = torch.full((draws,), backbone.noise_strength, device=model.device)
         num_frames = backbone.context + actions.shape[1]
-        with backbone.awake():
+        with backbone.codec.ready():
             condition = backbone.condition(
                 given, strength, self.generator, before.latents, texts, num_frames
             )
@@ -230,7 +231,8 @@ class Sampler:
             if "image" in null:
                 without = without.without_image(everywhere)
             if "text" in null:
-                without = backbone.without_text(without)
+                assert backbone.codec.texts is not None
+                without = without.with_text(*backbone.codec.texts([""], model.device))
             if "action" in null:
                 bare = model.embed(actions, state, everywhere)
             condition, embedding = without.stack(condition), torch.cat([bare, embedding])
@@ -293,12 +295,13 @@ class Sampler:
     @property
     def _chained(self) -> Chain:
         backbone, chain = self.model.backbone, self.how.chain
+        stride = backbone.codec.temporal_stride
         if chain is None:
             return "latents" if backbone.chains_latents else "pixels"
         if chain != "pixels" and not backbone.chains_latents:
             raise ValueError(
                 f"Expected chain pixels: {type(backbone).__name__} takes {backbone.context} "
-                f"context frames and its latents hold {backbone.temporal_stride}, so its last "
+                f"context frames and its latents hold {stride}, so its last "
                 f"latent is not what it takes as a context."
             )
         return chain
@@ -314,7 +317,7 @@ class Sampler:
 
     def _texts(self, text: str | Sequence[str], num_contexts: int) -> list[str]:
         texts, backbone = [text] if isinstance(text, str) else list(text), self.model.backbone
-        if any(texts) and not backbone.takes_text:
+        if any(texts) and backbone.codec.texts is None:
             raise ValueError(f"{type(backbone).__name__} takes no text: leave text out.")
         expected = len(self.generator) if isinstance(self.generator, Sequence) else num_contexts
         if len(texts) not in (1, expected):
@@ -345,7 +348,7 @@ class Sampler:
 
     def _padded(self, actions: Tensor) -> Tensor:
         """Standing still (or the last command) until the last frames are a group; (N, T', A)."""
-        missing = -actions.shape[1] % self.model.backbone.frames_at_once
+        missing = -actions.shape[1] % self.model.backbone.codec.frames_at_once
         if not missing:
             return actions
         last = actions[:, -1:] if self.spec.kind == "command" else 0 * actions[:, -1:]

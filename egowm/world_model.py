@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,12 @@ from torch import Tensor, nn
 from egowm import export
 from egowm.actions import ActionSpec
 from egowm.backbones.base import Backbone
+from egowm.backbones.codec_wrappers import Cached, Offloaded
 from egowm.clip import Clip
 from egowm.conditioning.alignment import Alignment, align, aligned_width
 from egowm.conditioning.embedding import ActionEmbedding, Features
 from egowm.diffusion import Generator, denoising_loss
-from egowm.metadata import adopt, record
+from egowm.metadata import apply, describe
 from egowm.network.checkpointing import enable_gradient_checkpointing
 from egowm.network.compilation import Compiler, compile_blocks
 from egowm.network.optimizer import Optimizer, adamw, use_schedule
@@ -143,7 +143,8 @@ class WorldModel(LightningModule):
             enable_gradient_checkpointing(self.backbone.network)
         if self.compiler is not None:
             compile_blocks(backbone.blocks, self.compiler)
-        self._keep_off_the_card()
+        if self.offload:
+            self._offload()
         if self.spec is None and self._trainer is None:
             return  # `load_from_checkpoint`: the checkpoint brings it, see on_load_checkpoint
         if self.spec is None:
@@ -153,7 +154,7 @@ class WorldModel(LightningModule):
             )
         if hasattr(self, "action_embedding"):
             return
-        wide, stride = self.backbone.embedding_dim, self.backbone.temporal_stride
+        wide, stride = self.backbone.embedding_dim, self.backbone.codec.temporal_stride
         width = aligned_width(self.spec.width, stride, self.alignment)
         self.action_embedding = ActionEmbedding(width, wide, self.features, self.zero_init)
         if self.state_spec is not None:
@@ -192,7 +193,7 @@ class WorldModel(LightningModule):
         null embedding stands in for the actions.
         """
         backbone = self.backbone
-        z = self.action_embedding(align(actions, backbone.temporal_stride, self.alignment))
+        z = self.action_embedding(align(actions, backbone.codec.temporal_stride, self.alignment))
         if self.drop_action:  # also where nothing is dropped: every step uses every parameter
             if drop is None:
                 drop = torch.zeros(len(z), dtype=torch.bool, device=z.device)
@@ -225,15 +226,15 @@ class WorldModel(LightningModule):
         if not clip.is_cached:
             backbone.check_lengths(clip.frames.shape[1] - horizon, horizon)
         frames, context = clip.scaled(backbone.context)
-        asked = backbone.needs_pixels or not clip.is_cached  # else no encoder is
-        encoders = backbone.awake() if asked else nullcontext()
-        with torch.no_grad(), encoders, backbone.recalling(clip.known):
+        codec = Cached(backbone.codec, clip.encodings) if clip.is_cached else backbone.codec
+        with torch.no_grad(), codec.ready():
             future = frames[:, backbone.context :]
-            latents = backbone.encode(frames if backbone.context_latents else future)
+            latents = codec.encode(frames if backbone.context_latents else future)
             strength = backbone.training_noise(count, generator).to(frames)
             texts = self._training_texts(clip.text, generator)
+            num_frames = frames.shape[1]
             condition = backbone.condition(
-                context, strength, generator, text=texts, num_frames=frames.shape[1]
+                context, strength, generator, text=texts, num_frames=num_frames, codec=codec
             )
             if "image" in backbone.droppable:
                 drop = torch.rand(count, generator=generator).to(frames) < self.drop_image
@@ -329,7 +330,7 @@ class WorldModel(LightningModule):
             clip.actions if actions is None else actions,
             how,
             state=None if self.state_spec is None else clip.state,
-            text=clip.text if self.backbone.takes_text else "",
+            text=clip.text if self.backbone.codec.texts else "",
             source=self.source_of(clip),
             generator=generator,
         )
@@ -392,7 +393,7 @@ class WorldModel(LightningModule):
         trained = {name for name, p in self.named_parameters() if p.requires_grad}
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {k: v for k, v in state.items() if k in trained}
-        checkpoint["egowm"] = record(self)
+        checkpoint["egowm"] = describe(self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         fitting = self._trainer is not None and self.trainer.state.fn == "fit"
@@ -400,7 +401,7 @@ class WorldModel(LightningModule):
             raise ValueError(
                 "The checkpoint is not of a WorldModel: give one that a fit of this recipe wrote."
             )
-        adopt(self, checkpoint["egowm"], fitting)
+        apply(self, checkpoint["egowm"], fitting)
         unknown = set(checkpoint["state_dict"]) - {name for name, _ in self.named_parameters()}
         if unknown:
             raise ValueError(
@@ -426,16 +427,18 @@ class WorldModel(LightningModule):
 
     # Parts ------------------------------------------------------------------------------------
 
-    def _keep_off_the_card(self) -> None:
-        """List the offloaded parameters for DDP to ignore: it requires all others on one device."""
-        self.backbone.offload = self.offload
-        if self.offload:
-            frozen = self.backbone.frozen
-            self._ddp_params_and_buffers_to_ignore = [
-                f"backbone.{name}.{key}"
-                for name, module in frozen.items()
-                for key, _ in (*module.named_parameters(), *module.named_buffers())
-            ]
+    def _offload(self) -> None:
+        """Keep the frozen encoders off the GPU (idempotent), and list their parameters for DDP to
+        ignore: it requires all others on one device."""
+        backbone = self.backbone
+        if isinstance(backbone.codec, Offloaded):
+            return
+        backbone.codec = Offloaded(backbone.codec, backbone.network)
+        self._ddp_params_and_buffers_to_ignore = [
+            f"backbone.{name}.{key}"
+            for name, module in backbone.codec.frozen.items()
+            for key, _ in (*module.named_parameters(), *module.named_buffers())
+        ]
 
     def _refuse_wrong_gradients(self) -> None:
         """torch 2.15 on a CPU: the bfloat16 weight gradient of SVD's temporal convolution (kernel
@@ -457,7 +460,7 @@ class WorldModel(LightningModule):
 
     def _training_texts(self, texts: Sequence[str], generator: torch.Generator | None) -> list[str]:
         """Some replaced by "", for guidance; refuses texts that the backbone would not see."""
-        if not self.backbone.takes_text or not any(texts):
+        if self.backbone.codec.texts is None or not any(texts):
             return [""]  # a data set may bring texts to a backbone that takes none
         drop = torch.rand(len(texts), generator=generator) < self.drop_text
         return ["" if gone else text for text, gone in zip(texts, drop.tolist(), strict=True)]

@@ -9,12 +9,13 @@ import torch
 FACES = (
     "egowm",
     "egowm.actions",
+    "egowm.backbones",
     "egowm.conditioning",
     "egowm.data",
     "egowm.scs",
     "egowm.training",
 )
-PLAIN = ("__version__", "Kind", "NormaliserName")  # texts and types, which have no docstring
+PLAIN = ("__version__", "Kind", "NormaliserName", "Cosmos3")  # texts, types, NVIDIA's weights
 NAMES = [(f, name) for f in FACES for name in importlib.import_module(f).__all__]
 
 

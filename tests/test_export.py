@@ -52,6 +52,16 @@ def test_round_trip(obedient, folder):
     }
 
 
+def test_it_has_the_metadata_of_a_checkpoint(obedient, folder):
+    checkpoint = {"state_dict": obedient.state_dict()}
+    obedient.on_save_checkpoint(checkpoint)
+    saved = json.loads(json.dumps(checkpoint["egowm"]))
+    record = json.loads((folder / "world_model.json").read_text())
+    assert saved["spec"]["names"] == ["dx", "dy", "dyaw"]
+    assert {name: record[name] for name in saved} == saved
+    assert record.keys() - saved.keys() == {"format", "backbone", "backbone_arguments"}
+
+
 def test_arguments_of_the_backbone_come_back(tiny_prior, spec, tmp_path):
     shutil.copytree(tiny_prior / "vae", tmp_path / "vae")
     backbone = SVD(

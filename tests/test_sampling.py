@@ -10,8 +10,8 @@ import torch
 
 from egowm import sampling
 from egowm.backbones import Cosmos3
-from egowm.backbones.base import Backbone
-from egowm.backbones.memo import Memo
+from egowm.backbones.codec import Codec
+from egowm.backbones.codec_wrappers import Memo
 from egowm.clip import Clip
 from egowm.diffusion import SharedNoise, randn
 from egowm.evaluation.agents import with_model
@@ -50,8 +50,7 @@ def either(request, obedient, monkeypatch):
             return type("Decoded", (), {"sample": torch.cat(frames)})
 
         monkeypatch.setattr(vae, "decode", one_by_one)
-        kind = type(obedient.backbone)
-        monkeypatch.setattr(kind, "decodes_in_time", property(lambda self: False))
+        monkeypatch.setattr(obedient.backbone.codec, "decodes_in_time", False)
     return obedient
 
 
@@ -71,7 +70,7 @@ def test_only_what_is_asked_for_is_decoded(either, context, actions, monkeypatch
     whole = either.rollout(context, actions, generator=seeded())
     counts = decoded_frames(either, monkeypatch)
     last = either.rollout(context, actions, Sampling(decode="last"), generator=seeded())
-    frame_by_frame = not either.backbone.decodes_in_time
+    frame_by_frame = not either.backbone.codec.decodes_in_time
     # The first chunk's last frame is the second one's context.
     assert sum(counts) == (3 + 3 if frame_by_frame else 3 * 4 + 3 * 2)
     counts.clear()
@@ -120,9 +119,9 @@ def test_bfloat16_has_no_gradient_on_a_cpu(obedient, context, actions):
 
 def test_an_image_decoder_needs_no_window(either, context, actions):
     """It is exact with any; other families refuse one, for theirs decode from the start."""
-    if either.backbone.decodes_in_time:
+    if either.backbone.codec.decodes_in_time:
         with pytest.raises(ValueError, match="leave decode_window out"):
-            Backbone.decode_frame(either.backbone, torch.zeros(1, 4, 4, 8, 8), 3, window=2)
+            Codec.decode_frame(either.backbone.codec, torch.zeros(1, 4, 4, 8, 8), 3, window=2)
         return
     whole = either.rollout(context, actions, Sampling(decode="last"), generator=seeded())
     made = either.rollout(
@@ -190,8 +189,9 @@ def test_micro_batches_are_checked_before_any_work(obedient, context, actions):
 def test_common_numbers(obedient, context, actions, monkeypatch):
     """As one equal generator for each, but the noisy context is encoded once."""
     same = actions[:1].expand(3, -1, -1)
-    encoded, encode = [], obedient.backbone._encode
-    monkeypatch.setattr(obedient.backbone, "_encode", lambda x: encoded.append(len(x)) or encode(x))
+    vae, encoded = obedient.backbone.vae, []
+    encode = vae.encode
+    monkeypatch.setattr(vae, "encode", lambda x: encoded.append(len(x)) or encode(x))
     common = obedient.rollout(context, same, generator=SharedNoise(seeded(5)))
     assert encoded == [1]
     assert torch.equal(common.frames[0], common.frames[1])
@@ -280,7 +280,7 @@ def test_a_memo_does_not_cut_a_gradient():
     picture = torch.zeros(1, 3, 2, 2, requires_grad=True)
     memo(picture, lambda x: 2 * x).sum().backward()
     assert torch.equal(picture.grad, torch.full_like(picture, 2.0))
-    assert not memo.known
+    assert not memo.held
 
 
 # The settings -------------------------------------------------------------------------------------

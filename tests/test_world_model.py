@@ -87,12 +87,8 @@ def test_long_rollouts_are_chunks(obedient, context, num_frames):
 def test_chunks_are_chained_by_their_latents(obedient, context, monkeypatch):
     """The VAE encodes the first picture only; later chunks get what was generated, to the bit."""
     actions = torch.rand(2, 8, 3) * 0.1
-    condition, encode, known, encoded = (
-        obedient.backbone.condition,
-        obedient.backbone._encode,
-        [],
-        [],
-    )
+    condition, known, encoded = obedient.backbone.condition, [], []
+    encode = obedient.backbone.vae.encode
 
     def watched(*args):
         known.append(args[3])
@@ -103,7 +99,7 @@ def test_chunks_are_chained_by_their_latents(obedient, context, monkeypatch):
         return encode(frames)
 
     monkeypatch.setattr(obedient.backbone, "condition", watched)
-    monkeypatch.setattr(obedient.backbone, "_encode", counted)
+    monkeypatch.setattr(obedient.backbone.vae, "encode", counted)
     made = obedient.rollout(context, actions, generator=generators(0)[0])
     assert known[0] is None
     assert torch.equal(known[1], made.latents[:, 3])
@@ -123,21 +119,21 @@ def test_chunks_are_chained_by_their_latents(obedient, context, monkeypatch):
 def test_a_chain_of_latents_only(obedient, context, monkeypatch, decode, decoded):
     """Nothing is decoded between chunks, and the image embedding stays that of the given frame; the
     rest is as it is in a chain of latents whose later frames look like the first."""
-    backbone, actions = obedient.backbone, torch.rand(2, 8, 3) * 0.1
+    codec, actions = obedient.backbone.codec, torch.rand(2, 8, 3) * 0.1
     parts = []
-    decode_latents, embed = backbone.decode, backbone.embed_image
+    decode_latents, embed = codec.decode, codec.embed_image
     monkeypatch.setattr(
-        backbone, "decode", lambda z: (parts.append(z.shape[0] * z.shape[1]), decode_latents(z))[1]
+        codec, "decode", lambda z: (parts.append(z.shape[0] * z.shape[1]), decode_latents(z))[1]
     )
     blind, seeing = (Sampling(chain=c, decode=decode) for c in ("latents_only", "latents"))
     made = obedient.rollout(context, actions, blind, generator=generators(0)[0])
     assert parts == decoded
     given = embed(context[:, 0].float() / 127.5 - 1)
-    monkeypatch.setattr(backbone, "embed_image", lambda image: given.expand(len(image), -1, -1))
+    monkeypatch.setattr(codec, "embed_image", lambda image: given.expand(len(image), -1, -1))
     same = obedient.rollout(context, actions, seeing, generator=generators(0)[0])
     torch.testing.assert_close(made.frames, same.frames, atol=ROUNDING, rtol=0)
     torch.testing.assert_close(made.latents, same.latents, atol=1e-4, rtol=1e-4)
-    monkeypatch.setattr(backbone, "embed_image", embed)
+    monkeypatch.setattr(codec, "embed_image", embed)
     other = obedient.rollout(context, actions, seeing, generator=generators(0)[0])
     assert torch.equal(made.latents[:, :4], other.latents[:, :4])
     assert not torch.allclose(made.latents[:, 4:], other.latents[:, 4:], atol=1e-4)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from egowm.actions import ActionSpec
 from egowm.backbones.svd import SVD
+from egowm.backbones.texts import Texts
 from egowm.data import Clip
 from egowm.sampling import Sampling
 from egowm.world_model import WorldModel
@@ -186,18 +187,30 @@ def test_actions_of_any_width(world_model, context, width):
 class Told(SVD):
     """SVD that says it takes texts, and keeps what it was told."""
 
-    takes_text = True
     droppable = ("image", "text")
 
     def condition(
-        self, context, noise_strength, generator=None, known=None, text=("",), num_frames=0
+        self,
+        context,
+        noise_strength,
+        generator=None,
+        known=None,
+        text=("",),
+        num_frames=0,
+        codec=None,
     ):
         self.__dict__.setdefault("told", []).append(list(text))
-        return super().condition(context, noise_strength, generator, known, text, num_frames)
+        return super().condition(context, noise_strength, generator, known, text, num_frames, codec)
+
+
+def take_texts(model: WorldModel) -> None:
+    backbone = model.backbone
+    backbone.__class__ = Told
+    backbone.codec.texts = Texts(backbone.folder, lambda folder, new: pytest.fail("no encoder"))
 
 
 def test_texts_are_dropped_by_their_share_and_predicted_with(model, spec):
-    model.backbone.__class__ = Told
+    take_texts(model)
     batch = clip(spec)._replace(text=["left", "right"])
     for drop, expected in ((0.0, ["left", "right"]), (1.0, ["", ""])):
         model.drop_text = drop
@@ -210,7 +223,7 @@ def test_texts_are_dropped_by_their_share_and_predicted_with(model, spec):
 
 
 def test_as_many_texts_as_contexts(model, context, actions):
-    model.backbone.__class__ = Told
+    take_texts(model)
     model.rollout(context.expand(2, -1, -1, -1, -1), actions, text=["left", "right"])
     assert model.backbone.told.pop() == ["left", "right"]
     with pytest.raises(ValueError, match="Expected one text, or one for each of 1 contexts, got 2"):

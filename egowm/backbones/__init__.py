@@ -6,18 +6,20 @@ from egowm.lazy import face
 
 if TYPE_CHECKING:
     from egowm.backbones.base import Backbone, Condition
+    from egowm.backbones.codec import Codec
     from egowm.backbones.cosmos import Cosmos
     from egowm.backbones.cosmos3.model import Cosmos3
     from egowm.backbones.ltx import LTX
     from egowm.backbones.svd import SVD
     from egowm.backbones.wan import Wan
 
-__all__ = ["LTX", "SVD", "Backbone", "Condition", "Cosmos", "Cosmos3", "Wan"]
+__all__ = ["LTX", "SVD", "Backbone", "Codec", "Condition", "Cosmos", "Cosmos3", "Wan"]
 
 __getattr__, __dir__ = face(
     __name__,
     {
         "Backbone": "base",
+        "Codec": "codec",
         "Condition": "base",
         "Cosmos": "cosmos",
         "Cosmos3": "cosmos3.model",

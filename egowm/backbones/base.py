@@ -2,8 +2,8 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,9 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from egowm.backbones.offload import brought_to
-from egowm.backbones.texts import Texts
-from egowm.clip import Known
+from egowm.backbones.codec import Codec
 from egowm.conditioning.injection import inject
 from egowm.diffusion import Generator, Process, randn
 from egowm.loading import INDEX, hub_folder
@@ -27,6 +25,10 @@ class Condition(NamedTuple):
     """What the network is told besides noise and actions; the first axis is the batch.
 
     A field that a family does not use has no values, (0,).
+
+    >>> condition = Condition(image=torch.ones(2, 1, 64), latents=torch.ones(2, 32, 16, 16))
+    >>> condition.repeat(3).image.shape  # (B, tokens, D_image)
+    torch.Size([6, 1, 64])
     """
 
     image: Tensor = NONE  # (B, tokens, D_image) for cross-attention
@@ -38,6 +40,11 @@ class Condition(NamedTuple):
     def repeat(self, times: int) -> "Condition":
         """Each entry `times` times in a row along the batch, as `repeat_interleave` does."""
         return Condition(*(x.repeat_interleave(times, 0) if len(x) else x for x in self))
+
+    def with_text(self, embedding: Tensor, mask: Tensor) -> "Condition":
+        """The same with texts: embedding (B or 1, tokens, D_text), mask (B or 1, tokens)."""
+        count = len(self.latents)
+        return self._replace(text=embedding.expand(count, -1, -1), text_mask=mask.expand(count, -1))
 
     def stack(self, other: "Condition") -> "Condition":
         """This batch, then the other."""
@@ -53,34 +60,26 @@ class Condition(NamedTuple):
 
 
 class Backbone(nn.Module, ABC):
-    """A pretrained pipeline: encode, decode, condition, forward, and its process.
+    """A pretrained video diffusion network behind one interface, with the codec for its frames.
 
-    network: the diffusers network (UNet or transformer), the part that is fine-tuned.
-    context: frames K that it is given. temporal_stride: frames per latent frame, measured from the
-    VAE. frames_at_once: those after the first come in groups of so many, also measured. droppable:
-    what a null branch of guidance can go without, besides the action; the first is what guidance
-    is on by default. takes_text: whether texts reach the network. temporal_layers: names of the
-    network's modules that mix frames, in a family that has such modules. random: parts that start
-    from random weights. frame_wise: whether the VAE encodes each frame by itself. known: what a
-    cache knows of the clips at hand, see `recalling`. offload: frozen parts lie on the CPU and come
-    to the card only `awake`.
+    `load` sets network, codec, process and folder; a family sets the others in its class body or
+    its constructor.
+
+    >>> from egowm import WorldModel
+    >>> backbone = WorldModel.from_pretrained("rooms").backbone
+    >>> backbone.context, backbone.latent_shape(64, 64)  # context frames; c, h, w
+    (1, (16, 16, 16))
     """
 
-    network: nn.Module
-    process: Process
-    folder: Path
-    random: tuple[str, ...] = ()  # the parts that start from scratch
-    context: int = 1
-    temporal_stride: int = 1
-    frames_at_once: int = 1
+    network: nn.Module  # the diffusers UNet or transformer, which is fine-tuned
+    codec: Codec  # frames to latents and back
+    process: Process  # noise levels, in training and in sampling
+    folder: Path  # the pipeline's
+    random: tuple[str, ...] = ()  # the parts that start from random weights
+    context: int = 1  # frames K that the network is given
     noise_strength: float = 0.0  # of the noise on the context's pixels at sampling
-    droppable: tuple[str, ...] = ()
-    takes_text: bool = False
-    texts: Texts  # where the backbone takes text
-    temporal_layers: tuple[str, ...] = ()
-    frame_wise: bool = False
-    known: Known | None = None
-    offload: bool = False
+    droppable: tuple[str, ...] = ()  # what guidance can drop besides the action, its default first
+    temporal_layers: tuple[str, ...] = ()  # names of the network's modules that only mix frames
 
     @abstractmethod
     def load(self) -> None:
@@ -96,37 +95,6 @@ class Backbone(nn.Module, ABC):
         """Of the weights of all that the base brings, also of a VAE that lies elsewhere."""
         folders = (self.folder, getattr(self, "vae_folder", ""))
         return weights_sha256(*(Path(str(folder)) for folder in folders if folder))
-
-    @property
-    def frozen(self) -> dict[str, nn.Module]:
-        """VAE and encoders of which nothing is trained."""
-        return {
-            name: module
-            for name, module in self.named_children()
-            if module is not self.network and not any(p.requires_grad for p in module.parameters())
-        }
-
-    def awake(self) -> AbstractContextManager[None]:
-        """The block in which frozen parts are on the network's device, to encode and decode."""
-        if not self.offload:
-            return nullcontext()
-        device = next(self.network.parameters()).device
-        return brought_to(device, list(self.frozen.values()))
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Backbone":
-        """Frozen parts that are off the card take a change of type, and never move there."""
-        away = self.frozen if self.offload else {}
-        modules = dict(self._modules)
-        try:
-            for name in away:
-                del self._modules[name]
-            super()._apply(fn, recurse)
-        finally:
-            self._modules.clear()  # the order is that of the optimizer's parameters
-            self._modules.update(modules)
-        for module in away.values():
-            module._apply(lambda t: t.to(fn(t.new_empty(0)).dtype))
-        return self
 
     @property
     def blocks(self) -> list[nn.Module]:
@@ -150,73 +118,16 @@ class Backbone(nn.Module, ABC):
     @property
     def context_latents(self) -> int:
         """Latent frames of the context at the start of each video; 0 where it enters by channel."""
-        return 1 + (self.context - 1) // self.temporal_stride
+        return self.codec.num_latents(self.context)
 
     @property
     def chains_latents(self) -> bool:
         """Whether a generated latent frame can be the next chunk's context as it is."""
-        return self.temporal_stride == 1 and self.context == 1
+        return self.codec.temporal_stride == 1 and self.context == 1
 
     @abstractmethod
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """(c, h, w) of a latent frame; ValueError for frames that cannot be halved evenly."""
-
-    @abstractmethod
-    def encode(self, frames: Tensor) -> Tensor:
-        """A video (B, T, 3, H, W) in [-1, 1] to latents (B, t, c, h, w) as the network has them.
-
-        Where the context comes by time, the video starts with it.
-        """
-
-    @abstractmethod
-    def decode(self, latents: Tensor) -> Tensor:
-        """Latents (B, t, c, h, w) of a whole video to frames (B, T, 3, H, W), about [-1, 1]."""
-
-    @property
-    def family(self) -> str:
-        """What tells apart backbones that ask the same encoders other things."""
-        return type(self).__name__
-
-    @property
-    def encoders(self) -> dict[str, Path]:
-        """The folders of the frozen encoders whose answers a latent cache holds, by name: "vae",
-        "image_encoder", "text_encoder". Empty for a family that cannot train from one."""
-        return {}
-
-    @property
-    def needs_pixels(self) -> bool:
-        """Whether training looks at the context's pixels also where its latents are known."""
-        return False
-
-    def survey(self, frames: Tensor) -> Known:
-        """All that frozen encoders are asked of videos (B, K+T, 3, H, W) in [-1, 1] in training;
-        of single frames (B, 1, 3, H, W), each a context or a target, where they go frame by frame.
-        """
-        raise ValueError(f"{type(self).__name__} cannot train from a latent cache: leave it out.")
-
-    @contextmanager
-    def recalling(self, known: Known) -> Iterator[None]:
-        """The block in which `encode` and `condition` take what a cache knows of their clips, and
-        do not look at frames whose answers are known. Nothing changes where it knows nothing."""
-        self.known = known if known.latents.numel() else None
-        try:
-            yield
-        finally:
-            self.known = None
-
-    def decode_frame(self, latents: Tensor, index: int, window: int | None = None) -> Tensor:
-        """Frame `index` (B, 1, 3, H, W) of what `decode` makes of a whole video's latents.
-
-        The whole video is decoded, unless a family can do with less: a causal VAE needs all that
-        comes before a frame, and a rollout asks for a frame of the last group. window: decode so
-        many latent frames alone, which is an approximation; ValueError where a family has none.
-        """
-        if window is not None:
-            raise ValueError(
-                f"{type(self).__name__} decodes a frame from all that come before it: leave "
-                f"decode_window out."
-            )
-        return self.decode(latents)[:, index : index + 1]
 
     @abstractmethod
     def condition(
@@ -227,14 +138,20 @@ class Backbone(nn.Module, ABC):
         known: Tensor | None = None,
         text: Sequence[str] = ("",),
         num_frames: int = 0,
+        codec: Codec | None = None,
     ) -> Condition:
         """What the network is told, from context frames (B, K, 3, H, W) in [-1, 1].
 
-        noise_strength: (B,) standard deviation of the noise added to the context's pixels. One
-        context (1, K, 3, H, W) serves a longer noise_strength: each draws noise of its own.
-        known: the context's target latents (B, c, h, w), where it was generated: they are taken in
-        place of encoding its frames again, and no noise is added.
-        text: one for each context, or one for all. num_frames: K + T of the video to be made.
+        Args:
+            context: The frames. One context (1, K, 3, H, W) serves a longer noise_strength: each
+                draws noise of its own.
+            noise_strength: (B,) standard deviation of the noise added to the context's pixels.
+            generator: Of the noise, and of a context that is drawn from the VAE's posterior.
+            known: The context's latents (B, c, h, w) as the network has them, where it was
+                generated: taken in place of encoding its frames again, and no noise is added.
+            text: One for each context, or one for all.
+            num_frames: K + T of the video to be made.
+            codec: In place of the backbone's own, for clips from a latent cache.
         """
 
     def training_noise(self, count: int, generator: torch.Generator | None) -> Tensor:
@@ -262,17 +179,13 @@ class Backbone(nn.Module, ABC):
         context that comes by time are replaced by the clean ones on the way in and out.
         """
 
-    def without_text(self, condition: Condition) -> Condition:
-        """The same condition with the text "" in place of its texts."""
-        raise ValueError(f"{type(self).__name__} takes no text.")
-
     def injecting(self, embedding: Tensor) -> AbstractContextManager[nn.Module]:
         """The block in which the network is conditioned on an embedding (B, t, D)."""
         return inject(self.network, embedding)
 
     def check_lengths(self, num_context: int, horizon: int) -> None:
         """Refuse K context and T future frames that do not fill latent frames."""
-        s, n = self.temporal_stride, self.frames_at_once
+        s, n = self.codec.temporal_stride, self.codec.frames_at_once
         if num_context < self.context:
             raise ValueError(
                 f"{type(self).__name__} takes {self.context} context frames, got {num_context}: "
@@ -286,11 +199,11 @@ class Backbone(nn.Module, ABC):
             )
 
 
-def check_vae_batch(size: int) -> int:
-    """The size; ValueError where it is none."""
-    if size < 0:
-        raise ValueError(f"Expected vae_batch of 0 (all) or more, got {size}.")
-    return size
+def not_negative(**counts: int) -> None:
+    """ValueError for a count below 0, by its name."""
+    for name, count in counts.items():
+        if count < 0:
+            raise ValueError(f"Expected {name} of 0 or more, got {count}.")
 
 
 def locate(pretrained: str, revision: str | None = None, download: bool = False) -> Path:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from egowm.backbones.base import Condition, Start
-from egowm.backbones.texts import Texts
+from egowm.backbones.causal_codec import CausalCodec
+from egowm.backbones.codec import Codec
 from egowm.backbones.video_transformer import VideoTransformer
 from egowm.conditioning.injection import takes_actions
 from egowm.diffusion import EDM, EDMFlow, FlowMatching, Generator, randn
@@ -69,16 +70,34 @@ def enter(network: Any, embedding: Tensor) -> list[RemovableHandle]:
 
 
 class Cosmos(VideoTransformer):
-    """Cosmos Predict1, Predict2 Video2World or Predict2.5, told apart by `model_index.json`.
+    """Cosmos Predict1, Predict2 Video2World or Predict2.5, as the pipeline's folder says.
 
-    streams: where an embedding enters the adaptive layer norms. "embedded": the normed timestep
-    embedding that each block modulates by (width C); "both": also the full-rank timestep vector
-    (3C more). context_noise: of Predict1's context at sampling, drawn once for each chunk.
-    process_mean, process_std: of the training noise levels, logit-normal time (Predict1: ln sigma).
-    start: sets the weights of a transformer from scratch, as
-    `egowm.pretraining.starts.copy_of_context` does for small ones.
-    The others: see `VideoTransformer`. Sampling is by Euler steps over the stock scheduler's noise
-    levels (Predict2.5's own is UniPC).
+    Sampling is by Euler steps over the stock scheduler's noise levels (Predict2.5's own is UniPC).
+
+    Args:
+        pretrained: Pipeline to start from: a folder, or a hub id that is in the local cache.
+        revision: Commit of a hub id; null takes the one that is cached.
+        download: Download a hub id that is not cached; needs a pinned `revision`.
+        context: Context frames K, one more than a multiple of the VAE's temporal stride.
+        fps: Frames per second that the network is told (Predict2.5 is told none).
+        random: ["transformer"] starts it from random weights, with the configuration in the folder.
+        vae_folder: Folder whose VAE replaces that of the pipeline; "" keeps the pipeline's.
+        memo_frames: Number of videos, and of contexts, whose latents are kept in main memory, so
+            that a data set that fits is encoded once; 0 keeps none.
+        streams: Place where an embedding enters the adaptive layer norms. "embedded": the normed
+            timestep embedding that modulates each block (width C); "both": also the full-rank
+            timestep vector (3C more).
+        context_noise: Standard deviation of the noise on Predict1's context latents at sampling.
+        process_mean: Mean of the logit of the noise level in training (Predict1: of ln sigma).
+        process_std: Standard deviation of that logit (Predict1: of ln sigma).
+        vae_batch: Videos that the VAE encodes or decodes at once; 0 is all of a batch.
+        start: Function of network and VAE that sets the weights of a random transformer, such as
+            `egowm.pretraining.starts.copy_of_context`; null leaves them random.
+
+    >>> cosmos = Cosmos("./priors/rooms-cosmos")  # loads nothing yet
+    >>> cosmos.load()
+    >>> cosmos.latent_shape(64, 64), cosmos.codec.num_latents(9)
+    ((16, 16, 16), 9)
     """
 
     def __init__(
@@ -105,7 +124,7 @@ class Cosmos(VideoTransformer):
         self.process_mean, self.process_std = process_mean, process_std
         self.start = start
 
-    def load_parts(self, folder: Path) -> None:
+    def load_parts(self, folder: Path) -> CausalCodec:
         import diffusers
 
         name = read_json(folder, INDEX).get("_class_name")
@@ -121,9 +140,10 @@ class Cosmos(VideoTransformer):
         self.network = takes_actions(network, enter)
         if self.random and self.start is not None:
             self.start(self.network, self.vae)
-        self.samples_context = self.generation == "predict2"  # Predict1's VAE has no spread
         self.process = self._process(folder)
-        self.texts = Texts(folder, _embed_qwen if self.generation == "predict2.5" else _embed_t5)
+        embed = _embed_qwen if self.generation == "predict2.5" else _embed_t5
+        samples_context = self.generation == "predict2"  # Predict1's VAE has no spread
+        return self.make_codec(CausalCodec, embed, self.generation, samples_context)
 
     def _process(self, folder: Path) -> Any:
         draw = {"mean": self.process_mean, "std": self.process_std}
@@ -135,15 +155,15 @@ class Cosmos(VideoTransformer):
             if self.generation == "predict2":  # as its pipeline asks for them
                 options = {"sigmas": torch.linspace(0, 1, steps, dtype=torch.float64)}
             scheduler.set_timesteps(**options)
-            found: Tensor = scheduler.sigmas.float().clone()
+            sigmas: Tensor = scheduler.sigmas.float().clone()
             if self.generation == "predict2":
-                found[-1] = found[-2]
-            if steps == 1 and found[0] == found[1]:
+                sigmas[-1] = sigmas[-2]
+            if steps == 1 and sigmas[0] == sigmas[1]:
                 raise ValueError(
                     f"{folder}: the scheduler's noise levels end above 0, expected at least 2 "
                     f"sampling steps, got 1."
                 )
-            return found
+            return sigmas
 
         if self.generation == "predict2.5":
             return FlowMatching(levels, **draw)
@@ -175,10 +195,6 @@ class Cosmos(VideoTransformer):
         return mean, std / scale
 
     @property
-    def family(self) -> str:
-        return f"{super().family} {self.generation}"
-
-    @property
     def spatial_stride(self) -> int:
         if self.generation == "predict1":
             return int(self.vae.config.spatial_compression_ratio)
@@ -195,20 +211,14 @@ class Cosmos(VideoTransformer):
         width = config.num_attention_heads * config.attention_head_dim
         return int(width) * (4 if self.streams == "both" else 1)
 
-    def condition(
-        self,
-        context: Tensor,
-        noise_strength: Tensor,
-        generator: Generator = None,
-        known: Tensor | None = None,
-        text: Sequence[str] = ("",),
-        num_frames: int = 0,
+    def completed(
+        self, condition: Condition, codec: Codec, context: Tensor, generator: Generator
     ) -> Condition:
-        found = super().condition(context, noise_strength, generator, known, text, num_frames)
-        if self.generation == "predict1" and self.context_noise:
-            noise = randn(found.latents.shape, generator, context.device)
-            found = found._replace(latents=found.latents + self.context_noise * noise)
-        return found
+        """Predict1: with a little noise on the context."""
+        if self.generation != "predict1" or not self.context_noise:
+            return condition
+        noise = randn(condition.latents.shape, generator, context.device)
+        return condition._replace(latents=condition.latents + self.context_noise * noise)
 
     def forward(self, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         count, num_latents, _, height, width = noisy.shape
@@ -251,8 +261,8 @@ def _embed_t5(folder: Path, texts: list[str]) -> tuple[Tensor, Tensor]:
         text_encoder=load_model(T5EncoderModel, folder / "text_encoder", "auto").eval(),
         _execution_device=torch.device("cpu"),
     )
-    found = Cosmos2VideoToWorldPipeline._get_t5_prompt_embeds(parts, texts)
-    return found, torch.ones(found.shape[:2])
+    embeddings = Cosmos2VideoToWorldPipeline._get_t5_prompt_embeds(parts, texts)
+    return embeddings, torch.ones(embeddings.shape[:2])
 
 
 def _embed_qwen(folder: Path, texts: list[str]) -> tuple[Tensor, Tensor]:
@@ -266,5 +276,5 @@ def _embed_qwen(folder: Path, texts: list[str]) -> tuple[Tensor, Tensor]:
         text_encoder=load_model(encoder, folder / "text_encoder", "auto").eval(),
         _execution_device=torch.device("cpu"),
     )
-    found = Cosmos2_5_PredictBasePipeline._get_prompt_embeds(parts, texts)
-    return found, torch.ones(found.shape[:2])
+    embeddings = Cosmos2_5_PredictBasePipeline._get_prompt_embeds(parts, texts)
+    return embeddings, torch.ones(embeddings.shape[:2])

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from egowm.backbones.base import Condition
-from egowm.backbones.texts import Texts
+from egowm.backbones.causal_codec import CausalCodec
 from egowm.backbones.video_transformer import VideoTransformer
 from egowm.conditioning.injection import enter_tokens, takes_actions
 from egowm.diffusion import FlowMatching
@@ -30,17 +30,46 @@ def enter(network: Any, embedding: Tensor) -> list[RemovableHandle]:
     return enter_tokens(network.time_embed.emb, embedding)
 
 
-class LTX(VideoTransformer):
-    """LTX-Video up to 0.9.1.
+class _LTXCodec(CausalCodec):
+    """LTX's VAE, whose decoder may be conditioned on a time."""
 
-    fps: what the network is told. decode_timestep: what a decoder with timestep conditioning is
-    told; no noise is added to the latents there (the stock pipeline may add some). process_mean,
-    process_std: of the training noise levels, logit-normal and then the scheduler's shift. The
-    others: see `VideoTransformer`. LTX 0.9.5 and later (`LTXConditionPipeline`) count positions
-    otherwise and are refused.
+    decode_timestep = 0.0
+
+    def decode(self, latents: Tensor) -> Tensor:
+        if not self.vae.config.timestep_conditioning:
+            return super().decode(latents)
+        z = self.unscale(latents)
+        time = torch.full((len(z),), self.decode_timestep, device=z.device, dtype=z.dtype)
+        devices = [z.device] if z.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):  # such decoders may inject noise of their own
+            torch.manual_seed(0)
+            frames: Tensor = self.vae.decode(z, time).sample
+        return frames.transpose(1, 2).float()
+
+
+class LTX(VideoTransformer):
+    """LTX-Video up to 0.9.1, loaded from a local folder.
+
+    LTX 0.9.5 and later (`LTXConditionPipeline`) count positions otherwise and are refused.
+
+    Args:
+        pretrained: Pipeline to start from: a folder, or a hub id that is in the local cache.
+        revision: Commit of a hub id; null takes the one that is cached.
+        download: Download a hub id that is not cached; needs a pinned `revision`.
+        context: Context frames K, one more than a multiple of the VAE's temporal stride.
+        fps: Frames per second that the network is told.
+        random: ["transformer"] starts it from random weights, with the configuration in the folder.
+        decode_timestep: Time that a decoder with timestep conditioning is told, in [0, 1]; no noise
+            is added to the latents there (the stock pipeline may add some).
+        process_mean: Mean of the logit of the training noise level, before the scheduler's shift.
+        process_std: Standard deviation of that logit.
+        vae_batch: Videos that the VAE encodes or decodes at once; 0 is all of a batch.
+
+    >>> ltx = LTX("Lightricks/LTX-Video", context=9)  # loads nothing yet
+    >>> ltx.context, ltx.fps
+    (9, 25)
     """
 
-    samples_context = True
     draws_whole_video = False
 
     def __init__(
@@ -60,7 +89,7 @@ class LTX(VideoTransformer):
         self.decode_timestep = decode_timestep
         self.process_mean, self.process_std = process_mean, process_std
 
-    def load_parts(self, folder: Path) -> None:
+    def load_parts(self, folder: Path) -> CausalCodec:
         import diffusers
 
         name = read_json(folder, INDEX).get("_class_name")
@@ -79,7 +108,9 @@ class LTX(VideoTransformer):
             )
         self.scheduler = load_scheduler(folder)
         self.process = self._process(int(self.scheduler.config.get("base_image_seq_len", 256)))
-        self.texts = Texts(folder, _embed_t5)
+        codec = self.make_codec(_LTXCodec, _embed_t5, samples_context=True)
+        codec.decode_timestep = self.decode_timestep
+        return codec
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         mean, std = (x.reshape(1, -1, 1, 1) for x in (self.vae.latents_mean, self.vae.latents_std))
@@ -121,23 +152,11 @@ class LTX(VideoTransformer):
                 return torch.tensor([1.0, 0.0])  # the stock scheduler's stretch divides by zero
             even = torch.linspace(1, 1 / steps, steps, dtype=torch.float64)
             self.scheduler.set_timesteps(sigmas=even.numpy(), mu=mu)
-            found: Tensor = self.scheduler.sigmas.float().clone()
-            return found
+            sigmas: Tensor = self.scheduler.sigmas.float().clone()
+            return sigmas
 
         scale = config.num_train_timesteps
         return FlowMatching(levels, shift, scale, self.process_mean, self.process_std)
-
-    def decode(self, latents: Tensor) -> Tensor:
-        if not self.vae.config.timestep_conditioning:
-            return super().decode(latents)
-        mean, std = self._statistics(latents)
-        z = (latents.float() * std + mean).transpose(1, 2).to(self.vae.dtype)
-        time = torch.full((len(z),), self.decode_timestep, device=z.device, dtype=z.dtype)
-        devices = [z.device] if z.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):  # such decoders may inject noise of their own
-            torch.manual_seed(0)
-            frames: Tensor = self.vae.decode(z, time).sample
-        return frames.transpose(1, 2).float()
 
     def forward(self, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         num_latents, (height, width) = noisy.shape[1], noisy.shape[-2:]
@@ -152,7 +171,7 @@ class LTX(VideoTransformer):
             height=rows,
             width=columns,
             rope_interpolation_scale=(
-                self.temporal_stride / self.fps,
+                self.codec.temporal_stride / self.fps,
                 self.spatial_stride,
                 self.spatial_stride,
             ),
@@ -184,5 +203,5 @@ def _embed_t5(folder: Path, texts: list[str]) -> tuple[Tensor, Tensor]:
         text_encoder=load_model(T5EncoderModel, folder / "text_encoder", "auto").eval(),
         _execution_device=torch.device("cpu"),
     )
-    found, mask = LTXImageToVideoPipeline._get_t5_prompt_embeds(parts, texts)
-    return found, mask
+    embeddings, mask = LTXImageToVideoPipeline._get_t5_prompt_embeds(parts, texts)
+    return embeddings, mask

@@ -15,34 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from egowm.backbones.base import Backbone, Condition, Start, check_vae_batch, locate
-from egowm.backbones.memo import Memo
-from egowm.clip import Known
+from egowm.backbones.base import Backbone, Condition, Start, locate, not_negative
+from egowm.backbones.codec import Codec
+from egowm.backbones.codec_wrappers import Remembered
+from egowm.backbones.frame_codec import FrameCodec, load_vae
 from egowm.conditioning.injection import takes_actions
 from egowm.diffusion import EDM, Generator, randn
-from egowm.loading import (
-    CONFIG,
-    load_model,
-    load_processor,
-    load_scheduler,
-    read_json,
-    untrained,
-)
+from egowm.loading import load_model, load_processor, load_scheduler, untrained
 
 Part = Literal["unet", "image_encoder"]
-DECODED_PIXELS = {"cpu": 2**14, "gpu": 2**24}  # at once; a video of SVD XT has 2**23.8
-
-
-def load_vae(folder: Path) -> Any:
-    """SVD's VAE: `AutoencoderKLTemporalDecoder`, or `AutoencoderKL` (SVD's image decoder)."""
-    import diffusers
-
-    name = read_json(folder, CONFIG).get("_class_name")
-    if name not in ("AutoencoderKLTemporalDecoder", "AutoencoderKL"):
-        raise ValueError(
-            f"{folder}: expected AutoencoderKLTemporalDecoder or AutoencoderKL, got {name}."
-        )
-    return load_model(getattr(diffusers, name), folder)
 
 
 def enter(network: Any, embedding: Tensor) -> list[RemovableHandle]:
@@ -63,23 +44,37 @@ def enter(network: Any, embedding: Tensor) -> list[RemovableHandle]:
 
 
 class SVD(Backbone):
-    """The SVD family from a diffusers folder or hub id, loaded component by component.
+    """Stable Video Diffusion, or a pipeline of the same parts, loaded from a local folder.
 
-    pretrained, revision, download: see `locate`. vae_folder: a folder whose VAE replaces the
-    pipeline's. random: parts that start from random weights of the folder's configuration ("unet"
-    for a run from scratch). start: sets the random UNet's weights, as
-    `egowm.pretraining.starts.copy_of_context` does. process_mean, process_std: of ln sigma in
-    training. fps, motion_bucket: what the network is told.
-    noise_strength: noise added to the context at sampling. noise_mean,
-    noise_std: of its logarithm in training; a noise_mean of null adds none.
-    memo_frames: remember the latents of up to that many frames in memory, and as many embeddings by
-    a frozen image encoder (both are deterministic, so a data set that fits is encoded once; the
-    latents of a context with fresh noise are not, and are encoded every time). vae_batch: frames
-    that the VAE encodes at once, and decodes in whole videos; 0 is all, and what suits the device.
+    Args:
+        pretrained: Pipeline to start from: a folder, or a hub id that is in the local cache.
+        revision: Commit of a hub id; null takes the one that is cached.
+        download: Download a hub id that is not cached; needs a pinned `revision`.
+        vae_folder: Folder whose VAE replaces that of the pipeline; "" keeps the pipeline's.
+        random: Parts that start from random weights, with the configuration in the folder: "unet",
+            "image_encoder", both or none.
+        start: Function of network and VAE that sets the weights of a random UNet, such as
+            `egowm.pretraining.starts.copy_of_context`; null leaves them random.
+        process_mean: Mean of ln sigma, the noise level in training.
+        process_std: Standard deviation of ln sigma in training.
+        fps: Frames per second that the network is told.
+        motion_bucket: Amount of motion that the network is told, 0 to 255.
+        noise_strength: Standard deviation of the noise on the context's pixels in [-1, 1] when
+            sampling.
+        noise_mean: Mean of the logarithm of that noise in training; null adds none.
+        noise_std: Standard deviation of the logarithm of that noise in training.
+        memo_frames: Number of frames whose latents and image embeddings are kept in main memory,
+            so that a data set that fits is encoded once; 0 keeps none. Contexts with fresh noise
+            are encoded every time.
+        vae_batch: Frames that the VAE encodes at once, and decodes in whole videos; 0 encodes all,
+            and decodes as many videos as suit the device.
+
+    >>> svd = SVD("./priors/rooms-svd")  # loads nothing yet
+    >>> svd.load()
+    >>> svd.embedding_dim, svd.codec.temporal_stride
+    (384, 1)
     """
 
-    temporal_stride = 1
-    frame_wise = True
     context_latents = 0  # the context enters by channel
     droppable = ("image",)
     temporal_layers = (
@@ -113,8 +108,8 @@ class SVD(Backbone):
         self.process_mean, self.process_std = process_mean, process_std
         self._fps, self.motion_bucket = fps, motion_bucket
         self.noise_strength, self.noise_mean, self.noise_std = noise_strength, noise_mean, noise_std
-        self.memo_frames, self.vae_batch = memo_frames, check_vae_batch(vae_batch)
-        self._latents, self._embeddings = Memo(memo_frames), Memo(memo_frames)
+        not_negative(memo_frames=memo_frames, vae_batch=vae_batch)
+        self.memo_frames, self.vae_batch = memo_frames, vae_batch
 
     def load(self) -> None:
         """Load VAE, image encoder, UNet and scheduler in float32 (idempotent)."""
@@ -139,18 +134,24 @@ class SVD(Backbone):
             scheduler.config.sigma_min,
             scheduler.config.sigma_max,
         )
-        self.processor = load_processor(CLIPImageProcessor, folder / "feature_extractor")
-        self.vae.requires_grad_(False).eval()
-        self.image_encoder.requires_grad_(False).eval()
+        processor = load_processor(CLIPImageProcessor, folder / "feature_extractor")
+        pretrained = {"vae": Path(self.vae_folder or folder / "vae")}
+        if "image_encoder" not in self.random:
+            pretrained["image_encoder"] = folder / "image_encoder"
+        codec = FrameCodec(
+            self.vae,
+            self.image_encoder,
+            processor,
+            type(self).__name__,
+            pretrained,
+            self.vae_batch,
+            noisy_context=self.noise_mean is not None,
+        )
+        self.codec = Remembered(codec, self.memo_frames) if self.memo_frames else codec
 
     def _part(self, name: Part, cls: Any) -> Any:
         """Pretrained, or with random weights where it is to start so."""
         return (untrained if name in self.random else load_model)(cls, self.folder / name)
-
-    @property
-    def decodes_in_time(self) -> bool:
-        """Whether the VAE's decoder mixes frames (SVD's own), or is an image decoder."""
-        return type(self.vae).__name__ == "AutoencoderKLTemporalDecoder"
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -188,68 +189,6 @@ class SVD(Backbone):
             )
         return int(self.vae.config.latent_channels), height // in_vae, width // in_vae
 
-    def encode(self, frames: Tensor) -> Tensor:
-        scale = self.vae.config.scaling_factor
-        flat, known = frames.flatten(0, 1).to(self.vae.dtype), self.known
-        last = None if known is None else known.latents[:, -frames.shape[1] :].flatten(0, 1)
-        latents = self._latents(flat, self._encode, last)
-        return latents.unflatten(0, frames.shape[:2]) * scale
-
-    def _encode(self, frames: Tensor) -> Tensor:
-        """Unscaled latents (N, c, h, w) of frames (N, 3, H, W)."""
-        parts = frames.split(self.vae_batch or len(frames))
-        return torch.cat([self.vae.encode(part).latent_dist.mode() for part in parts])
-
-    @property
-    def encoders(self) -> dict[str, Path]:
-        found = {"vae": Path(self.vae_folder or self.folder / "vae")}
-        trained = next(self.image_encoder.parameters()).requires_grad
-        if not trained and "image_encoder" not in self.random:
-            found["image_encoder"] = self.folder / "image_encoder"
-        return found
-
-    @property
-    def needs_pixels(self) -> bool:
-        """For fresh noise on them, or for an image encoder that is not the pipeline's."""
-        return self.noise_mean is not None or "image_encoder" not in self.encoders
-
-    def survey(self, frames: Tensor) -> Known:
-        flat = frames[:, 0]
-        latents = self._encode(flat.to(self.vae.dtype))
-        if "image_encoder" not in self.encoders:
-            return Known(latents[:, None])
-        return Known(latents[:, None], image=self.embed_image(flat))
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Whole videos, never parts of one: SVD's temporal decoder mixes frames.
-
-        As many videos at once as suit the device: large activations cost memory everywhere, and
-        on a CPU also up to half the speed.
-        """
-        num_frames, _, height, width = latents.shape[1:]
-        factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
-        pixels = num_frames * height * width * factor**2
-        budget = DECODED_PIXELS["cpu" if latents.device.type == "cpu" else "gpu"]
-        videos = self.vae_batch // num_frames if self.vae_batch else budget // pixels
-        options = {"num_frames": num_frames} if self.decodes_in_time else {}
-        frames = []
-        for part in latents.split(max(1, videos)):
-            flat = part.flatten(0, 1).to(self.vae.dtype) / self.vae.config.scaling_factor
-            frames.append(self.vae.decode(flat, **options).sample.float())
-        return torch.cat(frames).unflatten(0, latents.shape[:2])
-
-    def decode_frame(self, latents: Tensor, index: int, window: int | None = None) -> Tensor:
-        """An image decoder sees one frame; SVD's own, which mixes frames, the whole video, or the
-        `window` latent frames around it: all of them are exact, fewer are cheaper
-        (`benchmarks/decode_window.py` measures by how much, and the error)."""
-        if not self.decodes_in_time:
-            return self.decode(latents[:, index : index + 1])
-        if window is None:
-            return super().decode_frame(latents, index)
-        length = latents.shape[1]
-        start = min(max(0, index - window // 2), max(0, length - window))
-        return self.decode(latents[:, start : start + window])[:, index - start, None]
-
     def condition(
         self,
         context: Tensor,
@@ -258,52 +197,33 @@ class SVD(Backbone):
         known: Tensor | None = None,
         text: Sequence[str] = ("",),
         num_frames: int = 0,
+        codec: Codec | None = None,
     ) -> Condition:
         if context.shape[1] != 1:
             raise ValueError(f"SVD takes one context frame, got {context.shape[1]}: set context 1.")
-        image, count = context[:, 0], len(noise_strength)
+        codec, image, count = codec or self.codec, context[:, 0], len(noise_strength)
         self.latent_shape(*image.shape[-2:])
-        latents = self._context(image, noise_strength, generator, known)
+        if known is None:
+            latents = self._context(codec, image, noise_strength, generator)
+        else:
+            latents = known / self.vae.config.scaling_factor
         ids = torch.tensor([self.fps - 1, self.motion_bucket], device=image.device).float()
         ids = torch.cat([ids.expand(count, 2), noise_strength.to(image)[:, None]], 1)
-        if next(self.image_encoder.parameters()).requires_grad:
-            embedding = self.embed_image(image)
-        else:
-            known_image = None if self.known is None else self.known.image
-            embedding = self._embeddings(image, self.embed_image, known_image)
+        trained = next(self.image_encoder.parameters()).requires_grad
+        embedding = (codec.fresh if trained else codec).embed_image(image)
         return Condition(embedding.expand(count, -1, -1), latents, ids)
 
     def _context(
-        self,
-        image: Tensor,
-        noise_strength: Tensor,
-        generator: Generator,
-        known: Tensor | None,
+        self, codec: Codec, image: Tensor, noise_strength: Tensor, generator: Generator
     ) -> Tensor:
         """Unscaled latents (B, c, h, w) of the context."""
-        if known is not None:
-            return known / self.vae.config.scaling_factor
         count = len(noise_strength)
         noise = randn((count, *image.shape[1:]), generator, image.device)
         if not noise_strength.any():
-            first = None if self.known is None else self.known.latents[:, 0]
-            latents = self._latents(image, self._encode, first)
-            return latents.expand(count, -1, -1, -1)
+            (latents,) = codec.context(image[:, None], 1)
+            return latents[:, 0].expand(count, -1, -1, -1)
         noisy = image + noise_strength.to(image)[:, None, None, None] * noise
-        return self._encode(noisy.to(self.vae.dtype))
-
-    def embed_image(self, image: Tensor) -> Tensor:
-        """CLIP's embedding of clean images (B, 3, H, W) in [-1, 1]: (B, 1, D)."""
-        from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import (
-            _resize_with_antialiasing,
-        )
-
-        pixels = (_resize_with_antialiasing(image.float(), (224, 224)) + 1) / 2
-        mean = torch.tensor(self.processor.image_mean, device=image.device)[:, None, None]
-        std = torch.tensor(self.processor.image_std, device=image.device)[:, None, None]
-        pixels = ((pixels - mean) / std).to(self.image_encoder.dtype)
-        embeds: Tensor = self.image_encoder(pixels).image_embeds
-        return embeds.unsqueeze(1)
+        return codec.fresh.latents(noisy[:, None])[:, 0]
 
     def forward(self, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         num_frames = noisy.shape[1]

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from egowm.backbones.base import Condition
-from egowm.backbones.memo import Memo
-from egowm.backbones.texts import Texts
+from egowm.backbones.causal_codec import CausalCodec
+from egowm.backbones.codec import Codec
 from egowm.backbones.video_transformer import VideoTransformer
-from egowm.clip import Known
+from egowm.clip import Encodings
 from egowm.conditioning.injection import enter_tokens, takes_actions
 from egowm.diffusion import FlowMatching, Generator
 from egowm.loading import (
@@ -52,14 +52,56 @@ def enter(network: Any, embedding: Tensor) -> list[RemovableHandle]:
     return enter_tokens(network.condition_embedder.time_embedder, embedding)
 
 
-class Wan(VideoTransformer):
-    """Wan 2.1 image-to-video or Wan 2.2 TI2V, told apart by `model_index.json`.
+class _Wan21Codec(CausalCodec):
+    """Wan 2.1's VAE, which encodes the context with grey frames after it, and CLIP."""
 
-    context: K frames, one more than a multiple of the VAE's temporal stride; Wan 2.1 was trained on
-    one, its mask has room for more, and CLIP sees the last. fps: Wan is told none; kept for the
-    record. process_mean, process_std: of the training noise levels, logit-normal and then the
-    scheduler's shift. The others: see `VideoTransformer`. Sampling is by Euler steps over the stock
-    scheduler's noise levels (the stock sampler is UniPC; the first step is the same).
+    image_encoder: Any
+    processor: Any
+
+    def context(self, frames: Tensor, num_frames: int) -> tuple[Tensor, ...]:
+        shape = len(frames), num_frames - frames.shape[1], *frames.shape[2:]
+        return (self.latents(torch.cat([frames, frames.new_zeros(shape)], 1)),)
+
+    def embed_image(self, image: Tensor) -> Tensor:
+        """CLIP's hidden states before the last layer, of images (B, 3, H, W): (B, tokens, D)."""
+        pixels = from_model(image).cpu()
+        inputs = self.processor(images=list(pixels), return_tensors="pt").pixel_values
+        encoder = self.image_encoder
+        states = encoder(inputs.to(image.device, encoder.dtype), output_hidden_states=True)
+        embedding: Tensor = states.hidden_states[-2]
+        return embedding
+
+    def encode_for_cache(self, frames: Tensor, num_context: int) -> Encodings:
+        """`context` holds the latents that the network is conditioned on."""
+        given = frames[:, :num_context]
+        (whole,) = self.context(given, frames.shape[1])
+        return Encodings(self.latents(frames), whole, self.embed_image(given[:, -1]))
+
+    def cached_context(self, encodings: Encodings, num_context: int) -> tuple[Tensor, ...]:
+        return (encodings.context,)
+
+
+class Wan(VideoTransformer):
+    """Wan 2.1 image-to-video or Wan 2.2 TI2V, as the pipeline's folder says.
+
+    Sampling is by Euler steps over the stock scheduler's noise levels (the stock sampler is UniPC;
+    the first step is the same).
+
+    Args:
+        pretrained: Pipeline to start from: a folder, or a hub id that is in the local cache.
+        revision: Commit of a hub id; null takes the one that is cached.
+        download: Download a hub id that is not cached; needs a pinned `revision`.
+        context: Context frames K, one more than a multiple of the VAE's temporal stride. Wan 2.1
+            was trained on one; its mask has room for more, and CLIP sees the last.
+        fps: Frames per second, for the record; the network is told none.
+        random: ["transformer"] starts it from random weights, with the configuration in the folder.
+        process_mean: Mean of the logit of the training noise level, before the scheduler's shift.
+        process_std: Standard deviation of that logit.
+        vae_batch: Videos that the VAE encodes or decodes at once; 0 is all of a batch.
+
+    >>> wan = Wan("Wan-AI/Wan2.2-TI2V-5B-Diffusers", context=5)  # loads nothing yet
+    >>> wan.context, wan.fps
+    (5, 16)
     """
 
     def __init__(
@@ -76,9 +118,8 @@ class Wan(VideoTransformer):
     ) -> None:
         super().__init__(pretrained, revision, download, context, fps, random, vae_batch=vae_batch)
         self.process_mean, self.process_std = process_mean, process_std
-        self._images = Memo(0)
 
-    def load_parts(self, folder: Path) -> None:
+    def load_parts(self, folder: Path) -> CausalCodec:
         from diffusers import AutoencoderKLWan, WanTransformer3DModel
 
         index = read_json(folder, INDEX)
@@ -94,13 +135,16 @@ class Wan(VideoTransformer):
                 f"have: give an image-to-video folder."
             )
         self.process = self._process(folder)
-        self.texts = Texts(folder, _embed_umt5)
-        if not self.by_time:
-            from transformers import CLIPImageProcessor, CLIPVisionModel
+        if self.by_time:
+            return self.make_codec(CausalCodec, _embed_umt5, "2.2")
+        from transformers import CLIPImageProcessor, CLIPVisionModel
 
-            self.processor = load_processor(CLIPImageProcessor, folder / "image_processor")
-            self.image_encoder = load_model(CLIPVisionModel, folder / "image_encoder")
-            self.image_encoder.requires_grad_(False).eval()
+        codec = self.make_codec(_Wan21Codec, _embed_umt5, "2.1")
+        self.image_encoder = load_model(CLIPVisionModel, folder / "image_encoder")
+        codec.image_encoder = self.image_encoder.requires_grad_(False).eval()
+        codec.processor = load_processor(CLIPImageProcessor, folder / "image_processor")
+        codec.folders["image_encoder"] = folder / "image_encoder"
+        return codec
 
     def _process(self, folder: Path) -> FlowMatching:
         scheduler = load_scheduler(folder)
@@ -113,8 +157,8 @@ class Wan(VideoTransformer):
 
         def levels(steps: int) -> Tensor:
             scheduler.set_timesteps(steps)
-            found: Tensor = scheduler.sigmas.float().clone()
-            return found
+            sigmas: Tensor = scheduler.sigmas.float().clone()
+            return sigmas
 
         levels(1)
         kind = FlowMatching if scheduler.timesteps.is_floating_point() else _WholeTimes
@@ -125,10 +169,6 @@ class Wan(VideoTransformer):
             mean=self.process_mean,
             std=self.process_std,
         )
-
-    @property
-    def family(self) -> str:
-        return f"{super().family} {'2.2' if self.by_time else '2.1'}"
 
     @property
     def spatial_stride(self) -> int:
@@ -149,67 +189,25 @@ class Wan(VideoTransformer):
         """Not by channel, where the context's latents are those of a whole, mostly grey video."""
         return self.by_time and super().chains_latents
 
-    def condition(
-        self,
-        context: Tensor,
-        noise_strength: Tensor,
-        generator: Generator = None,
-        known: Tensor | None = None,
-        text: Sequence[str] = ("",),
-        num_frames: int = 0,
+    def completed(
+        self, condition: Condition, codec: Codec, context: Tensor, generator: Generator
     ) -> Condition:
-        found = super().condition(context, noise_strength, generator, known, text, num_frames)
+        """Wan 2.1: with CLIP's embedding of the last context frame."""
         if self.by_time:
-            return found
-        known = None if self.known is None else self.known.image
-        image = self._images(context[:, -1], self.embed_image, known)
-        return found._replace(image=image.expand(len(noise_strength), -1, -1))
+            return condition
+        image = codec.embed_image(context[:, -1])
+        return condition._replace(image=image.expand(len(condition.latents), -1, -1))
 
     def encode_context(
-        self, context: Tensor, count: int, generator: Generator, num_frames: int
+        self, codec: Codec, context: Tensor, count: int, generator: Generator, num_frames: int
     ) -> Tensor:
         """TI2V: the context's latents. Wan 2.1: those of [context, grey ...], a whole video's."""
-        if self.by_time:
-            return super().encode_context(context, count, generator, num_frames)
-        if num_frames <= self.context:
+        if not self.by_time and num_frames <= self.context:
             raise ValueError(
                 f"Wan 2.1 conditions a whole video: expected num_frames above {self.context}, got "
                 f"{num_frames}: pass num_frames = K + T."
             )
-        self._check_whole(num_frames)
-        if self.known is None:
-            latents = self._encode(self._with_grey(context, num_frames))
-        else:
-            latents = self.known.context.to(context)
-        return self._scaled(latents).expand(count, -1, -1, -1, -1)
-
-    def _with_grey(self, context: Tensor, num_frames: int) -> Tensor:
-        """A video (B, num_frames, 3, H, W) that starts with the context."""
-        grey = context.new_zeros(len(context), num_frames - self.context, *context.shape[2:])
-        return torch.cat([context, grey], 1)
-
-    @property
-    def encoders(self) -> dict[str, Path]:
-        image = {} if self.by_time else {"image_encoder": self.folder / "image_encoder"}
-        return super().encoders | image
-
-    def survey(self, frames: Tensor) -> Known:
-        """Wan 2.1: its context are the latents that it conditions on."""
-        found = super().survey(frames)
-        if self.by_time:
-            return found
-        context = frames[:, : self.context]
-        whole = self._encode(self._with_grey(context, frames.shape[1]))
-        return found._replace(context=whole, image=self.embed_image(context[:, -1]))
-
-    def embed_image(self, image: Tensor) -> Tensor:
-        """CLIP's hidden states before the last layer, of images (B, 3, H, W): (B, tokens, D)."""
-        pixels = from_model(image).cpu()
-        inputs = self.processor(images=list(pixels), return_tensors="pt").pixel_values
-        encoder = self.image_encoder
-        states = encoder(inputs.to(image.device, encoder.dtype), output_hidden_states=True)
-        found: Tensor = states.hidden_states[-2]
-        return found
+        return super().encode_context(codec, context, count, generator, num_frames)
 
     def forward(self, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         count, num_latents, _, height, width = noisy.shape
@@ -217,7 +215,7 @@ class Wan(VideoTransformer):
             seen, image = self.with_context(noisy, condition), None
             time = self.times(sigma, num_latents, 0.0)
         else:
-            mask = noisy.new_zeros(count, num_latents, self.temporal_stride, height, width)
+            mask = noisy.new_zeros(count, num_latents, self.codec.temporal_stride, height, width)
             mask[:, : self.context_latents] = 1
             seen = torch.cat([noisy, mask, condition.latents.to(noisy)], 2)
             image = condition.image.to(self.dtype)
@@ -268,5 +266,5 @@ def _embed_umt5(folder: Path, texts: list[str]) -> tuple[Tensor, Tensor]:
         _execution_device=torch.device("cpu"),
     )
     pipeline = pipeline_wan_i2v.WanImageToVideoPipeline
-    found = pipeline._get_t5_prompt_embeds(parts, texts)
-    return found, torch.ones(found.shape[:2])
+    embeddings = pipeline._get_t5_prompt_embeds(parts, texts)
+    return embeddings, torch.ones(embeddings.shape[:2])

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
 def describe(writer: Any) -> str:
     """What a cache takes, before it is written."""
     each = {name: value.nbytes for name, value in writer.tensors.items()}
-    kind = "frame" if writer.backbone.frame_wise else "window"
+    kind = "frame" if writer.backbone.codec.frame_wise else "window"
     parts = ", ".join(f"{name} {size}" for name, size in each.items())
     hour = f"{writer.bytes_per_hour / 1e9:.3g} GB per hour of video"
     rows, size = writer.num_rows, writer.bytes_per_row

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from egowm.actions import ActionSpec, compose
-from egowm.clip import Clip, Known
+from egowm.clip import Clip, Encodings
 from egowm.data.episode import Episode
 from egowm.data.reading import Wanted, read_batch, read_planes
 
@@ -52,7 +52,7 @@ class Window:
 class KnownClips(Protocol):
     """Reads cached encodings of a clip instead of its frames: `egowm.training.latents.cache`."""
 
-    def read(self, number: int, start: int) -> tuple[torch.Tensor, Known]: ...
+    def read(self, number: int, start: int) -> tuple[torch.Tensor, Encodings]: ...
 
 
 class Cache(Protocol):
@@ -94,12 +94,12 @@ class Windows(Dataset[Clip]):
             for number, start in places
         ]
         if self.known is None:
-            pixels = [(frames, Known()) for frames in read_batch(wanted, w.height, w.width)]
+            pixels = [(frames, Encodings()) for frames in read_batch(wanted, w.height, w.width)]
         else:
             pixels = [self.known.read(number, start) for number, start in places]
         return [self._clip(k, *own) for k, own in zip(wanted, pixels, strict=True)]
 
-    def _clip(self, wanted: Wanted, frames: Tensor, known: Known) -> Clip:
+    def _clip(self, wanted: Wanted, frames: Tensor, known: Encodings) -> Clip:
         """A clip of these frames, or of their cached encodings."""
         episode, w, start = wanted.episode, self.window, wanted.indices[0]
         actions = episode.actions[start : start + w.span - 1]

@@ -132,9 +132,9 @@ def _codec(model: WorldModel, batch: Clip, writer: RunWriter) -> None:
     decoded = []
     for start in range(video.shape[1] - horizon, video.shape[1], model.chunk):
         part = video[:, start - given : start + model.chunk]
-        missing = (given - part.shape[1]) % backbone.frames_at_once
+        missing = (given - part.shape[1]) % backbone.codec.frames_at_once
         part = torch.cat([part, part[:, -1:].expand(-1, missing, -1, -1, -1)], 1)
-        decoded.append(backbone.decode(backbone.encode(part))[:, given:])
+        decoded.append(backbone.codec.decode(backbone.codec.encode(part))[:, given:])
     frames = (torch.cat(decoded, 1)[:, :horizon].clamp(-1, 1) + 1) / 2
     for index in range(len(video)):
         writer.prediction(CODEC, batch, index, frames[index])

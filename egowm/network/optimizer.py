@@ -27,8 +27,13 @@ def adamw(
 ) -> dict[str, Any]:
     """AdamW with linear warm-up, then a cosine to zero at `total_steps`, as Lightning wants it.
 
-    kind: torch's own, or one of bitsandbytes', which need a card. Its 8-bit ones keep the two
-    averages in a byte each, its paged ones let them move to the machine's memory.
+    Args:
+        parameters: Of the model; those that need no gradient are left out.
+        learning_rate: Highest, reached after the warm-up; 0 or more.
+        warmup: Steps of warm-up.
+        total_steps: Steps until the learning rate is zero.
+        kind: torch's own, or one of bitsandbytes', which need a GPU. Its 8-bit ones keep the two
+            averages in a byte each, its paged ones let them move to main memory.
     """
     if not 0 <= learning_rate < math.inf:
         raise ValueError(f"Expected a learning_rate of 0 or more, got {learning_rate}.")
@@ -49,9 +54,9 @@ def adamw(
 
 
 def averages_bytes(kind: Optimizer, sizes: Sequence[int], width: int = 4) -> int:
-    """Bytes of AdamW's two averages on the card, for tensors of so many values of `width` bytes.
+    """Bytes of AdamW's two averages on the GPU, for tensors of so many values of `width` bytes.
 
-    Paged ones count nothing: they leave the card when it is full.
+    Paged ones count nothing: they leave the GPU when it is full.
     """
     if kind.startswith("paged_"):
         return 0
@@ -84,7 +89,7 @@ def _optimizer(kind: Optimizer, trained: Sequence[nn.Parameter]) -> Any:
         raise ValueError(f"Expected an optimizer of {known}, got {kind!r}.")
     if any(p.device.type == "cpu" for p in trained):
         raise ValueError(
-            f"--model.optimizer {kind} needs a card, and this run is on the CPU: leave it adamw, "
+            f"--model.optimizer {kind} needs a GPU, and this run is on the CPU: leave it adamw, "
             f"or set --trainer.accelerator gpu."
         )
     try:

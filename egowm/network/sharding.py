@@ -64,8 +64,8 @@ class Sharded(ModelParallelStrategy):
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """As `Optimizer.state_dict` of one process: parameters are numbered in their order."""
         state = getattr(optimizer, "_optimizer", optimizer).state_dict()
-        found: dict[str, Any] = tree_map_only(DTensor, gathered, state)
-        return found
+        whole_state: dict[str, Any] = tree_map_only(DTensor, gathered, state)
+        return whole_state
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
         for optimizer, saved in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
@@ -123,8 +123,8 @@ def gathered(tensor: Tensor) -> Tensor:
     """The same for a checkpoint: on the CPU of the first process, and nothing in the others."""
     if not isinstance(tensor, DTensor):
         return tensor
-    found = whole(tensor)
-    return found.cpu() if torch.distributed.get_rank() == 0 else torch.empty(0)
+    gathered_tensor = whole(tensor)
+    return gathered_tensor.cpu() if torch.distributed.get_rank() == 0 else torch.empty(0)
 
 
 def placed(tensor: Tensor, parameter: Tensor) -> Tensor:

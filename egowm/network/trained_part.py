@@ -16,12 +16,14 @@ ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")  # the projections, in every di
 
 @dataclass(frozen=True)
 class TrainedPart:
-    """What of a backbone's network a fit changes; the rest is frozen.
+    """The part of a backbone's network that a fit changes; the rest is frozen.
 
-    how: "full", the whole network; "temporal", the layers that mix frames, where the family keeps
-    them apart; "lora", low-rank additions (Hu et al. 2021, arXiv 2106.09685) to linear layers;
-    "conditioning", nothing. rank, targets: of the LoRA; targets are the last parts of the layers'
-    names, and the scale is 1 (alpha = rank).
+    Args:
+        how: "full", the whole network; "temporal", the layers that mix frames, where the family
+            keeps them apart; "lora", low-rank additions (Hu et al. 2021, arXiv 2106.09685) to
+            linear layers; "conditioning", nothing.
+        rank: Rank of the LoRA, at least 1; its scale is 1 (alpha = rank).
+        targets: Last parts of the names of the layers that get one.
     """
 
     how: Train = "full"

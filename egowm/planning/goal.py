@@ -149,9 +149,11 @@ def goal_latents(model: "WorldModel", frame: Tensor) -> Tensor:
     """The latent (c, h, w) of a goal (3, H, W) in [0, 1]: the last one of a video that stands still
     there, since a causal VAE codes a first frame in another way than later ones."""
     backbone = model.backbone
-    length = 1 if backbone.context_latents == 0 else backbone.context + backbone.frames_at_once
+    length = (
+        1 if backbone.context_latents == 0 else backbone.context + backbone.codec.frames_at_once
+    )
     still = frame.to(model.device)[None, None].expand(1, length, -1, -1, -1) * 2 - 1
-    return backbone.encode(still)[0, -1]
+    return backbone.codec.encode(still)[0, -1]
 
 
 def _float(picture: Tensor | np.ndarray, context: Tensor) -> Tensor:

@@ -79,7 +79,7 @@ class ImaginedWorlds:
             )
         self.model, self.contexts, self.first_state = model, contexts, state
         self.reward, self.ended, self.max_steps = reward, ended, max_steps
-        self.spec, self.block = model.spec_of(source), model.backbone.frames_at_once
+        self.spec, self.block = model.spec_of(source), model.backbone.codec.frames_at_once
         self.generator = torch.Generator().manual_seed(0)
         self.sampler = Sampler(model, how, self.spec, self.generator)
         self.chunk: Chunk | None = None
@@ -135,7 +135,7 @@ class ImaginedWorlds:
         frames = torch.where(here[:, None, None, None, None], first, self.chunk.frames)
         latents = self.chunk.latents
         if latents is not None:
-            fresh = self.model.backbone.encode(first[begun])[:, -1]
+            fresh = self.model.backbone.codec.encode(first[begun])[:, -1]
             latents = latents.clone()
             latents[here] = fresh
         if self.state is not None and self.first_state is not None:

@@ -21,18 +21,25 @@ MEASURED_BATCHES = 16  # of training clips, for the scaling factor where validat
 
 
 class Autoencoder(LightningModule):
-    """diffusers' `AutoencoderKL` with one norm group, or its causal `AutoencoderKLWan` with single
-    latent frames, trained to reconstruct frames.
+    """A small VAE that is trained to reconstruct frames.
 
-    causal: the second one; it sees a clip as a video, or with single_frames as pictures. width:
-    channels of every stage. stages: S of them compress 2^(S-1) times. latent_channels: of the
-    latent. kl: weight of the KL term. learning_rate: peak of a one-cycle schedule. crop: side of
-    the random square that training sees, pixels; 0 is the whole frame (many small squares teach
-    more than few frames). It starts as the cosines of blocks (`egowm.pretraining.starts`).
-    continued: folder of a trained VAE whose decoder is trained on; its latents stay what they are,
-    so that networks trained on them stay valid (a causal one is trained on as a whole, say from
-    pictures to videos). The sizes are then that VAE's.
-    When fitting ends, `<default_root_dir>/vae` holds the VAE with its measured statistics.
+    It is diffusers' `AutoencoderKL` with one norm group, or its causal `AutoencoderKLWan` with
+    single latent frames, and starts as the cosines of blocks (`egowm.pretraining.starts`). When
+    fitting ends, `<default_root_dir>/vae` holds the VAE with its measured statistics.
+
+    Args:
+        width: Channels of every stage.
+        stages: Number S of stages, which compress each side 2^(S-1) times.
+        latent_channels: Channels of the latents.
+        kl: Weight of the KL divergence in the loss.
+        learning_rate: Highest learning rate of a one-cycle schedule.
+        crop: Side of the random square that training sees, in pixels; 0 is the whole frame. Many
+            small squares teach more than few frames.
+        continued: Folder of a trained VAE to go on from, with its sizes. Only its decoder is
+            trained, so that networks trained on its latents stay valid; a causal one is trained
+            as a whole. "" starts anew.
+        causal: Train the causal VAE, which sees a clip as a video.
+        single_frames: Show the causal VAE the frames of a clip as single pictures.
     """
 
     def __init__(
@@ -151,8 +158,7 @@ class Autoencoder(LightningModule):
         self._moments.clear()
         if self.causal:
             deviation = (square - mean**2).mean().sqrt().expand_as(mean)
-            found = {"latents_mean": mean.tolist(), "latents_std": deviation.tolist()}
-            self.vae.register_to_config(**found)
+            self.vae.register_to_config(latents_mean=mean.tolist(), latents_std=deviation.tolist())
         else:
             self.vae.register_to_config(scaling_factor=square.mean().item() ** -0.5)
         self._measured_at = self.trainer.global_step

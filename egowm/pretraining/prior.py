@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from egowm.backbones.base import Backbone
+from egowm.backbones.codec_wrappers import Cached
 from egowm.backbones.texts import EMPTY
 from egowm.clip import Clip
 from egowm.diffusion import denoising_loss
@@ -23,13 +24,19 @@ from egowm.randomness import StepSeeds
 
 
 class VideoPrior(LightningModule):
-    """Trains a backbone's network, and its image encoder, on clips, ignoring their actions.
+    """A video prior: a backbone trained on clips without their actions.
 
-    backbone: its `random` parts start from scratch. drop_image: share of samples without their
-    image, for guidance, where the family can go without. next_frame: share of the steps that draw
-    a single frame, the one after the context (T of them from each clip); the others draw whole
-    videos, which start with the context (SVD: their frame 0 repeats it). When fitting ends,
-    `<default_root_dir>/prior` holds a pipeline folder of the family in float16.
+    Network and image encoder are trained. When fitting ends, `<default_root_dir>/prior` holds a
+    pipeline folder of the family in float16.
+
+    Args:
+        backbone: Pipeline whose network is trained; its `random` parts start from random weights.
+        learning_rate: Highest learning rate, reached after the warm-up.
+        warmup: Optimizer steps of linear warm-up, 0 or more.
+        drop_image: Share of training samples without the context image, in [0, 1], for guidance,
+            in a family that has one.
+        next_frame: Share of the steps, in [0, 1], that draw single frames, each given the one
+            before; the others draw whole videos, which start with the context.
     """
 
     def __init__(
@@ -74,11 +81,11 @@ class VideoPrior(LightningModule):
                 videos = torch.stack([videos[:, :-1], videos[:, 1:]], 2).flatten(0, 1)
             context = videos[:, :1]
         starts_with_context, count = backbone.context_latents or not single, len(videos)
-        with backbone.recalling(clip.known):
-            with torch.no_grad():
-                latents = backbone.encode(videos if starts_with_context else videos[:, 1:])
-            strength = backbone.training_noise(count, None).to(videos)
-            condition = backbone.condition(context, strength, num_frames=videos.shape[1])
+        codec = Cached(backbone.codec, clip.encodings) if clip.is_cached else backbone.codec
+        with torch.no_grad():
+            latents = codec.encode(videos if starts_with_context else videos[:, 1:])
+        strength = backbone.training_noise(count, None).to(videos)
+        condition = backbone.condition(context, strength, num_frames=videos.shape[1], codec=codec)
         if "image" in backbone.droppable:
             drop = torch.rand(count, device=self.device) < self.drop_image
             condition = condition.without_image(drop)
@@ -138,8 +145,8 @@ def save_pipeline(backbone: Backbone, folder: Path) -> None:
     for name in ("scheduler", "feature_extractor", "image_processor", "image_encoder"):
         if name not in modules and (backbone.folder / name).is_dir():
             shutil.copytree(backbone.folder / name, folder / name, dirs_exist_ok=True)
-    if backbone.takes_text:
-        embedding, mask = backbone.texts([""], torch.device("cpu"))
+    if backbone.codec.texts:
+        embedding, mask = backbone.codec.texts([""], torch.device("cpu"))
         save_file({"embedding": embedding[0], "mask": mask[0]}, folder / EMPTY)
     index = read_json(backbone.folder, INDEX)
     index["vae"] = ["diffusers", type(modules["vae"]).__name__]  # it may have been replaced

@@ -73,25 +73,25 @@ class WeightAverage(Callback):
         self.updates, self.weights = state_dict["updates"], dict(state_dict["weights"])
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._wear(pl_module)
+        self._swap_in(pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._take_off(pl_module)
+        self._swap_out(pl_module)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._wear(pl_module)
+        self._swap_in(pl_module)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._take_off(pl_module)
+        self._swap_out(pl_module)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._wear(pl_module)
+        self._swap_in(pl_module)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._take_off(pl_module)
+        self._swap_out(pl_module)
 
     @torch.no_grad()
-    def _wear(self, model: LightningModule) -> None:
+    def _swap_in(self, model: LightningModule) -> None:
         """Put the average in the place of the weights; before the first step they are the same."""
         if not self.updates:
             return
@@ -100,7 +100,7 @@ class WeightAverage(Callback):
             parameter.copy_(self.weights[name])
 
     @torch.no_grad()
-    def _take_off(self, model: LightningModule) -> None:
+    def _swap_out(self, model: LightningModule) -> None:
         trained = trained_parameters(model)
         for name, own in self._own.items():
             trained[name].copy_(own)

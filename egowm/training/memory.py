@@ -1,8 +1,8 @@
-"""What a training step takes on a card, traced without a weight: shapes run, numbers do not.
+"""GPU memory of a training step, traced without a weight: shapes run, numbers do not.
 
 The model is built from its configuration with fake tensors, one step is run forward and backward,
 and the bytes alive at each moment are added up. No weight is read and no step computed, so a recipe
-for a card of 80 GB is traced on a laptop.
+for a GPU of 80 GB is traced on a laptop.
 """
 
 import weakref
@@ -21,8 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from egowm.actions import ActionSpec
-from egowm.backbones.base import Backbone
-from egowm.backbones.memo import Memo
+from egowm.backbones.codec import Codec
+from egowm.backbones.codec_wrappers import Wrapped
 from egowm.clip import Clip
 from egowm.data.module import Window
 from egowm.loading import untrained
@@ -37,13 +37,18 @@ _HALF = {"bf16": torch.bfloat16, "16": torch.float16}
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that a step takes on the card.
+    """Bytes that a step takes on the GPU.
 
-    weights: of all parts but text encoders; frozen: of them, VAE and encoders. gradients: of what
-    is trained. encoding: what is there besides, at most, while frames become latents; there are no
-    gradients then. activations: the same for the network's forward and backward pass, at the moment
-    at which activations and gradients together are most. sizes: numbers of values of the trained
-    tensors. kind: the optimizer. offload: whether frozen parts are there for encoding alone.
+    Args:
+        weights: Of all parts but text encoders.
+        frozen: Of VAE and encoders, a part of `weights`.
+        gradients: Of the trained part.
+        encoding: Most bytes besides these while frames become latents; without gradients.
+        activations: Most bytes besides these in the network's forward and backward pass, at the
+            moment at which activations and gradients together are most.
+        sizes: Number of values of each trained tensor.
+        kind: The optimizer.
+        offload: Whether frozen parts are on the GPU only to encode.
     """
 
     weights: int
@@ -165,27 +170,28 @@ def fake_step(
         autocast: AbstractContextManager[Any] = nullcontext()
         if mixed is not None:
             autocast = torch.autocast("cpu", mixed)
-        with _Answers(), watch, autocast, _marked(model.backbone, encoded):
+        model.backbone.codec = _Marked(model.backbone.codec.fresh, encoded)
+        with _Answers(), watch, autocast:
             model.loss(clip)[0].backward()
 
 
-@contextmanager
-def _marked(backbone: Backbone, encoded: Callable[[], None]) -> Iterator[None]:
-    """Encoding ends with the block `awake`."""
+class _Marked(Wrapped):
+    """Calls `encoded` where the block ends in which the encoders are ready."""
+
+    def __init__(self, codec: Codec, encoded: Callable[[], None]) -> None:
+        super().__init__(codec)
+        self.encoded = encoded
 
     @contextmanager
-    def awake() -> Iterator[None]:
+    def ready(self) -> Iterator[None]:
         yield
-        encoded()
-
-    with patch.object(backbone, "awake", awake):
-        yield
+        self.encoded()
 
 
 def _sizes(model: WorldModel, live: Live) -> Memory:
     trained = [p for p in model.parameters() if p.requires_grad]
     gradients = _bytes(trained)
-    frozen = model.backbone.frozen.values()
+    frozen = model.backbone.codec.frozen.values()
     return Memory(
         weights=_bytes([*model.parameters(), *model.buffers()]),
         frozen=sum(_bytes([*part.parameters(), *part.buffers()]) for part in frozen),
@@ -251,16 +257,12 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 def _prepare(model: WorldModel) -> None:
-    """What needs values: memories of frames are left out, the text "" has zeros for an embedding.
-    Checkpointed blocks draw nothing, so random states, which are values, are not kept."""
-    backbone = model.backbone
-    for part in vars(backbone).values():
-        if isinstance(part, Memo):
-            part.size = 0
-    network: Any = backbone.network
-    if backbone.takes_text:
+    """What needs values: the text "" has zeros for an embedding. Checkpointed blocks draw nothing,
+    so random states, which are values, are not kept."""
+    network: Any = model.backbone.network
+    if texts := model.backbone.codec.texts:
         width = next(network.config[name] for name in _TEXT_WIDTHS if name in network.config)
-        backbone.texts.remember("", torch.zeros(TEXT_TOKENS, width), torch.ones(TEXT_TOKENS))
+        texts.remember("", torch.zeros(TEXT_TOKENS, width), torch.ones(TEXT_TOKENS))
     if model.gradient_checkpointing:
         enable_gradient_checkpointing(network, partial(standard, preserve_rng_state=False))
 

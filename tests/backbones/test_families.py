@@ -150,16 +150,16 @@ def test_an_action_moves_the_latent_that_covers_it(model, family):
 @torch.no_grad()
 def test_the_last_frame_alone(model, family, monkeypatch):
     """As it is among all, from no more latents than there are up to it."""
-    frames = model.backbone.frames_at_once
+    frames = model.backbone.codec.frames_at_once
     actions = torch.rand(2, frames, 3, generator=generator()) * 0.2 - 0.1
     whole = model.rollout(context(family), actions, Sampling(steps=2), generator=generator())
-    lengths, decode = [], type(model.backbone).decode
+    lengths, decode = [], type(model.backbone.codec).decode
 
     def watched(self, latents):
         lengths.append(latents.shape[1])
         return decode(self, latents)
 
-    monkeypatch.setattr(type(model.backbone), "decode", watched)
+    monkeypatch.setattr(type(model.backbone.codec), "decode", watched)
     last = model.rollout(
         context(family), actions, Sampling(steps=2, decode="last"), generator=generator()
     )
@@ -244,10 +244,13 @@ def stock_latents(folder, family, model: WorldModel, picture: Image.Image) -> li
         "output_type": "latent",
     }
     if family.name == "svd":
-        parts |= {"image_encoder": backbone.image_encoder, "feature_extractor": backbone.processor}
+        parts |= {
+            "image_encoder": backbone.image_encoder,
+            "feature_extractor": backbone.codec.processor,
+        }
         call |= {"max_guidance_scale": 1.0, "motion_bucket_id": 180, "noise_aug_strength": 0.1}
     else:
-        embedding, mask = backbone.texts([""], torch.device("cpu"))
+        embedding, mask = backbone.codec.texts([""], torch.device("cpu"))
         parts |= {"text_encoder": None, "tokenizer": None}
         call |= {"prompt_embeds": embedding, "guidance_scale": 1.0}
     if family.name.startswith("predict"):
@@ -260,7 +263,10 @@ def stock_latents(folder, family, model: WorldModel, picture: Image.Image) -> li
         name = "WanImageToVideoPipeline"
         parts["expand_timesteps"] = bool(index.get("expand_timesteps"))
     if family.name == "wan2.1":
-        parts |= {"image_encoder": backbone.image_encoder, "image_processor": backbone.processor}
+        parts |= {
+            "image_encoder": backbone.image_encoder,
+            "image_processor": backbone.codec.processor,
+        }
     if family.name == "ltx":
         name, call["prompt_attention_mask"] = "LTXImageToVideoPipeline", mask
         call["frame_rate"] = backbone.fps
@@ -420,8 +426,8 @@ def test_guidance_on_the_action(model, family):
 @pytest.mark.parametrize("family", BY_TOKEN, indirect=True)
 def test_guidance_on_the_text(model, family):
     """It is what guidance is on by default; with the text "" it changes nothing."""
-    embedding, mask = model.backbone.texts([""], torch.device("cpu"))
-    model.backbone.texts.remember("turn left", torch.randn_like(embedding[0]), mask[0])
+    embedding, mask = model.backbone.codec.texts([""], torch.device("cpu"))
+    model.backbone.codec.texts.remember("turn left", torch.randn_like(embedding[0]), mask[0])
     frame, actions = context(family), torch.zeros(1, family.horizon, 3)
 
     def latents(text: str, guidance: float) -> Tensor:
@@ -453,7 +459,7 @@ def test_lengths_that_do_not_fill_latents(model, family):
     with pytest.raises(ValueError, match=f"{family.backbone} takes 1 context frames, got 0"):
         backbone.check_lengths(0, stride)
     with pytest.raises(ValueError, match=f"so many at once\\), got {stride}"):
-        backbone.encode(torch.zeros(1, stride, 3, *family.size))
+        backbone.codec.encode(torch.zeros(1, stride, 3, *family.size))
     backbone.context = 3
     with pytest.raises(ValueError, match=f"temporal stride {stride} .* got K = 3"):
         backbone.check_lengths(3, stride)

@@ -40,27 +40,27 @@ def clips(data: ClipData) -> list:
 @pytest.fixture
 def told(model):
     """A backbone that knows the text of the episodes without an encoder."""
-    if model.backbone.takes_text:
-        known = model.backbone.texts([""], torch.device("cpu"))
-        model.backbone.texts.remember("turn left", known[0][0] + 0.5, known[1][0])
+    if model.backbone.codec.texts:
+        known = model.backbone.codec.texts([""], torch.device("cpu"))
+        model.backbone.codec.texts.remember("turn left", known[0][0] + 0.5, known[1][0])
     return model.backbone
 
 
 def test_the_loss_is_that_of_pixels(family, model, told, tmp_path):
     """With generators (validation: Predict2 and LTX draw the context) and without."""
-    if not told.frame_wise:
-        assert told.needs_pixels is False
+    if not told.codec.frame_wise:
+        assert told.codec.needs_pixels is False
     height, width = family.size
     data = Noise("22", Window(1, family.horizon, 1, height, width), batch_size=2)
     cache = LatentWriter(told, data, "float32").write(tmp_path / "latents", batch_size=3)
     span = data.window.span
     rows = {row["name"]: row["rows"] for row in cache.index["episodes"]}
-    tiled = 22 if told.frame_wise else 22 // span
-    every = 22 if told.frame_wise else 22 - span + 1
+    tiled = 22 if told.codec.frame_wise else 22 // span
+    every = 22 if told.codec.frame_wise else 22 - span + 1
     assert rows == {"train0": every, "train1": every, "val0": tiled, "val1": tiled}
     pixels = clips(data)
-    if told.takes_text:
-        told.texts.known.clear()  # the cache brings them
+    if told.codec.texts:
+        told.codec.texts.held.clear()  # the cache brings them
     data.cache = Opened(tmp_path / "latents", told)
     cached = clips(data)
     assert len(cached) == len(pixels) >= 2
@@ -80,8 +80,8 @@ def test_the_loss_is_that_of_pixels(family, model, told, tmp_path):
 @pytest.mark.parametrize("family", ["svd", "predict2"], indirect=True)
 def test_no_encoder_comes_to_the_card_for_what_is_known(family, model, told, tmp_path, monkeypatch):
     """Unless the context's pixels are encoded anew."""
-    visits, awake = [], type(told).awake
-    monkeypatch.setattr(type(told), "awake", lambda self: visits.append(1) or awake(self))
+    visits, ready = [], told.codec.ready
+    monkeypatch.setattr(told.codec, "ready", lambda: visits.append(1) or ready())
     data = Noise("22", Window(1, family.horizon, 1, *family.size), batch_size=2)
     model.loss(clips(data)[0])
     assert visits == [1]
@@ -90,7 +90,7 @@ def test_no_encoder_comes_to_the_card_for_what_is_known(family, model, told, tmp
     clip = clips(data)[0]
     visits.clear()
     model.loss(clip)
-    assert visits == [1] * told.needs_pixels
+    assert visits == [1] * told.codec.needs_pixels
 
 
 @pytest.mark.parametrize("family", ["wan2.2"], indirect=True)
@@ -130,5 +130,5 @@ def test_a_mixture_is_cached_source_by_source(model, family, told, tmp_path):
     data.cache = Opened(tmp_path / "latents", told)
     for clip, other in zip(clips(data), pixels, strict=True):
         assert clip.name == other.name
-        expected = told._encode(other.scaled(1)[0])
-        torch.testing.assert_close(clip.known.latents.float(), expected, rtol=1e-3, atol=1e-3)
+        expected = told.codec.latents(other.scaled(1)[0])
+        torch.testing.assert_close(clip.encodings.latents.float(), expected, rtol=1e-3, atol=1e-3)

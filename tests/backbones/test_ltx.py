@@ -28,7 +28,7 @@ def change(path, **values) -> None:
 
 def test_numbers_are_measured_and_read(tiny):
     backbone = loaded(tiny("ltx"))
-    assert (backbone.temporal_stride, backbone.spatial_stride, backbone.fps) == (8, 8, 25)
+    assert (backbone.codec.temporal_stride, backbone.spatial_stride, backbone.fps) == (8, 8, 25)
     assert backbone.latent_shape(32, 64) == (8, 4, 8)
     assert backbone.embedding_dim == 32
 
@@ -81,7 +81,7 @@ def test_the_context_is_a_draw_with_a_generator_and_the_mode_without(tiny):
         again = None if seed is None else torch.Generator().manual_seed(seed)
         found = backbone.condition(frames, torch.zeros(1), generator, num_frames=17).latents
         z = posterior.mode() if seed is None else posterior.sample(again)
-        torch.testing.assert_close(found, backbone._scaled(z.transpose(1, 2)))
+        torch.testing.assert_close(found, backbone.codec.scale(z.transpose(1, 2)))
 
 
 def test_more_tokens_shift_the_noise_up(base):
@@ -102,9 +102,9 @@ def test_scaling_factor(base):
     plain = loaded(base)
     change(base / "vae/config.json", scaling_factor=0.5)
     scaled = loaded(base)
-    latents = plain.encode(frames)
-    torch.testing.assert_close(scaled.encode(frames), 0.5 * latents)
-    torch.testing.assert_close(scaled.decode(0.5 * latents), plain.decode(latents))
+    latents = plain.codec.encode(frames)
+    torch.testing.assert_close(scaled.codec.encode(frames), 0.5 * latents)
+    torch.testing.assert_close(scaled.codec.decode(0.5 * latents), plain.codec.decode(latents))
 
 
 def test_a_decoder_that_is_told_a_time(base):
@@ -130,11 +130,11 @@ def test_a_decoder_that_is_told_a_time(base):
     latents = torch.randn(1, 2, 8, 4, 4)
     early, late = loaded(base), loaded(base, decode_timestep=0.5)
     before = torch.random.get_rng_state()
-    frames = early.decode(latents)
+    frames = early.codec.decode(latents)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert frames.shape == (1, 9, 3, 32, 32)
-    assert torch.equal(early.decode(latents), frames)
-    assert (late.decode(latents) - frames).abs().max() > 1e-3
+    assert torch.equal(early.codec.decode(latents), frames)
+    assert (late.codec.decode(latents) - frames).abs().max() > 1e-3
 
 
 def test_newer_pipelines_and_folded_frames_are_refused(base):
@@ -158,7 +158,7 @@ def test_texts_are_embedded_as_the_stock_pipeline_does(base, tokenizer):
     encoder.save_pretrained(base / "text_encoder")
     tokenizer.save_pretrained(base / "tokenizer")
     backbone = loaded(base)
-    found, mask = backbone.texts(["turn left"], torch.device("cpu"))
+    found, mask = backbone.codec.texts(["turn left"], torch.device("cpu"))
     parts = (None, backbone.vae, encoder, tokenizer, backbone.network)
     expected, counts = LTXImageToVideoPipeline(*parts)._get_t5_prompt_embeds("turn left")
     assert found.shape == (1, 128, 32)

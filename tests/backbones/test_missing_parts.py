@@ -58,8 +58,8 @@ def ready(kind, folder: Path, **options) -> None:
     """Everything that is loaded before a first step."""
     backbone = kind(str(folder), **options)
     backbone.load()
-    if backbone.takes_text:
-        backbone.texts([""], CPU)
+    if backbone.codec.texts:
+        backbone.codec.texts([""], CPU)
 
 
 def test_each_part_of_each_family(family, tiny, tmp_path, online):
@@ -97,7 +97,7 @@ def test_each_part_of_a_text_encoder(name, tiny, tokenizer, tmp_path, monkeypatc
     for part in TEXT_PARTS:
         base = broken(whole, tmp_path / "base", part)
         with pytest.raises((FileNotFoundError, ValueError)) as caught:
-            Texts(base, backbone.texts.embed)(["turn left"], CPU)
+            Texts(base, backbone.codec.texts.embed)(["turn left"], CPU)
         line = line_of(caught.value)
         expected = f"{base} has no" if part == "text_encoder" else f"Expected {base / part}"
         assert line.startswith(expected)

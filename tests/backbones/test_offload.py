@@ -1,10 +1,10 @@
-"""Frozen parts off the card: where they are, when they come, and that nothing else changes."""
+"""Frozen parts off the GPU: where they are, when they come, and that nothing else changes."""
 
 import pytest
 import torch
 
-from egowm.backbones import base
-from egowm.backbones.offload import brought_to
+from egowm.backbones import codec_wrappers
+from egowm.backbones.codec_wrappers import brought_to
 from egowm.data import Clip
 from egowm.diffusion import randn
 from egowm.sampling import Sampling
@@ -12,9 +12,8 @@ from egowm.sampling import Sampling
 
 @pytest.fixture
 def away(model):
-    """The same model with its frozen parts off the card."""
-    model.offload = True
-    model._keep_off_the_card()
+    """The same model with its frozen parts off the GPU."""
+    model._offload()
     return model
 
 
@@ -28,26 +27,26 @@ def test_weights_come_and_go(monkeypatch):
         return tensor.clone()
 
     monkeypatch.setattr(torch.Tensor, "to", copied)
-    card = torch.device("meta")
-    with torch.no_grad(), brought_to(card, [layer]):
+    gpu = torch.device("meta")
+    with torch.no_grad(), brought_to(gpu, [layer]):
         assert all(t.data_ptr() != homes[name] for name, t in layer.state_dict().items())
     assert {name: t.data_ptr() for name, t in layer.state_dict().items()} == homes
-    assert moved == [card] * 5  # two parameters and three buffers
+    assert moved == [gpu] * 5  # two parameters and three buffers
     with pytest.raises(ValueError, match=r"gradient through the VAE .* --model.offload false"):
-        brought_to(card, [layer]).__enter__()
+        brought_to(gpu, [layer]).__enter__()
 
 
 def test_moving_leaves_them_and_types_reach_them(away):
     """`to` a device that keeps no values: what moved is lost, what did not move is not."""
     backbone, before = away.backbone, {}
-    for name, part in backbone.frozen.items():
+    for name, part in backbone.codec.frozen.items():
         before[name] = torch.cat([p.flatten() for p in part.parameters()])
     assert "vae" in before
     order = [name for name, _ in backbone.named_parameters()]
     away.to("meta")
     assert next(backbone.network.parameters()).is_meta
     assert next(away.action_embedding.parameters()).is_meta
-    for name, part in backbone.frozen.items():
+    for name, part in backbone.codec.frozen.items():
         assert torch.equal(torch.cat([p.flatten() for p in part.parameters()]), before[name])
     away.to(torch.bfloat16)
     assert {p.dtype for p in away.parameters()} == {torch.bfloat16}
@@ -55,15 +54,15 @@ def test_moving_leaves_them_and_types_reach_them(away):
     assert [name for name, _ in backbone.named_parameters()] == order
 
 
-def test_encoding_and_decoding_happen_awake(away, family, monkeypatch):
-    """In the loss and in a rollout; outside, the card would not find the weights."""
-    steps, real = [], base.brought_to
+def test_encoding_and_decoding_happen_where_the_weights_are(away, family, monkeypatch):
+    """In the loss and in a rollout; outside, the GPU would not find the weights."""
+    steps, real = [], codec_wrappers.brought_to
 
     def watched(device, modules):
         steps.append(len(modules))
         return real(device, modules)
 
-    monkeypatch.setattr(base, "brought_to", watched)
+    monkeypatch.setattr(codec_wrappers, "brought_to", watched)
     backbone, inside = away.backbone, []
     for name in ("encode", "decode"):
         whole = getattr(backbone.vae, name)
@@ -78,7 +77,7 @@ def test_encoding_and_decoding_happen_awake(away, family, monkeypatch):
     actions, none = torch.zeros(1, family.horizon, 3), [""]
     clip = Clip(frames, actions, torch.zeros(1, 0, 3), torch.zeros(1, 0), none, none, none)
     away.loss(clip, torch.Generator().manual_seed(0))
-    assert steps == [len(backbone.frozen)]
+    assert steps == [len(backbone.codec.frozen)]
     assert {name for name, _ in inside} == {"encode"}
     assert all(number == 1 for _, number in inside)
     inside.clear()
@@ -116,8 +115,8 @@ def test_the_vae_takes_a_part_at_a_time(model, family, monkeypatch):
     num_frames = family.horizon + 1
     frames = randn((3, num_frames, 3, height, width), generator, torch.device("cpu")).tanh()
     with torch.no_grad():
-        latents = backbone.encode(frames)
-        decoded = backbone.decode(latents)
+        latents = backbone.codec.encode(frames)
+        decoded = backbone.codec.decode(latents)
     for name, found in sizes.items():
         whole = getattr(backbone.vae, name)
 
@@ -126,10 +125,10 @@ def test_the_vae_takes_a_part_at_a_time(model, family, monkeypatch):
             return whole(x, *arguments, **options)
 
         monkeypatch.setattr(backbone.vae, name, call)
-    backbone.vae_batch = 2
+    backbone.codec.vae_batch = 2
     with torch.no_grad():
-        torch.testing.assert_close(backbone.encode(frames), latents, atol=1e-4, rtol=1e-4)
-        torch.testing.assert_close(backbone.decode(latents), decoded, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(backbone.codec.encode(frames), latents, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(backbone.codec.decode(latents), decoded, atol=1e-4, rtol=1e-4)
     if family.name == "svd":  # frame by frame, and a video that no part can be taken of
         assert sizes == {"encode": [2] * 7 + [1], "decode": [num_frames] * 3}
     else:
@@ -137,7 +136,7 @@ def test_the_vae_takes_a_part_at_a_time(model, family, monkeypatch):
 
 
 @pytest.mark.gpu
-def test_on_a_card_the_loss_is_the_same_and_the_weights_leave(model, family):
+def test_on_a_gpu_the_loss_is_the_same_and_the_weights_leave(model, family):
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     height, width = family.size
@@ -146,8 +145,8 @@ def test_on_a_card_the_loss_is_the_same_and_the_weights_leave(model, family):
     clip = Clip(frames, actions, torch.zeros(1, 0, 3), torch.zeros(1, 0), none, none, none)
     losses = []
     for offload in (False, True):
-        model.offload = offload
-        model._keep_off_the_card()
+        if offload:
+            model._offload()
         model.to("cuda")
         losses.append(model.loss(clip.to("cuda"), torch.Generator().manual_seed(0))[0].item())
         model.to("cpu")

@@ -8,15 +8,26 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from egowm.backbones import Backbone, Condition, Wan
+from egowm.backbones import Backbone, Codec, Condition, Wan
 from egowm.clip import Clip
 from egowm.diffusion import FlowMatching
 from egowm.sampling import Sampling
 from egowm.world_model import WorldModel
 
 
+class Pooling(Codec):
+    """Latents are pooled pixels."""
+
+    def latents(self, frames: Tensor) -> Tensor:
+        pooled: Tensor = nn.functional.avg_pool2d(frames.flatten(0, 1), 2)
+        return pooled.unflatten(0, frames.shape[:2])
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return latents.repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+
 class Pooled(Backbone):
-    """Latents are pooled pixels, the network one convolution that an embedding is added into."""
+    """The network is one convolution that an embedding is added into."""
 
     def __init__(self, pretrained: str) -> None:
         super().__init__()
@@ -31,6 +42,7 @@ class Pooled(Backbone):
             return
         self.folder = Path(self.pretrained)
         torch.manual_seed(0)
+        self.codec = Pooling()
         self.network = nn.Conv2d(6, 3, 3, padding=1)
         self.process = FlowMatching(lambda steps: torch.linspace(1, 0, steps + 1))
 
@@ -41,13 +53,6 @@ class Pooled(Backbone):
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         return 3, height // 2, width // 2
 
-    def encode(self, frames: Tensor) -> Tensor:
-        pooled: Tensor = nn.functional.avg_pool2d(frames.flatten(0, 1), 2)
-        return pooled.unflatten(0, frames.shape[:2])
-
-    def decode(self, latents: Tensor) -> Tensor:
-        return latents.repeat_interleave(2, -1).repeat_interleave(2, -2)
-
     def condition(
         self,
         context: Tensor,
@@ -56,8 +61,9 @@ class Pooled(Backbone):
         known: Tensor | None = None,
         text: Sequence[str] = ("",),
         num_frames: int = 0,
+        codec: Codec | None = None,
     ) -> Condition:
-        latents = self.encode(context)[:, -1].expand(len(noise_strength), -1, -1, -1)
+        latents = self.codec.encode(context)[:, -1].expand(len(noise_strength), -1, -1, -1)
         return Condition(latents=latents)
 
     def forward(self, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:

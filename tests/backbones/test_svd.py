@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from egowm.backbones import SVD
-from egowm.backbones import svd as module
-from egowm.backbones.memo import Memo
+from egowm.backbones import frame_codec as module
+from egowm.backbones.codec_wrappers import Remembered
 from egowm.sampling import Sampling
 from egowm.world_model import WorldModel
 
@@ -165,7 +165,7 @@ def test_context_and_target_latents(svd, picture):
     condition = svd.condition(image[:, None], torch.zeros(1))
     torch.testing.assert_close(condition.latents, mode)
     assert svd.vae.config.scaling_factor == 0.5
-    torch.testing.assert_close(svd.encode(image[:, None])[:, 0], 0.5 * mode)
+    torch.testing.assert_close(svd.codec.encode(image[:, None])[:, 0], 0.5 * mode)
 
 
 def test_noise_goes_to_the_latent_and_not_to_clip(svd, picture):
@@ -174,7 +174,7 @@ def test_noise_goes_to_the_latent_and_not_to_clip(svd, picture):
     condition = svd.condition(image[:, None], torch.tensor([0.4]), generator(3))
     expected = svd.vae.encode(image + 0.4 * noise).latent_dist.mode()
     torch.testing.assert_close(condition.latents, expected)
-    torch.testing.assert_close(condition.image, svd.embed_image(image))
+    torch.testing.assert_close(condition.image, svd.codec.embed_image(image))
     torch.testing.assert_close(condition.ids, torch.tensor([[6.0, 180.0, 0.4]]))
 
 
@@ -191,16 +191,18 @@ def test_clip_sees_a_tensor_as_it_sees_a_picture(svd, stock, picture):
     """The stock pipeline resizes pictures for CLIP, not tensors; ours resizes."""
     expected = stock._encode_image(picture, CPU, 1, do_classifier_free_guidance=False)
     assert expected.std() > 0.5
-    torch.testing.assert_close(svd.embed_image(as_image(picture)), expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        svd.codec.embed_image(as_image(picture)), expected, atol=1e-4, rtol=0
+    )
     with pytest.raises(ValueError, match="doesn't match model"):
         stock._encode_image(as_image(picture), CPU, 1, do_classifier_free_guidance=False)
 
 
 def test_decode_inverts_the_scaling_and_keeps_videos_apart(svd):
     latents = torch.randn(2, 4, 4, 8, 8, generator=generator())
-    frames = svd.decode(latents)
+    frames = svd.codec.decode(latents)
     assert frames.shape == (2, 4, 3, 16, 16)
-    torch.testing.assert_close(svd.decode(latents[1:])[0], frames[1], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(svd.codec.decode(latents[1:])[0], frames[1], atol=1e-5, rtol=1e-5)
     expected = svd.vae.decode(latents[0] / 0.5, num_frames=4).sample
     torch.testing.assert_close(frames[0], expected, atol=1e-5, rtol=1e-5)
 
@@ -215,12 +217,12 @@ def test_few_or_many_videos_are_decoded_alike(svd, monkeypatch):
         return decode(flat, num_frames=num_frames)
 
     monkeypatch.setattr(svd.vae, "decode", counted)
-    whole = svd.decode(latents)
+    whole = svd.codec.decode(latents)
     video = 4 * 16 * 16  # pixels
     for pixels, expected in ((2 * video, [8, 8, 4]), (video // 2, [4] * 5)):
         sizes.clear()
         monkeypatch.setitem(module.DECODED_PIXELS, "cpu", pixels)
-        torch.testing.assert_close(svd.decode(latents), whole, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(svd.codec.decode(latents), whole, atol=1e-5, rtol=1e-5)
         assert sizes == expected
 
 
@@ -240,16 +242,16 @@ def test_memo_is_the_encoder_and_encodes_each_frame_once(svd, monkeypatch):
     frames = torch.randint(0, 256, (2, 4, 3, 16, 16), generator=generator()).float() / 127.5 - 1
     frames[1, 0] = frames[0, 3]  # windows overlap
     frames[1, 2] = frames[1, 1]  # a robot stands still
-    plain, encoded, encode = svd.encode(frames), [], svd.vae.encode
+    plain, encoded, encode = svd.codec.encode(frames), [], svd.vae.encode
 
     def counted(batch):
         encoded.append(len(batch))
         return encode(batch)
 
     monkeypatch.setattr(svd.vae, "encode", counted)
-    svd._latents, svd._embeddings = Memo(100), Memo(100)
+    svd.codec = Remembered(svd.codec, 100)
     for _ in range(2):
-        found = svd.encode(frames)
+        found = svd.codec.encode(frames)
         torch.testing.assert_close(found, plain, atol=2e-3, rtol=2e-3)  # kept in float16
     assert sum(encoded) == 6
     assert plain.std() > 0.2
@@ -258,14 +260,14 @@ def test_memo_is_the_encoder_and_encodes_each_frame_once(svd, monkeypatch):
 def test_memo_embeds_each_image_once_while_the_encoder_is_frozen(svd, monkeypatch):
     images = torch.rand(2, 1, 3, 16, 16, generator=generator()) * 2 - 1
     images = ((images + 1) * 127.5).round() / 127.5 - 1  # as frames are
-    plain, embedded, embed = svd.condition(images, torch.zeros(2)).image, [], svd.embed_image
+    plain, embedded, embed = svd.condition(images, torch.zeros(2)).image, [], svd.codec.embed_image
 
     def counted(batch):
         embedded.append(len(batch))
         return embed(batch)
 
-    monkeypatch.setattr(svd, "embed_image", counted)
-    svd._latents, svd._embeddings = Memo(100), Memo(100)
+    monkeypatch.setattr(svd.codec, "embed_image", counted)
+    svd.codec = Remembered(svd.codec, 100)
     for _ in range(2):
         torch.testing.assert_close(svd.condition(images, torch.zeros(2)).image, plain)
     assert embedded == [2]
@@ -283,8 +285,8 @@ def test_a_context_without_noise_is_remembered_like_a_target(svd, monkeypatch):
         return encode(batch)
 
     monkeypatch.setattr(svd.vae, "encode", counted)
-    svd._latents, svd._embeddings = Memo(100), Memo(100)
-    svd.encode(frames)
+    svd.codec = Remembered(svd.codec, 100)
+    svd.codec.encode(frames)
     torch.testing.assert_close(svd.condition(frames, torch.zeros(2)).latents, plain)
     assert encoded == [2]
     noisy = svd.condition(frames, torch.full((2,), 0.3)).latents
@@ -296,7 +298,7 @@ def test_known_latents_take_the_place_of_encoding(svd):
     """Targets carry the scaling factor, contexts do not."""
     frames = torch.randint(0, 256, (2, 1, 3, 16, 16), generator=generator()).float() / 127.5 - 1
     plain = svd.condition(frames, torch.zeros(2))
-    known = svd.condition(frames, torch.ones(2), generator(), svd.encode(frames)[:, 0])
+    known = svd.condition(frames, torch.ones(2), generator(), svd.codec.encode(frames)[:, 0])
     torch.testing.assert_close(known.latents, plain.latents)
     torch.testing.assert_close(known.image, plain.image)
 
@@ -308,12 +310,12 @@ def test_training_noise_can_be_left_out(svd):
 
 
 def test_memo_holds_no_more_than_asked(svd):
-    svd._latents, svd._embeddings = Memo(3), Memo(3)
+    plain = svd.codec
+    svd.codec = Remembered(plain, 3)
     frames = torch.randint(0, 256, (3, 2, 3, 16, 16), generator=generator()).float() / 127.5 - 1
-    found = svd.encode(frames)
-    assert len(svd._latents.known) == 3
-    svd._latents, svd._embeddings = Memo(0), Memo(0)
-    torch.testing.assert_close(found, svd.encode(frames), atol=2e-3, rtol=2e-3)
+    found = svd.codec.encode(frames)
+    assert len(svd.codec.videos.held) == 3
+    torch.testing.assert_close(found, plain.encode(frames), atol=2e-3, rtol=2e-3)
 
 
 @pytest.mark.parametrize("size", [(16, 20), (12, 16)])

@@ -70,7 +70,7 @@ def test_the_encoder_is_never_on_the_card(tmp_path):
     [(device, encoder)] = seen
     assert device == "cpu"
     assert encoder() is None
-    assert {e.device.type for pair in texts.known.values() for e in pair} == {"cpu"}
+    assert {e.device.type for pair in texts.held.values() for e in pair} == {"cpu"}
 
 
 def write_empty(folder: Path) -> None:

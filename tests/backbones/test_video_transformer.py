@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from egowm.actions import ActionSpec
 from egowm.backbones import LTX, Cosmos, Wan
+from egowm.backbones.causal_codec import measured_stride
 from egowm.backbones.texts import EMPTY
-from egowm.backbones.video_transformer import measured_stride
 from egowm.data import Clip, Rooms, Window
 from egowm.evaluation.evaluate import evaluate
 from egowm.evaluation.rows import Row
@@ -90,15 +90,15 @@ def test_a_vae_s_stride_and_the_frames_it_takes_at_once(temporal, expected):
 def test_a_vae_of_single_frames(single, spec):
     """Every frame has a latent; groups of four are asked for, others are refused."""
     backbone = build(single, spec).backbone
-    assert (backbone.temporal_stride, backbone.frames_at_once) == (1, 4)
+    assert (backbone.codec.temporal_stride, backbone.codec.frames_at_once) == (1, 4)
     assert (backbone.context_latents, backbone.chains_latents) == (1, True)
     frames = torch.rand(2, 5, 3, SIZE, SIZE, generator=seeded()) * 2 - 1
-    latents = backbone.encode(frames)
+    latents = backbone.codec.encode(frames)
     assert latents.shape == (2, 5, 4, 4, 4)
-    assert backbone.decode(latents).shape == frames.shape
-    torch.testing.assert_close(backbone.encode(frames[:, :1]), latents[:, :1])
+    assert backbone.codec.decode(latents).shape == frames.shape
+    torch.testing.assert_close(backbone.codec.encode(frames[:, :1]), latents[:, :1])
     with pytest.raises(ValueError, match=r"1 \+ a multiple of 4 frames .* got 4"):
-        backbone.encode(frames[:, :4])
+        backbone.codec.encode(frames[:, :4])
     with pytest.raises(ValueError, match="a multiple of 4 future frames, got K = 1, T = 6"):
         backbone.check_lengths(1, 6)
 
@@ -143,8 +143,8 @@ def test_vaes_that_are_not_causal_are_refused(counts):
 def test_the_network_is_given_the_latent_that_was_generated(single, spec, monkeypatch):
     """To the bit, as the clean first frame of the second chunk; pixels are never encoded again."""
     model = build(single, spec)
-    backbone, seen, encoded, encode = model.backbone, [], [], model.backbone._encode
-    monkeypatch.setattr(backbone, "_encode", lambda x: (encoded.append(len(x)), encode(x))[1])
+    backbone, seen, encoded, encode = model.backbone, [], [], model.backbone.vae.encode
+    monkeypatch.setattr(backbone.vae, "encode", lambda x: (encoded.append(len(x)), encode(x))[1])
     backbone.network.register_forward_pre_hook(
         lambda module, args, kwargs: seen.append(kwargs["hidden_states"][:, :, 0].clone()),
         with_kwargs=True,
@@ -156,7 +156,7 @@ def test_the_network_is_given_the_latent_that_was_generated(single, spec, monkey
     assert len(seen) == 4  # two chunks of two steps
     for given in seen[2:]:
         assert torch.equal(given, made.latents[:, 3])
-    first = backbone.encode(picture().float() / 127.5 - 1)[:, 0]
+    first = backbone.codec.encode(picture().float() / 127.5 - 1)[:, 0]
     torch.testing.assert_close(seen[0], first.expand(2, -1, -1, -1))
     assert (made.latents[0] - made.latents[1]).abs().max() > 0.01
 
@@ -191,7 +191,7 @@ def test_a_context_by_channel_starts_again_from_pixels(tiny, spec, tmp_path):
     one = WanTransformer3DModel.from_config({**config, "in_channels": 9})  # a mask of one channel
     one.save_pretrained(folder / "transformer")
     model = build(folder, spec, kind=Wan)
-    assert model.backbone.temporal_stride == 1
+    assert model.backbone.codec.temporal_stride == 1
     made = model.rollout(picture(), torch.zeros(1, 8, 3), generator=seeded())
     assert made.frames.shape == (1, 8, 3, SIZE, SIZE)
     with pytest.raises(ValueError, match="Expected chain pixels"):
@@ -212,7 +212,7 @@ def test_a_state_reaches_context_and_future(name, tiny, single, spec):
     assert not plain[:, : model.backbone.context_latents].any()
     difference = model.embed(values, state) - plain
     each = model.state_embedding(state)
-    assert difference.shape[1] == 1 + chunk // model.backbone.temporal_stride
+    assert difference.shape[1] == 1 + chunk // model.backbone.codec.temporal_stride
     torch.testing.assert_close(difference, each[:, None].expand_as(difference), atol=1e-6, rtol=0)
     with pytest.raises(ValueError, match="embeds the body's state"):
         model.rollout(picture(), torch.zeros(1, chunk, 3))
@@ -262,7 +262,7 @@ def test_a_prior_of_cosmos(single, rooms, spec, tmp_path):
         assert {value.dtype for file in files for value in file.values()} == {torch.float16}
     backbone.network.half().float()  # as the folder has it
     backbone.vae.half().float()
-    backbone._contexts.known.clear()
+    backbone.codec = backbone.codec.fresh
     actions = torch.rand(1, 8, 3, generator=seeded()) * 0.2 - 0.1
     torch.manual_seed(1)
     known = WorldModel(backbone, zero_init=False, steps=2, chunk=4, spec=spec)
@@ -325,11 +325,11 @@ def test_a_saved_pipeline_loads_without_its_base(name, tiny, tmp_path):
     kind = {"predict2": Cosmos, "ltx": LTX}.get(name, Wan)
     backbone = kind(str(base))
     backbone.load()
-    backbone.texts.embed = lambda folder, new: (torch.full((1, 5, 32), 3.0), torch.ones(1, 5))
+    backbone.codec.texts.embed = lambda folder, new: (torch.full((1, 5, 32), 3.0), torch.ones(1, 5))
     save_pipeline(backbone, folder)
     again = kind(str(folder))
     again.load()
-    embedding, mask = again.texts([""], torch.device("cpu"))
+    embedding, mask = again.codec.texts([""], torch.device("cpu"))
     assert torch.equal(embedding, torch.full((1, 5, 32), 3.0))
     assert torch.equal(mask, torch.ones(1, 5))
     weights = backbone.network.state_dict()
@@ -354,7 +354,10 @@ def test_the_ceiling_goes_through_the_vae_as_rollouts_do(name, tiny, single, roo
         last = video[:, -1:].expand(-1, 2, -1, -1, -1)
         parts = [video[:, :5], torch.cat([video[:, 4:], last], 1)]
         with torch.no_grad():
-            made = [model.backbone.decode(model.backbone.encode(part))[:, 1:] for part in parts]
+            made = [
+                model.backbone.codec.decode(model.backbone.codec.encode(part))[:, 1:]
+                for part in parts
+            ]
         expected = ((torch.cat(made, 1)[0, :6].clamp(-1, 1) + 1) * 127.5).round()
         clip = sorted((tmp_path / "run/codec").iterdir())[number]
         found = torch.from_numpy(read_frames(clip)).permute(0, 3, 1, 2)

@@ -29,7 +29,7 @@ def change(path, **values) -> None:
 def test_numbers_are_measured_and_read(tiny):
     for name, spatial in (("wan2.1", 4), ("wan2.2", 8)):
         backbone = loaded(tiny(name))
-        assert (backbone.temporal_stride, backbone.spatial_stride) == (4, spatial)
+        assert (backbone.codec.temporal_stride, backbone.spatial_stride) == (4, spatial)
         assert backbone.latent_shape(32, 64) == (4, 32 // spatial, 64 // spatial)
         assert backbone.embedding_dim == 48
         assert backbone.by_time == (name == "wan2.2")
@@ -41,7 +41,7 @@ def test_wan_2_1_sees_mask_and_grey_latents_by_channel(tiny):
     frames = torch.rand(1, 1, 3, 16, 16) * 2 - 1
     condition = backbone.condition(frames, torch.zeros(1), num_frames=9)
     video = torch.cat([frames, torch.zeros(1, 8, 3, 16, 16)], 1)
-    assert torch.equal(condition.latents, backbone.encode(video))
+    assert torch.equal(condition.latents, backbone.codec.encode(video))
     backbone.network.register_forward_pre_hook(
         lambda module, args, kwargs: seen.append(kwargs), with_kwargs=True
     )
@@ -120,13 +120,13 @@ def test_texts_are_embedded_as_the_stock_pipeline_does(base, monkeypatch, tokeni
     backbone = loaded(base)
     monkeypatch.delattr(pipeline_wan_i2v, "ftfy", raising=False)
     with pytest.raises(ImportError, match="ftfy, which is missing"):
-        backbone.texts(["turn left"], torch.device("cpu"))
+        backbone.codec.texts(["turn left"], torch.device("cpu"))
 
     class Ftfy:
         fix_text = staticmethod(lambda text: text)
 
     monkeypatch.setattr(pipeline_wan_i2v, "ftfy", Ftfy, raising=False)
-    found, _ = backbone.texts(["turn left"], torch.device("cpu"))
+    found, _ = backbone.codec.texts(["turn left"], torch.device("cpu"))
     pipeline = WanImageToVideoPipeline(tokenizer, encoder, backbone.vae, scheduler=None)
     expected = pipeline._get_t5_prompt_embeds("turn left")[0]
     assert found.shape == (1, 512, 32)

@@ -8,11 +8,15 @@ import pytest
 from jsonargparse import ArgumentParser
 
 import egowm.data
+from egowm.backbones import LTX, SVD, Cosmos, Wan
+from egowm.backbones.cosmos3 import CameraSteps, Cosmos3
 from egowm.commands import main as cli
 from egowm.commands.doctor import TRACKERS
 from egowm.commands.parser import Parser, underscored
 from egowm.commands.scs import main as scs
 from egowm.data import ClipData, Window
+from egowm.network.trained_part import TrainedPart
+from egowm.pretraining import Autoencoder, VideoPrior
 from egowm.scs.trackers import BUILT_IN
 from egowm.training import (
     ActionGuard,
@@ -21,6 +25,7 @@ from egowm.training import (
     StructureScore,
     WeightAverage,
 )
+from egowm.training.latents.callback import FromCache
 from egowm.world_model import WorldModel
 from egowm.worlds.motion import Disturbances
 
@@ -34,6 +39,16 @@ CLASSES = [
     Window,
     Disturbances,
     *DATA,
+    SVD,
+    Cosmos,
+    Wan,
+    LTX,
+    CameraSteps,
+    Cosmos3,
+    TrainedPart,
+    Autoencoder,
+    VideoPrior,
+    FromCache,
     ActionGuard,
     RolloutPictures,
     RunCheckpoint,
@@ -136,6 +151,12 @@ def test_an_option_with_hyphens_is_the_one_with_underscores():
 
 def test_the_doctor_knows_every_tracker():
     assert set(TRACKERS) == set(BUILT_IN)
+
+
+KINDS = [
+    *(WorldModel, Window, SVD, Cosmos, Wan, LTX, Cosmos3, CameraSteps),
+    *(Autoencoder, VideoPrior, TrainedPart, FromCache),
+]
 
 
 def descriptions(kind: type) -> dict[str, str | None]:

@@ -246,19 +246,26 @@ POSTURE = replace(LEGS, kind="command", low=(-1.0, -1.0), high=(1.0, 1.0))
 class Told(SVD):
     """SVD that says it takes texts, and remembers the last one."""
 
-    takes_text = True
     told: ClassVar[list[list[str]]] = []
 
     def load(self) -> None:
         super().load()
-        self.texts = Texts(self.folder, lambda folder, new: pytest.fail("nothing to embed with"))
-        self.texts.remember("", torch.zeros(1, 1), torch.ones(1))
+        texts = Texts(self.folder, lambda folder, new: pytest.fail("nothing to embed with"))
+        self.codec.texts = texts
+        texts.remember("", torch.zeros(1, 1), torch.ones(1))
 
     def condition(
-        self, context, noise_strength, generator=None, known=None, text=("",), num_frames=0
+        self,
+        context,
+        noise_strength,
+        generator=None,
+        known=None,
+        text=("",),
+        num_frames=0,
+        codec=None,
     ):
         self.told.append(list(text))
-        return super().condition(context, noise_strength, generator, known, text, num_frames)
+        return super().condition(context, noise_strength, generator, known, text, num_frames, codec)
 
 
 @pytest.fixture

@@ -46,7 +46,10 @@ def test_a_batch_is_its_clips(stride):
     chosen = starts((1, 40), (0, 7), (1, 2), (0, 5), (0, 7), (1, 3), span=window.span)
     batch = collate(clips.__getitems__(chosen))
     alone = default_collate([clips[k] for k in chosen])
-    pairs = [*zip(batch[:-1], alone[:-1], strict=True), *zip(batch.known, alone[-1], strict=True)]
+    pairs = [
+        *zip(batch[:-1], alone[:-1], strict=True),
+        *zip(batch.encodings, alone[-1], strict=True),
+    ]
     for mine, other in pairs:
         assert torch.equal(mine, other) if torch.is_tensor(mine) else list(mine) == list(other)
     assert batch.frames.shape == (6, 5, 3, 6, 20)

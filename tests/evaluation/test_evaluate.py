@@ -117,7 +117,10 @@ def test_the_ceiling_is_the_truth_through_the_vae_in_chunks(run, obeys, rooms):
     for clip in clips(rooms):
         frames = clip.frames[None, 1:].float() / 127.5 - 1
         with torch.no_grad():
-            parts = [backbone.decode(backbone.encode(p)) for p in (frames[:, :4], frames[:, 4:])]
+            parts = [
+                backbone.codec.decode(backbone.codec.encode(p))
+                for p in (frames[:, :4], frames[:, 4:])
+            ]
         expected = (torch.cat(parts, 1)[0].clamp(-1, 1) + 1) * 127.5
         found = read_frames(run[0] / "codec" / clip.name)[1:].transpose(0, 3, 1, 2)
         assert np.abs(found - expected.numpy()).max() <= 1

@@ -53,7 +53,7 @@ def bitsandbytes(monkeypatch):
 )
 def test_each_kind_is_its_class(bitsandbytes, kind, name):
     """With the same settings and the same schedule."""
-    device = "cpu" if kind == "adamw" else "meta"  # a card, as far as this goes
+    device = "cpu" if kind == "adamw" else "meta"  # a GPU, as far as this goes
     parts = adamw([torch.nn.Parameter(torch.ones(1, device=device))], 0.4, 4, 12, kind)
     [group] = parts["optimizer"].param_groups
     assert type(parts["optimizer"]).__name__ == name
@@ -61,16 +61,16 @@ def test_each_kind_is_its_class(bitsandbytes, kind, name):
 
 
 def test_where_a_kind_is_missing(monkeypatch):
-    on_card = [torch.nn.Parameter(torch.ones(1, device="meta"))]
+    on_gpu = [torch.nn.Parameter(torch.ones(1, device="meta"))]
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
     words = r"paged_adamw needs the package bitsandbytes, .* pip install 'egowm\[bitsandbytes\]'"
     with pytest.raises(ValueError, match=words):
-        adamw(on_card, 0.4, 4, 12, "paged_adamw")
-    with pytest.raises(ValueError, match="adamw_8bit needs a card, and this run is on the CPU"):
+        adamw(on_gpu, 0.4, 4, 12, "paged_adamw")
+    with pytest.raises(ValueError, match="adamw_8bit needs a GPU, and this run is on the CPU"):
         adamw([torch.nn.Parameter(torch.ones(1))], 0.4, 4, 12, "adamw_8bit")
     with pytest.raises(ValueError, match=r"Expected an optimizer of adamw, .* got 'sgd'"):
-        adamw(on_card, 0.4, 4, 12, "sgd")
+        adamw(on_gpu, 0.4, 4, 12, "sgd")
 
 
 def test_what_the_averages_take():

@@ -74,9 +74,9 @@ def test_single_frames_follow_the_one_before(tiny_prior, rooms, monkeypatch):
     module.configure_model()
     clip = next(iter(rooms.train_dataloader()))
     seen = {}
-    condition, encode = module.backbone.condition, module.backbone.encode
+    condition, encode = module.backbone.condition, module.backbone.codec.encode
 
-    def watched_condition(context, strength, num_frames):
+    def watched_condition(context, strength, num_frames, codec):
         seen["context"] = context
         return condition(context, strength, num_frames=num_frames)
 
@@ -85,7 +85,7 @@ def test_single_frames_follow_the_one_before(tiny_prior, rooms, monkeypatch):
         return encode(frames)
 
     monkeypatch.setattr(module.backbone, "condition", watched_condition)
-    monkeypatch.setattr(module.backbone, "encode", watched_encode)
+    monkeypatch.setattr(module.backbone.codec, "encode", watched_encode)
     frames = clip.frames.float() / 127.5 - 1
     loss, _ = module.loss(clip, single=True)
     assert torch.isfinite(loss)

@@ -12,6 +12,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from egowm.backbones import SVD
+from egowm.backbones.frame_codec import FrameCodec
 from egowm.clip import Clip
 from egowm.commands import main as cli
 from egowm.data import Rooms, Window
@@ -77,8 +78,10 @@ def test_fit_from_cache_is_fit_from_pixels(recipe, tmp_path, capsys, monkeypatch
     root = tmp_path / "cached"
     options = ["--trainer.default_root_dir", str(root), "--cache", str(folder)]
     encoded = []
-    plain = SVD._encode
-    monkeypatch.setattr(SVD, "_encode", lambda self, x: encoded.append(len(x)) or plain(self, x))
+    plain = FrameCodec.latents
+    monkeypatch.setattr(
+        FrameCodec, "latents", lambda self, x: encoded.append(len(x)) or plain(self, x)
+    )
     assert cli.main([*run, *options]) == 0
     # Only noisy contexts: of 4 training batches of 2 clips, and of the 2 validation clips in each
     # of 2 validations, where the guard asks for 4 kinds of actions at 3 noise levels more.
@@ -104,7 +107,7 @@ def test_clips_and_losses_of_float16(tmp_path, tiny_prior, spec, noise_mean):
         found = batch(data)
         assert found.name == expected.name
         assert torch.equal(found.actions, expected.actions)
-        assert found.known.latents.shape == (4, 1 + window.horizon, 4, 8, 8)
+        assert found.encodings.latents.shape == (4, 1 + window.horizon, 4, 8, 8)
         if noise_mean is None:
             assert found.frames.shape == (4, 0, 3, 16, 16)
         else:
@@ -248,9 +251,7 @@ def test_options_and_full_disks(recipe, tmp_path, backbone, capsys, monkeypatch)
     with pytest.raises(ValueError, match=r"0.0 GB are needed and 0.0 GB are free"):
         LatentWriter(backbone, rooms(tmp_path)).write(tmp_path / "latents")
     monkeypatch.undo()
-    plain = backbone.survey
-    monkeypatch.setattr(
-        backbone, "survey", lambda x: plain(x)._replace(latents=plain(x).latents * 1e9)
-    )
+    plain = backbone.codec.latents
+    monkeypatch.setattr(backbone.codec, "latents", lambda x: plain(x) * 1e9)
     with pytest.raises(ValueError, match=r"latents that torch.float16 cannot hold: choose --dtype"):
         LatentWriter(backbone, rooms(tmp_path))

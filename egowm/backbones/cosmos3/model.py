@@ -33,15 +33,20 @@ PIPELINE = "Cosmos3OmniPipeline"
 
 
 class Cosmos3:
-    """`Cosmos3OmniPipeline` in forward dynamics mode, behind the call of `WorldModel.rollout`.
+    """NVIDIA's action-conditioned Cosmos 3 pipeline with the calls of a world model.
 
-    pipeline: diffusers' own. spec: what actions mean, kind se2 or se3; its range is only counted
-    against (the camera domain's is not published). camera: how actions become its 9-D steps. chunk:
-    frames made at once (NVIDIA's examples make 60); longer rollouts go on from the last frame, as
-    in those. steps: of sampling. fps: frames per second that the network is told, in the caption
-    and in its time axis (None: the spec's rate, which the actions' lengths belong to; NVIDIA shows
-    30 for cameras, 10 for driving). flow_shift: of the sampler's noise levels; NVIDIA's action
-    examples set 10 and no Karras levels; None leaves the folder's scheduler as it is.
+    Args:
+        pipeline: diffusers' `Cosmos3OmniPipeline`, used in forward dynamics mode.
+        spec: Meaning of the actions, of kind se2 or se3; values out of its range are only counted
+            (the camera domain's own range is not published).
+        camera: Conversion of actions to 9-D pose steps of a camera; null takes its defaults.
+        chunk: Future frames made at once (NVIDIA's examples make 60); longer rollouts go on from
+            the last frame, as in those.
+        steps: Sampling steps.
+        fps: Frames per second that the network is told, in the caption and in its time axis; null
+            takes the rate of the spec (NVIDIA shows 30 for cameras, 10 for driving).
+        flow_shift: Shift of the sampler's noise levels, without Karras levels; NVIDIA's action
+            examples set 10. null leaves the folder's scheduler as it is.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Latent caches: what frozen encoders say of recordings, as `egowm data cache` leaves it.
+"""Latent caches: encodings of recordings by frozen encoders, as `egowm data cache` writes them.
 
 `<folder>/cache.json` says what made it, which episodes it holds and which tensors a row has. A row
 is one frame where the VAE takes frame by frame, else one window. The rows of all episodes follow
@@ -69,8 +69,7 @@ class LatentCache:
                 continue
             first, last = wanted[start], wanted[k - 1]
             with safe_open(self.shard(first // self.size), "pt") as file:
-                found = file.get_slice(name)
-                parts.append(found[first % self.size : last % self.size + 1])
+                parts.append(file.get_slice(name)[first % self.size : last % self.size + 1])
             start = k
         return torch.cat(parts)
 
@@ -90,7 +89,7 @@ class LatentCache:
                     f"{self.folder}: the cache was made with {name} {made.get(name)}, the recipe "
                     f"has {own}: make another one with {RUN}, or change the recipe."
                 )
-        if backbone.needs_pixels and "pixels" not in self.index["tensors"]:
+        if backbone.codec.needs_pixels and "pixels" not in self.index["tensors"]:
             raise ValueError(
                 f"{self.folder}: the cache holds no pixels of the context, and this recipe adds "
                 f"noise to them or trains the image encoder: make another one with {RUN}."
@@ -103,7 +102,7 @@ class LatentCache:
     def check_whole(self) -> None:
         """Refuse a cache with shards that are missing, torn or another cache's."""
         names = [self.shard(number) for number in range(self.num_shards)]
-        bad = [found for number in range(len(names)) if (found := self.damaged(number))]
+        bad = [damaged for number in range(len(names)) if (damaged := self.damaged(number))]
         if bad:
             raise ValueError(
                 f"{bad[0].file}: {bad[0].what} ({len(bad)} of {len(names)} shards). Run {RUN} "
@@ -111,26 +110,30 @@ class LatentCache:
             )
 
     def remember_texts(self, backbone: Backbone) -> None:
-        """Tell a backbone what its text encoder said."""
-        file = self.shards / TEXTS
-        if not backbone.takes_text:
+        """Give a backbone the embeddings of its texts."""
+        file, held = self.shards / TEXTS, backbone.codec.texts
+        if held is None:
             return
-        if found := damage(file, self.index["key"]):
-            raise ValueError(f"{file}: {found.what}. Run {RUN} again.")
+        if broken := damage(file, self.index["key"]):
+            raise ValueError(f"{file}: {broken.what}. Run {RUN} again.")
         with safe_open(file, "pt") as stream:
             texts = json.loads(stream.metadata()["texts"])
             rows = zip(stream.get_tensor("embedding"), stream.get_tensor("mask"), strict=True)
             for text, (embedding, mask) in zip(texts, rows, strict=True):
-                backbone.texts.remember(text, embedding, mask)
+                held.remember(text, embedding, mask)
 
 
 def made_by(backbone: Backbone, size: tuple[int, int], window: Window) -> dict[str, Any]:
     """What the rows of a cache depend on besides recordings and encoders."""
-    found: dict[str, Any] = {"family": backbone.family, "size": list(size), "crop": "stretched"}
-    if not backbone.frame_wise:
-        found["window"] = [window.context, window.horizon, window.stride]
-        found["context"] = backbone.context
-    return found
+    made: dict[str, Any] = {
+        "family": backbone.codec.family,
+        "size": list(size),
+        "crop": "stretched",
+    }
+    if not backbone.codec.frame_wise:
+        made["window"] = [window.context, window.horizon, window.stride]
+        made["context"] = backbone.context
+    return made
 
 
 def key_of(index: dict[str, Any]) -> str:
@@ -140,14 +143,14 @@ def key_of(index: dict[str, Any]) -> str:
 
 
 def _check_encoders(folder: Path, made: dict[str, str], backbone: Backbone) -> None:
-    for name, path in backbone.encoders.items():
+    for name, path in backbone.codec.encoders.items():
         held = made.get(name)
         if held is None and name != "text_encoder":
             raise ValueError(f"{folder}: the cache holds no answers of the {name}: {RUN}.")
-        if held is not None and held != (found := weights_sha256(path)):
+        if held is not None and held != (sha256 := weights_sha256(path)):
             raise ValueError(
                 f"{folder}: the cache was made with another {name}: expected weights with sha256 "
-                f"{held[:12]}..., {path} has {found[:12]}...: make another one with {RUN}."
+                f"{held[:12]}..., {path} has {sha256[:12]}...: make another one with {RUN}."
             )
 
 

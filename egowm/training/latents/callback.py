@@ -1,4 +1,4 @@
-"""Fitting from a latent cache: frozen encoders are not asked what they said before."""
+"""Fitting from a latent cache in place of encoding frames."""
 
 import logging
 from pathlib import Path
@@ -15,11 +15,13 @@ log = logging.getLogger(__name__)
 
 
 class FromCache(Callback):
-    """Training and validation clips come from a cache that `egowm data cache` made; test and
-    prediction clips from pixels.
+    """Training and validation clips from a latent cache in place of pixels.
 
-    folder: the cache's. One that does not fit the recipe, or is not whole, is refused before the
-    first step, naming the difference.
+    `egowm data cache` makes one. Test and prediction clips still come from pixels.
+
+    Args:
+        folder: Folder of the cache. One that does not fit the recipe, or is not whole, is refused
+            before the first step, naming the difference.
     """
 
     def __init__(self, folder: str) -> None:
@@ -36,14 +38,14 @@ class FromCache(Callback):
 
 
 class Opened:
-    """A cache and the backbone that asks it; opened when the first loader is made, by when the
-    model has its weights and knows which parts it trains."""
+    """A cache and the backbone that reads it; opened when the first loader is made, by when the
+    model has its weights and its trained part is set."""
 
     def __init__(self, folder: Path, backbone: Backbone) -> None:
         self.cache, self.backbone, self._checked = LatentCache(folder), backbone, False
 
     def of(self, windows: Windows) -> CachedClips:
-        """What is known of some windows."""
+        """The cached encodings of some windows."""
         w = windows.window
         self.backbone.check_lengths(w.context, w.horizon)
         self.cache.check(self.backbone, (w.height, w.width), w)

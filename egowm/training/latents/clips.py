@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from egowm.backbones.base import Backbone
-from egowm.clip import NONE, Known
+from egowm.clip import NONE, Encodings
 from egowm.data.module import Window, Windows
 from egowm.training.latents.cache import RUN, LatentCache
 
 
 @dataclass(frozen=True)
 class CachedClips:
-    """What a cache knows of some windows, in place of reading their frames.
+    """Cached encodings of some windows, in place of their frames.
 
     firsts, steps: of each episode, its first row and the frames between rows. frame_wise: rows are
     frames. context: frames K that the backbone is given. pixels: whether the context's come along.
@@ -29,21 +29,20 @@ class CachedClips:
     context: int
     pixels: bool
 
-    def read(self, number: int, start: int) -> tuple[Tensor, Known]:
-        """Pixels (K, 3, H, W) uint8 of the context, or (0, 3, H, W), and all that is known."""
+    def read(self, number: int, start: int) -> tuple[Tensor, Encodings]:
+        """Pixels (K, 3, H, W) uint8 of the context, or (0, 3, H, W), and the encodings."""
         w, first, tensors = self.window, int(self.firsts[number]), self.cache.index["tensors"]
         frames = torch.zeros(0, 3, w.height, w.width, dtype=torch.uint8)
         if not self.frame_wise:
             row = [first + start // int(self.steps[number])]
-            found = {name: self.cache.rows(name, row)[0] for name in tensors}
-            return frames, Known(**found)
+            return frames, Encodings(**{k: self.cache.rows(k, row)[0] for k in tensors})
         start += (w.context - self.context) * w.stride
         wanted = [first + start + k * w.stride for k in range(self.context + w.horizon)]
         last = wanted[self.context - 1 : self.context]
         image = self.cache.rows("image", last)[0] if "image" in tensors else NONE
         if self.pixels:
             frames = self.cache.rows("pixels", wanted[: self.context])
-        return frames, Known(self.cache.rows("latents", wanted), image=image)
+        return frames, Encodings(self.cache.rows("latents", wanted), image=image)
 
 
 def found_in(cache: LatentCache, windows: Windows, backbone: Backbone) -> CachedClips:
@@ -62,10 +61,10 @@ def found_in(cache: LatentCache, windows: Windows, backbone: Backbone) -> Cached
             )
         firsts.append(row["first"])
         steps.append(row["step"])
-    if not backbone.frame_wise:
+    if not backbone.codec.frame_wise:
         _check_starts(cache, windows)
     _check_pictures(cache, windows)
-    counts = backbone.frame_wise, backbone.context, backbone.needs_pixels
+    counts = backbone.codec.frame_wise, backbone.context, backbone.codec.needs_pixels
     return CachedClips(cache, windows.window, np.array(firsts), np.array(steps), *counts)
 
 

@@ -1,4 +1,4 @@
-"""`egowm data cache`: ask the frozen encoders once, and train from what they said.
+"""`egowm data cache`: encode a data set once, and train from the encodings.
 
 Rows are cut into shards of about 64 MiB, which are written whole or not at all. Several processes
 share the shards out by their numbers alone (`--shard 2/8`): they never wait for each other, one
@@ -76,22 +76,21 @@ class LatentWriter:
         dtype: str = "float16",
         device: torch.device | str = "cpu",
     ) -> None:
-        if not backbone.encoders:
+        if not backbone.codec.encoders:
             raise ValueError(
                 f"{type(backbone).__name__} cannot train from a latent cache: train from pixels."
             )
         backbone.check_lengths(data.window.context, data.window.horizon)
         self.backbone, self.data, self.dtype = backbone, data, DTYPES[dtype]
         self.device = torch.device(device)
-        for module in backbone.children():
-            if module is not backbone.network:
-                module.to(self.device)
+        for module in backbone.codec.modules.values():
+            module.to(self.device)
         splits = data.windows("train", tiled=False), data.windows("val", tiled=True)
         self.parts = [part for windows in splits for part in windows.parts]
-        self.places = _places(self.parts, backbone.frame_wise)
+        self.places = _places(self.parts, backbone.codec.frame_wise)
         self.firsts = [place.entry["first"] for place in self.places]
         self.num_rows = self.firsts[-1] + self.places[-1].entry["rows"]
-        self.tensors = {k: v[0] for k, v in self._survey([self._row(0)]).items()}
+        self.tensors = {k: v[0] for k, v in self._encoded([self._row(0)]).items()}
         self.bytes_per_row = sum(value.nbytes for value in self.tensors.values())
         self.size = max(1, min(self.num_rows, SHARD // self.bytes_per_row))
 
@@ -103,10 +102,12 @@ class LatentWriter:
     def index(self) -> dict[str, Any]:
         """What cache.json says, with its key."""
         w = self.data.window
-        encoders = {name: weights_sha256(path) for name, path in self.backbone.encoders.items()}
+        encoders = {
+            name: weights_sha256(path) for name, path in self.backbone.codec.encoders.items()
+        }
         sampled = torch.linspace(0, len(self.places) - 1, SAMPLES).round().int().unique()
         chosen = [self.places[k] for k in sampled.tolist()]
-        found = {
+        index = {
             "version": VERSION,
             "made_by": made_by(self.backbone, (w.height, w.width), w)
             | {"encoders": encoders, "dtype": str(self.dtype).removeprefix("torch.")},
@@ -119,8 +120,8 @@ class LatentWriter:
             },
             "texts": self._texts(),
         }
-        found = json.loads(json.dumps(found))
-        return found | {"key": key_of(found)}
+        index = json.loads(json.dumps(index))
+        return index | {"key": key_of(index)}
 
     def write(
         self,
@@ -143,81 +144,83 @@ class LatentWriter:
         cache = LatentCache(folder)
         cache.shards.mkdir(exist_ok=True)
         mine = range(shard[0] - 1, cache.num_shards, shard[1])
-        bad = [found for k in mine if (found := cache.damaged(k, thorough))]
-        for found in bad:
-            if found.what != "is missing":
-                log.warning("%s: %s; writing it anew", *found)
+        bad = [damaged for k in mine if (damaged := cache.damaged(k, thorough))]
+        for damaged in bad:
+            if damaged.what != "is missing":
+                log.warning("%s: %s; writing it anew", *damaged)
         _check_space(cache.shards, len(bad) * self.size * self.bytes_per_row)
         if shard[0] == 1:
             self._write_texts(cache)
-        for found in tqdm(bad, "encoding", unit="shard", disable=not progress):
-            self._write_shard(cache, int(found.file.stem), batch_size)
+        for damaged in tqdm(bad, "encoding", unit="shard", disable=not progress):
+            self._write_shard(cache, int(damaged.file.stem), batch_size)
         return cache
 
     def _row(self, k: int) -> Row:
         """Row k of all."""
         place = self.places[bisect_right(self.firsts, k) - 1]
         w, start = place.windows.window, (k - place.entry["first"]) * place.entry["step"]
-        if self.backbone.frame_wise:
+        if self.backbone.codec.frame_wise:
             return Row(place, [start])
         skipped = (w.context - self.backbone.context) * w.stride
         return Row(place, range(start + skipped, start + w.span, w.stride))
 
     @torch.no_grad()
-    def _survey(self, rows: Sequence[Row]) -> dict[str, Tensor]:
+    def _encoded(self, rows: Sequence[Row]) -> dict[str, Tensor]:
         """The tensors (n, ...) of some rows, as they are stored."""
         pictures = torch.cat([_pictures(list(own)) for _, own in groupby(rows, itemgetter(0))])
-        told = self.backbone.survey(to_model(pictures.to(self.device)))._asdict()
-        found = {name: value.to("cpu", self.dtype) for name, value in told.items() if value.numel()}
-        for name, value in found.items():
+        frames = to_model(pictures.to(self.device))
+        encodings = self.backbone.codec.encode_for_cache(frames, self.backbone.context)._asdict()
+        held = {name: x.to("cpu", self.dtype) for name, x in encodings.items() if x.numel()}
+        for name, value in held.items():
             if not value.isfinite().all():
                 raise ValueError(
                     f"{self.data.source}, episode {rows[0].place.entry['name']} or one that "
                     f"follows: {name} that {self.dtype} cannot hold: choose --dtype float32."
                 )
-        if self.backbone.frame_wise:
-            found["latents"] = found["latents"][:, 0]
-            if self.backbone.needs_pixels:
-                found["pixels"] = pictures[:, 0]
-        return found
+        if self.backbone.codec.frame_wise:
+            held["latents"] = held["latents"][:, 0]
+            if self.backbone.codec.needs_pixels:
+                held["pixels"] = pictures[:, 0]
+        return held
 
     def _write_shard(self, cache: LatentCache, number: int, batch_size: int) -> None:
         first, end = number * self.size, min(self.num_rows, (number + 1) * self.size)
         rows = [self._row(k) for k in range(first, end)]
-        parts = [self._survey(rows[k : k + batch_size]) for k in range(0, len(rows), batch_size)]
+        parts = [self._encoded(rows[k : k + batch_size]) for k in range(0, len(rows), batch_size)]
         tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         save_shard(tensors, cache.shard(number), cache.index["key"])
 
     def _texts(self) -> list[str]:
         """Those of all episodes and "", where the backbone takes text."""
-        if not self.backbone.takes_text:
+        if self.backbone.codec.texts is None:
             return []
         return sorted({"", *(episode.text for part in self.parts for episode in part.episodes)})
 
     def _write_texts(self, cache: LatentCache) -> None:
         texts, file = cache.index["texts"], cache.shards / TEXTS
-        if not texts or damage(file, cache.index["key"]) is None:
+        embed = self.backbone.codec.texts
+        if not texts or embed is None or damage(file, cache.index["key"]) is None:
             return
-        embedding, mask = self.backbone.texts(texts, torch.device("cpu"))
-        found = {"embedding": embedding.to(self.dtype), "mask": mask.to(self.dtype)}
-        save_shard(found, file, cache.index["key"], texts=json.dumps(texts))
+        embedding, mask = embed(texts, torch.device("cpu"))
+        tensors = {"embedding": embedding.to(self.dtype), "mask": mask.to(self.dtype)}
+        save_shard(tensors, file, cache.index["key"], texts=json.dumps(texts))
 
 
 def _places(parts: Sequence[Windows], frame_wise: bool) -> list[Place]:
     """Each episode once; its rows follow those of the one before."""
-    found: dict[tuple[str, str], Place] = {}
+    places: dict[tuple[str, str], Place] = {}
     first = 0
     for part in parts:
         span = 1 if frame_wise else part.window.span
         step = 1 if frame_wise else part.step
         for number, episode in enumerate(part.episodes):
             name, rows = (part.source, episode.name), (episode.num_frames - span) // step + 1
-            if name in found or rows < 1:
+            if name in places or rows < 1:
                 continue  # training comes first, and has every start
             entry = {"source": name[0], "name": name[1], "num_frames": episode.num_frames}
-            found[name] = Place(entry | {"first": first, "rows": rows, "step": step}, part, number)
+            places[name] = Place(entry | {"first": first, "rows": rows, "step": step}, part, number)
             first += rows
-    return list(found.values())
+    return list(places.values())
 
 
 def _pictures(rows: Sequence[Row]) -> Tensor:

@@ -1,10 +1,14 @@
-"""A memo: the same answers, each computed once, and no more kept than asked."""
+"""Wrappers of a codec: each does one thing differently, and a memo computes each result once."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from egowm.backbones.memo import Memo
+from egowm.backbones.codec import Codec
+from egowm.backbones.codec_wrappers import Cached, Memo, Remembered, Wrapped
+from egowm.clip import Encodings
+
+BUILT_ON_OTHERS = {"encode", "encoders", "frozen", "num_latents"}
 
 
 def pictures(*levels: int) -> Tensor:
@@ -40,12 +44,11 @@ def test_each_picture_is_encoded_once():
     assert len(encoder.seen) == 2
 
 
-def test_zero_remembers_nothing():
-    memo, encoder = Memo(0), Encoder()
-    for _ in range(2):
-        assert answers(memo, encoder, 5, 5) == [10, 10]
-    assert encoder.seen == [[5, 5], [5, 5]]
-    assert not memo.known
+def test_what_else_counts_is_told_apart():
+    memo, encoder = Memo(4), Encoder()
+    for number in (1, 2, 1):
+        memo(pictures(5), encoder, number)
+    assert encoder.seen == [[5], [5]]
 
 
 def test_the_oldest_leave_first():
@@ -56,13 +59,13 @@ def test_the_oldest_leave_first():
     assert encoder.seen == [[1], [2], [3]]
     answers(memo, encoder, 1)
     assert encoder.seen[3:] == [[1]]
-    assert len(memo.known) == 2
+    assert len(memo.held) == 2
 
 
 def test_a_batch_that_does_not_fit_is_answered_all_the_same():
     memo, encoder = Memo(2), Encoder()
     assert answers(memo, encoder, 1, 2, 3, 4, 1) == [2, 4, 6, 8, 2]
-    assert len(memo.known) == 2
+    assert len(memo.held) == 2
     assert answers(memo, encoder, 4, 1, 3) == [8, 2, 6]
 
 
@@ -82,9 +85,55 @@ def test_a_place_within_the_picture_counts():
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_the_answer_has_the_dtype_of_the_pictures(dtype):
+def test_the_result_keeps_its_dtype(dtype):
     """On the first call and on the second."""
     memo, batch = Memo(4), pictures(3, 4).to(dtype)
     first, second = (memo(batch, lambda x: 2 * x) for _ in range(2))
     assert first.dtype == second.dtype == dtype
     assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("name", sorted({n for n in vars(Codec) if n[0] != "_"} - BUILT_ON_OTHERS))
+def test_a_wrapper_passes_every_method_on(name):
+    """A method that a wrapper lacked would be that of the base class, not of the codec inside."""
+    assert name in vars(Wrapped)
+
+
+class Levels(Codec):
+    """Latents are the mean of a frame's pixels, (B, t, 1, 1, 1), of every second frame."""
+
+    def __init__(self) -> None:
+        super().__init__("levels")
+        self.temporal_stride, self.calls = 2, 0
+
+    def latents(self, frames: Tensor) -> Tensor:
+        self.calls += 1
+        return frames[:, ::2].mean((2, 3, 4), keepdim=True)
+
+    def scale(self, latents: Tensor) -> Tensor:
+        return 10 * latents
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return latents.repeat_interleave(2, 1)
+
+
+def video(*levels: int) -> Tensor:
+    return pictures(*levels)[None]
+
+
+def test_wrapped_latents_are_scaled_by_the_codec_inside():
+    codec = Levels()
+    plain = codec.encode(video(0, 0, 255))
+    assert plain.flatten().tolist() == pytest.approx([-10, 10])
+    remembered = Remembered(codec, 2)
+    for _ in range(3):
+        assert torch.equal(remembered.encode(video(0, 0, 255)), plain)
+    assert codec.calls == 2
+    held = Encodings(latents=torch.tensor([-1.0, 1.0])[None, :, None, None, None].half())
+    cached = Cached(remembered, held)
+    unseen = torch.full((1, 3, 3, 2, 2), torch.nan)
+    assert torch.equal(cached.encode(unseen), plain)
+    (first,) = cached.context(unseen[:, :1], 3)
+    assert first.flatten().tolist() == [-1.0]
+    assert (codec.calls, cached.family, cached.temporal_stride) == (2, "levels", 2)
+    assert cached.fresh is codec
