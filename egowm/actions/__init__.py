@@ -10,13 +10,4 @@ if TYPE_CHECKING:
 
 __all__ = ["ActionSpec", "Kind", "NormaliserName", "compose", "integrate"]
 
-__getattr__, __dir__ = face(
-    __name__,
-    {
-        "ActionSpec": "spec",
-        "Kind": "spec",
-        "NormaliserName": "spec",
-        "compose": "composition",
-        "integrate": "composition",
-    },
-)
+__getattr__, __dir__ = face(__name__)

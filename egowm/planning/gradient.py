@@ -31,6 +31,12 @@ def gradient(
             dimension with std 0 stays.
 
     The other arguments: see `random_shooting`. Raises ValueError where the cost has no gradient.
+
+    >>> space = Space(torch.zeros(3, 1), std=0.5, high=1.0)
+    >>> bowl = lambda actions: (actions - 0.5).square().sum((1, 2))  # least at 0.5
+    >>> plan = gradient(bowl, space, iterations=40)
+    >>> plan.evaluations, [round(float(action), 1) for action in plan.actions]
+    (40, [0.5, 0.5, 0.5])
     """
     check_counts(samples)
     if not rate > 0:

@@ -50,6 +50,12 @@ class ImaginedWorlds:
         state: (N, S) at the contexts, for models that embed one; later ones follow where actions
             are differences of states.
         source: Whose ranges normalise the actions, of a model fitted on several data sets.
+
+    >>> from egowm import WorldModel
+    >>> model = WorldModel.from_pretrained("rooms")
+    >>> worlds = ImaginedWorlds(model, torch.zeros(2, 1, 3, 64, 64), max_steps=16)
+    >>> worlds.reset(seed=0).shape, worlds.step(torch.zeros(2, 1, 3)).frames.shape
+    ((2, 64, 64, 3), (2, 1, 64, 64, 3))
     """
 
     @takes_sampling

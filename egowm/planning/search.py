@@ -28,6 +28,11 @@ class Plan(NamedTuple):
     actions: (T, A). cost: its cost. evaluations: sequences whose cost was asked for. seconds:
     spent. elites: (E, T, A) the best ones, best first, from which a next plan can start.
     interrupted: by Ctrl-C; then this is the best until there.
+
+    >>> best = torch.zeros(8, 2)
+    >>> plan = Plan(best, cost=0.5, evaluations=64, seconds=1.0, elites=best[None])
+    >>> plan.cost, plan.elites.shape
+    (0.5, torch.Size([1, 8, 2]))
     """
 
     actions: Tensor
@@ -209,7 +214,11 @@ def check_counts(samples: int, elites: int = 1) -> None:
 
 def shifted(actions: Tensor, steps: int) -> Tensor:
     """Sequences (..., T, A) after `steps` of their actions were carried out: the rest, and then the
-    last action again and again. Where a next plan begins."""
+    last action again and again. Where a next plan begins.
+
+    >>> shifted(torch.tensor([[1.0], [2.0], [3.0]]), 1).flatten().tolist()
+    [2.0, 3.0, 3.0]
+    """
     kept = actions[..., min(steps, actions.shape[-2]) :, :]
     missing = actions.shape[-2] - kept.shape[-2]
     return torch.cat([kept, actions[..., -1:, :].expand_as(actions)[..., :missing, :]], -2)

@@ -33,6 +33,11 @@ class Autoencoder(LightningModule):
     so that networks trained on them stay valid (a causal one is trained on as a whole, say from
     pictures to videos). The sizes are then that VAE's.
     When fitting ends, `<default_root_dir>/vae` holds the VAE with its measured statistics.
+
+    >>> model = Autoencoder(width=64, stages=4, latent_channels=8)
+    >>> model.configure_model()
+    >>> model.vae.encode(torch.zeros(1, 3, 64, 64)).latent_dist.mode().shape  # compressed 8 times
+    torch.Size([1, 8, 8, 8])
     """
 
     def __init__(

@@ -30,6 +30,12 @@ class VideoPrior(LightningModule):
     a single frame, the one after the context (T of them from each clip); the others draw whole
     videos, which start with the context (SVD: their frame 0 repeats it). When fitting ends,
     `<default_root_dir>/prior` holds a pipeline folder of the family in float16.
+
+    >>> from egowm.backbones import SVD
+    >>> model = VideoPrior(SVD("./priors/rooms-svd"), next_frame=0.5)
+    >>> model.configure_model()
+    >>> sum(weight.numel() for weight in model.backbone.network.parameters()) // 1000  # thousands
+    5517
     """
 
     def __init__(
