@@ -39,13 +39,11 @@ def cem(
     """
     check_counts(samples, elites)
     check_momentum(momentum)
-    with Search(cost, space, iterations, keep=elites) as search:
+    with Search(cost, space, iterations, generator, initial, keep=elites) as search:
         centre, spread = space.mean, space.std
         least = spread.clamp(max=min_std)
-        for number in search.rounds():
-            drawn = search.around(centre, spread, search.noise(samples, generator))
-            if number == 0:
-                drawn = torch.cat([drawn, search.warm(initial)])
+        for _ in search.rounds():
+            drawn = search.around(centre, spread, search.noise(samples))
             best = search.best(drawn, search.evaluate(drawn), elites)
             centre = momentum * centre + (1 - momentum) * best.mean(0)
             fitted = momentum * spread + (1 - momentum) * best.std(0, correction=0)
@@ -54,6 +52,6 @@ def cem(
 
 
 def check_momentum(momentum: float) -> None:
-    """Refuse a share that is none."""
+    """Refuse a momentum that is not a share below 1."""
     if not 0 <= momentum < 1:
         raise ValueError(f"Expected a momentum in [0, 1), got {momentum}.")

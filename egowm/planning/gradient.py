@@ -41,9 +41,8 @@ def gradient(
     check_counts(samples)
     if not rate > 0:
         raise ValueError(f"Expected a rate above 0, got {rate}.")
-    with Search(cost, space, iterations, keep=samples // 10) as search:
-        actions = search.around(space.mean, space.std, search.noise(samples, generator))
-        actions = torch.cat([actions, search.warm(initial)])
+    with Search(cost, space, iterations, generator, initial, keep=samples // 10) as search:
+        actions = search.around(space.mean, space.std, search.noise(samples))
         steps = search.budget.iterations
         if steps is None:
             raise ValueError(

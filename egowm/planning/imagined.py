@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from egowm.actions import integrate
+from egowm.pixels import to_uint8
 from egowm.planning.costs import Term
 from egowm.sampler import Sampler
 from egowm.sampling import Chunk, Rollout, Sampling, takes_sampling
@@ -184,5 +185,5 @@ class ImaginedWorlds:
 
 def _pixels(frames: Tensor) -> np.ndarray:
     """(N, n, 3, H, W) in [0, 1] to (N, n, H, W, 3) uint8."""
-    array = (frames.clamp(0, 1) * 255).round().byte().cpu().numpy()
-    return np.ascontiguousarray(array.transpose(0, 1, 3, 4, 2))
+    pixels = to_uint8(frames.flatten(0, 1))
+    return pixels.reshape(*frames.shape[:2], *pixels.shape[1:])

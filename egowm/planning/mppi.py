@@ -42,12 +42,10 @@ def mppi(
         raise ValueError(
             f"Expected temperature above 0 and decay in (0, 1], got {temperature} and {decay}."
         )
-    with Search(cost, space, iterations, keep=samples // 10) as search:
+    with Search(cost, space, iterations, generator, initial, keep=samples // 10) as search:
         centre, spread = space.mean, space.std
-        for number in search.rounds():
-            drawn = search.around(centre, spread, search.noise(samples, generator))
-            if number == 0:
-                drawn = torch.cat([drawn, search.warm(initial)])
+        for _ in search.rounds():
+            drawn = search.around(centre, spread, search.noise(samples))
             costs = search.evaluate(drawn).to(centre)
             search.best(drawn, costs, 1)  # refuses a round in which everything is forbidden
             weights = _weights(costs, temperature)

@@ -79,14 +79,24 @@ class Search:
         cost: Of sequences, (N, T, A) to (N,); lower is better.
         space: Where to look.
         iterations: Rounds, or a `Budget`.
+        generator: Of the samples.
+        initial: Sequences (M, T, A) to try in the first round, besides the samples.
         keep: How many of the best sequences are remembered, at least one.
     """
 
     def __init__(
-        self, cost: Cost, space: Space, iterations: int | Budget, *, keep: int = 1
+        self,
+        cost: Cost,
+        space: Space,
+        iterations: int | Budget,
+        generator: torch.Generator | None,
+        initial: Tensor | None = None,
+        *,
+        keep: int = 1,
     ) -> None:
         budget = iterations if isinstance(iterations, Budget) else Budget(iterations)
         self.cost, self.space, self.budget, self.keep = cost, space, budget, max(1, keep)
+        self.generator, self.initial = generator, self._initial(initial)
         mean = space.mean
         self.elites, self.costs = mean.new_zeros(0, *mean.shape), mean.new_zeros(0)
         self.evaluations, self.interrupted, self.started = 0, False, perf_counter()
@@ -136,28 +146,31 @@ class Search:
             self.bar.set_postfix(cost=float(self.costs[0]) if len(self.costs) else torch.inf)
             self.bar.update()
 
-    def noise(self, count: int, generator: torch.Generator | None) -> Tensor:
+    def noise(self, count: int) -> Tensor:
         """Standard normal (count, T, A)."""
         mean = self.space.mean
-        return randn((count, *mean.shape), generator, mean.device).to(mean)
+        return randn((count, *mean.shape), self.generator, mean.device).to(mean)
 
     def around(self, mean: Tensor, std: Tensor, noise: Tensor) -> Tensor:
-        """Samples (N, T, A) within the bounds; the first is the mean itself."""
+        """Samples (N, T, A) within the bounds, the first the mean itself; then, the first time, the
+        initial sequences."""
         samples = mean + std * noise
         samples[0] = mean
-        return self.space.bounded(samples)
+        samples = torch.cat([self.space.bounded(samples), self.initial])
+        self.initial = self.initial[:0]
+        return samples
 
-    def warm(self, initial: Tensor | None) -> Tensor:
+    def _initial(self, given: Tensor | None) -> Tensor:
         """Sequences to begin with, (M, T, A) within the bounds; none by default."""
         mean = self.space.mean
-        if initial is None:
+        if given is None:
             return mean.new_zeros(0, *mean.shape)
-        if initial.ndim != 3 or initial.shape[1:] != mean.shape:
+        if given.ndim != 3 or given.shape[1:] != mean.shape:
             raise ValueError(
                 f"Expected initial sequences (M, {mean.shape[0]}, {mean.shape[1]}), got "
-                f"{tuple(initial.shape)}."
+                f"{tuple(given.shape)}."
             )
-        return self.space.bounded(initial.to(mean))
+        return self.space.bounded(given.to(mean))
 
     def evaluate(self, actions: Tensor) -> Tensor:
         """Costs (N,) of sequences (N, T, A), without gradients; the best are remembered."""

@@ -38,10 +38,8 @@ def random_shooting(
     (64, True)
     """
     check_counts(samples)
-    with Search(cost, space, iterations, keep=samples // 10) as search:
-        for number in search.rounds():
-            drawn = search.around(space.mean, space.std, search.noise(samples, generator))
-            if number == 0:
-                drawn = torch.cat([drawn, search.warm(initial)])
+    with Search(cost, space, iterations, generator, initial, keep=samples // 10) as search:
+        for _ in search.rounds():
+            drawn = search.around(space.mean, space.std, search.noise(samples))
             search.evaluate(drawn)
     return search.plan
