@@ -1,4 +1,4 @@
-"""What actions mean, how they compose, and which wrong ones a model is told for comparison."""
+"""The meaning of actions, their composition, and wrong actions to compare with."""
 
 from typing import TYPE_CHECKING
 

@@ -1,7 +1,7 @@
 """Planning with anything that has a cost; with world models through `goal_cost`.
 
-Planners are functions of a cost `(N, T, A) -> (N,)` and a `Space` of actions, and know of nothing
-else. `WorldModelEnv` needs gymnasium (`pip install 'egowm[planning]'`), imported on first use.
+Planners are functions of a cost `(N, T, A) -> (N,)` and a `Space` of actions, and of nothing else.
+`WorldModelEnv` needs gymnasium (`pip install 'egowm[planning]'`), imported on first use.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -21,7 +21,7 @@ AT_ONCE = 32  # candidates, where a `Sampling` names no micro_batch
 
 
 class GoalCost:
-    """A planner's cost: imagine the candidates (N, T, A), then ask a term; see `goal_cost`.
+    """A planner's cost: imagine the candidates (N, T, A), then apply a term; see `goal_cost`.
 
     Args:
         model: What imagines.

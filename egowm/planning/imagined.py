@@ -20,7 +20,7 @@ Judge = Callable[[Tensor], Tensor]
 
 
 class Step(NamedTuple):
-    """What N worlds show after a step.
+    """The frames, rewards and ends of N worlds after a step.
 
     frames: (N, n, H, W, 3) uint8, the n frames of this step. reward: (N,) float64. terminated,
     truncated: (N,) bool.
@@ -107,7 +107,7 @@ class ImaginedWorlds:
 
     @torch.no_grad()
     def step(self, actions: Tensor | np.ndarray) -> Step:
-        """Imagine what (N, block, A) actions in physical units lead to."""
+        """Imagine the frames that follow (N, block, A) actions in physical units."""
         if self.chunk is None:
             raise ValueError("Expected reset() before the first step().")
         told = torch.as_tensor(actions, dtype=torch.float32, device=self.model.device)

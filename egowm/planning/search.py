@@ -1,4 +1,4 @@
-"""What every planner shares: budget, evaluation, the best so far, interruption.
+"""The part that all planners share: budget, evaluation, the best so far, interruption.
 
 A planner is a function of a cost, `Callable[[Tensor (N, T, A)], Tensor (N,)]`, lower is better. Its
 plan is the best sample that was evaluated.
@@ -25,7 +25,7 @@ Cost = Callable[[Tensor], Tensor]
 class Plan(NamedTuple):
     """The best sequence of actions that was evaluated.
 
-    actions: (T, A). cost: its cost. evaluations: sequences whose cost was asked for. seconds:
+    actions: (T, A). cost: its cost. evaluations: sequences whose cost was computed. seconds:
     spent. elites: (E, T, A) the best ones, best first, from which a next plan can start.
     interrupted: by Ctrl-C; then this is the best until there.
 
