@@ -20,24 +20,44 @@ from egowm.lazy import face
 from egowm.moved import answer_old_names
 
 if TYPE_CHECKING:
+    from egowm import (
+        actions,
+        backbones,
+        conditioning,
+        data,
+        network,
+        planning,
+        pretraining,
+        scs,
+        training,
+        worlds,
+    )
     from egowm.actions.spec import ActionSpec
     from egowm.clip import Clip
     from egowm.planning.space import Space
     from egowm.sampling import Rollout, Sampling
     from egowm.world_model import WorldModel
 
-__all__ = ["ActionSpec", "Clip", "Rollout", "Sampling", "Space", "WorldModel", "__version__"]
+__all__ = [
+    "ActionSpec",
+    "Clip",
+    "Rollout",
+    "Sampling",
+    "Space",
+    "WorldModel",
+    "__version__",
+    "actions",
+    "backbones",
+    "conditioning",
+    "data",
+    "network",
+    "planning",
+    "pretraining",
+    "scs",
+    "training",
+    "worlds",
+]
 __version__ = "0.1.0"
 
-__getattr__, __dir__ = face(
-    __name__,
-    {
-        "ActionSpec": "actions.spec",
-        "Clip": "clip",
-        "Rollout": "sampling",
-        "Sampling": "sampling",
-        "Space": "planning.space",
-        "WorldModel": "world_model",
-    },
-)
+__getattr__, __dir__ = face(__name__)
 answer_old_names()

@@ -20,7 +20,7 @@ _NOISE = (  # lines of jsonargparse's messages that say nothing about the mistak
     "Given value",
 )
 RENAMED = {  # options of older recipes, and what to write now
-    "random_start": "`start: egowm.pretraining.starts.copy_of_context` in place of "
+    "random_start": "`start: egowm.pretraining.copy_of_context` in place of "
     "`random_start: copy`, nothing in place of `default`",
 }
 

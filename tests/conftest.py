@@ -190,7 +190,7 @@ def recipe(tiny_prior, tmp_path) -> Path:
     text = {
         "seed_everything": 0,
         "model": {
-            "class_path": "egowm.world_model.WorldModel",
+            "class_path": "egowm.WorldModel",
             "init_args": {
                 "backbone": {
                     "class_path": "egowm.backbones.SVD",

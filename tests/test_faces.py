@@ -1,19 +1,29 @@
-"""Public names: cheap to import, found under their old names, said once."""
+"""Public names: cheap to import, two levels deep, found under their old names, said once."""
 
+import ast
+import re
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from egowm.moved import MOVED
 from egowm.recipe import build
 
 HEAVY = ("lightning", "mujoco", "diffusers", "transformers", "decord", "cv2", "h5py")
 LIGHT = ("ActionSpec", "Clip", "Rollout", "Sampling", "Space")
-FACES = ("egowm", "egowm.actions", "egowm.backbones", "egowm.data", "egowm.pretraining",
-         "egowm.training", "egowm.backbones.cosmos3")  # fmt: skip
+FACES = ("egowm", "egowm.actions", "egowm.backbones", "egowm.backbones.cosmos3",
+         "egowm.conditioning", "egowm.data", "egowm.network", "egowm.planning", "egowm.pretraining",
+         "egowm.scs", "egowm.training", "egowm.worlds")  # fmt: skip
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
+PAGES += [*sorted(ROOT.glob("priors/*/README.md")), *sorted(ROOT.glob("recipes/*.yaml"))]
 
 
 def modules_after(code: str) -> set[str]:
@@ -34,7 +44,8 @@ def test_the_records_load_torch_and_nothing_heavier():
 
 
 def test_the_face_alone_loads_no_torch():
-    assert not modules_after("import egowm, egowm.data, egowm.backbones") & {"torch", *HEAVY}
+    code = "import egowm, egowm.data, egowm.backbones, egowm.scs; egowm.training, egowm.scs.scs"
+    assert not modules_after(code) & {"torch", *HEAVY}
 
 
 @pytest.mark.parametrize("name", FACES)
@@ -70,3 +81,59 @@ def test_an_old_class_path_still_builds_a_recipe():
             LightningModule,
         )
     assert model.learning_rate == 0.5
+
+
+# What pages and recipes name ----------------------------------------------------------------------
+
+
+def classes_in(tree: Any) -> Iterator[str]:
+    """The dotted names among a YAML file's values, and those of its overrides."""
+    for value in (
+        tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    ):
+        if isinstance(value, str) and re.fullmatch(r"egowm(\.\w+)+", value):
+            yield value
+        yield from classes_in(value)
+
+
+def names_in(code: str) -> Iterator[str]:
+    """What Python imports from egowm, and what it takes by its dotted name."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "egowm":
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("egowm."))
+
+
+def written_in(page: Path) -> list[str]:
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".yaml":
+        return [*classes_in(yaml.safe_load(text))]
+    blocks = re.findall(r"^ *```(python|yaml)\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
+    code = [names_in(block) for kind, block in blocks if kind == "python"]
+    recipes = [classes_in(yaml.safe_load(block)) for kind, block in blocks if kind == "yaml"]
+    return [name for found in (*code, *recipes) for name in found]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_names_what_is_public(page):
+    for name in written_in(page):
+        room, _, word = name.rpartition(".")
+        assert room in FACES, f"{name} is not the name of a face"
+        assert word in import_module(room).__all__, f"{name} is not public"
+    deep = re.findall(r"\begowm(?:\.[A-Za-z]\w*){3,}", page.read_text(encoding="utf-8"))
+    assert deep == []
+
+
+def test_the_pages_name_much():
+    assert len({name for page in PAGES for name in written_in(page)}) > 20
+
+
+PARTS = sorted({name for page in PAGES if page.suffix == ".yaml" for name in written_in(page)})
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_run_records_the_name_that_a_recipe_gives(name):
+    from jsonargparse._util import get_import_path, import_object
+
+    assert get_import_path(import_object(name)) == name

@@ -147,7 +147,7 @@ def digest(root: Path) -> str:
 def given(tmp_path: Path) -> Path:
     """A recipe as far as it is read before the output is looked at."""
     backbone = {"class_path": "egowm.backbones.SVD", "init_args": {"pretrained": "./none"}}
-    model = {"class_path": "egowm.world_model.WorldModel", "init_args": {"backbone": backbone}}
+    model = {"class_path": "egowm.WorldModel", "init_args": {"backbone": backbone}}
     data = {"class_path": "egowm.data.Rooms", "init_args": {"root": "./none"}}
     path = tmp_path / "recipe.yaml"
     path.write_text(json.dumps({"model": model, "data": data}))

@@ -1,4 +1,4 @@
-"""What actions mean, how they compose, and which wrong ones a model is told for comparison."""
+"""The meaning of actions, their composition, and wrong actions to compare with."""
 
 from typing import TYPE_CHECKING
 
@@ -10,13 +10,4 @@ if TYPE_CHECKING:
 
 __all__ = ["ActionSpec", "Kind", "NormaliserName", "compose", "integrate"]
 
-__getattr__, __dir__ = face(
-    __name__,
-    {
-        "ActionSpec": "spec",
-        "Kind": "spec",
-        "NormaliserName": "spec",
-        "compose": "composition",
-        "integrate": "composition",
-    },
-)
+__getattr__, __dir__ = face(__name__)

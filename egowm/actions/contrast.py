@@ -1,4 +1,4 @@
-"""Actions that a model must tell from the true ones."""
+"""Wrong actions, whose imagined frames must differ from those of the true ones."""
 
 import torch
 from torch import Tensor

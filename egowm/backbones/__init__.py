@@ -11,20 +11,19 @@ if TYPE_CHECKING:
     from egowm.backbones.cosmos3.model import Cosmos3
     from egowm.backbones.ltx import LTX
     from egowm.backbones.svd import SVD
+    from egowm.backbones.video_transformer import VideoTransformer
     from egowm.backbones.wan import Wan
 
-__all__ = ["LTX", "SVD", "Backbone", "Codec", "Condition", "Cosmos", "Cosmos3", "Wan"]
+__all__ = [
+    "LTX",
+    "SVD",
+    "Backbone",
+    "Codec",
+    "Condition",
+    "Cosmos",
+    "Cosmos3",
+    "VideoTransformer",
+    "Wan",
+]
 
-__getattr__, __dir__ = face(
-    __name__,
-    {
-        "Backbone": "base",
-        "Codec": "codec",
-        "Condition": "base",
-        "Cosmos": "cosmos",
-        "Cosmos3": "cosmos3.model",
-        "LTX": "ltx",
-        "SVD": "svd",
-        "Wan": "wan",
-    },
-)
+__getattr__, __dir__ = face(__name__)

@@ -19,7 +19,7 @@ _SITE, _ACTIVE = "_egowm_site", "_egowm_injected"
 
 
 def takes_actions(network: Network, site: Site) -> Network:
-    """The same network, which knows from now on where an embedding enters it.
+    """The same network, marked with the function by which an embedding enters it.
 
     Args:
         network: a diffusers network.

@@ -38,23 +38,4 @@ __all__ = [
     "Window",
 ]
 
-__getattr__, __dir__ = face(
-    __name__,
-    {
-        "Clip": ".clip",
-        "ClipData": "module",
-        "DonkeyTub": "donkey_tub",
-        "Droid": "droid",
-        "Episode": "episode",
-        "LeRobot": "lerobot",
-        "Mixture": "mixture",
-        "NWM": "nwm",
-        "OneX": "one_x",
-        "Packed": "packed",
-        "Recon": "recon",
-        "Rooms": "rooms",
-        "TumRgbd": "tum_rgbd",
-        "VideoCSV": "video_csv",
-        "Window": "module",
-    },
-)
+__getattr__, __dir__ = face(__name__)

@@ -19,6 +19,9 @@ def compile_blocks(blocks: Iterable[nn.Module], compiler: Compiler = "inductor")
     Args:
         blocks: those of a backbone, `backbone.blocks`.
         compiler: torch's backend.
+
+    >>> compile_blocks([nn.Linear(2, 2), nn.Linear(2, 2)])
+    2
     """
     import torch._dynamo
 

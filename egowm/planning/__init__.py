@@ -1,12 +1,12 @@
 """Planning with anything that has a cost; with world models through `goal_cost`.
 
-Planners are functions of a cost `(N, T, A) -> (N,)` and a `Space` of actions, and know of nothing
-else. `WorldModelEnv` needs gymnasium (`pip install 'egowm[planning]'`), imported on first use.
+Planners are functions of a cost `(N, T, A) -> (N,)` and a `Space` of actions, and of nothing else.
+`WorldModelEnv` needs gymnasium (`pip install 'egowm[planning]'`), imported on first use.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from egowm.lazy import face
 from egowm.planning.cem import cem
 from egowm.planning.goal import GoalCost, goal_cost
 from egowm.planning.gradient import gradient
@@ -41,12 +41,12 @@ __all__ = [
     "straight_line",
 ]
 
+_lazy, __dir__ = face(__name__)
+
 
 def __getattr__(name: str) -> Any:
     if name in ("Bounds", "bounds_of"):
         raise ImportError(
             f"egowm.planning.{name} is gone: Space.of(spec, horizon) has low, high, mean and std."
         )
-    if name != "WorldModelEnv":
-        raise AttributeError(f"module 'egowm.planning' has no attribute '{name}'")
-    return import_module("egowm.planning.env").WorldModelEnv
+    return _lazy(name)

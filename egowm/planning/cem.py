@@ -29,16 +29,21 @@ def cem(
         min_std: The least standard deviation, where the space's was not less.
 
     The other arguments: see `random_shooting`.
+
+    >>> space = Space(torch.zeros(3, 1), std=0.5, high=1.0)
+    >>> bowl = lambda actions: (actions - 0.5).square().sum((1, 2))  # least at 0.5
+    >>> seeded = torch.Generator().manual_seed(0)
+    >>> plan = cem(bowl, space, samples=64, elites=8, iterations=8, generator=seeded)
+    >>> plan.evaluations, plan.cost < 0.001
+    (512, True)
     """
     check_counts(samples, elites)
     check_momentum(momentum)
-    with Search(cost, space, iterations, keep=elites) as search:
+    with Search(cost, space, iterations, generator, initial, keep=elites) as search:
         centre, spread = space.mean, space.std
         least = spread.clamp(max=min_std)
-        for number in search.rounds():
-            drawn = search.around(centre, spread, search.noise(samples, generator))
-            if number == 0:
-                drawn = torch.cat([drawn, search.warm(initial)])
+        for _ in search.rounds():
+            drawn = search.around(centre, spread, search.noise(samples))
             best = search.best(drawn, search.evaluate(drawn), elites)
             centre = momentum * centre + (1 - momentum) * best.mean(0)
             fitted = momentum * spread + (1 - momentum) * best.std(0, correction=0)
@@ -47,6 +52,6 @@ def cem(
 
 
 def check_momentum(momentum: float) -> None:
-    """Refuse a share that is none."""
+    """Refuse a momentum that is not a share below 1."""
     if not 0 <= momentum < 1:
         raise ValueError(f"Expected a momentum in [0, 1), got {momentum}.")

@@ -1,4 +1,4 @@
-"""What makes an imagined future good: terms of a cost, each saying how much must be decoded.
+"""Terms of a cost of imagined futures; each names the frames that must be decoded for it.
 
 A term is called with a `Rollout` of N candidates and their actions (N, T, A), and gives (N,), lower
 is better. `egowm.planning.goal.goal_cost` makes a planner's cost of one.

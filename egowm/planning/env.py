@@ -30,6 +30,13 @@ class WorldModelEnv(VectorEnv):
     frames in between come as `infos["frames"]`, the body's state (N, S) as `infos["state"]` where
     the model embeds one. A world that ended begins anew with the next step
     (`AutoresetMode.NEXT_STEP`). Each reset begins at the same contexts; the seed is of the noise.
+
+    >>> import torch
+    >>> from egowm import WorldModel
+    >>> model = WorldModel.from_pretrained("rooms")
+    >>> env = WorldModelEnv(ImaginedWorlds(model, torch.zeros(2, 1, 3, 64, 64)))
+    >>> env.observation_space.shape, env.action_space.shape
+    ((2, 64, 64, 3), (2, 3))
     """
 
     def __init__(self, worlds: ImaginedWorlds) -> None:

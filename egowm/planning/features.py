@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from egowm.loading import load_model
+from egowm.pixels import to_uint8
 from egowm.planning.costs import Features, check_goal
 from egowm.sampling import Decode, Rollout
 
@@ -99,10 +100,10 @@ class Structure:
 
         last = rollout.frames[:, -1].detach()
         check_goal(self.goal, last)
-        wanted, target = _uint8(self.goal), np.stack([self.masks, self.masks])
+        (wanted,), target = to_uint8(self.goal[None]), np.stack([self.masks, self.masks])
         costs = []
-        for frame in last:
-            found = self.tracker.track(np.stack([wanted, _uint8(frame)]), self.masks).masks
+        for frame in to_uint8(last):
+            found = self.tracker.track(np.stack([wanted, frame]), self.masks).masks
             costs.append(1 - clip_score(overlap(found, target).iou("left_out")) / 100)
         return last.new_tensor(costs)
 
@@ -118,9 +119,3 @@ def _standardised(frames: Tensor, size: int | None) -> Tensor:
 
 def _patch_distance(made: Tensor, wanted: Tensor) -> Tensor:
     return 1 - torch.cosine_similarity(made, wanted, dim=-1).mean(1)
-
-
-def _uint8(frame: Tensor) -> np.ndarray:
-    """(3, H, W) in [0, 1] to (H, W, 3)."""
-    pixels: np.ndarray = (frame.clamp(0, 1) * 255).round().byte().cpu().numpy()
-    return np.ascontiguousarray(pixels.transpose(1, 2, 0))

@@ -21,7 +21,7 @@ AT_ONCE = 32  # candidates, where a `Sampling` names no micro_batch
 
 
 class GoalCost:
-    """A planner's cost: imagine the candidates (N, T, A), then ask a term; see `goal_cost`.
+    """A planner's cost: imagine the candidates (N, T, A), then apply a term; see `goal_cost`.
 
     Args:
         model: What imagines.
@@ -35,6 +35,12 @@ class GoalCost:
 
     `candidates` counts those imagined so far. `micro_batch` is halved where the device's memory
     does not hold one, which leaves the costs as they are, for all candidates see the same noise.
+
+    >>> from egowm import WorldModel
+    >>> model = WorldModel.from_pretrained("rooms")
+    >>> cost = goal_cost(model, torch.zeros(1, 1, 3, 64, 64), torch.zeros(3, 64, 64))
+    >>> cost(torch.zeros(2, 1, 3)).shape, cost.candidates
+    (torch.Size([2]), 2)
     """
 
     def __init__(
@@ -126,6 +132,14 @@ def goal_cost(
             numbers), so the cost is a function of the actions alone; seed 0 by default.
 
     Raises ValueError for a context of several scenes and a goal of another size.
+
+    >>> from egowm import WorldModel
+    >>> model = WorldModel.from_pretrained("rooms")
+    >>> picture = np.full((64, 64, 3), 128, np.uint8)
+    >>> cost = goal_cost(model, picture, picture)
+    >>> costs = cost(torch.tensor([[[0.0, 0.0, 0.0]], [[0.2, 0.0, 0.1]]]))
+    >>> costs.shape, bool((costs > 0).all())
+    (torch.Size([2]), True)
     """
     seen = as_frames(context)
     if seen.ndim != 5 or len(seen) != 1:

@@ -31,13 +31,18 @@ def gradient(
             dimension with std 0 stays.
 
     The other arguments: see `random_shooting`. Raises ValueError where the cost has no gradient.
+
+    >>> space = Space(torch.zeros(3, 1), std=0.5, high=1.0)
+    >>> bowl = lambda actions: (actions - 0.5).square().sum((1, 2))  # least at 0.5
+    >>> plan = gradient(bowl, space, iterations=40)
+    >>> plan.evaluations, [round(float(action), 1) for action in plan.actions]
+    (40, [0.5, 0.5, 0.5])
     """
     check_counts(samples)
     if not rate > 0:
         raise ValueError(f"Expected a rate above 0, got {rate}.")
-    with Search(cost, space, iterations, keep=samples // 10) as search:
-        actions = search.around(space.mean, space.std, search.noise(samples, generator))
-        actions = torch.cat([actions, search.warm(initial)])
+    with Search(cost, space, iterations, generator, initial, keep=samples // 10) as search:
+        actions = search.around(space.mean, space.std, search.noise(samples))
         steps = search.budget.iterations
         if steps is None:
             raise ValueError(

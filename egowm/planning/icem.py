@@ -62,20 +62,25 @@ def icem(
             in the first round.
 
     The other arguments: see `random_shooting`.
+
+    >>> space = Space(torch.zeros(3, 1), std=0.5, high=1.0)
+    >>> bowl = lambda actions: (actions - 0.5).square().sum((1, 2))  # least at 0.5
+    >>> seeded = torch.Generator().manual_seed(0)
+    >>> plan = icem(bowl, space, samples=64, elites=8, iterations=8, generator=seeded)
+    >>> plan.evaluations, plan.cost < 0.01
+    (265, True)
     """
     check_counts(samples, elites)
     check_momentum(momentum)
     if decay < 1 or not 0 <= kept <= 1:
         raise ValueError(f"Expected decay >= 1 and kept in [0, 1], got {decay} and {kept}.")
-    with Search(cost, space, iterations, keep=elites) as search:
+    with Search(cost, space, iterations, generator, initial, keep=elites) as search:
         centre, spread = space.mean, space.std
         old, old_costs = search.elites, search.costs  # none yet
+        search.initial = search.initial[: _share(kept, len(search.initial))]
         for number in search.rounds():
             count = max(int(samples * decay**-number), min(2 * elites, samples))
-            drawn = search.around(centre, spread, coloured(search.noise(count, generator), beta))
-            if number == 0 and initial is not None:
-                warm = search.warm(initial)
-                drawn = torch.cat([drawn, warm[: _share(kept, len(warm))]])
+            drawn = search.around(centre, spread, coloured(search.noise(count), beta))
             costs = search.evaluate(drawn).to(search.costs)
             pool, costs = torch.cat([drawn, old]), torch.cat([costs, old_costs])
             best = search.best(pool, costs, elites)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from egowm.actions import integrate
+from egowm.pixels import to_uint8
 from egowm.planning.costs import Term
 from egowm.sampler import Sampler
 from egowm.sampling import Chunk, Rollout, Sampling, takes_sampling
@@ -19,7 +20,7 @@ Judge = Callable[[Tensor], Tensor]
 
 
 class Step(NamedTuple):
-    """What N worlds show after a step.
+    """The frames, rewards and ends of N worlds after a step.
 
     frames: (N, n, H, W, 3) uint8, the n frames of this step. reward: (N,) float64. terminated,
     truncated: (N,) bool.
@@ -50,6 +51,12 @@ class ImaginedWorlds:
         state: (N, S) at the contexts, for models that embed one; later ones follow where actions
             are differences of states.
         source: Whose ranges normalise the actions, of a model fitted on several data sets.
+
+    >>> from egowm import WorldModel
+    >>> model = WorldModel.from_pretrained("rooms")
+    >>> worlds = ImaginedWorlds(model, torch.zeros(2, 1, 3, 64, 64), max_steps=16)
+    >>> worlds.reset(seed=0).shape, worlds.step(torch.zeros(2, 1, 3)).frames.shape
+    ((2, 64, 64, 3), (2, 1, 64, 64, 3))
     """
 
     @takes_sampling
@@ -100,7 +107,7 @@ class ImaginedWorlds:
 
     @torch.no_grad()
     def step(self, actions: Tensor | np.ndarray) -> Step:
-        """Imagine what (N, block, A) actions in physical units lead to."""
+        """Imagine the frames that follow (N, block, A) actions in physical units."""
         if self.chunk is None:
             raise ValueError("Expected reset() before the first step().")
         told = torch.as_tensor(actions, dtype=torch.float32, device=self.model.device)
@@ -178,5 +185,5 @@ class ImaginedWorlds:
 
 def _pixels(frames: Tensor) -> np.ndarray:
     """(N, n, 3, H, W) in [0, 1] to (N, n, H, W, 3) uint8."""
-    array = (frames.clamp(0, 1) * 255).round().byte().cpu().numpy()
-    return np.ascontiguousarray(array.transpose(0, 1, 3, 4, 2))
+    pixels = to_uint8(frames.flatten(0, 1))
+    return pixels.reshape(*frames.shape[:2], *pixels.shape[1:])

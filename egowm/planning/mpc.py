@@ -40,6 +40,14 @@ class MPC(Generic[Observation]):
         generator: Of the samples.
 
     Raises ValueError for `every` beyond the horizon.
+
+    >>> from functools import partial
+    >>> from egowm.planning.gradient import gradient
+    >>> def cost_of(seen):  # the sum of the actions should lead from what is seen to 1
+    ...     return lambda actions: (seen + actions.sum((1, 2)) - 1).square()
+    >>> agent = MPC(partial(gradient, iterations=40), cost_of, Space(torch.zeros(2, 1), std=0.5))
+    >>> round(float(agent.act(0.0)), 1), round(float(agent.act(0.6)), 1)
+    (0.5, 0.2)
     """
 
     @takes_space

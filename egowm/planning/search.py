@@ -1,4 +1,4 @@
-"""What every planner shares: budget, evaluation, the best so far, interruption.
+"""The part that all planners share: budget, evaluation, the best so far, interruption.
 
 A planner is a function of a cost, `Callable[[Tensor (N, T, A)], Tensor (N,)]`, lower is better. Its
 plan is the best sample that was evaluated.
@@ -25,9 +25,14 @@ Cost = Callable[[Tensor], Tensor]
 class Plan(NamedTuple):
     """The best sequence of actions that was evaluated.
 
-    actions: (T, A). cost: its cost. evaluations: sequences whose cost was asked for. seconds:
+    actions: (T, A). cost: its cost. evaluations: sequences whose cost was computed. seconds:
     spent. elites: (E, T, A) the best ones, best first, from which a next plan can start.
     interrupted: by Ctrl-C; then this is the best until there.
+
+    >>> best = torch.zeros(8, 2)
+    >>> plan = Plan(best, cost=0.5, evaluations=64, seconds=1.0, elites=best[None])
+    >>> plan.cost, plan.elites.shape
+    (0.5, torch.Size([1, 8, 2]))
     """
 
     actions: Tensor
@@ -74,14 +79,24 @@ class Search:
         cost: Of sequences, (N, T, A) to (N,); lower is better.
         space: Where to look.
         iterations: Rounds, or a `Budget`.
+        generator: Of the samples.
+        initial: Sequences (M, T, A) to try in the first round, besides the samples.
         keep: How many of the best sequences are remembered, at least one.
     """
 
     def __init__(
-        self, cost: Cost, space: Space, iterations: int | Budget, *, keep: int = 1
+        self,
+        cost: Cost,
+        space: Space,
+        iterations: int | Budget,
+        generator: torch.Generator | None,
+        initial: Tensor | None = None,
+        *,
+        keep: int = 1,
     ) -> None:
         budget = iterations if isinstance(iterations, Budget) else Budget(iterations)
         self.cost, self.space, self.budget, self.keep = cost, space, budget, max(1, keep)
+        self.generator, self.initial = generator, self._initial(initial)
         mean = space.mean
         self.elites, self.costs = mean.new_zeros(0, *mean.shape), mean.new_zeros(0)
         self.evaluations, self.interrupted, self.started = 0, False, perf_counter()
@@ -131,28 +146,31 @@ class Search:
             self.bar.set_postfix(cost=float(self.costs[0]) if len(self.costs) else torch.inf)
             self.bar.update()
 
-    def noise(self, count: int, generator: torch.Generator | None) -> Tensor:
+    def noise(self, count: int) -> Tensor:
         """Standard normal (count, T, A)."""
         mean = self.space.mean
-        return randn((count, *mean.shape), generator, mean.device).to(mean)
+        return randn((count, *mean.shape), self.generator, mean.device).to(mean)
 
     def around(self, mean: Tensor, std: Tensor, noise: Tensor) -> Tensor:
-        """Samples (N, T, A) within the bounds; the first is the mean itself."""
+        """Samples (N, T, A) within the bounds, the first the mean itself; then, the first time, the
+        initial sequences."""
         samples = mean + std * noise
         samples[0] = mean
-        return self.space.bounded(samples)
+        samples = torch.cat([self.space.bounded(samples), self.initial])
+        self.initial = self.initial[:0]
+        return samples
 
-    def warm(self, initial: Tensor | None) -> Tensor:
+    def _initial(self, given: Tensor | None) -> Tensor:
         """Sequences to begin with, (M, T, A) within the bounds; none by default."""
         mean = self.space.mean
-        if initial is None:
+        if given is None:
             return mean.new_zeros(0, *mean.shape)
-        if initial.ndim != 3 or initial.shape[1:] != mean.shape:
+        if given.ndim != 3 or given.shape[1:] != mean.shape:
             raise ValueError(
                 f"Expected initial sequences (M, {mean.shape[0]}, {mean.shape[1]}), got "
-                f"{tuple(initial.shape)}."
+                f"{tuple(given.shape)}."
             )
-        return self.space.bounded(initial.to(mean))
+        return self.space.bounded(given.to(mean))
 
     def evaluate(self, actions: Tensor) -> Tensor:
         """Costs (N,) of sequences (N, T, A), without gradients; the best are remembered."""
@@ -209,7 +227,11 @@ def check_counts(samples: int, elites: int = 1) -> None:
 
 def shifted(actions: Tensor, steps: int) -> Tensor:
     """Sequences (..., T, A) after `steps` of their actions were carried out: the rest, and then the
-    last action again and again. Where a next plan begins."""
+    last action again and again. Where a next plan begins.
+
+    >>> shifted(torch.tensor([[1.0], [2.0], [3.0]]), 1).flatten().tolist()
+    [2.0, 3.0, 3.0]
+    """
     kept = actions[..., min(steps, actions.shape[-2]) :, :]
     missing = actions.shape[-2] - kept.shape[-2]
     return torch.cat([kept, actions[..., -1:, :].expand_as(actions)[..., :missing, :]], -2)

@@ -29,12 +29,17 @@ def random_shooting(
         initial: Sequences (M, T, A) that are tried first.
 
     Raises ValueError for NaN costs and numbers that make no search.
+
+    >>> space = Space(torch.zeros(3, 1), std=0.5, high=1.0)
+    >>> bowl = lambda actions: (actions - 0.5).square().sum((1, 2))  # least at 0.5
+    >>> seeded = torch.Generator().manual_seed(0)
+    >>> plan = random_shooting(bowl, space, samples=64, generator=seeded)
+    >>> plan.evaluations, plan.cost < 0.1
+    (64, True)
     """
     check_counts(samples)
-    with Search(cost, space, iterations, keep=samples // 10) as search:
-        for number in search.rounds():
-            drawn = search.around(space.mean, space.std, search.noise(samples, generator))
-            if number == 0:
-                drawn = torch.cat([drawn, search.warm(initial)])
+    with Search(cost, space, iterations, generator, initial, keep=samples // 10) as search:
+        for _ in search.rounds():
+            drawn = search.around(space.mean, space.std, search.noise(samples))
             search.evaluate(drawn)
     return search.plan

@@ -53,7 +53,7 @@ class Space:
 
     @classmethod
     def of(cls, spec: "ActionSpec", horizon: int = 8, margin: float = 1.0) -> "Space":
-        """The range that the actions had in training; a world model knows nothing beyond it.
+        """The range that the actions had in training; a world model has learned nothing beyond it.
 
         The search begins in the middle of the range, with a quarter of its width as standard
         deviation.

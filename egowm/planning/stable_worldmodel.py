@@ -1,7 +1,7 @@
 """egowm's planners and models inside stable-worldmodel: its solver's and its model's interface.
 
 A solver has `configure`, then `solve(info_dict, init_action) -> {"actions": (n_envs, T, dim)}`,
-and asks a model's `get_cost(info_dict, candidates (B, N, T, dim)) -> (B, N)`. `PlannerSolver` is
+and calls a model's `get_cost(info_dict, candidates (B, N, T, dim)) -> (B, N)`. `PlannerSolver` is
 such a solver for any such model, `GoalModel` such a model for any such solver. stable-worldmodel
 itself is not imported.
 """
@@ -32,7 +32,7 @@ class PlannerSolver:
     """Plans for each environment in turn.
 
     Args:
-        model: Answers the costs.
+        model: Computes the costs.
         planner: With its settings filled in, `partial(cem, samples=300, elites=30, iterations=10)`.
         std: Of the search's `Space`, in the units of the framework's actions.
         low: The least value of the space.
@@ -98,7 +98,7 @@ class PlannerSolver:
 
 
 class GoalModel:
-    """A `WorldModel` for stable-worldmodel's solvers: what an imagined end is off the goal.
+    """A `WorldModel` for stable-worldmodel's solvers: how far the imagined end is from the goal.
 
     The candidates are in physical units, as the environment's actions; scale them in the solver.
 
@@ -125,7 +125,7 @@ class GoalModel:
 
         info_dict: "pixels" (B, N, K, ...), what was seen, and "goal" (B, N, 1, ...), equal for the
         candidates of an environment; frames are (3, H, W) or (H, W, 3), uint8 or float in [0, 1].
-        Raises ValueError where one is missing or the candidates are no whole actions.
+        Raises ValueError where one is missing or the candidates are not whole actions.
         """
         missing = [name for name in ("pixels", "goal") if name not in info_dict]
         if missing:

@@ -55,6 +55,13 @@ def straight_line(
         turn: Where the robot turns; see `line_actions`.
 
     The other arguments: see `cem`; the defaults are NWM's.
+
+    >>> end = Space(torch.tensor([[0.8, 0.0, 0.0]]), std=torch.tensor([0.2, 0.0, 0.1]))
+    >>> forward = lambda actions: (actions.sum(1)[:, 0] - 1.0).abs()  # metres short of 1
+    >>> seeded = torch.Generator().manual_seed(0)
+    >>> plan = straight_line(forward, end, horizon=4, generator=seeded)
+    >>> plan.actions.shape, round(float(plan.actions[0, 0]), 2)
+    (torch.Size([4, 3]), 0.25)
     """
     found = cem(
         lambda ends: cost(line_actions(ends, horizon, turn)),

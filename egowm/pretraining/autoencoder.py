@@ -40,6 +40,11 @@ class Autoencoder(LightningModule):
             as a whole. "" starts anew.
         causal: Train the causal VAE, which sees a clip as a video.
         single_frames: Show the causal VAE the frames of a clip as single pictures.
+
+    >>> model = Autoencoder(width=64, stages=4, latent_channels=8)
+    >>> model.configure_model()
+    >>> model.vae.encode(torch.zeros(1, 3, 64, 64)).latent_dist.mode().shape  # compressed 8 times
+    torch.Size([1, 8, 8, 8])
     """
 
     def __init__(

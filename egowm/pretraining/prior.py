@@ -37,6 +37,12 @@ class VideoPrior(LightningModule):
             in a family that has one.
         next_frame: Share of the steps, in [0, 1], that draw single frames, each given the one
             before; the others draw whole videos, which start with the context.
+
+    >>> from egowm.backbones import SVD
+    >>> model = VideoPrior(SVD("./priors/rooms-svd"), next_frame=0.5)
+    >>> model.configure_model()
+    >>> sum(weight.numel() for weight in model.backbone.network.parameters()) // 1000  # thousands
+    5517
     """
 
     def __init__(

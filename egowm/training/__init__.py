@@ -23,15 +23,4 @@ __all__ = [
     "WeightAverage",
 ]
 
-__getattr__, __dir__ = face(
-    __name__,
-    {
-        "ActionGuard": "guard",
-        "Health": "health",
-        "Progress": "progress",
-        "RolloutPictures": "pictures",
-        "RunCheckpoint": "checkpoints",
-        "StructureScore": "structure",
-        "WeightAverage": "average",
-    },
-)
+__getattr__, __dir__ = face(__name__)

@@ -1,1 +1,12 @@
 """Simulated worlds that come with the toolkit: frames with exact actions, masks, depth and pose."""
+
+from typing import TYPE_CHECKING
+
+from egowm.lazy import face
+
+if TYPE_CHECKING:
+    from egowm.worlds.rooms import Camera, Room
+
+__all__ = ["Camera", "Room"]
+
+__getattr__, __dir__ = face(__name__)

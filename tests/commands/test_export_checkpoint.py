@@ -38,7 +38,7 @@ def recipe(tiny_prior, tmp_path) -> Path:
         "enable_model_summary": False,
     }
     text = {
-        "model": {"class_path": "egowm.world_model.WorldModel", "init_args": options},
+        "model": {"class_path": "egowm.WorldModel", "init_args": options},
         "data": {"class_path": "egowm.data.Rooms", "init_args": rooms},
         "trainer": trainer,
     }

@@ -341,7 +341,7 @@ def test_a_recipe_is_packed_and_trained_from(folder, tiny_prior, tmp_path, capsy
     recipe.write_text(
         f"""
 model:
-  class_path: egowm.world_model.WorldModel
+  class_path: egowm.WorldModel
   init_args:
     backbone:
       class_path: egowm.backbones.SVD

@@ -37,7 +37,7 @@ def write_recipe(rooms: Rooms, tiny_prior: Path, tmp_path: Path) -> Callable[...
         text = {
             "seed_everything": 0,
             "model": {
-                "class_path": "egowm.world_model.WorldModel",
+                "class_path": "egowm.WorldModel",
                 "init_args": {"backbone": backbone, "steps": 2, "warmup": 1},
             },
             "data": {

@@ -311,7 +311,7 @@ def test_from_a_recipe_to_an_export(tiny_prior, tmp_path, part, capsys):
     }
     recipe = tmp_path / "recipe.yaml"
     sections = {
-        "model": {"class_path": "egowm.world_model.WorldModel", "init_args": options},
+        "model": {"class_path": "egowm.WorldModel", "init_args": options},
         "data": {"class_path": "egowm.data.Rooms", "init_args": rooms},
         "trainer": trainer,
     }

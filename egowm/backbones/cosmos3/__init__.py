@@ -10,10 +10,4 @@ if TYPE_CHECKING:
 
 __all__ = ["CameraSteps", "Cosmos3"]
 
-__getattr__, __dir__ = face(
-    __name__,
-    {
-        "CameraSteps": "pose",
-        "Cosmos3": "model",
-    },
-)
+__getattr__, __dir__ = face(__name__)

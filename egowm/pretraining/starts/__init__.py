@@ -24,6 +24,13 @@ def copy_of_context(network: nn.Module, vae: Any) -> None:
         vae: the pipeline's autoencoder, for the scale of its latents.
 
     Raises TypeError for another network.
+
+    >>> from egowm.backbones import SVD
+    >>> backbone = SVD("./priors/rooms-svd", random=["unet"], start=copy_of_context)
+    >>> backbone.load()
+    >>> channels = backbone.network.conv_out.out_channels
+    >>> float(backbone.network.conv_in.weight[0, channels, 1, 1])  # the context's first channel
+    1.0
     """
     name = type(network).__name__
     if name == "UNetSpatioTemporalConditionModel":

@@ -19,7 +19,16 @@ class Tracks(NamedTuple):
 
 
 class Tracker(ABC):
-    """Follows the structures of the first frame through a video."""
+    """Follows the structures of the first frame through a video.
+
+    >>> class Still(Tracker):  # takes every structure to stay where it is
+    ...     name = "still"
+    ...
+    ...     def track(self, frames, masks):
+    ...         return Tracks(np.stack([masks] * len(frames)), np.ones((len(frames), len(masks))))
+    >>> Still().track(np.zeros((5, 8, 8, 3), np.uint8), np.ones((2, 8, 8), bool)).masks.shape
+    (5, 2, 8, 8)
+    """
 
     name: str
     min_evidence: float = 0.0  # a frame with less has no evidence
