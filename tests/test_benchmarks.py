@@ -16,20 +16,17 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture
 def load(monkeypatch):
-    """Imports a module of benchmarks/, which is a folder of scripts and no package."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    """Imports a module of benchmarks/."""
 
     def load(name: str) -> ModuleType:
-        module = importlib.import_module(name)
-        assert Path(module.__file__).parent == ROOT / "benchmarks"
-        return module
+        return importlib.import_module(name)
 
     return load
 
 
 @pytest.fixture
 def tables(load):
-    return load("tables")
+    return load("benchmarks.tables.pages")
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -41,9 +38,9 @@ def git(folder: Path, *arguments: str) -> None:
 
 
 def test_provenance_fields(load):
-    argv = [str(ROOT / "benchmarks/rollout.py"), "--steps", "6", "--json", "a b.json"]
-    record = load("provenance").provenance(7, "cpu", argv=argv)
-    assert record["command"] == "python benchmarks/rollout.py --steps 6 --json 'a b.json'"
+    argv = [str(ROOT / "benchmarks/speed/rollout.py"), "--steps", "6", "--json", "a b.json"]
+    record = load("benchmarks.measure").provenance(7, "cpu", argv=argv)
+    assert record["command"] == "python -m benchmarks.speed.rollout --steps 6 --json 'a b.json'"
     assert (record["seed"], record["device"]) == (7, "cpu")
     assert record["threads"] == torch.get_num_threads()
     assert record["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
@@ -54,7 +51,7 @@ def test_provenance_fields(load):
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_commit_and_what_makes_it_dirty(load, tmp_path, monkeypatch, caplog):
-    provenance = load("provenance")
+    provenance = load("benchmarks.measure")
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     git(tmp_path, "init")
     (tmp_path / "code.py").write_text("1")
@@ -70,7 +67,7 @@ def test_commit_and_what_makes_it_dirty(load, tmp_path, monkeypatch, caplog):
 
 
 def test_outside_a_checkout_the_commit_is_unknown(load, tmp_path, monkeypatch, caplog):
-    provenance = load("provenance")
+    provenance = load("benchmarks.measure")
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     record = provenance.provenance(0)
@@ -79,14 +76,14 @@ def test_outside_a_checkout_the_commit_is_unknown(load, tmp_path, monkeypatch, c
 
 
 def test_device_name(load, tmp_path):
-    name = load("provenance").device_name
+    name = load("benchmarks.measure").device_name
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Some CPU: 3 GHz\n")
     assert re.fullmatch(r"Some CPU: 3 GHz, \d+ cores", name("cpu", tmp_path / "cpuinfo"))
     assert re.fullmatch(r"\S.*, \d+ cores", name("cpu", tmp_path / "missing"))
 
 
 def test_writing_is_whole_or_not_at_all(load, tmp_path):
-    write, path = load("provenance").write, tmp_path / "new/result.json"
+    write, path = load("benchmarks.measure").write, tmp_path / "new/result.json"
     write(path, {"a": 1})
     with pytest.raises(TypeError):
         write(path, {"a": object()})
@@ -113,7 +110,7 @@ def result(**changes) -> dict:
         "stock_decode_chunk_size": 4,
     }
     return {
-        "command": "python benchmarks/rollout.py",
+        "command": "python -m benchmarks.speed.rollout",
         "commit": "0123456789abcdef" * 2 + "01234567",
         "dirty": True,
         "seed": 3,
@@ -192,7 +189,7 @@ def test_committed_pages_show_the_committed_results(tables):
 
 
 def test_equal_frames_are_asked_for(load):
-    check, frames = load("alternating").check_same, torch.rand(2, 4, 3, 8, 8)
+    check, frames = load("benchmarks.timing").check_same, torch.rand(2, 4, 3, 8, 8)
     check(frames, frames + 0.9e-4)
     for theirs, words in (
         (frames + 2e-4, "differ by up to 0.0002"),
@@ -208,7 +205,7 @@ def test_equal_frames_are_asked_for(load):
 @pytest.mark.parametrize(("scale", "calls"), [(1.0, 1), (0.1, 3)])
 def test_alternating_pairs(load, monkeypatch, scale, calls):
     """A clock that the runs themselves move; the machine is slower in the second pair."""
-    alternating, clock, log, pairs = load("alternating"), [0.0], [], []
+    alternating, clock, log, pairs = load("benchmarks.timing"), [0.0], [], []
 
     def run(name: str, duration: float):
         def call() -> torch.Tensor:
@@ -233,7 +230,7 @@ def test_alternating_pairs(load, monkeypatch, scale, calls):
 def rollout(load, monkeypatch):
     """The benchmark with 2 videos for 16, and a stopwatch that shows what it is told."""
     module, alternating, comparisons = (
-        load(name) for name in ("rollout", "alternating", "comparisons")
+        load(f"benchmarks.{name}") for name in ("speed.rollout", "timing", "speed.comparisons")
     )
     small = [c._replace(num_videos=min(2, c.num_videos)) for c in comparisons.COMPARISONS]
     monkeypatch.setattr(module, "COMPARISONS", small)
@@ -287,7 +284,7 @@ def test_different_videos_are_not_timed(rollout, tiny_prior, tmp_path, capsys, m
     options = ["--prior", str(tiny_prior), "--steps", "1", "--device", "cpu"]
     assert rollout.main([*options, "--json", str(tmp_path / "a.json")]) == 2
     (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("benchmarks/")]
-    assert line.startswith("benchmarks/rollout.py: Not timed: the frames differ by up to 0.")
+    assert line.startswith("benchmarks/speed/rollout.py: Not timed: the frames differ by up to 0.")
     assert not (tmp_path / "a.json").exists()
 
 
@@ -311,17 +308,19 @@ def data(load, monkeypatch, tmp_path):
     from egowm.data import label_index
 
     monkeypatch.setattr(label_index, "FOLDER", str(tmp_path / "kept"))
-    monkeypatch.setattr(load("data_listing"), "READ", 3)
-    monkeypatch.setattr(load("data"), "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(load("benchmarks.data.listing"), "READ", 3)
+    monkeypatch.setattr(load("benchmarks.data.speed"), "LEAST_SECONDS", 0.0)
     # Its readers set decord's bridge and the start of processes for all that comes after.
-    missing = {"stable-worldmodel": load("data_stable_worldmodel").MISSING}
-    monkeypatch.setattr(load("data"), "stable_worldmodel", lambda *about: ([], missing))
-    return load("data")
+    missing = {"stable-worldmodel": load("benchmarks.data.stable_worldmodel").MISSING}
+    monkeypatch.setattr(
+        load("benchmarks.data.speed"), "stable_worldmodel", lambda *about: ([], missing)
+    )
+    return load("benchmarks.data.speed")
 
 
 def test_every_format_gives_the_same_clips(data, load, tmp_path):
     """Small: every form is written, opened, compared and timed; the figures are not looked at."""
-    tables = load("data_tables")
+    tables = load("benchmarks.tables.data")
     path = tmp_path / "data.json"
     options = [
         "--sizes",
@@ -369,7 +368,7 @@ def test_what_was_asked_of_the_pack(load, tmp_path):
     names = ("clips", "frames", "recorded", "dtype", "batch", "rounds")
     record = result() | {"settings": dict.fromkeys(names, 1) | {"target": 2.0}, "rows": rows}
     (tmp_path / "data.json").write_text(json.dumps(record | {"not_measured": {}}))
-    text = load("data_tables").speed(tmp_path)
+    text = load("benchmarks.tables.data").speed(tmp_path)
     assert "The pack: 2.0 warm at 64x64; 1.9 cold at 64x64, **not reached**." in text
     assert "The formats: at least 0.97, **not reached**." in text
 
@@ -395,14 +394,18 @@ def test_other_clips_are_not_timed(data):
 
 def test_the_table_of_planning(load, tmp_path):
     """Measured classes are lines, the others say so; an agent that always arrives has no width."""
-    planning = load("planning_tables").planning
+    planning = load("benchmarks.tables.planning").planning
     assert planning(tmp_path).count("not yet measured") == 7  # six classes, and the speed
     common = {"commit": "0123456789abcdef", "dirty": False, "seed": 0, "date": "2026-01-01"}
     common |= {"device": "cpu", "device_name": "a CPU", "threads": 2, "versions": {"python": "3"}}
     names = ("candidates", "rounds", "horizon", "every", "rooms")
     common["settings"] = dict.fromkeys(names, 5) | {"planner": "icem"}
     row = common | {"distance_metres": 2.0, "visible": True, "metres": 0.123, "degrees": 4.6}
-    row |= {"seconds_per_plan": 0.0123, "ci95": [], "command": "python benchmarks/planning.py"}
+    row |= {
+        "seconds_per_plan": 0.0123,
+        "ci95": [],
+        "command": "python x.py",
+    }
     (tmp_path / "planning").mkdir()
     half = [True] * 6 + [False] * 6
     for agent, steps, arrived in (
@@ -419,7 +422,10 @@ def test_the_table_of_planning(load, tmp_path):
     timed |= {"candidates_per_second": 9.512}
     pipelines = {"pipeline, batched": 3.0, "pipeline, batched, bfloat16": 4.0}
     others = [timed | {"who": n, "candidates_per_second": x} for n, x in pipelines.items()]
-    record = common | {"command": "python benchmarks/planning.py", "rows": [timed, *others]}
+    record = common | {
+        "command": "python x.py",
+        "rows": [timed, *others],
+    }
     (tmp_path / "candidates.json").write_text(json.dumps(record))
     text = planning(tmp_path)
     assert "| 2 m, seen | oracle bearing | 100 [100 to 100] | 0.12 | 5 | 0.012 |" in text
@@ -433,7 +439,7 @@ def test_the_table_of_planning(load, tmp_path):
 
 
 def test_tables_of_windows_and_of_memory(load, tmp_path):
-    tables = load("planning_tables")
+    tables = load("benchmarks.tables.planning")
     assert "not yet measured" in tables.windows(tmp_path)
     assert "not yet measured" in tables.memory(tmp_path)
     about = {"command": "python x.py", "commit": None, "dirty": None, "seed": 0, "threads": 1}
@@ -459,20 +465,25 @@ def test_tables_of_windows_and_of_memory(load, tmp_path):
 
 def test_windows_of_latents(load, tmp_path, monkeypatch, capsys):
     """The whole chunk is exact, less of it is not, and an image decoder needs none."""
-    monkeypatch.setattr(load("alternating"), "MIN_SECONDS", 0.0)
+    monkeypatch.setattr(load("benchmarks.timing"), "MIN_SECONDS", 0.0)
     path = tmp_path / "windows.json"
     argv = ["--windows", "1", "3", "--rooms", "1", "--frames", "3", "--size", "32"]
     argv += ["--repeats", "1", "--device", "cpu", "--json", str(path)]
-    assert load("decode_window").main(argv) == 0
+    assert load("benchmarks.planning.decode_window").main(argv) == 0
     record = json.loads(path.read_text())
     one, whole = record["rows"]
     assert (one["window"], whole["window"]) == (1, 3)
     assert one["grey_levels"] > 0.1 > 1e-4 > whole["grey_levels"]
     assert one["psnr"] < 60 < whole["psnr"]
     assert record["settings"]["scale"]["the frame before"]["grey_levels"] > 0.1
-    assert load("decode_window").main(["--pretrained", str(ROOT / "priors/rooms-svd")]) == 2
+    assert (
+        load("benchmarks.planning.decode_window").main(
+            ["--pretrained", str(ROOT / "priors/rooms-svd")]
+        )
+        == 2
+    )
     assert "frame by frame" in capsys.readouterr().err
-    assert load("decode_window").main(["--windows", "0"]) == 2
+    assert load("benchmarks.planning.decode_window").main(["--windows", "0"]) == 2
 
 
 def test_errors_by_hand(load):
@@ -480,7 +491,7 @@ def test_errors_by_hand(load):
     exact = torch.ones(1, 1, 3, 2, 2)
     found = exact.clone()
     found[..., 0], found[..., 1] = 0.6, 1.7
-    measured = load("decode_window").errors(found, exact)
+    measured = load("benchmarks.planning.decode_window").errors(found, exact)
     assert measured["grey_levels"] == pytest.approx(25.5, abs=1e-3)
     assert measured["psnr"] == pytest.approx(16.9897, abs=1e-3)  # 10 log10(255^2 / (51^2 / 2))
 
@@ -488,11 +499,11 @@ def test_errors_by_hand(load):
 def test_memory_of_plans(load, tmp_path, capsys):
     path = tmp_path / "memory.json"
     argv = ["--candidates", "3", "2", "--frames", "1", "--micro_batch", "2", "--device", "cpu"]
-    assert load("planning_memory").main([*argv, "--json", str(path)]) == 0
+    assert load("benchmarks.planning.memory").main([*argv, "--json", str(path)]) == 0
     record = json.loads(path.read_text())
     assert [row["candidates"] for row in record["rows"]] == [2, 3]
     few, more = (row["bytes"] for row in record["rows"])
     assert 0 <= few <= more
     assert record["settings"]["model"] == "rooms-world-model"
-    assert load("planning_memory").main(["--candidates", "0"]) == 2
+    assert load("benchmarks.planning.memory").main(["--candidates", "0"]) == 2
     assert "at least 1" in capsys.readouterr().err

@@ -15,8 +15,7 @@ BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
 @pytest.fixture
 def long_training(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    yield import_module("long_training")
+    yield import_module("benchmarks.experiment.long_training")
     for name in ("long_training", "provenance"):
         sys.modules.pop(name, None)
 

@@ -15,7 +15,6 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture
 def load(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     return importlib.import_module
 
 
@@ -24,7 +23,7 @@ def load(monkeypatch):
 
 @pytest.fixture
 def cases(load):
-    return load("scs_cases")
+    return load("benchmarks.scs.cases")
 
 
 @pytest.fixture
@@ -79,7 +78,7 @@ def test_the_slow_world_is_slow_and_its_things_stand_free(cases):
 
 
 def test_true_scores_and_the_record(cases, load, tmp_path, monkeypatch, capsys):
-    truth = load("scs_truth")
+    truth = load("benchmarks.scs.truth")
     small = partial(cases.rooms, size=32)
     monkeypatch.setattr(truth, "WORLDS", {"rooms": small, "slow": small})
     monkeypatch.setattr(truth, "CASES", ("truth", "frozen", "furniture vanishes", "turn x0.5"))
@@ -95,14 +94,14 @@ def test_true_scores_and_the_record(cases, load, tmp_path, monkeypatch, capsys):
     assert 5 < rows["frozen"]["true"] < 90
     assert rows["frozen"]["trackers"]["palette"]["error"] < 5
     assert world["rigid"]["copy"]["rank"] is None
-    page = load("scs_tables").truth(tmp_path)
+    page = load("benchmarks.tables.scs").truth(tmp_path)
     assert f"| frozen | {rows['frozen']['true']:.1f} |" in page
     assert truth.main(["--clips", "1"]) == 2
     assert "2 clips or more" in capsys.readouterr().err
 
 
 def test_rank_correlation(load):
-    rank = load("scs_truth").rank_correlation
+    rank = load("benchmarks.scs.truth").rank_correlation
     a = np.array([1.0, 2, 3, 4])
     assert rank(a, a**3) == pytest.approx(1)
     assert rank(a, -a) == pytest.approx(-1)
@@ -125,7 +124,7 @@ def test_written_masks_are_those_of_the_ids(cases, scenes, tmp_path):
 
 @pytest.fixture
 def real(load):
-    return load("scs_real")
+    return load("benchmarks.scs.real")
 
 
 def shot(real, pose, depth=2.0):
@@ -203,23 +202,23 @@ SOURCE = {
 
 def test_speed_record(load, tmp_path, monkeypatch, capsys):
     """The whole benchmark, on two videos of three frames; its figures are of no interest here."""
-    monkeypatch.setattr(load("alternating"), "MIN_SECONDS", 0.0)
+    monkeypatch.setattr(load("benchmarks.timing"), "MIN_SECONDS", 0.0)
     path = tmp_path / "scs.json"
     argv = ["--frames", "3", "--objects", "2", "--predictions", "1", "--lengths", "3", "4"]
     argv += ["--repeats", "1", "--device", "cpu", "--json", str(path)]
-    assert load("scs").main(argv) == 0
+    assert load("benchmarks.scs.speed").main(argv) == 0
     record = json.loads(path.read_text())
     assert record["settings"]["videos"] == 2
     assert record["settings"]["weights"] == "toy, random"
     assert record["agreement"]["iou"] > 0.999
     assert record["agreement"]["logit_std"] > 0.1
     assert record["speed"]["repeats"] == record["speed"]["calls"] == 1
-    assert set(record["shares"]) == set(load("scs").PARTS)
+    assert set(record["shares"]) == set(load("benchmarks.scs.speed").PARTS)
     assert 0.3 < sum(record["shares"].values()) < 1
     held = record["memory"]["bytes_by_frames"]
     assert 0 < held["3"] < held["4"]
-    assert "| CPU | toy, random |" in load("scs_tables").speed(tmp_path)
-    assert load("scs").main(["--frames", "2", "--json", str(path)]) == 2
+    assert "| CPU | toy, random |" in load("benchmarks.tables.scs").speed(tmp_path)
+    assert load("benchmarks.scs.speed").main(["--frames", "2", "--json", str(path)]) == 2
     assert "--frames of at least 3" in capsys.readouterr().err
 
 
@@ -241,7 +240,7 @@ def test_speed_table(load, tmp_path):
         "memory": {"bytes_by_frames": {"16": 3 * 2**20, "256": 3 * 2**20}},
     }
     (tmp_path / "scs.json").write_text(json.dumps(record))
-    lines = load("scs_tables").speed(tmp_path).splitlines()
+    lines = load("benchmarks.tables.scs").speed(tmp_path).splitlines()
     row = "| CPU | toy, random | 1.40 (1.20 to 1.70), missed | 1.5 | 0.5 / 0.35 |"
     assert lines[2] == row
     assert lines[3:5] == [
@@ -266,9 +265,14 @@ def test_bars_say_what_was_not_reached(load, tmp_path):
     settings = {"clips": {"rooms": 2, "slow": 2}, "bars": bars}
     record = SOURCE | {"settings": settings, "worlds": {"rooms": world, "slow": world}}
     (tmp_path / "scs-truth.json").write_text(json.dumps(record))
-    page = load("scs_tables").truth(tmp_path)
+    page = load("benchmarks.tables.scs").truth(tmp_path)
     assert "| frozen | 50.0 | 50.0 (1.5) |" in page
     assert "bias 2.5, asked below 2 (**not reached**); mean error 1.5, asked below 2;" in page
     assert "rank correlation 0.995, asked above 0.99;" in page
     assert "vanishes 7, asked below 6 (**not reached**)." in page
-    assert load("scs_tables").real(tmp_path).splitlines()[2].startswith("| not yet measured |")
+    assert (
+        load("benchmarks.tables.scs")
+        .real(tmp_path)
+        .splitlines()[2]
+        .startswith("| not yet measured |")
+    )

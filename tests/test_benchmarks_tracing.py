@@ -18,16 +18,14 @@ FILES = sorted(path.relative_to(RESULTS).as_posix() for path in RESULTS.rglob("*
 
 @pytest.fixture(scope="module")
 def load() -> Callable[[str], ModuleType]:
-    """Imports a module of benchmarks/, which is a folder of scripts and no package."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / "benchmarks"))
-        yield importlib.import_module
+    """Imports a module of benchmarks/."""
+    return importlib.import_module
 
 
 @pytest.fixture(scope="module")
 def commits(load) -> frozenset[str] | None:
     """The history; None in an archive or a shallow clone, where weights alone are judged."""
-    return load("provenance").history()
+    return load("benchmarks.measure").history()
 
 
 def stored(name: str) -> dict:
@@ -39,18 +37,18 @@ def stored(name: str) -> dict:
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_record_that_cannot_be_traced_says_so(load, commits, name):
-    tracing = load("tracing")
+    tracing = load("benchmarks.tracing")
     found = list(tracing.parts(stored(name)))
     assert found, f"{name} does not say at which commit it was measured"
     for part in found:
         for reason in tracing.reasons(part, commits):
             said = part.get("untraceable", "")
-            assert reason in said, f"{name}: run `python benchmarks/tracing.py --mark`"
+            assert reason in said, f"{name}: run `python -m benchmarks.tracing --mark`"
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_record_holds_the_hash_of_the_weights_that_it_measured(load, name):
-    for part in load("tracing").parts(stored(name)):
+    for part in load("benchmarks.tracing").parts(stored(name)):
         settings = part.get("settings", {})
         named = {Path(settings[k]).name for k in ("prior", "model", "export") if k in settings}
         if "run" in part:
@@ -77,7 +75,7 @@ def blocks(load) -> dict[str, str]:
 
 
 def made(load, results: Path) -> dict[str, str]:
-    return {name: block(results) for name, block in load("tables").BLOCKS.items()}
+    return {name: block(results) for name, block in load("benchmarks.tables.pages").BLOCKS.items()}
 
 
 def changed(load, blocks: dict[str, str], results: Path) -> dict[str, str]:
@@ -131,7 +129,7 @@ def test_every_table_of_a_run_shows_that_its_training_is_dirty(load, blocks, cop
 @pytest.fixture
 def tracing(load, tmp_path, monkeypatch):
     """With a folder of priors, one of which is there."""
-    module = load("tracing")
+    module = load("benchmarks.tracing")
     monkeypatch.setattr(module, "PRIORS", tmp_path / "priors")
     prior = tmp_path / "priors/there"
     prior.mkdir(parents=True)
@@ -216,7 +214,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_the_history_is_every_commit_or_unknown(load, checkout, monkeypatch, tmp_path):
-    provenance = load("provenance")
+    provenance = load("benchmarks.measure")
     monkeypatch.setattr(provenance, "ROOT", checkout)
     gone = git(checkout, "rev-parse", "HEAD").strip()
     assert provenance.history() == frozenset(git(checkout, "rev-list", "HEAD").split())

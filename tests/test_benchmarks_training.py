@@ -27,8 +27,7 @@ pytestmark = [
 
 @pytest.fixture
 def load(monkeypatch):
-    """Imports a module of benchmarks/, which is a folder of scripts and no package."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    """Imports a module of benchmarks/."""
 
     def load(name: str) -> ModuleType:
         return importlib.import_module(name)
@@ -38,7 +37,7 @@ def load(monkeypatch):
 
 def test_a_row_is_measured(load, tiny_prior, tmp_path, monkeypatch):
     """Small, in this process: every figure of a record, and what is foretold of it."""
-    module, rows = load("training_row"), load("training_rows")
+    module, rows = load("benchmarks.speed.training_row"), load("benchmarks.speed.training_rows")
     monkeypatch.setattr(module, "pipeline", lambda model, folder: str(tiny_prior))
     monkeypatch.setattr(module, "matrix_rate", lambda device, dtype: 1e9)
     row = rows.Row("lora", train="lora", size=(32, 32), average=True)
@@ -57,7 +56,7 @@ def test_a_row_is_measured(load, tiny_prior, tmp_path, monkeypatch):
 
 def test_a_row_from_a_cache(load, tiny_prior, tmp_path, monkeypatch):
     """It is the row from pixels but for the encoders, which are asked beforehand."""
-    module, rows = load("training_row"), load("training_rows")
+    module, rows = load("benchmarks.speed.training_row"), load("benchmarks.speed.training_rows")
     monkeypatch.setattr(module, "pipeline", lambda model, folder: str(tiny_prior))
     monkeypatch.setattr(module, "matrix_rate", lambda device, dtype: 1e9)
     seen, loss = [], WorldModel.loss
@@ -75,7 +74,7 @@ def test_a_row_from_a_cache(load, tiny_prior, tmp_path, monkeypatch):
 
 def test_operations_are_those_of_a_real_step(load, tiny_prior, spec):
     """Counted without values; recomputation does not count."""
-    module, rows = load("training_row"), load("training_rows")
+    module, rows = load("benchmarks.speed.training_row"), load("benchmarks.speed.training_rows")
     row = rows.Row("full", gradient_checkpointing=True, batch_size=2, size=(16, 16))
     window = Window(1, 4, 1, 16, 16)
     told = module.foretold(row, str(tiny_prior), window, "cpu")["operations"]
@@ -105,7 +104,7 @@ def test_published_sizes_are_drawn(load, tmp_path, monkeypatch):
     for part, change in changes.items():
         name = f"{part}/config.json"
         monkeypatch.setitem(files, name, files[name] | change)
-    rows, module = load("training_rows"), load("training_row")
+    rows, module = load("benchmarks.speed.training_rows"), load("benchmarks.speed.training_row")
     row = rows.Row("svd", "svd", size=(64, 64), batch_size=1, horizon=2)
     monkeypatch.setattr(module, "matrix_rate", lambda device, dtype: 1e9)
     monkeypatch.setattr(module, "traced_peak", lambda *about: 1)
@@ -122,7 +121,11 @@ def record(name: str, **changes) -> dict:
 
 
 def write(path: Path, *rows: dict, **changes) -> None:
-    about = {"command": "python benchmarks/training.py", "commit": "0123456789ab", "dirty": False}
+    about = {
+        "command": "python x.py",
+        "commit": "0123456789ab",
+        "dirty": False,
+    }
     about |= {"seed": 0, "date": "2026-11-20T12:00:00Z", "device_name": "Some CPU", "threads": 2}
     about |= {"versions": {"torch": "2.15.0"}, "settings": {"steps": 8, "warmup": 2}}
     about |= {"load_average": 1.5, "failed": {}, "rows": list(rows)}
@@ -131,9 +134,9 @@ def write(path: Path, *rows: dict, **changes) -> None:
 
 def test_the_table(load, tmp_path):
     """Each way against the first; what was not measured says so, what failed says why."""
-    tables = load("training_tables")
+    tables = load("benchmarks.tables.training")
     cells = tables.training(tmp_path).splitlines()[2:]
-    assert len(cells) == len(load("training_rows").CPU)
+    assert len(cells) == len(load("benchmarks.speed.training_rows").CPU)
     assert all("| not yet measured |" in line for line in cells)
     slow = record("lora", seconds_per_step=1.0, predicted_bytes=800_000_000, waiting=0.5)
     write(tmp_path / "training.json", record("full"), slow, failed={"temporal": "temporal: no"})
@@ -145,7 +148,7 @@ def test_the_table(load, tmp_path):
 
 
 def test_the_table_of_a_card(load, tmp_path):
-    tables = load("training_tables")
+    tables = load("benchmarks.tables.training")
     kernels = [{"name": "gemm", "share": 0.5}, {"name": "copy", "share": 0.25}]
     good = record("SVD 512, full", model="svd", peak_bytes=39e9, predicted_bytes=39e9)
     bad = record("SVD 512, lora", model="svd", peak_bytes=17e9, predicted_bytes=17e9)
@@ -158,7 +161,7 @@ def test_the_table_of_a_card(load, tmp_path):
 
 
 def test_rows_are_named_once(load):
-    rows = load("training_rows")
+    rows = load("benchmarks.speed.training_rows")
     for group in (rows.CPU, rows.CUDA):
         assert len({row.name for row in group}) == len(group)
     assert set(rows.LIMITS) <= {row.name for row in rows.CUDA}
@@ -166,7 +169,7 @@ def test_rows_are_named_once(load):
 
 
 def test_a_row_that_fails_is_told(load, tmp_path, monkeypatch, capsys):
-    module = load("training")
+    module = load("benchmarks.speed.training")
 
     def fails(*arguments):
         raise ValueError("full: out of memory")
@@ -174,7 +177,7 @@ def test_a_row_that_fails_is_told(load, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(module, "measured", fails)
     options = ["--device", "cpu", "--json", str(tmp_path / "a.json")]
     assert module.main([*options, "--only", "compiled"]) == 2
-    assert capsys.readouterr().err.endswith("benchmarks/training.py: full: out of memory\n")
+    assert capsys.readouterr().err.endswith("benchmarks/speed/training.py: full: out of memory\n")
     assert json.loads((tmp_path / "a.json").read_text())["rows"] == []
     assert module.main([*options, "--only", "no such row"]) == 2
     assert "expected --only to name a row" in capsys.readouterr().err
@@ -182,7 +185,8 @@ def test_a_row_that_fails_is_told(load, tmp_path, monkeypatch, capsys):
 
 def test_what_is_foretold_of_a_card(load, tiny_prior, tmp_path, monkeypatch):
     """One small row in the place of large ones; then its line, and a limit that is not kept."""
-    module, rows, tables = load("foretold"), load("training_rows"), load("training_tables")
+    module, tables = load("benchmarks.speed.foretold"), load("benchmarks.tables.training")
+    rows = load("benchmarks.speed.training_rows")
     row = rows.Row("SVD 512, lora", train="lora", size=(16, 16), precision="bf16-mixed")
     monkeypatch.setattr(module, "FORETOLD", (row,))
     monkeypatch.setattr(module, "pipeline", lambda *_: str(tiny_prior))

@@ -18,7 +18,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*LeafSpe
 @pytest.fixture
 def load(monkeypatch):
     """Imports a script of benchmarks/."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     return importlib.import_module
 
 
@@ -32,7 +31,7 @@ def few_rooms(tmp_path_factory) -> Rooms:
 
 
 def test_the_simulator_under_true_actions_is_the_truth(load, few_rooms):
-    clips = load("room_clips").RoomClips(few_rooms, 3, 5)
+    clips = load("benchmarks.experiment.room_clips").RoomClips(few_rooms, 3, 5)
     found = clips.score(clips.simulated("true"))
     np.testing.assert_allclose(found.scs, 100)
     np.testing.assert_allclose(found.scs_visible, 100)
@@ -43,7 +42,7 @@ def test_the_simulator_under_true_actions_is_the_truth(load, few_rooms):
 
 
 def test_what_the_rows_are_told(load, few_rooms):
-    clips = load("room_clips").RoomClips(few_rooms, 3, 5)
+    clips = load("benchmarks.experiment.room_clips").RoomClips(few_rooms, 3, 5)
     true = clips.told("true")
     assert true.shape == (3, 5, 3)
     assert true.abs().max() > 0.05
@@ -55,7 +54,7 @@ def test_what_the_rows_are_told(load, few_rooms):
 
 
 def test_copy_and_mean_frame(load, few_rooms):
-    clips = load("room_clips").RoomClips(few_rooms, 3, 5)
+    clips = load("benchmarks.experiment.room_clips").RoomClips(few_rooms, 3, 5)
     assert (clips.copied()[1] == clips.truth[1][0]).all()
     mean = clips.mean_frame()
     assert mean[0].shape == (5, 64, 64, 3)
@@ -111,7 +110,7 @@ def test_claims_in_closed_form(load):
 
     (a) and (b) are of P, the arm that they were asked of; P+ stands beside it.
     """
-    claims = load("claims")
+    claims = load("benchmarks.experiment.claims")
     found = claims.claims(claims.Table(result_rows(), RATES))
     assert found["a"] == {
         "value": -5.0,
@@ -140,7 +139,7 @@ def test_claims_in_closed_form(load):
 
 
 def test_what_was_not_measured_is_said(load):
-    claims = load("claims")
+    claims = load("benchmarks.experiment.claims")
     table = claims.Table([r for r in result_rows() if r["arm"] != "S"], RATES)
     with pytest.raises(ValueError, match="No row for S, true actions, 16 episodes"):
         table.of("S", "true", 16)
@@ -148,7 +147,9 @@ def test_what_was_not_measured_is_said(load):
     assert found["a, P+"]["reached"]
     assert found["c"]["value"] is found["c"]["reached"] is None
     assert "No row for S" in found["c"]["missing"]
-    assert load("claim_tables").labels({"rows": table.rows, "learning_rates": RATES}) == ""
+    assert (
+        load("benchmarks.tables.claims").labels({"rows": table.rows, "learning_rates": RATES}) == ""
+    )
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,7 @@ def test_what_the_scores_against_labels_say(load, copy, converges):
     """P has 40, 40, 52 and S 20, 30, 50. Only where all lie below the first frame repeated can
     only be said that training converges faster, not what labels are worth."""
     rows = [*result_rows(), line("copy", "", copy)]
-    text = load("claim_tables").labels({"rows": rows, "learning_rates": RATES})
+    text = load("benchmarks.tables.claims").labels({"rows": rows, "learning_rates": RATES})
     start = "After 800 steps, with 16, 64 and 256 labelled episodes, the SCS is: from the "
     prior = "prior 40.0, 40.0 and 52.0"
     assert text.startswith(f"{start}{prior}; from scratch 20.0, 30.0 and 50.0. ")
@@ -173,7 +174,7 @@ def test_what_the_scores_against_labels_say(load, copy, converges):
 def test_intervals_cover_runs_and_clips(load):
     """Three runs far apart give a wide interval although every clip agrees; NaN clips are left
     out of both tables; the mean of 100 normal clips has the textbook width."""
-    bootstrap = load("claims").bootstrap
+    bootstrap = load("benchmarks.experiment.claims").bootstrap
     runs = np.repeat([[0.0], [10.0], [20.0]], 30, 1)
     value, (low, high) = bootstrap(lambda a: a, runs)
     assert value == 10.0
@@ -189,7 +190,11 @@ def test_intervals_cover_runs_and_clips(load):
 
 def origin(**about) -> dict:
     """What a record opens with."""
-    fixed = {"commit": "0123456789abcdef", "dirty": False, "command": "python benchmarks/rooms.py"}
+    fixed = {
+        "commit": "0123456789abcdef",
+        "dirty": False,
+        "command": "python x.py",
+    }
     fixed |= {"seed": 0, "date": "2026-01-01T00:00:00Z", "device_name": "a CPU", "threads": 2}
     return fixed | {"versions": {"python": "3.11"}} | about
 
@@ -200,7 +205,7 @@ def experiment(load, folder: Path, rows: list[dict]) -> None:
     training += [{"run": "P5"} | origin(dirty=True, untraceable="it is gone")]
     training += [{"run": "P+"} | origin(began={"commit": "0", "dirty": True})]
     training += [{"run": "S+"} | origin(untraceable="it is gone")]
-    claims = load("claims")
+    claims = load("benchmarks.experiment.claims")
     record = origin() | {"rows": rows, "learning_rates": RATES, "training": training}
     record["claims"] = claims.claims(claims.Table(rows, RATES))
     record["search"] = [{"arm": "P", "learning_rate": 1e-3, "loss": 0.5, "run": "P5"}]
@@ -211,7 +216,7 @@ def experiment(load, folder: Path, rows: list[dict]) -> None:
 
 
 def test_tables_of_the_experiment(load, tmp_path):
-    tables, claim_tables = load("experiment_tables"), load("claim_tables")
+    tables, claim_tables = load("benchmarks.tables.experiment"), load("benchmarks.tables.claims")
     empty = [tables.rooms, claim_tables.claims, tables.headline, tables.rates, tables.ablations]
     assert all("not yet measured" in block(tmp_path) for block in empty)
     experiment(load, tmp_path, result_rows())
@@ -241,7 +246,7 @@ def test_tables_of_the_experiment(load, tmp_path):
 
 
 def test_a_line_says_what_is_wrong_with_its_training_records(load, tmp_path):
-    tables = load("experiment_tables")
+    tables = load("benchmarks.tables.experiment")
     experiment(load, tmp_path, result_rows())
     cells = {
         tuple(line.split(" | ")[i] for i in (0, 4)): line.rstrip(" |").split(" | ")[-1]
@@ -264,7 +269,7 @@ def test_a_line_says_what_is_wrong_with_its_training_records(load, tmp_path):
         "*dirty*, of a tree with changes that no commit holds (2), or *untraceable*: it is gone (2)"
     )
     assert said in tables.rooms(tmp_path)
-    assert said in load("claim_tables").claims(tmp_path)
+    assert said in load("benchmarks.tables.claims").claims(tmp_path)
 
 
 # A short matched run -----------------------------------------------------------------------------
@@ -273,7 +278,7 @@ def test_a_line_says_what_is_wrong_with_its_training_records(load, tmp_path):
 @pytest.mark.slow
 def test_every_arm_trains_and_is_scored(load, few_rooms, tmp_path, monkeypatch):
     """Two steps each, from the same recipes; the rows are finite and say what they are."""
-    arms, rooms = load("arms"), load("rooms")
+    arms, rooms = load("benchmarks.experiment.arms"), load("benchmarks.experiment.rooms")
     monkeypatch.setattr(arms, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(arms, "RECORDS", tmp_path / "records")
     monkeypatch.setattr(rooms, "RECORDS", tmp_path / "records")
@@ -320,7 +325,7 @@ def test_every_arm_trains_and_is_scored(load, few_rooms, tmp_path, monkeypatch):
 
 
 def test_the_learning_rate_is_the_one_with_the_lowest_validation_loss(load):
-    rooms = load("rooms")
+    rooms = load("benchmarks.experiment.rooms")
     about = {"episodes": 64, "seed": 3, "variant": ""}
     runs = [
         {
@@ -350,7 +355,7 @@ def test_the_curve_shows_every_arm_and_reference(load):
 
     rows = [r for r in result_rows() if r["actions"] != "shuffled"]
     record = {"rows": [*rows, line("copy", "", 30.0)], "learning_rates": RATES, "training": []}
-    svg = load("label_curve").label_curve(record)
+    svg = load("benchmarks.experiment.label_curve").label_curve(record)
     picture = ElementTree.fromstring(svg)
     names = [element.text for element in picture.iter() if element.tag.endswith("text")]
     for name in (
@@ -374,13 +379,13 @@ def test_the_curve_shows_every_arm_and_reference(load):
 
 def test_the_committed_curve_is_of_the_committed_results(load):
     record = json.loads((ROOT / "benchmarks/results/rooms.json").read_text())
-    made = load("label_curve").label_curve(record)
+    made = load("benchmarks.experiment.label_curve").label_curve(record)
     assert made == (ROOT / "docs/labels.svg").read_text(), "run `make merge`"
 
 
 def test_the_curve_shows_which_points_cannot_be_traced(load):
     training = [origin(run="P3"), origin(run="P4", dirty=True), origin(run="P+")]
     record = {"rows": result_rows(), "learning_rates": RATES, "training": training}
-    svg = load("label_curve").label_curve(record)
+    svg = load("benchmarks.experiment.label_curve").label_curve(record)
     assert svg.count('r="4" fill="#ffffff"') == 1  # P at 64 episodes, one of three runs
     assert "hollow: training record" in svg

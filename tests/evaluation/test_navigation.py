@@ -114,15 +114,14 @@ def test_the_verb_refuses_nothing_to_do(tmp_path, capsys):
 
 @pytest.fixture
 def benchmark(monkeypatch, obedient):
-    """benchmarks/planning.py on the tiny model."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    arrivals = importlib.import_module("arrivals")
+    """benchmarks/planning/planning.py on the tiny model."""
+    arrivals = importlib.import_module("benchmarks.planning.arrivals")
     monkeypatch.setattr(arrivals.WorldModel, "from_pretrained", lambda folder: obedient)
     act_out = arrivals.act_out
     monkeypatch.setattr(
         arrivals, "act_out", lambda task, agent, max_steps: act_out(task, agent, 2, SMALL)
     )
-    return importlib.import_module("planning")
+    return importlib.import_module("benchmarks.planning.planning")
 
 
 OPTIONS = ["--candidates", "2", "--rounds", "1", "--steps", "1", "--device", "cpu", "--results"]
@@ -164,7 +163,7 @@ def timed(tiny_prior, tmp_path) -> list[str]:
 
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
 def test_candidates_are_timed(benchmark, timed, tiny_prior, tmp_path, monkeypatch):
-    candidates = importlib.import_module("candidates")
+    candidates = importlib.import_module("benchmarks.planning.candidates")
     taken = {"pipeline, batched": [4.0, 8.0, 4.0]}
     monkeypatch.setattr(
         candidates,
@@ -189,7 +188,7 @@ def test_nothing_is_timed_that_the_pipeline_does_not_make(
     benchmark, timed, tmp_path, monkeypatch, capsys
 ):
     """Later frames as well, which actions of later chunks lead to."""
-    candidates = importlib.import_module("candidates")
+    candidates = importlib.import_module("benchmarks.planning.candidates")
     stock = candidates.ClosedLoop.calls
 
     def other_later(self, *how):
