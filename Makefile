@@ -90,12 +90,12 @@ bench: $(STAMP)  ## measure rollout, sam2, data, training and plans; leave the m
 	$(BIN)/python -m benchmarks.speed.foretold
 	env -u OMP_WAIT_POLICY $(BIN)/python -m benchmarks.speed.latent_cache
 	env -u OMP_WAIT_POLICY $(BIN)/python -m benchmarks.planning.decode_window
-	env -u OMP_WAIT_POLICY $(BIN)/python -m benchmarks.planning.planning --only speed
+	env -u OMP_WAIT_POLICY $(BIN)/python -m benchmarks.planning.candidates
 	$(BIN)/python -m benchmarks.planning.memory --candidates 32 320 2000 10000 --frames 1 --size 16
 	$(BIN)/python -m benchmarks.tables.pages
 
 arrivals: $(STAMP)  ## let robots plan in 50 rooms, for rows that are not there yet (hours)
-	$(BIN)/python -m benchmarks.planning.planning --only arrivals
+	$(BIN)/python -m benchmarks.planning.arrivals
 	$(BIN)/python -m benchmarks.tables.pages
 
 tables: $(STAMP)  ## rewrite the tables in docs from benchmarks/results

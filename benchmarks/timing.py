@@ -51,31 +51,7 @@ def seconds(run: Run, calls: int = 1) -> float:
     return (time.perf_counter() - start) / calls
 
 
-def compare(ours: Run, theirs: Run, repeats: int, advance: Callable[[], object]) -> Timing:
-    """`repeats` pairs in alternating order; both must have been warmed up.
-
-    advance: called after each pair, for a progress bar.
-    """
-    calls = max(1, round(MIN_SECONDS / max(seconds(theirs), 1e-9)))
-    pairs = []
-    for k in range(repeats):
-        order = (ours, theirs) if k % 2 == 0 else (theirs, ours)
-        taken = [seconds(run, calls) for run in order]
-        pairs.append(tuple(taken) if k % 2 == 0 else tuple(reversed(taken)))
-        advance()
-    ratios = [theirs / ours for ours, theirs in pairs]
-    return Timing(
-        median(ratios),
-        min(ratios),
-        max(ratios),
-        median(pair[0] for pair in pairs),
-        median(pair[1] for pair in pairs),
-        repeats,
-        calls,
-    )
-
-
-def take_turns(runs: Mapping[str, Run], rounds: int) -> dict[str, list[float]]:
+def take_turns(runs: Mapping[str, Run], rounds: int, calls: int = 1) -> dict[str, list[float]]:
     """Seconds of each run in each round, one after the other; every other round goes backwards.
 
     All must have been warmed up.
@@ -83,8 +59,17 @@ def take_turns(runs: Mapping[str, Run], rounds: int) -> dict[str, list[float]]:
     taken: dict[str, list[float]] = {name: [] for name in runs}
     for k in tqdm(range(rounds), "rounds", leave=False):
         for name in runs if k % 2 == 0 else reversed(list(runs)):
-            taken[name].append(seconds(runs[name]))
+            taken[name].append(seconds(runs[name], calls))
     return taken
+
+
+def compare(ours: Run, theirs: Run, repeats: int) -> Timing:
+    """`repeats` pairs in alternating order; both must have been warmed up."""
+    calls = max(1, round(MIN_SECONDS / max(seconds(theirs), 1e-9)))
+    mine, other = take_turns({"ours": ours, "theirs": theirs}, repeats, calls).values()
+    ratios = [b / a for a, b in zip(mine, other, strict=True)]
+    ends = median(ratios), min(ratios), max(ratios)
+    return Timing(*ends, median(mine), median(other), repeats, calls)
 
 
 def _synchronise() -> None:

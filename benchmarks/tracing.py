@@ -17,10 +17,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import RESULTS, ROOT, history, write
+from benchmarks.measure import RESULTS, ROOT, Record, history, write
 from egowm.backbones.base import weights_sha256
 
-Record = dict[str, Any]
 PRIORS = ROOT / "priors"
 
 

@@ -1,24 +1,22 @@
 """The central experiment: its statistics in closed form, its scenes against the simulator, and a
 short matched run of the arms. Nothing here asks how well a model does."""
 
-import importlib
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.experiment import arms, claims, room_clips
+from benchmarks.experiment.label_curve import label_curve
+from benchmarks.experiment.room_clips import RoomClips
+from benchmarks.tables import claims as claim_tables
+from benchmarks.tables import experiment as tables
 from egowm.commands import main as cli
 from egowm.data import Rooms, Window
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*LeafSpec")
-
-
-@pytest.fixture
-def load(monkeypatch):
-    """Imports a script of benchmarks/."""
-    return importlib.import_module
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +28,8 @@ def few_rooms(tmp_path_factory) -> Rooms:
 # Scenes -----------------------------------------------------------------------------------------
 
 
-def test_the_simulator_under_true_actions_is_the_truth(load, few_rooms):
-    clips = load("benchmarks.experiment.room_clips").RoomClips(few_rooms, 3, 5)
+def test_the_simulator_under_true_actions_is_the_truth(few_rooms):
+    clips = RoomClips(few_rooms, 3, 5)
     found = clips.score(clips.simulated("true"))
     np.testing.assert_allclose(found.scs, 100)
     np.testing.assert_allclose(found.scs_visible, 100)
@@ -41,8 +39,8 @@ def test_the_simulator_under_true_actions_is_the_truth(load, few_rooms):
     assert wrong.scs.mean() < 95
 
 
-def test_what_the_rows_are_told(load, few_rooms):
-    clips = load("benchmarks.experiment.room_clips").RoomClips(few_rooms, 3, 5)
+def test_what_the_rows_are_told(few_rooms):
+    clips = RoomClips(few_rooms, 3, 5)
     true = clips.told("true")
     assert true.shape == (3, 5, 3)
     assert true.abs().max() > 0.05
@@ -53,8 +51,8 @@ def test_what_the_rows_are_told(load, few_rooms):
     np.testing.assert_allclose(clips.told("mirrored"), true.numpy() * np.float32([1, -1, -1]))
 
 
-def test_copy_and_mean_frame(load, few_rooms):
-    clips = load("benchmarks.experiment.room_clips").RoomClips(few_rooms, 3, 5)
+def test_copy_and_mean_frame(few_rooms):
+    clips = RoomClips(few_rooms, 3, 5)
     assert (clips.copied()[1] == clips.truth[1][0]).all()
     mean = clips.mean_frame()
     assert mean[0].shape == (5, 64, 64, 3)
@@ -105,12 +103,11 @@ def result_rows() -> list[dict]:
 RATES = dict.fromkeys(("P", "S", "P+", "S+"), 1e-3)
 
 
-def test_claims_in_closed_form(load):
+def test_claims_in_closed_form():
     """Paired clips differ by a constant, so intervals have no width.
 
     (a) and (b) are of P, the arm that they were asked of; P+ stands beside it.
     """
-    claims = load("benchmarks.experiment.claims")
     found = claims.claims(claims.Table(result_rows(), RATES))
     assert found["a"] == {
         "value": -5.0,
@@ -138,8 +135,7 @@ def test_claims_in_closed_form(load):
     assert high["c"]["value"] == 5.0
 
 
-def test_what_was_not_measured_is_said(load):
-    claims = load("benchmarks.experiment.claims")
+def test_what_was_not_measured_is_said():
     table = claims.Table([r for r in result_rows() if r["arm"] != "S"], RATES)
     with pytest.raises(ValueError, match="No row for S, true actions, 16 episodes"):
         table.of("S", "true", 16)
@@ -147,19 +143,17 @@ def test_what_was_not_measured_is_said(load):
     assert found["a, P+"]["reached"]
     assert found["c"]["value"] is found["c"]["reached"] is None
     assert "No row for S" in found["c"]["missing"]
-    assert (
-        load("benchmarks.tables.claims").labels({"rows": table.rows, "learning_rates": RATES}) == ""
-    )
+    assert claim_tables.labels({"rows": table.rows, "learning_rates": RATES}) == ""
 
 
 @pytest.mark.parametrize(
     ("copy", "converges"), [(20.0, False), (50.0, False), (53.0, True), (90.0, True)]
 )
-def test_what_the_scores_against_labels_say(load, copy, converges):
+def test_what_the_scores_against_labels_say(copy, converges):
     """P has 40, 40, 52 and S 20, 30, 50. Only where all lie below the first frame repeated can
     only be said that training converges faster, not what labels are worth."""
     rows = [*result_rows(), line("copy", "", copy)]
-    text = load("benchmarks.tables.claims").labels({"rows": rows, "learning_rates": RATES})
+    text = claim_tables.labels({"rows": rows, "learning_rates": RATES})
     start = "After 800 steps, with 16, 64 and 256 labelled episodes, the SCS is: from the "
     prior = "prior 40.0, 40.0 and 52.0"
     assert text.startswith(f"{start}{prior}; from scratch 20.0, 30.0 and 50.0. ")
@@ -171,10 +165,10 @@ def test_what_the_scores_against_labels_say(load, copy, converges):
         assert text.endswith(f" The first frame repeated has {copy:.1f}.")
 
 
-def test_intervals_cover_runs_and_clips(load):
+def test_intervals_cover_runs_and_clips():
     """Three runs far apart give a wide interval although every clip agrees; NaN clips are left
     out of both tables; the mean of 100 normal clips has the textbook width."""
-    bootstrap = load("benchmarks.experiment.claims").bootstrap
+    bootstrap = claims.bootstrap
     runs = np.repeat([[0.0], [10.0], [20.0]], 30, 1)
     value, (low, high) = bootstrap(lambda a: a, runs)
     assert value == 10.0
@@ -199,13 +193,12 @@ def origin(**about) -> dict:
     return fixed | {"versions": {"python": "3.11"}} | about
 
 
-def experiment(load, folder: Path, rows: list[dict]) -> None:
+def experiment(folder: Path, rows: list[dict]) -> None:
     """rooms.json and ablations.json, of training runs of which not all can be traced."""
     training = [{"run": f"P{k}"} | origin() for k in (3, 4)]
     training += [{"run": "P5"} | origin(dirty=True, untraceable="it is gone")]
     training += [{"run": "P+"} | origin(began={"commit": "0", "dirty": True})]
     training += [{"run": "S+"} | origin(untraceable="it is gone")]
-    claims = load("benchmarks.experiment.claims")
     record = origin() | {"rows": rows, "learning_rates": RATES, "training": training}
     record["claims"] = claims.claims(claims.Table(rows, RATES))
     record["search"] = [{"arm": "P", "learning_rate": 1e-3, "loss": 0.5, "run": "P5"}]
@@ -215,11 +208,10 @@ def experiment(load, folder: Path, rows: list[dict]) -> None:
     (folder / "ablations.json").write_text(json.dumps(origin() | {"rows": [sampled, trained]}))
 
 
-def test_tables_of_the_experiment(load, tmp_path):
-    tables, claim_tables = load("benchmarks.tables.experiment"), load("benchmarks.tables.claims")
+def test_tables_of_the_experiment(tmp_path):
     empty = [tables.rooms, claim_tables.claims, tables.headline, tables.rates, tables.ablations]
     assert all("not yet measured" in block(tmp_path) for block in empty)
-    experiment(load, tmp_path, result_rows())
+    experiment(tmp_path, result_rows())
     text = tables.rooms(tmp_path)
     assert (
         "| from the prior | 800 | 64 | 3 | true | 40.0 [1.0 to 2.0] | 1.0 | 45.0 | 20.00 | 1 of 3"
@@ -245,9 +237,8 @@ def test_tables_of_the_experiment(load, tmp_path):
     assert features.startswith("| features | linear | 41.0")
 
 
-def test_a_line_says_what_is_wrong_with_its_training_records(load, tmp_path):
-    tables = load("benchmarks.tables.experiment")
-    experiment(load, tmp_path, result_rows())
+def test_a_line_says_what_is_wrong_with_its_training_records(tmp_path):
+    experiment(tmp_path, result_rows())
     cells = {
         tuple(line.split(" | ")[i] for i in (0, 4)): line.rstrip(" |").split(" | ")[-1]
         for line in tables.rooms(tmp_path).splitlines()
@@ -269,25 +260,21 @@ def test_a_line_says_what_is_wrong_with_its_training_records(load, tmp_path):
         "*dirty*, of a tree with changes that no commit holds (2), or *untraceable*: it is gone (2)"
     )
     assert said in tables.rooms(tmp_path)
-    assert said in load("benchmarks.tables.claims").claims(tmp_path)
+    assert said in claim_tables.claims(tmp_path)
 
 
 # A short matched run -----------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_every_arm_trains_and_is_scored(load, few_rooms, tmp_path, monkeypatch):
+def test_every_arm_trains_and_is_scored(few_rooms, tmp_path, monkeypatch):
     """Two steps each, from the same recipes; the rows are finite and say what they are."""
-    arms, rooms = load("benchmarks.experiment.arms"), load("benchmarks.experiment.rooms")
     monkeypatch.setattr(arms, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(arms, "RECORDS", tmp_path / "records")
-    monkeypatch.setattr(rooms, "RECORDS", tmp_path / "records")
     monkeypatch.setattr(arms, "ROOT", tmp_path)
     monkeypatch.setattr(arms, "STEPS", 2)
     monkeypatch.setattr(arms, "PRIOR_STEPS", 1)
-    monkeypatch.setattr(rooms, "CLIPS", 2)
-    monkeypatch.setattr(rooms, "FRAMES", 2)
-    monkeypatch.setattr(rooms, "unseen_rooms", lambda papers="": few_rooms)
+    monkeypatch.setattr(room_clips, "unseen_clips", lambda: RoomClips(few_rooms, 2, 2))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     (tmp_path / "priors").symlink_to(ROOT / "priors")
@@ -312,8 +299,8 @@ def test_every_arm_trains_and_is_scored(load, few_rooms, tmp_path, monkeypatch):
         assert record["loss"][-1][0] == (2 if name in arms.LONG else 1)  # steps from 0
         (row,) = record["rows"]
         assert (row["arm"], row["actions"]) == (name, "none" if name == "P0" else "true")
-        assert np.isfinite([row["psnr"], arms.validation_loss(arm)]).all()
-    assert {run["run"] for run in rooms.trained()} == {
+        assert np.isfinite([row["psnr"], arms.validation_loss(record)]).all()
+    assert {run["run"] for run in arms.trained()} == {
         f"{name}-2-seed3-0.001" for name in ("P", "P0", "S", "P+", "S+")
     }
     monkeypatch.setattr(arms, "_call", None)
@@ -324,8 +311,7 @@ def test_every_arm_trains_and_is_scored(load, few_rooms, tmp_path, monkeypatch):
         arms.run(arm)
 
 
-def test_the_learning_rate_is_the_one_with_the_lowest_validation_loss(load):
-    rooms = load("benchmarks.experiment.rooms")
+def test_the_learning_rate_is_the_one_with_the_lowest_validation_loss():
     about = {"episodes": 64, "seed": 3, "variant": ""}
     runs = [
         {
@@ -344,18 +330,18 @@ def test_the_learning_rate_is_the_one_with_the_lowest_validation_loss(load):
             ("P", 8.0, 0.1, {"variant": "linear"}),
         )
     ]
-    rates, search = rooms.learning_rates(runs)
+    rates, search = arms.learning_rates(runs)
     assert rates == {"P": 2.0, "S": 1.0, "P0": 2.0, "P+": 6e-4, "S+": 6e-4}
     assert [r["loss"] for r in search] == [0.5, 0.3, 0.4, 0.2, 0.3]
-    assert rooms.learning_rates([]) == ({}, [])
+    assert arms.learning_rates([]) == ({}, [])
 
 
-def test_the_curve_shows_every_arm_and_reference(load):
+def test_the_curve_shows_every_arm_and_reference():
     from xml.etree import ElementTree
 
     rows = [r for r in result_rows() if r["actions"] != "shuffled"]
     record = {"rows": [*rows, line("copy", "", 30.0)], "learning_rates": RATES, "training": []}
-    svg = load("benchmarks.experiment.label_curve").label_curve(record)
+    svg = label_curve(record)
     picture = ElementTree.fromstring(svg)
     names = [element.text for element in picture.iter() if element.tag.endswith("text")]
     for name in (
@@ -377,15 +363,15 @@ def test_the_curve_shows_every_arm_and_reference(load):
     assert "hollow" not in svg
 
 
-def test_the_committed_curve_is_of_the_committed_results(load):
+def test_the_committed_curve_is_of_the_committed_results():
     record = json.loads((ROOT / "benchmarks/results/rooms.json").read_text())
-    made = load("benchmarks.experiment.label_curve").label_curve(record)
+    made = label_curve(record)
     assert made == (ROOT / "docs/labels.svg").read_text(), "run `make merge`"
 
 
-def test_the_curve_shows_which_points_cannot_be_traced(load):
+def test_the_curve_shows_which_points_cannot_be_traced():
     training = [origin(run="P3"), origin(run="P4", dirty=True), origin(run="P+")]
     record = {"rows": result_rows(), "learning_rates": RATES, "training": training}
-    svg = load("benchmarks.experiment.label_curve").label_curve(record)
+    svg = label_curve(record)
     assert svg.count('r="4" fill="#ffffff"') == 1  # P at 64 episodes, one of three runs
     assert "hollow: training record" in svg

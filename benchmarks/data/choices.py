@@ -6,6 +6,7 @@ does when there are too many files to keep open.
 
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -43,48 +44,47 @@ def choices(folder: Path, frames: np.ndarray, span: int) -> list[dict[str, Any]]
 
 def _ways(folder: Path, frames: np.ndarray, span: int) -> dict[str, tuple[Read, int]]:
     """By name: how a clip is read from its first frame on, and the bytes of the file."""
-    first, last = np.ascontiguousarray(frames.transpose(0, 3, 1, 2)), frames
-    shape = first.shape
-    for name, values in (("first", first), ("last", last)):
-        np.save(folder / f"{name}.npy", values)
-        with h5py.File(folder / f"{name}.h5", "w") as out:
+    orders = {"first": np.ascontiguousarray(frames.transpose(0, 3, 1, 2)), "last": frames}
+    for order, values in orders.items():
+        np.save(folder / f"{order}.npy", values)
+        with h5py.File(folder / f"{order}.h5", "w") as out:
             out["frames"] = values
     encoded = [jpeg(frame) for frame in frames]
     ends = np.cumsum([0, *map(len, encoded)]).tolist()
     (folder / "all.jpegs").write_bytes(b"".join(encoded))
-    if (folder / "first.npy").stat().st_size != HEADER + first.nbytes:
+    first, raw = orders["first"], frames.nbytes
+    if (folder / "first.npy").stat().st_size != HEADER + raw:
         raise ValueError("Not timed: NumPy writes another header here.")
 
-    def mapped(start: int) -> np.ndarray:
-        return np.array(np.load(folder / "first.npy", mmap_mode="r")[start : start + span])
-
     def packed(start: int) -> np.ndarray:
-        read = read_frames(folder / "first.npy", shape, range(start, start + span))
-        return np.ascontiguousarray(read.transpose(0, 3, 1, 2))
+        return turned(read_frames(folder / "first.npy", first.shape, range(start, start + span)))
 
-    def turned(start: int) -> np.ndarray:
-        mine = np.array(np.load(folder / "last.npy", mmap_mode="r")[start : start + span])
-        return np.ascontiguousarray(mine.transpose(0, 3, 1, 2))
+    def mapped(order: str, start: int) -> np.ndarray:
+        mine = np.array(np.load(folder / f"{order}.npy", mmap_mode="r")[start : start + span])
+        return mine if order == "first" else turned(mine)
 
-    def hdf5(name: str, start: int) -> np.ndarray:
-        with h5py.File(folder / f"{name}.h5", "r") as held:
+    def hdf5(order: str, start: int) -> np.ndarray:
+        with h5py.File(folder / f"{order}.h5", "r") as held:
             mine = held["frames"][start : start + span]
-        return mine if name == "first" else np.ascontiguousarray(mine.transpose(0, 3, 1, 2))
+        return mine if order == "first" else turned(mine)
 
     def pictures(start: int) -> np.ndarray:
         with (folder / "all.jpegs").open("rb") as held:
             held.seek(ends[start])
             data = held.read(ends[start + span] - ends[start])
         cuts = [end - ends[start] for end in ends[start : start + span + 1]]
-        found = [decode_image(data[a:b]) for a, b in pairwise(cuts)]
-        return np.ascontiguousarray(np.stack(found).transpose(0, 3, 1, 2))
+        return turned(np.stack([decode_image(data[a:b]) for a, b in pairwise(cuts)]))
 
-    raw = first.nbytes
     return {
         "npy, channels first, one read (the pack)": (packed, raw),
-        "npy, channels first, memory-mapped": (mapped, raw),
-        "npy, channels last, memory-mapped": (turned, raw),
-        "HDF5, channels first": (lambda start: hdf5("first", start), raw),
-        "HDF5, channels last": (lambda start: hdf5("last", start), raw),
+        "npy, channels first, memory-mapped": (partial(mapped, "first"), raw),
+        "npy, channels last, memory-mapped": (partial(mapped, "last"), raw),
+        "HDF5, channels first": (partial(hdf5, "first"), raw),
+        "HDF5, channels last": (partial(hdf5, "last"), raw),
         "JPEG in one file with an index": (pictures, ends[-1]),
     }
+
+
+def turned(frames: np.ndarray) -> np.ndarray:
+    """Channels last (T, H, W, 3) as channels first."""
+    return np.ascontiguousarray(frames.transpose(0, 3, 1, 2))

@@ -8,7 +8,7 @@ import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import h5py
@@ -188,7 +188,7 @@ class Form(NamedTuple):
     open: Callable[[str, Window], ClipData]
 
 
-WHOLE = {"val_share": 0.0, "test_share": 0.0}
+WHOLE: dict[str, Any] = {"val_share": 0.0, "test_share": 0.0}
 FORMS = {
     "NWM": Form("JPEG", nwm, lambda root, window: NWM(root, window, **WHOLE)),
     "Recon": Form("JPEG in HDF5", recon, lambda root, window: Recon(root, window, **WHOLE)),

@@ -4,6 +4,7 @@ Each gives frames (T, 3, H, W) uint8 and actions of the same windows. Files stay
 where a worker may keep them open.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,11 +31,24 @@ class Chosen(NamedTuple):
     size: int
 
 
-class Plain(Dataset[Item]):
-    """Frames by `read(episode, first frame)`, and the actions between them."""
+class Reader(NamedTuple):
+    """Who reads what: `clips` are the chosen ones, `files` what lies behind them."""
 
-    def __init__(self, chosen: Chosen) -> None:
-        self.chosen = chosen
+    name: str
+    form: str
+    clips: Dataset[Any]
+    files: list[Path]
+
+
+def files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+class Plain(Dataset[Item]):
+    """Frames (span, 3, size, size) uint8 by `read(episode, first)`, and the actions between."""
+
+    def __init__(self, chosen: Chosen, read: Callable[[int, int], Tensor]) -> None:
+        self.chosen, self.read = chosen, read
         self.actions = [torch.from_numpy(np.diff(r.poses, axis=0)).float() for r in chosen.made]
 
     def __len__(self) -> int:
@@ -45,64 +59,40 @@ class Plain(Dataset[Item]):
         actions = self.actions[number][start : start + self.chosen.span - 1]
         return self.read(number, start), actions
 
-    def read(self, number: int, start: int) -> Tensor:
-        """(span, 3, size, size) uint8."""
-        raise NotImplementedError
 
+def plain_readers(folder: Path, chosen: Chosen) -> list[Reader]:
+    """Of the folders `pictures` and `videos`, and of arrays that are made once, as a pack is."""
+    made, _, span, size = chosen
+    names = [recording.name for recording in made]
+    offsets = np.cumsum([0, *(len(recording.frames) for recording in made)]).tolist()
+    arrays = folder / f"arrays_{size}.h5"
+    with h5py.File(arrays, "w") as out:
+        resized = [small(r.frames, size).permute(0, 2, 3, 1).numpy() for r in made]
+        out["frames"] = np.concatenate(resized)
+    held = h5py.File(arrays, "r")["frames"]
 
-class PlainVideos(Plain):
-    """decord, whose readers stay open; each frame made small by cv2."""
-
-    def __init__(self, root: Path, chosen: Chosen) -> None:
-        super().__init__(chosen)
-        self.files = [str(root / f"{recording.name}.mp4") for recording in chosen.made]
-
-    def read(self, number: int, start: int) -> Tensor:
-        wanted = range(start, start + self.chosen.span)
-        batch = _reader(self.files[number]).get_batch(wanted)
-        frames = batch.asnumpy() if hasattr(batch, "asnumpy") else np.asarray(batch)
-        return small(frames, self.chosen.size)
-
-
-class PlainPictures(Plain):
-    """PIL, one JPEG file a frame."""
-
-    def __init__(self, root: Path, chosen: Chosen) -> None:
-        super().__init__(chosen)
-        self.folders = [root / recording.name for recording in chosen.made]
-
-    def read(self, number: int, start: int) -> Tensor:
+    def pictures(number: int, start: int) -> Tensor:
         frames = []
-        for k in range(start, start + self.chosen.span):
-            with Image.open(self.folders[number] / f"{k}.jpg") as picture:
+        for k in range(start, start + span):
+            with Image.open(folder / "pictures" / names[number] / f"{k}.jpg") as picture:
                 frames.append(np.asarray(picture.convert("RGB")))
-        return small(np.stack(frames), self.chosen.size)
+        return small(np.stack(frames), size)
 
+    def videos(number: int, start: int) -> Tensor:
+        reader = _video(str(folder / f"videos/{names[number]}.mp4"))
+        batch = reader.get_batch(range(start, start + span))
+        return small(batch.asnumpy() if hasattr(batch, "asnumpy") else np.asarray(batch), size)
 
-class PlainArrays(Plain):
-    """h5py, frames (N, H, W, 3) of one size in one file that stays open."""
+    def stored(number: int, start: int) -> Tensor:
+        first = offsets[number] + start
+        return torch.from_numpy(held[first : first + span]).permute(0, 3, 1, 2).contiguous()
 
-    def __init__(self, file: Path, chosen: Chosen) -> None:
-        super().__init__(chosen)
-        self.file = file
-        self.offsets = np.cumsum([0, *(len(r.frames) for r in chosen.made)])
-        self.opened: Any = None  # in the worker
-
-    def read(self, number: int, start: int) -> Tensor:
-        if self.opened is None:
-            self.opened = h5py.File(self.file, "r")["frames"]
-        first = int(self.offsets[number]) + start
-        frames = torch.from_numpy(self.opened[first : first + self.chosen.span])
-        return frames.permute(0, 3, 1, 2).contiguous()
-
-
-def write_arrays(root: Path, made: list[Recording], size: int) -> Path:
-    """What `PlainArrays` reads, made by it once, as a pack is."""
-    root.mkdir(parents=True, exist_ok=True)
-    frames = [small(recording.frames, size).permute(0, 2, 3, 1).numpy() for recording in made]
-    with h5py.File(root / f"arrays_{size}.h5", "w") as out:
-        out["frames"] = np.concatenate(frames)
-    return root / f"arrays_{size}.h5"
+    files = {name: files_in(folder / name) for name in ("pictures", "videos")}
+    return [
+        Reader("plain, PIL", "JPEG", Plain(chosen, pictures), files["pictures"]),
+        Reader("plain, decord", "mp4", Plain(chosen, videos), files["videos"]),
+        Reader("plain, h5py", "uint8 in HDF5", Plain(chosen, stored), [arrays]),
+    ]
 
 
 def small(frames: np.ndarray, size: int) -> Tensor:
@@ -114,7 +104,7 @@ def small(frames: np.ndarray, size: int) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _reader(file: str) -> Any:
+def _video(file: str) -> Any:
     import decord
 
     return decord.VideoReader(file, num_threads=1)

@@ -1,12 +1,10 @@
 """Clips a second that each data format gives, beside plain torch Datasets and beside the pack.
 
-    python -m benchmarks.data.speed            # measures, writes benchmarks/results/data.json
-
 All readers read the same clips of the same made-up episodes in this process, in batches of 8 put
 together as each library's own loaders do, in rounds, so that a slow moment of the machine hits all
-of them. Warm: files lie in memory; seconds
-are those that a core worked for it, so that the figure is what each loader process gives. Cold: the
-system was told to drop the files (posix_fadvise) before each pass; seconds are the clock's.
+of them. Warm: files lie in memory; seconds are those that a core worked, as each loader process
+gives them. Cold: the system was told to drop the files (posix_fadvise) before each pass; seconds
+are the clock's.
 """
 
 import argparse
@@ -16,21 +14,21 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset, default_collate
+from torch.utils.data import DataLoader, Subset, default_collate
 from tqdm import tqdm
 
 from benchmarks.data.choices import choices
 from benchmarks.data.forms import FORMS, Recording, nwm, recordings, videos
 from benchmarks.data.listing import listing
-from benchmarks.data.peers import Chosen, PlainArrays, PlainPictures, PlainVideos, write_arrays
+from benchmarks.data.peers import Chosen, Reader, files_in, plain_readers
 from benchmarks.data.stable_worldmodel import readers as stable_worldmodel
-from benchmarks.measure import RESULTS, provenance, write
+from benchmarks.measure import Record, benchmark, picked, positive, provenance, write
+from benchmarks.tables import data
 from egowm.data import Packed, Window
 from egowm.data.packing import pack
 from egowm.data.reading import collate
@@ -45,101 +43,66 @@ PACKED = "Packed"
 PACKAGES = ("torch", "numpy", "h5py", "decord", "pyarrow", "stable-worldmodel")
 
 
-class Reader(NamedTuple):
-    """Who reads what: `clips` are the chosen ones, `files` what lies behind them."""
-
-    name: str
-    form: str
-    clips: Dataset[Any]
-    files: list[Path]
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, write the record and print its rows."""
-    parser = argparse.ArgumentParser(prog=Path(__file__).stem, description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 256], help="of clips, pixels")
-    parser.add_argument("--episodes", type=int, default=8)
-    parser.add_argument("--length", type=int, default=48, help="frames of an episode, 256x256")
-    parser.add_argument("--clips", type=int, default=16, help="read in one pass")
-    parser.add_argument("--frames", type=int, default=16, help="of a clip")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--listed", type=int, default=10_000, help="episodes of the listing")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, default=RESULTS / "data.json")
-    args = parser.parse_args(argv)
-    if min(args.clips, args.rounds, args.episodes, args.listed) < 1 or args.frames < 2:
-        parser.error("clips, rounds, episodes and listed are at least 1, frames at least 2")
-    if args.length < args.frames:
-        parser.error(f"length {args.length} holds no clip of {args.frames} frames")
-    with tempfile.TemporaryDirectory(prefix="egowm_data_") as folder:
-        record = run(args, Path(folder))
-        write(args.json, record)  # the listing takes long: what was measured before it is safe
-        record["listing"] = listing(Path(folder) / "listing", args.listed)
-    write(args.json, record)
-    for row in record["rows"]:
-        print(
-            f"{row['size']:4d}  {row['reader']:14} {row['form']:14} {row['warm']:8.1f}/core s, "
-            f"cold {row['cold']:9.1f}; {row['bytes_per_frame']:8.0f} bytes a frame"
-        )
-    for row in record["choices"]:
-        print(f"{row['way']:42} {row['milliseconds']:7.3f} ms a clip, {row['bytes']:.0f} bytes")
-    for row in record["listing"]:
-        print(f"{row['form']:14} listed in {row['seconds']:.2f} s, again {row['again']:.2f} s")
-    print(args.json)
-    return 0
+def options(add: Callable[..., Any]) -> None:
+    add("--sizes", type=positive, nargs="+", default=[64, 256], help="of clips, pixels")
+    add("--episodes", type=positive, default=8)
+    add("--length", type=positive, default=48, help="frames of an episode, 256x256")
+    add("--clips", type=positive, default=16, help="read in one pass")
+    add("--frames", type=positive, default=16, help="of a clip")
+    add("--rounds", type=positive, default=5)
+    add("--listed", type=positive, default=10_000, help="episodes of the listing")
 
 
-def run(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """The record without the listing: provenance, settings, rows, choices."""
-    record = provenance(args.seed, "cpu", PACKAGES)
+def run(arguments: argparse.Namespace) -> Record:
+    """The record: provenance, settings, rows, choices, listing."""
+    if not 2 <= arguments.frames <= arguments.length:
+        raise ValueError("Expected --frames of at least 2, and --length of no less.")
+    record = provenance(arguments.seed, "cpu", PACKAGES)
     names = ("episodes", "length", "clips", "frames", "rounds", "listed")
-    record["settings"] = {name: getattr(args, name) for name in names}
+    record["settings"] = picked(arguments, *names)
     record["settings"] |= {"recorded": 256, "batch": BATCH, "dtype": "uint8", "target": TARGET}
-    made = recordings(args.episodes, args.length, 256, args.seed)
-    for name, form in tqdm(FORMS.items(), "writing episodes"):
-        form.write(folder / name, made)
-    nwm(folder / "pictures", made)
-    videos(folder / "videos", made)
     record["rows"] = []
-    for size in args.sizes:
-        readers, record["not_measured"] = _readers(args, folder, made, size)
-        check_same(readers)
-        record["rows"] += measure(readers, size, args)
-    record["choices"] = choices(folder / "choices", made[0].frames, args.frames)
-    return record
+    made = recordings(arguments.episodes, arguments.length, 256, arguments.seed)
+    with tempfile.TemporaryDirectory(prefix="egowm_data_") as name:
+        folder = Path(name)
+        for form in tqdm(FORMS, "writing episodes"):
+            FORMS[form].write(folder / form, made)
+        nwm(folder / "pictures", made)
+        videos(folder / "videos", made)
+        for size in arguments.sizes:
+            readers, record["not_measured"] = _readers(arguments, folder, made, size)
+            check_same(readers)
+            record["rows"] += measure(readers, size, arguments)
+        record["choices"] = choices(folder / "choices", made[0].frames, arguments.frames)
+        write(arguments.file, record)  # the listing takes long: what was measured is safe
+        return record | {"listing": listing(folder / "listing", arguments.listed)}
 
 
 def _readers(
-    args: argparse.Namespace, folder: Path, made: list[Recording], size: int
+    arguments: argparse.Namespace, folder: Path, made: list[Recording], size: int
 ) -> tuple[list[Reader], dict[str, str]]:
     """egowm's formats, the pack, plain Datasets and stable-worldmodel's, on the same clips; and
     why others have no figure, by name."""
-    found = []
-    window = Window(1, args.frames - 1, 1, size, size)
-    rng = np.random.default_rng(args.seed)
+    found, count = [], arguments.clips
+    window = Window(1, arguments.frames - 1, 1, size, size)
     chosen: list[int] = []
     starts: list[tuple[int, int]] = []
     for name, form in FORMS.items():
         windows = form.open(str(folder / name), window).windows("train", tiled=False)
         if not chosen:
-            chosen = rng.choice(len(windows), args.clips, len(windows) < args.clips).tolist()
+            rng = np.random.default_rng(arguments.seed)
+            chosen = rng.choice(len(windows), count, len(windows) < count).tolist()
             starts = [(int(i), int(s)) for i, s in windows.index[chosen]]
         if [tuple(row) for row in windows.index[chosen].tolist()] != starts:
             raise ValueError(f"Not timed: the clips of {name} are others.")
-        found.append(Reader(name, form.files, Subset(windows, chosen), _files(folder / name)))
+        found.append(Reader(name, form.files, Subset(windows, chosen), files_in(folder / name)))
     output = folder / f"pack_{size}"
     pack(FORMS["NWM"].open(str(folder / "NWM"), window), output, (size, size), progress=False)
     windows = Packed(str(output), window).windows("train", tiled=False)
-    found.append(Reader(PACKED, "uint8", Subset(windows, chosen), _files(output)))
-    about = Chosen(made, starts, args.frames, size)
-    pictures, shown = folder / "pictures", folder / "videos"
-    found.append(Reader("plain, PIL", "JPEG", PlainPictures(pictures, about), _files(pictures)))
-    found.append(Reader("plain, decord", "mp4", PlainVideos(shown, about), _files(shown)))
-    arrays = write_arrays(folder / "arrays", made, size)
-    found.append(Reader("plain, h5py", "uint8 in HDF5", PlainArrays(arrays, about), [arrays]))
-    theirs, missing = stable_worldmodel(folder / "theirs", shown, about)
-    return found + [Reader(*reader) for reader in theirs], missing
+    found.append(Reader(PACKED, "uint8", Subset(windows, chosen), files_in(output)))
+    about = Chosen(made, starts, arguments.frames, size)
+    theirs, missing = stable_worldmodel(folder / "theirs", folder / "videos", about)
+    return [*found, *plain_readers(folder, about), *theirs], missing
 
 
 def check_same(readers: Sequence[Reader]) -> None:
@@ -159,34 +122,33 @@ def check_same(readers: Sequence[Reader]) -> None:
             raise ValueError(f"Not timed: frame {middle} of {reader.name} is frame {nearest}.")
 
 
-def measure(readers: Sequence[Reader], size: int, args: argparse.Namespace) -> list[dict[str, Any]]:
+def measure(readers: Sequence[Reader], size: int, arguments: argparse.Namespace) -> list[Record]:
     """Rounds of all readers; clips a second are medians, ratios are taken round by round."""
     loaders = [loader_of(reader) for reader in readers]
     calls = [max(1, round(LEAST_SECONDS / _pass(loader, time.process_time))) for loader in loaders]
-    warm = np.zeros((args.rounds, len(readers)))
+    warm = np.zeros((arguments.rounds, len(readers)))
     cold = np.zeros_like(warm)
-    for number in tqdm(range(args.rounds), f"{size}x{size}", unit="round"):
-        for k in np.roll(np.arange(len(readers)), number):
+    for number in tqdm(range(arguments.rounds), f"{size}x{size}", unit="round"):
+        for k in np.roll(np.arange(len(readers)), number).tolist():
             _drop(readers[k].files)
-            cold[number, k] = args.clips / _pass(loaders[k], time.perf_counter)
+            cold[number, k] = arguments.clips / _pass(loaders[k], time.perf_counter)
             taken = [_pass(loaders[k], time.process_time) for _ in range(calls[k])]
-            warm[number, k] = args.clips / float(np.mean(taken))
+            warm[number, k] = arguments.clips / float(np.mean(taken))
     packed = [reader.name for reader in readers].index(PACKED)
-    frames = args.episodes * args.length
-    return [
-        {
-            "size": size,
-            "reader": reader.name,
-            "form": reader.form,
-            "warm": median(warm[:, k].tolist()),
-            "cold": median(cold[:, k].tolist()),
-            "packed_faster_warm": median((warm[:, packed] / warm[:, k]).tolist()),
-            "packed_faster_cold": median((cold[:, packed] / cold[:, k]).tolist()),
-            "faster_than": _against(reader, readers, warm[:, k], warm),
-            "bytes_per_frame": sum(file.stat().st_size for file in reader.files) / frames,
-        }
-        for k, reader in enumerate(readers)
-    ]
+    frames, rows = arguments.episodes * arguments.length, []
+    for k, reader in enumerate(readers):
+        row = {"size": size, "reader": reader.name, "form": reader.form}
+        row |= {"warm": _median(warm[:, k]), "cold": _median(cold[:, k])}
+        row["packed_faster_warm"] = _median(warm[:, packed] / warm[:, k])
+        row["packed_faster_cold"] = _median(cold[:, packed] / cold[:, k])
+        row["faster_than"] = _against(reader, readers, warm[:, k], warm)
+        row["bytes_per_frame"] = sum(file.stat().st_size for file in reader.files) / frames
+        rows.append(row)
+    return rows
+
+
+def _median(values: np.ndarray) -> float:
+    return float(np.median(values))
 
 
 def loader_of(reader: Reader) -> DataLoader[Any]:
@@ -202,7 +164,7 @@ def _against(
     if reader.name not in FORMS:
         return {}
     others = [k for k, r in enumerate(readers) if r.name not in FORMS and r.form == reader.form]
-    return {readers[k].name: median((own / warm[:, k]).tolist()) for k in others}
+    return {readers[k].name: _median(own / warm[:, k]) for k in others}
 
 
 def _pass(loader: DataLoader[Any], clock: Callable[[], float]) -> float:
@@ -221,10 +183,6 @@ def _frames(item: Any) -> Tensor:
     return frames
 
 
-def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
-
-
 def _drop(files: Sequence[Path]) -> None:
     """Tell the system to forget what it holds of these files."""
     for file in files:
@@ -236,5 +194,10 @@ def _drop(files: Sequence[Path]) -> None:
             os.close(descriptor)
 
 
+def tables(results: Path) -> str:
+    return "\n\n".join(table(results) for table in (data.speed, data.stored, data.listing))
+
+
+main = benchmark(__file__, __doc__, "data.json", options, run, tables, device=False)
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,25 +8,16 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from shutil import copyfile
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from benchmarks.data.forms import QUALITY, Recording, jpeg
-from benchmarks.data.peers import Chosen, Item, small
+from benchmarks.data.peers import Chosen, Item, Reader, files_in, small
 
 MISSING = "not installed: not yet measured"
-
-
-class Theirs(NamedTuple):
-    """A reader of theirs: its name, what its files are, the chosen clips, the files."""
-
-    name: str
-    form: str
-    clips: Dataset[Item]
-    files: list[Path]
 
 
 class Pairs(Dataset[Item]):
@@ -49,7 +40,7 @@ class Pairs(Dataset[Item]):
         return [_pair(self.data[k]) for k in wanted]
 
 
-def readers(folder: Path, videos: Path, chosen: Chosen) -> tuple[list[Theirs], dict[str, str]]:
+def readers(folder: Path, videos: Path, chosen: Chosen) -> tuple[list[Reader], dict[str, str]]:
     """Their readers, and why others have no figure, by name."""
     try:
         found = version("stable-worldmodel")
@@ -65,24 +56,24 @@ def readers(folder: Path, videos: Path, chosen: Chosen) -> tuple[list[Theirs], d
     return made, missing
 
 
-def _readers(folder: Path, videos: Path, chosen: Chosen, hdf5: bool) -> Iterator[Theirs]:
+def _readers(folder: Path, videos: Path, chosen: Chosen, hdf5: bool) -> Iterator[Reader]:
     from stable_worldmodel.data import FolderDataset, LanceDataset, LanceWriter, VideoDataset
 
     steps = {"num_steps": chosen.span, "transform": Small(chosen.size)}
-    root = folder / f"folder_{chosen.size}"
-    _write_labels(root, chosen.made)
+    root = _labelled(folder / f"folder_{chosen.size}", chosen.made)
     for number, recording in enumerate(chosen.made):
         for k, frame in enumerate(recording.frames):
             (root / f"pixels/ep_{number}_step_{k}.jpeg").write_bytes(jpeg(frame))
     yield _theirs("folder", "JPEG", FolderDataset(path=root, **steps), chosen, root)
-    root = folder / f"video_{chosen.size}"
-    _write_labels(root, chosen.made)
+    root = _labelled(folder / f"video_{chosen.size}", chosen.made)
     for number, recording in enumerate(chosen.made):
         copyfile(videos / f"{recording.name}.mp4", root / f"pixels/ep_{number}.mp4")
     video = VideoDataset(path=root, video_keys=["pixels"], **steps)
     yield _theirs("video", "mp4", video, chosen, root)
-    resized = [small(r.frames, chosen.size).permute(0, 2, 3, 1).numpy() for r in chosen.made]
-    episodes = [_episode(r, f) for r, f in zip(chosen.made, resized, strict=True)]
+    episodes = []
+    for recording in chosen.made:
+        resized = small(recording.frames, chosen.size).permute(0, 2, 3, 1).numpy()
+        episodes.append({"pixels": list(resized), "action": list(_actions(recording))})
     path = folder / f"lance_{chosen.size}.lance"
     with LanceWriter(path, jpeg_quality=QUALITY) as out:
         out.write_episodes(episodes)
@@ -111,17 +102,13 @@ class Small:
         return steps
 
 
-def _theirs(name: str, form: str, data: Any, chosen: Chosen, path: Path) -> Theirs:
-    files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
-    return Theirs(f"stable-worldmodel, {name}", form, Pairs(data, chosen), files)
+def _theirs(name: str, form: str, data: Any, chosen: Chosen, path: Path) -> Reader:
+    files = files_in(path) if path.is_dir() else [path]
+    return Reader(f"stable-worldmodel, {name}", form, Pairs(data, chosen), files)
 
 
 def _pair(steps: dict[str, Any]) -> Item:
     return steps["pixels"], steps["action"]
-
-
-def _episode(recording: Recording, frames: np.ndarray) -> dict[str, Any]:
-    return {"pixels": list(frames), "action": list(_actions(recording))}
 
 
 def _actions(recording: Recording) -> np.ndarray:
@@ -129,10 +116,11 @@ def _actions(recording: Recording) -> np.ndarray:
     return np.diff(recording.poses, axis=0, append=recording.poses[-1:]).astype(np.float32)
 
 
-def _write_labels(root: Path, made: list[Recording]) -> None:
+def _labelled(root: Path, made: list[Recording]) -> Path:
     """Its layout, into which the very pictures and videos go that the other readers read."""
     (root / "pixels").mkdir(parents=True)
     lengths = np.array([len(recording.frames) for recording in made])
     np.savez(root / "ep_len.npz", lengths.astype(np.int32))
     np.savez(root / "ep_offset.npz", np.cumsum([0, *lengths[:-1]]))
     np.savez(root / "action.npz", np.concatenate([_actions(recording) for recording in made]))
+    return root

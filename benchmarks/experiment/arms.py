@@ -23,9 +23,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from benchmarks.measure import RESULTS, ROOT, provenance, write
+from benchmarks.measure import RESULTS, ROOT, Record, provenance, write
 
 BEGAN = "began.json"  # in the folder of a run: at which commit its training began
 RUNS, RECORDS = ROOT / "runs/arms", RESULTS / "arms"
@@ -33,9 +32,7 @@ RATES = (3e-4, 6e-4, 1.2e-3)
 LONG_RATE = 6e-4  # of P+ and S+: that of recipes/pretrain_rooms_svd.yaml
 STEPS = 800  # of every short run, 16 frames each
 TRANSFORMER_RATE, TRANSFORMER_STEPS = 1e-3, 3000  # of every run of a transformer, also 16 frames
-PRIOR_STEPS = (
-    12750  # of P+ and S+ on top: as many frames through the UNet as the prior's pretraining
-)
+PRIOR_STEPS = 12750  # of P+ and S+ on top: as many frames as the prior's pretraining saw
 LABELLED, SEEDS = (16, 64, 256), (3, 4, 5)  # the first seed is that of the recipes
 MAIN = 64  # episodes of the runs that are told wrong actions, too
 LONG = ("P+", "S+")
@@ -117,12 +114,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "sinusoidal": ("--model.features", "sinusoidal"),
     "linear": ("--model.features", "linear"),
     "default-start": ("--model.zero_init", "false"),
-    "high-noise": (
-        "--model.backbone.process_mean",
-        "2.5",
-        "--model.backbone.process_std",
-        "1.2",
-    ),
+    "high-noise": ("--model.backbone.process_mean", "2.5", "--model.backbone.process_std", "1.2"),
     "both-streams": ("--model.backbone.streams", "both"),  # of a transformer
 }
 CHOICES = ("sinusoidal", "linear", "default-start", "high-noise")  # the variants of the UNet
@@ -143,11 +135,9 @@ def run(arm: Arm) -> None:
     checkpoint = arm.folder / "checkpoints/last.ckpt"
     export = ["export", "-c", str(config), "--ckpt_path", str(checkpoint), "--half", "--force"]
     _call(arm, [egowm, *export, "--output", str(arm.folder / "export")])
-    _call(
-        arm,
-        [sys.executable, "-m", "benchmarks.experiment.arms", "--score", json.dumps(asdict(arm))],
-    )
-    print(f"{arm.name}: validation loss {validation_loss(arm):.4f}", flush=True)
+    script = [sys.executable, "-m", "benchmarks.experiment.arms"]
+    _call(arm, [*script, "--score", json.dumps(asdict(arm))])
+    print(f"{arm.name}: validation loss {validation_loss(known(arm)):.4f}", flush=True)
 
 
 def _call(arm: Arm, command: Sequence[str]) -> None:
@@ -155,32 +145,41 @@ def _call(arm: Arm, command: Sequence[str]) -> None:
         subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, check=True)
 
 
+def check_base(arm: Arm) -> None:
+    """Refuse the record of a run that started from another prior."""
+    from egowm.backbones.base import weights_sha256
+
+    found, expected = known(arm)["weights"][arm.prior.name], weights_sha256(arm.prior)
+    if found != expected:
+        raise ValueError(
+            f"{arm.record} belongs to another prior: expected {expected[:12]}..., found "
+            f"{found[:12]}.... Delete benchmarks/results/arms to train every run anew."
+        )
+
+
 def score(arm: Arm) -> None:
     """Roll out the test rooms and write the record of this run: its log and its rows."""
-    from benchmarks.experiment.room_clips import RoomClips
-    from benchmarks.experiment.rooms import CLIPS, FRAMES, row, unseen_rooms
+    from benchmarks.experiment.room_clips import unseen_clips
     from egowm.sampling import Sampling
     from egowm.world_model import WorldModel
 
-    clips = RoomClips(unseen_rooms(), CLIPS, FRAMES)
-    model = WorldModel.from_pretrained(arm.folder / "export")
+    clips, model = unseen_clips(), WorldModel.from_pretrained(arm.folder / "export")
     about = {"arm": arm.arm, "episodes": arm.episodes, "seed": arm.seed, "world": "rooms"}
     about |= {"learning_rate": arm.rate, "variant": arm.variant, "family": arm.family}
-    rows = []
-    for kind in arm.kinds:
-        found = clips.score(clips.imagined(model, kind))
-        rows.append(row(about | {"actions": "none" if arm.arm == "P0" else kind}, found))
     main = arm.arm == "P" and not arm.variant
+    told: list[tuple[str, Sampling, Record]] = [(kind, Sampling(), {}) for kind in arm.kinds]
     for guidance in GUIDANCES if main and model.drop_action else ():
-        for kind in arm.kinds:
-            how = Sampling(guidance=guidance, guide_on="action")
-            found = clips.score(clips.imagined(model, kind, how))
-            rows.append(row(about | {"actions": kind, "guidance": guidance}, found))
+        how = Sampling(guidance=guidance, guide_on="action")
+        told += [(kind, how, {"guidance": guidance}) for kind in arm.kinds]
+    rows = []
+    for kind, how, extra in told:
+        found = clips.score(clips.imagined(model, kind, how))
+        rows.append(found.row(about | {"actions": "none" if arm.arm == "P0" else kind} | extra))
     if main and arm.family != "svd":
-        ceiling = row(about, clips.score(clips.coded(model)))
-        rows.append(ceiling | {"arm": "truth through the VAE", "actions": "", "episodes": None})
+        ceiling = {"arm": "truth through the VAE", "actions": "", "episodes": None}
+        rows.append(clips.score(clips.coded(model)).row(about) | ceiling)
     exported = json.loads((arm.folder / "export/world_model.json").read_text())
-    record: dict[str, Any] = provenance(arm.seed) | {
+    record = provenance(arm.seed) | {
         "weights": {arm.prior.name: exported["base_sha256"]},
         "began": json.loads((arm.folder / BEGAN).read_text()),
         "run": arm.name,
@@ -201,30 +200,42 @@ def curve(arm: Arm, column: str, points: int = 12) -> list[tuple[int, float]]:
     return [*thin, rows[-1]] if thin[-1] != rows[-1] else thin
 
 
-def validation_loss(arm: Arm) -> float:
-    """The last one of a run, from its record."""
-    record = json.loads(arm.record.read_text())
+# What is known of runs --------------------------------------------------------------------------
+
+
+def known(arm: Arm) -> Record:
+    """The record of a run that has ended."""
+    record: Record = json.loads(arm.record.read_text())
+    return record
+
+
+def trained() -> list[Record]:
+    """The records of all of them."""
+    return [json.loads(path.read_text()) for path in sorted(RECORDS.glob("*.json"))]
+
+
+def validation_loss(record: Record) -> float:
+    """The last one of a run."""
     return float(record["validation_loss"][-1][1])
 
 
-def check_base(arm: Arm) -> None:
-    """Refuse the record of a run that started from another prior."""
-    from egowm.backbones.base import weights_sha256
+def learning_rates(runs: Sequence[Record]) -> tuple[dict[str, float], list[Record]]:
+    """The best rate of each arm by validation loss at 64 episodes, and all that were tried."""
+    search = []
+    for run in runs:
+        r = run["rows"][0]
+        about = r["arm"], r["episodes"], r["seed"], r["variant"], r.get("family", "svd")
+        if r["arm"] in ("P", "S") and about[1:] == (MAIN, SEEDS[0], "", "svd"):
+            found = {"arm": r["arm"], "learning_rate": r["learning_rate"]}
+            search.append(found | {"loss": validation_loss(run), "run": run["run"]})
+    ordered = sorted(search, key=lambda r: r["loss"], reverse=True)
+    best = {r["arm"]: r["learning_rate"] for r in ordered}  # the lowest comes last
+    if "P" in best:
+        best |= {"P0": best["P"], **dict.fromkeys(LONG, LONG_RATE)}
+    return best, sorted(search, key=lambda r: (r["arm"], r["learning_rate"]))
 
-    found = json.loads(arm.record.read_text())["weights"][arm.prior.name]
-    expected = weights_sha256(arm.prior)
-    if found != expected:
-        raise ValueError(
-            f"{arm.record} belongs to another prior: expected {expected[:12]}..., found "
-            f"{found[:12]}.... Delete benchmarks/results/arms to train every run anew."
-        )
 
-
-def best(arm: str) -> float:
-    """The learning rate with the lowest validation loss at 64 episodes."""
-    from benchmarks.experiment.rooms import learning_rates, trained
-
-    return learning_rates(trained())[0][arm]
+# All runs ---------------------------------------------------------------------------------------
 
 
 def searches() -> list[Arm]:
@@ -239,7 +250,8 @@ def longest() -> list[Arm]:
 
 def grid() -> list[Arm]:
     """The other runs, once the learning rates are known."""
-    p, s = (Arm(arm, MAIN, SEEDS[0], best(arm)) for arm in ("P", "S"))
+    best = learning_rates(trained())[0]
+    p, s = (Arm(arm, MAIN, SEEDS[0], best[arm]) for arm in ("P", "S"))
     runs = [replace(arm, episodes=n) for n in LABELLED if n != MAIN for arm in (p, s)]
     runs += [replace(arm, seed=seed) for seed in SEEDS[1:] for arm in (p, s)]
     runs += [replace(p, arm="P0")]
@@ -255,7 +267,8 @@ def transformers() -> list[Arm]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side, one thread each")
     parser.add_argument("--score", help=argparse.SUPPRESS)
     args, extra = parser.parse_known_args(argv)
@@ -275,4 +288,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

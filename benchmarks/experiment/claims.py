@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.experiment.arms import LABELLED, MAIN
+from benchmarks.measure import Record
 
 RESAMPLES = 10_000
 GAIN_BAR, GAIN_LOW = 0.4, 0.25  # of claim b: the gain and its interval's lower end
-Record = dict[str, Any]
 
 
 class MissingRow(ValueError):

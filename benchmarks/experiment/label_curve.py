@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 from html import escape
-from typing import Any
 
 from benchmarks.experiment.arms import LABELLED
+from benchmarks.measure import Record
 from benchmarks.tables.markdown import SAID, doubt
 
 WIDTH, HEIGHT = 640, 440
@@ -17,7 +17,6 @@ LINES = {
     ("simulator", "mean"): "simulator, mean action",
     ("copy", ""): "first frame repeated",
 }
-Record = dict[str, Any]
 
 
 def label_curve(record: Record) -> str:

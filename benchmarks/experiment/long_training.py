@@ -11,12 +11,11 @@ optimizer. The first row is `priors/rooms-world-model`, where all of it started.
 
 import argparse
 import csv
-import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from benchmarks.measure import RESULTS, ROOT, provenance, write
+from benchmarks.measure import RESULTS, ROOT, Record, Script, positive, provenance, read, write
 from egowm.backbones import SVD
 from egowm.clip import Clip
 from egowm.diffusion import denoising_loss
@@ -34,7 +33,6 @@ from egowm.world_model import WorldModel
 
 RECIPE, RECORD = ROOT / "benchmarks/experiment/long_training.yaml", RESULTS / "long-training.json"
 OWN_SHARE = 0.6  # of the batches that start from an imagined frame
-Record = dict[str, Any]
 
 
 class OwnContexts(WorldModel):
@@ -131,7 +129,7 @@ def use_middle_taps(network: nn.Module) -> None:
     """Leave out what a temporal convolution of kernel 3 does with the zeros beside a lone frame."""
     for module in network.modules():
         if isinstance(module, nn.Conv3d) and module.kernel_size == (3, 1, 1):
-            module.forward = _Tap(module)  # type: ignore[method-assign]
+            module.forward = _Tap(module)  # type: ignore[method-assign, assignment]
 
 
 class _Tap:
@@ -180,10 +178,9 @@ def _call(folder: Path, command: Sequence[str]) -> None:
 
 def measured(export: Path) -> Record:
     """SCS, gain and PSNR of an export in 64 unseen rooms, by one sampling step."""
-    from benchmarks.experiment.room_clips import RoomClips
-    from benchmarks.experiment.rooms import CLIPS, FRAMES, unseen_rooms
+    from benchmarks.experiment.room_clips import unseen_clips
 
-    clips = RoomClips(unseen_rooms(), CLIPS, FRAMES)
+    clips = unseen_clips()
     model = WorldModel.from_pretrained(export)
     true, other = (clips.score(clips.imagined(model, kind)) for kind in ("true", "shuffled"))
     perfect = clips.score(clips.simulated("shuffled")).scs.mean()
@@ -208,30 +205,31 @@ def last_losses(folder: Path) -> Record:
     return {"train_loss": sum(train) / max(1, len(train)), "val_loss": val[0] if val else None}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, required=True, help="of the run, outside the tree")
-    parser.add_argument("--steps", type=int, default=2000, help="of a stretch")
-    parser.add_argument("--stretches", type=int, default=1000)
-    parser.add_argument("--record", type=Path, default=RECORD)
-    args = parser.parse_args(argv)
-    folder = args.folder.expanduser()
+def options(add: Callable[..., Any]) -> None:
+    add("--folder", type=Path, required=True, help="of the run, outside the tree")
+    add("--steps", type=positive, default=2000, help="of a stretch")
+    add("--stretches", type=positive, default=1000)
+    add("--record", type=Path, default=RECORD)
+
+
+def work(arguments: argparse.Namespace) -> None:
+    folder = arguments.folder.expanduser()
     folder.mkdir(parents=True, exist_ok=True)
-    rows = json.loads(args.record.read_text())["rows"] if args.record.is_file() else []
+    rows = (read(arguments.record) or {"rows": []})["rows"]
     if not rows:
         rows.append({"steps": 0, "seconds": 0.0} | measured(ROOT / "priors/rooms-world-model"))
-    for _ in range(args.stretches):
-        steps, start = rows[-1]["steps"] + args.steps, time.monotonic()
-        export = stretch(folder, rows[-1]["steps"], args.steps)
-        seconds = rows[-1]["seconds"] + time.monotonic() - start
-        row = {"steps": steps, "seconds": round(seconds)} | measured(export) | last_losses(folder)
-        rows.append(row)
+    for _ in range(arguments.stretches):
+        last, start = rows[-1], time.monotonic()
+        export = stretch(folder, last["steps"], arguments.steps)
+        seconds = round(last["seconds"] + time.monotonic() - start)
+        row = {"steps": last["steps"] + arguments.steps, "seconds": seconds}
+        rows.append(row | measured(export) | last_losses(folder))
         about = provenance(7)
         about["command"] = about["command"].replace(str(Path.home()), "~")
-        write(args.record, about | {"recipe": RECIPE.name, "rows": rows})
-        print(row, flush=True)
-    return 0
+        write(arguments.record, about | {"recipe": RECIPE.name, "rows": rows})
+        print(rows[-1], flush=True)
 
 
+main = Script(__file__, __doc__, options, work)
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

@@ -8,13 +8,15 @@ first and the middle one of the 64 that the tables are about.
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
-from benchmarks.experiment.room_clips import RoomClips
-from benchmarks.experiment.rooms import CLIPS, FRAMES, unseen_rooms
+from benchmarks.experiment.room_clips import CLIPS, unseen_clips
+from benchmarks.measure import Script
 from egowm.files import whole
 from egowm.video import resize, webp_bytes
 from egowm.world_model import WorldModel
@@ -24,23 +26,18 @@ SIDE, HEADER, GAP = 192, 26, 6  # pixels: of a panel, of the labels' line, betwe
 HELD = 4  # frames for which the last one stands before the picture starts again
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("output", type=Path, help="WebP")
-    args = parser.parse_args(argv)
-    clips = RoomClips(unseen_rooms(), CLIPS, FRAMES)
+def work(arguments: argparse.Namespace) -> None:
+    clips = unseen_clips()
     clips.keep([0, CLIPS // 2])
     model = WorldModel.from_pretrained("rooms")
-    first = [frames[:1] for frames in clips.truth]
-    made = [clips.imagined(model, kind) for kind in ("true", "shuffled")]
-    videos = [[frames[1:] for frames in clips.truth], *made]
-    whole_videos = [
-        [np.concatenate(pair) for pair in zip(first, video, strict=True)] for video in videos
-    ]
+    told = [clips.imagined(model, kind) for kind in ("true", "shuffled")]
+    videos = [clips.truth]
+    for made in told:
+        pairs = zip(clips.truth, made, strict=True)
+        videos.append([np.concatenate([truth[:1], frames]) for truth, frames in pairs])
     assert clips.data.meaning is not None
-    with whole(args.output) as temporary:
-        temporary.write_bytes(webp_bytes(film(whole_videos), clips.data.meaning.rate_hz))
-    return 0
+    with whole(arguments.output) as temporary:
+        temporary.write_bytes(webp_bytes(film(videos), clips.data.meaning.rate_hz))
 
 
 def film(videos: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
@@ -65,8 +62,6 @@ def _framed(video: np.ndarray) -> np.ndarray:
 
 def _header(width: int) -> np.ndarray:
     """The labels in dark text on white (HEADER, width, 3)."""
-    from PIL import Image, ImageDraw, ImageFont
-
     image = Image.new("RGB", (width, HEADER), "white")
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(size=14)
     for k, label in enumerate(LABELS):
@@ -75,5 +70,6 @@ def _header(width: int) -> np.ndarray:
     return np.array(image)
 
 
+main = Script(__file__, __doc__, lambda add: add("output", type=Path, help="WebP"), work)
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

@@ -12,18 +12,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.measure import Record
 from egowm.data import Rooms
 from egowm.evaluation.evaluate import choose
 from egowm.evaluation.report.score_table import psnr
 from egowm.evaluation.rows import changed, derangement
 from egowm.evaluation.run_writer import to_uint8
+from egowm.recipe import open_recipe
 from egowm.sampling import Sampling
+from egowm.scs.bootstrap import interval
 from egowm.scs.score import Overlap, clip_score, overlap, summarise
 from egowm.scs.trackers.palette import PaletteTracker
+from egowm.shipped import recipes
 from egowm.world_model import WorldModel
 from egowm.worlds.recording import follow
 
 BATCH = 16
+CLIPS, FRAMES = 64, 16  # of every table
+
+
+def unseen_clips(papers: str = "") -> "RoomClips":
+    """Of the recipe's test rooms; papers: a folder of pictures for the walls."""
+    data = open_recipe(recipes()["rooms_svd"]).data()
+    assert isinstance(data, Rooms)
+    data.papers = papers
+    return RoomClips(data, CLIPS, FRAMES)
 
 
 @dataclass(frozen=True)
@@ -35,6 +48,22 @@ class Scores:
     scs_visible: np.ndarray
     psnr: np.ndarray
     scs_at: dict[int, float]
+    frames: int
+
+    def row(self, about: Record) -> Record:
+        """One line of the table, with the scores of its clips for paired comparisons."""
+        return about | {
+            "scs": round(float(np.nanmean(self.scs)), 2),
+            "scs_davis": round(float(np.nanmean(self.scs_davis)), 2),
+            "scs_visible": round(float(np.nanmean(self.scs_visible)), 2),
+            "ci95": [round(x, 2) for x in interval(self.scs) or ()],
+            "psnr": round(float(self.psnr.mean()), 2),
+            "scs_at": {str(k): round(v, 2) for k, v in self.scs_at.items()},
+            "clips": len(self.scs),
+            "frames": self.frames,
+            "clip_scs": [round(float(x), 2) for x in self.scs],
+            "clip_scs_visible": [round(float(x), 2) for x in self.scs_visible],
+        }
 
 
 class RoomClips:
@@ -141,6 +170,7 @@ class RoomClips:
             np.array([clip_score(x.iou("visible")) for x in overlaps]),
             np.array([psnr(frames, truth[1:]) for frames, truth in pairs]),
             summarise(overlaps).scs_at,
+            len(videos[0]),
         )
 
     def _start(self, name: str) -> np.ndarray:

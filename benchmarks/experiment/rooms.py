@@ -4,58 +4,37 @@
 
 64 unseen rooms, 16 future frames (4 s), masks by the `palette` tracker. Rows of the committed
 exports, of the references and of the simulator are measured anew; rows of other training runs are
-as `benchmarks/experiment/arms.py` scored them, in `benchmarks/results/arms/`.
-Intervals are 95% over clips; where there are several training runs, over runs and clips.
+as `arms.py` scored them, in `benchmarks/results/arms/`. Intervals are 95% over clips; where there
+are several training runs, over runs and clips.
 """
 
 import argparse
-import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from benchmarks.experiment.arms import LONG, LONG_RATE, MAIN, SEEDS, TOLD, Arm
+from benchmarks.experiment.arms import (
+    LONG,
+    LONG_RATE,
+    MAIN,
+    SEEDS,
+    TOLD,
+    Arm,
+    learning_rates,
+    trained,
+)
 from benchmarks.experiment.claims import Table, claims, is_unet
 from benchmarks.experiment.label_curve import label_curve
-from benchmarks.experiment.room_clips import RoomClips, Scores
-from benchmarks.measure import RESULTS, ROOT, provenance, write
-from egowm.data import Rooms
-from egowm.recipe import open_recipe
-from egowm.scs.bootstrap import interval
-from egowm.shipped import default_model, recipes
+from benchmarks.experiment.room_clips import CLIPS, FRAMES, RoomClips, unseen_clips
+from benchmarks.measure import RESULTS, ROOT, Record, Script, provenance, read, write
+from egowm.shipped import default_model
 from egowm.world_model import WorldModel
 
-CLIPS, FRAMES = 64, 16
-RESULT, RECORDS = RESULTS / "rooms.json", RESULTS / "arms"
-SEARCHED = (("P", MAIN, SEEDS[0], ""), ("S", MAIN, SEEDS[0], ""))  # for learning rates
 EXPORTED = tuple((arm, MAIN, SEEDS[0], "") for arm in LONG)
-Record = dict[str, Any]
-
-
-def unseen_rooms(papers: str = "") -> Rooms:
-    """The data of the recipe; `papers`: a folder of pictures for the walls."""
-    data = open_recipe(recipes()["rooms_svd"]).data()
-    assert isinstance(data, Rooms)
-    data.papers = papers
-    return data
-
-
-def row(about: Record, found: Scores) -> Record:
-    """One line of the table, with the scores of its clips for paired comparisons."""
-    return about | {
-        "scs": round(float(np.nanmean(found.scs)), 2),
-        "scs_davis": round(float(np.nanmean(found.scs_davis)), 2),
-        "scs_visible": round(float(np.nanmean(found.scs_visible)), 2),
-        "ci95": [round(x, 2) for x in interval(found.scs) or ()],
-        "psnr": round(float(found.psnr.mean()), 2),
-        "scs_at": {str(k): round(v, 2) for k, v in found.scs_at.items()},
-        "clips": len(found.scs),
-        "frames": FRAMES,
-        "clip_scs": [round(float(x), 2) for x in found.scs],
-        "clip_scs_visible": [round(float(x), 2) for x in found.scs_visible],
-    }
 
 
 def references(clips: RoomClips, model: WorldModel, world: str) -> list[Record]:
@@ -66,10 +45,10 @@ def references(clips: RoomClips, model: WorldModel, world: str) -> list[Record]:
         "mean frame": clips.mean_frame(),
         "truth through the VAE": clips.coded(model),
     }
-    rows = [row(about | {"arm": n, "actions": ""}, clips.score(v)) for n, v in videos.items()]
+    rows = [clips.score(v).row(about | {"arm": n, "actions": ""}) for n, v in videos.items()]
     for kind in ("mean", "shuffled", "mirrored", "halved", "zero"):
         found = clips.score(clips.simulated(kind))
-        rows.append(row(about | {"arm": "simulator", "actions": kind}, found))
+        rows.append(found.row(about | {"arm": "simulator", "actions": kind}))
     return rows
 
 
@@ -84,47 +63,23 @@ def committed() -> list[tuple[Record, Path]]:
 def measure(papers: str) -> list[Record]:
     """Rows of everything that is committed, in the test rooms and in papered ones."""
     rows = []
-    for world, data in (("rooms", unseen_rooms()), ("papered", unseen_rooms(papers))):
+    for world, told in (("rooms", TOLD), ("papered", TOLD[:2])):
         if world == "papered" and not papers:
             continue
-        clips = RoomClips(data, CLIPS, FRAMES)
+        clips = unseen_clips(papers if world == "papered" else "")
         for about, folder in committed():
             model = WorldModel.from_pretrained(folder)
-            told = TOLD if world == "rooms" else TOLD[:2]
             for kind in told:
                 found = clips.score(clips.imagined(model, kind))
-                rows.append(row(about | {"actions": kind, "world": world}, found))
-                print(_line(rows[-1]), flush=True)
+                rows.append(found.row(about | {"actions": kind, "world": world}))
+                print(about["arm"], world, kind, rows[-1]["scs"], rows[-1]["psnr"], flush=True)
         rows += references(clips, model, world)
     return rows
 
 
-def trained() -> list[Record]:
-    """The records of training runs, as `benchmarks/experiment/arms.py` left them."""
-    return [json.loads(path.read_text()) for path in sorted(RECORDS.glob("*.json"))]
-
-
-def learning_rates(runs: Sequence[Record]) -> tuple[dict[str, float], list[Record]]:
-    """The best rate of each arm by validation loss at 64 episodes, and all that were tried."""
-    search = []
-    for run in runs:
-        r = run["rows"][0]
-        if _key(r) in SEARCHED and is_unet(r):
-            loss = run["validation_loss"][-1][1]
-            about = {"arm": r["arm"], "learning_rate": r["learning_rate"], "loss": loss}
-            search.append(about | {"run": run["run"]})
-    ordered = sorted(search, key=lambda r: r["loss"], reverse=True)
-    best = {r["arm"]: r["learning_rate"] for r in ordered}  # the lowest comes last
-    if "P" in best:
-        best |= {"P0": best["P"], **dict.fromkeys(LONG, LONG_RATE)}
-    return best, sorted(search, key=lambda r: (r["arm"], r["learning_rate"]))
-
-
 def draw(path: Path, clips: int = 3) -> None:
     """Truth, P+, S+ and P+ with another clip's actions, frame by frame; a few rooms."""
-    from PIL import Image
-
-    scenes = RoomClips(unseen_rooms(), CLIPS, FRAMES)
+    scenes = unseen_clips()
     scenes.keep([k * len(scenes.clips) // clips for k in range(clips)])
     models = [WorldModel.from_pretrained(folder) for _, folder in committed()]
     videos = [[frames[1:] for frames in scenes.truth]]
@@ -140,33 +95,48 @@ def draw(path: Path, clips: int = 3) -> None:
     Image.fromarray(sheet).save(path, optimize=True)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--papers", default="../shared/data/paintings", help="pictures for walls")
-    parser.add_argument("--json", type=Path, default=RESULT)
-    parser.add_argument("--picture", type=Path, help="PNG of a few rooms")
-    parser.add_argument("--curve", type=Path, help="SVG: SCS against labelled episodes")
-    parser.add_argument(
-        "--merge", action="store_true", help="keep the file's own rows, take new runs in"
-    )
-    args = parser.parse_args(argv)
-    papers = args.papers if Path(args.papers).is_dir() else ""
+def options(add: Callable[..., Any]) -> None:
+    add("--papers", default="../shared/data/paintings", help="pictures for walls")
+    add("--json", type=Path, default=RESULTS / "rooms.json")
+    add("--picture", type=Path, help="PNG of a few rooms")
+    add("--curve", type=Path, help="SVG: SCS against labelled episodes")
+    add("--merge", action="store_true", help="keep the file's own rows, take new runs in")
+
+
+def work(arguments: argparse.Namespace) -> None:
+    papers = arguments.papers if Path(arguments.papers).is_dir() else ""
+    before = read(arguments.json) or {"rows": []}
+    measured = [r for r in before["rows"] if "learning_rate" not in r]
+    if arguments.merge:
+        record = merged(before, measured)
+    else:
+        weights = [*(folder for _, folder in committed()), ROOT / "priors/rooms-svd"]
+        origin, fresh = provenance(0, weights=weights), measure(papers)
+        if not papers:
+            print(f"No pictures in {arguments.papers}: the papered rooms keep their rows.")
+            fresh += [r for r in measured if r["world"] == "papered"]
+        record = merged(origin, fresh)
+    write(arguments.json, record)
+    for name, claim in record["claims"].items():
+        print(name, {k: v for k, v in claim.items() if k != "differences"})
+    if arguments.picture:
+        draw(arguments.picture)
+    if arguments.curve:
+        arguments.curve.write_text(label_curve(record))
+
+
+def merged(origin: Record, fresh: Sequence[Record]) -> Record:
+    """The whole record: rows that were measured here, and those of training runs."""
     runs = trained()
     rates, search = learning_rates(runs)
-    before = json.loads(args.json.read_text()) if args.json.is_file() else {"rows": []}
-    measured = [r for r in before["rows"] if "learning_rate" not in r]
-    origin = before if args.merge else provenance(0, weights=_weights())
-    fresh = measured if args.merge else measure(papers)
-    if not papers and not args.merge:
-        print(f"No pictures in {args.papers}: the papered rooms keep their rows.")
-        fresh += [r for r in measured if r["world"] == "papered"]
-    rows = [_of_run(r) for r in fresh] + [
+    rows = [_of_run(r) for r in fresh]
+    rows += [
         r | {"run": run["run"]}
         for run in runs
         for r in run.pop("rows")
         if not _is_committed(r, rates)
     ]
-    record = origin | {
+    return origin | {
         "clips": CLIPS,
         "frames": FRAMES,
         "tracker": "palette",
@@ -176,18 +146,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         "rows": rows,
         "training": runs,
     }
-    write(args.json, record)
-    for name, claim in record["claims"].items():
-        print(name, {k: v for k, v in claim.items() if k != "differences"})
-    if args.picture:
-        draw(args.picture)
-    if args.curve:
-        args.curve.write_text(label_curve(record))
-    return 0
-
-
-def _weights() -> list[Path]:
-    return [*(folder for _, folder in committed()), ROOT / "priors/rooms-svd"]
 
 
 def _of_run(r: Record) -> Record:
@@ -199,16 +157,10 @@ def _of_run(r: Record) -> Record:
 
 def _is_committed(r: Record, rates: dict[str, float]) -> bool:
     """Whether a row is of a run whose export travels along, and was measured anew."""
-    return _key(r) in EXPORTED and is_unet(r) and r["learning_rate"] == rates[r["arm"]]
+    key = r["arm"], r["episodes"], r["seed"], r["variant"]
+    return key in EXPORTED and is_unet(r) and r["learning_rate"] == rates[r["arm"]]
 
 
-def _key(r: Record) -> tuple[str, int, int, str]:
-    return r["arm"], r["episodes"], r["seed"], r["variant"]
-
-
-def _line(r: Record) -> str:
-    return f"{r['arm']:4} {r['world']:8} {r['actions']:9} SCS {r['scs']:5.1f}  {r['psnr']:.2f} dB"
-
-
+main = Script(__file__, __doc__, options, work)
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

@@ -1,11 +1,20 @@
 """Who arrives at a picture's place in unseen rooms, acting in the true simulator.
 
+    python -m benchmarks.planning.arrivals                 # all rows that are not there yet
+    python -m benchmarks.planning.arrivals --agents ours --steps 1 2
+
 A row is an agent and a class of goals: how far, seen from the start or not. Each is a file in
-`results/planning/`, written as soon as it is measured and not measured again.
+`results/planning/`, written as soon as it is measured and not measured again. By default the goal
+picture is 2 m away and seen from the start (--distances 1 2 4 --hidden: more classes, for a GPU);
+arrived is within 0.5 m and 20 degrees at the end. Rows: the simulator itself as the model, ours
+with the prior and from scratch, ours chained by pixels (as calls of diffusers' pipeline would be),
+straight ahead, an oracle of the bearing, random.
 """
 
+import argparse
 import json
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,7 +24,16 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from benchmarks.measure import provenance, write
+from benchmarks.measure import (
+    RESULTS,
+    Record,
+    Script,
+    best_device,
+    picked,
+    positive,
+    provenance,
+    write,
+)
 from egowm.commands.plan import planner_of
 from egowm.evaluation.agents import EVERY, HORIZON, SimulatorAgent, with_model
 from egowm.evaluation.navigation import (
@@ -30,9 +48,8 @@ from egowm.evaluation.navigation import (
 from egowm.planning.mpc import Planner
 from egowm.sampling import Sampling
 from egowm.scs.bootstrap import interval
+from egowm.shipped import default_model
 from egowm.world_model import WorldModel
-
-Record = dict[str, Any]
 
 # The quick way to imagine, and the way of chained calls of diffusers' pipeline, which is not called
 # here (candidates.py finds both to make the same frames, in float32).
@@ -68,33 +85,23 @@ class Row:
         return folder / ("-".join(parts).replace(", ", "-").replace(" ", "-") + ".json")
 
 
-def rows_of(arguments: Any) -> list[Row]:
-    """All that are asked for; ours with each number of steps, other models with the fewest."""
-    steps = {agent: [min(arguments.steps)] for agent in MODELS} | {"ours": arguments.steps}
-    classes = [(d, v) for v in ((True, False) if arguments.hidden else (True,))
-               for d in arguments.distances]  # fmt: skip
-    agents = [(agent, n) for agent in arguments.agents for n in steps.get(agent, [None])]
-    return [Row(agent, n, *goal) for goal in classes for agent, n in agents]
-
-
-def measure(row: Row, arguments: Any, folder: Path) -> None:
+def measure(row: Row, arguments: argparse.Namespace, folder: Path) -> None:
     """Measure a row and write its record, unless it is there."""
     path = row.file(folder, arguments.device)
-    names = ("planner", "candidates", "rounds", "rooms", "seed")
-    settings = {name: getattr(arguments, name) for name in names}
+    settings = picked(arguments, "planner", "candidates", "rounds", "rooms", "seed")
     settings |= {"horizon": HORIZON, "every": EVERY}
+    networks = []
     if row.agent in MODELS:
         export, how = MODELS[row.agent]
-        settings |= {"export": Path(getattr(arguments, export)).name, "steps": row.steps}
+        networks = [getattr(arguments, export)]
+        settings |= {"export": Path(networks[0]).name, "steps": row.steps}
         settings["how"] = {"chain": str(how.chain), "dtype": str(how.dtype)}
     if path.is_file():
         check_settings(path, settings)
         print(f"{path.name}: is there")
         return
-    networks = [getattr(arguments, MODELS[row.agent][0])] if row.agent in MODELS else []
     record = provenance(arguments.seed, arguments.device, weights=networks)
-    record |= {"settings": settings}
-    record |= {"agent": row.agent, "name": row.name}
+    record |= {"settings": settings, "agent": row.agent, "name": row.name}
     record |= {"distance_metres": row.distance, "visible": row.visible}
     found = arrivals(row, _agent(row, arguments), arguments.rooms)
     write(path, record | found)
@@ -131,7 +138,7 @@ def arrivals(row: Row, agent: Agent, rooms: int) -> Record:
     }
 
 
-def _agent(row: Row, arguments: Any) -> Agent:
+def _agent(row: Row, arguments: argparse.Namespace) -> Agent:
     planner: Planner = planner_of(arguments.planner, arguments.candidates, arguments.rounds)
     if row.agent in MODELS:
         export, how = MODELS[row.agent]
@@ -144,3 +151,36 @@ def _agent(row: Row, arguments: Any) -> Agent:
         "random": lambda: Random(arguments.seed),
     }
     return others[row.agent]()
+
+
+def options(add: Callable[..., Any]) -> None:
+    agents = [*WITHOUT, *MODELS]
+    add("--agents", nargs="+", choices=agents, default=agents, metavar="NAME")
+    add("--model", default=str(default_model()), help="an export")
+    add("--scratch", default=f"{default_model()}-scratch", help="another export")
+    add("--rooms", type=positive, default=50)
+    add("--planner", default="icem")
+    add("--candidates", type=positive, default=32, help="action sequences in the first round")
+    add("--rounds", type=positive, default=3, help="rounds of the planner")
+    add("--steps", type=positive, nargs="+", default=[1, 2], help="sampling steps of ours")
+    add("--distances", type=float, nargs="+", default=[2.0], help="metres")
+    add("--hidden", action="store_true", help="goals outside the view as well")
+    add("--seed", type=int, default=0)
+    add("--device", choices=("cpu", "cuda"), default=best_device())
+    add("--results", type=Path, default=RESULTS, help="folder that is written")
+
+
+def work(arguments: argparse.Namespace) -> None:
+    """Ours with each number of steps, other models with the fewest."""
+    steps = {agent: [min(arguments.steps)] for agent in MODELS} | {"ours": arguments.steps}
+    for visible in (True, False) if arguments.hidden else (True,):
+        for metres in arguments.distances:
+            for agent in arguments.agents:
+                for number in steps.get(agent, [None]):
+                    row = Row(agent, number, metres, visible)
+                    measure(row, arguments, arguments.results / "planning")
+
+
+main = Script(__file__, __doc__, options, work)
+if __name__ == "__main__":
+    sys.exit(main())

@@ -9,10 +9,13 @@ pipeline's frames. Latents in place of pixels, and bfloat16, make slightly diffe
 are worth is measured by who arrives.
 """
 
-from collections.abc import Callable
+import argparse
+import sys
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -22,17 +25,20 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from benchmarks.measure import Record, benchmark, picked, positive, provenance
 from benchmarks.planning.arrivals import QUICK
 from benchmarks.speed.comparisons import BATCHED, BATCHED_BF16
-from benchmarks.speed.rollout import SPEC, Contest, generator_of, load, picture_of
-from benchmarks.timing import check_same, seconds, take_turns
+from benchmarks.speed.rollout import SPEC, Contest, generator_of, load, picture_of, stock_pipeline
+from benchmarks.tables.planning import planning
+from benchmarks.timing import Run, check_same, seconds, take_turns
+from egowm.evaluation.agents import HORIZON
 from egowm.evaluation.navigation import Robot, make_tasks
 from egowm.planning import goal_cost
 from egowm.planning.costs import Pixels
 from egowm.sampling import Sampling
+from egowm.shipped import default_model
 from egowm.world_model import WorldModel
 
-Record = dict[str, Any]
 AT_ONCE = 32  # candidates, on both sides
 CHECKED = 4  # candidates of which both sides' frames are compared
 LOOP = "pipeline, a loop"
@@ -118,7 +124,7 @@ class ClosedLoop:
         return difference
 
 
-def speed(arguments: Any) -> list[Record]:
+def speed(arguments: argparse.Namespace) -> list[Record]:
     """All rows: the closed loop for each number of steps, the loop of calls for the first; then one
     video."""
     rows: list[Record] = []
@@ -130,7 +136,7 @@ def speed(arguments: Any) -> list[Record]:
         tried = [replace(contest, decoded=size) for size in sizes] or [contest]
         contest = min(tried, key=lambda c: seconds(partial(c.calls, AT_ONCE, min(AT_ONCE, count))))
         about["stock_decode_chunk_size"] = contest.decoded
-        runs: dict[str, Callable[[], Tensor]] = {
+        runs: dict[str, Run] = {
             "ours, latents only, bfloat16": partial(contest.cost, QUICK),
             "ours, latents only": partial(contest.cost, Sampling(chain="latents_only")),
             "ours, latents": contest.cost,
@@ -144,30 +150,21 @@ def speed(arguments: Any) -> list[Record]:
     return rows + one_video(arguments)
 
 
-def closed_loop(arguments: Any, steps: int) -> ClosedLoop:
+def closed_loop(arguments: argparse.Namespace, steps: int) -> ClosedLoop:
     """The committed export on its device, in a room that it has not seen."""
-    import diffusers
-
-    diffusers.utils.logging.set_verbosity_error()
-    diffusers.utils.logging.disable_progress_bar()
     model = WorldModel.from_pretrained(arguments.model).to(arguments.device)
     backbone: Any = model.backbone
-    stock = diffusers.StableVideoDiffusionPipeline.from_pretrained(
-        backbone.folder, unet=backbone.network, torch_dtype=torch.float32, local_files_only=True
-    ).to(arguments.device)
-    stock.set_progress_bar_config(disable=True)
+    stock = stock_pipeline(backbone.folder, arguments.device, unet=backbone.network)
     (task,) = make_tasks(1)
     robot = Robot(task, *picture_of(model, 0).shape[:2])
     goal = torch.from_numpy(robot.look(task.goal)).permute(2, 0, 1) / 255
-    spec = model.spec_of(None)
-    unit = torch.rand(
-        (arguments.timed, arguments.frames, spec.width), generator=generator_of(arguments.seed)
-    )
+    spec, shape = model.spec_of(None), (arguments.timed, arguments.frames)
+    unit = torch.rand((*shape, spec.width), generator=generator_of(arguments.seed))
     actions = spec.denormalise(unit * 2 - 1)
     return ClosedLoop(model, stock, robot.look(), goal, actions, steps, decoded=model.chunk)
 
 
-def one_video(arguments: Any) -> list[Record]:
+def one_video(arguments: argparse.Namespace) -> list[Record]:
     """Rows of a base pipeline without actions: the embedding is at its zero start."""
     model, stock = load(arguments.prior, arguments.frames, arguments.device)
     steps, count = arguments.steps[-1], arguments.timed
@@ -202,9 +199,7 @@ def one_video(arguments: Any) -> list[Record]:
     return timed(runs, about, count, arguments.repeats)
 
 
-def timed(
-    runs: dict[str, Callable[[], Tensor]], about: Record, count: int, repeats: int
-) -> list[Record]:
+def timed(runs: Mapping[str, Run], about: Record, count: int, repeats: int) -> list[Record]:
     """A row for each run; ratio: the batched pipeline's seconds over its own, in the same round."""
     for name, run in tqdm(runs.items(), "first calls", leave=False):
         if name != LOOP:  # so many calls warm themselves up
@@ -217,11 +212,6 @@ def timed(
         row |= {"candidates_per_second": round(count / median(own), 2)}
         row |= {"ratio_median": median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios)}
         rows.append(row | {"repeats": repeats})
-        print(
-            f"{about['contest']}, {about['steps']} steps, {name}: "
-            f"{row['candidates_per_second']:g} candidates/s, {row['ratio_median']:.2f}",
-            flush=True,
-        )
     return rows
 
 
@@ -236,3 +226,28 @@ def _exact() -> AbstractContextManager[Any]:
 
 def _generators(count: int) -> list[torch.Generator]:
     return [generator_of(seed) for seed in range(count)]
+
+
+def options(add: Callable[..., Any]) -> None:
+    add("--model", default=str(default_model()), help="an export")
+    add("--prior", default="priors/rooms-svd", help="a diffusers SVD folder")
+    add("--steps", type=positive, nargs="+", default=[1, 2], help="sampling steps")
+    add("--timed", type=positive, default=120, help="candidates that are timed")
+    add("--frames", type=positive, default=HORIZON, help="that each timed one imagines")
+    add("--repeats", type=positive, default=3, help="alternating runs of each side")
+
+
+def run(arguments: argparse.Namespace) -> Record:
+    if arguments.timed < CHECKED:
+        raise ValueError(f"Expected --timed of at least {CHECKED}, got {arguments.timed}.")
+    networks = (arguments.model, arguments.prior)
+    record = provenance(arguments.seed, arguments.device, weights=networks)
+    record["settings"] = picked(arguments, "timed", "frames", "steps")
+    for key in ("model", "prior"):  # a folder's name: where it lies is nobody's business
+        record["settings"][key] = Path(getattr(arguments, key)).name
+    return record | {"rows": speed(arguments)}
+
+
+main = benchmark(__file__, __doc__, "candidates{gpu}.json", options, run, planning)
+if __name__ == "__main__":
+    sys.exit(main())

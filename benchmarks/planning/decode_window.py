@@ -8,7 +8,7 @@ then the speed means something, and the error only that it is there.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks.measure import RESULTS, provenance, write
+from benchmarks.measure import Record, benchmark, picked, positive, provenance
+from benchmarks.tables import planning
 from benchmarks.timing import compare
 from egowm.backbones import SVD
 from egowm.backbones.svd import load_vae
@@ -61,14 +62,21 @@ def errors(found: Tensor, exact: Tensor) -> dict[str, float]:
     return {"grey_levels": float(apart.abs().mean()), "psnr": min(psnr, 99.0)}
 
 
+def options(add: Callable[..., Any]) -> None:
+    add("--pretrained", metavar="DIR", help="a diffusers SVD folder; else random")
+    add("--windows", type=positive, nargs="+", default=[1, 2, 3, 4, 6, 8])
+    add("--rooms", type=positive, default=4, help="videos, one of each test room")
+    add("--frames", type=positive, default=8, help="of a chunk")
+    add("--size", type=positive, default=64, help="of a frame, pixels")
+    add("--repeats", type=positive, default=3, help="alternating runs of each side")
+
+
 @torch.inference_mode()
-def run(arguments: argparse.Namespace) -> dict[str, Any]:
+def run(arguments: argparse.Namespace) -> Record:
     """The whole record: provenance, settings, a row for each window."""
     last = arguments.frames - 1
-    if min(arguments.windows) < 1 or min(arguments.rooms, arguments.repeats, last) < 1:
-        raise ValueError(
-            "Expected --windows, --rooms and --repeats of at least 1, --frames of at least 2."
-        )
+    if not last:
+        raise ValueError("Expected --frames of at least 2.")
     backbone = SVD(arguments.pretrained or "random")
     vae = load_vae(Path(arguments.pretrained) / "vae") if arguments.pretrained else random_vae()
     backbone.vae = vae.requires_grad_(False).eval().to(arguments.device)
@@ -82,48 +90,15 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     for window in tqdm(arguments.windows, "windows", file=sys.stderr):
         part = partial(backbone.decode_frame, latents, last, window)
         found = errors(part(), exact[:, -1:])
-        timing = compare(part, whole, arguments.repeats, lambda: None)
+        timing = compare(part, whole, arguments.repeats)
         rows.append({"window": window, **found, **timing._asdict()})
-    record["settings"] = {
-        "weights": arguments.pretrained or "random",
-        "rooms": arguments.rooms,
-        "frames": arguments.frames,
-        "size": arguments.size,
-        "scale": {"the frame before": errors(exact[:, -2:-1], exact[:, -1:])},
-    }
+    record["settings"] = {"weights": arguments.pretrained or "random"}
+    record["settings"] |= picked(arguments, "rooms", "frames", "size")
+    before = errors(exact[:, -2:-1], exact[:, -1:])
+    record["settings"]["scale"] = {"the frame before": before}
     return record | {"rows": rows}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print a line for each window, write the JSON file; 2 for unusable input."""
-    parser = argparse.ArgumentParser(prog="decode_window", description=__doc__)
-    cuda = "cuda" if torch.cuda.is_available() else "cpu"
-    parser.add_argument("--pretrained", metavar="DIR", help="a diffusers SVD folder; else random")
-    parser.add_argument("--windows", type=int, nargs="+", default=[1, 2, 3, 4, 6, 8])
-    parser.add_argument("--rooms", type=int, default=4, help="videos, one of each test room")
-    parser.add_argument("--frames", type=int, default=8, help="of a chunk")
-    parser.add_argument("--size", type=int, default=64, help="of a frame, pixels")
-    parser.add_argument("--repeats", type=int, default=3, help="alternating runs of each side")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default=cuda)
-    parser.add_argument("--json", type=Path, default=RESULTS / "decode-window.json")
-    arguments = parser.parse_args(argv)
-    try:
-        record = run(arguments)
-    except (OSError, ValueError) as error:
-        print(f"benchmarks/planning/decode_window.py: {error}", file=sys.stderr)
-        return 2
-    write(arguments.json, record)
-    for row in record["rows"]:
-        print(
-            f"window {row['window']} of {arguments.frames}: {row['grey_levels']:.2f} grey levels, "
-            f"{row['psnr']:.1f} dB, {row['ratio_median']:.2f} times as fast"
-        )
-    before = record["settings"]["scale"]["the frame before"]
-    print(f"for scale, the frame before: {before['grey_levels']:.2f} grey levels")
-    print(arguments.json)
-    return 0
-
-
+main = benchmark(__file__, __doc__, "decode-window.json", options, run, planning.windows)
 if __name__ == "__main__":
     sys.exit(main())

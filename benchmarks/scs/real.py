@@ -8,7 +8,7 @@ the surface was hidden or out of view in the drawn frame, the pixel is not judge
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.measure import RESULTS, provenance, write
+from benchmarks.measure import Record, benchmark, provenance
+from benchmarks.tables import scs
+from egowm.actions.poses import rotated
 from egowm.scs.score import HORIZONS, clip_score, overlap
 from egowm.scs.trackers import Tracker, load_tracker
 from egowm.video import read_image
@@ -62,14 +64,9 @@ def read_shots(root: Path) -> list[Shot]:
 
 def _pose(numbers: np.ndarray) -> np.ndarray:
     """tx ty tz qx qy qz qw as a matrix."""
-    x, y, z, w = numbers[3:] / np.linalg.norm(numbers[3:])
+    turn = numbers[[6, 3, 4, 5]] / np.linalg.norm(numbers[3:])
     pose = np.eye(4)
-    pose[:3, 3] = numbers[:3]
-    pose[:3, :3] = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
+    pose[:3, :3], pose[:3, 3] = rotated(turn, np.eye(3)).T, numbers[:3]
     return pose
 
 
@@ -86,14 +83,8 @@ def carry(masks: np.ndarray, drawn: Shot, shot: Shot) -> tuple[np.ndarray, np.nd
     height, width = shot.depth.shape
     rows, columns = np.mgrid[:height, :width]
     z = shot.depth
-    points = np.stack(
-        [
-            (columns - CENTRE[0]) / FOCAL[0] * z,
-            (rows - CENTRE[1]) / FOCAL[1] * z,
-            z,
-            np.ones_like(z),
-        ]
-    ).reshape(4, -1)
+    across, down = (columns - CENTRE[0]) / FOCAL[0], (rows - CENTRE[1]) / FOCAL[1]
+    points = np.stack([across * z, down * z, z, np.ones_like(z)]).reshape(4, -1)
     x, y, ahead, _ = np.linalg.inv(drawn.pose) @ shot.pose @ points
     there = (z.ravel() > 0) & (ahead > 0.1)
     safe = np.where(there, ahead, 1)
@@ -114,65 +105,44 @@ def measure(tracker: Tracker, shots: Sequence[Shot], masks: np.ndarray) -> np.nd
     return 100 * overlap(found & known[:, None], truth).iou()
 
 
-def run(arguments: argparse.Namespace) -> dict[str, Any]:
+def options(add: Callable[..., Any]) -> None:
+    add("data", type=Path, help="the folder tum_fr1_rpy_excerpt")
+    add("--trackers", nargs="+", default=["flow", "copy"], metavar="NAME")
+    add("--tracker-weights", help="for sam2")
+
+
+def run(arguments: argparse.Namespace) -> Record:
     """The whole record."""
     record = provenance(0, "cpu", ("numpy", "opencv-python-headless"))
+    recording = "TUM RGB-D freiburg1_rpy, every second frame"
+    record["settings"] = {"recording": recording, "drawn": DRAWN, "frames": LENGTH}
+    record["settings"] |= {"height": 480, "width": 640}
     shots, masks = read_shots(arguments.data), draw()
     ways = {
         "forwards": shots[DRAWN : DRAWN + LENGTH + 1],
         "backwards": shots[DRAWN : DRAWN - LENGTH - 1 : -1],
     }
-    rows = []
+    record["rows"] = []
     for name in tqdm(arguments.trackers, unit="tracker", file=sys.stderr):
-        weights = arguments.tracker_weights if name == "sam2" else None
-        tracker = load_tracker(name, weights)
+        tracker = load_tracker(name, arguments.tracker_weights if name == "sam2" else None)
         if not isinstance(tracker, Tracker):
             raise ValueError(f"The tracker {name!r} follows nothing: it reads masks.")
         for way, chosen in ways.items():
-            iou = measure(tracker, chosen, masks)
-            rows.append(
-                {
-                    "tracker": name,
-                    "options": tracker.options(),
-                    "way": way,
-                    "iou": clip_score(iou / 100),
-                    "iou_at": {str(k): clip_score(iou[:, k - 1 : k] / 100) for k in HORIZONS},
-                    "structures": {
-                        label: None if np.isnan(values).all() else float(np.nanmean(values))
-                        for label, values in zip(STRUCTURES, iou, strict=True)
-                    },
-                }
-            )
-    record["settings"] = {
-        "recording": "TUM RGB-D freiburg1_rpy, every second frame",
-        "drawn": DRAWN,
-        "frames": LENGTH,
-        "height": 480,
-        "width": 640,
-    }
-    record["rows"] = rows
+            about = {"tracker": name, "options": tracker.options(), "way": way}
+            record["rows"].append(about | scores(measure(tracker, chosen, masks)))
     return record
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print, write the JSON file; 2 where the input is unusable."""
-    parser = argparse.ArgumentParser(prog=Path(__file__).stem, description=__doc__)
-    parser.add_argument("data", type=Path, help="the folder tum_fr1_rpy_excerpt")
-    parser.add_argument("--trackers", nargs="+", default=["flow", "copy"], metavar="NAME")
-    parser.add_argument("--tracker-weights", help="for sam2")
-    parser.add_argument("--json", type=Path, default=RESULTS / "scs-real.json")
-    arguments = parser.parse_args(argv)
-    try:
-        record = run(arguments)
-    except (OSError, ValueError) as error:
-        print(f"benchmarks/scs/real.py: {error}", file=sys.stderr)
-        return 2
-    write(arguments.json, record)
-    for row in record["rows"]:
-        print(f"{row['tracker']:<8}{row['way']:<10}{row['iou']:6.1f}")
-    print(arguments.json)
-    return 0
+def scores(iou: np.ndarray) -> Record:
+    """Of all structures, at some frames, and of each; iou (O, T) in percent."""
+    each = [None if np.isnan(v).all() else float(np.nanmean(v)) for v in iou]
+    return {
+        "iou": clip_score(iou / 100),
+        "iou_at": {str(k): clip_score(iou[:, k - 1 : k] / 100) for k in HORIZONS},
+        "structures": dict(zip(STRUCTURES, each, strict=True)),
+    }
 
 
+main = benchmark(__file__, __doc__, "scs-real.json", options, run, scs.real, device=False)
 if __name__ == "__main__":
     sys.exit(main())

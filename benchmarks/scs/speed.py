@@ -11,9 +11,8 @@ import gc
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,8 +20,9 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import Sam2VideoInferenceSession, Sam2VideoModel
 
-from benchmarks.measure import RESULTS, provenance, write
+from benchmarks.measure import Record, benchmark, positive, provenance
 from benchmarks.scs.models import SIZE, SIZES, Clip, random_model
+from benchmarks.tables import scs
 from benchmarks.timing import compare
 from egowm.scs.trackers.sam2.lockstep import follow
 from egowm.scs.trackers.sam2.network import Network
@@ -125,33 +125,28 @@ def _live_bytes() -> int:
     return sum(storages.values())
 
 
-def run(arguments: argparse.Namespace) -> dict[str, Any]:
+def options(add: Callable[..., Any]) -> None:
+    add("--weights", help="as --tracker-weights; by default a random model")
+    add("--size", choices=SIZES, default="toy", help="of the random model")
+    add("--frames", type=positive, default=16, help="of a video, frame 0 included")
+    add("--objects", type=positive, default=8)
+    add("--predictions", type=int, default=4, help="videos besides the truth")
+    add("--lengths", type=positive, nargs="+", default=[16, 64, 256], help="for memory")
+    add("--repeats", type=positive, default=5, help="alternating runs of each side")
+    add("--dtype", choices=("float32", "bfloat16"), default="float32")
+
+
+def run(arguments: argparse.Namespace) -> Record:
     """The whole record: provenance, settings, speed, memory."""
-    if min(arguments.repeats, arguments.objects, arguments.frames - 2) < 1:
-        raise ValueError("Expected --repeats and --objects of at least 1, --frames of at least 3.")
-    if arguments.weights is None:
-        model = random_model(arguments.size)
-    else:
-        held = load_weights(arguments.weights)
-        model = Sam2VideoModel(held.config)
-        model.load_state_dict(held.tensors)
+    if arguments.frames < 3:
+        raise ValueError("Expected --frames of at least 3.")
+    if arguments.file == arguments.results / "scs-gpu.json":
+        arguments.file = arguments.results / f"scs-gpu-{arguments.size}.json"
     # The prompted frame as the session has it, so that both sides do the same.
+    model = random_model(arguments.size) if arguments.weights is None else held(arguments.weights)
     network = Network(model.eval().to(arguments.device), "transformers")
     clip = Clip(arguments.frames, arguments.objects, arguments.predictions, arguments.seed)
-    kind = torch.device(arguments.device).type
-    record = provenance(arguments.seed, kind, ("torch", "transformers"))
-    half = arguments.dtype == "bfloat16"
-    torch.backends.cudnn.allow_tf32 = False  # or float32 is none, and batch sizes differ
-    with torch.autocast(kind, torch.bfloat16, enabled=half):
-        mine, theirs = partial(ours, network, clip), partial(naive, network, clip)
-        agreement = check_same(mine(), theirs(), 0.95 if half else 0.999)
-        with tqdm(total=arguments.repeats, desc="pairs", file=sys.stderr) as bar:
-            timing = compare(mine, theirs, arguments.repeats, bar.update)
-        parts = shares(network, clip)
-        lengths = {}
-        for frames in tqdm(arguments.lengths, desc="memory", file=sys.stderr):
-            long = Clip(frames, min(2, arguments.objects), 0, arguments.seed)
-            lengths[str(frames)] = held_bytes(network, long)
+    record = provenance(arguments.seed, arguments.device, ("torch", "transformers"))
     record["settings"] = {
         "weights": f"{arguments.size}, random" if arguments.weights is None else arguments.weights,
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -161,57 +156,37 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "videos": 1 + arguments.predictions,
         "dtype": arguments.dtype,
     }
-    record["agreement"] = agreement
-    record["speed"] = {
-        **timing._asdict(),
-        "clips_per_second_ours": 1 / timing.seconds_ours,
-        "clips_per_second_theirs": 1 / timing.seconds_theirs,
-        "target": TARGETS[kind],
-    }
-    record["shares"] = parts
-    record["memory"] = {
-        "bytes_by_frames": lengths,
-        "peak_process_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
-    }
-    return record
+    torch.backends.cudnn.allow_tf32 = False  # or float32 is none, and batch sizes differ
+    half = arguments.dtype == "bfloat16"
+    with torch.autocast(arguments.device, torch.bfloat16, enabled=half):
+        return record | measure(network, clip, arguments, 0.95 if half else 0.999)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print, write the JSON file; 2 where the input is unusable."""
-    parser = argparse.ArgumentParser(prog=Path(__file__).stem, description=__doc__)
-    cuda = "cuda" if torch.cuda.is_available() else "cpu"
-    parser.add_argument("--weights", help="as --tracker-weights; by default a random model")
-    parser.add_argument("--size", choices=SIZES, default="toy", help="of the random model")
-    parser.add_argument("--frames", type=int, default=16, help="of a video, frame 0 included")
-    parser.add_argument("--objects", type=int, default=8)
-    parser.add_argument("--predictions", type=int, default=4, help="videos besides the truth")
-    parser.add_argument("--lengths", type=int, nargs="+", default=[16, 64, 256], help="for memory")
-    parser.add_argument("--repeats", type=int, default=5, help="alternating runs of each side")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default=cuda)
-    parser.add_argument("--json", type=Path, help="default: benchmarks/results/scs[-gpu-SIZE].json")
-    arguments = parser.parse_args(argv)
-    name = f"scs-gpu-{arguments.size}.json" if arguments.device == "cuda" else "scs.json"
-    path = arguments.json or RESULTS / name
-    try:
-        record = run(arguments)
-    except (OSError, ValueError) as error:
-        print(f"benchmarks/scs/speed.py: {error}", file=sys.stderr)
-        return 2
-    write(path, record)
-    speed = record["speed"]
-    missed = "" if speed["ratio_median"] >= speed["target"] else "  MISSED"
-    print(
-        f"{speed['clips_per_second_ours']:.3g} clips/s against "
-        f"{speed['clips_per_second_theirs']:.3g}: {speed['ratio_median']:.2f} "
-        f"({speed['ratio_min']:.2f} to {speed['ratio_max']:.2f}), target {speed['target']:g}"
-        f"{missed}"
-    )
-    print(f"bytes held by length: {record['memory']['bytes_by_frames']}")
-    print(path)
-    return 0
+def held(weights: str) -> Any:
+    """The model of a file."""
+    found = load_weights(weights)
+    model = Sam2VideoModel(found.config)
+    model.load_state_dict(found.tensors)
+    return model
 
 
+def measure(network: Network, clip: Clip, arguments: argparse.Namespace, least: float) -> Record:
+    """Agreement, speed, shares and memory."""
+    mine, theirs = partial(ours, network, clip), partial(naive, network, clip)
+    agreement = check_same(mine(), theirs(), least)
+    timing = compare(mine, theirs, arguments.repeats)
+    parts, lengths = shares(network, clip), {}
+    for frames in tqdm(arguments.lengths, desc="memory", file=sys.stderr):
+        long = Clip(frames, min(2, arguments.objects), 0, arguments.seed)
+        lengths[str(frames)] = held_bytes(network, long)
+    speed = timing._asdict() | {"clips_per_second_ours": 1 / timing.seconds_ours}
+    speed |= {"clips_per_second_theirs": 1 / timing.seconds_theirs}
+    speed |= {"target": TARGETS[arguments.device]}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory = {"bytes_by_frames": lengths, "peak_process_kib": peak}
+    return {"agreement": agreement, "speed": speed, "shares": parts, "memory": memory}
+
+
+main = benchmark(__file__, __doc__, "scs{gpu}.json", options, run, scs.speed)
 if __name__ == "__main__":
     sys.exit(main())

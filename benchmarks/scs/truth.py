@@ -10,7 +10,7 @@ import argparse
 import logging
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.measure import RESULTS, provenance, write
+from benchmarks.measure import Record, benchmark, positive, provenance
 from benchmarks.scs.cases import CASES, RIGID, Scene, predict, rooms, slow, write_video
+from benchmarks.tables import scs
 from egowm.scs import score_folders
 from egowm.scs.masks import write_palette
 from egowm.scs.trackers import MaskReader, Tracker
@@ -56,13 +57,8 @@ def measure(folder: Path) -> dict[str, dict[str, np.ndarray]]:
         for case in CASES:
             found[case] = {}
             for name, make in TRACKERS.items():
-                result = score_folders(
-                    folder / case,
-                    folder / "truth",
-                    folder / "annotations",
-                    tracker=make(),
-                    cache=folder / "cache",
-                )
+                places = (folder / case, folder / "truth", folder / "annotations")
+                result = score_folders(*places, tracker=make(), cache=folder / "cache")
                 found[case][name] = np.array([clip.score() for clip in result.clips])
                 bar.update()
     return found
@@ -79,38 +75,29 @@ def _quiet(logger: logging.Logger) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def summarise(found: dict[str, dict[str, np.ndarray]]) -> dict[str, Any]:
+def summarise(found: dict[str, dict[str, np.ndarray]]) -> Record:
     """Means, bias and mean error by case, and how the rigid cases are ranked."""
     rows = []
     for case, scores in found.items():
         true = scores["oracle"]
-        rows.append(
-            {
-                "case": case,
-                "rigid": case in RIGID,
-                "true": _mean(true),
-                "trackers": {
-                    name: {
-                        "scs": _mean(values),
-                        "bias": _mean(values - true),
-                        "error": _mean(np.abs(values - true)),
-                    }
-                    for name, values in scores.items()
-                    if name != "oracle"
-                },
-            }
-        )
-    rigid = {n: np.concatenate([found[case][n] for case in RIGID]) for n in TRACKERS}
-    over = {
-        name: {
-            "bias": _mean(values - rigid["oracle"]),
-            "error": _mean(np.abs(values - rigid["oracle"])),
-            "rank": rank_correlation(values, rigid["oracle"]),
+        told = {
+            name: {"scs": _mean(values), **_off(values, true)}
+            for name, values in scores.items()
+            if name != "oracle"
         }
+        row = {"case": case, "rigid": case in RIGID, "true": _mean(true)}
+        rows.append(row | {"trackers": told})
+    rigid = {n: np.concatenate([found[case][n] for case in RIGID]) for n in TRACKERS}
+    true = rigid.pop("oracle")
+    over = {
+        name: _off(values, true) | {"rank": rank_correlation(values, true)}
         for name, values in rigid.items()
-        if name != "oracle"
     }
     return {"cases": rows, "rigid": over}
+
+
+def _off(values: np.ndarray, true: np.ndarray) -> dict[str, float | None]:
+    return {"bias": _mean(values - true), "error": _mean(np.abs(values - true))}
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float | None:
@@ -119,7 +106,7 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float | None:
     ranks = [_ranks(values[both]) for values in (a, b)]
     if not both.any() or min(np.ptp(r) for r in ranks) == 0:
         return None
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(np.corrcoef(np.stack(ranks))[0, 1])
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
@@ -132,17 +119,15 @@ def _mean(values: np.ndarray) -> float | None:
     return None if np.isnan(values).all() else float(np.nanmean(values))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Draw, score, print, write the JSON file; 2 where the input is unusable."""
-    parser = argparse.ArgumentParser(prog=Path(__file__).stem, description=__doc__)
-    parser.add_argument("--clips", type=int, default=12, help="of the rooms, 64x64")
-    parser.add_argument("--slow-clips", type=int, default=4, help="of the slow world, 224x224")
-    parser.add_argument("--json", type=Path, default=RESULTS / "scs-truth.json")
-    arguments = parser.parse_args(argv)
+def options(add: Callable[..., Any]) -> None:
+    add("--clips", type=positive, default=12, help="of the rooms, 64x64")
+    add("--slow-clips", type=positive, default=4, help="of the slow world, 224x224")
+
+
+def run(arguments: argparse.Namespace) -> Record:
     counts = {"rooms": arguments.clips, "slow": arguments.slow_clips}
     if min(counts.values()) < 2:
-        print("benchmarks/scs/truth.py: expected 2 clips or more of each world.", file=sys.stderr)
-        return 2
+        raise ValueError("Expected 2 clips or more of each world.")
     record = provenance(0, "cpu", ("numpy", "opencv-python-headless", "mujoco"))
     record["settings"] = {"clips": counts, "frames": 16, "bars": BARS}
     record["worlds"] = {}
@@ -150,16 +135,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as folder:
             draw(world, clips, Path(folder))
             record["worlds"][world] = summarise(measure(Path(folder)))
-    write(arguments.json, record)
-    for world, found in record["worlds"].items():
-        print(world)
-        for row in found["cases"]:
-            shown = "  ".join(f"{n} {t['scs']:.1f}" for n, t in row["trackers"].items())
-            print(f"  {row['case']:<20}{row['true']:6.1f}  {shown}")
-        print(f"  rigid cases: {found['rigid']}")
-    print(arguments.json)
-    return 0
+    return record
 
 
+main = benchmark(__file__, __doc__, "scs-truth.json", options, run, scs.truth, device=False)
 if __name__ == "__main__":
     sys.exit(main())

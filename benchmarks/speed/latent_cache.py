@@ -1,7 +1,5 @@
 """Training steps from a latent cache beside the same steps from pixels, and how far losses differ.
 
-    python -m benchmarks.speed.latent_cache
-
 Both sides read the same clips of the embedded rooms in this process and take loss and gradient of
 the same network with the same noise, in turns.
 """
@@ -9,7 +7,7 @@ the same network with the same noise, in turns.
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 from tqdm import tqdm
 
-from benchmarks.measure import RESULTS, ROOT, provenance, write
+from benchmarks.measure import ROOT, Record, benchmark, picked, positive, provenance, read
+from benchmarks.tables import markdown
+from benchmarks.tables.markdown import Columns, lines_of, ratio
 from benchmarks.timing import compare
 from egowm.backbones import SVD
 from egowm.data import Clip, Rooms, Window
@@ -31,35 +31,24 @@ CASES = {"as it is": None, "with noise": -3.0}  # noise_mean: whether the contex
 PRIOR = ROOT / "priors/rooms-svd"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, write the record and print its rows."""
-    parser = argparse.ArgumentParser(prog=Path(__file__).stem, description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--prior", type=Path, default=PRIOR, help="a folder of the SVD family")
-    parser.add_argument("--size", type=int, default=64, help="of the frames, pixels")
-    parser.add_argument("--horizon", type=int, default=8, help="future frames of a clip")
-    parser.add_argument("--episodes", type=int, default=4)
-    parser.add_argument("--batches", type=int, default=16, help="whose losses are compared")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--output", type=Path, default=RESULTS / "latent_cache.json")
-    args = parser.parse_args(argv)
-    record = provenance(0, args.device.partition(":")[0], weights=[args.prior])
+def options(add: Callable[..., Any]) -> None:
+    add("--prior", type=Path, default=PRIOR, help="a folder of the SVD family")
+    add("--size", type=positive, default=64, help="of the frames, pixels")
+    add("--horizon", type=positive, default=8, help="future frames of a clip")
+    add("--episodes", type=positive, default=4)
+    add("--batches", type=positive, default=16, help="whose losses are compared")
+    add("--repeats", type=positive, default=5)
+
+
+def run(arguments: argparse.Namespace) -> Record:
+    record = provenance(arguments.seed, arguments.device, weights=[arguments.prior])
+    record |= picked(arguments, "horizon", "size") | {"batch_size": BATCH}
     with tempfile.TemporaryDirectory() as folder:
-        rows = [case(name, noise, Path(folder), args) for name, noise in CASES.items()]
-    record |= {
-        "horizon": args.horizon,
-        "size": args.size,
-        "batch_size": BATCH,
-        "rows": rows,
-    }
-    write(args.output, record)
-    for row in rows:
-        print(", ".join(f"{name} {value}" for name, value in row.items()))
-    return 0
+        rows = [case(name, noise, Path(folder), arguments) for name, noise in CASES.items()]
+    return record | {"rows": rows}
 
 
-def case(name: str, noise_mean: float | None, folder: Path, args: Any) -> dict[str, Any]:
+def case(name: str, noise_mean: float | None, folder: Path, args: argparse.Namespace) -> Record:
     """One row: speed, differences of the loss, bytes."""
     torch.manual_seed(0)
     window = Window(1, args.horizon, 1, args.size, args.size)
@@ -103,8 +92,7 @@ def case(name: str, noise_mean: float | None, folder: Path, args: Any) -> dict[s
     }
     for side in ("float16", "pixels"):
         step(side)
-    with tqdm(total=args.repeats, desc=name) as bar:
-        timing = compare(lambda: step("float16"), lambda: step("pixels"), args.repeats, bar.update)
+    timing = compare(lambda: step("float16"), lambda: step("pixels"), args.repeats)
     return {
         "context": name,
         "bytes_a_frame": written["float16"],
@@ -114,5 +102,19 @@ def case(name: str, noise_mean: float | None, folder: Path, args: Any) -> dict[s
     }
 
 
+def table(results: Path) -> str:
+    """Of this record, which no page shows."""
+    record = read(results / "latent_cache.json")
+    columns: Columns = {
+        "context": lambda r: str(r["context"]),
+        "bytes a frame": lambda r: str(r["bytes_a_frame"]),
+        "loss differs by at most, float32": lambda r: f"{r['largest_difference_float32']:.2g}",
+        "float16": lambda r: f"{r['largest_difference_float16']:.2g}",
+        "times as fast as from pixels": ratio,
+    }
+    return markdown.table(columns, lines_of(columns, record["rows"] if record else []))
+
+
+main = benchmark(__file__, __doc__, "latent_cache.json", options, run, table)
 if __name__ == "__main__":
     sys.exit(main())

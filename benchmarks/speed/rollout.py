@@ -5,9 +5,8 @@ the same videos from the same noise, which is checked before anything is timed.
 """
 
 import argparse
-import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,17 +16,16 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
-from benchmarks.measure import RESULTS, provenance, write
+from benchmarks.measure import Record, benchmark, picked, positive, provenance
 from benchmarks.speed.comparisons import COMPARISONS, GUIDANCES, Comparison
+from benchmarks.tables.rollout import rollout as table
 from benchmarks.timing import Run, check_same, compare, seconds
 from egowm.actions import ActionSpec
 from egowm.backbones import SVD
 from egowm.sampling import Sampling
 from egowm.world_model import WorldModel
 
-log = logging.getLogger("rollout")
 SPEC = ActionSpec(
     ("dx", "dy", "dyaw"), ("m", "m", "rad"), "body", "se2", 4.0, (-0.3, -0.1, -0.1), (0.3, 0.1, 0.1)
 )
@@ -92,18 +90,22 @@ class Contest:
 
 def load(prior: str, frames: int, device: str) -> tuple[WorldModel, Any]:
     """The folder as a world model and as the stock pipeline, both in float32 on `device`."""
+    model = WorldModel(SVD(prior), chunk=frames, spec=SPEC)
+    model.configure_model()
+    return model.eval().to(device), stock_pipeline(model.backbone.folder, device)
+
+
+def stock_pipeline(folder: Path, device: str, **parts: Any) -> Any:
+    """diffusers' own, in float32 and without progress bars; parts: in place of the folder's."""
     import diffusers
 
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
-    model = WorldModel(SVD(prior), chunk=frames, spec=SPEC)
-    model.configure_model()
-    folder = model.backbone.folder
     stock = diffusers.StableVideoDiffusionPipeline.from_pretrained(
-        folder, torch_dtype=torch.float32, local_files_only=True
+        folder, torch_dtype=torch.float32, local_files_only=True, **parts
     )
     stock.set_progress_bar_config(disable=True)
-    return model.eval().to(device), stock.to(device)
+    return stock.to(device)
 
 
 def prepare(contest: Contest, comparison: Comparison) -> tuple[Run, Run, int]:
@@ -128,23 +130,15 @@ def prepare(contest: Contest, comparison: Comparison) -> tuple[Run, Run, int]:
     return ours, runs[best], best
 
 
-def measure(contest: Contest, repeats: int) -> list[dict[str, Any]]:
+def measure(contest: Contest, repeats: int) -> list[Record]:
     """One row for each comparison."""
     rows = []
-    with tqdm(total=len(COMPARISONS) * repeats, desc=f"guidance {contest.guidance:g}") as bar:
-        for comparison in COMPARISONS:
-            ours, theirs, decoded = prepare(contest, comparison)
-            timing = compare(ours, theirs, repeats, bar.update)
-            rows.append(
-                {
-                    "name": comparison.name,
-                    "against": comparison.against,
-                    "guidance": contest.guidance,
-                    **timing._asdict(),
-                    "target": comparison.target,
-                    "stock_decode_chunk_size": decoded,
-                }
-            )
+    for comparison in COMPARISONS:
+        ours, theirs, decoded = prepare(contest, comparison)
+        about: Record = {"name": comparison.name, "against": comparison.against}
+        about |= {"guidance": contest.guidance, **compare(ours, theirs, repeats)._asdict()}
+        about |= {"target": comparison.target, "stock_decode_chunk_size": decoded}
+        rows.append(about)
     return rows
 
 
@@ -160,60 +154,25 @@ def picture_of(model: WorldModel, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (size, size, 3), np.uint8)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=Path(__file__).stem, description=__doc__)
-    cuda = "cuda" if torch.cuda.is_available() else "cpu"
-    parser.add_argument("--prior", default="priors/rooms-svd", help="a diffusers SVD folder")
-    parser.add_argument("--steps", type=int, default=6, help="sampling steps")
-    parser.add_argument("--frames", type=int, default=4, help="frames of a video")
-    parser.add_argument("--repeats", type=int, default=5, help="alternating runs of each side")
-    parser.add_argument("--guidance", type=float, nargs="+", default=list(GUIDANCES))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default=cuda)
-    parser.add_argument("--json", type=Path, help="default: benchmarks/results/rollout[-gpu].json")
-    return parser
+def options(add: Callable[..., Any]) -> None:
+    add("--prior", default="priors/rooms-svd", help="a diffusers SVD folder")
+    add("--steps", type=positive, default=6, help="sampling steps")
+    add("--frames", type=positive, default=4, help="frames of a video")
+    add("--repeats", type=positive, default=5, help="alternating runs of each side")
+    add("--guidance", type=float, nargs="+", default=list(GUIDANCES))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print a line for each row, write the JSON file; 2 where the input is unusable."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    arguments = _parser().parse_args(argv)
-    name = "rollout-gpu.json" if arguments.device == "cuda" else "rollout.json"
-    path = arguments.json or RESULTS / name
-    try:
-        record = run(arguments)
-    except (OSError, ValueError) as error:
-        print(f"benchmarks/speed/rollout.py: {error}", file=sys.stderr)
-        return 2
-    write(path, record)
-    for row in record["rows"]:
-        missed = "" if row["ratio_median"] >= row["target"] else "  MISSED"
-        print(
-            f"guidance {row['guidance']:g}  {row['name']} against {row['against']}: "
-            f"{row['ratio_median']:.3f} ({row['ratio_min']:.3f} to {row['ratio_max']:.3f}), "
-            f"target {row['target']:g}{missed}"
-        )
-    print(path)
-    return 0
-
-
-def run(arguments: argparse.Namespace) -> dict[str, Any]:
+def run(arguments: argparse.Namespace) -> Record:
     """The whole record: provenance, settings, rows."""
-    if arguments.repeats < 1 or arguments.frames < 1 or min(arguments.guidance) < 1:
-        raise ValueError("Expected --repeats and --frames of at least 1, --guidance of at least 1.")
+    if min(arguments.guidance) < 1:
+        raise ValueError("Expected --guidance of at least 1.")
     model, stock = load(arguments.prior, arguments.frames, arguments.device)
     picture = picture_of(model, arguments.seed)
     record = provenance(arguments.seed, arguments.device, weights=[model.backbone.folder])
-    record["settings"] = {
-        "prior": arguments.prior,
-        "steps": arguments.steps,
-        "frames": arguments.frames,
-        "height": picture.shape[0],
-        "width": picture.shape[1],
-        "dtype": "float32",
-        "decoder": type(model.backbone.vae).__name__,
-    }
+    height, width = picture.shape[:2]
+    record["settings"] = picked(arguments, "prior", "steps", "frames")
+    record["settings"] |= {"height": height, "width": width, "dtype": "float32"}
+    record["settings"] |= {"decoder": type(model.backbone.vae).__name__}
     record["rows"] = []
     for guidance in arguments.guidance:
         contest = Contest(model, stock, picture, arguments.steps, guidance, arguments.seed)
@@ -221,5 +180,6 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     return record
 
 
+main = benchmark(__file__, __doc__, "rollout{gpu}.json", options, run, table)
 if __name__ == "__main__":
     sys.exit(main())

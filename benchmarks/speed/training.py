@@ -10,93 +10,68 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
+import torch  # noqa: F401  # a card is found by it
 from tqdm import tqdm
 
-from benchmarks.measure import RESULTS, ROOT, provenance, write
+from benchmarks.measure import ROOT, Record, benchmark, picked, positive, provenance, write
 from benchmarks.speed.training_rows import CPU, CUDA, Row
+from benchmarks.tables import training as tables
 
-MODULE = "benchmarks.speed.training_row"
+
+def options(add: Callable[..., Any]) -> None:
+    add("--steps", type=positive, default=8, help="timed steps")
+    add("--warmup", type=positive, default=2, help="steps before them")
+    add("--only", default="", help="rows whose name holds this")
 
 
-def measured(
-    row: Row, steps: int, warmup: int, device: str, folder: Path, seed: int
-) -> dict[str, Any]:
+def run(arguments: argparse.Namespace) -> Record:
+    """The record: provenance, settings, rows; written after each row, as one may take minutes.
+
+    Raises ValueError where no row has the name, or, once all others are written, where one failed.
+    """
+    known = CPU if arguments.device == "cpu" else CUDA
+    rows = [row for row in known if arguments.only in row.name]
+    if not rows:
+        raise ValueError("Expected --only to name a row.")
+    packages = ("torch", "lightning", "diffusers")
+    prior = [ROOT / "priors/rooms-svd"] if arguments.device == "cpu" else []
+    record = provenance(arguments.seed, arguments.device, packages, weights=prior)
+    record["settings"] = picked(arguments, "steps", "warmup")
+    record["load_average"] = round(os.getloadavg()[0], 2)  # of the machine before it began
+    record["rows"], record["failed"] = [], {}
+    with tempfile.TemporaryDirectory() as folder:
+        for row in tqdm(rows, "ways of training"):
+            try:
+                record["rows"].append(measured(row, arguments, folder))
+            except ValueError as error:
+                record["failed"][row.name] = str(error)
+            write(arguments.file, record)
+    if record["failed"]:
+        raise ValueError("; ".join(record["failed"].values()))
+    return record
+
+
+def measured(row: Row, arguments: argparse.Namespace, folder: str) -> Record:
     """A row's record; raises ValueError with the last line of what went wrong."""
-    words = [json.dumps(row.key), steps, warmup, device, folder, seed]
+    asked = [arguments.steps, arguments.warmup, arguments.device, folder, arguments.seed]
+    module = ["-m", "benchmarks.speed.training_row", json.dumps(row.key)]
+    command, environment = [sys.executable, *module, *map(str, asked)], {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-m", MODULE, *map(str, words)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        command, cwd=ROOT, capture_output=True, text=True, env=os.environ | environment
     )
     if done.returncode:
         raise ValueError(f"{row.name}: {(done.stderr.strip().splitlines() or ['killed'])[-1]}")
     return row.key | json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def run(rows: Sequence[Row], arguments: argparse.Namespace, path: Path) -> dict[str, Any]:
-    """The record: provenance, settings, rows; written after each row, as one may take minutes."""
-    packages = ("torch", "lightning", "diffusers")
-    prior = [ROOT / "priors/rooms-svd"] if arguments.device == "cpu" else []
-    record = provenance(arguments.seed, arguments.device, packages, weights=prior)
-    record["settings"] = {"steps": arguments.steps, "warmup": arguments.warmup}
-    record["load_average"] = round(os.getloadavg()[0], 2)  # of the machine before it began
-    record["rows"], record["failed"] = [], {}
-    with tempfile.TemporaryDirectory() as folder:
-        for row in tqdm(rows, "ways of training"):
-            options = (arguments.steps, arguments.warmup, arguments.device, Path(folder))
-            try:
-                record["rows"].append(measured(row, *options, arguments.seed))
-            except ValueError as error:
-                record["failed"][row.name] = str(error)
-            write(path, record)
-    return record
+def table(results: Path) -> str:
+    return "\n\n".join([tables.training(results), tables.card(results)])
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=Path(__file__).stem, description=__doc__)
-    cuda = "cuda" if torch.cuda.is_available() else "cpu"
-    parser.add_argument("--device", choices=("cpu", "cuda"), default=cuda)
-    parser.add_argument("--steps", type=int, default=8, help="timed steps")
-    parser.add_argument("--warmup", type=int, default=2, help="steps before them")
-    parser.add_argument("--only", default="", help="rows whose name holds this")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="default: benchmarks/results/training[-gpu].json")
-    return parser
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print a line for each row, write the JSON file; 2 where a row could not be."""
-    arguments = _parser().parse_args(argv)
-    rows = [r for r in (CPU if arguments.device == "cpu" else CUDA) if arguments.only in r.name]
-    if not rows or arguments.steps < 1 or arguments.warmup < 1:
-        print(
-            "benchmarks/speed/training.py: expected --only to name a row, --steps and "
-            "--warmup of at least 1.",
-            file=sys.stderr,
-        )
-        return 2
-    name = "training.json" if arguments.device == "cpu" else "training-gpu.json"
-    path = arguments.json or RESULTS / name
-    record = run(rows, arguments, path)
-    for row in record["rows"]:
-        off = row["predicted_bytes"] / row["peak_bytes"] - 1
-        print(
-            f"{row['name']}: {1 / row['seconds_per_step']:.3g} steps/s, waiting "
-            f"{100 * row['waiting']:.0f}%, {row['peak_bytes'] / 1e9:.3f} GB ({100 * off:+.0f}% "
-            f"foretold)"
-        )
-    for message in record["failed"].values():
-        print(f"benchmarks/speed/training.py: {message}", file=sys.stderr)
-    print(path)
-    return 2 if record["failed"] else 0
-
-
+main = benchmark(__file__, __doc__, "training{gpu}.json", options, run, table)
 if __name__ == "__main__":
     sys.exit(main())

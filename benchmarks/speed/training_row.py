@@ -8,12 +8,13 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -22,20 +23,25 @@ from lightning.pytorch.callbacks import Callback
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.speed.training_models import random_weights, write_cosmos, write_svd
 from benchmarks.speed.training_rows import Row
 from egowm.actions import ActionSpec
 from egowm.backbones import SVD, Cosmos
 from egowm.backbones.base import Backbone
 from egowm.data import Clip, Episode, Rooms, Window
 from egowm.data.module import ClipData
+from egowm.loading import untrained
 from egowm.training.average import WeightAverage
 from egowm.training.latents.callback import FromCache
 from egowm.training.latents.writer import LatentWriter
 from egowm.training.memory import fake_step, traced
+from egowm.training.published import write_sizes
 from egowm.world_model import WorldModel
 
 KERNELS = 5  # named, where a card is used badly
+PUBLISHED = {  # whose sizes are trained, with random weights
+    "svd": "stabilityai/stable-video-diffusion-img2vid-xt",
+    "cosmos": "nvidia/Cosmos-Predict2-2B-Video2World",
+}
 
 
 class MadeUp(ClipData):
@@ -88,27 +94,24 @@ def measure(row: Row, steps: int, warmup: int, device: str, folder: Path, seed: 
     extra: list[Callback] = [WeightAverage(0.999, "cpu")] if row.average else []
     if row.data == "cache":
         extra.append(FromCache(str(cached(build(row, pretrained), data, folder, device))))
+    settings: dict[str, Any] = {"precision": row.precision, "max_steps": warmup + steps}
+    off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
     trainer = Trainer(
         accelerator="gpu" if device == "cuda" else "cpu",
         devices=1,
-        precision=row.precision,
-        max_steps=warmup + steps,
         callbacks=[clock, *extra],
         default_root_dir=folder,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         limit_val_batches=0,
+        **settings | dict.fromkeys(off, False),
     )
     model = build(row, pretrained)
-    drawn = nullcontext() if row.model == "rooms-svd" else random_weights(device)
+    drawn = nullcontext() if row.model not in PUBLISHED else random_weights(device)
     started = time.perf_counter()
     with drawn:
         trainer.fit(model, data)
     took = time.perf_counter() - started
     assert clock.clip is not None
-    found = {
+    found: dict[str, Any] = {
         "seconds_per_step": median(clock.seconds),
         "waiting": sum(clock.waited) / sum(clock.seconds),
         "seconds_to_begin": took - sum(clock.seconds),  # loading, compiling, the first steps
@@ -128,16 +131,10 @@ def build(row: Row, pretrained: str, spec: ActionSpec | None = None) -> WorldMod
     """The model, before any weight is loaded."""
     kind: Any = Cosmos if row.model == "cosmos" else SVD
     backbone: Backbone = kind(pretrained, vae_batch=row.vae_batch)
-    return WorldModel(
-        backbone,
-        spec=spec,
-        train=row.train,
-        gradient_checkpointing=row.gradient_checkpointing,
-        optimizer=row.optimizer,
-        offload=row.offload,
-        compile=row.compiler,
-        warmup=1,
-    )
+    names = ("train", "gradient_checkpointing", "optimizer", "offload")
+    options: dict[str, Any] = {name: getattr(row, name) for name in names}
+    options["compile"] = row.compiler
+    return WorldModel(backbone, spec=spec, warmup=1, **options)
 
 
 def cached(model: WorldModel, data: ClipData, folder: Path, device: str) -> Path:
@@ -150,22 +147,40 @@ def cached(model: WorldModel, data: ClipData, folder: Path, device: str) -> Path
 
 
 def pipeline(model: str, folder: Path) -> str:
-    """The folder of a pipeline, or of its configuration."""
-    if model == "rooms-svd":
-        return "./priors/rooms-svd"
+    """The folder of a pipeline, or of the configuration of a published one."""
+    if model not in PUBLISHED:
+        return f"./priors/{model}"
     target = folder / model
     target.mkdir(parents=True, exist_ok=True)
-    return str(write_svd(target) if model == "svd" else write_cosmos(target))
+    return str(write_sizes(PUBLISHED[model], target))
+
+
+@contextmanager
+def random_weights(device: str) -> Iterator[None]:
+    """Inside, `from_pretrained` of diffusers and transformers draws weights, on `device`."""
+    from diffusers import ModelMixin
+    from transformers import PreTrainedModel
+
+    def drawn(cls: Any, folder: Any, **options: Any) -> Any:
+        with torch.device(device):
+            return untrained(cls, Path(folder))
+
+    with (
+        patch("egowm.loading.variant_of", lambda folder, stem: ""),
+        patch.object(ModelMixin, "from_pretrained", classmethod(drawn)),
+        patch.object(PreTrainedModel, "from_pretrained", classmethod(drawn)),
+    ):
+        yield
 
 
 def clips(row: Row, folder: Path) -> ClipData:
     """The committed prior sees rooms; large networks made-up frames."""
     window = Window(1, row.horizon, 1, *row.size)
-    common = {"batch_size": row.batch_size, "num_workers": row.num_workers}
-    if row.model != "rooms-svd":
+    common: dict[str, Any] = {"batch_size": row.batch_size, "num_workers": row.num_workers}
+    if row.model in PUBLISHED:
         return MadeUp("", window, **common)
-    rooms = {"episodes_train": 4, "episodes_val": 1, "episodes_test": 1, "num_frames": 33}
-    return Rooms(str(folder / "rooms"), window, **common, **rooms)
+    common |= {"episodes_train": 4, "episodes_val": 1, "episodes_test": 1, "num_frames": 33}
+    return Rooms(str(folder / "rooms"), window, **common)
 
 
 def foretold(row: Row, pretrained: str, window: Window, device: str) -> dict[str, Any]:

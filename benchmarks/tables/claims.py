@@ -1,12 +1,13 @@
-"""The table of the three claims, and what the curve against labels says, out of rooms.json."""
+"""The table of the three claims, and what the curve against labels says."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.experiment.arms import LABELLED, STEPS
 from benchmarks.experiment.claims import GAIN_BAR, GAIN_LOW
+from benchmarks.measure import Record, read
 from benchmarks.tables.experiment import is_chosen, steps_of, trainings
-from benchmarks.tables.markdown import MISSING, SAID, Record, caveat, read, table
+from benchmarks.tables.markdown import MISSING, SAID, caveat, ranged, table
 
 
 def claims(results: Path) -> str:
@@ -14,13 +15,11 @@ def claims(results: Path) -> str:
     record = read(results / "rooms.json")
     head = ("claim", "measured [95%]", "training runs", "asked", "")
     if record is None:
-        return table(head, [(MISSING, *[""] * 4)])
+        return table(head, [])
     found, lines = record["claims"], []
     bar = f"{GAIN_BAR:g}, interval above {GAIN_LOW:g}"
-    for name, key in (
-        ("(a) the short run above the simulator with the mean action, SCS", "a"),
-        ("(a) the long run in its place, SCS", "a, P+"),
-    ):
+    short = "(a) the short run above the simulator with the mean action, SCS"
+    for name, key in ((short, "a"), ("(a) the long run in its place, SCS", "a, P+")):
         lines.append(_line(name, found[key], "above 0"))
         visible = found[key].get("visible")
         lines.append(_line("(a) the same, where the true structure is visible", visible))
@@ -42,8 +41,7 @@ def claims(results: Path) -> str:
 def _line(name: str, claim: Record | None, asked: str = "") -> tuple[str, ...]:
     if claim is None or claim["value"] is None:
         return name, MISSING, "", asked, ""
-    low, high = claim["ci95"]
-    measured = f"{claim['value']:.2f} [{low:.2f} to {high:.2f}]"
+    measured = ranged(claim["value"], claim["ci95"], ".2f")
     runs = " and ".join(str(n) for n in claim.get("runs", ()))
     verdict = {True: "reached", False: "**not reached**", None: ""}[claim.get("reached")]
     return name, measured, runs, asked, verdict

@@ -1,47 +1,47 @@
-"""Tables of reading data, out of benchmarks/results/."""
+"""Tables of reading data."""
 
 from pathlib import Path
 
-from benchmarks.tables.markdown import MISSING, Record, caveat, read, source, table
+from benchmarks.measure import Record, read
+from benchmarks.tables.markdown import Columns, caveat, lines_of, source, table
 
 PEER = "stable-worldmodel"
+SPEED: Columns = {
+    "size": lambda r: str(r["size"]),
+    "reader": lambda r: str(r["reader"]),
+    "files": lambda r: str(r["form"]),
+    "warm, clips a core second": lambda r: f"{r['warm']:.0f}",
+    "cold, clips a second": lambda r: f"{r['cold']:.0f}",
+    "the pack is faster, warm / cold": lambda r: (
+        f"{r['packed_faster_warm']:.1f} / {r['packed_faster_cold']:.1f}"
+    ),
+    "faster than others on these files": lambda r: "; ".join(
+        f"{name}: {ratio:.2f}" for name, ratio in r["faster_than"].items()
+    ),
+    "bytes a frame": lambda r: f"{r['bytes_per_frame']:.0f}",
+}
+LISTING: Columns = {
+    "format": lambda r: str(r["form"]),
+    "first start, core s": lambda r: f"{r['seconds']:.1f}",
+    "later starts": lambda r: f"{r['again']:.1f}",
+    "memory, MB": lambda r: f"{r['memory_mb']:.0f}",
+    "growth while reading, MB": lambda r: f"{r['growth_mb']:.0f}",
+}
 
 
 def speed(results: Path) -> str:
     """Clips a second of every format, of the pack and of plain Datasets."""
     record = read(results / "data.json")
-    head = (
-        "size",
-        "reader",
-        "files",
-        "warm, clips a core second",
-        "cold, clips a second",
-        "the pack is faster, warm / cold",
-        "faster than others on these files",
-        "bytes a frame",
-    )
     if record is None:
-        return table(head, [(MISSING, *[""] * 7)])
-    lines = [
-        (
-            str(r["size"]),
-            r["reader"],
-            r["form"],
-            f"{r['warm']:.0f}",
-            f"{r['cold']:.0f}",
-            f"{r['packed_faster_warm']:.1f} / {r['packed_faster_cold']:.1f}",
-            "; ".join(f"{name}: {ratio:.2f}" for name, ratio in r["faster_than"].items()),
-            f"{r['bytes_per_frame']:.0f}",
-        )
-        for r in record["rows"]
-    ]
+        return table(SPEED, [])
+    lines = lines_of(SPEED, record["rows"])
     lines += [("", name, "", why, *[""] * 4) for name, why in record["not_measured"].items()]
     s = record["settings"]
     note = (
         f"{s['clips']} clips of {s['frames']} frames, recorded at {s['recorded']}x{s['recorded']}, "
         f"{s['dtype']}, batches of {s['batch']}, {s['rounds']} rounds, medians"
     )
-    return f"{table(head, lines)}\n\n{_asked(record)}\n\n{source(record)}. {note}."
+    return f"{table(SPEED, lines)}\n\n{_asked(record)}\n\n{source(record)}. {note}."
 
 
 def _asked(record: Record) -> str:
@@ -68,45 +68,21 @@ def _asked(record: Record) -> str:
 def stored(results: Path) -> str:
     """What decided how a pack is kept."""
     record = read(results / "data.json")
-    head = ("frames kept as", "core ms a clip", "times the pack's", "bytes a frame")
-    if record is None:
-        return table(head, [(MISSING, *[""] * 3)])
-    rows = record["choices"]
-    least = rows[0]["milliseconds"]
-    lines = [
-        (
-            r["way"],
-            f"{r['milliseconds']:.2f}",
-            f"{r['milliseconds'] / least:.1f}",
-            f"{r['bytes']:.0f}",
-        )
-        for r in rows
-    ]
-    return table(head, lines) + caveat(record)
+    rows = record["choices"] if record else []
+    columns: Columns = {
+        "frames kept as": lambda r: str(r["way"]),
+        "core ms a clip": lambda r: f"{r['milliseconds']:.2f}",
+        "times the pack's": lambda r: f"{r['milliseconds'] / rows[0]['milliseconds']:.1f}",
+        "bytes a frame": lambda r: f"{r['bytes']:.0f}",
+    }
+    return table(columns, lines_of(columns, rows)) + (caveat(record) if record else "")
 
 
 def listing(results: Path) -> str:
     """Until training can begin on many recordings."""
     record = read(results / "data.json")
-    head = (
-        "format",
-        "first start, core s",
-        "later starts",
-        "memory, MB",
-        "growth while reading, MB",
-    )
     if record is None or "listing" not in record:
-        return table(head, [(MISSING, *[""] * 4)])
+        return table(LISTING, [])
     rows = record["listing"]
-    lines = [
-        (
-            r["form"],
-            f"{r['seconds']:.1f}",
-            f"{r['again']:.1f}",
-            f"{r['memory_mb']:.0f}",
-            f"{r['growth_mb']:.0f}",
-        )
-        for r in rows
-    ]
     note = f"{rows[0]['episodes']} episodes of 64 frames; {rows[0]['read']} clips read"
-    return f"{table(head, lines)}\n\n{note}.{caveat(record)}"
+    return f"{table(LISTING, lines_of(LISTING, rows))}\n\n{note}.{caveat(record)}"

@@ -1,4 +1,4 @@
-"""Tables of the central experiment and of its ablations, out of benchmarks/results/.
+"""Tables of the central experiment and of its ablations.
 
 Rows of the committed exports and of the references are measured by `experiment/rooms.py`; other
 rows are as `experiment/arms.py` scored each run. Where a run's record is of a tree with changes, or
@@ -11,7 +11,18 @@ from pathlib import Path
 
 from benchmarks.experiment.arms import LONG, MAIN, PRIOR_STEPS, SEEDS, STEPS
 from benchmarks.experiment.claims import is_unet
-from benchmarks.tables.markdown import MISSING, SAID, Record, caveat, doubt, read, source, table
+from benchmarks.measure import Record, read
+from benchmarks.tables.markdown import (
+    MISSING,
+    SAID,
+    Columns,
+    caveat,
+    doubt,
+    lines_of,
+    ranged,
+    source,
+    table,
+)
 
 MEASURES = ("scs", "scs_davis", "scs_visible", "psnr")
 ORDER = ("P+", "P", "P0", "S+", "S")
@@ -24,7 +35,7 @@ def rooms(results: Path) -> str:
     measured = ("SCS [95%]", "DAVIS", "visible", "PSNR, dB")
     head = ("video of", "steps", "episodes", "runs", "actions", *measured, TRACED)
     if record is None:
-        return table(head, [(MISSING, *[""] * 9)])
+        return table(head, [])
     parts = []
     for world, title in (("rooms", ""), ("papered", "\n\nRooms papered with pictures:\n\n")):
         lines = _merged([r for r in record["rows"] if r["world"] == world], record)
@@ -53,14 +64,14 @@ def _line(
     arm: str, episodes: int, actions: str, found: Sequence[Record], record: Record
 ) -> tuple[str, ...]:
     mean = {k: sum(r[k] for r in found) / len(found) for k in MEASURES}
-    low, high = (sum(r["ci95"][k] for r in found) / len(found) for k in (0, 1))
+    ends = [sum(r["ci95"][k] for r in found) / len(found) for k in (0, 1)]
     return (
         SAID.get(arm, arm),
         f"{steps_of(arm):,}" if episodes else "",
         str(episodes or ""),
         str(len(found)) if episodes else "",
         {"zero": "none"}.get(actions, actions) if arm == "P0" else actions,
-        f"{mean['scs']:.1f} [{low:.1f} to {high:.1f}]",
+        ranged(mean["scs"], ends),
         f"{mean['scs_davis']:.1f}",
         f"{mean['scs_visible']:.1f}",
         f"{mean['psnr']:.2f}",
@@ -133,17 +144,14 @@ def transformer(results: Path) -> str:
     head = ("run", "guidance", *scores, TRACED)
     rows = [r for r in record["rows"] if not is_unet(r)] if record else []
     if record is None or not rows:
-        return table(head, [(MISSING, *[""] * 6)])
-    floor = next(
-        r["scs"]
-        for r in record["rows"]
-        if (r["arm"], r["actions"], r["world"]) == ("simulator", "shuffled", "rooms")
-    )
+        return table(head, [])
+    wanted = ("simulator", "shuffled", "rooms")
+    whole = [r for r in record["rows"] if (r["arm"], r["actions"], r["world"]) == wanted]
     groups: dict[tuple[str, str, float], dict[str, Record]] = {}
     for r in rows:
         run = (r["arm"], r["variant"], r.get("guidance", 1.0))
         groups.setdefault(run, {})[r["actions"]] = r
-    lines = [_told(*run, told, floor, record) for run, told in groups.items()]
+    lines = [_told(*run, told, whole[0]["scs"], record) for run, told in groups.items()]
     note = "Rows are as each run was scored after its training; the action gain counts from the "
     return f"{table(head, lines)}\n\n{note}simulator's row of {source(record)}."
 
@@ -151,16 +159,14 @@ def transformer(results: Path) -> str:
 def _told(
     arm: str, variant: str, guidance: float, told: dict[str, Record], floor: float, record: Record
 ) -> tuple[str, ...]:
-    true = told.get("true") or told[""]
-    shuffled = told.get("shuffled")
-    gain = (true["scs"] - shuffled["scs"]) / (100 - floor) if shuffled else None
-    low, high = true["ci95"]
+    true, shuffled = told.get("true") or told[""], told.get("shuffled")
+    gain = (true["scs"] - shuffled["scs"]) / (100 - floor) if shuffled else 0.0
     return (
         SAID.get(arm, arm) + (f", {variant}" if variant else ""),
         f"{guidance:g}" if shuffled else "",
-        f"{true['scs']:.1f} [{low:.1f} to {high:.1f}]",
+        ranged(true["scs"], true["ci95"]),
         f"{shuffled['scs']:.1f}" if shuffled else "",
-        f"{gain:.2f}" if gain is not None else "",
+        f"{gain:.2f}" if shuffled else "",
         f"{true['psnr']:.2f}",
         _traced([true], record),
     )
@@ -169,46 +175,42 @@ def _told(
 def rates(results: Path) -> str:
     """Validation loss of each learning rate at 64 episodes."""
     record = read(results / "rooms.json")
-    head = ("run", "learning rate", "validation loss", TRACED)
-    if record is None:
-        return table(head, [(MISSING, "", "", "")])
-    lines = [
-        (SAID[r["arm"]], f"{r['learning_rate']:g}", f"{r['loss']:.4f}", _traced([r], record))
-        for r in record["search"]
-    ]
-    return table(head, lines) + caveat(record)
+    columns: Columns = {
+        "run": lambda r: SAID[r["arm"]],
+        "learning rate": lambda r: f"{r['learning_rate']:g}",
+        "validation loss": lambda r: f"{r['loss']:.4f}",
+        TRACED: lambda r: _traced([r], record or {}),
+    }
+    lines = lines_of(columns, record["search"] if record else [])
+    return table(columns, lines) + (caveat(record) if record else "")
 
 
 def ablations(results: Path) -> str:
     """One choice changed at a time, against the default."""
     record, main = read(results / "ablations.json"), read(results / "rooms.json")
-    head = ("choice", "value", "SCS [95%]", "visible", "PSNR, dB", TRACED)
+    columns: Columns = {
+        "choice": lambda r: str(r["ablation"]),
+        "value": lambda r: str(r["value"]),
+        "SCS [95%]": lambda r: ranged(r["scs"], r["ci95"]),
+        "visible": lambda r: f"{r['scs_visible']:.1f}",
+        "PSNR, dB": lambda r: f"{r['psnr']:.2f}",
+        TRACED: lambda r: _traced([r], main or {}),
+    }
     if record is None or main is None:
-        return table(head, [(MISSING, *[""] * 5)])
+        return table(columns, [])
     steps = next(r["default_steps"] for r in record["rows"] if "default_steps" in r)
     of_sampling = f"long run: {steps} steps, guidance 1, latents"
     of_training = "short run: fourier features, zero start, noise N(1.0, 1.6)"
-    sampled = [r for r in record["rows"] if "learning_rate" not in r]
+    export, short = _default(main, "P+"), _default(main, "P")
     trained = [r for r in record["rows"] if "learning_rate" in r]
-    export = _default(main, "P+")
-    sampled = [r | {"run": export["run"]} for r in sampled]
-    rows = [export | {"ablation": "default", "value": of_sampling}, *sampled]
+    rows = [export | {"ablation": "default", "value": of_sampling}]
+    rows += [r | {"run": export["run"]} for r in record["rows"] if "learning_rate" not in r]
     if trained:
-        rows += [_default(main, "P") | {"ablation": "default", "value": of_training}, *trained]
-    lines = [
-        (
-            r["ablation"],
-            str(r["value"]),
-            f"{r['scs']:.1f} [{r['ci95'][0]:.1f} to {r['ci95'][1]:.1f}]",
-            f"{r['scs_visible']:.1f}",
-            f"{r['psnr']:.2f}",
-            _traced([r], main),
-        )
-        for r in rows
-    ]
+        rows += [short | {"ablation": "default", "value": of_training}, *trained]
     sources = [source(record)] + ([source(record["added"])] if "added" in record else [])
     note = "; the trained rows are as each run was scored after its training" if trained else ""
-    return f"{table(head, lines)}\n\n{'; '.join(sources)}{note}.{caveat(main)}"
+    shown = table(columns, lines_of(columns, rows))
+    return f"{shown}\n\n{'; '.join(sources)}{note}.{caveat(main)}"
 
 
 def _default(record: Record, arm: str) -> Record:

@@ -1,11 +1,10 @@
-"""Results read from disk, and tables of them in Markdown."""
+"""What all tables share: Markdown, the words of a record's origin, values with their range."""
 
-import json
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-Record = dict[str, Any]
+from benchmarks.measure import Record
+
+Columns = Mapping[str, Callable[[Record], str]]  # head: cell of a row
 MISSING = "not yet measured"
 SAID = {  # what pages call the runs that records name by a letter
     "P": "from the prior",
@@ -14,14 +13,6 @@ SAID = {  # what pages call the runs that records name by a letter
     "P+": "from the prior (long)",
     "S+": "from scratch (long)",
 }
-
-
-def read(path: Path) -> Record | None:
-    """A result, or None where nothing was measured yet."""
-    if not path.is_file():
-        return None
-    record: Record = json.loads(path.read_text(encoding="utf-8"))
-    return record
 
 
 def source(record: Record) -> str:
@@ -59,9 +50,33 @@ def _with_beginning(record: Record) -> list[Record]:
     return [record, *([record["began"]] if "began" in record else [])]
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
+def table(heads: Iterable[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; without lines, one that says that nothing was measured."""
+    head = tuple(heads)
+    lines = lines or [(MISSING, *[""] * (len(head) - 1))]
     return "\n".join(
-        "|" + "".join(f" {cell} |" if cell else " |" for cell in line) for line in lines
+        "|" + "".join(f" {cell} |" if cell else " |" for cell in line)
+        for line in (head, ["---"] * len(head), *lines)
     )
+
+
+def lines_of(columns: Columns, rows: Iterable[Record]) -> list[tuple[str, ...]]:
+    """The lines of a table, one for each row."""
+    return [tuple(cell(row) for cell in columns.values()) for row in rows]
+
+
+def ranged(value: float, ci95: Sequence[float], form: str = ".1f") -> str:
+    """A value with its interval, which is the value itself where it is empty."""
+    low, high = ci95 or (value, value)
+    return f"{value:{form}} [{low:{form}} to {high:{form}}]"
+
+
+def ratio(timed: Record) -> str:
+    """A speed ratio from the least to the most."""
+    low, high = timed["ratio_min"], timed["ratio_max"]
+    return f"{timed['ratio_median']:.2f} ({low:.2f} to {high:.2f})"
+
+
+def judged(timed: Record) -> str:
+    """The same beside its target."""
+    return ratio(timed) + ("" if timed["ratio_median"] >= timed["target"] else ", missed")

@@ -1,4 +1,4 @@
-"""Tables of planning, out of benchmarks/results/."""
+"""Tables of planning."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,32 +6,44 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.measure import Record, read
 from benchmarks.planning.arrivals import MODELS, WITHOUT
 from benchmarks.speed.comparisons import BATCHED, BATCHED_BF16, CANDIDATES_TARGET
-from benchmarks.tables.markdown import MISSING, Record, doubt, read, source, table
+from benchmarks.tables.markdown import (
+    MISSING,
+    Columns,
+    doubt,
+    lines_of,
+    ranged,
+    ratio,
+    source,
+    table,
+)
 from egowm.scs.bootstrap import interval
 
 AGENTS = (WITHOUT[0], *MODELS, *WITHOUT[1:])  # from the most that can be reached downwards
 HALF = "bfloat16"  # ends the name of a row in that precision
 CLASSES = tuple((metres, visible) for visible in (True, False) for metres in (1.0, 2.0, 4.0))
+ARRIVALS: Columns = {
+    "goal": lambda r: _goal(r["distance_metres"], r["visible"]),
+    "agent": lambda r: _name(r),
+    "arrive, % [95%]": lambda r: ranged(r["success"], r["ci95"], ".0f"),
+    "off, m": lambda r: f"{r['metres']:.2f}",
+    "off, degrees": lambda r: f"{r['degrees']:.0f}",
+    "seconds a plan": lambda r: f"{r['seconds_per_plan']:.2g}",
+}
 
 
 def planning(results: Path) -> str:
     """Who arrives, by the class of the goal; then candidates a second."""
     rows = _rows(results)
+    lines: list[tuple[str, ...]] = []
+    for goal in CLASSES:
+        here = [r for r in rows if (r["distance_metres"], r["visible"]) == goal]
+        lines += lines_of(ARRIVALS, here) or [(_goal(*goal), MISSING, "", "", "", "")]
     files = (results / "candidates.json", results / "candidates-gpu.json")
     timed = [record for record in map(read, files) if record]
-    head = ("goal", "agent", "arrive, % [95%]", "off, m", "off, degrees", "seconds a plan")
-    lines: list[tuple[str, ...]] = []
-    for metres, visible in CLASSES:
-        goal = _goal(metres, visible)
-        here = [r for r in rows if (r["distance_metres"], r["visible"]) == (metres, visible)]
-        for r in here:
-            off = f"{r['metres']:.2f}", f"{r['degrees']:.0f}"
-            lines.append((goal, _name(r), _share(r), *off, f"{r['seconds_per_plan']:.2g}"))
-        if not here:
-            lines.append((goal, MISSING, "", "", "", ""))
-    parts = [table(head, lines), *_notes(rows), _differences(rows), _candidates(timed)]
+    parts = [table(ARRIVALS, lines), *_notes(rows), _differences(rows), _candidates(timed)]
     parts += [part for record in timed for part in (_like_for_like(record), f"{source(record)}.")]
     return "\n\n".join(part for part in parts if part)
 
@@ -39,9 +51,11 @@ def planning(results: Path) -> str:
 def memory(results: Path) -> str:
     """Memory by the number of candidates."""
     record = read(results / "planning-memory.json")
-    rows = record["rows"] if record else []
-    lines = [(f"{r['candidates']:,}", f"{r['bytes'] / 2**20:.0f}") for r in rows]
-    found = table(("candidates", "MiB at most"), lines or [(MISSING, "")])
+    columns: Columns = {
+        "candidates": lambda r: f"{r['candidates']:,}",
+        "MiB at most": lambda r: f"{r['bytes'] / 2**20:.0f}",
+    }
+    found = table(columns, lines_of(columns, record["rows"] if record else []))
     return found + (f"\n\n{source(record)}." if record else "")
 
 
@@ -50,17 +64,12 @@ def windows(results: Path) -> str:
     record = read(results / "decode-window.json")
     head = ("window", "error, grey levels", "PSNR, dB", "times as fast as the chunk")
     if record is None:
-        return table(head, [(MISSING, "", "", "")])
-    s = record["settings"]
-    lines = [
-        (
-            str(r["window"]),
-            f"{r['grey_levels']:.1f}" if r["window"] < s["frames"] else "0",
-            f"{r['psnr']:.1f}" if r["window"] < s["frames"] else "exact",
-            f"{r['ratio_median']:.1f}",
-        )
-        for r in record["rows"]
-    ]
+        return table(head, [])
+    s, lines = record["settings"], []
+    for r in record["rows"]:
+        off = f"{r['grey_levels']:.1f}", f"{r['psnr']:.1f}"
+        cells = off if r["window"] < s["frames"] else ("0", "exact")
+        lines.append((str(r["window"]), *cells, f"{r['ratio_median']:.1f}"))
     before = s["scale"]["the frame before"]["grey_levels"]
     note = (
         f"The last of {s['frames']} frames of rooms at {s['size']}x{s['size']}, {s['weights']} "
@@ -83,11 +92,6 @@ def _rows(results: Path) -> list[Record]:
     )
 
 
-def _share(record: Record) -> str:
-    low, high = record["ci95"] or (record["success"], record["success"])
-    return f"{record['success']:.0f} [{low:.0f} to {high:.0f}]"
-
-
 def _goal(metres: float, visible: bool) -> str:
     return f"{metres:g} m, {'seen' if visible else 'outside the view'}"
 
@@ -105,48 +109,34 @@ def _differences(rows: Sequence[Record]) -> str:
         if reference in (None, r):
             continue
         each = 100.0 * (np.array(reference["each"], float) - np.array(r["each"], float))
-        mean = each.mean()
-        low, high = interval(each) or (mean, mean)
         goal = _goal(r["distance_metres"], r["visible"])
-        lines.append((goal, _name(reference), _name(r), f"{mean:+.0f} [{low:+.0f} to {high:+.0f}]"))
+        more = ranged(each.mean(), interval(each) or (), "+.0f")
+        lines.append((goal, _name(reference), _name(r), more))
     head = ("goal", "agent", "against", "arrives in more of the rooms, % [95%, paired]")
     return table(head, lines) if lines else ""
 
 
-def _task(record: Record) -> tuple[Any, ...]:
-    s = record["settings"]
-    return (
-        record["distance_metres"],
-        record["visible"],
-        record["device"],
-        s["rooms"],
-        record["seed"],
-    )
+def _task(r: Record) -> tuple[Any, ...]:
+    goal = r["distance_metres"], r["visible"]
+    return *goal, r["device"], r["settings"]["rooms"], r["seed"]
 
 
 def _candidates(records: Sequence[Record]) -> str:
     batched = "times the batched pipeline"
-    head = (
-        "contest",
-        "steps",
-        "who",
-        "candidates/s",
-        f"{batched} in float32 (min to max)",
-        f"{batched} in the same precision, by candidates/s",
-    )
+    columns: Columns = {
+        "contest": lambda r: str(r["contest"]),
+        "steps": lambda r: str(r["steps"]),
+        "who": lambda r: str(r["who"]),
+        "candidates/s": lambda r: f"{r['candidates_per_second']:.3g}",
+        f"{batched} in float32 (min to max)": ratio,
+    }
+    head = (*columns, f"{batched} in the same precision, by candidates/s")
     lines = [
-        (
-            r["contest"],
-            str(r["steps"]),
-            r["who"],
-            f"{r['candidates_per_second']:.3g}",
-            f"{r['ratio_median']:.2f} ({r['ratio_min']:.2f} to {r['ratio_max']:.2f})",
-            f"{_in_same_precision(r, record):.2f}",
-        )
+        (*line, f"{_in_same_precision(r, record):.2f}")
         for record in records
-        for r in record["rows"]
+        for r, line in zip(record["rows"], lines_of(columns, record["rows"]), strict=True)
     ]
-    return table(head, lines or [(MISSING, *[""] * 5)])
+    return table(head, lines)
 
 
 def _in_same_precision(row: Record, record: Record) -> float:

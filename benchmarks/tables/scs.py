@@ -1,40 +1,36 @@
-"""What the documentation shows of the score's own benchmarks."""
+"""Tables of the score's own benchmarks."""
 
 from pathlib import Path
 
-from benchmarks.tables.markdown import MISSING, Record, read, source, table
+from benchmarks.measure import Record, read
+from benchmarks.tables.markdown import MISSING, Columns, judged, lines_of, source, table
 
 _TRACKERS = ("palette", "flow", "flow, no gate", "copy")
 _WORLDS = {
     "rooms": "The test rooms of the data set `rooms`",
     "slow": "The slow world: textured, slow, hardly occluded",
 }
+_SPEED = {  # device, weights: file
+    ("CPU", "toy, random"): "scs.json",
+    ("GPU", "tiny, random"): "scs-gpu-tiny.json",
+    ("GPU", "large, random"): "scs-gpu-large.json",
+}
 
 
 def speed(results: Path) -> str:
     """Speed and memory of the sam2 tracker beside transformers' session."""
-    files = {
-        ("CPU", "toy, random"): results / "scs.json",
-        ("GPU", "tiny, random"): results / "scs-gpu-tiny.json",
-        ("GPU", "large, random"): results / "scs-gpu-large.json",
-    }
-    rates = "clips/s, ours / one by one"
-    head = ("device", "weights", "speed ratio, median (min to max)", "target", rates)
+    head = ("device", "weights", "speed ratio, median (min to max)", "target")
     lines, notes = [], []
-    for (device, weights), path in files.items():
-        record = read(path)
+    for about, file in _SPEED.items():
+        record = read(results / file)
         if record is None:
-            lines.append((device, weights, MISSING, "", ""))
+            lines.append((*about, MISSING, "", ""))
             continue
         found = record["speed"]
-        ratio = (
-            f"{found['ratio_median']:.2f} ({found['ratio_min']:.2f} to {found['ratio_max']:.2f})"
-        )
-        missed = "" if found["ratio_median"] >= found["target"] else ", missed"
         rates = f"{found['clips_per_second_ours']:.3g} / {found['clips_per_second_theirs']:.3g}"
-        lines.append((device, weights, ratio + missed, f"{found['target']:g}", rates))
-        notes.append(_speed_note(device, record))
-    return "\n\n".join([table(head, lines), *notes])
+        lines.append((*about, judged(found), f"{found['target']:g}", rates))
+        notes.append(_speed_note(about[0], record))
+    return "\n\n".join([table((*head, "clips/s, ours / one by one"), lines), *notes])
 
 
 def _speed_note(device: str, record: Record) -> str:
@@ -49,22 +45,22 @@ def _speed_note(device: str, record: Record) -> str:
     )
 
 
+REAL: Columns = {
+    "tracker": lambda r: str(r["tracker"]),
+    "way": lambda r: str(r["way"]),
+    "mean IoU": lambda r: _points(r["iou"]),
+    "at frame 2": lambda r: _points(r["iou_at"]["2"]),
+    "4": lambda r: _points(r["iou_at"]["4"]),
+    "8": lambda r: _points(r["iou_at"]["8"]),
+    "16": lambda r: _points(r["iou_at"]["16"]),
+}
+
+
 def real(results: Path) -> str:
     """IoU of trackers on the real recording."""
     record = read(results / "scs-real.json")
-    head = ("tracker", "way", "mean IoU", "at frame 2", "4", "8", "16")
-    if record is None:
-        return table(head, [(MISSING, *[""] * 6)])
-    lines = [
-        (
-            row["tracker"],
-            row["way"],
-            _points(row["iou"]),
-            *(_points(row["iou_at"][k]) for k in ("2", "4", "8", "16")),
-        )
-        for row in record["rows"]
-    ]
-    return f"{table(head, lines)}\n\n{source(record)}."
+    lines = lines_of(REAL, record["rows"] if record else [])
+    return table(REAL, lines) + (f"\n\n{source(record)}." if record else "")
 
 
 def truth(results: Path) -> str:
@@ -72,7 +68,7 @@ def truth(results: Path) -> str:
     record = read(results / "scs-truth.json")
     head = ("prediction", "true SCS", *_TRACKERS)
     if record is None:
-        return table(head, [(MISSING, *[""] * 5)])
+        return table(head, [])
     parts = []
     for world, title in _WORLDS.items():
         found, clips = record["worlds"][world], record["settings"]["clips"][world]

@@ -1,60 +1,44 @@
-"""Tables of training, out of benchmarks/results/."""
+"""Tables of training."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.measure import Record, read
 from benchmarks.speed.training_rows import ACCURACY, CPU, CUDA, FORETOLD, LIMITS, UTILISATION, Row
-from benchmarks.tables.markdown import MISSING, Record, read, source, table
+from benchmarks.tables.markdown import MISSING, source, table
 
 GB = 1e9
+HEAD = ("steps/s", "times the first", "waiting for data", "peak, GB", "foretold", "to begin, s")
 
 
 def training(results: Path) -> str:
     """Speed and memory of each way of training on a CPU."""
-    head = (
-        "way of training",
-        "steps/s",
-        "times the first",
-        "waiting for data",
-        "peak, GB",
-        "foretold",
-        "to begin, s",
-    )
     record = read(results / "training.json")
     lines = [(row.name, *_cells(row, record)) for row in CPU]
-    return _page(head, lines, record)
+    return "\n\n".join([table(("way of training", *HEAD), lines), *_notes(record)])
 
 
 def card(results: Path) -> str:
-    """The same on a card, and how well it is used."""
-    head = (
-        "network, way of training",
-        "steps/s",
-        "times the first",
-        "waiting for data",
-        "peak, GB",
-        "foretold",
-        "to begin, s",
-        "of the GPU's matrix rate",
-    )
+    """The same on a card, how well it is used, and where it is not, what takes the time."""
     record = read(results / "training-gpu.json")
     lines = [(row.name, *_cells(row, record), _used(row, record)) for row in CUDA]
-    return "\n".join([_page(head, lines, record), *_kernels(record)])
+    head = ("network, way of training", *HEAD, "of the GPU's matrix rate")
+    kernels = [
+        f"{row['name']}: "
+        + "; ".join(f"{100 * k['share']:.0f}% `{k['name']}`" for k in row["kernels"])
+        for row in (record["rows"] if record else [])
+        if utilisation(row) < UTILISATION[row["model"]]
+    ]
+    return "\n\n".join([table(head, lines), *_notes(record), *(f"{line}." for line in kernels)])
 
 
 def foretold(results: Path) -> str:
     """What the same is expected to take, and to compute, before it was ever on a card."""
-    head = (
-        "network, way of training",
-        "foretold, GB",
-        "must stay, GB",
-        "10^12 operations a step",
-    )
+    head = ("network, way of training", "foretold, GB", "must stay, GB", "10^12 operations a step")
     record = read(results / "foretold.json")
-    rows = {r["name"]: r for r in record["rows"]} if record else {}
     lines = []
     for row in FORETOLD:
-        found, limit = rows.get(row.name), LIMITS.get(row.name)
+        found, limit = _find(row, record), LIMITS.get(row.name)
         cells = (MISSING, "", "") if found is None else _foretold(found, limit)
         lines.append((row.name, *cells))
     return table(head, lines) + (f"\n\n{source(record)}." if record else "")
@@ -66,29 +50,29 @@ def _foretold(found: Record, limit: float | None) -> tuple[str, ...]:
     return f"{size:.1f}", asked, f"{found['operations'] / 1e12:.2f}"
 
 
-def _page(head: Sequence[str], lines: Sequence[Sequence[str]], record: Record | None) -> str:
+def _notes(record: Record | None) -> Sequence[str]:
+    """Where the figures come from, and which rows could not be measured."""
     if record is None:
-        return table(head, lines)
+        return ()
     s, row = record["settings"], record["rows"][0]
     height, width = row["size"]
     note = (
-        f"{s['steps']} steps after {s['warmup']}, medians. First row: batches of "
+        f"{source(record)}. {s['steps']} steps after {s['warmup']}, medians. First row: batches of "
         f"{row['batch_size']} clips of 1 + {row['horizon']} frames of {height}x{width}. Load of "
-        f"the machine before it began: {record['load_average']:g}"
+        f"the machine before it began: {record['load_average']:g}."
     )
-    failed = [f"\n{message}" for message in record["failed"].values()]
-    return "\n".join([table(head, lines), f"\n{source(record)}. {note}.", *failed])
+    return note, *record["failed"].values()
 
 
 def _find(row: Row, record: Record | None) -> Record | None:
-    found = [r for r in record["rows"] if r["name"] == row.name] if record else []
-    return found[0] if found else None
+    rows = record["rows"] if record else []
+    return next((found for found in rows if found["name"] == row.name), None)
 
 
 def _cells(row: Row, record: Record | None) -> tuple[str, ...]:
     found = _find(row, record)
     if record is None or found is None:
-        return (MISSING, "", "", "", "", "")
+        return (MISSING, *[""] * (len(HEAD) - 1))
     first = record["rows"][0]["seconds_per_step"]
     off = found["predicted_bytes"] / found["peak_bytes"] - 1
     limit = LIMITS.get(row.name)
@@ -114,15 +98,3 @@ def _used(row: Row, record: Record | None) -> str:
 def utilisation(found: Record) -> float:
     """Operations a second, none counted twice, of the rate measured on large matrices."""
     return float(found["operations"] / found["seconds_per_step"] / found["matrix_rate"])
-
-
-def _kernels(record: Record | None) -> list[str]:
-    """Where the rows that miss their target spend their time."""
-    rows = record["rows"] if record else []
-    missed = [row for row in rows if utilisation(row) < UTILISATION[row["model"]]]
-    return [
-        f"\n{row['name']}: "
-        + "; ".join(f"{100 * k['share']:.0f}% `{k['name']}`" for k in row["kernels"])
-        + "."
-        for row in missed
-    ]
