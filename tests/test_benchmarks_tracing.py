@@ -51,16 +51,6 @@ def test_a_record_holds_the_hash_of_the_weights_that_it_measured(name):
         assert named <= part.get("weights", {}).keys(), part.get("run", name)
 
 
-def test_the_experiment_holds_the_training_records_as_they_are():
-    """`make merge` takes them, marks and all."""
-    runs = {run["run"]: run for run in stored("rooms.json")["training"]}
-    for name in (name for name in FILES if name.startswith("arms/")):
-        record = stored(name)
-        record.pop("rows")
-        assert runs.pop(record["run"]) == record, "run `make merge`"
-    assert not runs
-
-
 @pytest.fixture(scope="module")
 def blocks() -> dict[str, str]:
     """Every table of the docs, as it is."""

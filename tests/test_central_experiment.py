@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.experiment import arms, claims, room_clips
+from benchmarks.experiment import arms, claims, room_clips, rooms
 from benchmarks.experiment.label_curve import label_curve
 from benchmarks.experiment.room_clips import RoomClips
 from benchmarks.tables import claims as claim_tables
-from benchmarks.tables import experiment as tables
 from egowm.commands import main as cli
 from egowm.data import Rooms, Window
 
@@ -182,87 +181,6 @@ def test_intervals_cover_runs_and_clips():
     assert high - low == pytest.approx(2 * 1.96 * clips.std() / 10, rel=0.06)
 
 
-def origin(**about) -> dict:
-    """What a record opens with."""
-    fixed = {
-        "commit": "0123456789abcdef",
-        "dirty": False,
-        "command": "python x.py",
-    }
-    fixed |= {"seed": 0, "date": "2026-01-01T00:00:00Z", "device_name": "a CPU", "threads": 2}
-    return fixed | {"versions": {"python": "3.11"}} | about
-
-
-def experiment(folder: Path, rows: list[dict]) -> None:
-    """rooms.json and ablations.json, of training runs of which not all can be traced."""
-    training = [{"run": f"P{k}"} | origin() for k in (3, 4)]
-    training += [{"run": "P5"} | origin(dirty=True, untraceable="it is gone")]
-    training += [{"run": "P+"} | origin(began={"commit": "0", "dirty": True})]
-    training += [{"run": "S+"} | origin(untraceable="it is gone")]
-    record = origin() | {"rows": rows, "learning_rates": RATES, "training": training}
-    record["claims"] = claims.claims(claims.Table(rows, RATES))
-    record["search"] = [{"arm": "P", "learning_rate": 1e-3, "loss": 0.5, "run": "P5"}]
-    (folder / "rooms.json").write_text(json.dumps(record))
-    sampled = line("P+", "true", 50.0) | {"ablation": "steps", "value": 2, "default_steps": 6}
-    trained = line("P", "true", 41.0, 64, run="S+") | {"ablation": "features", "value": "linear"}
-    (folder / "ablations.json").write_text(json.dumps(origin() | {"rows": [sampled, trained]}))
-
-
-def test_tables_of_the_experiment(tmp_path):
-    empty = [tables.rooms, claim_tables.claims, tables.headline, tables.rates, tables.ablations]
-    assert all("not yet measured" in block(tmp_path) for block in empty)
-    experiment(tmp_path, result_rows())
-    text = tables.rooms(tmp_path)
-    assert (
-        "| from the prior | 800 | 64 | 3 | true | 40.0 [1.0 to 2.0] | 1.0 | 45.0 | 20.00 | 1 of 3"
-        in text
-    )
-    assert "| from scratch (long) | 13,550 | 64 | 1 | true | 55.0" in text
-    assert "99.0" not in text  # another learning rate
-    assert "98.0" not in text  # an ablation
-    text = claim_tables.claims(tmp_path)
-    bar = "0.4, interval above 0.25"
-    assert f"| (b) action gain of the short run | 0.25 [0.25 to 0.25] | 3 | {bar} | **not r" in text
-    assert f"long run in its place | 0.50 [0.50 to 0.50] | 1 | {bar} | reached |" in text
-    assert "| (c) from the prior less from scratch, 64 episodes | 10.00 [10.00 to 10.00]" in text
-    assert "made for the short run, 800 steps. The long run, 13,550 steps, was put in its" in text
-    assert "| world model, told its own actions | 60.0" in tables.headline(tmp_path)
-    assert "| from the prior | 0.001 | 0.5000 |" in tables.rates(tmp_path)
-    default, steps, short, features, *_ = tables.ablations(tmp_path).splitlines()[2:]
-    assert default.startswith("| default | long run: 6 steps, guidance 1, latents | 60.0")
-    assert steps == "| steps | 2 | 50.0 [1.0 to 2.0] | 55.0 | 20.00 | dirty |"
-    assert short.startswith("| default | short run: fourier features, zero start")
-    assert "| 40.0" in short
-    assert "99.0" not in short  # the row of another learning rate
-    assert features.startswith("| features | linear | 41.0")
-
-
-def test_a_line_says_what_is_wrong_with_its_training_records(tmp_path):
-    experiment(tmp_path, result_rows())
-    cells = {
-        tuple(line.split(" | ")[i] for i in (0, 4)): line.rstrip(" |").split(" | ")[-1]
-        for line in tables.rooms(tmp_path).splitlines()
-        if line.startswith("| ")
-    }
-    assert (
-        cells["| from the prior", "true"] == "20.00"
-    )  # 16 episodes, which come last: nothing is wrong
-    assert cells["| from the prior", "shuffled"] == "1 of 3 dirty, untraceable"
-    assert cells["| from the prior (long)", "true"] == "dirty"  # when its training began
-    assert cells["| from scratch (long)", "true"] == "untraceable"
-    assert "20.00 | dirty |\n" in tables.headline(tmp_path)
-    assert "| from the prior | 0.001 | 0.5000 | dirty, untraceable |" in tables.rates(tmp_path)
-    assert "| features | linear | 41.0 [1.0 to 2.0] | 46.0 | 20.00 | untraceable |" in (
-        tables.ablations(tmp_path)
-    )
-    said = (
-        "Of the 5 training records (`benchmarks/results/arms/`) 2 can be traced. The others are "
-        "*dirty*, of a tree with changes that no commit holds (2), or *untraceable*: it is gone (2)"
-    )
-    assert said in tables.rooms(tmp_path)
-    assert said in claim_tables.claims(tmp_path)
-
-
 # A short matched run -----------------------------------------------------------------------------
 
 
@@ -363,6 +281,13 @@ def test_the_curve_shows_every_arm_and_reference():
     assert "hollow" not in svg
 
 
+def test_the_committed_record_is_merged_from_its_rows_and_runs():
+    """Its claims, its learning rates and its training records, marks and all."""
+    record = json.loads((ROOT / "benchmarks/results/rooms.json").read_text())
+    measured = [r for r in record["rows"] if "learning_rate" not in r]
+    assert json.loads(json.dumps(rooms.merged(record, measured))) == record, "run `make merge`"
+
+
 def test_the_committed_curve_is_of_the_committed_results():
     record = json.loads((ROOT / "benchmarks/results/rooms.json").read_text())
     made = label_curve(record)
@@ -370,7 +295,7 @@ def test_the_committed_curve_is_of_the_committed_results():
 
 
 def test_the_curve_shows_which_points_cannot_be_traced():
-    training = [origin(run="P3"), origin(run="P4", dirty=True), origin(run="P+")]
+    training = [{"run": run, "dirty": run == "P4"} for run in ("P3", "P4", "P+")]
     record = {"rows": result_rows(), "learning_rates": RATES, "training": training}
     svg = label_curve(record)
     assert svg.count('r="4" fill="#ffffff"') == 1  # P at 64 episodes, one of three runs

@@ -105,7 +105,7 @@ class RoomClips:
         return changed(self.actions, self.other_actions, kind, self.data.meaning)
 
     def imagined(
-        self, model: WorldModel, kind: str, how: Sampling = Sampling(), seed: int = 0
+        self, model: WorldModel, kind: str, how: Sampling = Sampling()
     ) -> list[np.ndarray]:
         """Frames (T, H, W, 3) of the model under the actions of a row; the same noise for all.
 
@@ -115,8 +115,7 @@ class RoomClips:
         for start in range(0, len(self.clips), BATCH):
             numbers = range(start, min(start + BATCH, len(self.clips)))
             context = torch.stack([self.clips[k].frames[:1] for k in numbers])
-            seeds = [seed * 100_003 + self.numbers[k] for k in numbers]
-            noise = [torch.Generator().manual_seed(number) for number in seeds]
+            noise = [torch.Generator().manual_seed(self.numbers[k]) for k in numbers]
             with torch.autocast(model.device.type, torch.bfloat16):
                 made = model.rollout(context, actions[list(numbers)], how, generator=noise)
             frames += [to_uint8(video) for video in made.frames]

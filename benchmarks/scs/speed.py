@@ -1,9 +1,9 @@
 """How fast the `sam2` tracker follows structures beside transformers' own inference session.
 
 The session takes one video after the other, and in it one object after the other. Both sides use
-the same model, which is checked to give the same masks before anything is timed. Without
---weights the model is random: by default a toy, whose speed says what batching saves and not what
-a GPU does, or one of SAM 2.1's published sizes.
+the same model, which is checked to give the same masks before anything is timed. The model
+is random: by default a toy, whose speed says what batching saves and not what a GPU does, or one
+of SAM 2.1's published sizes.
 """
 
 import argparse
@@ -18,16 +18,15 @@ from typing import Any
 import torch
 from torch import Tensor
 from tqdm import tqdm
-from transformers import Sam2VideoInferenceSession, Sam2VideoModel
+from transformers import Sam2VideoInferenceSession
 
-from benchmarks.measure import Record, benchmark, positive, provenance
+from benchmarks.measure import Record, benchmark, picked, positive, provenance
 from benchmarks.scs.models import SIZE, SIZES, Clip, random_model
 from benchmarks.tables import scs
 from benchmarks.timing import compare
 from egowm.scs.trackers.sam2.lockstep import follow
 from egowm.scs.trackers.sam2.network import Network
 from egowm.scs.trackers.sam2.pictures import to_pixels, to_prompts
-from egowm.scs.trackers.sam2.weights import load_weights
 
 TARGETS = {"cpu": 1.5, "cuda": 3.0}  # speed ratios
 PARTS = ("vision_encoder", "memory_attention", "memory_encoder", "mask_decoder")
@@ -126,7 +125,6 @@ def _live_bytes() -> int:
 
 
 def options(add: Callable[..., Any]) -> None:
-    add("--weights", help="as --tracker-weights; by default a random model")
     add("--size", choices=SIZES, default="toy", help="of the random model")
     add("--frames", type=positive, default=16, help="of a video, frame 0 included")
     add("--objects", type=positive, default=8)
@@ -143,31 +141,18 @@ def run(arguments: argparse.Namespace) -> Record:
     if arguments.file == arguments.results / "scs-gpu.json":
         arguments.file = arguments.results / f"scs-gpu-{arguments.size}.json"
     # The prompted frame as the session has it, so that both sides do the same.
-    model = random_model(arguments.size) if arguments.weights is None else held(arguments.weights)
+    model = random_model(arguments.size)
     network = Network(model.eval().to(arguments.device), "transformers")
     clip = Clip(arguments.frames, arguments.objects, arguments.predictions, arguments.seed)
     record = provenance(arguments.seed, arguments.device, ("torch", "transformers"))
-    record["settings"] = {
-        "weights": f"{arguments.size}, random" if arguments.weights is None else arguments.weights,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "side": network.side,
-        "frames": arguments.frames,
-        "objects": arguments.objects,
-        "videos": 1 + arguments.predictions,
-        "dtype": arguments.dtype,
-    }
+    size = sum(p.numel() for p in model.parameters())
+    record["settings"] = {"weights": f"{arguments.size}, random", "parameters": size}
+    record["settings"] |= {"side": network.side, **picked(arguments, "frames", "objects")}
+    record["settings"] |= {"videos": len(clip.videos), "dtype": arguments.dtype}
     torch.backends.cudnn.allow_tf32 = False  # or float32 is none, and batch sizes differ
     half = arguments.dtype == "bfloat16"
     with torch.autocast(arguments.device, torch.bfloat16, enabled=half):
         return record | measure(network, clip, arguments, 0.95 if half else 0.999)
-
-
-def held(weights: str) -> Any:
-    """The model of a file."""
-    found = load_weights(weights)
-    model = Sam2VideoModel(found.config)
-    model.load_state_dict(found.tensors)
-    return model
 
 
 def measure(network: Network, clip: Clip, arguments: argparse.Namespace, least: float) -> Record:
