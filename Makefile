@@ -60,46 +60,46 @@ real: $(STAMP)  ## the same on real driving video (SHARED=../shared)
 
 results: $(STAMP)  ## score the committed models anew and rewrite the tables (10 minutes on 2 cores)
 	export OMP_NUM_THREADS=1; \
-	$(BIN)/python benchmarks/rooms.py --papers $(SHARED)/data/paintings \
+	$(BIN)/python -m benchmarks.experiment.rooms --papers $(SHARED)/data/paintings \
 	    --picture docs/rooms.png --curve docs/labels.svg & rooms=$$!; \
-	$(BIN)/python benchmarks/ablations.py; \
-	$(BIN)/python benchmarks/scs_truth.py; \
+	$(BIN)/python -m benchmarks.experiment.ablations; \
+	$(BIN)/python -m benchmarks.scs.truth; \
 	if [ -d $(SHARED)/data/tum_fr1_rpy_excerpt ]; then \
-	    $(BIN)/python benchmarks/scs_real.py $(SHARED)/data/tum_fr1_rpy_excerpt; fi; \
+	    $(BIN)/python -m benchmarks.scs.real $(SHARED)/data/tum_fr1_rpy_excerpt; fi; \
 	wait $$rooms
-	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python -m benchmarks.tables.pages
 
 picture: $(STAMP)  ## draw the README's moving picture with the shipped model (a minute)
-	$(BIN)/python benchmarks/picture.py docs/rooms.webp
+	$(BIN)/python -m benchmarks.experiment.picture docs/rooms.webp
 
 results-train: $(STAMP)  ## train every run of the central experiment (hours; uses a GPU if any)
-	$(BIN)/python benchmarks/arms.py --jobs $(JOBS) $(ARGS)
+	$(BIN)/python -m benchmarks.experiment.arms --jobs $(JOBS) $(ARGS)
 	$(MAKE) merge
 
 merge: $(STAMP)  ## take new training records into the results, without scoring the exports again
-	$(BIN)/python benchmarks/rooms.py --merge --picture docs/rooms.png --curve docs/labels.svg
-	$(BIN)/python benchmarks/ablations.py --merge
-	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python -m benchmarks.experiment.rooms --merge --picture docs/rooms.png --curve docs/labels.svg
+	$(BIN)/python -m benchmarks.experiment.ablations --merge
+	$(BIN)/python -m benchmarks.tables.pages
 
 # As a user's shell has it: without this, small calls wait for sleeping threads.
 bench: $(STAMP)  ## measure rollout, sam2, data, training and plans; leave the machine alone
-	env -u OMP_WAIT_POLICY $(BIN)/python benchmarks/rollout.py $(ARGS)
-	env -u OMP_WAIT_POLICY $(BIN)/python benchmarks/scs.py
-	$(BIN)/python benchmarks/data.py
-	$(BIN)/python benchmarks/training.py
-	$(BIN)/python benchmarks/foretold.py
-	env -u OMP_WAIT_POLICY $(BIN)/python benchmarks/latent_cache.py
-	env -u OMP_WAIT_POLICY $(BIN)/python benchmarks/decode_window.py
-	env -u OMP_WAIT_POLICY $(BIN)/python benchmarks/planning.py --only speed
-	$(BIN)/python benchmarks/planning_memory.py --candidates 32 320 2000 10000 --frames 1 --size 16
-	$(BIN)/python benchmarks/tables.py
+	env -u OMP_WAIT_POLICY $(BIN)/python -m benchmarks.speed.rollout $(ARGS)
+	env -u OMP_WAIT_POLICY $(BIN)/python -m benchmarks.scs.speed
+	$(BIN)/python -m benchmarks.data.speed
+	$(BIN)/python -m benchmarks.speed.training
+	$(BIN)/python -m benchmarks.speed.foretold
+	env -u OMP_WAIT_POLICY $(BIN)/python -m benchmarks.speed.latent_cache
+	env -u OMP_WAIT_POLICY $(BIN)/python -m benchmarks.planning.decode_window
+	env -u OMP_WAIT_POLICY $(BIN)/python -m benchmarks.planning.candidates
+	$(BIN)/python -m benchmarks.planning.memory --candidates 32 320 2000 10000 --frames 1 --size 16
+	$(BIN)/python -m benchmarks.tables.pages
 
 arrivals: $(STAMP)  ## let robots plan in 50 rooms, for rows that are not there yet (hours)
-	$(BIN)/python benchmarks/planning.py --only arrivals
-	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python -m benchmarks.planning.arrivals
+	$(BIN)/python -m benchmarks.tables.pages
 
 tables: $(STAMP)  ## rewrite the tables in docs from benchmarks/results
-	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python -m benchmarks.tables.pages
 
 clean:  ## remove what builds and tools left; .venv and runs stay
 	rm -rf build dist egowm.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,8 +1,8 @@
 """Finds records in benchmarks/results/ that cannot be traced, and says so in them.
 
-    python benchmarks/tracing.py          # lists them; 1 where a record does not say it itself
-    python benchmarks/tracing.py --mark   # writes the reasons into the records, as `untraceable`
-    python benchmarks/tracing.py --mark --record arms/RUN.json --because "its data are lost"
+    python -m benchmarks.tracing          # lists them; 1 where a record does not say it itself
+    python -m benchmarks.tracing --mark   # writes the reasons into the records, as `untraceable`
+    python -m benchmarks.tracing --mark --record arms/RUN.json --because "its data are lost"
 
 A record can be traced where its commit is in the history and the weights that it measured are those
 in priors/. The tables show the mark; `make tables` rewrites them. It goes when the record is
@@ -17,11 +17,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from provenance import RESULTS, ROOT, history, write
-
+from benchmarks.measure import RESULTS, ROOT, Record, history, write
 from egowm.backbones.base import weights_sha256
 
-Record = dict[str, Any]
 PRIORS = ROOT / "priors"
 
 

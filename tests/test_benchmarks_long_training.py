@@ -1,28 +1,15 @@
 """The long training in the background: exact shortcuts, own contexts, and where it goes on."""
 
-import sys
-from importlib import import_module
-from pathlib import Path
-
 import pytest
 import torch
 
+from benchmarks.experiment import long_training
 from egowm.backbones import SVD
 from egowm.clip import Clip
 
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
-
 
 @pytest.fixture
-def long_training(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    yield import_module("long_training")
-    for name in ("long_training", "provenance"):
-        sys.modules.pop(name, None)
-
-
-@pytest.fixture
-def model(long_training, tiny_prior, spec):
+def model(tiny_prior, spec):
     torch.manual_seed(0)
     backbone = SVD(str(tiny_prior), noise_strength=0.0, noise_mean=None)
     model = long_training.OwnContexts(backbone)
@@ -38,7 +25,7 @@ def clip(spec, horizon: int) -> Clip:
     return Clip(frames, actions, none, none, ["", ""], ["a", "a"], ["a_0", "b_0"])
 
 
-def test_a_middle_tap_gives_what_the_whole_kernel_gives(long_training):
+def test_a_middle_tap_gives_what_the_whole_kernel_gives():
     plain = torch.nn.Conv3d(4, 6, (3, 1, 1), padding=(1, 0, 0))
     for frames in (1, 3):
         x = torch.randn(2, 4, frames, 5, 5)
@@ -49,7 +36,7 @@ def test_a_middle_tap_gives_what_the_whole_kernel_gives(long_training):
         del plain.forward
 
 
-def test_a_context_of_its_own_is_a_rollout_of_it(model, spec, long_training):
+def test_a_context_of_its_own_is_a_rollout_of_it(model, spec):
     """Its last frame is what the model shows after as many steps of one sampling step each."""
     torch.manual_seed(1)
     given = clip(spec, 3)
@@ -72,7 +59,7 @@ def test_the_loss_trains_under_every_depth(model, spec):
     assert model.action_embedding.linear_2.weight.grad.abs().max() > 0
 
 
-def test_a_new_folder_counts_its_own_steps(long_training, tmp_path, monkeypatch):
+def test_a_new_folder_counts_its_own_steps(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(long_training, "_call", lambda folder, command: asked.append(command))
     long_training.stretch(tmp_path, 6000, 2000)

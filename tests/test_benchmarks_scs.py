@@ -1,6 +1,5 @@
 """The benchmarks of the score: exact masks of known errors, masks carried by depth, tables."""
 
-import importlib
 import json
 from functools import partial
 from pathlib import Path
@@ -8,31 +7,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import timing
+from benchmarks.scs import cases, real, speed, truth
+from benchmarks.tables import scs as tables
 from egowm.video import read_frames
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture
-def load(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module
 
 
 # Predictions with known errors ------------------------------------------------------------------
 
 
 @pytest.fixture
-def cases(load):
-    return load("scs_cases")
-
-
-@pytest.fixture
-def scenes(cases):
+def scenes():
     return [cases.rooms(k, size=32) for k in (0, 1)]
 
 
-def test_cases_are_what_they_say(cases, scenes):
+def test_cases_are_what_they_say(scenes):
     videos = {case: cases.predict(case, *scenes) for case in cases.CASES}
     truth, half = videos["truth"], cases.NUM_FRAMES // 2
     for video in videos.values():
@@ -54,7 +45,7 @@ def test_cases_are_what_they_say(cases, scenes):
     np.testing.assert_array_equal(videos["cross-fade"].frames[-1], shown.frames[-1])
 
 
-def test_every_second_thing_vanishes_and_comes_back_for_the_next_case(cases, scenes):
+def test_every_second_thing_vanishes_and_comes_back_for_the_next_case(scenes):
     truth = cases.predict("truth", *scenes)
     things = [k for k in scenes[0].scored if k >= 6]
     gone = cases.predict("furniture vanishes", *scenes)
@@ -66,7 +57,7 @@ def test_every_second_thing_vanishes_and_comes_back_for_the_next_case(cases, sce
     np.testing.assert_array_equal(cases.predict("truth", *scenes).ids, truth.ids)
 
 
-def test_the_slow_world_is_slow_and_its_things_stand_free(cases):
+def test_the_slow_world_is_slow_and_its_things_stand_free():
     scene = cases.slow(0, size=112)
     assert len(scene.scored) >= 2
     assert (np.abs(scene.actions[:, 2]) <= np.radians(1.0)).all()
@@ -78,14 +69,13 @@ def test_the_slow_world_is_slow_and_its_things_stand_free(cases):
         assert set(scene.scored) <= set(np.unique(ids)) <= {0, 1, 2, 3, 4, 5, *scene.scored}
 
 
-def test_true_scores_and_the_record(cases, load, tmp_path, monkeypatch, capsys):
-    truth = load("scs_truth")
+def test_true_scores_and_the_record(tmp_path, monkeypatch, capsys):
     small = partial(cases.rooms, size=32)
     monkeypatch.setattr(truth, "WORLDS", {"rooms": small, "slow": small})
     monkeypatch.setattr(truth, "CASES", ("truth", "frozen", "furniture vanishes", "turn x0.5"))
     monkeypatch.setattr(truth, "RIGID", ("frozen", "turn x0.5"))
     path = tmp_path / "scs-truth.json"
-    argv = ["--clips", "2", "--slow-clips", "2", "--json", str(path)]
+    argv = ["--clips", "2", "--slow-clips", "2", "--results", str(tmp_path)]
     assert truth.main(argv) == 0
     world = json.loads(path.read_text())["worlds"]["rooms"]
     rows = {row["case"]: row for row in world["cases"]}
@@ -95,14 +85,14 @@ def test_true_scores_and_the_record(cases, load, tmp_path, monkeypatch, capsys):
     assert 5 < rows["frozen"]["true"] < 90
     assert rows["frozen"]["trackers"]["palette"]["error"] < 5
     assert world["rigid"]["copy"]["rank"] is None
-    page = load("scs_tables").truth(tmp_path)
+    page = tables.truth(tmp_path)
     assert f"| frozen | {rows['frozen']['true']:.1f} |" in page
     assert truth.main(["--clips", "1"]) == 2
     assert "2 clips or more" in capsys.readouterr().err
 
 
-def test_rank_correlation(load):
-    rank = load("scs_truth").rank_correlation
+def test_rank_correlation():
+    rank = truth.rank_correlation
     a = np.array([1.0, 2, 3, 4])
     assert rank(a, a**3) == pytest.approx(1)
     assert rank(a, -a) == pytest.approx(-1)
@@ -111,7 +101,7 @@ def test_rank_correlation(load):
     assert rank(a, np.ones(4)) is None
 
 
-def test_written_masks_are_those_of_the_ids(cases, scenes, tmp_path):
+def test_written_masks_are_those_of_the_ids(scenes, tmp_path):
     video = cases.predict("truth", *scenes)
     first = cases.write_video(tmp_path / "clip", video, scenes[0].scored)
     for number, value in enumerate(scenes[0].scored, 1):
@@ -123,34 +113,29 @@ def test_written_masks_are_those_of_the_ids(cases, scenes, tmp_path):
 # Real footage -----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def real(load):
-    return load("scs_real")
-
-
-def shot(real, pose, depth=2.0):
+def shot(pose, depth=2.0):
     return real.Shot(np.zeros((480, 640, 3), np.uint8), np.full((480, 640), depth), pose)
 
 
-def test_masks_move_with_the_camera(real):
+def test_masks_move_with_the_camera():
     """A camera 0.1 m to the right of a wall 2 m away sees it 25.865 pixels further left."""
     masks, moved = np.zeros((1, 480, 640), bool), np.eye(4)
     masks[0, 100:200, 300:400] = True
     moved[0, 3] = 0.1
-    found, known = real.carry(masks, shot(real, np.eye(4)), shot(real, moved))
+    found, known = real.carry(masks, shot(np.eye(4)), shot(moved))
     rows, columns = np.nonzero(found[0])
     assert (rows.min(), rows.max()) == (100, 199)
     assert (columns.min(), columns.max()) == (274, 373)
     assert known[:, :614].all()
     assert not known[:, 615:].any()  # out of view in the drawn frame
-    same, everywhere = real.carry(masks, shot(real, np.eye(4)), shot(real, np.eye(4)))
+    same, everywhere = real.carry(masks, shot(np.eye(4)), shot(np.eye(4)))
     np.testing.assert_array_equal(same, masks)
     assert everywhere.all()
 
 
-def test_what_was_hidden_or_has_no_depth_is_not_judged(real):
+def test_what_was_hidden_or_has_no_depth_is_not_judged():
     masks = np.ones((1, 480, 640), bool)
-    drawn, later = shot(real, np.eye(4)), shot(real, np.eye(4))
+    drawn, later = shot(np.eye(4)), shot(np.eye(4))
     drawn.depth[:, :100] = 1.0  # something stood there, which has left
     later.depth[:50] = 0
     found, known = real.carry(masks, drawn, later)
@@ -160,14 +145,14 @@ def test_what_was_hidden_or_has_no_depth_is_not_judged(real):
     np.testing.assert_array_equal(found[0], expected)
 
 
-def test_a_quaternion_turns_the_camera(real):
+def test_a_quaternion_turns_the_camera():
     """A quarter turn about z takes x to y."""
     pose = real._pose(np.array([1, 2, 3, 0, 0, np.sqrt(0.5), np.sqrt(0.5)]))
     np.testing.assert_allclose(pose @ [1, 0, 0, 1], [1, 3, 3, 1], atol=1e-12)
 
 
 @pytest.mark.real_data
-def test_the_drawn_structures_are_seen_from_both_sides(real, shared_data):
+def test_the_drawn_structures_are_seen_from_both_sides(shared_data):
     """Carried two frames on and one back, most of every structure is known, and little has moved
     in the picture's own colours: the poses and the depth fit."""
     shots, masks = real.read_shots(shared_data / "tum_fr1_rpy_excerpt"), real.draw()
@@ -181,94 +166,31 @@ def test_the_drawn_structures_are_seen_from_both_sides(real, shared_data):
             assert shots[k].frame[carried].mean() == pytest.approx(before, abs=25)
 
 
-def test_a_missing_recording_is_one_line(real, tmp_path, capsys):
+def test_a_missing_recording_is_one_line(tmp_path, capsys):
     assert real.main([str(tmp_path)]) == 2
     assert "associated.txt" in capsys.readouterr().err
 
 
-# Tables -----------------------------------------------------------------------------------------
-
-TRACKERS = ("palette", "flow", "flow, no gate", "copy")
-SOURCE = {
-    "command": "python benchmarks/x.py",
-    "commit": "0123456789abcdef",
-    "dirty": False,
-    "seed": 0,
-    "device_name": "A CPU, 2 cores",
-    "threads": None,
-    "versions": {"python": "3.11"},
-    "date": "2026-11-21T00:00:00Z",
-}
+# Speed ------------------------------------------------------------------------------------------
 
 
-def test_speed_record(load, tmp_path, monkeypatch, capsys):
+def test_speed_record(tmp_path, monkeypatch, capsys):
     """The whole benchmark, on two videos of three frames; its figures are of no interest here."""
-    monkeypatch.setattr(load("alternating"), "MIN_SECONDS", 0.0)
+    monkeypatch.setattr(timing, "MIN_SECONDS", 0.0)
     path = tmp_path / "scs.json"
     argv = ["--frames", "3", "--objects", "2", "--predictions", "1", "--lengths", "3", "4"]
-    argv += ["--repeats", "1", "--device", "cpu", "--json", str(path)]
-    assert load("scs").main(argv) == 0
+    argv += ["--repeats", "1", "--device", "cpu", "--results", str(tmp_path)]
+    assert speed.main(argv) == 0
     record = json.loads(path.read_text())
     assert record["settings"]["videos"] == 2
     assert record["settings"]["weights"] == "toy, random"
     assert record["agreement"]["iou"] > 0.999
     assert record["agreement"]["logit_std"] > 0.1
     assert record["speed"]["repeats"] == record["speed"]["calls"] == 1
-    assert set(record["shares"]) == set(load("scs").PARTS)
+    assert set(record["shares"]) == set(speed.PARTS)
     assert 0.3 < sum(record["shares"].values()) < 1
     held = record["memory"]["bytes_by_frames"]
     assert 0 < held["3"] < held["4"]
-    assert "| CPU | toy, random |" in load("scs_tables").speed(tmp_path)
-    assert load("scs").main(["--frames", "2", "--json", str(path)]) == 2
+    assert "| CPU | toy, random |" in tables.speed(tmp_path)
+    assert speed.main(["--frames", "2", "--results", str(tmp_path)]) == 2
     assert "--frames of at least 3" in capsys.readouterr().err
-
-
-def test_speed_table(load, tmp_path):
-    speed = {
-        "ratio_median": 1.4,
-        "ratio_min": 1.2,
-        "ratio_max": 1.7,
-        "target": 1.5,
-        "clips_per_second_ours": 0.5,
-        "clips_per_second_theirs": 0.35,
-    }
-    settings = {"videos": 5, "frames": 16, "objects": 8, "dtype": "float32"}
-    record = SOURCE | {
-        "settings": settings,
-        "speed": speed,
-        "agreement": {"iou": 0.99991},
-        "shares": {"vision_encoder": 0.25, "mask_decoder": 0.5},
-        "memory": {"bytes_by_frames": {"16": 3 * 2**20, "256": 3 * 2**20}},
-    }
-    (tmp_path / "scs.json").write_text(json.dumps(record))
-    lines = load("scs_tables").speed(tmp_path).splitlines()
-    row = "| CPU | toy, random | 1.40 (1.20 to 1.70), missed | 1.5 | 0.5 / 0.35 |"
-    assert lines[2] == row
-    assert lines[3:5] == [
-        "| GPU | tiny, random | not yet measured | | |",
-        "| GPU | large, random | not yet measured | | |",
-    ]
-    note = lines[-1]
-    assert "5 videos of 16 frames, 8 structures, float32" in note
-    assert "Time in vision encoder 25%, mask decoder 50%." in note
-    assert "3.0 MiB at 16 frames, 3.0 MiB at 256 frames" in note
-    assert "A CPU, 2 cores (python 3.11)" in note  # no threads where torch was not imported
-
-
-def test_bars_say_what_was_not_reached(load, tmp_path):
-    def row(case, error):
-        scores = {"scs": 50.0, "bias": 0.0, "error": error}
-        return {"case": case, "true": 50.0, "trackers": dict.fromkeys(TRACKERS, scores)}
-
-    rigid = {key: {"bias": -2.5, "error": 1.5, "rank": 0.995} for key in TRACKERS}
-    world = {"cases": [row("frozen", 1.5), row("furniture vanishes", 7.0)], "rigid": rigid}
-    bars = {"bias": 2.0, "error": 2.0, "rank": 0.99, "vanish": 6.0}
-    settings = {"clips": {"rooms": 2, "slow": 2}, "bars": bars}
-    record = SOURCE | {"settings": settings, "worlds": {"rooms": world, "slow": world}}
-    (tmp_path / "scs-truth.json").write_text(json.dumps(record))
-    page = load("scs_tables").truth(tmp_path)
-    assert "| frozen | 50.0 | 50.0 (1.5) |" in page
-    assert "bias 2.5, asked below 2 (**not reached**); mean error 1.5, asked below 2;" in page
-    assert "rank correlation 0.995, asked above 0.99;" in page
-    assert "vanishes 7, asked below 6 (**not reached**)." in page
-    assert load("scs_tables").real(tmp_path).splitlines()[2].startswith("| not yet measured |")

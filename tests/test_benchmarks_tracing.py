@@ -1,15 +1,15 @@
 """Records that cannot be traced: they are found, they say so, and every table that is made from one
 shows it."""
 
-import importlib
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+
+from benchmarks import measure, tracing
+from benchmarks.tables import pages
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks/results"
@@ -17,17 +17,9 @@ FILES = sorted(path.relative_to(RESULTS).as_posix() for path in RESULTS.rglob("*
 
 
 @pytest.fixture(scope="module")
-def load() -> Callable[[str], ModuleType]:
-    """Imports a module of benchmarks/, which is a folder of scripts and no package."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / "benchmarks"))
-        yield importlib.import_module
-
-
-@pytest.fixture(scope="module")
-def commits(load) -> frozenset[str] | None:
+def commits() -> frozenset[str] | None:
     """The history; None in an archive or a shallow clone, where weights alone are judged."""
-    return load("provenance").history()
+    return measure.history()
 
 
 def stored(name: str) -> dict:
@@ -38,19 +30,18 @@ def stored(name: str) -> dict:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_record_that_cannot_be_traced_says_so(load, commits, name):
-    tracing = load("tracing")
+def test_a_record_that_cannot_be_traced_says_so(commits, name):
     found = list(tracing.parts(stored(name)))
     assert found, f"{name} does not say at which commit it was measured"
     for part in found:
         for reason in tracing.reasons(part, commits):
             said = part.get("untraceable", "")
-            assert reason in said, f"{name}: run `python benchmarks/tracing.py --mark`"
+            assert reason in said, f"{name}: run `python -m benchmarks.tracing --mark`"
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_record_holds_the_hash_of_the_weights_that_it_measured(load, name):
-    for part in load("tracing").parts(stored(name)):
+def test_a_record_holds_the_hash_of_the_weights_that_it_measured(name):
+    for part in tracing.parts(stored(name)):
         settings = part.get("settings", {})
         named = {Path(settings[k]).name for k in ("prior", "model", "export") if k in settings}
         if "run" in part:
@@ -60,28 +51,18 @@ def test_a_record_holds_the_hash_of_the_weights_that_it_measured(load, name):
         assert named <= part.get("weights", {}).keys(), part.get("run", name)
 
 
-def test_the_experiment_holds_the_training_records_as_they_are():
-    """`make merge` takes them, marks and all."""
-    runs = {run["run"]: run for run in stored("rooms.json")["training"]}
-    for name in (name for name in FILES if name.startswith("arms/")):
-        record = stored(name)
-        record.pop("rows")
-        assert runs.pop(record["run"]) == record, "run `make merge`"
-    assert not runs
-
-
 @pytest.fixture(scope="module")
-def blocks(load) -> dict[str, str]:
+def blocks() -> dict[str, str]:
     """Every table of the docs, as it is."""
-    return made(load, RESULTS)
+    return made(RESULTS)
 
 
-def made(load, results: Path) -> dict[str, str]:
-    return {name: block(results) for name, block in load("tables").BLOCKS.items()}
+def made(results: Path) -> dict[str, str]:
+    return {name: block(results) for name, block in pages.BLOCKS.items()}
 
 
-def changed(load, blocks: dict[str, str], results: Path) -> dict[str, str]:
-    return {name: text for name, text in made(load, results).items() if text != blocks[name]}
+def changed(blocks: dict[str, str], results: Path) -> dict[str, str]:
+    return {name: text for name, text in made(results).items() if text != blocks[name]}
 
 
 @pytest.fixture
@@ -93,16 +74,14 @@ def copied(tmp_path) -> Path:
 @pytest.mark.parametrize(
     ("field", "value"), [("dirty", True), ("untraceable", "planted")], ids=["dirty", "untraceable"]
 )
-def test_every_table_that_is_made_from_a_record_shows_its_mark(
-    load, blocks, copied, name, field, value
-):
+def test_every_table_that_is_made_from_a_record_shows_its_mark(blocks, copied, name, field, value):
     """The tables that are others without the record are those that show a mark in it."""
     path = copied / name
     record = json.loads(path.read_text())
     path.unlink()
-    from_it = changed(load, blocks, copied)
+    from_it = changed(blocks, copied)
     path.write_text(json.dumps(record | {field: value}))
-    showing = changed(load, blocks, copied) if from_it else {}
+    showing = changed(blocks, copied) if from_it else {}
     already = {key for key in from_it if record.get(field)}
     assert showing.keys() | already == from_it.keys()
     for text in showing.values():
@@ -112,13 +91,13 @@ def test_every_table_that_is_made_from_a_record_shows_its_mark(
 @pytest.mark.parametrize(
     "run", [r["run"] for r in stored("rooms.json")["training"] if not r["dirty"]]
 )
-def test_every_table_of_a_run_shows_that_its_training_is_dirty(load, blocks, copied, run):
+def test_every_table_of_a_run_shows_that_its_training_is_dirty(blocks, copied, run):
     path = copied / "rooms.json"
     record = json.loads(path.read_text())
     (training,) = (r for r in record["training"] if r["run"] == run)
     training["dirty"] = True
     path.write_text(json.dumps(record))
-    showing = changed(load, blocks, copied)
+    showing = changed(blocks, copied)
     assert {"rooms", "claims"} <= showing.keys()  # the number of those that cannot be traced
     assert ("headline" in showing) == run.startswith("P+")
     assert ("ablations" in showing) == (run in ("P+-64-seed3-0.0006", "P-64-seed3-0.0006"))
@@ -129,19 +108,18 @@ def test_every_table_of_a_run_shows_that_its_training_is_dirty(load, blocks, cop
 
 
 @pytest.fixture
-def tracing(load, tmp_path, monkeypatch):
+def priors(tmp_path, monkeypatch):
     """With a folder of priors, one of which is there."""
-    module = load("tracing")
-    monkeypatch.setattr(module, "PRIORS", tmp_path / "priors")
+    monkeypatch.setattr(tracing, "PRIORS", tmp_path / "priors")
     prior = tmp_path / "priors/there"
     prior.mkdir(parents=True)
     (prior / "weights.safetensors").write_bytes(b"1")
-    module._shipped.cache_clear()
-    yield module
-    module._shipped.cache_clear()
+    tracing._shipped.cache_clear()
+    yield
+    tracing._shipped.cache_clear()
 
 
-def part(tracing, **about) -> dict:
+def part(**about) -> dict:
     sha256 = tracing.weights_sha256(tracing.PRIORS / "there")
     return {"commit": "a", "dirty": False, "weights": {"there": sha256}} | about
 
@@ -160,16 +138,16 @@ def part(tracing, **about) -> dict:
         ),
     ],
 )
-def test_reasons(tracing, about, reasons):
-    assert tracing.reasons(part(tracing, **about), frozenset("a")) == reasons
+def test_reasons(priors, about, reasons):
+    assert tracing.reasons(part(**about), frozenset("a")) == reasons
     known = [reason for reason in reasons if "history" not in reason]
-    assert tracing.reasons(part(tracing, **about), None) == known
+    assert tracing.reasons(part(**about), None) == known
 
 
-def test_a_record_is_marked_once_and_by_hand_too(tracing, tmp_path, monkeypatch, capsys):
+def test_a_record_is_marked_once_and_by_hand_too(priors, tmp_path, monkeypatch, capsys):
     """Records within a record are marked as well; what was said before stays."""
     monkeypatch.setattr(tracing, "history", lambda: frozenset("a"))
-    good, gone = part(tracing), part(tracing, commit="b", run="P")
+    good, gone = part(), part(commit="b", run="P")
     results = {"good.json": good, "arms/P.json": gone, "all.json": good | {"training": [gone]}}
     for name, record in results.items():
         (tmp_path / "results" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -215,16 +193,15 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-def test_the_history_is_every_commit_or_unknown(load, checkout, monkeypatch, tmp_path):
-    provenance = load("provenance")
-    monkeypatch.setattr(provenance, "ROOT", checkout)
+def test_the_history_is_every_commit_or_unknown(checkout, monkeypatch, tmp_path):
+    monkeypatch.setattr(measure, "ROOT", checkout)
     gone = git(checkout, "rev-parse", "HEAD").strip()
-    assert provenance.history() == frozenset(git(checkout, "rev-list", "HEAD").split())
-    assert len(provenance.history()) == 2
+    assert measure.history() == frozenset(git(checkout, "rev-list", "HEAD").split())
+    assert len(measure.history()) == 2
     git(checkout, "commit", "--amend", "-m", "again")
-    assert gone not in provenance.history()  # although git still has it
+    assert gone not in measure.history()  # although git still has it
     git(tmp_path, "clone", "--depth", "1", f"file://{checkout}", "shallow")
     for folder in (tmp_path / "shallow", tmp_path, checkout / "archive"):
         folder.mkdir(exist_ok=True)
-        monkeypatch.setattr(provenance, "ROOT", folder)
-        assert provenance.history() is None, folder
+        monkeypatch.setattr(measure, "ROOT", folder)
+        assert measure.history() is None, folder

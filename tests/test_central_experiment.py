@@ -1,25 +1,21 @@
 """The central experiment: its statistics in closed form, its scenes against the simulator, and a
 short matched run of the arms. Nothing here asks how well a model does."""
 
-import importlib
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.experiment import arms, claims, room_clips, rooms
+from benchmarks.experiment.label_curve import label_curve
+from benchmarks.experiment.room_clips import RoomClips
+from benchmarks.tables import claims as claim_tables
 from egowm.commands import main as cli
 from egowm.data import Rooms, Window
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*LeafSpec")
-
-
-@pytest.fixture
-def load(monkeypatch):
-    """Imports a script of benchmarks/."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +27,8 @@ def few_rooms(tmp_path_factory) -> Rooms:
 # Scenes -----------------------------------------------------------------------------------------
 
 
-def test_the_simulator_under_true_actions_is_the_truth(load, few_rooms):
-    clips = load("room_clips").RoomClips(few_rooms, 3, 5)
+def test_the_simulator_under_true_actions_is_the_truth(few_rooms):
+    clips = RoomClips(few_rooms, 3, 5)
     found = clips.score(clips.simulated("true"))
     np.testing.assert_allclose(found.scs, 100)
     np.testing.assert_allclose(found.scs_visible, 100)
@@ -42,8 +38,8 @@ def test_the_simulator_under_true_actions_is_the_truth(load, few_rooms):
     assert wrong.scs.mean() < 95
 
 
-def test_what_the_rows_are_told(load, few_rooms):
-    clips = load("room_clips").RoomClips(few_rooms, 3, 5)
+def test_what_the_rows_are_told(few_rooms):
+    clips = RoomClips(few_rooms, 3, 5)
     true = clips.told("true")
     assert true.shape == (3, 5, 3)
     assert true.abs().max() > 0.05
@@ -54,8 +50,8 @@ def test_what_the_rows_are_told(load, few_rooms):
     np.testing.assert_allclose(clips.told("mirrored"), true.numpy() * np.float32([1, -1, -1]))
 
 
-def test_copy_and_mean_frame(load, few_rooms):
-    clips = load("room_clips").RoomClips(few_rooms, 3, 5)
+def test_copy_and_mean_frame(few_rooms):
+    clips = RoomClips(few_rooms, 3, 5)
     assert (clips.copied()[1] == clips.truth[1][0]).all()
     mean = clips.mean_frame()
     assert mean[0].shape == (5, 64, 64, 3)
@@ -106,12 +102,11 @@ def result_rows() -> list[dict]:
 RATES = dict.fromkeys(("P", "S", "P+", "S+"), 1e-3)
 
 
-def test_claims_in_closed_form(load):
+def test_claims_in_closed_form():
     """Paired clips differ by a constant, so intervals have no width.
 
     (a) and (b) are of P, the arm that they were asked of; P+ stands beside it.
     """
-    claims = load("claims")
     found = claims.claims(claims.Table(result_rows(), RATES))
     assert found["a"] == {
         "value": -5.0,
@@ -139,8 +134,7 @@ def test_claims_in_closed_form(load):
     assert high["c"]["value"] == 5.0
 
 
-def test_what_was_not_measured_is_said(load):
-    claims = load("claims")
+def test_what_was_not_measured_is_said():
     table = claims.Table([r for r in result_rows() if r["arm"] != "S"], RATES)
     with pytest.raises(ValueError, match="No row for S, true actions, 16 episodes"):
         table.of("S", "true", 16)
@@ -148,17 +142,17 @@ def test_what_was_not_measured_is_said(load):
     assert found["a, P+"]["reached"]
     assert found["c"]["value"] is found["c"]["reached"] is None
     assert "No row for S" in found["c"]["missing"]
-    assert load("claim_tables").labels({"rows": table.rows, "learning_rates": RATES}) == ""
+    assert claim_tables.labels({"rows": table.rows, "learning_rates": RATES}) == ""
 
 
 @pytest.mark.parametrize(
     ("copy", "converges"), [(20.0, False), (50.0, False), (53.0, True), (90.0, True)]
 )
-def test_what_the_scores_against_labels_say(load, copy, converges):
+def test_what_the_scores_against_labels_say(copy, converges):
     """P has 40, 40, 52 and S 20, 30, 50. Only where all lie below the first frame repeated can
     only be said that training converges faster, not what labels are worth."""
     rows = [*result_rows(), line("copy", "", copy)]
-    text = load("claim_tables").labels({"rows": rows, "learning_rates": RATES})
+    text = claim_tables.labels({"rows": rows, "learning_rates": RATES})
     start = "After 800 steps, with 16, 64 and 256 labelled episodes, the SCS is: from the "
     prior = "prior 40.0, 40.0 and 52.0"
     assert text.startswith(f"{start}{prior}; from scratch 20.0, 30.0 and 50.0. ")
@@ -170,10 +164,10 @@ def test_what_the_scores_against_labels_say(load, copy, converges):
         assert text.endswith(f" The first frame repeated has {copy:.1f}.")
 
 
-def test_intervals_cover_runs_and_clips(load):
+def test_intervals_cover_runs_and_clips():
     """Three runs far apart give a wide interval although every clip agrees; NaN clips are left
     out of both tables; the mean of 100 normal clips has the textbook width."""
-    bootstrap = load("claims").bootstrap
+    bootstrap = claims.bootstrap
     runs = np.repeat([[0.0], [10.0], [20.0]], 30, 1)
     value, (low, high) = bootstrap(lambda a: a, runs)
     assert value == 10.0
@@ -187,102 +181,18 @@ def test_intervals_cover_runs_and_clips(load):
     assert high - low == pytest.approx(2 * 1.96 * clips.std() / 10, rel=0.06)
 
 
-def origin(**about) -> dict:
-    """What a record opens with."""
-    fixed = {"commit": "0123456789abcdef", "dirty": False, "command": "python benchmarks/rooms.py"}
-    fixed |= {"seed": 0, "date": "2026-01-01T00:00:00Z", "device_name": "a CPU", "threads": 2}
-    return fixed | {"versions": {"python": "3.11"}} | about
-
-
-def experiment(load, folder: Path, rows: list[dict]) -> None:
-    """rooms.json and ablations.json, of training runs of which not all can be traced."""
-    training = [{"run": f"P{k}"} | origin() for k in (3, 4)]
-    training += [{"run": "P5"} | origin(dirty=True, untraceable="it is gone")]
-    training += [{"run": "P+"} | origin(began={"commit": "0", "dirty": True})]
-    training += [{"run": "S+"} | origin(untraceable="it is gone")]
-    claims = load("claims")
-    record = origin() | {"rows": rows, "learning_rates": RATES, "training": training}
-    record["claims"] = claims.claims(claims.Table(rows, RATES))
-    record["search"] = [{"arm": "P", "learning_rate": 1e-3, "loss": 0.5, "run": "P5"}]
-    (folder / "rooms.json").write_text(json.dumps(record))
-    sampled = line("P+", "true", 50.0) | {"ablation": "steps", "value": 2, "default_steps": 6}
-    trained = line("P", "true", 41.0, 64, run="S+") | {"ablation": "features", "value": "linear"}
-    (folder / "ablations.json").write_text(json.dumps(origin() | {"rows": [sampled, trained]}))
-
-
-def test_tables_of_the_experiment(load, tmp_path):
-    tables, claim_tables = load("experiment_tables"), load("claim_tables")
-    empty = [tables.rooms, claim_tables.claims, tables.headline, tables.rates, tables.ablations]
-    assert all("not yet measured" in block(tmp_path) for block in empty)
-    experiment(load, tmp_path, result_rows())
-    text = tables.rooms(tmp_path)
-    assert (
-        "| from the prior | 800 | 64 | 3 | true | 40.0 [1.0 to 2.0] | 1.0 | 45.0 | 20.00 | 1 of 3"
-        in text
-    )
-    assert "| from scratch (long) | 13,550 | 64 | 1 | true | 55.0" in text
-    assert "99.0" not in text  # another learning rate
-    assert "98.0" not in text  # an ablation
-    text = claim_tables.claims(tmp_path)
-    bar = "0.4, interval above 0.25"
-    assert f"| (b) action gain of the short run | 0.25 [0.25 to 0.25] | 3 | {bar} | **not r" in text
-    assert f"long run in its place | 0.50 [0.50 to 0.50] | 1 | {bar} | reached |" in text
-    assert "| (c) from the prior less from scratch, 64 episodes | 10.00 [10.00 to 10.00]" in text
-    assert "made for the short run, 800 steps. The long run, 13,550 steps, was put in its" in text
-    assert "| world model, told its own actions | 60.0" in tables.headline(tmp_path)
-    assert "| from the prior | 0.001 | 0.5000 |" in tables.rates(tmp_path)
-    default, steps, short, features, *_ = tables.ablations(tmp_path).splitlines()[2:]
-    assert default.startswith("| default | long run: 6 steps, guidance 1, latents | 60.0")
-    assert steps == "| steps | 2 | 50.0 [1.0 to 2.0] | 55.0 | 20.00 | dirty |"
-    assert short.startswith("| default | short run: fourier features, zero start")
-    assert "| 40.0" in short
-    assert "99.0" not in short  # the row of another learning rate
-    assert features.startswith("| features | linear | 41.0")
-
-
-def test_a_line_says_what_is_wrong_with_its_training_records(load, tmp_path):
-    tables = load("experiment_tables")
-    experiment(load, tmp_path, result_rows())
-    cells = {
-        tuple(line.split(" | ")[i] for i in (0, 4)): line.rstrip(" |").split(" | ")[-1]
-        for line in tables.rooms(tmp_path).splitlines()
-        if line.startswith("| ")
-    }
-    assert (
-        cells["| from the prior", "true"] == "20.00"
-    )  # 16 episodes, which come last: nothing is wrong
-    assert cells["| from the prior", "shuffled"] == "1 of 3 dirty, untraceable"
-    assert cells["| from the prior (long)", "true"] == "dirty"  # when its training began
-    assert cells["| from scratch (long)", "true"] == "untraceable"
-    assert "20.00 | dirty |\n" in tables.headline(tmp_path)
-    assert "| from the prior | 0.001 | 0.5000 | dirty, untraceable |" in tables.rates(tmp_path)
-    assert "| features | linear | 41.0 [1.0 to 2.0] | 46.0 | 20.00 | untraceable |" in (
-        tables.ablations(tmp_path)
-    )
-    said = (
-        "Of the 5 training records (`benchmarks/results/arms/`) 2 can be traced. The others are "
-        "*dirty*, of a tree with changes that no commit holds (2), or *untraceable*: it is gone (2)"
-    )
-    assert said in tables.rooms(tmp_path)
-    assert said in load("claim_tables").claims(tmp_path)
-
-
 # A short matched run -----------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_every_arm_trains_and_is_scored(load, few_rooms, tmp_path, monkeypatch):
+def test_every_arm_trains_and_is_scored(few_rooms, tmp_path, monkeypatch):
     """Two steps each, from the same recipes; the rows are finite and say what they are."""
-    arms, rooms = load("arms"), load("rooms")
     monkeypatch.setattr(arms, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(arms, "RECORDS", tmp_path / "records")
-    monkeypatch.setattr(rooms, "RECORDS", tmp_path / "records")
     monkeypatch.setattr(arms, "ROOT", tmp_path)
     monkeypatch.setattr(arms, "STEPS", 2)
     monkeypatch.setattr(arms, "PRIOR_STEPS", 1)
-    monkeypatch.setattr(rooms, "CLIPS", 2)
-    monkeypatch.setattr(rooms, "FRAMES", 2)
-    monkeypatch.setattr(rooms, "unseen_rooms", lambda papers="": few_rooms)
+    monkeypatch.setattr(room_clips, "unseen_clips", lambda: RoomClips(few_rooms, 2, 2))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     (tmp_path / "priors").symlink_to(ROOT / "priors")
@@ -307,8 +217,8 @@ def test_every_arm_trains_and_is_scored(load, few_rooms, tmp_path, monkeypatch):
         assert record["loss"][-1][0] == (2 if name in arms.LONG else 1)  # steps from 0
         (row,) = record["rows"]
         assert (row["arm"], row["actions"]) == (name, "none" if name == "P0" else "true")
-        assert np.isfinite([row["psnr"], arms.validation_loss(arm)]).all()
-    assert {run["run"] for run in rooms.trained()} == {
+        assert np.isfinite([row["psnr"], arms.validation_loss(record)]).all()
+    assert {run["run"] for run in arms.trained()} == {
         f"{name}-2-seed3-0.001" for name in ("P", "P0", "S", "P+", "S+")
     }
     monkeypatch.setattr(arms, "_call", None)
@@ -319,8 +229,7 @@ def test_every_arm_trains_and_is_scored(load, few_rooms, tmp_path, monkeypatch):
         arms.run(arm)
 
 
-def test_the_learning_rate_is_the_one_with_the_lowest_validation_loss(load):
-    rooms = load("rooms")
+def test_the_learning_rate_is_the_one_with_the_lowest_validation_loss():
     about = {"episodes": 64, "seed": 3, "variant": ""}
     runs = [
         {
@@ -339,18 +248,18 @@ def test_the_learning_rate_is_the_one_with_the_lowest_validation_loss(load):
             ("P", 8.0, 0.1, {"variant": "linear"}),
         )
     ]
-    rates, search = rooms.learning_rates(runs)
+    rates, search = arms.learning_rates(runs)
     assert rates == {"P": 2.0, "S": 1.0, "P0": 2.0, "P+": 6e-4, "S+": 6e-4}
     assert [r["loss"] for r in search] == [0.5, 0.3, 0.4, 0.2, 0.3]
-    assert rooms.learning_rates([]) == ({}, [])
+    assert arms.learning_rates([]) == ({}, [])
 
 
-def test_the_curve_shows_every_arm_and_reference(load):
+def test_the_curve_shows_every_arm_and_reference():
     from xml.etree import ElementTree
 
     rows = [r for r in result_rows() if r["actions"] != "shuffled"]
     record = {"rows": [*rows, line("copy", "", 30.0)], "learning_rates": RATES, "training": []}
-    svg = load("label_curve").label_curve(record)
+    svg = label_curve(record)
     picture = ElementTree.fromstring(svg)
     names = [element.text for element in picture.iter() if element.tag.endswith("text")]
     for name in (
@@ -372,15 +281,22 @@ def test_the_curve_shows_every_arm_and_reference(load):
     assert "hollow" not in svg
 
 
-def test_the_committed_curve_is_of_the_committed_results(load):
+def test_the_committed_record_is_merged_from_its_rows_and_runs():
+    """Its claims, its learning rates and its training records, marks and all."""
     record = json.loads((ROOT / "benchmarks/results/rooms.json").read_text())
-    made = load("label_curve").label_curve(record)
+    measured = [r for r in record["rows"] if "learning_rate" not in r]
+    assert json.loads(json.dumps(rooms.merged(record, measured))) == record, "run `make merge`"
+
+
+def test_the_committed_curve_is_of_the_committed_results():
+    record = json.loads((ROOT / "benchmarks/results/rooms.json").read_text())
+    made = label_curve(record)
     assert made == (ROOT / "docs/labels.svg").read_text(), "run `make merge`"
 
 
-def test_the_curve_shows_which_points_cannot_be_traced(load):
-    training = [origin(run="P3"), origin(run="P4", dirty=True), origin(run="P+")]
+def test_the_curve_shows_which_points_cannot_be_traced():
+    training = [{"run": run, "dirty": run == "P4"} for run in ("P3", "P4", "P+")]
     record = {"rows": result_rows(), "learning_rates": RATES, "training": training}
-    svg = load("label_curve").label_curve(record)
+    svg = label_curve(record)
     assert svg.count('r="4" fill="#ffffff"') == 1  # P at 64 episodes, one of three runs
     assert "hollow: training record" in svg

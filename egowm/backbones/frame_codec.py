@@ -88,7 +88,7 @@ class FrameCodec(Codec):
     def decode_frame(self, latents: Tensor, index: int, window: int | None = None) -> Tensor:
         """An image decoder sees one frame; SVD's own, which mixes frames, the whole video, or the
         `window` latent frames around it: all of them are exact, fewer are cheaper
-        (`benchmarks/decode_window.py` measures by how much, and the error)."""
+        (`benchmarks/planning/decode_window.py` measures by how much, and the error)."""
         if not self.decodes_in_time:
             return self.decode(latents[:, index : index + 1])
         if window is None:

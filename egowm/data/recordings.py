@@ -1,7 +1,6 @@
 """Data sets of recordings: how they are divided, and what happens with damaged ones."""
 
 import logging
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -93,21 +92,21 @@ class Recordings(ClipData, Generic[Place]):
             ),
         )
 
-    @abstractmethod
     def recordings(self) -> dict[str, Place]:
         """All recordings by name; FileNotFoundError where there is none."""
+        raise NotImplementedError
 
-    @abstractmethod
     def read(self, place: Place) -> Episode:
         """The labels of a recording, its frames behind a reader; ValueError for a corrupt one."""
+        raise NotImplementedError
 
-    @abstractmethod
     def files(self, place: Place) -> Sequence[Path]:
         """The files whose labels are read again when the size or time of one changes."""
+        raise NotImplementedError
 
-    @abstractmethod
     def made(self, place: Place, labels: Kept) -> Episode:
         """The episode of a recording with labels that were kept."""
+        raise NotImplementedError
 
     def options(self) -> list[Any]:
         """Options on which the labels depend, as JSON."""

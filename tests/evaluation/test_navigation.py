@@ -1,12 +1,12 @@
 """Going to a picture in the rooms: tasks, the robot, `egowm plan` and the benchmark, very small."""
 
-import importlib
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.planning import arrivals, candidates
 from egowm.commands import main as cli
 from egowm.commands.plan import planner_of
 from egowm.evaluation.navigation import (
@@ -114,24 +114,21 @@ def test_the_verb_refuses_nothing_to_do(tmp_path, capsys):
 
 @pytest.fixture
 def benchmark(monkeypatch, obedient):
-    """benchmarks/planning.py on the tiny model."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    arrivals = importlib.import_module("arrivals")
-    monkeypatch.setattr(arrivals.WorldModel, "from_pretrained", lambda folder: obedient)
+    """The benchmarks of planning on the tiny model."""
     act_out = arrivals.act_out
+    monkeypatch.setattr(arrivals.WorldModel, "from_pretrained", lambda folder: obedient)
     monkeypatch.setattr(
         arrivals, "act_out", lambda task, agent, max_steps: act_out(task, agent, 2, SMALL)
     )
-    return importlib.import_module("planning")
 
 
 OPTIONS = ["--candidates", "2", "--rounds", "1", "--steps", "1", "--device", "cpu", "--results"]
 
 
 def test_arrivals_are_measured_once(benchmark, tmp_path, capsys):
-    options = [*OPTIONS, str(tmp_path), "--rooms", "2", "--only", "arrivals"]
-    assert benchmark.main([*options, "--agents", "random", "ours"]) == 0
-    assert benchmark.main(options) == 0
+    options = [*OPTIONS, str(tmp_path), "--rooms", "2"]
+    assert arrivals.main([*options, "--agents", "random", "ours"]) == 0
+    assert arrivals.main(options) == 0
     assert capsys.readouterr().out.count("is there") == 2
     rows = [json.loads(path.read_text()) for path in (tmp_path / "planning").iterdir()]
     assert sorted(row["name"] for row in rows) == [
@@ -151,27 +148,27 @@ def test_arrivals_are_measured_once(benchmark, tmp_path, capsys):
         "from scratch": ["rooms-world-model-scratch"],
         "ours by pixels": ["rooms-world-model"],
     }
-    assert benchmark.main([*options, "--seed", "1"]) == 2
+    assert arrivals.main([*options, "--seed", "1"]) == 2
     assert "was measured with" in capsys.readouterr().err
-    assert benchmark.main([*options, "--rooms", "0"]) == 2
+    assert arrivals.main([*options, "--rooms", "0"]) == 2
 
 
 @pytest.fixture
 def timed(tiny_prior, tmp_path) -> list[str]:
-    options = [*OPTIONS, str(tmp_path), "--only", "speed", "--repeats", "1"]
+    options = ["--steps", "1", "--device", "cpu", "--repeats", "1"]
+    options += ["--results", str(tmp_path)]
     return [*options, "--timed", "4", "--frames", "8", "--prior", str(tiny_prior)]
 
 
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
 def test_candidates_are_timed(benchmark, timed, tiny_prior, tmp_path, monkeypatch):
-    candidates = importlib.import_module("candidates")
     taken = {"pipeline, batched": [4.0, 8.0, 4.0]}
     monkeypatch.setattr(
         candidates,
         "take_turns",
         lambda runs, repeats: {name: taken.get(name, [2.0, 1.0, 2.0]) for name in runs},
     )
-    assert benchmark.main(timed) == 0
+    assert candidates.main(timed) == 0
     record = json.loads((tmp_path / "candidates.json").read_text())
     assert record["settings"]["prior"] == tiny_prior.name  # and no path of a machine
     assert record["settings"]["model"] == "rooms-world-model"
@@ -182,14 +179,13 @@ def test_candidates_are_timed(benchmark, timed, tiny_prior, tmp_path, monkeypatc
     assert ours["candidates_per_second"] == 2.0
     assert (ours["ratio_min"], ours["ratio_median"], ours["ratio_max"]) == (2.0, 2.0, 8.0)
     assert {row["ratio_median"] for row in rows if row["who"] == "pipeline, batched"} == {1.0}
-    assert benchmark.main([*timed, "--timed", "3"]) == 2
+    assert candidates.main([*timed, "--timed", "3"]) == 2
 
 
 def test_nothing_is_timed_that_the_pipeline_does_not_make(
     benchmark, timed, tmp_path, monkeypatch, capsys
 ):
     """Later frames as well, which actions of later chunks lead to."""
-    candidates = importlib.import_module("candidates")
     stock = candidates.ClosedLoop.calls
 
     def other_later(self, *how):
@@ -198,6 +194,6 @@ def test_nothing_is_timed_that_the_pipeline_does_not_make(
         return made
 
     monkeypatch.setattr(candidates.ClosedLoop, "calls", other_later)
-    assert benchmark.main(timed) == 2
+    assert candidates.main(timed) == 2
     assert "Not timed: frames differ by" in capsys.readouterr().err
     assert not (tmp_path / "candidates.json").exists()

@@ -1,6 +1,5 @@
 """`egowm memory`: predicted without weights, against what a real step takes."""
 
-import importlib
 import re
 import shutil
 from dataclasses import replace
@@ -10,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from benchmarks.speed.training_row import traced_peak
 from egowm.backbones import SVD
 from egowm.commands import main as cli
 from egowm.commands import memory as memory_cli
@@ -37,13 +37,6 @@ def test_what_is_alive_is_counted():
     assert live.peak == 8000
 
 
-@pytest.fixture
-def benchmark(monkeypatch):
-    """Imports a module of benchmarks/, which is a folder of scripts and no package."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module
-
-
 @pytest.mark.parametrize(
     ("train", "checkpointing", "precision"),
     [
@@ -53,9 +46,7 @@ def benchmark(monkeypatch):
         ("full", False, "bf16-mixed"),
     ],
 )
-def test_predicted_is_real_within_15_percent(
-    benchmark, tiny_prior, spec, train, checkpointing, precision
-):
+def test_predicted_is_real_within_15_percent(tiny_prior, spec, train, checkpointing, precision):
     def build() -> WorldModel:
         options = {"train": train, "gradient_checkpointing": checkpointing, "lora_rank": 4}
         return WorldModel(SVD(str(tiny_prior)), spec=spec, **options)
@@ -70,7 +61,7 @@ def test_predicted_is_real_within_15_percent(
     optimizer = adamw(model.parameters(), 1e-5, 1, 10)["optimizer"]
     model.loss(clip)[0].backward()
     optimizer.step()
-    found = benchmark("training_row").traced_peak(model, optimizer, clip, precision)
+    found = traced_peak(model, optimizer, clip, precision)
     print(train, checkpointing, precision, predicted.step / 1e6, found / 1e6)
     assert predicted.step == pytest.approx(found, rel=0.15)
     assert predicted.parameters == sum(p.numel() for p in model.parameters() if p.requires_grad)

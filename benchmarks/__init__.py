@@ -1,0 +1,1 @@
+"""What measures egowm, and what draws the tables in its documentation."""

@@ -1,0 +1,1 @@
+"""Clips a second of every data format."""

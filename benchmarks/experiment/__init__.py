@@ -1,0 +1,1 @@
+"""The central experiment: does a passive prior help to obey?"""

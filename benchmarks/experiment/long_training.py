@@ -1,0 +1,237 @@
+"""Trains the rooms' world model for hours or days, in stretches, beside other work.
+
+    OMP_NUM_THREADS=1 setsid nohup python -m benchmarks.experiment.long_training --folder ~/long &
+
+Each stretch resumes the run in `--folder` exactly, trains on, writes an export and adds a row to
+`benchmarks/results/long-training.json`: SCS of 64 unseen rooms under true and other actions, gain,
+PSNR and the losses. Stopped at any time, it goes on from the last checkpoint of its folder; in a
+new folder, from `benchmarks/long_training_export`, the averaged weights of the last row, with a new
+optimizer. The first row is `priors/rooms-world-model`, where all of it started.
+"""
+
+import argparse
+import csv
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from benchmarks.measure import RESULTS, ROOT, Record, Script, positive, provenance, read, write
+from egowm.backbones import SVD
+from egowm.clip import Clip
+from egowm.diffusion import denoising_loss
+from egowm.sampler import Sampler
+from egowm.sampling import Chunk, Sampling
+from egowm.world_model import WorldModel
+
+RECIPE, RECORD = ROOT / "benchmarks/experiment/long_training.yaml", RESULTS / "long-training.json"
+OWN_SHARE = 0.6  # of the batches that start from an imagined frame
+
+
+class OwnContexts(WorldModel):
+    """A world model that also learns from its own imagined frames, made by one step each.
+
+    Args:
+        backbone: an `SVD` that makes one frame at a time.
+        start: export whose weights training starts from; "" for those of the backbone.
+        **options: as `WorldModel`.
+    """
+
+    def __init__(
+        self,
+        backbone: SVD,
+        start: str = "",
+        learning_rate: float = 3e-4,
+        warmup: int = 100,
+        drop_image: float = 0.0,
+        steps: int = 1,
+    ) -> None:
+        super().__init__(
+            backbone,
+            learning_rate=learning_rate,
+            warmup=warmup,
+            drop_image=drop_image,
+            steps=steps,
+            chunk=1,
+        )
+        self.start = start
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        self.chunk = 1  # the clips are longer, for their first frames are imagined
+
+    def configure_model(self) -> None:
+        ready = hasattr(self, "action_embedding")
+        super().configure_model()
+        if ready or not hasattr(self, "action_embedding"):
+            return
+        use_middle_taps(self.backbone.network)
+        if self.start:
+            weights = load_file(ROOT / self.start / "weights.safetensors")
+            own = {
+                f"backbone.{k}" if k.startswith("network.") else k: v for k, v in weights.items()
+            }
+            found = self.load_state_dict(own, strict=False)
+            assert not found.unexpected_keys, found.unexpected_keys
+
+    def configure_optimizers(self) -> Any:
+        """A constant rate after the warm-up: the run has no end, and the average is exported."""
+        found = super().configure_optimizers()
+        schedule = found["lr_scheduler"]["scheduler"]
+        schedule.lr_lambdas = [lambda step: min(1.0, (step + 1) / self.warmup)]
+        return found
+
+    def loss(
+        self, clip: Clip, generator: torch.Generator | None = None, level: float | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """As the parent's, of one frame, whose context is true or imagined up to a depth."""
+        backbone, spec = self.backbone, self.spec_of(None)
+        deepest = clip.actions.shape[1] - 1
+        own = bool(torch.rand((), generator=generator) < OWN_SHARE)
+        depth = int(torch.randint(1, deepest + 1, (), generator=generator)) if own else 0
+        frames = clip.frames[:, [0, depth + 1]].float() / 127.5 - 1
+        actions = clip.actions[:, : depth + 1]
+        with torch.no_grad():
+            chunk = self._imagined(Chunk(frames[:, :1]), actions[:, :depth])
+            target = backbone.codec.encode(frames[:, 1:])
+            strength = torch.zeros(len(target))
+            condition = backbone.condition(chunk.frames, strength, generator, chunk.latents)
+        embedding = self.embed(spec.normalise(actions[:, depth:]))
+
+        def estimate(noisy: Tensor, sigma: Tensor) -> Tensor:
+            self.sigma = sigma.detach()
+            clean: Tensor = backbone(noisy, sigma, condition)
+            return clean
+
+        with backbone.injecting(embedding):
+            return denoising_loss(backbone.process, estimate, target, generator, 0, level)
+
+    def _imagined(self, chunk: Chunk, actions: Tensor) -> Chunk:
+        """After `actions` (B, d, A): a chain of latents, of which the last is decoded."""
+        if not actions.shape[1]:
+            return chunk
+        how = Sampling(steps=1, chain="latents_only", decode="none")
+        sampler = Sampler(self, how, self.spec_of(None))
+        for action in actions.split(1, 1):
+            chunk, _ = sampler.advance(chunk, action, None, [""])
+        assert chunk.latents is not None
+        return chunk._replace(
+            frames=self.backbone.codec.decode(chunk.latents[:, None]).clamp(-1, 1)
+        )
+
+
+def use_middle_taps(network: nn.Module) -> None:
+    """Leave out what a temporal convolution of kernel 3 does with the zeros beside a lone frame."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d) and module.kernel_size == (3, 1, 1):
+            module.forward = _Tap(module)  # type: ignore[method-assign, assignment]
+
+
+class _Tap:
+    def __init__(self, module: nn.Conv3d) -> None:
+        self.module = module
+
+    def __call__(self, x: Tensor) -> Tensor:
+        module = self.module
+        if x.shape[2] != 1:
+            return nn.Conv3d.forward(module, x)
+        return nn.functional.conv2d(x[:, :, 0], module.weight[:, :, 1], module.bias)[:, :, None]
+
+
+# Stretches ------------------------------------------------------------------------------------
+
+
+def begun(folder: Path, done: int) -> int:
+    """The steps that were done, in all, when training in this folder began."""
+    note = folder / "begun_at_step"
+    if not note.is_file():
+        note.write_text(str(done))
+    return int(note.read_text())
+
+
+def stretch(folder: Path, done: int, steps: int) -> Path:
+    """Train `steps` more than the `done` ones and export the average of the weights."""
+    here = done + steps - begun(folder, done)
+    egowm = str(Path(sys.executable).parent / "egowm")
+    recipe = str(RECIPE.relative_to(ROOT))
+    fit = [egowm, "fit", "-c", recipe, "--trainer.default_root_dir", str(folder)]
+    fit += ["--trainer.max_steps", str(here), "--ckpt_path", "last"]
+    fit += ["--save_every", "500"]
+    # A constant rate leaves no end to come; the guard and the pictures are for shorter runs.
+    _call(folder, [*fit, "--guard_patience", "0", "--pictures_every", "0"])
+    export = [egowm, "export", "-c", recipe, "--half", "--output", str(folder / "export")]
+    _call(folder, [*export, "--force", "--ckpt_path", str(folder / "checkpoints/last.ckpt")])
+    return folder / "export"
+
+
+def _call(folder: Path, command: Sequence[str]) -> None:
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": paths}
+    with (folder / "log.txt").open("a") as log:
+        subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, check=True, env=environment)
+
+
+def measured(export: Path) -> Record:
+    """SCS, gain and PSNR of an export in 64 unseen rooms, by one sampling step."""
+    from benchmarks.experiment.room_clips import unseen_clips
+
+    clips = unseen_clips()
+    model = WorldModel.from_pretrained(export)
+    true, other = (clips.score(clips.imagined(model, kind)) for kind in ("true", "shuffled"))
+    perfect = clips.score(clips.simulated("shuffled")).scs.mean()
+    scs, shuffled = float(true.scs.mean()), float(other.scs.mean())
+    return {
+        "scs": round(scs, 2),
+        "shuffled": round(shuffled, 2),
+        "gain": round((scs - shuffled) / (100 - float(perfect)), 3),
+        "psnr": round(float(true.psnr.mean()), 2),
+        "scs_at": {str(k): round(v, 2) for k, v in true.scs_at.items()},
+    }
+
+
+def last_losses(folder: Path) -> Record:
+    """The newest validation loss, and the mean training loss of the last 40 rows logged."""
+    rows: list[dict[str, str]] = []
+    for path in sorted(folder.glob("**/metrics.csv"), key=os.path.getmtime):
+        with path.open() as lines:
+            rows += csv.DictReader(lines)
+    train = [float(r["train/loss"]) for r in rows if r.get("train/loss")][-40:]
+    val = [float(r["val/loss"]) for r in rows if r.get("val/loss")][-1:]
+    return {"train_loss": sum(train) / max(1, len(train)), "val_loss": val[0] if val else None}
+
+
+def options(add: Callable[..., Any]) -> None:
+    add("--folder", type=Path, required=True, help="of the run, outside the tree")
+    add("--steps", type=positive, default=2000, help="of a stretch")
+    add("--stretches", type=positive, default=1000)
+    add("--record", type=Path, default=RECORD)
+
+
+def work(arguments: argparse.Namespace) -> None:
+    folder = arguments.folder.expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = (read(arguments.record) or {"rows": []})["rows"]
+    if not rows:
+        rows.append({"steps": 0, "seconds": 0.0} | measured(ROOT / "priors/rooms-world-model"))
+    for _ in range(arguments.stretches):
+        last, start = rows[-1], time.monotonic()
+        export = stretch(folder, last["steps"], arguments.steps)
+        seconds = round(last["seconds"] + time.monotonic() - start)
+        row = {"steps": last["steps"] + arguments.steps, "seconds": seconds}
+        rows.append(row | measured(export) | last_losses(folder))
+        about = provenance(7)
+        about["command"] = about["command"].replace(str(Path.home()), "~")
+        write(arguments.record, about | {"recipe": RECIPE.name, "rows": rows})
+        print(rows[-1], flush=True)
+
+
+main = Script(__file__, __doc__, options, work)
+if __name__ == "__main__":
+    sys.exit(main())

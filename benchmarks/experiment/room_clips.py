@@ -1,0 +1,179 @@
+"""Unseen rooms, ready to be scored: truth, structures, and what the simulator would have shown.
+
+Everything stays in memory: a row of 64 clips of 16 frames is 12 MB. Masks of truth and prediction
+come from the same tracker, `palette`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.measure import Record
+from egowm.data import Rooms
+from egowm.evaluation.evaluate import choose
+from egowm.evaluation.report.score_table import psnr
+from egowm.evaluation.rows import changed, derangement
+from egowm.evaluation.run_writer import to_uint8
+from egowm.recipe import open_recipe
+from egowm.sampling import Sampling
+from egowm.scs.bootstrap import interval
+from egowm.scs.score import Overlap, clip_score, overlap, summarise
+from egowm.scs.trackers.palette import PaletteTracker
+from egowm.shipped import recipes
+from egowm.world_model import WorldModel
+from egowm.worlds.recording import follow
+
+BATCH = 16
+CLIPS, FRAMES = 64, 16  # of every table
+
+
+def unseen_clips(papers: str = "") -> "RoomClips":
+    """Of the recipe's test rooms; papers: a folder of pictures for the walls."""
+    data = open_recipe(recipes()["rooms_svd"]).data()
+    assert isinstance(data, Rooms)
+    data.papers = papers
+    return RoomClips(data, CLIPS, FRAMES)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one row, each (N,), one per clip; SCS in percent, PSNR in dB."""
+
+    scs: np.ndarray
+    scs_davis: np.ndarray
+    scs_visible: np.ndarray
+    psnr: np.ndarray
+    scs_at: dict[int, float]
+    frames: int
+
+    def row(self, about: Record) -> Record:
+        """One line of the table, with the scores of its clips for paired comparisons."""
+        return about | {
+            "scs": round(float(np.nanmean(self.scs)), 2),
+            "scs_davis": round(float(np.nanmean(self.scs_davis)), 2),
+            "scs_visible": round(float(np.nanmean(self.scs_visible)), 2),
+            "ci95": [round(x, 2) for x in interval(self.scs) or ()],
+            "psnr": round(float(self.psnr.mean()), 2),
+            "scs_at": {str(k): round(v, 2) for k, v in self.scs_at.items()},
+            "clips": len(self.scs),
+            "frames": self.frames,
+            "clip_scs": [round(float(x), 2) for x in self.scs],
+            "clip_scs_visible": [round(float(x), 2) for x in self.scs_visible],
+        }
+
+
+class RoomClips:
+    """One clip from each of `clips` test rooms, `horizon` future frames."""
+
+    def __init__(self, data: Rooms, clips: int, horizon: int) -> None:
+        self.data, self.horizon = data, horizon
+        self.clips = choose(data.with_horizon(horizon), clips)
+        self.truth = [clip.frames.numpy().transpose(0, 2, 3, 1) for clip in self.clips]
+        self.actions = torch.stack([clip.actions for clip in self.clips])
+        self.numbers = list(range(len(self.clips)))  # each draws its noise from its number
+        self.other_actions = self.actions[derangement(len(self.clips))]
+        self.tracker = PaletteTracker()
+
+    def keep(self, chosen: Sequence[int]) -> None:
+        """Only these clips from now on, under the noise and the actions they had among all."""
+        self.clips = [self.clips[k] for k in chosen]
+        self.truth = [self.truth[k] for k in chosen]
+        self.actions = self.actions[list(chosen)]
+        self.other_actions = self.other_actions[list(chosen)]
+        self.numbers = [self.numbers[k] for k in chosen]
+
+    @cached_property
+    def masks(self) -> list[np.ndarray]:
+        """Tracked masks (T+1, O, H, W) of the truth."""
+        found = []
+        for clip, frames in zip(self.clips, self.truth, strict=True):
+            ids = self.data.annotation(clip.name)
+            first = ids == np.arange(1, ids.max() + 1)[:, None, None]
+            found.append(self.tracker.track(frames, first).masks)
+        return found
+
+    def told(self, kind: str) -> Tensor:
+        """The actions (N, T, A) of a row: true, shuffled, zero, mirrored, mean or halved."""
+        if kind == "mean":
+            return self.actions.mean((0, 1)).expand_as(self.actions)
+        if kind == "halved":
+            return self.actions / 2
+        return changed(self.actions, self.other_actions, kind, self.data.meaning)
+
+    def imagined(
+        self, model: WorldModel, kind: str, how: Sampling = Sampling()
+    ) -> list[np.ndarray]:
+        """Frames (T, H, W, 3) of the model under the actions of a row; the same noise for all.
+
+        The networks run in bfloat16, as they were trained.
+        """
+        actions, frames = self.told(kind), []
+        for start in range(0, len(self.clips), BATCH):
+            numbers = range(start, min(start + BATCH, len(self.clips)))
+            context = torch.stack([self.clips[k].frames[:1] for k in numbers])
+            noise = [torch.Generator().manual_seed(self.numbers[k]) for k in numbers]
+            with torch.autocast(model.device.type, torch.bfloat16):
+                made = model.rollout(context, actions[list(numbers)], how, generator=noise)
+            frames += [to_uint8(video) for video in made.frames]
+        return frames
+
+    def simulated(self, kind: str) -> list[np.ndarray]:
+        """What a perfect world model would show if it were driven by a row's actions."""
+        height, width = self.truth[0].shape[1:3]
+        return [
+            follow(
+                int(clip.name.rsplit("_", 1)[0].removeprefix("room_")),
+                self._start(clip.name),
+                actions.numpy(),
+                height,
+                width,
+                self.data.papers,
+            )[0][1:]
+            for clip, actions in zip(self.clips, self.told(kind), strict=True)
+        ]
+
+    def copied(self) -> list[np.ndarray]:
+        """The first frame, repeated."""
+        return [np.repeat(frames[:1], self.horizon, 0) for frames in self.truth]
+
+    def mean_frame(self) -> list[np.ndarray]:
+        """The mean of all first frames, repeated: no structure at all."""
+        mean = np.mean([frames[0] for frames in self.truth], 0).round().astype(np.uint8)
+        return [np.repeat(mean[None], self.horizon, 0) for _ in self.truth]
+
+    @torch.no_grad()
+    def coded(self, model: WorldModel) -> list[np.ndarray]:
+        """The truth through the model's VAE: the most that it can show."""
+        backbone = model.backbone
+        first = 0 if backbone.context_latents else 1  # a causal VAE has the context before it
+        videos = []
+        for clip in self.clips:
+            frames = clip.frames[None, first:].float().to(model.device) / 127.5 - 1
+            videos.append(backbone.codec.decode(backbone.codec.encode(frames))[0, 1 - first :])
+        return [to_uint8((video.clamp(-1, 1) + 1) / 2) for video in videos]
+
+    def score(self, videos: Sequence[np.ndarray]) -> Scores:
+        """Compare future frames (T, H, W, 3), one video per clip, with the truth."""
+        overlaps: list[Overlap] = []
+        for frames, truth, masks in zip(videos, self.truth, self.masks, strict=True):
+            whole = np.concatenate([truth[:1], frames])
+            overlaps.append(overlap(self.tracker.track(whole, masks[0]).masks, masks))
+        pairs = zip(videos, self.truth, strict=True)
+        return Scores(
+            np.array([clip_score(x.iou("left_out")) for x in overlaps]),
+            np.array([clip_score(x.iou("davis")) for x in overlaps]),
+            np.array([clip_score(x.iou("visible")) for x in overlaps]),
+            np.array([psnr(frames, truth[1:]) for frames, truth in pairs]),
+            summarise(overlaps).scs_at,
+            len(videos[0]),
+        )
+
+    def _start(self, name: str) -> np.ndarray:
+        episode, frame = name.rsplit("_", 1)
+        camera = np.load(self.data.folder / episode / "labels.npz")["cameras"][int(frame)]
+        pose: np.ndarray = camera[[0, 1, 3]]
+        return pose

@@ -1,0 +1,1 @@
+"""Who arrives by planning, and what a plan costs."""

@@ -1,0 +1,186 @@
+"""Who arrives at a picture's place in unseen rooms, acting in the true simulator.
+
+    python -m benchmarks.planning.arrivals                 # all rows that are not there yet
+    python -m benchmarks.planning.arrivals --agents ours --steps 1 2
+
+A row is an agent and a class of goals: how far, seen from the start or not. Each is a file in
+`results/planning/`, written as soon as it is measured and not measured again. By default the goal
+picture is 2 m away and seen from the start (--distances 1 2 4 --hidden: more classes, for a GPU);
+arrived is within 0.5 m and 20 degrees at the end. Rows: the simulator itself as the model, ours
+with the prior and from scratch, ours chained by pixels (as calls of diffusers' pipeline would be),
+straight ahead, an oracle of the bearing, random.
+"""
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from benchmarks.measure import (
+    RESULTS,
+    Record,
+    Script,
+    best_device,
+    picked,
+    positive,
+    provenance,
+    write,
+)
+from egowm.commands.plan import planner_of
+from egowm.evaluation.agents import EVERY, HORIZON, SimulatorAgent, with_model
+from egowm.evaluation.navigation import (
+    Agent,
+    Oracle,
+    Random,
+    StraightAhead,
+    act_out,
+    make_tasks,
+    time_allowed,
+)
+from egowm.planning.mpc import Planner
+from egowm.sampling import Sampling
+from egowm.scs.bootstrap import interval
+from egowm.shipped import default_model
+from egowm.world_model import WorldModel
+
+# The quick way to imagine, and the way of chained calls of diffusers' pipeline, which is not called
+# here (candidates.py finds both to make the same frames, in float32).
+QUICK = Sampling(chain="latents_only", dtype=torch.bfloat16)
+BY_PIXELS = Sampling(chain="pixels", dtype=torch.bfloat16)
+MODELS = {
+    "ours": ("model", QUICK),
+    "from scratch": ("scratch", QUICK),
+    "ours by pixels": ("model", BY_PIXELS),
+}
+WITHOUT = ("simulator as model", "straight ahead", "oracle bearing", "random")
+
+
+@dataclass(frozen=True)
+class Row:
+    """An agent that goes to goals of one class; steps: of sampling, for those that imagine."""
+
+    agent: str
+    steps: int | None
+    distance: float
+    visible: bool
+
+    @property
+    def name(self) -> str:
+        if self.steps is None:
+            return self.agent
+        return f"{self.agent}, {self.steps} step{'s' if self.steps > 1 else ''}"
+
+    def file(self, folder: Path, device: str) -> Path:
+        """Its record."""
+        parts = [f"{self.distance:g}m", "seen" if self.visible else "hidden", self.name]
+        parts += ["gpu"] if device == "cuda" else []
+        return folder / ("-".join(parts).replace(", ", "-").replace(" ", "-") + ".json")
+
+
+def measure(row: Row, arguments: argparse.Namespace, folder: Path) -> None:
+    """Measure a row and write its record, unless it is there."""
+    path = row.file(folder, arguments.device)
+    settings = picked(arguments, "planner", "candidates", "rounds", "rooms", "seed")
+    settings |= {"horizon": HORIZON, "every": EVERY}
+    networks = []
+    if row.agent in MODELS:
+        export, how = MODELS[row.agent]
+        networks = [getattr(arguments, export)]
+        settings |= {"export": Path(networks[0]).name, "steps": row.steps}
+        settings["how"] = {"chain": str(how.chain), "dtype": str(how.dtype)}
+    if path.is_file():
+        check_settings(path, settings)
+        print(f"{path.name}: is there")
+        return
+    record = provenance(arguments.seed, arguments.device, weights=networks)
+    record |= {"settings": settings, "agent": row.agent, "name": row.name}
+    record |= {"distance_metres": row.distance, "visible": row.visible}
+    found = arrivals(row, _agent(row, arguments), arguments.rooms)
+    write(path, record | found)
+    print(f"{path.name}: {found['success']:.0f}% {found['ci95']}", flush=True)
+
+
+def check_settings(path: Path, settings: Record) -> None:
+    """ValueError where a row was measured with others."""
+    there = json.loads(path.read_text(encoding="utf-8"))["settings"]
+    if there != settings:
+        raise ValueError(
+            f"{path.name} was measured with {there}, now asked for is {settings}: remove the file, "
+            f"or give another folder as --results."
+        )
+
+
+def arrivals(row: Row, agent: Agent, rooms: int) -> Record:
+    """How often an agent arrives, in percent with a 95% interval over rooms; seconds of a plan."""
+    tasks = make_tasks(rooms, distance=row.distance, visible=row.visible)
+    max_steps = time_allowed(row.distance, row.visible)
+    began = time.perf_counter()
+    runs = [act_out(task, agent, max_steps) for task in tqdm(tasks, row.name, leave=False)]
+    seconds = time.perf_counter() - began
+    arrived = torch.tensor([100.0 * run.success for run in runs]).numpy()
+    plans = len(runs) * math.ceil(max_steps / EVERY)
+    return {
+        "success": round(float(arrived.mean()), 1),
+        "ci95": [round(x, 1) for x in interval(arrived) or ()],
+        "reached": round(100.0 * sum(run.reached for run in runs) / len(runs), 1),
+        "metres": round(sum(run.metres for run in runs) / len(runs), 3),
+        "degrees": round(sum(run.degrees for run in runs) / len(runs), 1),
+        "seconds_per_plan": round(seconds / plans, 3),
+        "each": [bool(run.success) for run in runs],
+    }
+
+
+def _agent(row: Row, arguments: argparse.Namespace) -> Agent:
+    planner: Planner = planner_of(arguments.planner, arguments.candidates, arguments.rounds)
+    if row.agent in MODELS:
+        export, how = MODELS[row.agent]
+        model = WorldModel.from_pretrained(getattr(arguments, export)).to(arguments.device)
+        return with_model(model, planner, replace(how, steps=row.steps), seed=arguments.seed)
+    others: dict[str, Callable[[], Agent]] = {
+        "simulator as model": lambda: SimulatorAgent(planner, seed=arguments.seed),
+        "straight ahead": lambda: StraightAhead(row.distance),
+        "oracle bearing": Oracle,
+        "random": lambda: Random(arguments.seed),
+    }
+    return others[row.agent]()
+
+
+def options(add: Callable[..., Any]) -> None:
+    agents = [*WITHOUT, *MODELS]
+    add("--agents", nargs="+", choices=agents, default=agents, metavar="NAME")
+    add("--model", default=str(default_model()), help="an export")
+    add("--scratch", default=f"{default_model()}-scratch", help="another export")
+    add("--rooms", type=positive, default=50)
+    add("--planner", default="icem")
+    add("--candidates", type=positive, default=32, help="action sequences in the first round")
+    add("--rounds", type=positive, default=3, help="rounds of the planner")
+    add("--steps", type=positive, nargs="+", default=[1, 2], help="sampling steps of ours")
+    add("--distances", type=float, nargs="+", default=[2.0], help="metres")
+    add("--hidden", action="store_true", help="goals outside the view as well")
+    add("--seed", type=int, default=0)
+    add("--device", choices=("cpu", "cuda"), default=best_device())
+    add("--results", type=Path, default=RESULTS, help="folder that is written")
+
+
+def work(arguments: argparse.Namespace) -> None:
+    """Ours with each number of steps, other models with the fewest."""
+    steps = {agent: [min(arguments.steps)] for agent in MODELS} | {"ours": arguments.steps}
+    for visible in (True, False) if arguments.hidden else (True,):
+        for metres in arguments.distances:
+            for agent in arguments.agents:
+                for number in steps.get(agent, [None]):
+                    row = Row(agent, number, metres, visible)
+                    measure(row, arguments, arguments.results / "planning")
+
+
+main = Script(__file__, __doc__, options, work)
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Speed of rollouts and of training."""

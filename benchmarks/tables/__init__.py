@@ -1,0 +1,1 @@
+"""The tables in the documentation, out of benchmarks/results/."""
