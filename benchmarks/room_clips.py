@@ -14,9 +14,8 @@ from torch import Tensor
 
 from egowm.data import Rooms
 from egowm.evaluation.evaluate import choose
-from egowm.evaluation.report.score_table import psnr
 from egowm.evaluation.rows import changed, derangement
-from egowm.evaluation.run_writer import to_uint8
+from egowm.pixels import psnr, to_uint8
 from egowm.sampling import Sampling
 from egowm.scs.score import Overlap, clip_score, overlap, summarise
 from egowm.scs.trackers.palette import PaletteTracker

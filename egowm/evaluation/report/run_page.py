@@ -20,12 +20,12 @@ from egowm.evaluation.report.score_table import (
     draw_notes,
     draw_table,
     draw_warning,
-    psnr,
     table_rows,
 )
 from egowm.evaluation.run_folder import TRUTH, RunError, RunFolder, read_run
 from egowm.evaluation.scores import Scores, read_scores, scores_path
 from egowm.files import FileKind, check_file, check_link, whole
+from egowm.pixels import psnr
 
 log = logging.getLogger(__name__)
 PAGE = FileKind(

@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from markupsafe import Markup
 
 from egowm.evaluation.report.page import joined
 from egowm.evaluation.scores import MIN_CLIPS, Score, Scores
+from egowm.pixels import PSNR_LIMIT
 
-PSNR_LIMIT = 60.0  # dB: identical frames count as this, about the error of rounding to 8 bits
 _MEANINGS = {
     "pred": "The model given the recorded actions.",
     "pred_shuffled": "The same model given the actions of another clip: a model that obeys falls.",
@@ -52,17 +51,6 @@ class Row:
     score: Score
     psnr: float | None
     rests_on: str  # "12 clips"
-
-
-def psnr(pred: np.ndarray, truth: np.ndarray) -> float:
-    """Mean over frames of the PSNR in dB, data range 255; (T, H, W, 3) uint8 both.
-
-    Frames closer than `PSNR_LIMIT` count as that, so that one identical frame does not make the
-    mean infinite.
-    """
-    error = np.square(pred.astype(np.float64) - truth).mean(axis=(1, 2, 3))
-    floor = 255.0**2 / 10 ** (PSNR_LIMIT / 10)
-    return float((10 * np.log10(255.0**2 / np.maximum(error, floor))).mean())
 
 
 def table_rows(
