@@ -6,7 +6,7 @@ import importlib
 import pytest
 import torch
 
-FACES = ("egowm", "egowm.actions", "egowm.conditioning", "egowm.scs")
+FACES = ("egowm", "egowm.actions", "egowm.conditioning", "egowm.evaluation", "egowm.scs")
 PLAIN = ("__version__", "Kind", "NormaliserName")  # texts and types, which have no docstring
 NAMES = [(f, name) for f in FACES for name in importlib.import_module(f).__all__]
 

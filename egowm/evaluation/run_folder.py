@@ -65,6 +65,12 @@ class RunFolder:
 
     variants: the first is the one that clips are ordered by. actions: per clip (T, A), physical
     units; `actions[k]` takes frame k of the folder to frame k+1.
+
+    >>> meaning = Actions(("dx",), ("m",), "body")
+    >>> pred = (Variant("pred", "prediction"),)
+    >>> run = RunFolder(Path("run"), "", "", "", 4.0, meaning, pred, {"clip": np.zeros((8, 1))})
+    >>> run.clips, run.fps
+    (['clip'], 4.0)
     """
 
     path: Path
@@ -134,6 +140,17 @@ def read_run(path: Path) -> RunFolder:
     """Read clips.json and check that every variant holds exactly its clips.
 
     Raises `RunError` for a missing folder or file and for clips that are not in all folders.
+
+    >>> import json
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     for half in ("gt", "pred"):
+    ...         Path(folder, half, "clip").mkdir(parents=True)
+    ...     described = {"fps": 4, "clips": {"clip": {"actions": [[0.1, 0.0], [0.2, 0.0]]}}}
+    ...     written = Path(folder, "clips.json").write_text(json.dumps(described))
+    ...     run = read_run(Path(folder))
+    >>> run.actions["clip"].shape, run.fps
+    ((2, 2), 4.0)
     """
     file = path / "clips.json"
     if not file.is_file():

@@ -308,7 +308,7 @@ def break_name(run: Path) -> None:
         (break_scores, "2 clips were scored, the run has 3"),
         (break_protocol, "scored under different protocols"),
         (break_name, "expected the name of a file inside"),
-        (lambda run: (run / "scs.json").write_text("[]"), "score the run again"),
+        (lambda run: (run / "scs.json").write_text("[]"), "(score again)"),
     ],
 )
 def test_errors_are_one_line_and_status_2(
