@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from egowm.files import whole
-from egowm.scs.bootstrap import MIN_UNITS, interval, num_independent
+from egowm.scs.bootstrap import MIN_UNITS, interval
 from egowm.scs.clip_result import ClipResult, Remarks, number, remarks
 from egowm.scs.protocol import fingerprint
 from egowm.scs.reanchor import Reanchored
@@ -178,11 +178,6 @@ def make_row(
     """
     summary = summarise(overlaps, clips)
     return Row(summary, interval(summary.clip_scs, groups))
-
-
-def independent_units(row: Row, groups: Sequence[str] | None) -> int:
-    """How many independent clips or trajectories the interval of a row rests on."""
-    return num_independent(row.summary.clip_scs, groups)
 
 
 def terciles(motion: np.ndarray, *rows: np.ndarray) -> list[tuple[np.ndarray, list[float]]]:
