@@ -240,6 +240,21 @@ def test_output_is_replaced_whole(run: Path, tmp_path: Path) -> None:
     assert not (run / "report.html").exists()
 
 
+def test_an_error_leaves_the_page_of_before(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = write_report(run, videos=False)
+    before, names = page.read_bytes(), {path.name for path in run.iterdir()}
+
+    def fail(self: Path, text: str, *args: object, **options: object) -> int:
+        self.write_bytes(b"half")
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr("pathlib.Path.write_text", fail)
+    with pytest.raises(OSError, match="No space left"):
+        write_report(run, videos=False)
+    assert page.read_bytes() == before
+    assert {path.name for path in run.iterdir()} == names
+
+
 def test_command(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(run), "--no-videos", "--max-clips", "1"]) == 0
     assert capsys.readouterr().out == f"{run / 'report.html'}\n"
