@@ -57,6 +57,7 @@ MOVED = {
     "egowm.evaluation.path_drawing": "egowm.evaluation.report.path_drawing",
     "egowm.evaluation.comparison_videos": "egowm.evaluation.report.comparison_videos",
     "egowm.evaluation.score_table": "egowm.evaluation.report.score_table",
+    "egowm.evaluation.scores": "egowm.scs.record",
     "egowm.scs.annotations": "egowm.scs.annotation.annotations",
     "egowm.scs.annotate": "egowm.scs.annotation.annotate",
     "egowm.scs.candidates": "egowm.scs.annotation.proposals",

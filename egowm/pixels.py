@@ -4,6 +4,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
+PSNR_LIMIT = 60.0  # dB: identical frames count as this, about the error of rounding to 8 bits
+
+
+def psnr(
+    pred: np.ndarray | Tensor,
+    target: np.ndarray | Tensor,
+    peak: float = 255.0,
+    limit: float = PSNR_LIMIT,
+) -> float:
+    """Peak signal-to-noise ratio in dB of each item of the first axis, and the mean of these.
+
+    Args:
+        pred: (N, ...), for instance the frames of a video; the clips of a batch are N items too.
+        target: as `pred`.
+        peak: the range of the values: 255 for uint8, 1 for frames in [0, 1].
+        limit: what counts for closer items, so that no identical one makes the mean infinite.
+
+    >>> psnr(np.full((2, 8, 8, 3), 105, np.uint8), np.full((2, 8, 8, 3), 100, np.uint8))
+    34.15140352195873
+    """
+    made, wanted = (_float64(values).reshape(len(values), -1) for values in (pred, target))
+    error = np.square(made - wanted).mean(axis=1)
+    floor = peak**2 / 10 ** (limit / 10)
+    return float((10 * np.log10(peak**2 / np.maximum(error, floor))).mean())
+
+
+def _float64(values: np.ndarray | Tensor) -> np.ndarray:
+    if isinstance(values, Tensor):
+        return values.detach().cpu().double().numpy()
+    return values.astype(np.float64)
+
 
 def to_model(frames: Tensor) -> Tensor:
     """uint8 to float32 in [-1, 1], any shape."""

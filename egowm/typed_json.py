@@ -77,8 +77,8 @@ def _fits(value: object, kind: Any) -> bool:
     plain = _plain(kind)
     if plain in (int, float) and isinstance(value, bool):
         return False
-    if plain is float and isinstance(value, int) and abs(value) > sys.float_info.max:
-        return False  # no float holds it
+    if plain is float and isinstance(value, int | float) and not abs(value) <= sys.float_info.max:
+        return False  # no float holds it, or it is none (NaN)
     if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
         return False  # half a letter, which no file takes
     return plain is Any or isinstance(value, (int, float) if plain is float else plain)

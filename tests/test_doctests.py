@@ -13,6 +13,7 @@ FACES = (
     "egowm.backbones",
     "egowm.conditioning",
     "egowm.data",
+    "egowm.evaluation",
     "egowm.network",
     "egowm.planning",
     "egowm.pretraining",

@@ -80,6 +80,8 @@ def test_missing_keys_may_be_let_through():
         ("\xff", "not JSON"),
         ("[]", r"all of it: expected a mapping, got \[\]"),
         ('{"count": "\\n"}', "count: expected a whole number"),
+        ('{"count": 1, "at": {"4": NaN}}', "at.4: expected a number or null, got nan"),
+        ('{"count": 1, "at": {"4": 1e999}}', "at.4: expected a number or null, got inf"),
     ],
 )
 def test_errors_are_one_line_with_the_file(tmp_path, text, message):

@@ -15,9 +15,8 @@ from torch import Tensor
 from benchmarks.measure import Record
 from egowm.data import Rooms
 from egowm.evaluation.evaluate import choose
-from egowm.evaluation.report.score_table import psnr
 from egowm.evaluation.rows import changed, derangement
-from egowm.evaluation.run_writer import to_uint8
+from egowm.pixels import psnr, to_uint8
 from egowm.recipe import open_recipe
 from egowm.sampling import Sampling
 from egowm.scs.bootstrap import interval

@@ -22,8 +22,8 @@ def write_announced(run: Path, output: Path) -> int:
     clips = sorted(path for path in (run / TRUTH).iterdir() if path.is_dir())
     drawings = output.with_name(f"{output.name}_annotations")
     for truth in clips:
-        found = re.fullmatch(r"(.+)_(\d+)", truth.name)
-        episode, start = (found[1], int(found[2])) if found else (truth.name, 0)
+        numbered = re.fullmatch(r"(.+)_(\d+)", truth.name)
+        episode, start = (numbered[1], int(numbered[2])) if numbered else (truth.name, 0)
         frames = picture_paths(truth)
         folder = output / episode / f"{start}_{start + len(frames) - 1}"
         for half, source in (("GT", truth), ("pred", run / PRIMARY / truth.name)):

@@ -17,7 +17,7 @@ from egowm.evaluation.rows import Row, changed, check_rows
 from egowm.evaluation.run_writer import CODEC, RUN, RunWriter, new_run
 from egowm.files import FolderKind
 from egowm.paths import inside
-from egowm.pixels import to_model
+from egowm.pixels import psnr, to_model
 from egowm.sampling import Sampling
 from egowm.scs.trackers import MaskReader, Tracker, load_tracker
 from egowm.world_model import WorldModel
@@ -144,7 +144,6 @@ def _score_and_report(
     rows: Sequence[Row], writer: RunWriter, tracker: Tracker | MaskReader | None
 ) -> dict[str, Any]:
     from egowm.evaluation.report.run_page import write_report
-    from egowm.evaluation.report.score_table import psnr
     from egowm.scs import score_folders
     from egowm.video import read_frames
 

@@ -1,10 +1,9 @@
 """Whether a picture is like those that a model was trained on."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from egowm.pixels import to_unit
+from egowm.pixels import psnr, to_unit
 from egowm.world_model import WorldModel
 
 
@@ -20,6 +19,5 @@ def familiarity(model: WorldModel, context: Tensor, seed: int) -> float | None:
     still = torch.zeros(1, model.chunk, model.spec.width)
     generator = torch.Generator().manual_seed(seed)
     frames = model.rollout(context, still, generator=generator).frames
-    target = to_unit(context)
-    error = (frames - target.to(frames)).square().mean().item()
-    return float(-10 * np.log10(max(error, 1e-6)))
+    target = to_unit(context).to(frames).expand_as(frames)
+    return psnr(frames.flatten()[None], target.flatten()[None], peak=1.0)

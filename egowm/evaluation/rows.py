@@ -40,7 +40,11 @@ def make_rows(model: WorldModel, label: str, kinds: str) -> Iterator[Row]:
 
 
 def derangement(count: int) -> list[int]:
-    """For each clip another one, far away in the list, the same in every table."""
+    """For each clip another one, far away in the list, the same in every table.
+
+    >>> derangement(5)
+    [2, 3, 4, 0, 1]
+    """
     if count < 2:
         raise ValueError(
             f"Shuffled actions are those of another clip: expected at least 2 test clips, got "

@@ -65,6 +65,12 @@ class RunFolder:
 
     variants: the first is the one that clips are ordered by. actions: per clip (T, A), physical
     units; `actions[k]` takes frame k of the folder to frame k+1.
+
+    >>> meaning = Actions(("dx",), ("m",), "body")
+    >>> pred = (Variant("pred", "prediction"),)
+    >>> run = RunFolder(Path("run"), "", "", "", 4.0, meaning, pred, {"clip": np.zeros((8, 1))})
+    >>> run.clips, run.fps
+    (['clip'], 4.0)
     """
 
     path: Path
@@ -90,7 +96,7 @@ class RunFolder:
     def videos(self, clip: str) -> dict[str, np.ndarray]:
         """All videos of a clip by folder, the truth first; all of one shape (T+1, H, W, 3)."""
         truth = self.frames(TRUTH, clip)
-        found = {TRUTH: truth}
+        videos = {TRUTH: truth}
         steps = len(self.actions[clip])
         if len(truth) != steps + 1:
             raise RunError(
@@ -111,8 +117,8 @@ class RunFolder:
                     f"{self.path / variant.folder / clip}: frames are {_size(video)}, the truth is "
                     f"{_size(truth)}. Write predictions at the size of the truth."
                 )
-            found[variant.folder] = video
-        return found
+            videos[variant.folder] = video
+        return videos
 
     def annotation(self, clip: str) -> tuple[np.ndarray, np.ndarray] | None:
         """Structure ids (H, W) uint8 of frame 0 and their palette (256, 3) uint8, if annotated."""
@@ -134,6 +140,17 @@ def read_run(path: Path) -> RunFolder:
     """Read clips.json and check that every variant holds exactly its clips.
 
     Raises `RunError` for a missing folder or file and for clips that are not in all folders.
+
+    >>> import json
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     for half in ("gt", "pred"):
+    ...         Path(folder, half, "clip").mkdir(parents=True)
+    ...     described = {"fps": 4, "clips": {"clip": {"actions": [[0.1, 0.0], [0.2, 0.0]]}}}
+    ...     written = Path(folder, "clips.json").write_text(json.dumps(described))
+    ...     run = read_run(Path(folder))
+    >>> run.actions["clip"].shape, run.fps
+    ((2, 2), 4.0)
     """
     file = path / "clips.json"
     if not file.is_file():
@@ -204,8 +221,8 @@ def _check_folder(path: Path, folder: str, clips: list[str]) -> None:
             f"the first is {missing[0]}. Predict them, or remove them from clips.json."
         )
     listed = {PurePosixPath(clip).parts[0] for clip in clips}
-    found = {p.name for p in (path / folder).iterdir() if p.is_dir() and p.name[0] != "."}
-    extra = sorted(found - listed)
+    held = {p.name for p in (path / folder).iterdir() if p.is_dir() and p.name[0] != "."}
+    extra = sorted(held - listed)
     if extra:
         raise RunError(
             f"{path / folder}: {extra[0]} is not in clips.json ({len(extra)} such). Predict into "

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from egowm.scs.bootstrap import MIN_RUNS, MIN_UNITS, interval, num_independent, two_level
-from egowm.scs.record import read_record
+from egowm.scs.result import Result
 from egowm.scs.score import mean_defined
 
 SCORES = ("scs", "scs_davis", "scs_visible")
@@ -47,7 +47,7 @@ def compare_runs(a: Sequence[Path], b: Sequence[Path]) -> Comparison:
             f"{len(a)} and {len(b)}."
         )
     paths = [*a, *b]
-    records = [read_record(path) for path in paths]
+    records = [Result.load(path) for path in paths]
     for path, record in zip(paths[1:], records[1:], strict=True):
         _check_alike(paths[0], records[0], path, record)
     names = [clip["name"] for clip in records[0]["clips"]]

@@ -9,12 +9,13 @@ import numpy as np
 from tqdm import tqdm
 
 from egowm.scs.annotation.annotations import read_annotation
+from egowm.scs.bootstrap import num_independent
 from egowm.scs.cache import shard
 from egowm.scs.clip_result import ClipResult, Doubtful, Sample, geometry
 from egowm.scs.inputs import Inputs, gather, prepare
 from egowm.scs.protocol import describe_protocol, environment, hash_structures
 from egowm.scs.reanchor import Parts, score_parts, summarise_parts
-from egowm.scs.result import Result, independent_units, make_row
+from egowm.scs.result import Result, make_row
 from egowm.scs.score import MIN_AREA, Overlap, clip_score, overlap
 from egowm.scs.trackers import MaskReader, Tracker
 from egowm.scs.trackers.simple import repeat
@@ -223,7 +224,7 @@ def _assemble(
         ceiling_tracker=again,
         reanchored=summarise_parts([*parts.values()], groups) if parts else None,
         clips=[clip.result for clip in scored],
-        num_units=independent_units(prediction, groups),
+        num_units=num_independent(prediction.summary.clip_scs, groups),
         unit="clips" if groups is None else "trajectories",
         num_lost_truth=sum(clip.num_lost_truth for clip in scored),
         protocol=protocol,

@@ -1,15 +1,11 @@
-"""The types of scs.json, for those that read it; `egowm.scs.result` writes it.
+"""The types of scs.json; `egowm.scs.result.Result` writes and loads it.
 
 Every score and IoU is in percent, shares and coverage are in [0, 1], null is undefined. Horizons,
 the keys of `scs_at` and `iou_at`, are whole numbers written as texts, as JSON has them.
 """
 
-from pathlib import Path
 from typing import Any, Required, TypedDict
 
-from egowm.typed_json import read_json
-
-EXPECTED = "what `egowm-scs score --json` writes"
 Number = float | None
 
 
@@ -23,6 +19,7 @@ class RowRecord(TypedDict, total=False):
     empty_shares: dict[str, Number] | None
     scs_at: dict[int, Number] | None
     iou_at: dict[int, Number] | None
+    normalised: Number  # of the prediction alone
 
 
 class ObjectRecord(TypedDict, total=False):
@@ -84,11 +81,17 @@ class SemanticsRecord(TypedDict):
     min_area: float
 
 
+class TrackerRecord(TypedDict, total=False):
+    """What followed the structures; its options are shown as they are."""
+
+    name: str
+
+
 class ProtocolRecord(TypedDict, total=False):
     """What a page takes from the protocol; the rest is shown as it is."""
 
     semantics: Required[SemanticsRecord]
-    tracker: dict[str, Any] | str | None
+    tracker: TrackerRecord
 
 
 class ReanchoredRecord(TypedDict, total=False):
@@ -103,11 +106,10 @@ class ReanchoredRecord(TypedDict, total=False):
 class ScoreRecord(RowRecord, total=False):
     """All of a scs.json."""
 
-    copy: RowRecord | float | None
-    ceiling_codec: RowRecord | float | None
+    copy: RowRecord | None
+    ceiling_codec: RowRecord | None
     ceiling_tracker: RowRecord | None
     scs_reanchored: ReanchoredRecord | None
-    normalised: Number
     pooled: Number
     object_counts: dict[str, int]
     coverage: dict[str, Number]
@@ -116,15 +118,8 @@ class ScoreRecord(RowRecord, total=False):
     remarks: dict[str, Number] | None
     terciles: list[TercileRecord] | None
     doubtful: int
-    tracker: dict[str, Any] | str | None
     warning: str | None
     clips: Required[list[ClipRecord]]
     protocol: Required[ProtocolRecord]
     environment: Required[dict[str, Any]]
     fingerprint: Required[str]
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """A scs.json; RecordError, which names file and key, for what is none."""
-    found: dict[str, Any] = read_json(path, ScoreRecord, EXPECTED)
-    return found

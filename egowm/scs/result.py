@@ -4,17 +4,20 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from egowm.files import whole
-from egowm.scs.bootstrap import MIN_UNITS, interval, num_independent
+from egowm.scs.bootstrap import MIN_UNITS, interval
 from egowm.scs.clip_result import ClipResult, Remarks, number, remarks
 from egowm.scs.protocol import fingerprint
 from egowm.scs.reanchor import Reanchored
+from egowm.scs.record import ScoreRecord
 from egowm.scs.score import HORIZONS, Overlap, Summary, by_clip, mean_defined, summarise
+from egowm.typed_json import read_json
 
+EXPECTED = "what `egowm-scs score --json` writes (score again)"
 _MIN_RANGE = 10.0  # between copy and ceiling, for a normalised score
 
 
@@ -108,11 +111,11 @@ class Result:
         low, high = self.prediction.ci95
         return f"[{low:.1f}, {high:.1f}] 95% over {self.num_units} {self.unit}"
 
-    def to_json(self) -> str:
-        """The content of `scs.json`."""
+    def record(self) -> ScoreRecord:
+        """What `scs.json` says."""
         summary = self.prediction.summary
         codec, again = self.ceiling_codec, self.ceiling_tracker
-        record = {
+        found = {
             **_row(self.prediction),
             "copy": _row(self.copy),
             "ceiling_codec": None if codec is None else _row(codec),
@@ -135,13 +138,27 @@ class Result:
             "environment": self.environment,
             "fingerprint": self.fingerprint,
         }
+        return cast(ScoreRecord, found)
+
+    def to_json(self) -> str:
+        """The content of `scs.json`."""
         # One line per entry: lists of numbers would otherwise take a line per number.
-        lines = [f"{json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in record.items()]
+        entries = self.record().items()
+        lines = [f"{json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in entries]
         return "{\n" + ",\n".join(lines) + "\n}"
 
     def save(self, path: str | Path) -> None:
         """Write `to_json()`, whole or not at all."""
         write_whole(Path(path), self.to_json() + "\n")
+
+    @staticmethod
+    def load(path: str | Path, partial: bool = False) -> ScoreRecord:
+        """What `save` wrote, as `record` gave it, checked key by key.
+
+        partial: keys may be missing. Raises RecordError, one line that names file and key.
+        """
+        found: ScoreRecord = read_json(Path(path), ScoreRecord, EXPECTED, partial)
+        return found
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -161,11 +178,6 @@ def make_row(
     """
     summary = summarise(overlaps, clips)
     return Row(summary, interval(summary.clip_scs, groups))
-
-
-def independent_units(row: Row, groups: Sequence[str] | None) -> int:
-    """How many independent clips or trajectories the interval of a row rests on."""
-    return num_independent(row.summary.clip_scs, groups)
 
 
 def terciles(motion: np.ndarray, *rows: np.ndarray) -> list[tuple[np.ndarray, list[float]]]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from egowm.clip import Clip
+from egowm.pixels import psnr
 from egowm.sampling import Sampling
 from egowm.video import webp_bytes, write_image
 from egowm.world_model import WorldModel
@@ -88,7 +89,7 @@ class RolloutPictures(Callback):
             batch = Clip(*default_collate(self._found))
             rollouts = roll_out(pl_module, batch, min(self.steps, pl_module.steps))
             truth = _scaled(batch)[:, -batch.actions.shape[1] :]
-            sums[:2] = torch.stack([psnr(made, truth) for made in rollouts])
+            sums[:2] = torch.tensor([psnr(made, truth, peak=1.0, limit=100.0) for made in rollouts])
             sums[2] = 1
             if trainer.is_global_zero:
                 shown = _scaled(batch).cpu(), [made.cpu() for made in rollouts]
@@ -130,12 +131,6 @@ def roll_out(model: WorldModel, batch: Clip, steps: int) -> list[Tensor]:
         ).frames.float()
         for actions in (batch.actions, batch.actions.roll(1, 0))
     ]
-
-
-def psnr(made: Tensor, truth: Tensor) -> Tensor:
-    """Mean over the clips of the PSNR of all their frames (B, T, 3, H, W) in [0, 1]; dB."""
-    error = (made - truth).square().flatten(1).mean(1)
-    return (-10 * error.clamp(min=1e-10).log10()).mean()
 
 
 def strip(truth: Tensor, rollouts: list[Tensor]) -> np.ndarray:

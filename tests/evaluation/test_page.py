@@ -2,7 +2,6 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
-import pytest
 from markupsafe import Markup
 
 import egowm
@@ -11,15 +10,14 @@ from egowm.evaluation.report.page import fill, joined
 SCRIPT = "<script>alert(1)</script>{{title}}"
 
 
-@pytest.mark.parametrize("page", ["run_page.html", "scs_page.html"])
-def test_what_is_not_marked_as_html_is_escaped(page: str) -> None:
+def test_what_is_not_marked_as_html_is_escaped() -> None:
     """Wherever a page takes a value, and never as a place for another one."""
-    template = files("egowm.evaluation.report").joinpath(page).read_text("utf-8")
+    template = files("egowm.evaluation.report").joinpath("page.html").read_text("utf-8")
     places = re.findall(r"\{\{(\w+)\}\}", template)
-    html = fill(page, dict.fromkeys(places, SCRIPT) | {"style": "", "script": ""})
+    html = fill(dict.fromkeys(places, SCRIPT) | {"style": "", "script": ""})
     assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;{{title}}") == len(places) - 2
     assert html.count("<script>") == 1
-    assert fill(page, dict.fromkeys(places, Markup("<u>"))).count("<u>") == len(places)
+    assert fill(dict.fromkeys(places, Markup("<u>"))).count("<u>") == len(places)
 
 
 def test_pieces_are_joined_as_they_are() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from egowm.commands.report import main
 from egowm.evaluation.report.run_page import write_report
-from egowm.evaluation.report.score_table import psnr
+from egowm.pixels import psnr
 from egowm.scs.masks import write_palette
 from egowm.video import read_frames, write_frames
 
@@ -153,15 +153,6 @@ def test_only_the_worst_clips_are_embedded(run: Path) -> None:
     assert "1 clips with higher scores are left out" in page.text
 
 
-def test_psnr_in_closed_form() -> None:
-    truth = np.full((2, 4, 4, 3), 100, np.uint8)
-    pred = truth.copy()
-    pred[0] += 5  # 20 log10(255 / 5)
-    pred[1] += 51  # 20 log10(255 / 51)
-    assert psnr(pred, truth) == pytest.approx((34.15140 + 13.97940) / 2, abs=1e-4)
-    assert psnr(truth, truth) == 60.0
-
-
 def test_table_shows_psnr_of_every_row(run: Path) -> None:
     for name in CLIPS:
         truth = read_frames(run / "gt" / name)
@@ -249,6 +240,21 @@ def test_output_is_replaced_whole(run: Path, tmp_path: Path) -> None:
     assert not (run / "report.html").exists()
 
 
+def test_an_error_leaves_the_page_of_before(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = write_report(run, videos=False)
+    before, names = page.read_bytes(), {path.name for path in run.iterdir()}
+
+    def fail(self: Path, text: str, *args: object, **options: object) -> int:
+        self.write_bytes(b"half")
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr("pathlib.Path.write_text", fail)
+    with pytest.raises(OSError, match="No space left"):
+        write_report(run, videos=False)
+    assert page.read_bytes() == before
+    assert {path.name for path in run.iterdir()} == names
+
+
 def test_command(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(run), "--no_videos", "--max_clips", "1"]) == 0
     assert capsys.readouterr().out == f"{run / 'report.html'}\n"
@@ -317,7 +323,7 @@ def break_name(run: Path) -> None:
         (break_scores, "2 clips were scored, the run has 3"),
         (break_protocol, "scored under different protocols"),
         (break_name, "expected the name of a file inside"),
-        (lambda run: (run / "scs.json").write_text("[]"), "score the run again"),
+        (lambda run: (run / "scs.json").write_text("[]"), "(score again)"),
     ],
 )
 def test_errors_are_one_line_and_status_2(

@@ -8,7 +8,10 @@ import pytest
 from PIL import Image
 
 from egowm.commands.scs.main import main
+from egowm.scs import score_folders
 from egowm.scs.masks import write_palette
+from egowm.scs.result import Result
+from egowm.typed_json import RecordError
 from egowm.video import read_frames, write_frames, write_mp4
 
 
@@ -151,6 +154,23 @@ def test_damaged_scores_do_not_compare(tmp_path, capsys, text):
     file.write_text(text)
     assert main(["compare", str(file), str(file)]) == 2
     assert "expected what `egowm-scs score --json` writes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('"scs": ', '"scs": NaN, "was": '), ('"clips": [', '"clips": [3, ')]
+)
+def test_saved_scores_load_as_they_were_made_and_damaged_ones_do_not(base, tmp_path, old, new):
+    result = score_folders(base / "pred", base / "gt", base / "annotations", tracker="palette")
+    file = tmp_path / "scs.json"
+    result.save(file)
+    record = Result.load(file)
+    assert record == json.loads(result.to_json())
+    assert record["scs"] == pytest.approx(result.scs, abs=1e-4)
+    assert [clip["name"] for clip in record["clips"]] == [clip.name for clip in result.clips]
+    file.write_text(file.read_text().replace(old, new, 1))
+    with pytest.raises(RecordError, match=r"scs\.json: expected what .*expected a") as caught:
+        Result.load(file)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_an_output_that_cannot_be_written(base, tmp_path, capsys, monkeypatch):

@@ -13,7 +13,6 @@ from egowm.commands.scs.main import main
 from egowm.evaluation.report.score_table import Row
 from egowm.evaluation.report.scs_page import choose_clips
 from egowm.evaluation.report.scs_parts import by_frame, reach
-from egowm.evaluation.scores import Score
 from egowm.scs.masks import write_palette
 from egowm.video import read_frames, write_frames
 
@@ -78,9 +77,9 @@ def test_scores_of_other_structures_make_no_page(world, tmp_path, capsys):
 
 def test_a_band_is_announced_only_where_it_is():
     record = {"clips": [{"objects": [{"iou": [80.0, None, 60.0]}, {"iou": [40.0, None, 20.0]}]}]}
-    copy = Row("Copy of the first frame", "", "reference", Score(scs=30.0), None, "1 clip")
-    ceiling = Row("Codec ceiling", "", "reference", Score(scs=80.0), None, "1 clip")
-    lower = Row("Codec ceiling", "", "reference", Score(scs=20.0), None, "1 clip")
+    copy = Row("Copy of the first frame", "", "reference", {"scs": 30.0}, None, "1 clip")
+    ceiling = Row("Codec ceiling", "", "reference", {"scs": 80.0}, None, "1 clip")
+    lower = Row("Codec ceiling", "", "reference", {"scs": 20.0}, None, "1 clip")
     drawn = by_frame(record, [copy, ceiling])
     assert "<h4>Mean overlap by frame; the band runs from copy to ceiling</h4>" in drawn
     # 122 pixels for 0 to 100: 8 + 122 * 0.2 and 122 * 0.5
@@ -100,7 +99,7 @@ def test_a_band_is_announced_only_where_it_is():
 def test_labels_of_near_scores_stand_on_lines_of_their_own(scores, lines):
     names = ("Copy of the first frame", "Prediction", "Codec ceiling", "Tracker ceiling")
     rows = [
-        Row(name, "", "model" if name == "Prediction" else "reference", Score(scs=value), None, "")
+        Row(name, "", "model" if name == "Prediction" else "reference", {"scs": value}, None, "")
         for name, value in zip(names, scores, strict=False)
     ]
     drawn = reach(rows)

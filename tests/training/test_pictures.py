@@ -14,7 +14,7 @@ from torch.utils.data import default_collate
 from egowm.commands import main as cli
 from egowm.data import Clip
 from egowm.sampling import Sampling
-from egowm.training.pictures import RolloutPictures, film, psnr, roll_out, strip
+from egowm.training.pictures import RolloutPictures, film, roll_out, strip
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
@@ -51,13 +51,6 @@ def test_the_two_rollouts_differ_by_the_actions_alone(world_model, obedient, bat
         generator=torch.Generator().manual_seed(1),
     )
     torch.testing.assert_close(true[1:2], found.frames)
-
-
-def test_psnr_in_closed_form():
-    truth = torch.zeros(2, 3, 3, 4, 4)
-    made = truth.clone()
-    made[0], made[1] = 0.1, 0.01
-    assert psnr(made, truth).item() == pytest.approx((20 + 40) / 2, abs=1e-3)
 
 
 def test_the_film():

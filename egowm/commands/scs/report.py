@@ -37,10 +37,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.each < 1 or not arguments.fps > 0:
         raise ValueError("Expected --each of at least 1 and --fps above 0.")
     from egowm.evaluation.report.scs_page import write_page
-    from egowm.scs.record import read_record
+    from egowm.scs.result import Result
 
     write_page(
-        read_record(arguments.scores),
+        Result.load(arguments.scores),
         arguments.output,
         arguments.pred,
         arguments.gt,

@@ -183,7 +183,7 @@ def _report(arguments: argparse.Namespace, result: "Result", options: dict[str, 
     from egowm.evaluation.report.scs_page import write_page
 
     write_page(
-        json.loads(result.to_json()),
+        result.record(),
         arguments.report,
         arguments.pred,
         arguments.gt,

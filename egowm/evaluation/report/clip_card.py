@@ -2,7 +2,8 @@
 
 import base64
 import math
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,27 +14,59 @@ from egowm.evaluation.report.page import joined
 from egowm.evaluation.report.path_drawing import draw_path, is_planar
 from egowm.evaluation.report.score_table import number
 from egowm.evaluation.run_folder import TRUTH, RunFolder
-from egowm.evaluation.scores import ClipScore, Curve
 from egowm.scs.masks import VOID, davis_palette
+from egowm.scs.record import ClipRecord
 
 MAX_SIDE = 320  # pixels: larger frames are shown smaller
 SMALL_SIDE = 128  # frames up to here keep their pixels: doubled, so that chroma survives the codec
 _QUALITY = 88
+Curve = tuple[float | None, ...]
 
 
 def draw_card(
+    name: str,
+    figures: Sequence[Markup],
+    last: int,
+    scs: float | None,
+    psnr: float,
+    colours: Mapping[int, str],
+    outline: str = "",
+) -> Markup:
+    """The clip's section: its columns of videos over the legend; last: its last frame.
+
+    outline: what lies over every video at frame 0, as a data URI.
+    """
+    style = Markup(' style="--outline:url({})"').format(outline) if outline else ""
+    return Markup(
+        '<article class="card" id="{anchor}" data-last="{last}" data-name="{name}" '
+        'data-scs="{scs}" data-psnr="{psnr}" data-chance="{chance:.6f}"{style}>'
+        '<h3>{name}</h3><div class="columns">{figures}</div>{legend}</article>'
+    ).format(
+        anchor=anchor(name),
+        last=last,
+        name=name,
+        scs=number(scs),
+        psnr=number(psnr),
+        chance=random.Random(name).random(),
+        style=style,
+        figures=joined(figures),
+        legend=_legend(colours, bool(outline)),
+    )
+
+
+def draw_run_card(
     run: RunFolder,
     clip: str,
     videos: Mapping[str, np.ndarray],
-    scores: Mapping[str, ClipScore],
+    entries: Mapping[str, ClipRecord],
     psnrs: Mapping[str, float],
 ) -> Markup:
-    """The clip's section. videos: folder -> (T+1, H, W, 3) uint8, the truth among them.
+    """One clip of a run. videos: folder -> (T+1, H, W, 3) uint8, the truth among them.
 
-    scores and psnrs: per variant folder; a variant without scores shows its video only.
+    entries and psnrs: per variant folder; a variant without scores shows its video only.
     """
     last = len(videos[TRUTH]) - 1
-    curves = {folder: score.curves for folder, score in scores.items()}
+    curves = {folder: curves_of(entry, last) for folder, entry in entries.items()}
     ids = {k for lines in curves.values() for k in lines}
     annotation = run.annotation(clip)
     outline, palette = "", davis_palette()
@@ -41,29 +74,48 @@ def draw_card(
         labels, palette = annotation
         ids |= {int(k) for k in np.unique(labels)} - {0, VOID}
         outline = _outline(labels, palette)
-    colours = {k: "#{:02x}{:02x}{:02x}".format(*palette[k % 256]) for k in sorted(ids)}
+    colours = colours_of(sorted(ids), palette)
     figures = [_truth_column(run, clip, videos[TRUTH])]
+    scores = {folder: entry.get("scs") for folder, entry in entries.items()}
     for variant in run.variants:
         note = _note(scores.get(variant.folder), psnrs[variant.folder])
         figure = draw_figure(videos[variant.folder], "Prediction", variant.label, note, clip)
         chart = draw_overlap(curves.get(variant.folder), colours, last, variant.label)
-        figures.append(Markup('<div class="column pred">{}{}</div>').format(figure, chart))
+        figures.append(draw_column("pred", figure, chart))
     primary = run.variants[0].folder
-    scs = scores[primary].scs if primary in scores else None
-    style = Markup(' style="--outline:url({})"').format(outline) if outline else ""
-    return Markup(
-        '<article class="card" data-last="{last}" data-name="{name}" '
-        'data-scs="{scs}" data-psnr="{psnr}"{style}>'
-        '<h3>{name}</h3><div class="columns">{figures}</div>{legend}</article>'
-    ).format(
-        last=last,
-        name=clip,
-        scs=number(scs),
-        psnr=number(psnrs[primary]),
-        style=style,
-        figures=joined(figures),
-        legend=draw_legend(colours, bool(outline)),
-    )
+    return draw_card(clip, figures, last, scores.get(primary), psnrs[primary], colours, outline)
+
+
+def draw_column(kind: str, *pieces: Markup) -> Markup:
+    """A video with what belongs below it; kind: "truth" or "pred"."""
+    return Markup('<div class="column {}">{}</div>').format(kind, joined(pieces))
+
+
+def anchor(name: str) -> str:
+    """The name as an id of the page: letters and digits stay, all else becomes numbers."""
+    return "clip-" + "".join(c if c.isalnum() and c.isascii() else f"-{ord(c)}-" for c in name)
+
+
+def colours_of(ids: Iterable[int], palette: np.ndarray) -> dict[int, str]:
+    """The CSS colour of each structure; palette: (256, 3) uint8."""
+    return {k: "#{:02x}{:02x}{:02x}".format(*palette[k % 256]) for k in ids}
+
+
+def curves_of(clip: ClipRecord, last: int) -> dict[int, Curve]:
+    """IoU (percent) of every structure over frames 0..last; frame 0, not scored, is None.
+
+    Raises ValueError for scores of a video of another length.
+    """
+    curves = {}
+    for structure in clip.get("objects") or []:
+        values = structure.get("iou") or []
+        if len(values) != last:
+            raise ValueError(
+                f"clip {clip['name']}: expected {last} IoU values per structure, got "
+                f"{len(values)}. The scores are of other videos; score again."
+            )
+        curves[structure["id"]] = (None, *values)
+    return curves
 
 
 @dataclass(frozen=True)
@@ -112,16 +164,15 @@ def _truth_column(run: RunFolder, clip: str, frames: np.ndarray) -> Markup:
     actions, meaning = run.actions[clip], run.meaning
     figure = draw_figure(frames, "Truth", "recorded video", Markup(""), clip)
     if not len(actions) or not meaning.names:
-        return Markup('<div class="column truth">{}</div>').format(figure)
+        return draw_column("truth", figure)
     if is_planar(meaning):
         drawing, below = draw_path(actions, meaning)
         title = "Actions, seen from above"
     else:
         drawing, below = command_chart(actions, meaning.names, meaning.units)
         title = "Actions"
-    return Markup(
-        '<div class="column truth">{}<div class="plot"><h4>{}</h4>{}<p>{}</p></div></div>'
-    ).format(figure, title, drawing, below)
+    plot = Markup('<div class="plot"><h4>{}</h4>{}<p>{}</p></div>').format(title, drawing, below)
+    return draw_column("truth", figure, plot)
 
 
 def draw_figure(
@@ -165,10 +216,10 @@ def draw_figure(
     )
 
 
-def _note(score: ClipScore | None, decibels: float) -> Markup:
+def _note(score: float | None, decibels: float) -> Markup:
     scs = Markup("")
-    if score and score.scs is not None:
-        scs = Markup("<span>SCS <b>{:.1f}</b></span> ").format(score.scs)
+    if score is not None:
+        scs = Markup("<span>SCS <b>{:.1f}</b></span> ").format(score)
     return Markup("{}<span>PSNR <b>{:.1f}</b> dB</span>").format(scs, decibels)
 
 
@@ -189,7 +240,7 @@ def draw_overlap(
     )
 
 
-def draw_legend(colours: Mapping[int, str], outlined: bool) -> Markup:
+def _legend(colours: Mapping[int, str], outlined: bool) -> Markup:
     """Which colour is which structure."""
     if not colours:
         return Markup("")

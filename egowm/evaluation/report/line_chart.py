@@ -17,12 +17,17 @@ _MAX_COMMANDS = 6
 
 
 def iou_chart(
-    curves: Mapping[int, Sequence[float | None]], colours: Mapping[int, str], last: int, label: str
+    curves: Mapping[int, Sequence[float | None]],
+    colours: Mapping[int, str],
+    last: int,
+    label: str,
+    band: tuple[float, float] = (0.0, 0.0),
 ) -> Markup:
     """IoU (0-100) over frames 0..last, a line per object.
 
     curves: object id -> one value per frame 0..last; None where it is undefined (a gap). Frame 0
-    is undefined in most scores. colours: object id -> CSS colour. label: alternative text.
+    is undefined in most scores. colours: object id -> CSS colour. label: alternative text. band:
+    values shaded behind the lines, where the second is above the first.
     """
     bottom = HEIGHT - _BOTTOM
     tall = bottom - _TOP
@@ -37,6 +42,15 @@ def iou_chart(
         parts.append(
             Markup('<text x="{}" y="{}" text-anchor="end">{}</text>').format(
                 _LEFT - 4, y + 4, value
+            )
+        )
+    if band[1] > band[0]:
+        parts.append(
+            Markup('<rect class="band" x="{:g}" width="{:g}" y="{:.1f}" height="{:.1f}"/>').format(
+                _LEFT,
+                WIDTH - _LEFT - _RIGHT,
+                _TOP + tall * (1 - band[1] / 100),
+                tall * (band[1] - band[0]) / 100,
             )
         )
     for number, values in curves.items():

@@ -4,25 +4,90 @@ A piece of a page is a `Markup`: a literal, whose `format` and `join` escape wha
 linter refuses a `Markup` of anything else (S704), so that no piece can forget to.
 """
 
+import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 
 from markupsafe import Markup, escape
 
+from egowm.scs.record import ScoreRecord
 
-def fill(page: str, values: Mapping[str, object]) -> str:
-    """A page of this folder, as run_page.html, with the style and script that all pages share."""
-    shared = {"style": _own("page.css"),
-              "script": _own("page.js")}  # fmt: skip
-    found = {**shared, **values}
-    template = _own(page)
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: escape(found[match[1]]), template)
+NOTHING = Markup("&ndash;")
+_ORDERS = {
+    "worst": "lowest SCS first",
+    "best": "highest SCS first",
+    "psnr": "lowest PSNR first",
+    "chance": "by chance",
+    "name": "by name",
+}
+
+
+def fill(values: Mapping[str, object]) -> str:
+    """The page of this folder, with its style and script."""
+    pieces = {"style": _own("page.css"), "script": _own("page.js"), **values}
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: escape(pieces[match[1]]), _own("page.html"))
 
 
 def joined(pieces: Iterable[Markup]) -> Markup:
     """Pieces one after another."""
     return Markup("").join(pieces)
+
+
+def draw_grid(
+    columns: Sequence[tuple[str, str]], rows: Iterable[tuple[Sequence[str], Sequence[str]]]
+) -> Markup:
+    """A table: (heading, what it means) per column; (name, meaning, class) and cells per row."""
+    head = joined(
+        Markup('<th scope="col"{}>{}</th>').format(_attribute("title", meaning), name)
+        for name, meaning in columns
+    )
+    body = joined(
+        Markup('<tr{}><th scope="row"{}>{}</th>{}</tr>').format(
+            _attribute("class", kind), _attribute("title", meaning), name,
+            joined(Markup("<td>{}</td>").format(cell or NOTHING) for cell in cells),
+        )
+        for (name, meaning, kind), cells in rows
+    )  # fmt: skip
+    return Markup("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>").format(head, body)
+
+
+def _attribute(name: str, value: str) -> Markup:
+    return Markup(' {}="{}"').format(name, value) if value else Markup("")
+
+
+def draw_list(kind: str, items: Iterable[tuple[str, str]]) -> Markup:
+    """Terms and what is said of them, as a definition list of class "about" or "notes"."""
+    pairs = joined(
+        Markup("<div><dt>{}</dt><dd>{}</dd></div>").format(name, says) for name, says in items
+    )
+    return Markup('<dl class="{}">{}</dl>').format(kind, pairs) if pairs else Markup("")
+
+
+def draw_orders(*names: str) -> Markup:
+    """The ways to order the clips, the first of them as they stand."""
+    option = Markup('<option value="{}">{}</option>')
+    return joined(option.format(name, _ORDERS[name]) for name in names)
+
+
+def draw_warning(text: str | None) -> Markup:
+    """What a reader must know before the table; empty without a text."""
+    return Markup('<p class="warning">{}</p>').format(text) if text else Markup("")
+
+
+def draw_protocol(record: ScoreRecord | None) -> Markup:
+    """What the score depends on, and where it was made."""
+    if record is None:
+        return Markup('<p class="brief">None: nothing is scored yet.</p>')
+    versions = record.get("environment") or {}
+    return Markup(
+        '<p class="brief">Fingerprint {}. Only scores with the same one compare. Environment: {}'
+        '</p><pre class="scroll" tabindex="0">{}</pre>'
+    ).format(
+        record.get("fingerprint") or "unknown",
+        ", ".join(f"{name} {value}" for name, value in versions.items() if value),
+        json.dumps(record.get("protocol"), indent=2, ensure_ascii=False),
+    )
 
 
 def _own(name: str) -> Markup:

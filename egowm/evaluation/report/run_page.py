@@ -4,39 +4,45 @@ Truth and predictions play in step beside the actions and the overlap over time,
 scores. The page opens from disk without internet. Beside it, RUN/videos/ gets an mp4 per clip.
 """
 
-import json
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from markupsafe import Markup
 from tqdm import tqdm
 
-from egowm.evaluation.report.clip_card import MAX_SIDE, draw_card
+from egowm.evaluation.report.clip_card import MAX_SIDE, curves_of, draw_run_card
 from egowm.evaluation.report.comparison_videos import write_comparison
-from egowm.evaluation.report.page import fill, joined
+from egowm.evaluation.report.page import (
+    draw_list,
+    draw_orders,
+    draw_protocol,
+    draw_warning,
+    fill,
+    joined,
+)
 from egowm.evaluation.report.score_table import (
     draw_empty_shares,
     draw_notes,
     draw_table,
-    draw_warning,
-    psnr,
     table_rows,
 )
-from egowm.evaluation.run_folder import TRUTH, RunError, RunFolder, read_run
-from egowm.evaluation.scores import Scores, read_scores, scores_path
-from egowm.files import FileKind, check_file, check_link, whole
+from egowm.evaluation.run_folder import PRIMARY, TRUTH, RunError, RunFolder, read_run
+from egowm.files import FileKind, check_file, check_link
+from egowm.pixels import psnr
+from egowm.scs.record import ClipRecord, ScoreRecord
+from egowm.scs.result import EXPECTED, Result, write_whole
 
-log = logging.getLogger(__name__)
 PAGE = FileKind(
     "a page of egowm's", rb'<!DOCTYPE html>.{,200}<meta name="generator" content="egowm">'
 )
-_SCS_ORDERS = Markup(
-    '<option value="worst">lowest SCS first</option><option value="best">highest SCS first</option>'
-)
+Scores = Mapping[str, ScoreRecord | None]  # of every variant's folder; None: not scored
 _UNSCORED = Markup(
     '<p class="warning">Not scored yet. Run <code>egowm-scs score RUN/pred RUN/gt --annotations '
     "RUN/annotations --tracker TRACKER --json RUN/scs.json</code> and make the report again.</p>"
+)
+_LEAD = (
+    "Every video starts from the same recorded frame. Then the truth shows what the camera saw, "
+    "the predictions what the model expected. All videos move in step."
 )
 
 
@@ -49,6 +55,19 @@ def write_report(
     max_clips: how many clips the page embeds, worst first. videos: also write RUN/videos/*.mp4 of
     these clips. Raises `ValueError` (one line that says what to do) for a folder that does not fit,
     an OSError where the page would take the place of another file.
+
+    >>> import json
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> from egowm.video import write_frames
+    >>> with TemporaryDirectory() as folder:
+    ...     for half, grey in (("gt", 100), ("pred", 105)):  # 5 grey levels apart: 34.2 dB
+    ...         write_frames(f"{folder}/{half}/clip", np.full((3, 16, 16, 3), grey, np.uint8))
+    ...     described = {"fps": 4, "clips": {"clip": {"actions": [[0.1], [0.1]]}}}
+    ...     written = Path(folder, "clips.json").write_text(json.dumps(described))
+    ...     page = write_report(Path(folder), videos=False).read_text("utf-8")
+    >>> page.count("<td>34.2</td>")
+    1
     """
     output = Path(run) / "report.html" if output is None else Path(output)
     check_file(output, PAGE)
@@ -57,34 +76,69 @@ def write_report(
     if max_clips < 1:
         raise ValueError(f"Expected at least 1 clip in the report, got --max_clips {max_clips}.")
     folder = read_run(Path(run))
-    lengths = {clip: len(actions) + 1 for clip, actions in folder.actions.items()}
-    scores = {
-        v.folder: read_scores(scores_path(folder.path, v.folder), lengths) for v in folder.variants
-    }
+    scores = {variant.folder: _read_scores(folder, variant.folder) for variant in folder.variants}
     _check_protocols(folder, scores)
     psnrs = {
         clip: _clip_psnrs(folder, clip)
         for clip in tqdm(folder.clips, desc="Report: reading clips", disable=None)
     }
-    shown = _worst_first(folder, scores, psnrs)[:max_clips]
+    by_clip = {f: {c["name"]: c for c in _clips(score)} for f, score in scores.items()}
+    shown = _worst_first(folder, by_clip[folder.variants[0].folder], psnrs)[:max_clips]
     cards = []
     for clip in tqdm(shown, desc="Report: drawing clips", disable=None):
         frames = folder.videos(clip)
-        found = {f: s.clips[clip] for f, s in scores.items() if s and clip in s.clips}
-        cards.append(draw_card(folder, clip, frames, found, psnrs[clip]))
+        entries = {f: entries[clip] for f, entries in by_clip.items() if clip in entries}
+        cards.append(draw_run_card(folder, clip, frames, entries, psnrs[clip]))
         if videos:
             write_comparison(folder, clip, frames)
-    page = _page(folder, scores, psnrs, cards)
-    with whole(output) as temporary:
-        temporary.write_text(page, "utf-8")
+    write_whole(output, _page(folder, scores, psnrs, cards))
     return output
 
 
-def _check_protocols(run: RunFolder, scores: Mapping[str, Scores | None]) -> None:
+def _scores_path(run: RunFolder, folder: str) -> Path:
+    """Where the scores of a variant lie: scs.json for pred, scs_shuffled.json for pred_shuffled."""
+    suffix = "" if folder == PRIMARY else f"_{folder.removeprefix(PRIMARY + '_')}"
+    return run.path / f"scs{suffix}.json"
+
+
+def _clips(score: ScoreRecord | None) -> Sequence[ClipRecord]:
+    return (score.get("clips") if score else None) or []
+
+
+def _read_scores(run: RunFolder, folder: str) -> ScoreRecord | None:
+    """A variant's scores, or None where there are none; `RunError` where they are of other clips.
+
+    Whatever the page can do without may be missing.
+    """
+    path = _scores_path(run, folder)
+    if not path.exists():
+        return None
+    score = Result.load(path, partial=True)
+    try:
+        _check_clips(_clips(score), run)
+    except KeyError as error:
+        raise RunError(f"{path}: expected {EXPECTED}; {error} is missing") from error
+    except ValueError as error:
+        raise RunError(f"{path}: {error}") from error
+    return score
+
+
+def _check_clips(clips: Sequence[ClipRecord], run: RunFolder) -> None:
+    names = {clip["name"] for clip in clips}
+    if names and (other := sorted(names ^ set(run.clips))):
+        raise ValueError(
+            f"{len(names)} clips were scored, the run has {len(run.clips)}; {other[0]} is not in "
+            f"both. Score the run again."
+        )
+    for clip in clips:
+        curves_of(clip, len(run.actions[clip["name"]]))
+
+
+def _check_protocols(run: RunFolder, scores: Scores) -> None:
     """Only scores of one protocol stand in one table."""
-    found = {f: s.fingerprint for f, s in scores.items() if s and s.fingerprint}
-    if len(set(found.values())) > 1:
-        names = ", ".join(f"{scores_path(run.path, f).name} {p[:12]}" for f, p in found.items())
+    protocols = {f: p for f, s in scores.items() if s and (p := s.get("fingerprint"))}
+    if len(set(protocols.values())) > 1:
+        names = ", ".join(f"{_scores_path(run, f).name} {p[:12]}" for f, p in protocols.items())
         raise RunError(
             f"{run.path}: scored under different protocols ({names}). Score every prediction with "
             f"the same tracker, annotations and clips."
@@ -95,19 +149,18 @@ def _clip_psnrs(run: RunFolder, clip: str) -> dict[str, float]:
     """PSNR of each variant, and of the first frame repeated, over frames 1..T of a clip."""
     videos = run.videos(clip)
     truth = videos.pop(TRUTH)
-    found = {folder: psnr(video[1:], truth[1:]) for folder, video in videos.items()}
-    return found | {"copy": psnr(truth[:1].repeat(len(truth) - 1, axis=0), truth[1:])}
+    videos["copy"] = truth[:1].repeat(len(truth), axis=0)
+    return {folder: psnr(video[1:], truth[1:]) for folder, video in videos.items()}
 
 
 def _worst_first(
-    run: RunFolder, scores: Mapping[str, Scores | None], psnrs: Mapping[str, Mapping[str, float]]
+    run: RunFolder, entries: Mapping[str, ClipRecord], psnrs: Mapping[str, Mapping[str, float]]
 ) -> list[str]:
     """Clips by SCS of the first variant, ascending; those without a score last, by PSNR."""
     primary = run.variants[0].folder
-    found = scores[primary]
 
     def key(clip: str) -> tuple[bool, float]:
-        scs = found.clips[clip].scs if found and clip in found.clips else None
+        scs = entries[clip].get("scs") if clip in entries else None
         return (scs is None, psnrs[clip][primary] if scs is None else scs)
 
     return sorted(run.clips, key=key)
@@ -115,80 +168,66 @@ def _worst_first(
 
 def _page(
     run: RunFolder,
-    scores: Mapping[str, Scores | None],
+    scores: Scores,
     psnrs: Mapping[str, Mapping[str, float]],
     cards: Sequence[Markup],
 ) -> str:
     """Fill the template."""
     labels = {v.folder: v.label for v in run.variants}
     means = {key: sum(row[key] for row in psnrs.values()) / len(psnrs) for key in (*labels, "copy")}
-    rows = table_rows(labels, scores, means, len(run.clips))
+    rows = table_rows(labels, scores, means)
     left_out = len(run.clips) - len(cards)
-    first = next((s for s in scores.values() if s), None)
+    first = next((score for score in scores.values() if score), None)
     values = {
         "title": run.title or run.model or "Predictions",
-        "model": run.model or "not named",
-        "source": run.source or "not named",
+        "header": _about(run),
         "fps": f"{run.fps:g}",
         "last": max(len(actions) for actions in run.actions.values()),
         "table": draw_table(rows),
-        "unscored": "" if first else _UNSCORED,
-        "warning": draw_warning(first.warning if first else ""),
+        "warning": draw_warning(first.get("warning")) if first else _UNSCORED,
         "notes": draw_notes(rows),
         "empty": draw_empty_shares(labels, scores),
-        "brief": _brief(run, first),
-        "facts": _facts(run, first),
-        "protocol": _protocol(first),
+        "brief": Markup('<p class="brief">{}</p>').format(_brief(run, first)),
+        "all_clips": "",
         "clip_count": f"{len(cards)} of {len(run.clips)} clips, the worst scored"
         if left_out
-        else f"{len(cards)} clip{'s' if len(cards) != 1 else ''}",
-        "left_out": f"{left_out} clips with higher scores are left out of this page; they count in "
-        "the table."
+        else _counted(len(cards)),
+        "lead": f"{_LEAD} {left_out} clips with higher scores are left out of this page; they "
+        "count in the table."
         if left_out
-        else "",
-        "orders": _SCS_ORDERS if first else "",
+        else _LEAD,
+        "orders": draw_orders(*(("worst", "best") if first else ()), "psnr", "name"),
         "columns": 1 + len(labels),
         "cards": joined(cards),
+        "mask_button": "",
+        "protocol": draw_protocol(first),
     }
-    return fill("run_page.html", values)
+    return fill(values)
 
 
-def _brief(run: RunFolder, scores: Scores | None) -> str:
+def _about(run: RunFolder) -> Markup:
+    items = {
+        "Model": run.model or "not named",
+        "Data": run.source or "not named",
+        "Frames": f"{_size(run)}, {run.fps:g} per second",
+    }
+    return draw_list("about", items.items())
+
+
+def _brief(run: RunFolder, score: ScoreRecord | None) -> str:
     """What the table rests on, in one line."""
-    count = len(run.clips)
-    parts = [f"{count} clip{'s' if count != 1 else ''}", f"{_lengths(run)} predicted frames each"]
-    if scores and scores.tracker:
-        parts.append(f"tracker {scores.tracker}")
-    if scores and scores.fingerprint:
-        parts.append(f"protocol {scores.fingerprint[:12]}")
+    lengths = sorted({len(actions) for actions in run.actions.values()})
+    predicted = " to ".join(str(n) for n in sorted({lengths[0], lengths[-1]}))
+    parts = [_counted(len(run.clips)), f"{predicted} predicted frames each"]
+    if score:
+        tracker = score["protocol"].get("tracker") if "protocol" in score else None
+        parts += [f"tracker {tracker.get('name')}"] if tracker else []
+        parts += [f"protocol {p[:12]}"] if (p := score.get("fingerprint")) else []
     return ", ".join(parts)
 
 
-def _lengths(run: RunFolder) -> str:
-    lengths = sorted({len(actions) for actions in run.actions.values()})
-    return " to ".join(str(n) for n in sorted({lengths[0], lengths[-1]}))
-
-
-def _facts(run: RunFolder, scores: Scores | None) -> Markup:
-    facts = {
-        "Clips": str(len(run.clips)),
-        "Frame size": _size(run),
-        "Predicted frames": _lengths(run),
-        "Frame rate": f"{run.fps:g} per second",
-    }
-    if scores:
-        environment = ", ".join(f"{k} {v}" for k, v in scores.environment.items() if v)
-        facts |= {
-            "Tracker": scores.tracker,
-            "Protocol fingerprint": scores.fingerprint,
-            "Environment": environment,
-        }
-    items = (
-        Markup("<div><dt>{}</dt><dd>{}</dd></div>").format(name, value)
-        for name, value in facts.items()
-        if value
-    )
-    return Markup('<dl class="facts">{}</dl>').format(joined(items))
+def _counted(clips: int) -> str:
+    return f"{clips} clip{'s' if clips != 1 else ''}"
 
 
 def _size(run: RunFolder) -> str:
@@ -197,10 +236,3 @@ def _size(run: RunFolder) -> str:
     scale = MAX_SIDE / max(height, width)
     shown = f", shown at {width * scale:.0f}x{height * scale:.0f}" if scale < 1 else ""
     return f"{width}x{height}{shown}"
-
-
-def _protocol(scores: Scores | None) -> Markup:
-    if not scores or not scores.protocol:
-        return Markup("")
-    text = json.dumps(scores.protocol, indent=2, ensure_ascii=False)
-    return Markup('<h3>Protocol</h3><pre class="scroll" tabindex="0">{}</pre>').format(text)

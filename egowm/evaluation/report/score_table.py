@@ -1,16 +1,16 @@
-"""The table at the top of the report: one row per prediction, then the reference rows."""
+"""The table at the top of a page: one row per prediction, then the reference rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from markupsafe import Markup
 
-from egowm.evaluation.report.page import joined
-from egowm.evaluation.scores import MIN_CLIPS, Score, Scores
+from egowm.evaluation.report.page import draw_grid, draw_list
+from egowm.pixels import PSNR_LIMIT
+from egowm.scs.record import RowRecord, ScoreRecord
 
-PSNR_LIMIT = 60.0  # dB: identical frames count as this, about the error of rounding to 8 bits
 _MEANINGS = {
+    "": "The videos that were scored.",
     "pred": "The model given the recorded actions.",
     "pred_shuffled": "The same model given the actions of another clip: a model that obeys falls.",
     "pred_zero": "The same model told to stand still.",
@@ -18,18 +18,19 @@ _MEANINGS = {
     "pred_mirrored": "The same model with sideways motion and turns mirrored.",
     "pred_mean": "The same model given the mean action at every step.",
 }
+COPY, CODEC, TRACKER = "Copy of the first frame", "Codec ceiling", "Tracker ceiling"
+_REFERENCES = {
+    COPY: "The first frame repeated. Not a lower bound: moving the wrong way scores below it. A "
+    "prediction at its height has not shown that it follows the actions.",
+    CODEC: "The true video through the model's autoencoder: the most that this model can show.",
+    TRACKER: "The true video tracked anew from its middle: what tracking alone loses.",
+}
 _CASES = {
     "both_present": "in both videos",
     "pred_empty": "only in the truth",
     "target_empty": "only in the prediction",
     "both_empty": "in neither",
 }
-_COPY = (
-    "The first frame repeated. Not a lower bound: moving the wrong way scores below it. A "
-    "prediction at its height has not shown that it follows the actions."
-)
-_CEILING = "The true video through the model's autoencoder: the most that this model can show."
-_NOTHING = Markup("&ndash;")
 COLUMNS = {
     "SCS": "Overlap of structures, 0 to 100, averaged over frames, structures, then clips; frames "
     "in which a structure is absent from both videos are left out. In brackets the 95% interval "
@@ -49,117 +50,95 @@ class Row:
     label: str
     meaning: str
     role: str
-    score: Score
+    score: RowRecord
     psnr: float | None
     rests_on: str  # "12 clips"
 
-
-def psnr(pred: np.ndarray, truth: np.ndarray) -> float:
-    """Mean over frames of the PSNR in dB, data range 255; (T, H, W, 3) uint8 both.
-
-    Frames closer than `PSNR_LIMIT` count as that, so that one identical frame does not make the
-    mean infinite.
-    """
-    error = np.square(pred.astype(np.float64) - truth).mean(axis=(1, 2, 3))
-    floor = 255.0**2 / 10 ** (PSNR_LIMIT / 10)
-    return float((10 * np.log10(255.0**2 / np.maximum(error, floor))).mean())
+    @property
+    def scs(self) -> float | None:
+        """The headline; None where it was not measured."""
+        return self.score.get("scs")
 
 
 def table_rows(
     labels: Mapping[str, str],
-    scores: Mapping[str, Scores | None],
+    scores: Mapping[str, ScoreRecord | None],
     psnrs: Mapping[str, float],
-    num_clips: int,
 ) -> list[Row]:
-    """All rows in reading order; copy comes first where the clips are too few for an interval.
+    """All rows in reading order; copy comes first where the first row has no interval.
 
-    labels: folder -> label, the first is the primary. psnrs: folder or "copy" -> dB.
+    labels: folder -> label, the first is the primary. psnrs: folder or "copy" -> dB, where known.
     """
     rows = []
     for folder, label in labels.items():
-        found = scores.get(folder)
-        score, units = (found.row, _units(found)) if found else (Score(), "")
+        score = scores.get(folder)
         meaning = _MEANINGS.get(folder, "Another prediction of the same clips.")
-        rows.append(Row(label, meaning, "model", score, psnrs[folder], units))
-    first = next((s for s in scores.values() if s), None)
-    copy = first.copy if first and first.copy else Score()
-    units = _units(first) if first else ""
-    copy_row = Row("Copy of the first frame", _COPY, "reference", copy, psnrs["copy"], units)
-    count = first.num_units if first else num_clips
-    rows.insert(0 if count < MIN_CLIPS else len(rows), copy_row)
-    if first and first.ceiling_codec:
-        ceiling = first.ceiling_codec
-        rows.append(Row("Codec ceiling", _CEILING, "reference", ceiling, None, units))
-    return rows
+        rests_on = units(score) if score else ""
+        known = score or RowRecord()
+        rows.append(Row(label, meaning, "model", known, psnrs.get(folder), rests_on))
+    first = next((score for score in scores.values() if score), None)
+    copy = (first.get("copy") if first else None) or RowRecord()
+    around = [Row(COPY, _REFERENCES[COPY], "reference", copy, psnrs.get("copy"), "")]
+    ceilings = (first.get("ceiling_codec"), first.get("ceiling_tracker")) if first else ()
+    for label, ceiling in zip((CODEC, TRACKER), ceilings, strict=False):
+        if ceiling is not None:
+            around.append(Row(label, _REFERENCES[label], "reference", ceiling, None, ""))
+    if first and first.get("ci95"):
+        return rows + around
+    return [around[0], *rows, *around[1:]]
 
 
-def _units(scores: Scores) -> str:
-    return f"{scores.num_units} {scores.unit if scores.num_units != 1 else scores.unit[:-1]}"
+def units(record: ScoreRecord) -> str:
+    """What an interval rests on: clips, or the recordings that they were cut from ("12 clips")."""
+    clips = record.get("clips") or []
+    recordings = {clip["trajectory"] for clip in clips if clip.get("trajectory") is not None}
+    scored = sum(clip.get("scs") is not None for clip in clips)
+    count = len(recordings) or scored or record.get("num_clips") or 0
+    return f"{count} {'recording' if recordings else 'clip'}{'' if count == 1 else 's'}"
 
 
 def draw_table(rows: Sequence[Row]) -> Markup:
     """The table as HTML; columns that no row fills are left out."""
-    horizons = sorted({k for row in rows for k in row.score.at})
-    cells = [[_scs_cell(r), *_numbers(r, horizons)] for r in rows]
-    heads = [*COLUMNS.items()]
-    heads += [(f"@{k}", f"SCS over the first {k} predicted frames") for k in horizons]
-    keep = [j for j in range(len(heads)) if any(row[j] for row in cells)]
-    head = joined(
-        Markup('<th scope="col" title="{}">{}</th>').format(heads[j][1], heads[j][0]) for j in keep
-    )
-    body = []
-    for row, values in zip(rows, cells, strict=True):
-        data = joined(Markup("<td>{}</td>").format(values[j] or _NOTHING) for j in keep)
-        body.append(
-            Markup('<tr class="{}"><th scope="row" title="{}">{}</th>{}</tr>').format(
-                row.role, row.meaning, row.label, data
-            )
-        )
-    return _table(head, body)
-
-
-def _table(head: Markup, body: Sequence[Markup]) -> Markup:
-    return Markup(
-        '<table><thead><tr><th scope="col">Video</th>{}</tr></thead><tbody>{}</tbody></table>'
-    ).format(head, joined(body))
+    horizons = sorted({int(k) for row in rows for k in row.score.get("scs_at") or {}})
+    cells = [[_scs_cell(row), *_numbers(row, horizons)] for row in rows]
+    columns = [*COLUMNS.items()]
+    columns += [(f"@{k}", f"SCS over the first {k} predicted frames") for k in horizons]
+    keep = [j for j in range(len(columns)) if any(row[j] for row in cells)]
+    body = [
+        ((row.label, row.meaning, row.role), [values[j] for j in keep])
+        for row, values in zip(rows, cells, strict=True)
+    ]
+    return draw_grid([("Video", ""), *(columns[j] for j in keep)], body)
 
 
 def draw_notes(rows: Sequence[Row]) -> Markup:
     """Rows and columns explained, as a definition list."""
     named = [(row.label, row.meaning) for row in rows] + list(COLUMNS.items())
-    named.append(("@k", "SCS over the first k predicted frames"))
-    items = joined(
-        Markup("<div><dt>{}</dt><dd>{}.</dd></div>").format(name, text.rstrip("."))
-        for name, text in named
-    )
-    return Markup('<dl class="notes">{}</dl>').format(items)
+    return draw_list("notes", [*named, ("@k", "SCS over the first k predicted frames")])
 
 
-def draw_empty_shares(labels: Mapping[str, str], scores: Mapping[str, Scores | None]) -> Markup:
+def draw_empty_shares(
+    labels: Mapping[str, str], scores: Mapping[str, ScoreRecord | None]
+) -> Markup:
     """How often masks were empty, per prediction; "" where no scores say so."""
-    found = {f: s.empty_shares for f, s in scores.items() if s and s.empty_shares}
-    if not found:
+    shares = {
+        labels[folder]: {case: share for case, share in empty.items() if share is not None}
+        for folder, score in scores.items()
+        if score and (empty := score.get("empty_shares"))
+    }
+    if not shares:
         return Markup("")
-    named = {case for shares in found.values() for case in shares}
+    named = {case for row in shares.values() for case in row}
     cases = [case for case in _CASES if case in named] + sorted(named - set(_CASES))
-    head = joined(
-        Markup('<th scope="col">{}</th>').format(_CASES.get(case, case)) for case in cases
-    )
-    body = []
-    for folder, shares in found.items():
-        texts = [f"{100 * shares[case]:.1f}%" if case in shares else _NOTHING for case in cases]
-        data = joined(Markup("<td>{}</td>").format(text) for text in texts)
-        body.append(Markup('<tr><th scope="row">{}</th>{}</tr>').format(labels[folder], data))
+    body = [
+        ((label, "", ""), [f"{100 * row[case]:.1f}%" if case in row else "" for case in cases])
+        for label, row in shares.items()
+    ]
     return Markup(
         "<h3>Where structures were visible, share of structures and frames</h3>"
         '<div class="scroll" tabindex="0" role="region" aria-label="Shares of empty masks">'
         "{}</div>"
-    ).format(_table(head, body))
-
-
-def draw_warning(text: str) -> Markup:
-    """What a reader must know before the table; empty without a text."""
-    return Markup('<p class="warning">{}</p>').format(text) if text else Markup("")
+    ).format(draw_grid([("Video", ""), *((_CASES.get(case, case), "") for case in cases)], body))
 
 
 def number(value: float | None) -> str:
@@ -168,27 +147,27 @@ def number(value: float | None) -> str:
 
 
 def _numbers(row: Row, horizons: Sequence[int]) -> list[str]:
-    score = row.score
-    plain = [score.davis, score.visible, score.normalised, row.psnr]
-    return [number(v) for v in plain] + [number(score.at.get(k)) for k in horizons]
+    score, share = row.score, row.score.get("normalised")
+    at = {int(k): value for k, value in (score.get("scs_at") or {}).items()}
+    plain = [score.get("scs_davis"), score.get("scs_visible")]
+    plain += [None if share is None else 100 * share, row.psnr]
+    return [number(value) for value in (*plain, *map(at.get, horizons))]
 
 
 def _scs_cell(row: Row) -> Markup:
     """SCS as a number, its interval, and a bar from 0 to 100."""
-    value, interval = row.score.scs, row.score.interval
+    value, interval = row.scs, row.score.get("ci95")
     if value is None:
         return Markup("")
+    note, whisker = "", Markup("")
     if interval:
-        note = f"[{interval[0]:.1f}, {interval[1]:.1f}]"
-    elif row.role == "model":
-        note = f"no interval ({row.rests_on})"
-    else:
-        note = ""
-    whisker = Markup("")
-    if interval:
+        low, high = interval
+        note = f"[{low:.1f}, {high:.1f}]"
         whisker = Markup(
             '<path class="whisker" d="M{low:.1f} 1 v6 M{high:.1f} 1 v6 M{low:.1f} 4 H{high:.1f}"/>'
-        ).format(low=interval[0], high=interval[1])
+        ).format(low=low, high=high)
+    elif row.role == "model":
+        note = f"no interval ({row.rests_on})"
     return Markup(
         '<b>{:.1f}</b> <small>{}</small><svg class="bar" viewBox="0 0 100 8" '
         'preserveAspectRatio="none" aria-hidden="true">'

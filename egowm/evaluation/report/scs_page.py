@@ -1,25 +1,38 @@
 """One page of a scoring: truth and prediction under their masks, in step with the curves."""
 
-import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 from tqdm import tqdm
 
-from egowm.evaluation.report.clip_card import draw_figure, draw_legend, draw_overlap
+from egowm.evaluation.report.clip_card import (
+    anchor,
+    colours_of,
+    curves_of,
+    draw_card,
+    draw_column,
+    draw_figure,
+    draw_overlap,
+)
 from egowm.evaluation.report.overlay import draw_masks
-from egowm.evaluation.report.page import fill, joined
+from egowm.evaluation.report.page import (
+    NOTHING,
+    draw_orders,
+    draw_protocol,
+    draw_warning,
+    fill,
+    joined,
+)
 from egowm.evaluation.report.score_table import (
-    Row,
     draw_empty_shares,
     draw_notes,
     draw_table,
-    draw_warning,
     number,
+    table_rows,
+    units,
 )
 from egowm.evaluation.report.scs_parts import (
     by_frame,
@@ -28,33 +41,30 @@ from egowm.evaluation.report.scs_parts import (
     remark_list,
     tercile_table,
 )
-from egowm.evaluation.scores import Curve, Scores, parse_scores
 from egowm.scs.annotation.annotations import read_annotation
 from egowm.scs.clips import Video
 from egowm.scs.inputs import Inputs, gather, prepare
 from egowm.scs.masks import ObjectMasks, davis_palette
+from egowm.scs.record import ClipRecord, ScoreRecord
 from egowm.scs.result import write_whole
 from egowm.scs.trackers import MaskReader, Tracker
 from egowm.scs.tracking import Truth, read_tracks, track_frames
 
 EACH = 6  # clips of every kind: worst, best, drawn by chance
 FPS = 4.0
-_MEANINGS = {
-    "prediction": "The videos that were scored.",
-    "copy": "The first frame repeated. Not a lower bound: moving the wrong way scores below it.",
-    "ceiling_codec": "The true video through the model's autoencoder: the most it can show.",
-    "ceiling_tracker": "The true video tracked anew from its middle: what tracking alone loses.",
-}
-_LABELS = {
-    "prediction": "Prediction",
-    "copy": "Copy of the first frame",
-    "ceiling_codec": "Codec ceiling",
-    "ceiling_tracker": "Tracker ceiling",
-}
+_LEAD = (
+    "Filled: the masks of that video. Lines: those of the other one. Keys: space plays, arrows "
+    "step, m shows and hides masks."
+)
+_BRIEF = Markup("{}<details open><summary>Motion and outlines</summary>{}{}</details>")
+_BUTTON = Markup(
+    '<button id="masks" type="button" aria-pressed="true" title="Show or hide the masks (m)">masks'
+    "</button>"
+)
 
 
 def write_page(
-    record: dict[str, Any],
+    record: ScoreRecord,
     output: Path,
     pred: Path,
     gt: Path,
@@ -81,20 +91,19 @@ def write_page(
             f"The scores are of other clips than the folders hold: {len(apart)} are not in both, "
             f"{', '.join(apart[:10])}. Score again."
         )
-    frames = {name: clip["num_frames"] + 1 for name, clip in entries.items()}
-    scores = parse_scores(Path("the scores"), record, frames)
     least = record["protocol"]["semantics"]["min_area"]
     shown = choose_clips(record["clips"], each)
-    cards: list[Markup] = []
-    for name in tqdm(shown, desc="drawing", unit="clip", disable=None):
-        cards.append(_card(name, len(cards), inputs, follow, entries[name], scores, least))
-    write_whole(output, _page(record, scores, cards, max(frames.values()) - 1, fps, set(shown)))
+    cards = [
+        _card(entries[name], inputs, follow, least)
+        for name in tqdm(shown, desc="drawing", unit="clip", disable=None)
+    ]
+    write_whole(output, _page(record, cards, fps, set(shown)))
 
 
-def choose_clips(clips: Sequence[Mapping[str, Any]], each: int) -> list[str]:
+def choose_clips(clips: Sequence[ClipRecord], each: int) -> list[str]:
     """Names of the worst, the best, and some drawn by chance (always the same), worst first."""
     scored = [clip for clip in clips if clip["scs"] is not None]
-    order = [clip["name"] for clip in sorted(scored, key=lambda clip: clip["scs"])]
+    order = [clip["name"] for clip in sorted(scored, key=lambda clip: clip["scs"] or 0.0)]
     order += [clip["name"] for clip in clips if clip["scs"] is None]
     middle = order[each : max(each, len(order) - each)]
     drawn = set(random.Random(0).sample(middle, min(each, len(middle))))
@@ -103,23 +112,22 @@ def choose_clips(clips: Sequence[Mapping[str, Any]], each: int) -> list[str]:
 
 
 def _card(
-    name: str,
-    place: int,
-    inputs: Inputs,
-    tracker: Tracker | MaskReader,
-    entry: Mapping[str, Any],
-    scores: Scores,
-    min_area: float,
+    entry: ClipRecord, inputs: Inputs, tracker: Tracker | MaskReader, min_area: float
 ) -> Markup:
-    drawn = inputs.annotations
+    name, drawn = entry["name"], inputs.annotations
     annotation = None if drawn is None else read_annotation(drawn[name], inputs.size)
     video = inputs.pred[name][0]
     truth, prediction, shown = _followed(tracker, inputs.gt[name], video, annotation, min_area)
-    masks, ids = truth.tracks.masks, truth.ids
-    colours = {k: "#{:02x}{:02x}{:02x}".format(*davis_palette()[k % 256]) for k in ids}
+    masks, ids, last = truth.tracks.masks, truth.ids, len(prediction) - 1
+    curves = curves_of(entry, last)
+    if other := sorted(curves.keys() - set(ids)):
+        raise ValueError(
+            f"Clip {name}: the scores are of structure {other[0]}, annotated are "
+            f"{', '.join(map(str, ids))}. Score again."
+        )
     several = f", the first of {entry['num_samples']} samples" if entry["num_samples"] > 1 else ""
     note = Markup("<span>SCS <b>{}</b></span> <span>copy <b>{}</b></span>").format(
-        number(entry["scs"]) or Markup("&ndash;"), number(entry["copy"])
+        number(entry["scs"]) or NOTHING, number(entry["copy"]) or NOTHING
     )
     left = draw_figure(
         shown[0], "Truth", "contours: prediction", Markup(""), name,
@@ -129,34 +137,10 @@ def _card(
         shown[1], "Prediction", f"contours: truth{several}", note, name,
         lambda sheet: draw_masks(prediction, masks, ids, sheet),
     )  # fmt: skip
-    curves: Mapping[int, Curve] = scores.clips[name].curves
-    if other := sorted(curves.keys() - set(ids)):
-        raise ValueError(
-            f"Clip {name}: the scores are of structure {other[0]}, annotated are "
-            f"{', '.join(map(str, ids))}. Score again."
-        )
-    chart = draw_overlap(curves, colours, len(masks) - 1, name)
-    return Markup(
-        '<article class="card" id="{anchor}" data-last="{last}" data-name="{name}" '
-        'data-scs="{scs}" data-psnr="0" data-chance="{chance:.6f}"><h3>{name}</h3>'
-        '<div class="columns"><div class="column truth">{left}</div>'
-        '<div class="column pred">{right}{chart}</div></div>{legend}</article>'
-    ).format(
-        anchor=anchor(name),
-        last=len(masks) - 1,
-        name=name,
-        scs=number(entry["scs"]),
-        chance=random.Random(name).random(),
-        left=left,
-        right=right,
-        chart=chart,
-        legend=draw_legend(colours, False),
-    )
-
-
-def anchor(name: str) -> str:
-    """The name as an id of the page: letters and digits stay, all else becomes numbers."""
-    return "clip-" + "".join(c if c.isalnum() and c.isascii() else f"-{ord(c)}-" for c in name)
+    colours = colours_of(ids, davis_palette())
+    chart = draw_overlap(curves, colours, last, name)
+    columns = [draw_column("truth", left), draw_column("pred", right, chart)]
+    return draw_card(name, columns, last, entry["scs"], 0.0, colours)
 
 
 def _followed(
@@ -168,62 +152,43 @@ def _followed(
 ) -> tuple[Truth, np.ndarray, tuple[np.ndarray, np.ndarray]]:
     """The truth, the prediction's masks, and both videos: grey where only masks are known."""
     if isinstance(tracker, MaskReader):
-        truth, found = read_tracks(tracker, clip, [video], annotation)
+        truth, predictions = read_tracks(tracker, clip, [video], annotation)
         masks = truth.tracks.masks
         grey = np.full((len(masks), *masks.shape[2:], 3), 60, np.uint8)
-        return truth, found[0].tracks.masks, (grey, grey)
+        return truth, predictions[0].tracks.masks, (grey, grey)
     assert annotation is not None, "`prepare` refuses a tracker without annotations"
     frames, predicted = clip.frames(), video.frames()
-    truth, found = track_frames(tracker, frames, [predicted.copy()], annotation, min_area)
-    return truth, found[0].tracks.masks, (frames, predicted)
+    truth, predictions = track_frames(tracker, frames, [predicted.copy()], annotation, min_area)
+    return truth, predictions[0].tracks.masks, (frames, predicted)
 
 
-def _page(
-    record: dict[str, Any],
-    scores: Scores,
-    cards: Sequence[Markup],
-    last: int,
-    fps: float,
-    shown: set[str],
-) -> str:
-    rows = _rows(record, scores)
-    environment = ", ".join(f"{k} {v}" for k, v in record["environment"].items() if v)
+def _page(record: ScoreRecord, cards: Sequence[Markup], fps: float, shown: set[str]) -> str:
+    labels, scores = {"": "Prediction"}, {"": record}
+    rows = table_rows(labels, scores, {})
+    header = Markup('<p class="headline">{} <small>of 100, over {}</small></p>{}')
     values = {
+        "title": "Structural Consistency Score",
+        "header": header.format(
+            number(record.get("scs")) or "undefined", units(record), reach(rows)
+        ),
         "fps": f"{fps:g}",
-        "last": last,
+        "last": max(clip["num_frames"] for clip in record["clips"]),
         "columns": 2,
-        "score": number(scores.row.scs) or "undefined",
-        "units": _units(scores),
-        "reach": reach(rows),
         "table": draw_table(rows),
         "notes": draw_notes(rows),
-        "empty": draw_empty_shares({"pred": "Prediction"}, {"pred": scores}),
-        "warning": draw_warning(scores.warning),
-        "by_frame": by_frame(record, rows),
-        "terciles": tercile_table(record),
-        "remarks": remark_list(record),
-        "clips": clip_table(record["clips"], shown, anchor),
-        "count": f"{len(cards)} of {len(record['clips'])} clips",
+        "empty": draw_empty_shares(labels, scores),
+        "warning": draw_warning(record.get("warning")),
+        "brief": _BRIEF.format(by_frame(record, rows), remark_list(record), tercile_table(record)),
+        "all_clips": Markup(
+            '<div class="heading"><h2>All clips</h2></div><div class="sortable scroll" '
+            'tabindex="0" role="region" aria-label="All clips">{}</div>'
+        ).format(clip_table(record["clips"], shown, anchor)),
+        "clip_count": f"{len(cards)} of {len(record['clips'])} clips: the worst, the best, and "
+        "some by chance",
+        "lead": _LEAD,
+        "orders": draw_orders("worst", "best", "chance", "name"),
         "cards": joined(cards),
-        "fingerprint": record["fingerprint"],
-        "environment": environment,
-        "protocol": json.dumps(record["protocol"], indent=2, ensure_ascii=False),
+        "mask_button": _BUTTON,
+        "protocol": draw_protocol(record),
     }
-    return fill("scs_page.html", values)
-
-
-def _rows(record: Mapping[str, Any], scores: Scores) -> list[Row]:
-    """The prediction and its reference rows, as far as they were scored."""
-    units = _units(scores)
-    found = [Row(_LABELS["prediction"], _MEANINGS["prediction"], "model", scores.row, None, units)]
-    for key in ("copy", "ceiling_codec", "ceiling_tracker"):
-        if record.get(key) is not None:
-            score = parse_scores(Path("the scores"), {**record[key]}, {}).row
-            found.append(Row(_LABELS[key], _MEANINGS[key], "reference", score, None, units))
-    if scores.row.interval is None:
-        found.insert(0, found.pop(1))
-    return found
-
-
-def _units(scores: Scores) -> str:
-    return f"{scores.num_units} {scores.unit}"
+    return fill(values)

@@ -1,15 +1,15 @@
 """Pieces of the page: where the score lies, its course over frames, and tables."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
 from egowm.evaluation.report.line_chart import iou_chart
-from egowm.evaluation.report.page import joined
-from egowm.evaluation.report.score_table import Row, number
+from egowm.evaluation.report.page import NOTHING, draw_grid, draw_list, joined
+from egowm.evaluation.report.score_table import CODEC, COPY, TRACKER, Row, number
+from egowm.scs.record import ClipRecord, ScoreRecord
 from egowm.scs.score import mean_defined
 
 _REMARKS = {
@@ -26,15 +26,15 @@ _COLUMNS = ("Clip", "SCS", "DAVIS", "Visible", "Copy", "Structures", "Recording"
 
 def reach(rows: Sequence[Row]) -> Markup:
     """A scale from 0 to 100 with floor, ceiling, the score and its interval."""
-    found = {row.label: row.score.scs for row in rows if row.score.scs is not None}
-    model = next((row for row in rows if row.role == "model" and row.score.scs is not None), None)
+    scores = {row.label: row.scs for row in rows if row.scs is not None}
+    model = next((row for row in rows if row.role == "model" and row.scs is not None), None)
     low, high = _band(rows)
     parts = [Markup('<path class="grid" d="M0 30 H700"/>')]
     if high > low:
         band = Markup('<rect class="band" x="{:.1f}" y="18" width="{:.1f}" height="24"/>')
         parts.append(band.format(7 * low, 7 * (high - low)))
     ends = dict.fromkeys(_LINES, -1e9)  # where the last label of each line ends
-    for label, value in sorted(found.items(), key=lambda item: item[1]):
+    for label, value in sorted(scores.items(), key=lambda item: item[1]):
         kind = "here" if model is not None and label == model.label else "cursor"
         parts.append(Markup('<path class="{}" d="M{:.1f} 16 v28"/>').format(kind, 7 * value))
         text = f"{label} {value:.1f}"
@@ -43,8 +43,8 @@ def reach(rows: Sequence[Row]) -> Markup:
         ends[line] = 7 * value + half
         mark = Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{}</text>')
         parts.append(mark.format(7 * value, line, text))
-    if model is not None and model.score.interval:
-        start, end = model.score.interval
+    if model is not None and (interval := model.score.get("ci95")):
+        start, end = interval
         here = Markup('<path class="here" d="M{:.1f} 30 H{:.1f}"/>')
         parts.append(here.format(7 * start, 7 * end))
     used = [y for y, end in ends.items() if end > -1e9]
@@ -55,7 +55,7 @@ def reach(rows: Sequence[Row]) -> Markup:
     ).format(top, bottom - top, joined(parts))
 
 
-def by_frame(record: Mapping[str, Any], rows: Sequence[Row]) -> Markup:
+def by_frame(record: ScoreRecord, rows: Sequence[Row]) -> Markup:
     """Mean IoU over frames, before the band between copy and ceiling where there is one."""
     ious = [o["iou"] for clip in record["clips"] for o in clip["objects"]]
     last = max(map(len, ious), default=0)
@@ -66,67 +66,51 @@ def by_frame(record: Mapping[str, Any], rows: Sequence[Row]) -> Markup:
         row[: len(values)] = [np.nan if v is None else v for v in values]
     means = mean_defined(table, axis=0)
     curve = (None, *(None if np.isnan(v) else float(v) for v in means))
-    chart = iou_chart({0: curve}, {0: "var(--pred)"}, last, "Mean IoU of all structures by frame")
-    low, high = _band(rows)
-    top, tall = 8.0, 150 - 20.0 - 8.0
-    band = Markup('<rect class="band" x="26" width="206" y="{:.1f}" height="{:.1f}"/>').format(
-        top + tall * (1 - high / 100), tall * (high - low) / 100
-    )
-    head, mark, rest = chart.partition('<path class="halo"')
-    says = "; the band runs from copy to ceiling" if high > low else ""
-    return Markup('<div class="plot"><h4>Mean overlap by frame{}</h4>{}{}{}{}</div>').format(
-        says, head, band if high > low else "", mark, rest
-    )
+    band, label = _band(rows), "Mean IoU of all structures by frame"
+    chart = iou_chart({0: curve}, {0: "var(--pred)"}, last, label, band)
+    says = "; the band runs from copy to ceiling" if band[1] > band[0] else ""
+    return Markup('<div class="plot"><h4>Mean overlap by frame{}</h4>{}</div>').format(says, chart)
 
 
-def tercile_table(record: Mapping[str, Any]) -> Markup:
+def tercile_table(record: ScoreRecord) -> Markup:
     """Scores by how much the truth moves; empty for too few clips."""
     groups = record.get("terciles") or []
     if not groups:
         return Markup("")
-    row = Markup('<tr><th scope="row">{}: {} to {}</th><td>{}</td><td>{}</td><td>{}</td></tr>')
-    body = joined(
-        row.format(
-            name,
-            number(g["motion_from"]),
-            number(g["motion_to"]),
-            g["num_clips"],
-            number(g["scs"]),
-            number(g["copy"]),
+    rows = [
+        (
+            (f"{name}: {number(g['motion_from'])} to {number(g['motion_to'])}", "", ""),
+            [str(g["num_clips"]), number(g["scs"]), number(g["copy"])],
         )
         for name, g in zip(("little", "medium", "much"), groups, strict=False)
+    ]
+    columns = [(name, "") for name in ("Motion", "Clips", "SCS", "Copy")]
+    return Markup("<h3>By true motion (100 minus the copy score of a clip)</h3>{}").format(
+        draw_grid(columns, rows)
     )
-    return Markup(
-        "<h3>By true motion (100 minus the copy score of a clip)</h3><table><thead><tr>"
-        '<th scope="col">Motion</th><th scope="col">Clips</th><th scope="col">SCS</th>'
-        '<th scope="col">Copy</th></tr></thead><tbody>{}</tbody></table>'
-    ).format(body)
 
 
-def remark_list(record: Mapping[str, Any]) -> Markup:
+def remark_list(record: ScoreRecord) -> Markup:
     """What went astray, and what was left out."""
-    found = record.get("remarks") or {}
-    items = [
-        Markup("<div><dt>{}</dt><dd>{:.2f} <small>{}</small></dd></div>").format(
-            title, found[key], says
-        )
+    remarks = record.get("remarks") or {}
+    items: list[tuple[str, str]] = [
+        (title, Markup("{:.2f} <small>{}</small>").format(value, says))
         for key, (title, says) in _REMARKS.items()
-        if found.get(key) is not None
+        if (value := remarks.get(key)) is not None
     ]
     for clip in record["clips"]:
         for left_out in clip.get("doubtful") or []:
             motion = number(left_out["motion"]) or "unknown"
-            items.append(
-                Markup(
-                    "<div><dt>Left out</dt><dd>{}, structure {}: forth and back it returns with "
-                    "IoU {:.2f}; motion {}</dd></div>"
-                ).format(clip["name"], left_out["id"], left_out["cycle_iou"], motion)
+            says = (
+                f"{clip['name']}, structure {left_out['id']}: forth and back it returns with IoU "
+                f"{left_out['cycle_iou']:.2f}; motion {motion}"
             )
-    return Markup('<dl class="notes">{}</dl>').format(joined(items)) if items else Markup("")
+            items.append(("Left out", says))
+    return draw_list("notes", items)
 
 
 def clip_table(
-    clips: Sequence[Mapping[str, Any]], shown: AbstractSet[str], anchor: Callable[[str], str]
+    clips: Sequence[ClipRecord], shown: AbstractSet[str], anchor: Callable[[str], str]
 ) -> Markup:
     """Every clip; those on the page are links. A click on a heading sorts."""
     head = joined(
@@ -136,10 +120,10 @@ def clip_table(
     for clip in clips:
         name = clip["name"]
         link = Markup('<a href="#{}">{}</a>').format(anchor(name), name)
-        values = [number(clip.get(key)) for key in ("scs", "scs_davis", "scs_visible", "copy")]
-        values += [str(len(clip["objects"])), clip.get("trajectory") or ""]
+        scores = (clip["scs"], clip.get("scs_davis"), clip.get("scs_visible"), clip["copy"])
+        values = [*map(number, scores), str(len(clip["objects"])), clip.get("trajectory") or ""]
         cells = joined(
-            Markup('<td data-value="{}">{}</td>').format(v, v or Markup("&ndash;")) for v in values
+            Markup('<td data-value="{}">{}</td>').format(v, v or NOTHING) for v in values
         )
         row = Markup('<tr><th scope="row" data-value="{}">{}</th>{}</tr>')
         body.append(row.format(name, link if name in shown else name, cells))
@@ -150,6 +134,6 @@ def clip_table(
 
 def _band(rows: Sequence[Row]) -> tuple[float, float]:
     """From the copy row to the ceiling; 0 and 0 without a ceiling."""
-    found = {row.label: row.score.scs for row in rows}
-    high = found.get("Codec ceiling") or found.get("Tracker ceiling") or 0.0
-    return (found.get("Copy of the first frame") or 0.0, high) if high else (0.0, 0.0)
+    scores = {row.label: row.scs for row in rows}
+    high = scores.get(CODEC) or scores.get(TRACKER) or 0.0
+    return (scores.get(COPY) or 0.0, high) if high else (0.0, 0.0)

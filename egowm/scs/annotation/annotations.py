@@ -34,13 +34,7 @@ def find_annotations(root: str | Path, clips: Iterable[str]) -> dict[str, Path]:
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder of annotations. Expected {_HOW}.")
     found = {clip: _find(root, clip) for clip in clips}
-    missing = [clip for clip, path in found.items() if path is None]
-    if missing:
-        shown = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
-        raise FileNotFoundError(
-            f"{root}: {len(missing)} of {len(found)} clips have no annotation: {shown}. "
-            f"Expected {_HOW}."
-        )
+    _refuse_missing(root, found, "no annotation", _HOW)
     return {clip: path for clip, path in found.items() if path is not None}
 
 
@@ -50,13 +44,7 @@ def find_anchors(root: Path, lengths: Mapping[str, int]) -> dict[str, dict[int, 
     Raises FileNotFoundError that lists clips without any, ValueError for frames that a clip lacks.
     """
     found = {name: _anchors(inside(root, name, "the clips' names")) for name in lengths}
-    missing = [name for name, files in found.items() if not files]
-    if missing:
-        shown = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
-        raise FileNotFoundError(
-            f"{root}: {len(missing)} of {len(found)} clips have no further anchor: {shown}. "
-            f"Expected {_ANCHORS}."
-        )
+    _refuse_missing(root, found, "no further anchor", _ANCHORS)
     for name, files in found.items():
         wrong = [frame for frame in files if not 0 < frame < lengths[name] - 1]
         if wrong:
@@ -65,6 +53,16 @@ def find_anchors(root: Path, lengths: Mapping[str, int]) -> dict[str, dict[int, 
                 f"frame after them, got {', '.join(map(str, wrong))}."
             )
     return found
+
+
+def _refuse_missing(root: Path, found: Mapping[str, object], what: str, expected: str) -> None:
+    missing = [clip for clip, files in found.items() if not files]
+    if missing:
+        shown = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
+        raise FileNotFoundError(
+            f"{root}: {len(missing)} of {len(found)} clips have {what}: {shown}. Expected "
+            f"{expected}."
+        )
 
 
 def read_annotation(path: Path, size: tuple[int, int]) -> ObjectMasks:
