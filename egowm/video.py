@@ -5,11 +5,11 @@ gives a folder of PNG (exact: what scoring reads), mp4 (players) or animated Web
 """
 
 import ctypes
+import errno
 import importlib.util
 import io
 import os
 import re
-import shutil
 import struct
 import threading
 import zlib
@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from egowm.files import whole
 
 KEPT_OPEN = 8  # video files; opening one costs as much as decoding some frames
 _THREAD = threading.local()  # decord's readers belong to one thread of one process
@@ -49,11 +51,7 @@ def count_frames(path: str | Path) -> int:
         return len(picture_paths(path))
     if _has_decord():
         return len(_open_decord(path))
-    count = 0
-    with _open_opencv(path) as capture:
-        while capture.grab():  # the container's own count is a guess for some formats
-            count += 1
-    return count
+    return _count_opencv(path)
 
 
 def video_rate(path: str | Path) -> float | None:
@@ -161,8 +159,7 @@ def encode_image(frame: np.ndarray, ending: str = ".png") -> bytes:
 def write_frames(folder: str | Path, frames: np.ndarray) -> None:
     """Write `frames (n, H, W, 3)` as 00000.png, 00001.png ... in `folder`, whole or not at all.
 
-    They are written to a temporary folder beside it, which is then renamed. An earlier folder of
-    numbered PNG is replaced; one that holds anything else is refused.
+    An earlier folder of numbered PNG is replaced; one that holds anything else is refused.
     """
     _check_frames(frames)
     folder = Path(folder)
@@ -170,7 +167,7 @@ def write_frames(folder: str | Path, frames: np.ndarray) -> None:
     other = [name for name in old if not re.fullmatch(r"\d{5}\.png", name)]
     if other:
         raise VideoError(f"{folder}: holds {other[0]!r} besides numbered frames, not replaced")
-    with _renamed(folder) as temporary:
+    with whole(folder) as temporary:
         temporary.mkdir()
         for k, frame in enumerate(frames):
             (temporary / f"{k:05d}.png").write_bytes(encode_image(frame))
@@ -182,7 +179,7 @@ def write_image(path: str | Path, frame: np.ndarray) -> None:
     if path.suffix.lower() not in PICTURES:
         raise VideoError(f"{path}: expected a name that ends in one of {', '.join(PICTURES)}")
     data = encode_image(frame, path.suffix)
-    with _renamed(path) as temporary:
+    with whole(path) as temporary:
         temporary.write_bytes(data)
 
 
@@ -198,13 +195,25 @@ def write_mp4(path: str | Path, frames: np.ndarray, fps: float) -> None:
     height, width = frames.shape[1:3]
     even = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     size = (even.shape[2], even.shape[1])
-    with _renamed(Path(path)) as temporary:
+    with whole(Path(path)) as temporary:
         writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), float(fps), size)
         if not writer.isOpened():
             raise VideoError(f"{path}: OpenCV cannot write mp4v here at {size[0]}x{size[1]}")
         for frame in even:
             writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
         writer.release()
+        _expect_frames(temporary, len(frames))
+
+
+def _expect_frames(path: Path, count: int) -> None:
+    """Refuse a video that was cut while it was written, which OpenCV does not tell."""
+    try:
+        found = _count_opencv(path) if path.exists() else 0
+    except VideoError:
+        found = 0
+    if found != count:
+        what = f"{found} of {count} frames could be written: the disk is full, or a limit is met"
+        raise OSError(errno.EIO, what)
 
 
 def webp_bytes(frames: np.ndarray, fps: float, quality: int = 80) -> bytes:
@@ -358,6 +367,15 @@ def _kept_readers() -> OrderedDict[Any, Any]:
     return readers
 
 
+def _count_opencv(path: Path) -> int:
+    """By decoding them: the container's own count is a guess for some formats."""
+    count = 0
+    with _open_opencv(path) as capture:
+        while capture.grab():
+            count += 1
+    return count
+
+
 @contextmanager
 def _open_opencv(path: Path) -> Iterator[Any]:
     import cv2
@@ -369,28 +387,6 @@ def _open_opencv(path: Path) -> Iterator[Any]:
         yield capture
     finally:
         capture.release()
-
-
-@contextmanager
-def _renamed(target: Path) -> Iterator[Path]:
-    """A temporary path beside `target`: renamed to it if the block ends well, else removed."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{os.getpid()}-{target.name}")
-    _remove(temporary)
-    try:
-        yield temporary
-        if target.is_dir():  # a folder cannot be renamed over a full one
-            _remove(target)
-        temporary.replace(target)
-    finally:
-        _remove(temporary)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _check_frames(frames: np.ndarray, fps: float = 1.0) -> None:
