@@ -5,11 +5,15 @@ command made and nothing besides; with `--force` that is replaced as a whole. A 
 another of its own kind. Neither may be a link itself.
 """
 
+import ctypes
 import os
+import platform
 import re
 import shutil
+import zlib
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +23,9 @@ _HEAD = 512  # bytes from which a kind of file is told
 # had moved aside when it was killed: that may be the only copy.
 _LEFT = re.compile(r"(.*/)?(\.egowm-\d+-[^/]+(/.*)?|\.DS_Store)")
 _ASIDE = ".egowm-aside-"
+_MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"  # folders may be shared between machines
+_UNFINISHED = re.compile(r"\.egowm-(\d+)-(?:([0-9a-f]{8})-)?")  # process, machine
+_MOVED = re.compile(rf"{re.escape(_ASIDE)}(\d+)-([0-9a-f]{{8}})-(\d+)")  # and how many come
 
 
 class FileKind(NamedTuple):
@@ -48,13 +55,15 @@ class FolderKind(NamedTuple):
 def check_folder(folder: Path, kind: FolderKind, force: bool = False) -> None:
     """Refuse an output folder in one line, before any work; an empty one may be used.
 
-    force: replace what the same command made. Raises an OSError.
+    A replacement that was killed half-way is finished or undone. force: replace what the same
+    command made. Raises an OSError.
     """
     _check_place(folder)
     if not folder.exists():
         return
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file: expected the name of a folder to write.")
+    _recover(folder)
     here, home = folder.resolve(), os.path.expanduser("~")  # which is left as it is without one
     for place, name in ((Path(), "working folder"), (Path(home), "home folder")):
         if place.resolve().is_relative_to(here):
@@ -126,17 +135,52 @@ def whole(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` for a file or a new folder, which then takes its place.
 
     It is renamed when all of it is on the disk, and removed on any error. It ends as `path` does,
-    for writers that look at the suffix.
+    for writers that look at the suffix. A new folder replaces an old one in one step where the
+    system can. What killed processes left in the folder is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep_once(path.parent)
     temporary = path.with_name(f"{_unfinished()}{path.name}")
     _remove(temporary)
-    try:
+    with _named(path, temporary):
         yield temporary
-        _sync(temporary)
-        temporary.replace(path)
+        inner = any(map(_UNFINISHED.match, path.parts))  # then the outer block syncs
+        if not inner:
+            _sync(temporary)
+        _replace(temporary, path)
+        if not inner:
+            _sync_names(path.parent)
+
+
+@contextmanager
+def _named(path: Path, temporary: Path) -> Iterator[None]:
+    """Removes the temporary after the block; its errors tell of the name that was given."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            told = str(error.filename or path).replace(str(temporary), str(path))
+            error.filename = os.path.normpath(told)
+        raise
     finally:
-        _remove(temporary)
+        with suppress(OSError):  # such as of a disk that became read-only
+            _remove(temporary)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes did not finish writing in a folder; not what `_recover` may
+    need."""
+    with suppress(OSError):  # another process sweeps too, or the folder may not be listed
+        for name in os.listdir(folder):
+            left = _UNFINISHED.match(name) and not name.endswith("-new")
+            if left and not _is_being_written(name):
+                _remove(folder / name)
+
+
+@lru_cache(maxsize=4096)
+def _sweep_once(folder: Path) -> None:
+    """In this process: a folder of many files is not listed for each of them."""
+    sweep(folder)
 
 
 @contextmanager
@@ -152,15 +196,13 @@ def filled(folder: Path, kind: FolderKind) -> Iterator[Path]:
             _begin(temporary, kind)
             yield temporary
         return
-    temporary, aside = folder / f"{_unfinished()}new", folder / f"{_ASIDE}{os.getpid()}"
+    temporary = folder / f"{_unfinished()}new"
     _remove(temporary)
-    try:
+    with _named(folder, temporary):
         _begin(temporary, kind)
         yield temporary
         _sync(temporary)
-        _swap(temporary, folder, aside, kind)
-    finally:
-        _remove(temporary)
+        _swap(temporary, folder, kind)
 
 
 def mark(folder: Path, kind: FolderKind) -> None:
@@ -170,7 +212,7 @@ def mark(folder: Path, kind: FolderKind) -> None:
 
 def _unfinished() -> str:
     """How names of what is not whole yet begin, in this process."""
-    return f".egowm-{os.getpid()}-"
+    return f".egowm-{os.getpid()}-{_MACHINE}-"
 
 
 def _begin(folder: Path, kind: FolderKind) -> None:
@@ -179,12 +221,14 @@ def _begin(folder: Path, kind: FolderKind) -> None:
         mark(folder, kind)
 
 
-def _swap(new: Path, folder: Path, aside: Path, kind: FolderKind) -> None:
+def _swap(new: Path, folder: Path, kind: FolderKind) -> None:
     """The entries of `new` in place of the old ones; all back where one cannot be moved."""
-    stays = {new.name, aside.name, *kind.keeps}
+    come = list(new.iterdir())
+    aside = folder / f"{_ASIDE}{os.getpid()}-{_MACHINE}-{len(come)}"
+    stays = {new.name, *kind.keeps}
     old = [p for p in folder.iterdir() if p.name not in stays and not _is_being_written(p.name)]
     moves = [(path, aside / path.name) for path in old]
-    moves += [(path, folder / path.name) for path in new.iterdir()]
+    moves += [(path, folder / path.name) for path in come]
     aside.mkdir()
     try:
         for source, target in moves:
@@ -198,13 +242,34 @@ def _swap(new: Path, folder: Path, aside: Path, kind: FolderKind) -> None:
     shutil.rmtree(aside)
 
 
+def _recover(folder: Path) -> None:
+    """Undo a replacement that was killed before the first new entry came, else finish it."""
+    for aside in [path for path in folder.iterdir() if path.name.startswith(_ASIDE)]:
+        found = _MOVED.fullmatch(aside.name)
+        if found is None or _is_alive(int(found[1]), found[2]):
+            continue
+        new = folder / f".egowm-{found[1]}-{found[2]}-new"
+        if not new.is_dir():
+            continue
+        came = len(os.listdir(new)) < int(found[3])
+        for path in list((new if came else aside).iterdir()):
+            path.rename(folder / path.name)
+        _remove(aside)
+        _remove(new)
+
+
 def _is_being_written(name: str) -> bool:
     """Whether a name is of what another process is still writing."""
-    found = re.match(r"\.egowm-(\d+)-", name)
-    if found is None:
-        return False
+    found = _UNFINISHED.match(name)
+    return found is not None and _is_alive(int(found[1]), found[2] or _MACHINE)
+
+
+def _is_alive(process: int, machine: str) -> bool:
+    """Whether a process still runs; on another machine, where that is not known: yes."""
+    if machine != _MACHINE:
+        return True
     try:
-        os.kill(int(found[1]), 0)
+        os.kill(process, 0)
     except PermissionError:
         return True
     except (ProcessLookupError, OverflowError):
@@ -213,14 +278,23 @@ def _is_being_written(name: str) -> bool:
 
 
 def _check_place(path: Path) -> None:
-    """Refuse a link, and a name below what is no folder or may not be written to."""
+    """Refuse a link, a name below what is no folder, and a place where writing fails."""
     check_link(path)
     places = [path] if path.is_dir() else path.absolute().parents
     above = next(place for place in places if os.path.lexists(place))
     if not above.is_dir():
         raise NotADirectoryError(f"{path}: {above} is not a folder.")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise PermissionError(f"{path}: the folder {above} cannot be written to.")
+    probe = above / f"{_unfinished()}probe"
+    try:
+        probe.write_bytes(bytes(1 << 12))
+    except PermissionError as error:
+        raise PermissionError(f"{path}: the folder {above} cannot be written to.") from error
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    finally:
+        with suppress(OSError):
+            probe.unlink()
 
 
 def _paths(folder: Path) -> Iterator[str]:
@@ -248,8 +322,37 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _replace(new: Path, path: Path) -> None:
+    """`new` in the place of `path`; of two folders, `new` is the name of the old one afterwards."""
+    if not (new.is_dir() and path.is_dir()):
+        new.replace(path)
+    elif not _exchange(new, path):
+        aside = path.with_name(f"{_ASIDE}{os.getpid()}-{path.name}")
+        for source, target in ((path, aside), (new, path), (aside, new)):
+            source.rename(target)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one step, so that no kill comes between; False where that cannot be."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None) if os.name == "posix" else None
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return rename is not None and (
+        rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
+    )
+
+
 def _sync(path: Path) -> None:
     """Wait until a file, or all files of a folder, are on the disk."""
     for file in (p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
         with file.open("rb") as stream:
             os.fsync(stream.fileno())
+
+
+def _sync_names(folder: Path) -> None:
+    """Make a rename last; only POSIX lets a folder be opened."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

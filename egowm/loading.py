@@ -91,6 +91,7 @@ def hub_folder(
     """Where the local hub cache has the wanted files of a repository, None where it has not.
 
     Nobody is asked for them but with `download`, the one place at which egowm uses a network.
+    Raises ConnectionError, which says why, where that failed.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
@@ -98,8 +99,13 @@ def hub_folder(
     options: Any = {"allow_patterns": list(wanted), "local_files_only": not download}
     try:
         return Path(snapshot_download(name, revision=revision, **options))
-    except (HFValidationError, OSError):
-        return None
+    except (HFValidationError, OSError) as error:
+        if not download:
+            return None
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise ConnectionError(
+            f"{name} was not downloaded ({reason}): copy its folder here and give the path."
+        ) from error
 
 
 # What a part needs --------------------------------------------------------------------------------

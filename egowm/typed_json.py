@@ -22,8 +22,8 @@ class RecordError(ValueError):
 
 
 def read_json(path: Path, kind: Any, expected: str, partial: bool = False) -> Any:
-    """What a JSON file holds, of type `kind`: a TypedDict of numbers, texts, lists, mappings, and
-    tuples of one type.
+    """What a JSON file holds, of type `kind`: a TypedDict of numbers, texts, lists, tuples and
+    mappings.
 
     expected: what the file should be, for errors. partial: keys may be missing. Keys that the type
     does not name are let through. Raises RecordError, one line.
@@ -53,11 +53,13 @@ def faults(value: object, kind: Any, where: str = "", partial: bool = False) -> 
                 yield f"{where}: expected whole numbers as keys, got {_short(key)}"
             yield from faults(item, item_kind, f"{where}.{key}", partial)
     elif isinstance(value, list) and fitting is not Any:
-        inner = get_args(fitting)
-        if get_origin(fitting) is tuple and len(inner) != len(value):
-            yield f"{where}: expected {len(inner)} values, got {len(value)}"
-        for k, item in enumerate(value):
-            yield from faults(item, inner[0], f"{where}[{k}]", partial)
+        kinds = get_args(fitting)
+        if get_origin(fitting) is list or kinds[-1:] == (...,):
+            kinds = kinds[:1] * len(value)
+        if len(kinds) != len(value):
+            yield f"{where}: expected {len(kinds)} values, got {len(value)}"
+        for k, (item, item_kind) in enumerate(zip(value, kinds, strict=False)):
+            yield from faults(item, item_kind, f"{where}[{k}]", partial)
 
 
 def _of_mapping(value: dict[str, Any], kind: Any, where: str, partial: bool) -> Iterator[str]:

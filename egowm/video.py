@@ -4,10 +4,9 @@ Frames are `(n, H, W, 3)` uint8 RGB. Reading takes a folder of pictures or a vid
 gives a folder of PNG (exact: what scoring reads), mp4 (players) or animated WebP (browsers).
 """
 
+import errno
 import io
-import os
 import re
-import shutil
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from egowm.files import whole
 from egowm.video_file import VideoError, frame_index, read_video
 
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
@@ -141,8 +141,7 @@ def encode_image(frame: np.ndarray, ending: str = ".png") -> bytes:
 def write_frames(folder: str | Path, frames: np.ndarray) -> None:
     """Write `frames (n, H, W, 3)` as 00000.png, 00001.png ... in `folder`, whole or not at all.
 
-    They are written to a temporary folder beside it, which is then renamed. An earlier folder of
-    numbered PNG is replaced; one that holds anything else is refused.
+    An earlier folder of numbered PNG is replaced; one that holds anything else is refused.
     """
     _check_frames(frames)
     folder = Path(folder)
@@ -150,7 +149,7 @@ def write_frames(folder: str | Path, frames: np.ndarray) -> None:
     other = [name for name in old if not re.fullmatch(r"\d{5}\.png", name)]
     if other:
         raise VideoError(f"{folder}: holds {other[0]!r} besides numbered frames, not replaced")
-    with _renamed(folder) as temporary:
+    with whole(folder) as temporary:
         temporary.mkdir()
         for k, frame in enumerate(frames):
             (temporary / f"{k:05d}.png").write_bytes(encode_image(frame))
@@ -162,7 +161,7 @@ def write_image(path: str | Path, frame: np.ndarray) -> None:
     if path.suffix.lower() not in PICTURES:
         raise VideoError(f"{path}: expected a name that ends in one of {', '.join(PICTURES)}")
     data = encode_image(frame, path.suffix)
-    with _renamed(path) as temporary:
+    with whole(path) as temporary:
         temporary.write_bytes(data)
 
 
@@ -178,13 +177,25 @@ def write_mp4(path: str | Path, frames: np.ndarray, fps: float) -> None:
     height, width = frames.shape[1:3]
     even = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     size = (even.shape[2], even.shape[1])
-    with _renamed(Path(path)) as temporary:
+    with whole(Path(path)) as temporary:
         writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), float(fps), size)
         if not writer.isOpened():
             raise VideoError(f"{path}: OpenCV cannot write mp4v here at {size[0]}x{size[1]}")
         for frame in even:
             writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
         writer.release()
+        _expect_frames(temporary, len(frames))
+
+
+def _expect_frames(path: Path, count: int) -> None:
+    """Refuse a video that was cut while it was written, which OpenCV does not tell."""
+    try:
+        found = count_frames(path) if path.exists() else 0
+    except VideoError:
+        found = 0
+    if found != count:
+        what = f"{found} of {count} frames could be written: the disk is full, or a limit is met"
+        raise OSError(errno.EIO, what)
 
 
 def webp_bytes(frames: np.ndarray, fps: float, quality: int = 80) -> bytes:
@@ -249,28 +260,6 @@ def _centre_crop(frames: np.ndarray, height: int, width: int) -> np.ndarray:
     new_width = min(old_width, max(1, round(old_height * width / height)))
     top, left = (old_height - new_height) // 2, (old_width - new_width) // 2
     return frames[:, top : top + new_height, left : left + new_width]
-
-
-@contextmanager
-def _renamed(target: Path) -> Iterator[Path]:
-    """A temporary path beside `target`: renamed to it if the block ends well, else removed."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{os.getpid()}-{target.name}")
-    _remove(temporary)
-    try:
-        yield temporary
-        if target.is_dir():  # a folder cannot be renamed over a full one
-            _remove(target)
-        temporary.replace(target)
-    finally:
-        _remove(temporary)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _check_frames(frames: np.ndarray, fps: float = 1.0) -> None:

@@ -153,26 +153,43 @@ def gone() -> int:
     return done.pid
 
 
-def test_what_a_killed_replacement_moved_aside_is_not_taken_for_rubbish(tmp_path, monkeypatch):
-    """Killed after the old entries were moved and before the new ones came: nothing is lost."""
+@pytest.mark.parametrize("moved", range(5))
+def test_a_replacement_that_was_killed_is_undone_or_finished(tmp_path, monkeypatch, moved):
+    """Killed before each of its renames: the old entries move aside first, then the new come."""
     folder = tmp_path / "out"
     make(folder, a="1")
+    before, left = tree(folder), [moved]
+    rename = Path.rename
 
     def killed(path, target):
-        raise SystemExit
+        left[0] -= 1
+        if left[0] < 0:
+            os._exit(0)
+        return rename(path, target)
 
-    rename = Path.rename
-    monkeypatch.setattr(Path, "rename", lambda path, target: rename(path, target)
-                        if ".egowm-aside" in str(target) else killed(path, target))  # fmt: skip
-    monkeypatch.setattr(files, "_remove", lambda path: None)
-    with pytest.raises(SystemExit):
+    child = os.fork()
+    if not child:
+        Path.rename = killed
         make(folder, a="2")
-    monkeypatch.undo()
-    (aside,) = folder.glob(".egowm-aside-*")
+        os._exit(1)  # never comes so far, but where all four renames are done
+    assert os.waitpid(child, 0)[1] == (256 if moved == 4 else 0)
+    check_folder(folder, MADE, force=True)
+    after = before if moved < 3 else before | {"a.txt": "2"}
+    assert tree(folder) == after
+    assert {p.name for p in folder.iterdir()} == set(after)
+    make(folder, a="3")
+    assert tree(folder) == before | {"a.txt": "3"}
+
+
+def test_what_an_unknown_process_moved_aside_is_not_taken_for_rubbish(tmp_path):
+    folder = tmp_path / "out"
+    make(folder, a="1")
+    (folder / ".egowm-aside-1-ffffffff-2").mkdir()
+    (folder / ".egowm-aside-1-ffffffff-2/a.txt").write_text("theirs")
     for _ in range(2):
         with pytest.raises(FileExistsError, match="had moved aside: move it back or delete it"):
             make(folder, a="3")
-    assert (aside / "a.txt").read_text() == "1"
+    assert (folder / ".egowm-aside-1-ffffffff-2/a.txt").read_text() == "theirs"
 
 
 def test_what_another_process_is_writing_stays(tmp_path):

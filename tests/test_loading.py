@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from egowm.loading import variant_of
+from egowm.loading import hub_folder, variant_of
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,13 @@ def test_shards_that_are_there_are_taken(tmp_path):
     index = {"weight_map": {"x": "a-1.safetensors", "y": "a-1.safetensors"}}
     (tmp_path / "model.safetensors.index.fp16.json").write_text(json.dumps(index))
     assert variant_of(tmp_path, "model") == ".fp16"
+
+
+def test_a_failed_download_says_why(monkeypatch):
+    def fail(*names, **options):
+        raise OSError(28, "No space left on device", "blobs/a")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+    assert hub_folder("a/b", ["x"], "0" * 40) is None
+    with pytest.raises(ConnectionError, match=r"a/b was not downloaded .*No space left.*blobs/a"):
+        hub_folder("a/b", ["x"], "0" * 40, download=True)

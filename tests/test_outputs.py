@@ -263,6 +263,40 @@ def test_its_own_result_is_replaced(
     assert not list(tmp_path.rglob(".egowm-*"))
 
 
+FULL = [OSError(28, "No space left on device"), OSError(30, "Read-only file system")]
+FULL += [OSError(27, "File too large"), MemoryError("7 GiB")]
+
+
+@pytest.mark.parametrize("error", FULL, ids=str)
+@pytest.mark.parametrize(
+    ("main", "words", "output"),
+    [
+        (cli.main, ["data", "stats", "drives", "-o"], "spec.json"),
+        (cli.main, ["data", "show", "drives", "-o"], "sheet.png"),
+        (cli.main, ["plan", "--simulator", "--max_steps", "1", "--candidates", "5", "--output"],
+         "plan"),
+    ],
+)  # fmt: skip
+def test_a_full_machine_is_told_in_a_line(
+    main, words, output, error, drives, tmp_path, monkeypatch, capsys
+):
+    """While the result waits for the disk; what was there before stays, and nothing else comes."""
+    monkeypatch.chdir(tmp_path)
+    assert main([*words, output]) == 0
+    capsys.readouterr()
+
+    def fail(number):
+        raise error
+
+    before = digest(tmp_path)
+    monkeypatch.setattr("os.fsync", fail)
+    assert main([*words, output, *(["--force"] if output == "plan" else [])]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    expected = "not enough memory (7 GiB)" if isinstance(error, MemoryError) else error.strerror
+    assert line.startswith(f"egowm: {expected}")
+    assert digest(tmp_path) == before
+
+
 def numbers(made: Path) -> dict[Path, int]:
     """The number of every file: a file written anew has another."""
     files = made.rglob("*") if made.is_dir() else [made]

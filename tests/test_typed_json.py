@@ -67,6 +67,23 @@ def test_what_does_not_fit_is_named(changes, fault):
     assert list(faults(GOOD | changes, Record)) == [fault]
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "found"),
+    [
+        (tuple[str, int], ["a", 1], []),
+        (tuple[str, int], [1, "a"], ["[0]: expected a text, got 1",
+                                     "[1]: expected a whole number, got 'a'"]),
+        (tuple[str, int], ["a"], [": expected 2 values, got 1"]),
+        (tuple[int, ...], [], []),
+        (tuple[int, ...], [1, 2, 3], []),
+        (tuple[int, ...], [1, "a"], ["[1]: expected a whole number, got 'a'"]),
+        (tuple[()], [1], [": expected 0 values, got 1"]),
+    ],
+)  # fmt: skip
+def test_tuples_have_a_type_for_each_place_or_one_for_all(kind, value, found):
+    assert list(faults(value, kind)) == found
+
+
 def test_missing_keys_may_be_let_through():
     assert list(faults({}, Record)) == ["count: missing"]
     assert list(faults({"parts": [{}]}, Record, partial=True)) == []

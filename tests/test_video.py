@@ -1,6 +1,8 @@
 import errno
 import io
 import multiprocessing
+import resource
+import signal
 import struct
 import subprocess
 import sys
@@ -258,6 +260,24 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
             video.write_frames(tmp_path / name, ramp(4))
     assert [p.name for p in tmp_path.iterdir()] == ["old"]
     assert video.count_frames(tmp_path / "old") == 2
+
+
+def test_a_video_that_the_disk_cut_is_an_error(tmp_path: Path) -> None:
+    """OpenCV says nothing of it."""
+    file = tmp_path / "a.mp4"
+    video.write_mp4(file, ramp(2), 4)
+    before = file.read_bytes()
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (700, old[1]))
+    try:
+        with pytest.raises(OSError, match=r"of 20 frames could be written.*a\.mp4"):
+            video.write_mp4(file, ramp(20), 4)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert file.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 import difflib
 import logging
 import os
+import select
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
@@ -13,14 +15,10 @@ from typing import NamedTuple
 from egowm import __version__
 
 PACKAGE = Path(__file__).parent.parent
-BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143
-PATH_ERRORS = (
-    FileNotFoundError,
-    FileExistsError,
-    IsADirectoryError,
-    NotADirectoryError,
-    PermissionError,
-)
+BAD_INPUT, INTERRUPTED, UNREAD, TERMINATED = 2, 130, 141, 143
+# Of libraries, by name, since naming the class would import them: Lightning's, of options;
+# safetensors', of files that cannot be read or written; torch's, of a card.
+_OF_LIBRARIES = ("MisconfigurationException", "SafetensorError", "OutOfMemoryError")
 
 
 class Verb(NamedTuple):
@@ -62,9 +60,13 @@ The command `lightning` is the same program: `lightning fit -c recipes/recon_svd
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb; returns its exit status: 0 fine, 2 bad input, 130 interrupted, 143 ended
-    by SIGTERM."""
+    """Runs one verb; returns its exit status: 0 fine, 2 bad input or a machine that is full, 130
+    interrupted, 141 output that nobody reads, 143 ended by SIGTERM."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    return guarded("egowm", lambda: _run(arguments))
+
+
+def _run(arguments: list[str]) -> int | None:
     if not arguments or arguments[0] in ("-h", "--help"):
         width = max(map(len, VERBS))
         lines = (f"  {name:<{width}}  {verb.about}" for name, verb in VERBS.items())
@@ -78,13 +80,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BAD_INPUT
     verb = VERBS[arguments[0]]
     _log_to_stderr()
-    return _run(verb, arguments if verb.passes_itself else arguments[1:])
+    return _load(verb.target)(arguments if verb.passes_itself else arguments[1:])
 
 
-def _run(verb: Verb, arguments: list[str]) -> int:
-    """Calls the verb; a user's mistake becomes one line, anything else keeps its traceback."""
+def guarded(program: str, run: Callable[[], int | None]) -> int:
+    """Runs a command; returns its exit status.
+
+    What its user or the machine is to blame for becomes one line; a bug keeps its traceback.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed: the next file would be opened in its place
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
     try:
-        return _load(verb.target)(arguments) or 0
+        status = run() or 0
+        sys.stdout.flush()  # here, while an error of it can be told
+        return status
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -94,24 +104,45 @@ def _run(verb: Verb, arguments: list[str]) -> int:
             return INTERRUPTED
         if type(stop).__name__ == "SIGTERMException":  # Lightning's, whose status would be 0
             return TERMINATED
+        if _is_unread():
+            return UNREAD
         raise
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _is_unread():
+            return UNREAD
         line = explain(error)
         if line is None:
             raise
         if os.environ.get("EGOWM_DEBUG"):
             traceback.print_exc()
-        print(f"egowm: {line}", file=sys.stderr)
+        _is_unread()
+        print(f"{program}: {line}", file=sys.stderr)
         return BAD_INPUT
 
 
-def explain(error: Exception) -> str | None:
-    """The one line that a user's mistake deserves, or None where a traceback is needed.
+def _is_unread() -> bool:
+    """Whether nobody takes the output, as after `| head`. What is left of it is dropped, or Python
+    would fail on it at the exit."""
+    with suppress(OSError, ValueError, AttributeError):  # no stream of the system, or no `poll`
+        output = select.poll()
+        output.register(sys.stdout, 0)
+        unread = any(event & select.POLLERR for _, event in output.poll(0))
+        try:
+            sys.stdout.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return unread
+    return False
 
-    A mistake is a path that cannot be used, an error class of egowm's own, or a `ValueError`
-    raised by a line of egowm, also when a loader worker passed it on.
+
+def explain(error: Exception) -> str | None:
+    """The one line that a user's mistake or a full machine deserves, or None where a traceback is
+    needed.
+
+    That is an error of the system, too little memory, an error class of egowm's own, or a
+    `ValueError` raised by a line of egowm, also when a loader worker passed it on.
     """
-    if isinstance(error, PATH_ERRORS) and error.filename is not None:
+    if isinstance(error, OSError) and error.filename is not None:
         return f"{error.strerror}: {error.filename}"
     text = str(error)
     if "Original Traceback" in text:  # torch re-raises a worker's error with its traceback as text
@@ -121,12 +152,14 @@ def explain(error: Exception) -> str | None:
     else:
         frames = traceback.extract_tb(error.__traceback__)
         ours = bool(frames) and PACKAGE in Path(frames[-1].filename).parents
+    text = " ".join(text.split())
+    if isinstance(error, MemoryError):
+        return f"not enough memory ({text})" if text else "not enough memory"
     own_class = type(error).__module__.split(".")[0] == "egowm"
-    own_class |= type(error).__name__ == "MisconfigurationException"  # Lightning's, of options
-    expected = (
-        isinstance(error, PATH_ERRORS) or own_class or (isinstance(error, ValueError) and ours)
-    )
-    return " ".join(text.split()) if expected else None
+    own_class |= type(error).__name__ in _OF_LIBRARIES
+    own_class |= "PytorchStreamWriter" in text  # torch's, of a file that it cannot write
+    expected = isinstance(error, OSError) or own_class or (isinstance(error, ValueError) and ours)
+    return text or type(error).__name__ if expected else None
 
 
 def _load(target: str) -> Callable[[Sequence[str]], int | None]:

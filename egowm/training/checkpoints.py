@@ -1,7 +1,6 @@
 """Checkpoints that are whole or not there: how a run writes, keeps and reads them."""
 
 import logging
-import os
 import shutil
 import struct
 import zipfile
@@ -15,9 +14,10 @@ from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from egowm.files import sweep, whole
+
 log = logging.getLogger(__name__)
 LAST = "last.ckpt"
-_UNFINISHED = ".unfinished"
 _OF_A_RUN = ("state_dict", "global_step", "loops", "callbacks")  # what Lightning writes, too
 _UNREADABLE = (  # what reading a damaged archive may raise
     zipfile.BadZipFile,
@@ -35,8 +35,8 @@ class CheckpointError(Exception):
 
 
 class WholeCheckpoints(CheckpointIO):
-    """Writes to a temporary name in the target's folder, syncs, and renames; reads tensors and
-    plain values only. A damaged file gives way to the one before it, with a warning."""
+    """Writes whole files or none, reads tensors and plain values only; a damaged file gives way to
+    the one before it, with a warning."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
@@ -60,25 +60,16 @@ class WholeCheckpoints(CheckpointIO):
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Stream a checkpoint to disk: whole, or not at all. Sweeps what a killed run left there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sweep(path.parent)
-    temporary = path.with_name(f".{path.name}{_UNFINISHED}")
+    """Stream a checkpoint to disk: whole, or not at all."""
     try:
-        with temporary.open("wb") as stream:
+        with whole(path) as temporary, temporary.open("wb") as stream:
             torch.save(checkpoint, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch hides some errors of the disk in the second
         free = shutil.disk_usage(path.parent).free / 1e9
         raise CheckpointError(
             f"Cannot write {path} ({error}); {free:.1f} GB are free there. Checkpoints written "
             f"before are whole: make room, and go on with --ckpt_path last."
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync(path.parent)
 
 
 def read_checkpoint(path: Path | str) -> dict[str, Any]:
@@ -124,12 +115,6 @@ def newest(folder: Path) -> Path | None:
     if link.is_file():
         return link
     return next(iter(_by_age(folder)), None)
-
-
-def sweep(folder: Path) -> None:
-    """Remove what a killed run did not finish."""
-    for leftover in folder.glob(f".*{_UNFINISHED}"):
-        leftover.unlink(missing_ok=True)
 
 
 class RunCheckpoint(Checkpoint):
@@ -220,21 +205,9 @@ def _damage(path: Path) -> str | None:
 
 def _link(path: Path) -> None:
     """Point `last.ckpt` at a checkpoint beside it, in one step."""
-    temporary = path.with_name(f".{LAST}{_UNFINISHED}")
-    temporary.unlink(missing_ok=True)
-    try:
-        temporary.symlink_to(path.name)
-    except OSError as error:  # a file system without links
-        log.info("%s is a copy of %s, no link (%s)", LAST, path.name, error)
-        shutil.copyfile(path, temporary)
-    temporary.replace(path.with_name(LAST))
-
-
-def _sync(folder: Path) -> None:
-    """Make a rename last; only POSIX lets a folder be opened."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
+    with whole(path.with_name(LAST)) as temporary:
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            temporary.symlink_to(path.name)
+        except OSError as error:  # a file system without links
+            log.info("%s is a copy of %s, no link (%s)", LAST, path.name, error)
+            shutil.copyfile(path, temporary)

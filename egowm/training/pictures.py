@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from egowm.clip import Clip
+from egowm.files import whole
 from egowm.pixels import psnr
 from egowm.sampling import Sampling
 from egowm.video import webp_bytes, write_image
@@ -107,7 +108,8 @@ class RolloutPictures(Callback):
     def _show(self, trainer: Trainer, picture: np.ndarray, moving: np.ndarray, rate: float) -> None:
         folder = Path(trainer.default_root_dir) / "pictures"
         write_image(folder / f"step={trainer.global_step}.png", picture)
-        (folder / f"step={trainer.global_step}.webp").write_bytes(webp_bytes(moving, rate))
+        with whole(folder / f"step={trainer.global_step}.webp") as temporary:
+            temporary.write_bytes(webp_bytes(moving, rate))
         for logger in trainer.loggers:
             _send(logger, picture, trainer.global_step)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import platform
 import shlex
@@ -17,6 +18,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from egowm.files import FileKind, check_file, whole
 
+log = logging.getLogger(__name__)
 PACKAGES = ("egowm", "torch", "lightning", "diffusers", "transformers", "peft")
 RECORD = FileKind("the record of a run", rb'\{\s*"command": ')
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -54,9 +56,14 @@ class RunRecord:
         self._write()
 
     def finish(self, error: BaseException | None = None, **fields: Any) -> None:
-        """Say how the run ended."""
+        """Say how the run ended; where that cannot be written, `error` is told all the same."""
         seconds = round(monotonic() - self._started, 1)
-        self.note(exit=exit_reason(error), seconds=seconds, **fields)
+        try:
+            self.note(exit=exit_reason(error), seconds=seconds, **fields)
+        except OSError as failure:
+            if error is None:
+                raise
+            log.warning("%s does not say how the run ended (%s)", self.path, failure)
 
     def _write(self) -> None:
         with whole(self.path) as temporary:

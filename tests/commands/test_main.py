@@ -1,5 +1,6 @@
 """The command table: what it prints, what it imports, and what becomes one line on stderr."""
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -83,12 +84,42 @@ def test_every_verb_has_its_module():
         (ValueError("expected 3 actions,\n  got 2"), "egowm: expected 3 actions, got 2\n"),
         (FileNotFoundError("no clips in a/"), "egowm: no clips in a/\n"),
         (FileNotFoundError(2, "No such file", "a/b"), "egowm: No such file: a/b\n"),
+        (OSError(28, "No space left on device"), "egowm: [Errno 28] No space left on device\n"),
+        (OSError(30, "Read-only file system", "a"), "egowm: Read-only file system: a\n"),
+        (OSError(27, "File too large", "a"), "egowm: File too large: a\n"),
+        (OSError(36, "File name too long", "a"), "egowm: File name too long: a\n"),
+        (BrokenPipeError(32, "Broken pipe"), "egowm: [Errno 32] Broken pipe\n"),
+        (MemoryError(), "egowm: not enough memory\n"),
+        (MemoryError("7 GiB\nfor an array"), "egowm: not enough memory (7 GiB for an array)\n"),
+        (RuntimeError("PytorchStreamWriter failed"), "egowm: PytorchStreamWriter failed\n"),
     ],
 )
 def test_a_mistake_becomes_one_line(verb, error, line, capsys):
     verb(from_egowm(error))
     assert cli.main(["probe"]) == 2
     assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize("command", ["egowm", "egowm-scs"])
+@pytest.mark.parametrize("to", ["reader that is gone", "full disk", "closed"])
+def test_output_that_nobody_takes(command, to):
+    """As after `| head`, quietly; a full disk is told in a line."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            ["sh", "-c", f'exec "$0" --help{" >&-" if to == "closed" else ""}', SCRIPTS / command],
+            stdout=full if to == "full disk" else writing,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    os.close(writing)
+    if to == "full disk" and command == "egowm":
+        assert done.returncode == 2
+        assert done.stderr == "egowm: [Errno 28] No space left on device\n"
+        return
+    assert done.stderr == ""
+    assert done.returncode == (141 if to == "reader that is gone" else 0)
 
 
 def test_an_error_class_of_egowm_becomes_one_line(verb, capsys):

@@ -2,7 +2,10 @@
 
 import argparse
 import csv
+import errno
 import json
+import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -64,6 +67,31 @@ def test_track_then_score_the_masks(world, tmp_path, capsys):
     assert "--force replaces it" in capsys.readouterr().err
     assert main(["track", *pred[:4], "masks", *pred[5:], "--force"]) == 2
     assert "nothing to track" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_the_table_is_printed_where_the_file_cannot_be_written(world, tmp_path, capsys, number):
+    """And a place where nothing can be written is told before anything is tracked."""
+    command = ["score", str(world.pred), str(world.gt), "--tracker", "palette"]
+    command += ["--annotations", str(world.annotations), "--json", str(tmp_path / "scs.json")]
+    assert main(command) == 0
+    table, before = capsys.readouterr().out, (tmp_path / "scs.json").read_bytes()
+
+    def fail(*given):
+        raise OSError(number, os.strerror(number))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        assert main(command) == 2
+    out, err = capsys.readouterr()
+    assert out == table
+    assert err.splitlines()[-1] == f"egowm-scs: {os.strerror(number)}: {tmp_path / 'scs.json'}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pathlib.Path, "write_bytes", fail)
+        assert main(command) == 2
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"egowm-scs: {os.strerror(number)}: {tmp_path / 'scs.json'}\n")
+    assert (tmp_path / "scs.json").read_bytes() == before
 
 
 def test_csv_holds_every_frame(world, tmp_path):

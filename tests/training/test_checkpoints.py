@@ -1,12 +1,9 @@
-"""Checkpoints are whole or not there: torn files, killed writers, full disks, signals."""
+"""Checkpoints are whole or not there: torn files and full disks. Kills: `test_writers.py`."""
 
-import contextlib
 import logging
-import multiprocessing
 import os
 import resource
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -109,40 +106,6 @@ def test_ctrl_c_while_writing_leaves_the_last_one_whole(two, monkeypatch):
         write_checkpoint(state(2), two / "step=2.ckpt")
     assert sorted(path.name for path in two.iterdir()) == ["step=1.ckpt", "step=2.ckpt"]
     assert read_checkpoint(two / "step=2.ckpt")["number"] == 2
-
-
-def write_on_and_on(path: Path, told) -> None:
-    """In a process of its own, until it is killed."""
-    number = 1
-    while True:
-        write_checkpoint(state(number, size=500_000), path)
-        told.send(number)
-        number += 1
-
-
-def test_killed_while_writing(tmp_path):
-    """`kill -9` at some moment of a write, five times: what is there is whole, and the newest.
-
-    Processes are spawned: a forked one may wait for threads of torch that it does not have.
-    """
-    path, new = tmp_path / "step=1.ckpt", multiprocessing.get_context("spawn")
-    for attempt in range(5):
-        reading, writing = new.Pipe(duplex=False)
-        writer = new.Process(target=write_on_and_on, args=(path, writing), daemon=True)
-        writer.start()
-        writing.close()
-        said = reading.recv()
-        time.sleep(0.004 * attempt)
-        writer.kill()
-        writer.join()
-        with contextlib.suppress(EOFError):
-            while True:
-                said = reading.recv()
-        found = read_checkpoint(path)
-        assert found["number"] in (said, said + 1)
-        assert (found["weights"] == found["number"]).all()
-    write_checkpoint(state(9), path)
-    assert [p.name for p in tmp_path.iterdir()] == ["step=1.ckpt"]  # leftovers are swept
 
 
 def test_save_every_is_a_number_of_steps(tmp_path):

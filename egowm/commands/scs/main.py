@@ -1,18 +1,14 @@
 """`egowm-scs`: the Structural Consistency Score of generated videos against the real ones."""
 
 import logging
-import os
 import sys
-import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 from egowm import __version__
-from egowm.commands.main import explain
+from egowm.commands.main import BAD_INPUT, guarded
 from egowm.commands.parser import Parser
-
-BAD_INPUT, INTERRUPTED = 2, 130
 
 COMMANDS = {
     "score": "score every clip of PRED against GT",
@@ -29,25 +25,18 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0 fine, 1 below --fail_under, 2 bad input."""
+    return guarded("egowm-scs", lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.command is None:
         parser.print_help(sys.stderr)
         return BAD_INPUT
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    try:
-        return _module(arguments.command).run(arguments)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except Exception as error:
-        line = explain(error)
-        if line is None:
-            raise
-        if os.environ.get("EGOWM_DEBUG"):
-            traceback.print_exc()
-        print(f"egowm-scs: {line}", file=sys.stderr)
-        return BAD_INPUT
+    status: int = _module(arguments.command).run(arguments)
+    return status
 
 
 def _module(command: str) -> Any:

@@ -104,13 +104,15 @@ def run(arguments: argparse.Namespace) -> int:
         progress=True,
         **options,
     )
-    if arguments.json is not None:
-        result.save(arguments.json)
-    if arguments.csv is not None:
-        write_whole(arguments.csv, format_csv(result.clips))
-    if arguments.report is not None:
-        _report(arguments, result, options)
-    print(format_result(result))
+    try:
+        if arguments.json is not None:
+            result.save(arguments.json)
+        if arguments.csv is not None:
+            write_whole(arguments.csv, format_csv(result.clips))
+        if arguments.report is not None:
+            _report(arguments, result, options)
+    finally:  # hours of tracking are not lost to a disk that became full meanwhile
+        print(format_result(result))
     limit = arguments.fail_under
     if limit is not None and not result.scs >= limit:
         print(f"egowm-scs: score {result.scs:.1f} is below {limit:g}", file=sys.stderr)
