@@ -25,7 +25,7 @@ from egowm.commands.main import explain
 
 STEPS = {"os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.symlink", "os.truncate"}
 MOST = 6  # steps that are tried, of each writer
-SECONDS = 60  # a child may take
+SECONDS = 60  # after which a child that hangs is ended
 
 FRAMES = np.random.default_rng(0).integers(0, 255, (3, 16, 16, 3), np.uint8)
 
@@ -144,6 +144,43 @@ def draw_sheet(root: Path, version: int) -> None:
     write_sheet(root / "sheet.png", frames(version)[0])
 
 
+def write_sums(root: Path, version: int) -> None:
+    from egowm.data.inspect.checksums import write_sums
+
+    write_sums(root, {"frames-0/00000.npy": f"{version:064x}"})
+
+
+def read_sums(root: Path) -> Any:
+    from egowm.data.inspect.checksums import read_sums
+
+    return read_sums(root)
+
+
+def write_shard(root: Path, version: int) -> None:
+    import torch
+
+    from egowm.training.latents.shards import save_shard
+
+    save_shard({"latents": torch.full((4,), float(version))}, root / "0.safetensors", "key")
+
+
+def read_shard(root: Path) -> Any:
+    from safetensors.torch import load_file
+
+    from egowm.training.latents.shards import damage
+
+    file = root / "0.safetensors"
+    return damage(file, "key", thorough=True), load_file(file)["latents"].tolist()
+
+
+def draw_room(root: Path, version: int) -> None:
+    """A room is drawn once; version 2 draws another beside it."""
+    from egowm.worlds.motion import Disturbances
+    from egowm.worlds.store import make_recording
+
+    make_recording(root, "robot", 2, (8, 8), Disturbances(), "", version)
+
+
 WRITERS = {
     "frames": Writer(
         lambda root, version: video.write_frames(root / "clip", frames(version)),
@@ -166,6 +203,9 @@ WRITERS = {
     "run of clips": Writer(write_run, read_run),
     "scores": Writer(of_scs, text_of("scs.json")),
     "sheet": Writer(draw_sheet, files_of),
+    "checksums of a pack": Writer(write_sums, read_sums),
+    "shard of latents": Writer(write_shard, read_shard),
+    "room": Writer(draw_room, files_of),
 }
 
 

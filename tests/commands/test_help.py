@@ -168,7 +168,11 @@ def descriptions(kind: type) -> dict[str, str | None]:
         name for name, p in inspect.signature(kind).parameters.items() if p.kind != p.VAR_KEYWORD
     ]
     names = dict.fromkeys([*own, *actions])  # inherited ones are in the parser alone
-    return {name: actions.get(name) for name in names if name not in ("help", "part")}
+    return {
+        name: actions.get(name)
+        for name in names
+        if name not in ("help", "part") and "." not in name
+    }
 
 
 @pytest.mark.parametrize("kind", CLASSES)

@@ -1,7 +1,6 @@
 """One file of a latent cache: written whole or not at all, and checked when it is read."""
 
 import hashlib
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +8,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from egowm.files import whole
 
 
 class Damage(NamedTuple):
@@ -20,17 +21,9 @@ class Damage(NamedTuple):
 
 def save_shard(tensors: dict[str, Tensor], file: Path, key: str, **more: str) -> None:
     """One file of a cache, whole or not at all."""
-    temporary = file.with_name(f".{file.name}.unfinished")  # no other process writes this one
     tensors = {name: value.contiguous() for name, value in tensors.items()}
-    save_file(tensors, temporary, {"key": key, "sha256": checksum(tensors), **more})
-    replace(temporary, file)
-
-
-def replace(temporary: Path, file: Path) -> None:
-    """Give a file its name when all of it is on the disk."""
-    with temporary.open("rb") as stream:
-        os.fsync(stream.fileno())
-    temporary.replace(file)
+    with whole(file) as temporary:
+        save_file(tensors, temporary, {"key": key, "sha256": checksum(tensors), **more})
 
 
 def checksum(tensors: dict[str, Tensor]) -> str:

@@ -8,7 +8,6 @@ folder. An interrupted process goes on where it stopped.
 
 import json
 import logging
-import os
 import shutil
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from tqdm import tqdm
 
 from egowm.backbones.base import Backbone, weights_sha256
 from egowm.data.module import ClipData, Windows
-from egowm.files import FolderKind, begins, check_folder
+from egowm.files import FolderKind, begins, check_folder, whole
 from egowm.pixels import to_model
 from egowm.training.latents.cache import (
     INDEX,
@@ -34,7 +33,7 @@ from egowm.training.latents.cache import (
     made_by,
 )
 from egowm.training.latents.clips import picture_sha256
-from egowm.training.latents.shards import damage, replace, save_shard
+from egowm.training.latents.shards import damage, save_shard
 
 log = logging.getLogger(__name__)
 CACHE = FolderKind(
@@ -254,6 +253,5 @@ def _check_space(folder: Path, needed: int) -> None:
 
 
 def _write(file: Path, data: bytes) -> None:
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.write_bytes(data)
-    replace(temporary, file)
+    with whole(file) as temporary:
+        temporary.write_bytes(data)
