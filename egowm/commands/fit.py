@@ -34,6 +34,11 @@ from egowm.training.run_record import RunRecord
 from egowm.training.summary import figures, summary
 
 log = logging.getLogger(__name__)
+TITLES = {  # by the first word of Lightning's
+    "<class": "The model, --model CLASS (explained by --model.help CLASS)",
+    "A": "The data, --data CLASS (explained by --data.help CLASS)",
+    "Customize": "The trainer, Lightning's own",
+}
 StrategyRegistry.register("sharded", Sharded, "FSDP2, see egowm.network.sharding", override=True)
 
 
@@ -45,6 +50,8 @@ class FitCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.set_defaults({"trainer.default_root_dir": "runs/default"})
+        for group in parser._action_groups:  # jsonargparse cuts Lightning's in mid-sentence
+            group.title = TITLES.get(str(group.title).partition(" ")[0], group.title)
         parser.add_argument(
             "--save_every",
             type=int,

@@ -17,7 +17,7 @@ from egowm import __version__
 PACKAGE = Path(__file__).parent.parent
 BAD_INPUT, INTERRUPTED, UNREAD, TERMINATED = 2, 130, 141, 143
 # Of libraries, by name, since naming the class would import them: Lightning's, of options;
-# safetensors', of files that cannot be read or written; torch's, of a card.
+# safetensors', of files that cannot be read or written; torch's, of a GPU.
 _OF_LIBRARIES = ("MisconfigurationException", "SafetensorError", "OutOfMemoryError")
 
 
@@ -34,7 +34,7 @@ VERBS = {
     "validate": Verb("the loss of a checkpoint on validation clips", "egowm.commands.fit", True),
     "test": Verb("the loss of a checkpoint on test clips", "egowm.commands.fit", True),
     "predict": Verb("roll out test clips into RUN/pred and RUN/gt", "egowm.commands.fit", True),
-    "memory": Verb("what a recipe needs on a card, and what fits", "egowm.commands.memory"),
+    "memory": Verb("what a recipe needs on a GPU, and what fits", "egowm.commands.memory"),
     "export": Verb("turn a training checkpoint into an export", "egowm.commands.export"),
     "import-egowm": Verb(
         "turn a checkpoint that EgoWM's authors released into an export",

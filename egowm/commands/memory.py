@@ -1,4 +1,4 @@
-"""`egowm memory`: what a recipe needs on a card, before any weight is loaded, and what fits."""
+"""`egowm memory`: what a recipe needs on a GPU, before any weight is loaded, and what fits."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,8 +17,8 @@ from egowm.training.published import published, sizes_of
 from egowm.world_model import WorldModel
 
 GB = 1e9
-CARDS = (24, 40, 80, 141)  # GB
-USABLE = 0.92  # of a card: the rest is the driver's, and lost between blocks of memory
+GPUS = (24, 40, 80, 141)  # GB
+USABLE = 0.92  # of a GPU: the rest is the driver's, and lost between blocks of memory
 
 
 class Way(NamedTuple):
@@ -199,16 +199,16 @@ def table(rungs: Sequence[Rung]) -> list[str]:
 
 
 def choices(rungs: Sequence[Rung], own: Way) -> list[str]:
-    """For each card the first rung that fits, and the options that choose it."""
+    """For each GPU the first rung that fits, and the options that choose it."""
     lines = []
-    for card in CARDS:
-        fitting = [rung for rung in rungs if rung.memory.peak <= USABLE * card * GB]
+    for size in GPUS:
+        fitting = [rung for rung in rungs if rung.memory.peak <= USABLE * size * GB]
         if not fitting:
-            lines.append(f"{card:>4} GB: nothing fits; smaller frames, a smaller batch or horizon")
+            lines.append(f"{size:>4} GB: nothing fits; smaller frames, a smaller batch or horizon")
             continue
         way, memory = fitting[0]
         kept = " (as the recipe is)" if way == own else ""
-        lines.append(f"{card:>4} GB: {way.name}, {memory.peak / GB:.2f} GB: {way.options}{kept}")
+        lines.append(f"{size:>4} GB: {way.name}, {memory.peak / GB:.2f} GB: {way.options}{kept}")
     return lines
 
 

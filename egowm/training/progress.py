@@ -62,7 +62,7 @@ class Progress(Callback):
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes at most in use so far: by torch on a card, else by the whole process."""
+    """Bytes at most in use so far: by torch on a GPU, else by the whole process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "win32":

@@ -116,15 +116,15 @@ def test_every_option_of_scs_is_explained():
 @pytest.mark.parametrize("verb", [name for name, verb in cli.VERBS.items() if verb.passes_itself])
 def test_every_option_of_ours_in_a_fit_is_explained(verb, capsys):
     """Those of the model and the data are their classes'; the trainer's are Lightning's."""
-    parser = ArgumentParser()
     with pytest.raises(SystemExit):
         cli.main([verb, "--help"])
     page = capsys.readouterr().out
+    assert "The model, --model CLASS" in page
+    assert "LightningModule'>" not in page
     assert "-c CONFIG" in page or "--config" in page
     for option in ("save_every", "guard_patience", "cache", "pictures_every", "force"):
         line = page[page.index(f"--{option}") :]
         assert len(line.split("\n\n")[0].split()) > 4, option
-    assert parser
 
 
 @pytest.mark.parametrize(
