@@ -6,6 +6,7 @@ Every function raises FileNotFoundError for a missing file, ValueError for one t
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -142,6 +143,23 @@ def variant_of(folder: Path, stem: str) -> str:
             return variant
     expect(folder, f"{stem}.safetensors")
     return ""
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that are read of a pipeline or of one part, in order of their names.
+
+    Parts are folders with a config.json. A variant beside plain weights is not read, nor is a file
+    beside the parts, such as the original's in one piece.
+    """
+    files = []
+    for file in sorted(folder.rglob("*.safetensors")):
+        plain = file.with_name(re.sub(r"\.fp16(?=[.-])", "", file.name))
+        shadowed = plain != file and (
+            plain.is_file() or any(file.parent.glob("*.safetensors.index.json"))
+        )
+        if (file.parent / CONFIG).is_file() and not shadowed:
+            files.append(file)
+    return files
 
 
 @contextmanager

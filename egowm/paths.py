@@ -1,5 +1,6 @@
 """Names that files give, of other files, of clips, of folders: they stay inside a folder."""
 
+import os
 import re
 from pathlib import Path, PurePosixPath
 
@@ -28,3 +29,14 @@ def inside(root: Path, name: object, owner: str) -> Path:
             f"are absolute or climb out with '..' are not followed; repair the file."
         )
     return root.joinpath(*parts)
+
+
+def expanded(text: str | Path) -> Path:
+    """A path with the home folder in place of a leading `~`. Raises ValueError without a home."""
+    path = os.path.expanduser(text)
+    if path.startswith("~"):
+        raise ValueError(
+            f"{text}: expected a home folder for ~, and none is known here; set HOME, or give a "
+            f"path that starts with /."
+        )
+    return Path(path)

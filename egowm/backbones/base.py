@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from egowm.backbones.codec import Codec
 from egowm.conditioning.injection import inject
 from egowm.diffusion import Generator, Process, randn
-from egowm.loading import INDEX, hub_folder
+from egowm.loading import INDEX, hub_folder, weight_files
+from egowm.paths import expanded
 
 NONE = torch.zeros(0)
 Start = Callable[[nn.Module, nn.Module], None]  # (network, VAE): sets the network's weights
@@ -214,7 +215,7 @@ def locate(pretrained: str, revision: str | None = None, download: bool = False)
     downloaded only with `download` and a pinned `revision`.
     Raises FileNotFoundError saying what to do.
     """
-    path = Path(pretrained).expanduser()
+    path = expanded(pretrained)
     if path.is_dir():
         return path
     if pretrained.startswith(("./priors/", "priors/")):
@@ -242,9 +243,9 @@ def locate(pretrained: str, revision: str | None = None, download: bool = False)
 
 
 def weights_sha256(*folders: Path) -> str:
-    """One hash over the safetensors files of some folders (names and contents)."""
+    """One hash over the weights that are read from some folders (names and contents)."""
     digest = hashlib.sha256()
-    files = [(folder, file) for folder in folders for file in sorted(folder.rglob("*.safetensors"))]
+    files = [(folder, file) for folder in folders for file in weight_files(folder)]
     for folder, file in files:
         digest.update(file.relative_to(folder).as_posix().encode())
         with file.open("rb") as stream:

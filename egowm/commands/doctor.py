@@ -153,7 +153,7 @@ def command() -> Iterator[Line]:
 
 def hub() -> Iterator[Line]:
     """Where pretrained weights are looked up, and whether the network may be asked."""
-    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    home = Path(os.environ.get("HF_HOME") or os.path.expanduser("~/.cache/huggingface"))
     cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
     models = len(list(cache.glob("models--*"))) if cache.is_dir() else 0
     offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")

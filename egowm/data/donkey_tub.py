@@ -9,8 +9,7 @@ left, +1 full right; throttle +1 full ahead. There is no odometry.
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from egowm.video import read_images
 log = logging.getLogger(__name__)
 Record = dict[str, Any]
 PICTURE = "cam/image_array"
+DEFAULT_HZ = 20.0
 # Who steers and who drives in each mode of the car.
 DRIVERS = {"user": ("user", "user"), "local_angle": ("pilot", "user"), "local": ("pilot", "pilot")}
 
@@ -44,25 +44,28 @@ class DonkeyTub(LongRecordings):
 
     Args:
         root: Folder of the tub, which holds manifest.json.
-        rate_hz: Rate of the records, which a tub does not carry; 20 is the car's own default.
+        rate_hz: Rate of the records; without it the median of their times, or 20, the car's own
+            default, in a tub that has none.
         max_gap_s: Seconds between two records beyond which a stretch ends. It also ends where
             records were deleted, and where another session begins.
     """
-
-    meaning = ActionSpec(("angle", "throttle"), ("full scale",) * 2, "command", "command", 20.0)
 
     def __init__(
         self,
         root: str,
         window: Window = Window(),
         *,
-        rate_hz: float = 20.0,
+        rate_hz: float | None = None,
         max_gap_s: float = 0.5,
         **rest: Any,
     ) -> None:
         super().__init__(root, window, **rest)
-        self.meaning = replace(type(self).meaning, rate_hz=rate_hz)
-        self.max_gap_s = max_gap_s
+        self.rate_hz, self.max_gap_s = rate_hz, max_gap_s
+
+    @cached_property
+    def meaning(self) -> ActionSpec:  # type: ignore[override]
+        rate_hz = self.rate_hz or _measured_rate(read_records(self.folder), self.max_gap_s)
+        return ActionSpec(("angle", "throttle"), ("full scale",) * 2, "command", "command", rate_hz)
 
     def episodes(self, split: str) -> list[Episode]:
         """As recorded; the first `latency_frames` records of each are there for their commands
@@ -86,7 +89,10 @@ class DonkeyTub(LongRecordings):
         actions = np.array([command(record) for record in wide[:-1]], np.float32)
         pictures = np.array([record[PICTURE] for record in wide])
         read = partial(read_frames, self.folder / "images", pictures)
-        return Episode(name, len(wide), read, actions)
+        stamps = [record.get("_timestamp_ms") for record in wide]
+        known = all(isinstance(stamp, int | float) for stamp in stamps)
+        times = np.array(stamps if known else [], np.float64) / 1000
+        return Episode(name, len(wide), read, actions, times=times)
 
 
 def read_frames(folder: Path, pictures: np.ndarray, indices: Sequence[int]) -> np.ndarray:
@@ -132,6 +138,18 @@ def unbroken(records: list[Record], max_gap_s: float) -> list[list[Record]]:
     return stretches
 
 
+def _measured_rate(records: list[Record], max_gap_s: float) -> float:
+    """Hz, from the times of records that follow each other."""
+    seconds = [
+        (after["_timestamp_ms"] - before["_timestamp_ms"]) / 1000
+        for stretch in unbroken(records, max_gap_s)
+        for before, after in pairwise(stretch)
+        if "_timestamp_ms" in before and "_timestamp_ms" in after
+    ]
+    middle = float(np.median(seconds)) if seconds else 0.0
+    return round(1 / middle, 3) if middle > 0 else DEFAULT_HZ
+
+
 def command(record: Record) -> tuple[float, float]:
     """The command of a record: angle and throttle in [-1, 1]."""
     mode = record.get("user/mode", "user")
@@ -139,7 +157,8 @@ def command(record: Record) -> tuple[float, float]:
         known = ", ".join(DRIVERS)
         raise ValueError(f"record {record['_index']}: unknown user/mode {mode!r}, known: {known}.")
     steers, drives = DRIVERS[mode]
-    keys = (f"{steers}/angle", f"{drives}/throttle")
+    turn = f"{steers}/steering"  # as some cars' parts call the angle
+    keys = (turn if turn in record else f"{steers}/angle", f"{drives}/throttle")
     for key in keys:
         value = record.get(key)
         if not isinstance(value, int | float) or not abs(value) <= 1:

@@ -64,12 +64,15 @@ class Episode:
             got = len(values := getattr(self, name))
             if got != count and (values.size or name == "actions"):
                 raise ValueError(f"Episode {self.name}: expected {count} {name}{why}, got {got}.")
-        bad = np.argwhere(~np.isfinite(self.actions))
-        if len(bad):
-            raise ValueError(
-                f"Episode {self.name}: action {bad[0][0]}, dimension {bad[0][1]} is not a finite "
-                f"number. Repair the recording or leave the episode out."
-            )
+        for name in ("action", "state", "time"):
+            values = getattr(self, f"{name}s")
+            rows = values.reshape(len(values), values.size // max(1, len(values)))
+            bad = np.argwhere(~np.isfinite(rows))
+            if len(bad):
+                raise ValueError(
+                    f"Episode {self.name}: {name} {bad[0][0]}, dimension {bad[0][1]} is not a "
+                    f"finite number. Repair the recording or leave the episode out."
+                )
 
     def batches(self) -> Iterator[np.ndarray]:
         """All frames in order, a few (n, H, W, 3) at a time."""
@@ -112,21 +115,21 @@ def read_all(
     title: str,
     names: Collection[str],
     read: Callable[[str], Labels],
-    leave_out: Callable[[ValueError], object] | None,
+    leave_out: Callable[[Exception], object] | None,
 ) -> list[Labels]:
     """The labels of the recordings of these names.
 
     Args:
         title: Text of the progress bar, which comes with many.
         names: Names of recordings.
-        read: Reads one; a ValueError says that it is corrupt.
+        read: Reads one; a ValueError says that it is corrupt, a FileNotFoundError what it lacks.
         leave_out: Takes these errors; without it the first one stops everything.
     """
     labels = []
     for name in tqdm(names, desc=title, disable=len(names) < 50):
         try:
             labels.append(read(name))
-        except ValueError as error:
+        except (ValueError, FileNotFoundError) as error:
             if leave_out is None:
                 raise
             leave_out(error)

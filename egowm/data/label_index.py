@@ -14,6 +14,7 @@ import numpy as np
 
 from egowm.data.episode import Episode, read_all
 from egowm.files import whole
+from egowm.paths import expanded
 
 log = logging.getLogger(__name__)
 VERSION = 1  # raised when any format's labels are computed differently
@@ -48,13 +49,16 @@ def read_indexed(
     title: str,
     names: Collection[str],
     read: Callable[[str], Episode],
-    leave_out: Callable[[ValueError], object] | None,
+    leave_out: Callable[[Exception], object] | None,
     index: Index,
 ) -> list[Episode]:
     """As `read_all`; of many recordings those that did not change come from the kept labels."""
     if len(names) < FEWEST:
         return read_all(title, names, read, leave_out)
-    file = _file(title, index)
+    try:
+        file = _file(title, index)
+    except ValueError:  # no home, where labels could be kept
+        return read_all(title, names, read, leave_out)
     stamps = {name: _stamp(index, name) for name in names}
     kept = _load(file, stamps)
     missing = [name for name in names if name not in kept]
@@ -76,7 +80,7 @@ def _labels(episode: Episode) -> Kept:
 def _file(title: str, index: Index) -> Path:
     about = json.dumps([VERSION, title, index.about], sort_keys=True)
     key = hashlib.sha256(about.encode()).hexdigest()[:24]
-    return Path(FOLDER).expanduser() / f"{key}.npz"
+    return expanded(FOLDER) / f"{key}.npz"
 
 
 def _stamp(index: Index, name: str) -> list[list[int]]:

@@ -49,6 +49,8 @@ class LeRobot(Recordings[Entry]):
         dimensions: Names of the dimensions to keep; without them all.
         units: One unit for all dimensions or one for each; the format carries none.
         normaliser: How each dimension is scaled to about [-1, 1].
+        tolerance_s: Seconds between a row's time and its frame's, at most; LeRobot's own is 1e-4.
+            Raise it, below half a frame, for recordings timed by a clock that jitters or drifts.
 
     Raises:
         FileNotFoundError: Missing files.
@@ -68,6 +70,7 @@ class LeRobot(Recordings[Entry]):
         dimensions: list[str] | None = None,
         units: str | list[str] = "as recorded",
         normaliser: NormaliserName = "min-max",
+        tolerance_s: float = TOLERANCE_S,
         **rest: Any,
     ) -> None:
         super().__init__(root, window, **rest)
@@ -75,6 +78,7 @@ class LeRobot(Recordings[Entry]):
             raise ValueError("LeRobot: actions 'state' are differences of the state; name it.")
         self.camera, self.action, self.state, self.actions = camera, action, state, actions
         self.dimensions, self.units, self.normaliser = dimensions, units, normaliser
+        self.tolerance_s = tolerance_s
 
     @cached_property
     def info(self) -> dict[str, Any]:
@@ -110,10 +114,15 @@ class LeRobot(Recordings[Entry]):
     def options(self) -> list[Any]:
         meta = sorted(path for path in (self.folder / "meta").rglob("*") if path.is_file())
         stamps = [[str(p), p.stat().st_mtime_ns, p.stat().st_size] for p in meta]
-        return [self._camera, self.action, self.state, self.actions, self.dimensions, stamps]
+        how = [self.action, self.state, self.actions, self.dimensions, self.tolerance_s]
+        return [self._camera, *how, stamps]
 
     def read(self, place: Entry) -> Episode:
         recorded = self.actions == "recorded"
+        if not place.video.is_file():
+            raise FileNotFoundError(
+                f"{place.video} is missing. Download it, or copy the data set again."
+            )
         keys = [key for key, used in ((self.action, recorded), (self.state, self.state)) if used]
         rows = _rows(place, ("episode_index", "timestamp", *keys))
         if (count := len(rows["timestamp"])) != place.length:
@@ -143,9 +152,15 @@ class LeRobot(Recordings[Entry]):
         frames = np.round(since * fps).astype(np.int64)
         off = np.abs(frames / fps - since)
         # LeRobot keeps times as float32: 1e-4 s holds up to about half an hour a file
-        if len(bad := np.flatnonzero(off > TOLERANCE_S + 1e-6 * np.abs(times))):
-            when = f"row {bad[0]} at {times[bad[0]]:.5f} s"
-            raise _bad(entry, f"{when} lies between two frames at {fps:g} fps")
+        if len(bad := np.flatnonzero(off > self.tolerance_s + 1e-6 * np.abs(times))):
+            when = f"row {bad[0]} at {times[bad[0]]:.5f} s lies between two frames at {fps:g} fps"
+            raise _bad(
+                entry,
+                f"{when}: {1e3 * off.max():.3g} ms beside its frame at most; set tolerance_s "
+                f"above that if its clock jitters",
+            )
+        if len(np.unique(frames)) < len(frames):
+            raise _bad(entry, "two rows name one frame: their times are no times of frames")
         return frames
 
     def _chosen(self, entry: Entry, key: str, values: np.ndarray) -> np.ndarray:

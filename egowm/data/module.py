@@ -15,6 +15,7 @@ from egowm.data.episode import Episode
 from egowm.data.loader import Order, RandomBatches, TrainingLoader
 from egowm.data.reading import collate
 from egowm.data.windows import Cache, KnownClips, Window, Windows
+from egowm.paths import expanded
 
 __all__ = ["Cache", "ClipData", "KnownClips", "Window", "Windows"]
 
@@ -92,7 +93,7 @@ class ClipData(LightningDataModule):
     @property
     def folder(self) -> Path:
         """The data set's folder."""
-        return Path(self.root).expanduser()
+        return expanded(self.root)
 
     def split(self, name: str) -> list[Episode]:
         """`episodes(name)`, read once, with commands `latency_frames` later."""

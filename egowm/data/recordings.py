@@ -20,7 +20,7 @@ def bad(file: Path, what: str) -> ValueError:
     return ValueError(f"{file}: {what}. {ADVICE}")
 
 
-def _warn(error: ValueError) -> None:
+def _warn(error: Exception) -> None:
     log.warning("left out: %s", error)
 
 
@@ -54,7 +54,7 @@ class Recordings(ClipData, Generic[Place]):
             stopping.
     """
 
-    on_corrupt: Callable[[ValueError], object] | None = None  # takes errors in place of the log
+    on_corrupt: Callable[[Exception], object] | None = None  # takes errors in place of the log
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Recordings(ClipData, Generic[Place]):
         self.skip_corrupt = skip_corrupt
 
     @property
-    def leave_out(self) -> Callable[[ValueError], object] | None:
+    def leave_out(self) -> Callable[[Exception], object] | None:
         """Takes the error of a corrupt recording; None where it stops everything."""
         return self.on_corrupt or (_warn if self.skip_corrupt else None)
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from egowm.data.episode import Episode
 from egowm.data.module import ClipData, Window
 from egowm.data.normalisers import WHEELED
-from egowm.paths import inside
+from egowm.paths import expanded, inside
 from egowm.worlds.motion import Disturbances
 from egowm.worlds.recording import seed_of, structures
 from egowm.worlds.store import (
@@ -88,7 +88,7 @@ class Rooms(ClipData):
         if self.papers:
             made_by["papers"] = _sha256(Path(self.papers))
         key = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()[:12]
-        return Path(self.root).expanduser() / f"{self.world}-{key}"
+        return expanded(self.root) / f"{self.world}-{key}"
 
     def prepare_data(self) -> None:
         """Make what is missing."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from egowm.paths import expanded
+
 log = logging.getLogger(__name__)
 
 
@@ -70,7 +72,7 @@ class Split:
         return {"train": train, "test": test}
 
     def _read(self, file: str) -> frozenset[str]:
-        path = Path(file).expanduser()
+        path = expanded(file)
         if not path.is_file():
             raise FileNotFoundError(f"{self.owner}: no file {path} with one episode name a line.")
         return frozenset(line.strip() for line in path.read_text().splitlines() if line.strip())

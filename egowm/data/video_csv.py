@@ -1,8 +1,9 @@
 """A video and a table for each episode: the format of whoever has a new robot.
 
-`<root>/<episode>.csv` with a header, and beside it `<episode>.mp4` (or .webm, .mkv, .avi, .mov) or
-a folder `<episode>/` of pictures. Row k belongs to frame k. A unit may stand in brackets behind a
-column's name: `speed [m/s]`. Columns are separated by commas, semicolons or tabs.
+`<root>/<episode>.csv` with a header, and beside it `<episode>.mp4` (or .mov, .m4v, .webm, .mkv,
+.avi) or a folder `<episode>/` of pictures. Row k belongs to frame k. A unit may stand in brackets
+behind a column's name: `speed [m/s]`. Times and poses are converted from it, other units are names.
+Columns are separated by commas, semicolons or tabs.
 """
 
 import csv
@@ -24,7 +25,10 @@ from egowm.data.recon import se2_steps
 from egowm.data.recordings import Recordings, bad, matching
 from egowm.video import count_frames, read_frames
 
-VIDEOS = (".mp4", ".webm", ".mkv", ".avi", ".mov")
+VIDEOS = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi")  # in capitals, too
+SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "min": 60.0}
+METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "km": 1e3, "ft": 0.3048, "in": 0.0254}
+RADIANS = {"rad": 1.0, "deg": float(np.pi) / 180, "°": float(np.pi) / 180}
 BYTES = 1 << 28  # of a table: beyond it a mistake, or an attack
 _HEAD = re.compile(r"\s*(?P<name>[^\[\]()]+?)\s*(?:[\[(](?P<unit>[^\[\]()]*)[\])])?\s*")
 
@@ -45,8 +49,9 @@ class VideoCSV(Recordings[Path]):
         states: Columns of states; without them clips have none.
         kind: What the action columns hold: "command" (what the robot was told at a frame, which
             takes it to the next), "difference" (of states, from a frame to the next) or "pose" (x,
-            y in metres and yaw in radians in the world; actions are steps in the body frame).
-        time: The column of seconds, used where it exists.
+            y in metres and yaw in radians in the world, or in their headers' units; actions are
+            steps in the body frame).
+        time: The column of times, used where it exists: seconds, or the unit of its header.
         rate_hz: Rate of the frames; without it the median of the first table's times.
         normaliser: How each dimension is scaled to about [-1, 1].
 
@@ -130,8 +135,10 @@ class VideoCSV(Recordings[Path]):
             raise bad(place, f"expected at least 2 rows, got {len(values)}")
         steps = values[:-1].astype(np.float32)
         if self.kind == "pose":
-            steps = se2_steps(values[:, :2], values[:, 2])
-        times = table.get(self.time, np.zeros(0, np.float64))
+            scale = [_scale(place, name, read_units(place)[name], METRES) for name in columns[:2]]
+            turn = _scale(place, columns[2], read_units(place)[columns[2]], RADIANS)
+            steps = se2_steps(values[:, :2] * scale, values[:, 2] * turn)
+        times = self._times(place, table)
         return self.made(place, Kept(steps, states, times))
 
     def _columns(self, file: Path, header: list[str]) -> list[str]:
@@ -145,9 +152,15 @@ class VideoCSV(Recordings[Path]):
             raise bad(file, f"{what}; the header has {', '.join(header)}")
         return wanted
 
+    def _times(self, file: Path, table: dict[str, np.ndarray]) -> np.ndarray:
+        """Seconds, from whatever unit the header gives."""
+        if self.time not in table:
+            return np.zeros(0, np.float64)
+        return table[self.time] * _scale(file, self.time, read_units(file)[self.time], SECONDS)
+
     def _measured_rate(self, file: Path) -> float:
-        times = read_table(file).get(self.time)
-        if times is None or len(times) < 2 or not np.median(np.diff(times)) > 0:
+        times = self._times(file, read_table(file))
+        if len(times) < 2 or not np.median(np.diff(times)) > 0:
             raise ValueError(
                 f"VideoCSV: {file} has no rising column {self.time!r} of seconds, so the rate is "
                 f"unknown: set rate_hz."
@@ -217,10 +230,19 @@ def _column(file: Path, table: dict[str, np.ndarray], name: str) -> np.ndarray:
     return table[name]
 
 
+def _scale(file: Path, column: str, unit: str, known: dict[str, float]) -> float:
+    """What a column is multiplied by; a header without a unit means the first known one."""
+    unit = unit or next(iter(known))
+    if unit not in known:
+        raise bad(file, f"column {column}: expected a unit of {', '.join(known)}, got {unit!r}")
+    return known[unit]
+
+
 def _video(file: Path) -> Path:
     """The video or the folder of pictures beside a table."""
     folder = file.with_suffix("")
-    videos = [path for suffix in VIDEOS if (path := file.with_suffix(suffix)).is_file()]
+    endings = [ending for suffix in VIDEOS for ending in (suffix, suffix.upper())]
+    videos = [path for ending in endings if (path := file.with_suffix(ending)).is_file()]
     videos += [folder] if folder.is_dir() else []
     if len(videos) != 1:
         raise bad(

@@ -127,7 +127,7 @@ def _alignment(data: ClipData, checked: Sequence[Checked]) -> Finding:
 def _collected(data: ClipData, findings: list[Finding]) -> Iterator[None]:
     """Within the block, corrupt recordings are findings in place of an exception."""
 
-    def add(error: ValueError) -> None:
+    def add(error: Exception) -> None:
         kind = "nan" if "finite" in str(error) else "unreadable"
         findings.append(Finding("error", kind, "", str(error)))
 

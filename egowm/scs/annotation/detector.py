@@ -15,6 +15,7 @@ from egowm.loading import (
     load_model,
     load_processor,
 )
+from egowm.paths import expanded
 from egowm.scs.annotation.prompts import MOVING, Prompt
 
 THRESHOLD = 0.1  # score below which a box is no find, as in the model's own examples
@@ -34,7 +35,7 @@ class Detector:
         from transformers import Owlv2ForObjectDetection, Owlv2Processor
 
         self.threshold = threshold
-        folder: Path | None = Path(weights).expanduser()
+        folder: Path | None = expanded(weights)
         if folder is not None and not folder.is_dir():
             folder = hub_folder(str(weights), (CONFIG,))
         if folder is None:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from egowm.backbones.base import Backbone, weights_sha256
 from egowm.data.module import Window
+from egowm.paths import expanded
 from egowm.training.latents.shards import Damage, damage
 
 VERSION = 1  # raised when caches are written differently
@@ -36,7 +37,7 @@ class LatentCache:
     """
 
     def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = expanded(folder)
         self.index = _read_index(self.folder)
         self.size = int(self.index["rows_per_shard"])
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from egowm.files import whole
 from egowm.loading import hub_folder
+from egowm.paths import expanded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +51,7 @@ def load_weights(source: str | Path | None) -> Weights:
     """
     if source is None:
         raise ValueError(f"The tracker 'sam2' needs weights, and never downloads them. {_BRING}")
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_file():
         return _checked(_read_meta(path), str(path))
     if not path.is_dir():
