@@ -50,9 +50,9 @@ def test_an_image_decoder_is_given_its_faster_size(tiny_prior, monkeypatch):
     """With a temporal decoder in its place, decoding 8 frames as one video is found out."""
     model, stock = rollout.load(str(tiny_prior), 4, "cpu")
     contest = rollout.Contest(model, stock, rollout.picture_of(model, 0), 1, 1.0, 0)
-    monkeypatch.setattr(type(model.backbone), "decodes_in_time", property(lambda self: False))
+    monkeypatch.setattr(model.backbone.codec, "decodes_in_time", False)
     monkeypatch.setattr(rollout, "check_same", lambda ours, theirs: None)
-    monkeypatch.setattr(model.backbone, "decode", lambda x: torch.zeros(2, 4, 3, 16, 16))
+    monkeypatch.setattr(model.backbone.codec, "decode", lambda x: torch.zeros(2, 4, 3, 16, 16))
     assert rollout.prepare(contest, rollout.COMPARISONS[2])[2] == 4
     monkeypatch.setattr(rollout, "seconds", lambda run: -float(run.args[1]))
     assert rollout.prepare(contest, rollout.COMPARISONS[2])[2] == 8

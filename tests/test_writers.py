@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ import pytest
 
 from egowm import video
 from egowm.commands.main import explain
+from tests.forks import forks
 
 STEPS = {"os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.symlink", "os.truncate"}
 MOST = 6  # steps that are tried, of each writer
@@ -218,35 +220,29 @@ class Ended(NamedTuple):
 
 
 def in_child(
-    act: Callable[[], Any],
-    root: Path,
-    at: int = 0,
-    fault: int = 0,
-    limit: int = 0,
+    name: str, root: Path, version: int, at: int = 0, fault: int = 0, limit: int = 0
 ) -> Ended:
-    """Act in a forked process, which is killed before step `at`, or meets an error from there on.
+    """Write in a process that is killed before step `at`, or meets an error from there on.
 
     fault: the system's number of it. limit: bytes that a file may have.
     """
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            _act(act, root, at, fault, limit, writing)
-        finally:
-            os._exit(1)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as stream:
-        told = stream.read()
-    status = os.waitpid(child, 0)[1]
-    assert status in (0, signal.SIGKILL)
-    steps, line = json.loads(told) if told else (0, None)
-    return Ended(status == signal.SIGKILL, steps, line)
+    reading, writing = forks().Pipe(duplex=False)
+    child = forks().Process(target=_write, args=(name, root, version, at, fault, limit, writing))
+    child.start()
+    writing.close()
+    try:
+        steps, line = reading.recv()
+    except EOFError:
+        steps, line = 0, None
+    child.join()
+    assert child.exitcode in (0, -signal.SIGKILL)
+    return Ended(child.exitcode != 0, steps, line)
 
 
-def _act(act: Callable[[], Any], root: Path, at: int, fault: int, limit: int, writing: int) -> None:
-    """In the child; does not return."""
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+def _write(
+    name: str, root: Path, version: int, at: int, fault: int, limit: int, writing: Connection
+) -> None:
+    """In the child."""
     signal.alarm(SECONDS)
     steps, told = [0], ""
 
@@ -271,17 +267,17 @@ def _act(act: Callable[[], Any], root: Path, at: int, fault: int, limit: int, wr
     os.fsync = lambda number: (step(), sync(number))[1]  # type: ignore[assignment]
     sys.addaudithook(audit)
     try:
-        act()
+        WRITERS[name].write(root, version)
     except Exception as error:
         told = explain(error) or f"traceback: {error!r}"
     finally:
-        os.write(writing, json.dumps([steps[0], told]).encode())
+        writing.send((steps[0], told))
         os._exit(0)
 
 
 @pytest.fixture(params=WRITERS, ids=lambda name: name.replace(" ", "_"))
-def writer(request: pytest.FixtureRequest) -> Writer:
-    return WRITERS[request.param]
+def writer(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 def some(count: int) -> list[int]:
@@ -294,34 +290,32 @@ def nothing_unfinished(root: Path) -> bool:
 
 
 @pytest.fixture
-def written(writer: Writer, tmp_path: Path) -> tuple[Path, Any, Any, int]:
+def written(writer: str, tmp_path: Path) -> tuple[Path, Any, Any, int]:
     """A place with version 1, what is read of both, and the steps from one to the other."""
-    place, other, warm = tmp_path / "place", tmp_path / "other", tmp_path / "warm"
-    warm.mkdir()
-    writer.write(warm, 1)  # here, or each child would import what it takes
+    place, other = tmp_path / "place", tmp_path / "other"
     for root in (place, other):
         root.mkdir()
-        assert in_child(lambda root=root: writer.write(root, 1), root).line == ""
-    ended = in_child(lambda: writer.write(other, 2), other)
+        assert in_child(writer, root, 1).line == ""
+    ended = in_child(writer, other, 2)
     assert ended.line == ""
     assert ended.steps > 1
-    other_read = writer.read(other)
+    other_read = WRITERS[writer].read(other)
     (tmp_path / "other").rename(tmp_path / "done")
     if isinstance(other_read, dict):
         other_read = {k.replace(str(other), str(place)): v for k, v in other_read.items()}
-    first = writer.read(place)
+    first = WRITERS[writer].read(place)
     assert first != other_read
     return place, first, other_read, ended.steps
 
 
-def test_killed(writer: Writer, written: tuple[Path, Any, Any, int]) -> None:
+def test_killed(writer: str, written: tuple[Path, Any, Any, int]) -> None:
     root, first, second, count = written
     kept = shutil.copytree(root, root.with_name("kept"), symlinks=True)
     for at in some(count):
-        assert in_child(lambda: writer.write(root, 2), root, at).killed
-        assert_one_of(writer.read(root), first, second)
-        assert in_child(lambda: writer.write(root, 2), root).line == ""
-        assert writer.read(root) == second
+        assert in_child(writer, root, 2, at).killed
+        assert_one_of(WRITERS[writer].read(root), first, second)
+        assert in_child(writer, root, 2).line == ""
+        assert WRITERS[writer].read(root) == second
         assert nothing_unfinished(root)
         shutil.rmtree(root)
         shutil.copytree(kept, root, symlinks=True)
@@ -337,25 +331,25 @@ def assert_one_of(found: Any, first: Any, second: Any) -> None:
 
 
 @pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EROFS], ids=errno.errorcode.get)
-def test_full_or_read_only(writer: Writer, written: tuple[Path, Any, Any, int], fault: int) -> None:
+def test_full_or_read_only(writer: str, written: tuple[Path, Any, Any, int], fault: int) -> None:
     root, first, second, count = written
     for at in some(count):
-        line = in_child(lambda: writer.write(root, 2), root, at, fault).line
+        line = in_child(writer, root, 2, at, fault).line
         if line:  # an error in the tidying after a success is none
             assert "traceback" not in line
             assert os.strerror(fault) in line
             assert line.count("\n") == 0
-        assert_one_of(writer.read(root), first, second)
+        assert_one_of(WRITERS[writer].read(root), first, second)
         assert nothing_unfinished(root)
 
 
-def test_file_size_limit(writer: Writer, written: tuple[Path, Any, Any, int]) -> None:
+def test_file_size_limit(writer: str, written: tuple[Path, Any, Any, int]) -> None:
     root, first, second, _ = written
     for share in (0.0, 0.5, 0.9):
         largest = max(path.stat().st_size for path in root.rglob("*") if path.is_file())
-        ended = in_child(lambda: writer.write(root, 2), root, limit=max(1, int(share * largest)))
+        ended = in_child(writer, root, 2, limit=max(1, int(share * largest)))
         if share == 0:
             assert ended.line
         assert not (ended.line or "").startswith("traceback")
-        assert_one_of(writer.read(root), first, second)
+        assert_one_of(WRITERS[writer].read(root), first, second)
         assert nothing_unfinished(root)

@@ -91,7 +91,7 @@ class Memo:
         if missing:
             made = compute(pictures[list(missing.values())]).cpu()
             self.held.update(zip(missing, made, strict=True))
-        results = torch.stack([self.held[key] for key in keys]).to(pictures.device)
+        results = torch.stack([self.held[key] for key in keys]).to(pictures)
         while len(self.held) > self.size:
             self.held.popitem(last=False)
         return results

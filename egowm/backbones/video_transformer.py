@@ -26,6 +26,10 @@ class VideoTransformer(Backbone):
     """A backbone whose latents are (B, t, c, h, w) with the context first.
 
     The parameters are explained where a family's class takes them.
+
+    >>> from egowm.backbones import LTX, Cosmos, Wan
+    >>> sum(issubclass(family, VideoTransformer) for family in (Cosmos, Wan, LTX))
+    3
     """
 
     droppable = ("text",)

@@ -38,7 +38,7 @@ def test_the_stride_of_the_published_vae_is_8():
     """Its configuration's strides with narrow layers: 8 frames and 32 pixels per latent."""
     from diffusers import AutoencoderKLLTXVideo
 
-    from egowm.backbones.video_transformer import measured_stride
+    from egowm.backbones.causal_codec import measured_stride
 
     vae = AutoencoderKLLTXVideo(
         block_out_channels=(8, 8, 8, 8), decoder_block_out_channels=(8, 8, 8, 8)

@@ -1,6 +1,5 @@
 """Two processes of one run, with the environment that a launcher gives them."""
 
-import multiprocessing
 import os
 import socket
 import sys
@@ -9,12 +8,12 @@ from pathlib import Path
 from lightning.pytorch.utilities import rank_zero_only
 
 from egowm.commands import main as cli
+from tests.forks import forks
 
 
 def run_two(argv: list[str], tmp_path: Path, expected: int = 0) -> None:
     """Run a command line as two processes; each must end with the expected status."""
-    new = multiprocessing.get_context("forkserver")  # which has imported all, and has no threads
-    new.set_forkserver_preload(["egowm.commands.fit", "egowm.backbones.svd"])
+    new = forks()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
