@@ -141,11 +141,9 @@ def _opened(path: Path) -> tuple[Any, Any]:
     if not path.is_file():
         raise VideoError(f"{path}: expected a video file, got a device or a pipe")
     try:
-        name = str(path)
-        name.encode()
-        container = av.open(name, metadata_errors="ignore")
-    except UnicodeEncodeError:
-        container = av.open(path.open("rb"), metadata_errors="ignore")
+        with path.open("rb") as file:  # FFmpeg takes names in UTF-8 only
+            name = str(path) if str(path).isprintable() else f"/dev/fd/{file.fileno()}"
+            container = av.open(name, metadata_errors="ignore")
     except (av.FFmpegError, ValueError) as error:
         raise VideoError(f"{path}: not a readable video, corrupt or cut short") from error
     if not container.streams.video:

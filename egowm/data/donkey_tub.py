@@ -26,7 +26,7 @@ from egowm.video import read_images
 log = logging.getLogger(__name__)
 Record = dict[str, Any]
 PICTURE = "cam/image_array"
-DEFAULT_HZ = 20.0
+DEFAULT_HZ, SLOWEST_HZ, FASTEST_HZ = 20.0, 0.5, 200.0
 # Who steers and who drives in each mode of the car.
 DRIVERS = {"user": ("user", "user"), "local_angle": ("pilot", "user"), "local": ("pilot", "pilot")}
 
@@ -45,7 +45,7 @@ class DonkeyTub(LongRecordings):
     Args:
         root: Folder of the tub, which holds manifest.json.
         rate_hz: Rate of the records; without it the median of their times, or 20, the car's own
-            default, in a tub that has none.
+            default, where a tub has none or they are not a camera's.
         max_gap_s: Seconds between two records beyond which a stretch ends. It also ends where
             records were deleted, and where another session begins.
     """
@@ -64,8 +64,24 @@ class DonkeyTub(LongRecordings):
 
     @cached_property
     def meaning(self) -> ActionSpec:  # type: ignore[override]
-        rate_hz = self.rate_hz or _measured_rate(read_records(self.folder), self.max_gap_s)
+        rate_hz = self.rate_hz or self._own_rate or DEFAULT_HZ
         return ActionSpec(("angle", "throttle"), ("full scale",) * 2, "command", "command", rate_hz)
+
+    @cached_property
+    def _own_rate(self) -> float | None:
+        """Hz by the records' times; None where there are none, or they are not a camera's."""
+        if not self.folder.is_dir():
+            return None
+        rate = _measured_rate(read_records(self.folder), self.max_gap_s)
+        if rate is not None and not SLOWEST_HZ <= rate <= FASTEST_HZ:
+            log.warning(
+                "%s: its times say %g Hz, which is no camera's: %g Hz is taken; set rate_hz",
+                self.folder,
+                rate,
+                self.rate_hz or DEFAULT_HZ,
+            )
+            return None
+        return rate
 
     def episodes(self, split: str) -> list[Episode]:
         """As recorded; the first `latency_frames` records of each are there for their commands
@@ -90,7 +106,7 @@ class DonkeyTub(LongRecordings):
         pictures = np.array([record[PICTURE] for record in wide])
         read = partial(read_frames, self.folder / "images", pictures)
         stamps = [record.get("_timestamp_ms") for record in wide]
-        known = all(isinstance(stamp, int | float) for stamp in stamps)
+        known = self._own_rate and all(isinstance(stamp, int | float) for stamp in stamps)
         times = np.array(stamps if known else [], np.float64) / 1000
         return Episode(name, len(wide), read, actions, times=times)
 
@@ -138,7 +154,7 @@ def unbroken(records: list[Record], max_gap_s: float) -> list[list[Record]]:
     return stretches
 
 
-def _measured_rate(records: list[Record], max_gap_s: float) -> float:
+def _measured_rate(records: list[Record], max_gap_s: float) -> float | None:
     """Hz, from the times of records that follow each other."""
     seconds = [
         (after["_timestamp_ms"] - before["_timestamp_ms"]) / 1000
@@ -147,7 +163,7 @@ def _measured_rate(records: list[Record], max_gap_s: float) -> float:
         if "_timestamp_ms" in before and "_timestamp_ms" in after
     ]
     middle = float(np.median(seconds)) if seconds else 0.0
-    return round(1 / middle, 3) if middle > 0 else DEFAULT_HZ
+    return round(1 / middle, 3) if middle > 0 else None
 
 
 def command(record: Record) -> tuple[float, float]:

@@ -51,3 +51,16 @@ def test_hash_covers_names_and_contents(tiny_prior, tmp_path):
     weights = folder / "vae/diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     assert weights_sha256(folder) != same
+
+
+def test_hash_covers_what_is_read(tiny_prior, tmp_path):
+    """A variant beside plain weights and the original in one piece are not; a variant alone is."""
+    folder = tmp_path / "base"
+    shutil.copytree(tiny_prior, folder)
+    same, weights = weights_sha256(tiny_prior), folder / "vae/diffusion_pytorch_model.safetensors"
+    shutil.copy(weights, folder / "svd_xt.safetensors")
+    shutil.copy(weights, folder / "vae/diffusion_pytorch_model.fp16.safetensors")
+    assert weights_sha256(folder) == same
+    weights.unlink()
+    assert weights_sha256(folder) != same
+    assert weights_sha256(tiny_prior / "vae") != weights_sha256(tiny_prior / "unet")

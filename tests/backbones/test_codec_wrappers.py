@@ -137,3 +137,11 @@ def test_wrapped_latents_are_scaled_by_the_codec_inside():
     assert first.flatten().tolist() == [-1.0]
     assert (codec.calls, cached.family, cached.temporal_stride) == (2, "levels", 2)
     assert cached.fresh is codec
+
+
+def test_a_memo_keeps_the_type_of_the_pictures():
+    """What autocast made in bfloat16 is met again where there is no autocast."""
+    memo = Memo(10)
+    made = memo(pictures(5, 9), lambda batch: batch[:, :1].bfloat16())
+    assert made.dtype == torch.float32
+    assert memo(pictures(9), lambda batch: batch[:, :1]).dtype == torch.float32

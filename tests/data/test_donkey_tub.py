@@ -213,3 +213,36 @@ def test_latency_of_the_sample_tub(shared_data: Path) -> None:
     assert correlation[4] < -0.9
     assert correlation[4] < correlation[0] - 0.05
     assert correlation[4] < correlation[8] - 0.05
+
+
+@pytest.mark.parametrize("milliseconds", [50, 100, 40])
+def test_the_rate_is_that_of_the_records_times(tmp_path: Path, milliseconds: int) -> None:
+    records = [record(k) | {"_timestamp_ms": 1_000 + milliseconds * k} for k in range(40)]
+    root = write_tub(tmp_path / "tub", records)
+    data = DonkeyTub(str(root), WINDOW, test_share=0.5)
+    assert data.meaning.rate_hz == 1000 / milliseconds
+    np.testing.assert_allclose(np.diff(data.split("train")[0].times), milliseconds / 1000)
+    assert DonkeyTub(str(root), WINDOW, rate_hz=20).meaning.rate_hz == 20
+
+
+def test_a_tub_without_times_has_the_cars_own_rate(tmp_path: Path) -> None:
+    records = [{k: v for k, v in record(n).items() if k != "_timestamp_ms"} for n in range(40)]
+    data = DonkeyTub(str(write_tub(tmp_path / "tub", records)), WINDOW, test_share=0.5)
+    assert data.meaning.rate_hz == 20
+    assert data.split("train")[0].times.size == 0
+
+
+def test_steering_is_another_name_of_the_angle(tmp_path: Path) -> None:
+    records = [record(k) for k in range(40)]
+    for one in records:
+        one["user/steering"] = one.pop("user/angle")
+    data = DonkeyTub(str(write_tub(tmp_path / "tub", records)), WINDOW, test_share=0.5)
+    np.testing.assert_allclose(data.split("train")[0].actions[:3, 0], [0, 0.001, 0.002], atol=1e-7)
+
+
+def test_times_that_no_camera_has_are_not_believed(tmp_path: Path, caplog) -> None:
+    records = [record(k) | {"_timestamp_ms": 1_000 + 3 * k} for k in range(40)]
+    data = DonkeyTub(str(write_tub(tmp_path / "tub", records)), WINDOW, test_share=0.5)
+    assert data.meaning.rate_hz == 20
+    assert "333.333 Hz, which is no camera's: 20 Hz is taken; set rate_hz" in caplog.text
+    assert data.split("train")[0].times.size == 0

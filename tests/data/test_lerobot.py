@@ -242,6 +242,20 @@ def not_finite(table):
     return table
 
 
+def no_state(table):
+    table["observation.state"][-1][0] = float("nan")  # which is the context of no clip
+    return table
+
+
+def jittering(table):
+    return table | {"timestamp": [t + 0.004 * (-1) ** k for k, t in enumerate(table["timestamp"])]}
+
+
+def twice(table):
+    table["timestamp"][3] = table["timestamp"][2]
+    return table
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -249,6 +263,12 @@ def not_finite(table):
         (between_frames, r"row 0 at 0\.03000 s lies between two frames at 10 fps"),
         (too_wide, r"action: info\.json names 2 dimensions, the table has 3"),
         (not_finite, "action 4, dimension 1 is not a finite number"),
+        (no_state, "state 8, dimension 0 is not a finite number"),
+        (
+            jittering,
+            r"row 0 .* lies between two frames .* 4 ms .*set tolerance_s above",
+        ),
+        (twice, "two rows name one frame"),
     ],
 )
 def test_a_wrong_table_is_named_or_skipped(tmp_path, write_table, change, words, caplog):
@@ -258,6 +278,25 @@ def test_a_wrong_table_is_named_or_skipped(tmp_path, write_table, change, words,
         all_of(root).split("train")
     assert len(all_of(root, skip_corrupt=True).split("train")) == 2
     assert "left out" in caplog.text
+
+
+def test_a_clock_that_jitters_within_the_tolerance(tmp_path, write_table):
+    root = write_v2(tmp_path, write_table)
+    write_table(root / "data/chunk-000/episode_000001.parquet", jittering(table_of(1, 12)))
+    episode = all_of(root, tolerance_s=0.01).split("train")[1]
+    assert shown(episode.read(range(9))) == list(range(50, 59))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "mp4"])
+def test_an_episode_that_was_not_downloaded_is_left_out(tmp_path, write_table, kind, caplog):
+    root = write_v2(tmp_path, write_table)
+    (file,) = root.rglob(f"episode_000001.{kind}")
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match=rf"episode_000001\.{kind} is missing"):
+        all_of(root).split("train")
+    names = [episode.name for episode in all_of(root, skip_corrupt=True).split("train")]
+    assert names == ["episode_000000", "episode_000002"]
+    assert f"episode_000001.{kind} is missing" in caplog.text
 
 
 def test_missing_files(tmp_path):

@@ -119,3 +119,66 @@ def test_missing_parts(tmp_path):
     write_mp4(tmp_path / "run.mp4", bars(np.arange(12)), 10)
     with pytest.raises(ValueError, match="no column 'gas'; the header has time, steering"):
         data(tmp_path, actions=["gas"]).split("train")
+
+
+@pytest.mark.parametrize(
+    ("unit", "scale"), [("", 1), ("s", 1), ("ms", 1e3), ("us", 1e6), ("ns", 1e9), ("min", 1 / 60)]
+)
+def test_times_are_read_in_the_unit_of_their_header(tmp_path, unit, scale):
+    file = write_episode(tmp_path, "run")
+    head, *rows = file.read_text(encoding="utf-8-sig").splitlines()
+    times = [f"{k / 10 * scale:.9g},{row.partition(',')[2]}" for k, row in enumerate(rows)]
+    head = head.replace("time [s]", f"time [{unit}]" if unit else "time")
+    file.write_text("\n".join([head, *times]))
+    write_mp4(tmp_path / "run.mp4", bars(np.arange(12)), 10)
+    found = data(tmp_path, actions=["speed"])
+    assert found.meaning.rate_hz == 10
+    (episode,) = found.split("train")
+    np.testing.assert_allclose(episode.times, np.arange(12) / 10, atol=1e-9)
+
+
+def test_a_unit_that_nobody_knows_is_refused(tmp_path):
+    file = write_episode(tmp_path, "run")
+    file.write_text(file.read_text(encoding="utf-8-sig").replace("time [s]", "time [fortnights]"))
+    write_mp4(tmp_path / "run.mp4", bars(np.arange(12)), 10)
+    with pytest.raises(ValueError, match=r"column time: expected a unit of s, ms.*'fortnights'"):
+        _ = data(tmp_path, actions=["speed"]).meaning
+
+
+def test_poses_in_centimetres_and_degrees_are_those_in_metres_and_radians(tmp_path):
+    k = np.arange(12)
+    steps = []
+    for name, metre, turn, units in (
+        ("plain", 1, 1, ("x", "y", "yaw")),
+        ("units", 100, 180 / np.pi, ("x [cm]", "y [cm]", "yaw [deg]")),
+    ):
+        columns = dict(
+            zip(units, (0.1 * k * metre, 0.02 * k**2 * metre, 0.05 * k * turn), strict=True)
+        )
+        write_episode(tmp_path / name, "run", **columns)
+        write_mp4(tmp_path / name / "run.mp4", bars(k), 10)
+        found = data(tmp_path / name, actions=["x", "y", "yaw"], kind="pose")
+        assert found.meaning.units == ("m", "m", "rad")
+        steps.append(found.split("train")[0].actions)
+    np.testing.assert_allclose(steps[1], steps[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".MP4", ".mov", ".MOV", ".m4v", ".M4V"])
+def test_videos_as_cameras_name_them(tmp_path, ending):
+    write_episode(tmp_path, "GX010042")
+    write_mp4(tmp_path / "GX010042.mp4", bars(np.arange(12)), 10)
+    (tmp_path / "GX010042.mp4").rename(tmp_path / f"GX010042{ending}")
+    (episode,) = data(tmp_path, actions=["speed"]).split("train")
+    assert shown(episode.read(range(12))) == list(range(12))
+
+
+def test_labels_are_read_where_no_home_is_known(tmp_path, monkeypatch):
+    """As in a container of an unknown user; they are not kept then."""
+    monkeypatch.setattr("egowm.data.label_index.FEWEST", 2)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b", "c"):
+        write_episode(tmp_path / "set", name)
+        write_mp4(tmp_path / "set" / f"{name}.mp4", bars(np.arange(12)), 10)
+    assert len(data(tmp_path / "set", actions=["speed"]).split("train")) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
