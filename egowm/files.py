@@ -23,7 +23,9 @@ _HEAD = 512  # bytes from which a kind of file is told
 # had moved aside when it was killed: that may be the only copy.
 _LEFT = re.compile(r"(.*/)?(\.egowm-\d+-[^/]+(/.*)?|\.DS_Store)")
 _ASIDE = ".egowm-aside-"
-_MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"  # folders may be shared between machines
+# Folders may be shared between machines, and between containers that count processes apart.
+_SPACE = os.readlink("/proc/self/ns/pid") if os.path.islink("/proc/self/ns/pid") else ""
+_MACHINE = f"{zlib.crc32(f'{platform.node()}{_SPACE}'.encode()):08x}"
 _UNFINISHED = re.compile(r"\.egowm-(\d+)-(?:([0-9a-f]{8})-)?")  # process, machine
 _MOVED = re.compile(rf"{re.escape(_ASIDE)}(\d+)-([0-9a-f]{{8}})-(\d+)")  # and how many come
 
@@ -266,7 +268,7 @@ def _is_being_written(name: str) -> bool:
 
 def _is_alive(process: int, machine: str) -> bool:
     """Whether a process still runs; on another machine, where that is not known: yes."""
-    if machine != _MACHINE:
+    if machine != _MACHINE or os.name != "posix":
         return True
     try:
         os.kill(process, 0)

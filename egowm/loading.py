@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 INDEX, CONFIG = "model_index.json", "config.json"
+EMPTY = "empty_text.safetensors"  # of a folder without a text encoder: what "" means
 PROCESSOR = ("preprocessor_config.json", "processor_config.json")
 VOCABULARY = ("tokenizer.json", "spiece.model", "tokenizer.model", "vocab.json", "vocab.txt")
 VARIANTS = ("", ".fp16")  # of weights; the plain ones go first
@@ -146,18 +147,19 @@ def variant_of(folder: Path, stem: str) -> str:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that are read of a pipeline or of one part, in order of their names.
+    """The safetensors files that are read of a pipeline, a part or an export, in order of names.
 
-    Parts are folders with a config.json. A variant beside plain weights is not read, nor is a file
-    beside the parts, such as the original's in one piece.
+    A variant beside plain weights is not among them, nor is a file beside the parts of a pipeline,
+    such as the original's in one piece; the embedding of "" is.
     """
-    files = []
+    files, pipeline = [], (folder / INDEX).is_file()
     for file in sorted(folder.rglob("*.safetensors")):
         plain = file.with_name(re.sub(r"\.fp16(?=[.-])", "", file.name))
         shadowed = plain != file and (
             plain.is_file() or any(file.parent.glob("*.safetensors.index.json"))
         )
-        if (file.parent / CONFIG).is_file() and not shadowed:
+        beside = pipeline and file.parent == folder and file.name != EMPTY
+        if not beside and not shadowed:
             files.append(file)
     return files
 

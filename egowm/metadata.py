@@ -78,8 +78,8 @@ def check_base(backbone: Backbone, expected: str | None, words: str, mend: str) 
         words: Begin the message: what stands on the base.
         mend: End it: what to do.
     """
-    own = backbone.base_sha256
-    if expected not in (None, own):
+    if expected is not None and not backbone.stands_on(expected):
+        own = backbone.base_sha256
         raise ValueError(
             f"{words} another base than {backbone.folder}: expected weights with sha256 "
             f"{str(expected)[:12]}..., found {own[:12]}.... {mend}"

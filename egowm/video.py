@@ -182,7 +182,7 @@ def write_mp4(path: str | Path, frames: np.ndarray, fps: float) -> None:
         temporary.open("wb") as file,
         av.open(file, "w", format="mp4") as container,
     ):
-        stream: Any = container.add_stream(name, rate=Fraction(fps).limit_denominator(1001))
+        stream: Any = container.add_stream(name, rate=Fraction(float(fps)).limit_denominator(1001))
         stream.height, stream.width = even.shape[1:3]
         stream.pix_fmt, stream.options = "yuv420p", {"crf": "18"}
         for frame in even:
@@ -258,8 +258,8 @@ def _centre_crop(frames: np.ndarray, height: int, width: int) -> np.ndarray:
 def _check_frames(frames: np.ndarray, fps: float = 1.0) -> None:
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or not frames.size:
         raise VideoError(f"expected frames (n, H, W, 3) uint8, got {frames.shape} {frames.dtype}")
-    if not fps > 0:
-        raise VideoError(f"expected fps above 0, got {fps}")
+    if not 1e-2 <= fps <= 1000:
+        raise VideoError(f"expected fps from 0.01 to 1000, got {fps}")
 
 
 def _existing(path: str | Path) -> Path:

@@ -1,8 +1,8 @@
 """The frames of a video file: PyAV says which ones a player shows, and when; decord reads fast.
 
 decord is asked only for files in which it finds the same frames at the same times. It does not know
-edit lists, rotated recordings and newer codecs; all of that is read by PyAV, frame by frame at its
-own time. No frame is ever shown in place of another: one that is damaged is an error.
+edit lists, rotated recordings and many codecs; all of that is read by PyAV, frame by frame at its
+own time, and a frame whose damage the decoder notices is an error there.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ _THREAD = threading.local()  # decord's readers belong to one thread of one proc
 _FORKED: list[Any] = []
 _FOR_ALL = ctypes.RTLD_GLOBAL
 CONTAINERS = ("mov", "matroska", "avi")  # that find a key frame by its time
-CODECS = ("h264", "vp9", "mpeg4", "mjpeg")  # of which decord shows the right frame
+CODECS = ("h264", "vp9")  # of which decord shows the right frame
 BEFORE = -(1 << 62)
 _TOLERANCE = 0.1  # of the time between two frames, within which decord's times are the same
 
@@ -39,8 +39,7 @@ class FrameIndex(NamedTuple):
     ticks: (n,) when each is shown, in units of the file. keys: those of key frames, where the
     container finds a key frame by its time. tick: seconds. rate: frames per second that the file
     claims, 0 where it claims none. turns: quarter turns to the left that a frame needs to stand
-    upright. plain: whether all stored frames are shown as they
-    are stored, so that decord may be asked.
+    upright. plain: whether all stored frames are shown as they are, so that decord may be asked.
     """
 
     ticks: np.ndarray
@@ -64,6 +63,7 @@ def frame_index(path: Path) -> FrameIndex:
 
 def read_video(path: Path, chosen: Sequence[int]) -> np.ndarray:
     """Frames of a file by number (each in range), `(n, H, W, 3)` uint8 RGB."""
+    path = path.absolute()  # FFmpeg takes what stands before a colon for a protocol
     index, reader = frame_index(path), _reader(path)
     if not isinstance(reader, _Frames):
         try:
@@ -185,8 +185,8 @@ class _Frames:
                 found[number] = np.rot90(frame.to_ndarray(format="rgb24"), self.index.turns)
         if damaged:
             raise VideoError(
-                f"{self.path}: frames {_ranges(damaged)} of {len(self.index.ticks)} are damaged: "
-                f"leave them out, or get the file anew"
+                f"{self.path}: damaged frames: {_ranges(damaged)} (of 0 to "
+                f"{len(self.index.ticks) - 1}); leave them out, or get the file anew"
             )
         return found
 

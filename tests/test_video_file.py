@@ -145,7 +145,9 @@ def test_damage_is_an_error_and_never_another_frame(tmp_path, codec, damage):
         except VideoError:
             bad.append(k)
     assert 1 <= len(bad) <= 15
-    with pytest.raises(VideoError, match=rf"frames .*{bad[-1]} of {COUNT} are damaged: leave them"):
+    with pytest.raises(
+        VideoError, match=rf"damaged frames: .*{bad[-1]} \(of 0 to {COUNT - 1}\); leave them"
+    ):
         read_frames(path)
 
 
@@ -172,3 +174,10 @@ def test_a_name_of_any_bytes(tmp_path, reader):
     write_h264(tmp_path / "a.mp4", FRAMES[:5], 10)
     (tmp_path / "a.mp4").rename(path)
     assert_shows(path, list(range(5)))
+
+
+def test_a_relative_name_with_a_colon(tmp_path, reader, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_h264(tmp_path / "a.mp4", FRAMES[:5], 10)
+    (tmp_path / "a.mp4").rename("run:1.mp4")
+    assert_shows(Path("run:1.mp4"), list(range(5)))

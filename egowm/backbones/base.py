@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -94,8 +94,16 @@ class Backbone(nn.Module, ABC):
     @cached_property
     def base_sha256(self) -> str:
         """Of the weights of all that the base brings, also of a VAE that lies elsewhere."""
+        return weights_sha256(*self._folders)
+
+    @property
+    def _folders(self) -> list[Path]:
         folders = (self.folder, getattr(self, "vae_folder", ""))
-        return weights_sha256(*(Path(str(folder)) for folder in folders if folder))
+        return [Path(str(folder)) for folder in folders if folder]
+
+    def stands_on(self, sha256: str) -> bool:
+        """Whether this hash is that of the base."""
+        return sha256 == self.base_sha256 or are_weights(sha256, *self._folders)
 
     @property
     def blocks(self) -> list[nn.Module]:
@@ -244,8 +252,17 @@ def locate(pretrained: str, revision: str | None = None, download: bool = False)
 
 def weights_sha256(*folders: Path) -> str:
     """One hash over the weights that are read from some folders (names and contents)."""
+    return _sha256([(folder, file) for folder in folders for file in weight_files(folder)])
+
+
+def are_weights(sha256: str, *folders: Path) -> bool:
+    """Whether a hash is that of some folders: of what is read, or, in older records, of all."""
+    everything = [(f, file) for f in folders for file in sorted(f.rglob("*.safetensors"))]
+    return sha256 in (weights_sha256(*folders), _sha256(everything))
+
+
+def _sha256(files: Iterable[tuple[Path, Path]]) -> str:
     digest = hashlib.sha256()
-    files = [(folder, file) for folder in folders for file in weight_files(folder)]
     for folder, file in files:
         digest.update(file.relative_to(folder).as_posix().encode())
         with file.open("rb") as stream:

@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from egowm.loading import EMPTY
+
 Embed = Callable[[Path, list[str]], tuple[Tensor, Tensor]]
-EMPTY = "empty_text.safetensors"  # of a folder without a text encoder: what "" means
 
 
 class Texts:

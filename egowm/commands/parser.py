@@ -22,7 +22,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As the parent, after `--no_videos` has become `--no_videos`."""
+        """As the parent, after `--no-videos` has become `--no_videos`."""
         words = list(underscored(sys.argv[1:] if args is None else args))
         return super().parse_known_args(words, namespace)
 

@@ -126,16 +126,36 @@ def read_records(root: Path) -> list[Record]:
         hint = old if next(root.glob("record_*.json"), None) else ""
         raise FileNotFoundError(f"DonkeyTub: looked for {manifest} and found none.{hint}")
     *_, catalogs = [{}, *_lines(manifest)]
-    if "paths" not in catalogs:
-        raise ValueError(f"{manifest}: the last line does not name the catalogs under 'paths'.")
-    deleted = set(catalogs.get("deleted_indexes", []))
-    records = [
-        record for name in catalogs["paths"] for record in _lines(inside(root, name, str(manifest)))
-    ]
-    kept = [record for record in records if record["_index"] not in deleted]
+    paths = catalogs.get("paths") if isinstance(catalogs, dict) else None
+    deleted = catalogs.get("deleted_indexes") or [] if isinstance(catalogs, dict) else []
+    if not isinstance(paths, list) or not isinstance(deleted, list):
+        raise ValueError(
+            f"{manifest}: the last line does not name the catalogs under 'paths', a list, and the "
+            f"deleted records under 'deleted_indexes', another."
+        )
+    records = [record for name in paths for record in _lines(inside(root, name, str(manifest)))]
+    for record in records:
+        _check(manifest, record)
+    kept = [record for record in records if record["_index"] not in set(deleted)]
     if not kept:
         raise ValueError(f"{manifest}: {len(records)} records, {len(deleted)} deleted, none left.")
     return kept
+
+
+def _check(manifest: Path, record: Any) -> None:
+    """Refuse a record without a number and a picture, or whose time is none."""
+    sound = (
+        isinstance(record, dict)
+        and isinstance(record.get("_index"), int)
+        and isinstance(record.get(PICTURE), str)
+        and isinstance(record.get("_timestamp_ms", 0), int | float)
+        and isinstance(record.get("user/mode", ""), str)
+    )
+    if not sound:
+        raise ValueError(
+            f"{manifest.parent}: expected records with a number _index, a name {PICTURE}, and a "
+            f"number _timestamp_ms, got {str(record)[:100]}; repair the catalog."
+        )
 
 
 def unbroken(records: list[Record], max_gap_s: float) -> list[list[Record]]:
@@ -190,7 +210,11 @@ def _lines(file: Path) -> list[Any]:
     if not file.is_file():
         raise FileNotFoundError(f"DonkeyTub: {file} is missing; the manifest names it.")
     lines: list[Any] = []
-    for number, line in enumerate(file.read_text().splitlines(), start=1):
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: not a text file ({error}); copy it again.") from error
+    for number, line in enumerate(text.splitlines(), start=1):
         try:
             if line.strip():
                 lines.append(json.loads(line))

@@ -147,13 +147,16 @@ class LeRobot(Recordings[Entry]):
         writers begin at 1 / fps, and the last row would lie beyond the video's end.
         """
         fps = float(self.info["fps"])
+        if not np.isfinite(times).all():
+            raise _bad(entry, "a row's timestamp is not a finite number")
         late = round(times[0] * fps) / fps if entry.own_video and len(times) else 0.0
         since = entry.from_timestamp + times - late
         frames = np.round(since * fps).astype(np.int64)
         off = np.abs(frames / fps - since)
-        # LeRobot keeps times as float32: 1e-4 s holds up to about half an hour a file
-        if len(bad := np.flatnonzero(off > self.tolerance_s + 1e-6 * np.abs(times))):
-            when = f"row {bad[0]} at {times[bad[0]]:.5f} s lies between two frames at {fps:g} fps"
+        # float32 times are coarser than 1e-4 s after half an hour, hence 1e-6 of the time
+        if len(off_rows := np.flatnonzero(off > self.tolerance_s + 1e-6 * np.abs(times))):
+            row = off_rows[0]
+            when = f"row {row} at {times[row]:.5f} s lies between two frames at {fps:g} fps"
             raise _bad(
                 entry,
                 f"{when}: {1e3 * off.max():.3g} ms beside its frame at most; set tolerance_s "

@@ -8,6 +8,7 @@ Columns are separated by commas, semicolons or tabs.
 
 import csv
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -26,9 +27,16 @@ from egowm.data.recordings import Recordings, bad, matching
 from egowm.video import count_frames, read_frames
 
 VIDEOS = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi")  # in capitals, too
-SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "min": 60.0}
+SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "\u03bcs": 1e-6, "ns": 1e-9, "min": 60.0}
 METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "km": 1e3, "ft": 0.3048, "in": 0.0254}
 RADIANS = {"rad": 1.0, "deg": float(np.pi) / 180, "°": float(np.pi) / 180}
+SPELLINGS = {
+    **dict.fromkeys(("sec", "secs", "second", "seconds"), "s"),
+    **dict.fromkeys(("meter", "meters", "metre", "metres"), "m"),
+    **dict.fromkeys(("radian", "radians"), "rad"),
+    **dict.fromkeys(("degree", "degrees"), "deg"),
+    **dict.fromkeys(("minute", "minutes"), "min"),
+}
 BYTES = 1 << 28  # of a table: beyond it a mistake, or an attack
 _HEAD = re.compile(r"\s*(?P<name>[^\[\]()]+?)\s*(?:[\[(](?P<unit>[^\[\]()]*)[\])])?\s*")
 
@@ -201,7 +209,10 @@ def _lines(file: Path) -> list[list[str]]:
         raise bad(file, f"not a text file ({error})") from error
     first = text.partition("\n")[0]
     separator = max(",;\t", key=first.count)
-    lines = [line for line in csv.reader(text.splitlines(), delimiter=separator) if line]
+    try:
+        lines = [line for line in csv.reader(text.splitlines(), delimiter=separator) if line]
+    except csv.Error as error:
+        raise bad(file, f"not a table ({error})") from error
     if len(lines) < 2:
         raise bad(file, "expected a header and rows of numbers")
     return lines
@@ -232,17 +243,24 @@ def _column(file: Path, table: dict[str, np.ndarray], name: str) -> np.ndarray:
 
 def _scale(file: Path, column: str, unit: str, known: dict[str, float]) -> float:
     """What a column is multiplied by; a header without a unit means the first known one."""
-    unit = unit or next(iter(known))
-    if unit not in known:
-        raise bad(file, f"column {column}: expected a unit of {', '.join(known)}, got {unit!r}")
-    return known[unit]
+    plain = unicodedata.normalize("NFKC", unit).strip().rstrip(".")
+    lower = plain.lower()
+    plain = SPELLINGS.get(lower, lower if lower in known else plain) or next(iter(known))
+    if plain not in known:
+        raise ValueError(
+            f"{file}: column {column}: expected a unit of {', '.join(known)}, got {unit!r}: write "
+            f"one of these in the header, and the column in it."
+        )
+    return known[plain]
 
 
 def _video(file: Path) -> Path:
     """The video or the folder of pictures beside a table."""
     folder = file.with_suffix("")
     endings = [ending for suffix in VIDEOS for ending in (suffix, suffix.upper())]
-    videos = [path for ending in endings if (path := file.with_suffix(ending)).is_file()]
+    paths = [path for ending in endings if (path := file.with_suffix(ending)).is_file()]
+    same = {path.stat().st_ino: path for path in reversed(paths)}  # a.MP4 may be another a.mp4
+    videos = list(same.values())
     videos += [folder] if folder.is_dir() else []
     if len(videos) != 1:
         raise bad(

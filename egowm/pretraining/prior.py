@@ -14,10 +14,9 @@ from torch import Tensor
 
 from egowm.backbones.base import Backbone
 from egowm.backbones.codec_wrappers import Cached
-from egowm.backbones.texts import EMPTY
 from egowm.clip import Clip
 from egowm.diffusion import denoising_loss
-from egowm.loading import CONFIG, INDEX, read_json
+from egowm.loading import CONFIG, EMPTY, INDEX, read_json
 from egowm.network.optimizer import adamw, use_schedule
 from egowm.pixels import to_model
 from egowm.randomness import StepSeeds

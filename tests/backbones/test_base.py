@@ -1,11 +1,12 @@
 """Where a pipeline's weights lie, and which they are."""
 
+import hashlib
 import shutil
 from pathlib import Path
 
 import pytest
 
-from egowm.backbones.base import locate, weights_sha256
+from egowm.backbones.base import are_weights, locate, weights_sha256
 
 
 def test_locate_a_missing_folder(tmp_path):
@@ -64,3 +65,18 @@ def test_hash_covers_what_is_read(tiny_prior, tmp_path):
     weights.unlink()
     assert weights_sha256(folder) != same
     assert weights_sha256(tiny_prior / "vae") != weights_sha256(tiny_prior / "unet")
+
+
+def test_older_records_hold_the_hash_of_all_files(tiny_prior, tmp_path):
+    """Of a variant that is not read, too: checkpoints and exports on such a base go on loading."""
+    folder = tmp_path / "base"
+    shutil.copytree(tiny_prior, folder)
+    weights = folder / "vae/diffusion_pytorch_model.safetensors"
+    shutil.copy(weights, folder / "vae/diffusion_pytorch_model.fp16.safetensors")
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*.safetensors")):
+        digest.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
+    assert digest.hexdigest() != weights_sha256(folder)
+    assert are_weights(digest.hexdigest(), folder)
+    assert are_weights(weights_sha256(folder), folder)
+    assert not are_weights("0" * 64, folder)

@@ -246,3 +246,33 @@ def test_times_that_no_camera_has_are_not_believed(tmp_path: Path, caplog) -> No
     assert data.meaning.rate_hz == 20
     assert "333.333 Hz, which is no camera's: 20 Hz is taken; set rate_hz" in caplog.text
     assert data.split("train")[0].times.size == 0
+
+
+@pytest.mark.parametrize(
+    "last", [5, ["paths"], {"paths": None}, {"paths": [], "deleted_indexes": 3}]
+)
+def test_a_manifest_that_ends_in_something_else(tmp_path: Path, last: object) -> None:
+    root = write_tub(tmp_path / "tub", [record(k) for k in range(4)])
+    lines = (root / "manifest.json").read_text().splitlines()
+    (root / "manifest.json").write_text("\n".join([*lines[:-1], json.dumps(last)]))
+    with pytest.raises(ValueError, match="does not name the catalogs under 'paths', a list"):
+        DonkeyTub(str(root), WINDOW).split("train")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"_index": None}, {"_index": "1"}, {"cam/image_array": None}),
+        *({"_timestamp_ms": None}, {"_timestamp_ms": "now"}, {"user/mode": ["user"]}),
+    ],
+)
+def test_records_that_are_none(tmp_path: Path, change: dict[str, object]) -> None:
+    root = write_tub(tmp_path / "tub", [record(k) for k in range(40)])
+    lines = (root / "catalog_0.catalog").read_text().splitlines()
+    for bad in (record(2) | change, [1, 2]):
+        (root / "catalog_0.catalog").write_text("\n".join([*lines, json.dumps(bad)]))
+        with pytest.raises(ValueError, match=r"tub: expected records with a number _index"):
+            DonkeyTub(str(root), WINDOW).split("train")
+    (root / "catalog_0.catalog").write_bytes(b"caf\xe9")
+    with pytest.raises(ValueError, match="not a text file"):
+        DonkeyTub(str(root), WINDOW).split("train")

@@ -251,6 +251,11 @@ def jittering(table):
     return table | {"timestamp": [t + 0.004 * (-1) ** k for k, t in enumerate(table["timestamp"])]}
 
 
+def no_time(table):
+    table["timestamp"][3] = float("nan")
+    return table
+
+
 def twice(table):
     table["timestamp"][3] = table["timestamp"][2]
     return table
@@ -269,6 +274,7 @@ def twice(table):
             r"row 0 .* lies between two frames .* 4 ms .*set tolerance_s above",
         ),
         (twice, "two rows name one frame"),
+        (no_time, "episode_000001: a row's timestamp is not a finite number"),
     ],
 )
 def test_a_wrong_table_is_named_or_skipped(tmp_path, write_table, change, words, caplog):

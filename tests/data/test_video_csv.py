@@ -122,7 +122,11 @@ def test_missing_parts(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("unit", "scale"), [("", 1), ("s", 1), ("ms", 1e3), ("us", 1e6), ("ns", 1e9), ("min", 1 / 60)]
+    ("unit", "scale"),
+    [
+        *[("", 1), ("s", 1), ("S", 1), ("sec.", 1), ("seconds", 1), ("ms", 1e3), ("us", 1e6)],
+        *[("\u00b5s", 1e6), ("\u03bcs", 1e6), ("ns", 1e9), ("min", 1 / 60)],
+    ],
 )
 def test_times_are_read_in_the_unit_of_their_header(tmp_path, unit, scale):
     file = write_episode(tmp_path, "run")
@@ -182,3 +186,11 @@ def test_labels_are_read_where_no_home_is_known(tmp_path, monkeypatch):
         write_mp4(tmp_path / "set" / f"{name}.mp4", bars(np.arange(12)), 10)
     assert len(data(tmp_path / "set", actions=["speed"]).split("train")) == 3
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_cell_without_an_end_is_one_line(tmp_path):
+    write_episode(tmp_path, "run")
+    write_mp4(tmp_path / "run.mp4", bars(np.arange(12)), 10)
+    (tmp_path / "run.csv").write_text("time,speed\n0,1\n0.1," + "1" * 200_000)
+    with pytest.raises(ValueError, match=r"run\.csv: not a table \(field larger"):
+        data(tmp_path, actions=["speed"], rate_hz=10).split("train")
