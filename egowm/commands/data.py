@@ -17,33 +17,55 @@ from egowm.commands.parser import Parser
 from egowm.files import FileKind, check_file, check_folder
 
 SPEC = FileKind("an ActionSpec", rb'\{\s*"names": \[')
+SOURCE = "a folder of recordings, or a recipe whose data section says how to read them"
 log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one subcommand; exit status 1 when `check` found errors."""
+    from egowm.commands import data_cache, data_convert
+
+    args = _parser().parse_args(argv)
+    run = {
+        "check": _check,
+        "stats": _stats,
+        "show": _show,
+        "convert": data_convert.run,
+        "pack": _pack,
+        "cache": data_cache.run,
+    }
+    return run[args.verb](args)
+
+
+def _parser() -> Parser:
     parser = Parser(prog="egowm data", description=__doc__, example="egowm data check recordings/")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    source = "a folder of recordings, or a recipe whose data section says how to read them"
+    for add in (_add_check, _add_stats, _add_show, _add_convert, _add_pack, _add_cache):
+        add(verbs)
+    return parser
 
+
+def _add_check(verbs: Any) -> None:
     check = _verb(
         verbs,
         "check",
         "read everything once and name what is wrong",
         "egowm data check recipes/recon_svd.yaml --root /data/recon",
     )
-    check.add_argument("path", type=Path, help=source)
+    check.add_argument("path", type=Path, help=SOURCE)
     check.add_argument("--root", help="in place of the recipe's root")
     check.add_argument("--json", action="store_true", help="findings as JSON on stdout")
     check.add_argument("--workers", type=int, default=0, help="threads (default: one a core)")
 
+
+def _add_stats(verbs: Any) -> None:
     stats = _verb(
         verbs,
         "stats",
         "measure the training actions into an ActionSpec",
         "egowm data stats my_robot.yaml -o my_robot.json",
     )
-    stats.add_argument("path", type=Path, help=source)
+    stats.add_argument("path", type=Path, help=SOURCE)
     stats.add_argument("--root", help="in place of the recipe's root")
     stats.add_argument("-o", "--output", type=Path, help="JSON file (default: print it)")
     stats.add_argument(
@@ -52,13 +74,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="how every dimension of an action is scaled",
     )
 
+
+def _add_show(verbs: Any) -> None:
     show = _verb(
         verbs,
         "show",
         "a contact sheet: frames with their actions drawn",
         "egowm data show my_robot.yaml -o sheet.png --episodes 2",
     )
-    show.add_argument("path", type=Path, help=source)
+    show.add_argument("path", type=Path, help=SOURCE)
     show.add_argument("--root", help="in place of the recipe's root")
     show.add_argument(
         "-o",
@@ -75,6 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     show.add_argument("--frames", type=int, default=8, help="columns (default 8)")
     show.add_argument("--stride", type=int, default=4, help="frames between columns (default 4)")
 
+
+def _add_convert(verbs: Any) -> None:
     from egowm.commands import data_convert
 
     data_convert.configure(
@@ -86,6 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     )
 
+
+def _add_pack(verbs: Any) -> None:
     pack = _verb(
         verbs,
         "pack",
@@ -94,16 +122,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         "Write all episodes as egowm.data.Packed reads them: decoded and resized, 3 x "
         "height x width bytes a frame. An interrupted packing goes on where it stopped.",
     )
-    pack.add_argument("path", type=Path, help=source)
+    pack.add_argument("path", type=Path, help=SOURCE)
     pack.add_argument("output", type=Path, help="the pack's folder")
     pack.add_argument("--root", help="in place of the recipe's root")
     pack.add_argument("--height", type=int, help="pixels; in place of the recipe's")
     pack.add_argument("--width", type=int, help="pixels; in place of the recipe's")
     pack.add_argument("--workers", type=int, default=0, help="threads (default: one a core)")
 
-    from egowm.commands import data_cache as cache_cli
 
-    cache_cli.add_arguments(
+def _add_cache(verbs: Any) -> None:
+    from egowm.commands import data_cache
+
+    data_cache.add_arguments(
         _verb(
             verbs,
             "cache",
@@ -113,16 +143,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             "as egowm fit --cache reads them. An interrupted one goes on where it stopped.",
         )
     )
-    args = parser.parse_args(argv)
-    run = {
-        "check": _check,
-        "stats": _stats,
-        "show": _show,
-        "convert": data_convert.run,
-        "pack": _pack,
-    }
-    run["cache"] = cache_cli.run
-    return run[args.verb](args)
 
 
 def _verb(verbs: Any, name: str, about: str, example: str, description: str = "") -> Parser:

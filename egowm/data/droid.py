@@ -17,7 +17,7 @@ import numpy as np
 from egowm.actions import ActionSpec, NormaliserName
 from egowm.data.episode import Episode, read_all
 from egowm.data.module import Window
-from egowm.data.recordings import Recordings, bad
+from egowm.data.recordings import NamedRecordings, bad
 from egowm.paths import inside
 from egowm.video import read_frames
 
@@ -28,7 +28,7 @@ CAMERAS = ("left", "right", "wrist")
 ANGLES = slice(3, 6)
 
 
-class Droid(Recordings[Path]):
+class Droid(NamedRecordings):
     """A 7-D arm; actions are differences of pose and gripper from a frame to the next.
 
     Angles are unwrapped over an episode, whose first roll lies in [0, 2 pi): a gripper that points

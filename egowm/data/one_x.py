@@ -19,7 +19,7 @@ import numpy as np
 from egowm.actions import ActionSpec
 from egowm.data.episode import Episode, read_all
 from egowm.data.module import Window
-from egowm.data.recordings import Recordings, bad
+from egowm.data.recordings import NamedRecordings, bad
 from egowm.video import read_frames
 
 TRAIN, VAL = "train_v2.0_raw", "val_v2.0_raw"
@@ -53,7 +53,7 @@ class Shard:
     metadata: Path
 
 
-class OneX(Recordings[Shard]):
+class OneX(NamedRecordings):
     """The humanoid's release; an episode is one segment of one shard.
 
     Actions are differences of states: the default window's stride of 6 gives 5 Hz, and actions

@@ -1,6 +1,7 @@
 """Data sets of recordings: how they are divided, and what happens with damaged ones."""
 
 import logging
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -36,11 +37,8 @@ def matching(owner: str, folder: Path, pattern: str) -> list[Path]:
     return files
 
 
-class Recordings(ClipData, Generic[Place]):
+class NamedRecordings(ClipData):
     """Many recordings, divided by their names.
-
-    A format gives `recordings` and `read`, and `files`, `made` and `options` to keep labels for the
-    next start; or `episodes` itself, where its test split is a folder of its own.
 
     Args:
         train_names: Text file with the names of the training episodes, one a line, as NWM's
@@ -78,6 +76,14 @@ class Recordings(ClipData, Generic[Place]):
         """Takes the error of a corrupt recording; None where it stops everything."""
         return self.on_corrupt or (_warn if self.skip_corrupt else None)
 
+
+class Recordings(NamedRecordings, Generic[Place]):
+    """Recordings of which each is found and read by itself.
+
+    A format gives `recordings` and `read`, and `files`, `made` and `options` to keep labels for the
+    next start.
+    """
+
     def episodes(self, split: str) -> list[Episode]:
         places = self.recordings()
         return read_indexed(
@@ -92,21 +98,21 @@ class Recordings(ClipData, Generic[Place]):
             ),
         )
 
+    @abstractmethod
     def recordings(self) -> dict[str, Place]:
         """All recordings by name; FileNotFoundError where there is none."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, place: Place) -> Episode:
         """The labels of a recording, its frames behind a reader; ValueError for a corrupt one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def files(self, place: Place) -> Sequence[Path]:
         """The files whose labels are read again when the size or time of one changes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def made(self, place: Place, labels: Kept) -> Episode:
         """The episode of a recording with labels that were kept."""
-        raise NotImplementedError
 
     def options(self) -> list[Any]:
         """Options on which the labels depend, as JSON."""

@@ -19,7 +19,7 @@ from egowm.data.inspect.pictures import Pictures, look, picture_findings
 from egowm.data.mixture import Mixture
 from egowm.data.module import ClipData
 from egowm.data.packed import Packed
-from egowm.data.recordings import Recordings
+from egowm.data.recordings import NamedRecordings
 from egowm.data.threads import in_threads
 from egowm.video import VideoError, count_frames, video_rate
 
@@ -132,7 +132,7 @@ def _collected(data: ClipData, findings: list[Finding]) -> Iterator[None]:
         findings.append(Finding("error", kind, "", str(error)))
 
     sources = data.sources.values() if isinstance(data, Mixture) else [data]
-    checked = [source for source in sources if isinstance(source, Recordings)]
+    checked = [source for source in sources if isinstance(source, NamedRecordings)]
     for source in checked:
         source.on_corrupt = add
     try:
