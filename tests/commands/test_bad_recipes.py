@@ -139,7 +139,7 @@ def test_broken_recipes(recipe, quick, no_set_up, tmp_path, capsys):
     """200 of them, up to the objects that they name."""
     whole, path = yaml.safe_load(recipe.read_text()), tmp_path / "broken.yaml"
 
-    @settings(OFTEN, max_examples=80)
+    @settings(OFTEN, max_examples=200)
     @given(st.data())
     def run(data) -> None:
         path.write_text(yaml.safe_dump(broken(whole, data)))
@@ -152,7 +152,7 @@ def test_broken_recipes_that_are_built(recipe, quick, tmp_path, capsys):
     """40 of them with all that comes before the first step: data, weights, optimizer."""
     whole, path = yaml.safe_load(recipe.read_text()), tmp_path / "broken.yaml"
 
-    @settings(OFTEN, max_examples=16)
+    @settings(OFTEN, max_examples=40)
     @given(st.data())
     def run(data) -> None:
         path.write_text(yaml.safe_dump(broken(whole, data)))
@@ -164,7 +164,7 @@ def test_broken_recipes_that_are_built(recipe, quick, tmp_path, capsys):
 def test_broken_command_lines(recipe, quick, no_set_up, tmp_path, capsys):
     """100 of them: options with values that were not meant for them."""
 
-    @settings(OFTEN, max_examples=50)
+    @settings(OFTEN, max_examples=100)
     @given(st.sampled_from(OPTIONS), SCALARS)
     def run(option, value) -> None:
         words = [f"{option}={value}"]
@@ -177,7 +177,7 @@ def test_texts_that_are_no_recipe(quick, no_set_up, tmp_path, capsys):
     """100 of them, for every verb that takes one."""
     path = tmp_path / "broken.yaml"
 
-    @settings(OFTEN, max_examples=50)
+    @settings(OFTEN, max_examples=100)
     @given(st.one_of(st.text(max_size=30), st.binary(max_size=30)), st.sampled_from((0, 1)))
     def run(text, verb) -> None:
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
