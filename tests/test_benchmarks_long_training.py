@@ -66,3 +66,15 @@ def test_a_new_folder_counts_its_own_steps(tmp_path, monkeypatch):
     long_training.stretch(tmp_path, 8000, 2000)
     steps = [c[c.index("--trainer.max_steps") + 1] for c in asked if "fit" in c]
     assert steps == ["2000", "4000"]
+
+
+def test_the_rate_falls_between_the_steps_that_are_asked(tmp_path, model, monkeypatch):
+    asked = []
+    monkeypatch.setattr(long_training, "_call", lambda folder, command: asked.append(command))
+    (tmp_path / "begun_at_step").write_text("1000")
+    long_training.stretch(tmp_path, 6000, 2000, (6000, 8000))
+    fit = next(command for command in asked if "fit" in command)
+    assert fit[fit.index("--model.init_args.fall") + 1] == "[5000, 7000]"
+    model.fall = (5000, 7000)
+    rates = [model._rate(step) for step in (0, 99, 5000, 6000, 7000, 9000)]
+    assert rates == [0.01, 1.0, 1.0, 0.5, 0.0, 0.0]

@@ -41,6 +41,7 @@ class OwnContexts(WorldModel):
     Args:
         backbone: an `SVD` that makes one frame at a time.
         start: export whose weights training starts from; "" for those of the backbone.
+        fall: steps of the run between which the rate falls to zero in a line; null: never.
         **options: as `WorldModel`.
     """
 
@@ -48,6 +49,7 @@ class OwnContexts(WorldModel):
         self,
         backbone: SVD,
         start: str = "",
+        fall: tuple[int, int] | None = None,
         learning_rate: float = 3e-4,
         warmup: int = 100,
         drop_image: float = 0.0,
@@ -61,7 +63,7 @@ class OwnContexts(WorldModel):
             steps=steps,
             chunk=1,
         )
-        self.start = start
+        self.start, self.fall = start, fall
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
@@ -82,11 +84,17 @@ class OwnContexts(WorldModel):
             assert not found.unexpected_keys, found.unexpected_keys
 
     def configure_optimizers(self) -> Any:
-        """A constant rate after the warm-up: the run has no end, and the average is exported."""
+        """A constant rate after the warm-up, until it falls: the run itself has no end."""
         found = super().configure_optimizers()
-        schedule = found["lr_scheduler"]["scheduler"]
-        schedule.lr_lambdas = [lambda step: min(1.0, (step + 1) / self.warmup)]
+        found["lr_scheduler"]["scheduler"].lr_lambdas = [self._rate]
         return found
+
+    def _rate(self, step: int) -> float:
+        rate = min(1.0, (step + 1) / self.warmup)
+        if self.fall is None:
+            return rate
+        first, last = self.fall
+        return rate * min(1.0, max(0.0, (last - step) / (last - first)))
 
     def loss(
         self, clip: Clip, generator: torch.Generator | None = None, level: float | None = None
@@ -156,14 +164,17 @@ def begun(folder: Path, done: int) -> int:
     return int(note.read_text())
 
 
-def stretch(folder: Path, done: int, steps: int) -> Path:
+def stretch(folder: Path, done: int, steps: int, fall: Sequence[int] = ()) -> Path:
     """Train `steps` more than the `done` ones and export the average of the weights."""
-    here = done + steps - begun(folder, done)
+    first = begun(folder, done)
+    here = done + steps - first
     egowm = str(Path(sys.executable).parent / "egowm")
     recipe = str(RECIPE.relative_to(ROOT))
     fit = [egowm, "fit", "-c", recipe, "--trainer.default_root_dir", str(folder)]
     fit += ["--trainer.max_steps", str(here), "--ckpt_path", "last"]
     fit += ["--save_every", "500"]
+    if fall:
+        fit += ["--model.init_args.fall", str([step - first for step in fall])]
     # A constant rate leaves no end to come; the guard and the pictures are for shorter runs.
     _call(folder, [*fit, "--guard_patience", "0", "--pictures_every", "0"])
     export = [egowm, "export", "-c", recipe, "--half", "--output", str(folder / "export")]
@@ -211,6 +222,7 @@ def options(add: Callable[..., Any]) -> None:
     add("--folder", type=Path, required=True, help="of the run, outside the tree")
     add("--steps", type=positive, default=2000, help="of a stretch")
     add("--stretches", type=positive, default=1000)
+    add("--fall", type=int, nargs=2, default=(), help="steps from and to which the rate falls to 0")
     add("--record", type=Path, default=RECORD)
 
 
@@ -222,9 +234,10 @@ def work(arguments: argparse.Namespace) -> None:
         rows.append({"steps": 0, "seconds": 0.0} | measured(ROOT / "priors/rooms-world-model"))
     for _ in range(arguments.stretches):
         last, start = rows[-1], time.monotonic()
-        export = stretch(folder, last["steps"], arguments.steps)
+        export = stretch(folder, last["steps"], arguments.steps, arguments.fall)
         seconds = round(last["seconds"] + time.monotonic() - start)
-        row = {"steps": last["steps"] + arguments.steps, "seconds": seconds}
+        row: Record = {"steps": last["steps"] + arguments.steps, "seconds": seconds}
+        row |= {"fall": list(arguments.fall)} if arguments.fall else {}
         rows.append(row | measured(export) | last_losses(folder))
         about = provenance(7)
         about["command"] = about["command"].replace(str(Path.home()), "~")
