@@ -25,6 +25,7 @@ from egowm.network.compilation import Compiler, compile_blocks
 from egowm.network.optimizer import Optimizer, adamw, use_schedule
 from egowm.network.sharding import shard
 from egowm.network.trained_part import ATTENTION, Train, TrainedPart
+from egowm.own_contexts import OwnContexts
 from egowm.randomness import StepSeeds
 from egowm.sampler import Sampler
 from egowm.sampling import Rollout, Sampling, takes_sampling
@@ -70,6 +71,8 @@ class WorldModel(LightningModule):
             decode.
         compile: Compiler for the blocks of the network, "inductor" or "aot_eager"; null leaves
             them as they are.
+        own_contexts: Start some batches from frames that the model imagined, as the later chunks
+            of a rollout do; null starts all from recorded frames.
 
     Raises:
         ValueError: A share outside [0, 1], steps or chunk below 1, or a negative warmup.
@@ -97,6 +100,7 @@ class WorldModel(LightningModule):
         optimizer: Optimizer = "adamw",
         offload: bool = False,
         compile: Compiler | None = None,
+        own_contexts: OwnContexts | None = None,
     ) -> None:
         super().__init__()
         shares = {"drop_image": drop_image, "drop_action": drop_action, "drop_text": drop_text}
@@ -112,6 +116,7 @@ class WorldModel(LightningModule):
         self.alignment, self.learning_rate, self.warmup = alignment, learning_rate, warmup
         self.drop_image, self.drop_action, self.drop_text = drop_image, drop_action, drop_text
         self.steps, self.chunk, self.spec, self.state_spec = steps, chunk, spec, state_spec
+        self.own_contexts = own_contexts
         self.part = TrainedPart(train, lora_rank, tuple(lora_targets))
         self.gradient_checkpointing, self.optimizer = gradient_checkpointing, optimizer
         self.offload, self.compiler = offload, compile
@@ -132,7 +137,8 @@ class WorldModel(LightningModule):
         else:
             self.spec.compare(data.clip_meaning)
         if stage == "fit":
-            self.chunk = data.window.horizon
+            horizon, own = data.window.horizon, self.own_contexts
+            self.chunk = horizon if own is None else own.chunk(horizon)
             self._refuse_wrong_gradients()
 
     def configure_model(self) -> None:
@@ -222,10 +228,17 @@ class WorldModel(LightningModule):
         """
         backbone, spec = self.backbone, self.spec_of(self.source_of(clip))
         spec.check(clip.actions)
+        imagined = None
+        if self.own_contexts is not None:
+            clip, imagined = self.own_contexts.start(self, clip, generator)
         count, horizon = clip.actions.shape[:2]
         if not clip.is_cached:
             backbone.check_lengths(clip.frames.shape[1] - horizon, horizon)
         frames, context = clip.scaled(backbone.context)
+        known = None
+        if imagined is not None:
+            context, known = imagined
+            frames = torch.cat([context, frames[:, backbone.context :]], 1)
         codec = Cached(backbone.codec, clip.encodings) if clip.is_cached else backbone.codec
         with torch.no_grad(), codec.ready():
             future = frames[:, backbone.context :]
@@ -234,7 +247,7 @@ class WorldModel(LightningModule):
             texts = self._training_texts(clip.text, generator)
             num_frames = frames.shape[1]
             condition = backbone.condition(
-                context, strength, generator, text=texts, num_frames=num_frames, codec=codec
+                context, strength, generator, known, texts, num_frames, codec
             )
             if "image" in backbone.droppable:
                 drop = torch.rand(count, generator=generator).to(frames) < self.drop_image

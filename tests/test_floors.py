@@ -14,7 +14,7 @@ GROUND = (
     "actions", "clip", "conditioning", "diffusion", "files", "lazy", "loading", "moved",
     "network", "paths", "pixels", "randomness", "shipped", "typed_json", "video", "video_file",
 )  # fmt: skip
-CORE = ("backbones", "export", "metadata", "sampler", "sampling", "world_model")
+CORE = ("backbones", "export", "metadata", "own_contexts", "sampler", "sampling", "world_model")
 # Wings stand side by side; each with the other wings that it may know.
 WINGS = {
     "data": ("worlds",),

@@ -22,6 +22,7 @@ from egowm.backbones.frame_codec import FrameCodec, load_vae
 from egowm.conditioning.injection import takes_actions
 from egowm.diffusion import EDM, Generator, randn
 from egowm.loading import load_model, load_processor, load_scheduler, untrained
+from egowm.network.single_frames import spare_padding
 
 Part = Literal["unet", "image_encoder"]
 
@@ -125,6 +126,7 @@ class SVD(Backbone):
         self.vae = load_vae(Path(self.vae_folder or folder / "vae"))
         self.image_encoder = self._part("image_encoder", CLIPVisionModelWithProjection)
         self.network = takes_actions(self._part("unet", UNetSpatioTemporalConditionModel), enter)
+        spare_padding(self.network)
         if "unet" in self.random and self.start is not None:
             self.start(self.network, self.vae)
         scheduler = load_scheduler(folder, "EulerDiscreteScheduler")
