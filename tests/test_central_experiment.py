@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.experiment import arms, claims, room_clips, rooms
 from benchmarks.experiment.label_curve import label_curve
-from benchmarks.experiment.room_clips import RoomClips
+from benchmarks.experiment.room_clips import PlainHue, RoomClips
 from benchmarks.tables import claims as claim_tables
 from egowm.commands import main as cli
 from egowm.data import Rooms, Window
+from egowm.sampling import Sampling
+from egowm.world_model import WorldModel
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*LeafSpec")
@@ -48,6 +51,39 @@ def test_what_the_rows_are_told(few_rooms):
     np.testing.assert_array_equal(clips.told("shuffled"), true[[1, 2, 0]])
     np.testing.assert_allclose(clips.told("mean")[1, 2], true.mean((0, 1)), rtol=1e-6)
     np.testing.assert_allclose(clips.told("mirrored"), true.numpy() * np.float32([1, -1, -1]))
+
+
+def test_standing_still_is_scored_against_the_first_frame(few_rooms):
+    clips = RoomClips(few_rooms, 3, 5)
+    np.testing.assert_allclose(clips.score_still(clips.copied()).scs, 100)
+    np.testing.assert_allclose(clips.score_still(clips.simulated("zero")).scs, 100)
+    moved = clips.score_still(clips.simulated("true"))
+    assert moved.scs.mean() < 90  # though it is the truth
+    assert clips.score(clips.simulated("true")).scs.mean() > 99
+
+
+def test_a_stepped_frame_is_imagined_from_the_true_one_before(few_rooms):
+    """Each equals a rollout of one action from that frame."""
+    clips, model = RoomClips(few_rooms, 2, 3), WorldModel.from_pretrained("rooms")
+    stepped = clips.stepped(model, Sampling(steps=1))
+    for k, clip in enumerate(clips.clips):
+        for t in range(3):
+            noise = [torch.Generator().manual_seed(3 * k + t)]
+            here, action = clip.frames[None, t : t + 1], clip.actions[None, t : t + 1]
+            with torch.autocast("cpu", torch.bfloat16):
+                made = model.rollout(here, action, Sampling(steps=1), generator=noise).frames
+            difference = stepped[k][t] - 255 * made[0, 0].permute(1, 2, 0).numpy()
+            assert np.abs(difference).mean() < 1
+
+
+def test_a_plainer_rule_gives_each_pixel_its_nearest_hue(few_rooms):
+    clips = RoomClips(few_rooms, 3, 5)
+    plain = clips.ruled(PlainHue())
+    np.testing.assert_allclose(plain.score(plain.simulated("true")).scs, 100)
+    speckled = [frames[1:].copy() for frames in clips.truth]
+    for frames in speckled:
+        frames[:, 1::4, 1::4] = 128  # grey, and alone among its neighbours
+    assert clips.score(speckled).scs.mean() > plain.score(speckled).scs.mean() + 3
 
 
 def test_copy_and_mean_frame(few_rooms):

@@ -190,20 +190,32 @@ def _call(folder: Path, command: Sequence[str]) -> None:
 
 
 def measured(export: Path) -> Record:
-    """SCS, gain and PSNR of an export in 64 unseen rooms, by one sampling step."""
-    from benchmarks.experiment.room_clips import unseen_clips
+    """SCS, gain and PSNR of an export in 64 unseen rooms, by one sampling step; the same by a
+    plainer mask rule and in 64 other rooms, standing still, and each frame from the true one."""
+    from benchmarks.experiment.room_clips import PlainHue, unseen_clips
 
-    clips = unseen_clips()
     model = WorldModel.from_pretrained(export)
-    true, other = (clips.score(clips.imagined(model, kind)) for kind in ("true", "shuffled"))
-    perfect = clips.score(clips.simulated("shuffled")).scs.mean()
-    scs, shuffled = float(true.scs.mean()), float(other.scs.mean())
-    return {
-        "scs": round(scs, 2),
-        "shuffled": round(shuffled, 2),
-        "gain": round((scs - shuffled) / (100 - float(perfect)), 3),
-        "psnr": round(float(true.psnr.mean()), 2),
-        "scs_at": {str(k): round(v, 2) for k, v in true.scs_at.items()},
+    clips = unseen_clips()
+    row: Record = {}
+    videos = {kind: clips.imagined(model, kind) for kind in ("true", "shuffled", "zero")}
+    simulated, stepped = clips.simulated("shuffled"), clips.stepped(model)
+    for rule in (clips, clips.ruled(PlainHue())):
+        true, other, perfect = map(rule.score, (videos["true"], videos["shuffled"], simulated))
+        scs, shuffled = float(true.scs.mean()), float(other.scs.mean())
+        still = rule.score_still(videos["zero"])
+        found: Record = {
+            "scs": round(scs, 2),
+            "shuffled": round(shuffled, 2),
+            "gain": round((scs - shuffled) / (100 - float(perfect.scs.mean())), 3),
+            "psnr": round(float(true.psnr.mean()), 2),
+            "scs_at": {str(k): round(v, 2) for k, v in true.scs_at.items()},
+            "still": [round(float(still.scs.mean()), 2), round(float(still.psnr.mean()), 2)],
+            "stepped": round(float(rule.score(stepped).scs.mean()), 2),
+        }
+        row |= {"plain": found} if row else found
+    afresh = unseen_clips(afresh=True)
+    return row | {
+        "afresh": round(float(afresh.score(afresh.imagined(model, "true")).scs.mean()), 2)
     }
 
 

@@ -5,6 +5,7 @@ come from the same tracker, `palette`.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,12 +31,31 @@ BATCH = 16
 CLIPS, FRAMES = 64, 16  # of every table
 
 
-def unseen_clips(papers: str = "") -> "RoomClips":
-    """Of the recipe's test rooms; papers: a folder of pictures for the walls."""
+def unseen_clips(papers: str = "", afresh: bool = False) -> "RoomClips":
+    """Of the recipe's test rooms.
+
+    Args:
+        papers: a folder of pictures for the walls.
+        afresh: of as many other rooms, which no choice was ever made by.
+    """
     data = open_recipe(recipes()["rooms_svd"]).data()
     assert isinstance(data, Rooms)
     data.papers = papers
-    return RoomClips(data, CLIPS, FRAMES)
+    if not afresh:
+        return RoomClips(data, CLIPS, FRAMES)
+    data.counts["test"] = 2 * CLIPS
+    clips = RoomClips(data, 2 * CLIPS, FRAMES)
+    clips.keep(range(CLIPS, 2 * CLIPS))
+    return clips
+
+
+class PlainHue(PaletteTracker):
+    """Every pixel by the nearest hue alone, however the pixels around it are."""
+
+    name = "plain hue"
+
+    def settled(self, labels: np.ndarray, count: int) -> np.ndarray:
+        return labels
 
 
 @dataclass(frozen=True)
@@ -68,6 +88,8 @@ class Scores:
 class RoomClips:
     """One clip from each of `clips` test rooms, `horizon` future frames."""
 
+    tracker: PaletteTracker = PaletteTracker()
+
     def __init__(self, data: Rooms, clips: int, horizon: int) -> None:
         self.data, self.horizon = data, horizon
         self.clips = choose(data.with_horizon(horizon), clips)
@@ -75,7 +97,6 @@ class RoomClips:
         self.actions = torch.stack([clip.actions for clip in self.clips])
         self.numbers = list(range(len(self.clips)))  # each draws its noise from its number
         self.other_actions = self.actions[derangement(len(self.clips))]
-        self.tracker = PaletteTracker()
 
     def keep(self, chosen: Sequence[int]) -> None:
         """Only these clips from now on, under the noise and the actions they had among all."""
@@ -88,12 +109,22 @@ class RoomClips:
     @cached_property
     def masks(self) -> list[np.ndarray]:
         """Tracked masks (T+1, O, H, W) of the truth."""
+        return self._tracked(self.truth)
+
+    def _tracked(self, truth: Sequence[np.ndarray]) -> list[np.ndarray]:
         found = []
-        for clip, frames in zip(self.clips, self.truth, strict=True):
+        for clip, frames in zip(self.clips, truth, strict=True):
             ids = self.data.annotation(clip.name)
             first = ids == np.arange(1, ids.max() + 1)[:, None, None]
             found.append(self.tracker.track(frames, first).masks)
         return found
+
+    def ruled(self, tracker: PaletteTracker) -> "RoomClips":
+        """The same clips, their masks by another tracker."""
+        other = copy(self)
+        other.__dict__.pop("masks", None)
+        other.tracker = tracker
+        return other
 
     def told(self, kind: str) -> Tensor:
         """The actions (N, T, A) of a row: true, shuffled, zero, mirrored, mean or halved."""
@@ -118,6 +149,17 @@ class RoomClips:
             with torch.autocast(model.device.type, torch.bfloat16):
                 made = model.rollout(context, actions[list(numbers)], how, generator=noise)
             frames += [to_uint8(video) for video in made.frames]
+        return frames
+
+    def stepped(self, model: WorldModel, how: Sampling = Sampling()) -> list[np.ndarray]:
+        """Frames (T, H, W, 3) of the model, each imagined from the *true* one before it."""
+        frames = []
+        for clip, actions, number in zip(self.clips, self.actions, self.numbers, strict=True):
+            seeds = range(number * self.horizon, (number + 1) * self.horizon)
+            noise = [torch.Generator().manual_seed(seed) for seed in seeds]
+            with torch.autocast(model.device.type, torch.bfloat16):
+                made = model.rollout(clip.frames[:-1, None], actions[:, None], how, generator=noise)
+            frames.append(to_uint8(made.frames[:, 0]))
         return frames
 
     def simulated(self, kind: str) -> list[np.ndarray]:
@@ -157,11 +199,24 @@ class RoomClips:
 
     def score(self, videos: Sequence[np.ndarray]) -> Scores:
         """Compare future frames (T, H, W, 3), one video per clip, with the truth."""
+        return self._scored(videos, self.truth, self.masks)
+
+    def score_still(self, videos: Sequence[np.ndarray]) -> Scores:
+        """Compare them with the first frame, which is all that one sees who stands still."""
+        first = [np.repeat(frames[:1], len(frames), 0) for frames in self.truth]
+        return self._scored(videos, first, self._tracked(first))
+
+    def _scored(
+        self,
+        videos: Sequence[np.ndarray],
+        truths: Sequence[np.ndarray],
+        all_masks: Sequence[np.ndarray],
+    ) -> Scores:
         overlaps: list[Overlap] = []
-        for frames, truth, masks in zip(videos, self.truth, self.masks, strict=True):
+        for frames, truth, masks in zip(videos, truths, all_masks, strict=True):
             whole = np.concatenate([truth[:1], frames])
             overlaps.append(overlap(self.tracker.track(whole, masks[0]).masks, masks))
-        pairs = zip(videos, self.truth, strict=True)
+        pairs = zip(videos, truths, strict=True)
         return Scores(
             np.array([clip_score(x.iou("left_out")) for x in overlaps]),
             np.array([clip_score(x.iou("davis")) for x in overlaps]),

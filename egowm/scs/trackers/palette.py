@@ -49,9 +49,20 @@ class PaletteTracker(Tracker):
         half = [np.median(saturation[0][mask & coloured[0]]) / 2 for mask in masks]
         least = np.maximum([*half, 0], self.min_saturation)  # labels -1 read the last one
         labels[saturation < least[labels]] = -1
-        labels = np.stack([_settled(frame, len(masks)) for frame in labels])
+        labels = np.stack([self.settled(frame, len(masks)) for frame in labels])
         found = labels[:, None] == np.arange(len(masks))[:, None, None]
         return Tracks(found, np.ones(found.shape[:2], np.float32))
+
+    def settled(self, labels: np.ndarray, count: int) -> np.ndarray:
+        """Labels (H, W), -1 or below `count`, where those without support follow the majority."""
+        import cv2
+
+        kinds = np.arange(-1, count)
+        votes = (labels[..., None] == kinds).astype(np.float32)
+        around = cv2.boxFilter(votes, -1, (3, 3), normalize=False, borderType=cv2.BORDER_REPLICATE)
+        around = around.reshape(votes.shape)
+        own = np.take_along_axis(around, labels[..., None].astype(np.int64) + 1, -1)[..., 0]
+        return np.where(own >= SUPPORT, labels, kinds[around.argmax(-1)])
 
     def _hues(self, hue: np.ndarray, coloured: np.ndarray, masks: np.ndarray) -> np.ndarray:
         for number, mask in enumerate(masks, 1):
@@ -79,18 +90,6 @@ class PaletteTracker(Tracker):
         distance = _distance((np.arange(_BINS)[:, None] + 0.5) * (360 / _BINS), hues)
         near = distance.min(axis=1) <= self.tolerance
         return np.where(near, distance.argmin(axis=1), -1).astype(np.int16)
-
-
-def _settled(labels: np.ndarray, count: int) -> np.ndarray:
-    """Labels (H, W), -1 or below `count`, where those without support follow the majority."""
-    import cv2
-
-    kinds = np.arange(-1, count)
-    votes = (labels[..., None] == kinds).astype(np.float32)
-    around = cv2.boxFilter(votes, -1, (3, 3), normalize=False, borderType=cv2.BORDER_REPLICATE)
-    around = around.reshape(votes.shape)
-    own = np.take_along_axis(around, labels[..., None].astype(np.int64) + 1, -1)[..., 0]
-    return np.where(own >= SUPPORT, labels, kinds[around.argmax(-1)])
 
 
 def _hue_saturation(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
