@@ -1,62 +1,33 @@
-"""The long training in the background: exact shortcuts, own contexts, and where it goes on."""
+"""The long training in the background: its rate, and where it goes on."""
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from benchmarks.experiment import long_training
 from egowm.backbones import SVD
-from egowm.clip import Clip
+from egowm.own_contexts import OwnContexts
 
 
 @pytest.fixture
 def model(tiny_prior, spec):
-    torch.manual_seed(0)
     backbone = SVD(str(tiny_prior), noise_strength=0.0, noise_mean=None)
-    model = long_training.OwnContexts(backbone)
+    model = long_training.LongRun(backbone, OwnContexts(0.6, 2, steps=1))
     model.spec = spec
-    model.configure_model()
     return model
 
 
-def clip(spec, horizon: int) -> Clip:
-    frames = torch.randint(0, 255, (2, 1 + horizon, 3, 16, 16), dtype=torch.uint8)
-    actions = 0.1 * torch.randn(2, horizon, spec.width)
-    none = torch.zeros(2, 0)
-    return Clip(frames, actions, none, none, ["", ""], ["a", "a"], ["a_0", "b_0"])
-
-
-def test_a_middle_tap_gives_what_the_whole_kernel_gives():
-    plain = torch.nn.Conv3d(4, 6, (3, 1, 1), padding=(1, 0, 0))
-    for frames in (1, 3):
-        x = torch.randn(2, 4, frames, 5, 5)
-        expected = plain(x)
-        tapped = torch.nn.Sequential(plain)
-        long_training.use_middle_taps(tapped)
-        torch.testing.assert_close(tapped(x), expected)
-        del plain.forward
-
-
-def test_a_context_of_its_own_is_a_rollout_of_it(model, spec):
-    """Its last frame is what the model shows after as many steps of one sampling step each."""
-    torch.manual_seed(1)
-    given = clip(spec, 3)
-    frames = given.frames[:, :1].float() / 127.5 - 1
-    with torch.no_grad():
-        torch.manual_seed(2)
-        past = model._imagined(long_training.Chunk(frames), given.actions[:, :2])
-        torch.manual_seed(2)
-        how = long_training.Sampling(steps=1, chain="latents_only")
-        made = model.rollout(given.frames[:, :1], given.actions[:, :2], how)
-    torch.testing.assert_close(past.frames[:, 0], made.frames[:, -1] * 2 - 1, atol=1e-5, rtol=0)
-
-
-def test_the_loss_trains_under_every_depth(model, spec):
-    for seed in range(6):
-        generator = torch.Generator().manual_seed(seed)
-        loss, _ = model.loss(clip(spec, 3), generator)
-        assert torch.isfinite(loss)
-        loss.backward()
-    assert model.action_embedding.linear_2.weight.grad.abs().max() > 0
+def test_it_starts_from_the_weights_of_an_export(model, tmp_path):
+    model.configure_model()
+    export = {n: p.detach() + 1 for n, p in model.named_parameters() if p.requires_grad}
+    save_file(
+        {name.removeprefix("backbone."): values for name, values in export.items()},
+        tmp_path / "weights.safetensors",
+    )
+    other = long_training.LongRun(model.backbone, model.own_contexts, start=str(tmp_path))
+    other.spec = model.spec
+    other.configure_model()
+    assert all(torch.equal(p, export[n]) for n, p in other.named_parameters() if p.requires_grad)
 
 
 def test_a_new_folder_counts_its_own_steps(tmp_path, monkeypatch):

@@ -19,27 +19,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
 
 from benchmarks.measure import RESULTS, ROOT, Record, Script, positive, provenance, read, write
 from egowm.backbones import SVD
-from egowm.clip import Clip
-from egowm.diffusion import denoising_loss
-from egowm.sampler import Sampler
-from egowm.sampling import Chunk, Sampling
+from egowm.own_contexts import OwnContexts
 from egowm.world_model import WorldModel
 
 RECIPE, RECORD = ROOT / "benchmarks/experiment/long_training.yaml", RESULTS / "long-training.json"
-OWN_SHARE = 0.6  # of the batches that start from an imagined frame
 
 
-class OwnContexts(WorldModel):
-    """A world model that also learns from its own imagined frames, made by one step each.
+class LongRun(WorldModel):
+    """A world model whose training has no end: a constant rate, until it is told to fall.
 
     Args:
-        backbone: an `SVD` that makes one frame at a time.
         start: export whose weights training starts from; "" for those of the backbone.
         fall: steps of the run between which the rate falls to zero in a line; null: never.
         **options: as `WorldModel`.
@@ -48,6 +41,7 @@ class OwnContexts(WorldModel):
     def __init__(
         self,
         backbone: SVD,
+        own_contexts: OwnContexts,
         start: str = "",
         fall: tuple[int, int] | None = None,
         learning_rate: float = 3e-4,
@@ -61,27 +55,19 @@ class OwnContexts(WorldModel):
             warmup=warmup,
             drop_image=drop_image,
             steps=steps,
-            chunk=1,
+            own_contexts=own_contexts,
         )
         self.start, self.fall = start, fall
-
-    def setup(self, stage: str) -> None:
-        super().setup(stage)
-        self.chunk = 1  # the clips are longer, for their first frames are imagined
 
     def configure_model(self) -> None:
         ready = hasattr(self, "action_embedding")
         super().configure_model()
-        if ready or not hasattr(self, "action_embedding"):
+        if ready or not hasattr(self, "action_embedding") or not self.start:
             return
-        use_middle_taps(self.backbone.network)
-        if self.start:
-            weights = load_file(ROOT / self.start / "weights.safetensors")
-            own = {
-                f"backbone.{k}" if k.startswith("network.") else k: v for k, v in weights.items()
-            }
-            found = self.load_state_dict(own, strict=False)
-            assert not found.unexpected_keys, found.unexpected_keys
+        weights = load_file(ROOT / self.start / "weights.safetensors")
+        own = {f"backbone.{k}" if k.startswith("network.") else k: v for k, v in weights.items()}
+        found = self.load_state_dict(own, strict=False)
+        assert not found.unexpected_keys, found.unexpected_keys
 
     def configure_optimizers(self) -> Any:
         """A constant rate after the warm-up, until it falls: the run itself has no end."""
@@ -95,62 +81,6 @@ class OwnContexts(WorldModel):
             return rate
         first, last = self.fall
         return rate * min(1.0, max(0.0, (last - step) / (last - first)))
-
-    def loss(
-        self, clip: Clip, generator: torch.Generator | None = None, level: float | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """As the parent's, of one frame, whose context is true or imagined up to a depth."""
-        backbone, spec = self.backbone, self.spec_of(None)
-        deepest = clip.actions.shape[1] - 1
-        own = bool(torch.rand((), generator=generator) < OWN_SHARE)
-        depth = int(torch.randint(1, deepest + 1, (), generator=generator)) if own else 0
-        frames = clip.frames[:, [0, depth + 1]].float() / 127.5 - 1
-        actions = clip.actions[:, : depth + 1]
-        with torch.no_grad():
-            chunk = self._imagined(Chunk(frames[:, :1]), actions[:, :depth])
-            target = backbone.codec.encode(frames[:, 1:])
-            strength = torch.zeros(len(target))
-            condition = backbone.condition(chunk.frames, strength, generator, chunk.latents)
-        embedding = self.embed(spec.normalise(actions[:, depth:]))
-
-        def estimate(noisy: Tensor, sigma: Tensor) -> Tensor:
-            self.sigma = sigma.detach()
-            clean: Tensor = backbone(noisy, sigma, condition)
-            return clean
-
-        with backbone.injecting(embedding):
-            return denoising_loss(backbone.process, estimate, target, generator, 0, level)
-
-    def _imagined(self, chunk: Chunk, actions: Tensor) -> Chunk:
-        """After `actions` (B, d, A): a chain of latents, of which the last is decoded."""
-        if not actions.shape[1]:
-            return chunk
-        how = Sampling(steps=1, chain="latents_only", decode="none")
-        sampler = Sampler(self, how, self.spec_of(None))
-        for action in actions.split(1, 1):
-            chunk, _ = sampler.advance(chunk, action, None, [""])
-        assert chunk.latents is not None
-        return chunk._replace(
-            frames=self.backbone.codec.decode(chunk.latents[:, None]).clamp(-1, 1)
-        )
-
-
-def use_middle_taps(network: nn.Module) -> None:
-    """Leave out what a temporal convolution of kernel 3 does with the zeros beside a lone frame."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv3d) and module.kernel_size == (3, 1, 1):
-            module.forward = _Tap(module)  # type: ignore[method-assign, assignment]
-
-
-class _Tap:
-    def __init__(self, module: nn.Conv3d) -> None:
-        self.module = module
-
-    def __call__(self, x: Tensor) -> Tensor:
-        module = self.module
-        if x.shape[2] != 1:
-            return nn.Conv3d.forward(module, x)
-        return nn.functional.conv2d(x[:, :, 0], module.weight[:, :, 1], module.bias)[:, :, None]
 
 
 # Stretches ------------------------------------------------------------------------------------
