@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Literal
 
 from egowm.paths import inside
@@ -165,5 +166,5 @@ def readable(path: Path) -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:  # a library raises what it likes
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = shorten(str(error), 200, placeholder=" ...") or type(error).__name__
         raise ValueError(f"{path} cannot be read ({reason}): copy it again, as a whole.") from error
