@@ -69,7 +69,7 @@ class Process(Protocol):
 
     def sigmas(self, steps: int) -> Tensor: ...  # the sampler's (steps + 1,)
 
-    def initial(self, noise: Tensor) -> Tensor: ...  # the sampler's start
+    def initial(self, noise: Tensor, sigma: float) -> Tensor: ...  # start at the first level
 
     def is_high(self, sigma: Tensor) -> Tensor: ...  # levels where actions decide most
 
@@ -83,8 +83,10 @@ class EDM:
 
     mean, std: of ln sigma in training. sigma_min, sigma_max, rho: of the sampler's noise levels
     (equation 5). sigma_data: standard deviation of the clean latents. out_sign: of c_out; -1 is
-    v-prediction (SVD), 1 is EDM's own (Cosmos Predict1). SVD: (0.7, 1.6) as SVD_Xtend draws,
-    sampler from 700 to 0.002.
+    v-prediction (SVD), 1 is EDM's own (Cosmos Predict1). schedule: the sampler's noise levels for a
+    number of steps, in place of equation 5. starts_as_noise: the sampler's start has the power of
+    its first level alone, without that of data. SVD: (0.7, 1.6) as SVD_Xtend draws, sampler from
+    700 to 0.002.
     """
 
     mean: float = 0.7
@@ -94,6 +96,8 @@ class EDM:
     rho: float = 7.0
     sigma_data: float = 1.0
     out_sign: float = -1.0
+    schedule: Callable[[int], Tensor] | None = None
+    starts_as_noise: bool = False
 
     def draw(self, count: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
         """Training noise levels (count,), log-normal."""
@@ -124,17 +128,19 @@ class EDM:
         return (d**2 + sigma**2) / (sigma * d) ** 2
 
     def sigmas(self, steps: int) -> Tensor:
-        """Noise levels (steps + 1,) from sigma_max down, ending in 0 (equation 5)."""
+        """Noise levels (steps + 1,) from the highest down; equation 5 ends in 0."""
         if steps < 1:
             raise ValueError(f"Expected at least 1 sampling step, got {steps}.")
+        if self.schedule is not None:
+            return self.schedule(steps)
         ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
         low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
         levels = (high + ramp * (low - high)) ** self.rho
         return torch.cat([levels, levels.new_zeros(1)]).float()
 
-    def initial(self, noise: Tensor) -> Tensor:
+    def initial(self, noise: Tensor, sigma: float) -> Tensor:
         """Unit noise to the start of the sampler; SVD's scheduler starts at this power."""
-        return noise * (self.sigma_max**2 + 1) ** 0.5
+        return noise * (sigma if self.starts_as_noise else (sigma**2 + 1) ** 0.5)
 
     def is_high(self, sigma: Tensor) -> Tensor:
         """Where the noise hides the frame."""
@@ -156,7 +162,7 @@ class EDMFlow(EDM):
     mean: float = 0.0
     std: float = 1.0
     sigma_max: float = 80.0
-    schedule: Callable[[int], Tensor] | None = None
+    starts_as_noise: bool = True
 
     def scale_input(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """noisy / (1 + sigma)."""
@@ -174,14 +180,6 @@ class EDMFlow(EDM):
     def weight(self, sigma: Tensor) -> Tensor:
         """Weight 1 on the velocity: 1 / t^2 on the clean latents."""
         return 1 / self.time(sigma) ** 2
-
-    def sigmas(self, steps: int) -> Tensor:
-        """Of `schedule`; equation 5 without one."""
-        return super().sigmas(steps) if self.schedule is None else self.schedule(steps)
-
-    def initial(self, noise: Tensor) -> Tensor:
-        """noise * sigma_max."""
-        return noise * self.sigma_max
 
     @property
     def high_levels(self) -> tuple[float, ...]:
@@ -237,7 +235,7 @@ class FlowMatching:
             raise ValueError(f"Expected at least 1 sampling step, got {steps}.")
         return self.schedule(steps)
 
-    def initial(self, noise: Tensor) -> Tensor:
+    def initial(self, noise: Tensor, sigma: float) -> Tensor:
         """The noise itself."""
         return noise
 

@@ -5,26 +5,32 @@ the folder: safetensors only, and the backbone class must be egowm's or a `Backb
 the caller has imported.
 """
 
+import hashlib
 import inspect
 import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar, get_args
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from egowm.actions import ActionSpec
+from egowm.actions.spec import Kind
+from egowm.backbones.arguments import check_arguments
 from egowm.backbones.base import Backbone
 from egowm.files import FolderKind, begins, check_folder, filled
-from egowm.metadata import Described, check_base, describe, specs_of
+from egowm.loading import readable
+from egowm.metadata import Described, ExportRecord, Specs, check_base, describe, specs_of
 from egowm.network.trained_part import merged_weights
 from egowm.shipped import world_models
+from egowm.typed_json import read_json
 
 log = logging.getLogger(__name__)
-FORMAT = 1
+FORMAT, WEIGHTS = 1, "weights.safetensors"
+EXPECTED = "what save_pretrained writes (copy the export again)"
+LARGEST = 10_000  # of steps, and of frames at once
 EXPORT = FolderKind(
     "egowm export",
     r"weights\.safetensors|world_model\.json|README\.md",
@@ -37,6 +43,10 @@ TRAINING_ONLY: dict[str, Any] = {
     "memo_frames": 0,
     "start": None,
 }  # arguments that an export starts without
+
+
+class _Format(TypedDict):
+    format: int
 
 
 def save(model: Described, folder: Path, dtype: torch.dtype | None = None, note: str = "") -> None:
@@ -68,7 +78,8 @@ def save(model: Described, folder: Path, dtype: torch.dtype | None = None, note:
         | {k: TRAINING_ONLY[k] for k in TRAINING_ONLY & arguments.keys()},
     } | describe(model)
     with filled(folder, EXPORT) as temporary:
-        save_file(weights, temporary / "weights.safetensors")
+        save_file(weights, temporary / WEIGHTS)
+        record |= {"weights_sha256": _sha256(temporary / WEIGHTS)}
         (temporary / "world_model.json").write_text(json.dumps(record, indent=2) + "\n")
         (temporary / "README.md").write_text(_readme(model, record, folder) + note)
 
@@ -86,46 +97,73 @@ def load(folder: Path, base: str | None, make: Callable[..., Model]) -> Model:
     """
     folder = _found(folder)
     path = folder / "world_model.json"
-    try:
-        record = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}): copy the export again.") from error
-    if record.get("format") != FORMAT:
-        raise ValueError(f"{path}: expected format {FORMAT}, got {record.get('format')!r}.")
+    found = read_json(path, _Format, EXPECTED)["format"]
+    if found != FORMAT:
+        raise ValueError(f"{path}: expected format {FORMAT}, got {found!r}.")
+    record: ExportRecord = read_json(path, ExportRecord, EXPECTED)
     arguments = {k: v for k, v in record["backbone_arguments"].items() if k not in GONE}
     arguments |= {"pretrained": base} if base else {}
-    backbone = _backbone_class(record["backbone"])(**arguments)
-    specs = specs_of(record)
-    model = make(
-        backbone,
-        features=record["features"],
-        alignment=record.get("alignment", "concatenate"),
-        drop_action=record.get("drop_action", 0.0),
-        chunk=record["chunk"],
-        steps=record["steps"],
-        spec=specs.spec,
-        state_spec=specs.state_spec,
-    )
+    kind = _backbone_class(record["backbone"])
+    with readable(path):
+        check_arguments(kind, arguments)
+        specs = _specs(record)
+        given = {
+            "backbone": kind(**arguments),
+            "features": record["features"],
+            "alignment": record.get("alignment", "concatenate"),
+            "drop_action": record.get("drop_action", 0.0),
+            "chunk": record["chunk"],
+            "steps": record["steps"],
+            "spec": specs.spec,
+            "state_spec": specs.state_spec,
+        }
+        check_arguments(make, given)
+        model = make(**given)
     model.familiar_psnr, model.specs = record["familiar_psnr"], specs.specs
     model.configure_model()
-    check_base(backbone, record["base_sha256"], f"{folder} belongs to", "Pass base=FOLDER.")
-    try:
-        weights = load_file(folder / "weights.safetensors")
-    except SafetensorError as error:
-        raise ValueError(f"{folder}: damaged weights ({error}): copy the export again.") from error
-    _fill(backbone.network, weights, "network.")
+    check_base(model.backbone, record["base_sha256"], f"{folder} belongs to", "Pass base=FOLDER.")
+    with readable(folder / WEIGHTS):
+        _take_weights(model, folder / WEIGHTS, record.get("weights_sha256"))
+    return model.eval()
+
+
+def _take_weights(model: Any, file: Path, sha256: str | None) -> None:
+    """All that `save` wrote, and nothing else; older exports name no sha256."""
+    if sha256 not in (None, _sha256(file)):
+        raise ValueError(f"expected weights with sha256 {str(sha256)[:12]}...")
+    backbone, weights = model.backbone, load_file(file)
+    network = {k: v for k, v in weights.items() if k.startswith("network.")}
+    backbone.network.load_state_dict({k.removeprefix("network."): v for k, v in network.items()})
     if "text.embedding" in weights:
-        assert backbone.codec.texts is not None
-        backbone.codec.texts.remember("", weights["text.embedding"], weights["text.mask"])
+        texts = backbone.codec.texts
+        texts.remember("", weights["text.embedding"], weights["text.mask"])
     own = {k: v for k, v in weights.items() if not k.startswith(("network.", "text."))}
     left = model.load_state_dict(own, strict=False)
     missing = set(_embeddings(model)) & set(left.missing_keys)
     if missing or left.unexpected_keys:
-        raise RuntimeError(
-            f"{folder}: Missing key(s) {sorted(missing)}, unexpected key(s) "
-            f"{left.unexpected_keys} in weights.safetensors: copy the export again."
+        raise ValueError(
+            f"Missing key(s) {sorted(missing)}, unexpected key(s) {left.unexpected_keys}"
         )
-    return model.eval()
+
+
+def _specs(record: ExportRecord) -> Specs:
+    """Refuses meanings and numbers that no `save` wrote."""
+    for name in ("chunk", "steps"):
+        if not 1 <= record[name] <= LARGEST:  # type: ignore[literal-required]
+            raise ValueError(f"expected {name} from 1 to {LARGEST}, got {record[name]}")  # type: ignore[literal-required]
+    specs = specs_of(record)
+    for spec in filter(None, (specs.spec, specs.state_spec, *specs.specs.values())):
+        if spec.kind not in get_args(Kind) or spec.rate_hz <= 0:
+            raise ValueError(
+                f"expected actions of kind {', '.join(get_args(Kind))} at a rate above 0, got kind "
+                f"{spec.kind!r}, {spec.rate_hz:g} Hz"
+            )
+    return specs
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _found(folder: Path) -> Path:
@@ -152,11 +190,6 @@ def _empty_text(backbone: Backbone) -> dict[str, torch.Tensor]:
         return {}
     embedding, mask = backbone.codec.texts([""], torch.device("cpu"))
     return {"text.embedding": embedding[0], "text.mask": mask[0]}
-
-
-def _fill(module: torch.nn.Module, weights: dict[str, torch.Tensor], prefix: str) -> None:
-    own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-    module.load_state_dict(own, strict=True)
 
 
 def _arguments(backbone: Backbone) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Literal
 
 from egowm.paths import inside
@@ -36,7 +37,7 @@ def load_model(cls: Any, folder: Path, dtype: "torch.dtype | Literal['auto'] | N
     variant = variant_of(folder, "diffusion_pytorch_model" if of_diffusers else "model")
     options: dict[str, Any] = {"variant": variant[1:]} if variant else {}
     options["torch_dtype" if of_diffusers else "dtype"] = dtype or torch.float32
-    with _readable(folder):
+    with readable(folder):
         return cls.from_pretrained(folder, use_safetensors=True, local_files_only=True, **options)
 
 
@@ -45,7 +46,7 @@ def untrained(cls: Any, folder: Path) -> Any:
     import torch
 
     expect(folder, CONFIG)
-    with _readable(folder):
+    with readable(folder):
         if hasattr(cls, "load_config"):
             return cls.from_config(cls.load_config(folder, local_files_only=True))
         config = cls.config_class.from_pretrained(folder, local_files_only=True)
@@ -53,21 +54,10 @@ def untrained(cls: Any, folder: Path) -> Any:
     return cls(config)
 
 
-def load_scheduler(pipeline: Path, name: str = "") -> Any:
-    """The scheduler of a pipeline's folder, of the class that its index names, or of another."""
-    import diffusers
-
-    index, folder = read_json(pipeline, INDEX), pipeline / "scheduler"
-    expect(folder, "scheduler_config.json")
-    with _readable(folder):
-        cls = getattr(diffusers, name or index["scheduler"][1])
-        return cls.from_pretrained(folder, local_files_only=True)
-
-
 def load_processor(cls: Any, folder: Path) -> Any:
     """What prepares the inputs of a model of transformers, by one of its classes for that."""
     expect(folder, *PROCESSOR)
-    with _readable(folder):
+    with readable(folder):
         return cls.from_pretrained(folder, local_files_only=True)
 
 
@@ -76,15 +66,18 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     expect_tokenizer(folder)
-    with _readable(folder):
+    with readable(folder):
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:
     """What one of the folder's files of settings says."""
     expect(folder, name)
-    with _readable(folder / name):
-        return dict(json.loads((folder / name).read_text(encoding="utf-8")))
+    with readable(folder / name):
+        found = json.loads((folder / name).read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError(f"expected a mapping, got {type(found).__name__}")
+        return found
 
 
 def hub_folder(
@@ -136,8 +129,9 @@ def variant_of(folder: Path, stem: str) -> str:
             return variant
         index = f"{stem}.safetensors.index{variant}.json"
         if (folder / index).is_file():
-            with _readable(folder / index):
-                shards = sorted(set(read_json(folder, index)["weight_map"].values()))
+            content = read_json(folder, index)
+            with readable(folder / index):
+                shards = sorted(set(content["weight_map"].values()))
             for shard in shards:
                 inside(folder, shard, str(folder / index))
                 expect(folder, shard)
@@ -165,12 +159,12 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable(path: Path) -> Iterator[None]:
     """Inside, what the libraries say of a damaged file becomes one line that names it."""
-    from safetensors import SafetensorError
-
     try:
         yield
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, SafetensorError) as error:
-        reason = str(error).strip().partition("\n")[0]
+    except MemoryError:
+        raise
+    except Exception as error:  # a library raises what it likes
+        reason = shorten(str(error), 200, placeholder=" ...") or type(error).__name__
         raise ValueError(f"{path} cannot be read ({reason}): copy it again, as a whole.") from error

@@ -1,7 +1,8 @@
 """The metadata of weights, in checkpoints and in exports: what their actions mean, which part was
 trained, and on which base."""
 
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Any, NamedTuple, NotRequired, Protocol, TypedDict
 
 from egowm.actions.spec import ActionSpec
 from egowm.backbones.base import Backbone
@@ -54,6 +55,37 @@ def describe(model: Described) -> dict[str, Any]:
     }
 
 
+class SpecRecord(TypedDict):
+    """An `ActionSpec` in JSON."""
+
+    names: list[str]
+    units: list[str]
+    frame: str
+    kind: str
+    rate_hz: float
+    low: NotRequired[list[float]]
+    high: NotRequired[list[float]]
+    normalisers: NotRequired[list[str]]
+
+
+class ExportRecord(TypedDict):
+    """What an export says of itself, and needs; older ones say less."""
+
+    backbone: str
+    backbone_arguments: dict[str, Any]
+    base_sha256: str | None
+    weights_sha256: NotRequired[str]
+    spec: SpecRecord
+    specs: NotRequired[dict[str, SpecRecord]]
+    state_spec: NotRequired[SpecRecord | None]
+    features: str
+    alignment: NotRequired[str]
+    drop_action: NotRequired[float]
+    chunk: int
+    steps: int
+    familiar_psnr: float | None
+
+
 class Specs(NamedTuple):
     """What actions mean, in all and by source, and what the states mean where there are any."""
 
@@ -62,7 +94,7 @@ class Specs(NamedTuple):
     specs: dict[str, ActionSpec]
 
 
-def specs_of(saved: dict[str, Any]) -> Specs:
+def specs_of(saved: Mapping[str, Any]) -> Specs:
     """Those that `describe` wrote; older files lack some."""
     state = saved.get("state_spec")
     sources = {name: ActionSpec(**fields) for name, fields in saved.get("specs", {}).items()}

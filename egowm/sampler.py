@@ -253,7 +253,8 @@ class Sampler:
             return recomputed(estimate, noisy, sigma)
 
         process = backbone.process_for(embedding.shape[1], size)
-        return euler(denoise, process.initial(noise), process.sigmas(self.how.steps or model.steps))
+        sigmas = process.sigmas(self.how.steps or model.steps)
+        return euler(denoise, process.initial(noise, float(sigmas[0])), sigmas)
 
     @property
     def _precision(self) -> AbstractContextManager[Any]:

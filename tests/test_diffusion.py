@@ -33,7 +33,7 @@ def test_noise_levels_are_the_stock_scheduler_s(process, steps):
     torch.testing.assert_close(sigmas, scheduler.sigmas, atol=1e-6, rtol=1e-5)
     times = process.time(sigmas[:-1])
     torch.testing.assert_close(times, scheduler.timesteps, atol=1e-5, rtol=1e-5)
-    start = process.initial(torch.ones(1))
+    start = process.initial(torch.ones(1), process.sigma_max)
     torch.testing.assert_close(start, torch.tensor([float(scheduler.init_noise_sigma)]))
     assert sigmas[-1] == 0
 
@@ -223,7 +223,8 @@ def test_euler_with_a_network_that_knows_the_answer(process):
     start = process.add(clean, noise, levels[:1].expand(2))
     passed = process.add(clean, noise, levels[-1:].expand(2))
     torch.testing.assert_close(euler(denoise, start, levels), passed, atol=1e-4, rtol=0)
-    end = euler(denoise, process.initial(noise), process.sigmas(5))
+    sigmas = process.sigmas(5)
+    end = euler(denoise, process.initial(noise, float(sigmas[0])), sigmas)
     torch.testing.assert_close(end, clean, atol=1e-4, rtol=0)
 
 

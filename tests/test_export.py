@@ -10,6 +10,7 @@ import torch
 
 from egowm import export
 from egowm.backbones import SVD
+from egowm.commands.main import explain
 from egowm.shipped import world_models
 from egowm.world_model import WorldModel
 
@@ -37,7 +38,8 @@ def assert_equal(loaded: WorldModel, saved: WorldModel) -> None:
 
 def edit(folder: Path, **changes) -> None:
     path = folder / "world_model.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    record = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({k: v for k, v in record.items() if v is not ...}))
 
 
 def test_round_trip(obedient, folder):
@@ -59,7 +61,8 @@ def test_it_has_the_metadata_of_a_checkpoint(obedient, folder):
     record = json.loads((folder / "world_model.json").read_text())
     assert saved["spec"]["names"] == ["dx", "dy", "dyaw"]
     assert {name: record[name] for name in saved} == saved
-    assert record.keys() - saved.keys() == {"format", "backbone", "backbone_arguments"}
+    own = {"format", "backbone", "backbone_arguments", "weights_sha256"}
+    assert record.keys() - saved.keys() == own
 
 
 def test_arguments_of_the_backbone_come_back(tiny_prior, spec, tmp_path):
@@ -176,21 +179,76 @@ def test_another_format_is_refused(folder):
 
 def test_damaged_files_are_named(folder):
     weights = folder / "weights.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"damaged weights .* copy the export again"):
-        WorldModel.from_pretrained(folder)
+    whole = weights.read_bytes()
+    flipped = bytearray(whole)
+    flipped[-1000] ^= 4
+    for damaged in (whole[:-100], b"", bytes(flipped)):
+        weights.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"weights.safetensors cannot be read \(.*sha256 "):
+            WorldModel.from_pretrained(folder)
+    weights.write_bytes(whole)
     (folder / "world_model.json").write_text("{")
-    with pytest.raises(ValueError, match=r"world_model\.json is damaged .* copy the export again"):
+    with pytest.raises(ValueError, match=r"world_model\.json: expected .*copy the export again"):
         WorldModel.from_pretrained(folder)
+
+
+ARGUMENTS = "backbone_arguments"
+SPEC = {"names": ["x"], "units": ["m"], "frame": "body", "kind": "difference", "rate_hz": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"backbone": None}, "backbone: expected a text, got None"),
+        ({ARGUMENTS: []}, "backbone_arguments: expected a mapping"),
+        ({ARGUMENTS: {}}, "SVD: missing a required argument: 'pretrained'"),
+        ({ARGUMENTS: {"pretrained": {}}}, "SVD: pretrained cannot be {}"),
+        ({ARGUMENTS: {"pretrained": ".", "speed": 1}}, "unexpected keyword argument 'speed'"),
+        ({ARGUMENTS: {"pretrained": ".", "fps": "7"}}, "SVD: fps cannot be '7'"),
+        ({ARGUMENTS: {"pretrained": ".", "fps": True}}, "SVD: fps cannot be True"),
+        ({ARGUMENTS: {"pretrained": ".", "random": ["vae"]}}, r"random cannot be \['vae'\]"),
+        ({ARGUMENTS: {"pretrained": ".", "start": "os.system"}}, "start cannot be 'os.system'"),
+        ({"base_sha256": 3}, "base_sha256: expected a text or null, got 3"),
+        ({"base_sha256": ...}, "base_sha256: missing"),
+        ({"spec": None}, "spec: expected a mapping, got None"),
+        ({"spec": SPEC | {"kind": "se4"}}, "kind se2, se3, command, difference .*got kind 'se4'"),
+        ({"spec": SPEC | {"rate_hz": -1}}, "-1 Hz"),
+        ({"spec": SPEC | {"rate_hz": float("nan")}}, "spec.rate_hz: expected a number"),
+        ({"spec": SPEC | {"loy": [1.0]}}, "unexpected keyword argument 'loy'"),
+        ({"spec": SPEC | {"units": []}}, "1 names but 0 units"),
+        ({"specs": {"a": {}}}, "specs.a.frame: missing"),
+        ({"features": "sines"}, "features cannot be 'sines'"),
+        ({"alignment": "left"}, "alignment cannot be 'left'"),
+        ({"chunk": 10**12}, "chunk from 1 to 10000, got 1000000000000"),
+        ({"chunk": 0}, "chunk from 1 to 10000, got 0"),
+        ({"steps": "x"}, "steps: expected a whole number, got 'x'"),
+        ({"drop_action": 3.0}, "drop_action, a share of samples"),
+        ({"drop_action": 0.5}, r"weights.safetensors .*Missing key\(s\) \['null_embedding'\]"),
+        ({"familiar_psnr": []}, "familiar_psnr: expected a number or null"),
+    ],
+)
+def test_a_record_that_no_save_wrote(changes, words, folder, capsys):
+    edit(folder, **changes)
+    with pytest.raises(ValueError, match=words) as caught:
+        WorldModel.from_pretrained(folder)
+    line = explain(caught.value)
+    assert line is not None
+    assert line.startswith(str(folder))
+
+
+def test_an_export_without_a_checksum_is_still_read(folder, obedient):
+    edit(folder, weights_sha256=...)
+    assert_equal(WorldModel.from_pretrained(folder), obedient)
 
 
 def test_other_weights_are_refused(folder):
     from safetensors.torch import load_file, save_file
 
+    edit(folder, weights_sha256=...)
     weights = load_file(folder / "weights.safetensors")
     weights.pop("action_embedding.linear_1.weight")
     save_file(weights, folder / "weights.safetensors")
-    with pytest.raises(RuntimeError, match=r"Missing key\(s\).*linear_1.weight"):
+    with pytest.raises(ValueError, match=r"Missing key\(s\).*linear_1.weight"):
         WorldModel.from_pretrained(folder)
 
 

@@ -7,8 +7,7 @@ rectified flow written in EDM's sigma, its context a draw from the VAE's posteri
 flow matching. The condition mask marks the context's latent frames.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -20,10 +19,11 @@ from torch.utils.hooks import RemovableHandle
 from egowm.backbones.base import Condition, Start
 from egowm.backbones.causal_codec import CausalCodec
 from egowm.backbones.codec import Codec
+from egowm.backbones.schedulers import FLOW, StockLevels, Supported, load_scheduler, tried
 from egowm.backbones.video_transformer import VideoTransformer
 from egowm.conditioning.injection import takes_actions
 from egowm.diffusion import EDM, EDMFlow, FlowMatching, Generator, randn
-from egowm.loading import INDEX, load_model, load_scheduler, load_tokenizer, read_json
+from egowm.loading import INDEX, load_model, load_tokenizer, read_json
 
 GENERATIONS = {  # model_index.json's class
     "CosmosVideoToWorldPipeline": "predict1",
@@ -33,18 +33,16 @@ GENERATIONS = {  # model_index.json's class
 CONTEXT_TIME = {"predict2": 1e-4 / (1 + 1e-4), "predict2.5": 1e-4}  # what the context is told
 
 
-@dataclass(frozen=True)
-class _Predict1EDM(EDM):
-    """EDM whose sampler starts at noise * sigma_max and takes the stock scheduler's noise levels,
-    which may end at sigma_min."""
-
-    schedule: Callable[[int], Tensor] | None = None
-
-    def sigmas(self, steps: int) -> Tensor:
-        return super().sigmas(steps) if self.schedule is None else self.schedule(steps)
-
-    def initial(self, noise: Tensor) -> Tensor:
-        return noise * self.sigma_max
+SCHEDULERS: dict[str, Supported] = {
+    "predict1": {"EDMEulerScheduler": {"prediction_type": ("epsilon", "v_prediction")}},
+    "predict2": {  # its pipeline asks for Karras' levels, whatever else the settings say
+        "FlowMatchEulerDiscreteScheduler": {
+            **FLOW["FlowMatchEulerDiscreteScheduler"],
+            "use_karras_sigmas": (True,),
+        }
+    },
+    "predict2.5": FLOW,
+}
 
 
 def enter(network: Any, embedding: Tensor) -> list[RemovableHandle]:
@@ -133,6 +131,7 @@ class Cosmos(VideoTransformer):
                 f"{folder}: expected a pipeline of {', '.join(GENERATIONS)}, got {name}."
             )
         self.generation = GENERATIONS[name]
+        self.process = self._process(folder)
         first = self.generation == "predict1"
         vae = diffusers.AutoencoderKLCosmos if first else diffusers.AutoencoderKLWan
         self.vae = load_model(vae, Path(self.vae_folder or folder / "vae"))
@@ -140,44 +139,26 @@ class Cosmos(VideoTransformer):
         self.network = takes_actions(network, enter)
         if self.random and self.start is not None:
             self.start(self.network, self.vae)
-        self.process = self._process(folder)
         embed = _embed_qwen if self.generation == "predict2.5" else _embed_t5
         samples_context = self.generation == "predict2"  # Predict1's VAE has no spread
         return self.make_codec(CausalCodec, embed, self.generation, samples_context)
 
     def _process(self, folder: Path) -> Any:
-        draw = {"mean": self.process_mean, "std": self.process_std}
-        scheduler = load_scheduler(folder)
-        config = scheduler.config
-
-        def levels(steps: int) -> Tensor:
-            options: dict[str, Any] = {"num_inference_steps": steps}
-            if self.generation == "predict2":  # as its pipeline asks for them
-                options = {"sigmas": torch.linspace(0, 1, steps, dtype=torch.float64)}
-            scheduler.set_timesteps(**options)
-            sigmas: Tensor = scheduler.sigmas.float().clone()
-            if self.generation == "predict2":
-                sigmas[-1] = sigmas[-2]
-            if steps == 1 and sigmas[0] == sigmas[1]:
-                raise ValueError(
-                    f"{folder}: the scheduler's noise levels end above 0, expected at least 2 "
-                    f"sampling steps, got 1."
-                )
-            return sigmas
-
+        draw: dict[str, Any] = {"mean": self.process_mean, "std": self.process_std}
+        scheduler = load_scheduler(folder, SCHEDULERS[self.generation])
+        place = folder / "scheduler"
         if self.generation == "predict2.5":
-            return FlowMatching(levels, **draw)
+            return FlowMatching(tried(StockLevels(scheduler, place, ceiling=1)), **draw)
         if self.generation == "predict2":
             scheduler.register_to_config(sigma_max=80.0, sigma_min=0.002, sigma_data=1.0)
-            return EDMFlow(sigma_min=0.002, sigma_max=80.0, schedule=levels, **draw)
-        sign = -1.0 if config.prediction_type == "v_prediction" else 1.0
-        return _Predict1EDM(
-            sigma_min=config.sigma_min,
-            sigma_max=config.sigma_max,
-            rho=config.rho,
-            sigma_data=config.sigma_data,
+            levels = StockLevels(scheduler, place, _evenly, holds_last=True)
+            return EDMFlow(schedule=tried(levels), **draw)
+        sign = -1.0 if scheduler.config.prediction_type == "v_prediction" else 1.0
+        return EDM(
+            sigma_data=scheduler.config.sigma_data,
             out_sign=sign,
-            schedule=levels,
+            schedule=tried(StockLevels(scheduler, place)),
+            starts_as_noise=True,
             **draw,
         )
 
@@ -249,6 +230,11 @@ class Cosmos(VideoTransformer):
         )[0]
         clean = self.process.denoised(output.transpose(1, 2).float(), noisy.float(), sigma)
         return self.with_context(clean, condition)
+
+
+def _evenly(steps: int) -> dict[str, Any]:
+    """As Predict2's pipeline asks for noise levels."""
+    return {"sigmas": torch.linspace(0, 1, steps, dtype=torch.float64)}
 
 
 def _embed_t5(folder: Path, texts: list[str]) -> tuple[Tensor, Tensor]:

@@ -17,11 +17,15 @@ from torch.utils.hooks import RemovableHandle
 
 from egowm.backbones.base import Condition
 from egowm.backbones.causal_codec import CausalCodec
+from egowm.backbones.schedulers import StockLevels, Supported, load_scheduler, tried
 from egowm.backbones.video_transformer import VideoTransformer
 from egowm.conditioning.injection import enter_tokens, takes_actions
 from egowm.diffusion import FlowMatching
-from egowm.loading import INDEX, load_model, load_scheduler, load_tokenizer, read_json
+from egowm.loading import INDEX, load_model, load_tokenizer, read_json, readable
 
+SCHEDULERS: Supported = {  # its pipeline says how far to shift
+    "FlowMatchEulerDiscreteScheduler": {"invert_sigmas": (False,), "stochastic_sampling": (False,)}
+}
 PIPELINES = ("LTXImageToVideoPipeline", "LTXPipeline")  # of the same parts
 
 
@@ -97,6 +101,9 @@ class LTX(VideoTransformer):
             raise ValueError(
                 f"{folder}: expected a pipeline of {', '.join(PIPELINES)}, got {name}."
             )
+        self.scheduler = load_scheduler(folder, SCHEDULERS)
+        self.process = self._process(int(self.scheduler.config.get("base_image_seq_len", 256)))
+        tried(self.process.sigmas)
         self.vae = load_model(diffusers.AutoencoderKLLTXVideo, folder / "vae")
         network = self.load_network(diffusers.LTXVideoTransformer3DModel, folder)
         self.network = takes_actions(network, enter)
@@ -106,8 +113,6 @@ class LTX(VideoTransformer):
                 f"{folder}: expected a transformer with one latent frame per token (patch_size_t "
                 f"1), got {config.patch_size_t}: an action would have no tokens of its own."
             )
-        self.scheduler = load_scheduler(folder)
-        self.process = self._process(int(self.scheduler.config.get("base_image_seq_len", 256)))
         codec = self.make_codec(_LTXCodec, _embed_t5, samples_context=True)
         codec.decode_timestep = self.decode_timestep
         return codec
@@ -141,19 +146,25 @@ class LTX(VideoTransformer):
         config = self.scheduler.config
         names = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
         given = [config.get(k, v) for k, v in zip(names, (256, 4096, 0.5, 1.15), strict=True)]
-        mu = float(calculate_shift(tokens, *given))
+        place = self.folder / "scheduler"
+        with readable(place):
+            mu = float(calculate_shift(tokens, *given))
         shift = config.shift
         if config.use_dynamic_shifting:
             linear = config.time_shift_type == "linear"
             shift = mu if linear else float(torch.tensor(mu).exp())
 
+        def ask(steps: int) -> dict[str, Any]:
+            return {
+                "sigmas": torch.linspace(1, 1 / steps, steps, dtype=torch.float64).numpy(),
+                "mu": mu,
+            }
+
+        stock = StockLevels(self.scheduler, place, ask, ceiling=1)
+
         def levels(steps: int) -> Tensor:
-            if steps == 1:
-                return torch.tensor([1.0, 0.0])  # the stock scheduler's stretch divides by zero
-            even = torch.linspace(1, 1 / steps, steps, dtype=torch.float64)
-            self.scheduler.set_timesteps(sigmas=even.numpy(), mu=mu)
-            sigmas: Tensor = self.scheduler.sigmas.float().clone()
-            return sigmas
+            # The stock scheduler's stretch divides by zero in a single step.
+            return torch.tensor([1.0, 0.0]) if steps == 1 else stock(steps)
 
         scale = config.num_train_timesteps
         return FlowMatching(levels, shift, scale, self.process_mean, self.process_std)

@@ -19,11 +19,19 @@ from egowm.backbones.base import Backbone, Condition, Start, locate, not_negativ
 from egowm.backbones.codec import Codec
 from egowm.backbones.codec_wrappers import Remembered
 from egowm.backbones.frame_codec import FrameCodec, load_vae
+from egowm.backbones.schedulers import StockLevels, Supported, load_scheduler, tried
 from egowm.conditioning.injection import takes_actions
 from egowm.diffusion import EDM, Generator, randn
-from egowm.loading import load_model, load_processor, load_scheduler, untrained
+from egowm.loading import load_model, load_processor, untrained
 from egowm.network.single_frames import spare_padding
 
+SCHEDULERS: Supported = {  # of an output and a time such as EDM's with unit data
+    "EulerDiscreteScheduler": {
+        "prediction_type": ("v_prediction",),
+        "timestep_type": ("continuous",),
+        "interpolation_type": ("linear",),  # the other takes a step more than is asked for
+    },
+}
 Part = Literal["unet", "image_encoder"]
 
 
@@ -123,19 +131,19 @@ class SVD(Backbone):
         disable_progress_bar()  # a bar for every small file
 
         self.folder = folder = locate(self.pretrained, self.revision, self.download)
+        scheduler = load_scheduler(folder, SCHEDULERS)
+        self.process = EDM(
+            self.process_mean,
+            self.process_std,
+            schedule=tried(StockLevels(scheduler, folder / "scheduler")),
+            starts_as_noise=scheduler.config.timestep_spacing != "leading",
+        )
         self.vae = load_vae(Path(self.vae_folder or folder / "vae"))
         self.image_encoder = self._part("image_encoder", CLIPVisionModelWithProjection)
         self.network = takes_actions(self._part("unet", UNetSpatioTemporalConditionModel), enter)
         spare_padding(self.network)
         if "unet" in self.random and self.start is not None:
             self.start(self.network, self.vae)
-        scheduler = load_scheduler(folder, "EulerDiscreteScheduler")
-        self.process = EDM(
-            self.process_mean,
-            self.process_std,
-            scheduler.config.sigma_min,
-            scheduler.config.sigma_max,
-        )
         processor = load_processor(CLIPImageProcessor, folder / "feature_extractor")
         pretrained = {"vae": Path(self.vae_folder or folder / "vae")}
         if "image_encoder" not in self.random:

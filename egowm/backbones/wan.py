@@ -22,6 +22,7 @@ from torch.utils.hooks import RemovableHandle
 from egowm.backbones.base import Condition
 from egowm.backbones.causal_codec import CausalCodec
 from egowm.backbones.codec import Codec
+from egowm.backbones.schedulers import FLOW, StockLevels, load_scheduler, tried
 from egowm.backbones.video_transformer import VideoTransformer
 from egowm.clip import Encodings
 from egowm.conditioning.injection import enter_tokens, takes_actions
@@ -30,7 +31,6 @@ from egowm.loading import (
     INDEX,
     load_model,
     load_processor,
-    load_scheduler,
     load_tokenizer,
     read_json,
 )
@@ -125,6 +125,7 @@ class Wan(VideoTransformer):
         index = read_json(folder, INDEX)
         _check_pipeline(folder, index)
         self.by_time = bool(index.get("expand_timesteps"))
+        self.process = self._process(folder)
         self.vae = load_model(AutoencoderKLWan, folder / "vae")
         self.network = takes_actions(self.load_network(WanTransformer3DModel, folder), enter)
         config: Any = self.network.config
@@ -134,7 +135,6 @@ class Wan(VideoTransformer):
                 f"{config.pos_embed_seq_len}) needs a last frame, which a world model does not "
                 f"have: give an image-to-video folder."
             )
-        self.process = self._process(folder)
         if self.by_time:
             return self.make_codec(CausalCodec, _embed_umt5, "2.2")
         from transformers import CLIPImageProcessor, CLIPVisionModel
@@ -147,20 +147,9 @@ class Wan(VideoTransformer):
         return codec
 
     def _process(self, folder: Path) -> FlowMatching:
-        scheduler = load_scheduler(folder)
+        scheduler = load_scheduler(folder, FLOW)
         config = scheduler.config
-        if not config.get("use_flow_sigmas", "shift" in config):
-            raise ValueError(
-                f"{folder}: expected a scheduler of flow matching (use_flow_sigmas), got "
-                f"{type(scheduler).__name__} without."
-            )
-
-        def levels(steps: int) -> Tensor:
-            scheduler.set_timesteps(steps)
-            sigmas: Tensor = scheduler.sigmas.float().clone()
-            return sigmas
-
-        levels(1)
+        levels = tried(StockLevels(scheduler, folder / "scheduler", ceiling=1))
         kind = FlowMatching if scheduler.timesteps.is_floating_point() else _WholeTimes
         return kind(
             levels,

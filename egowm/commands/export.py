@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from egowm.commands.parser import Parser
-from egowm.data.module import ClipData
-from egowm.evaluation.familiarity import familiarity
+from egowm.evaluation.familiarity import familiarity, is_measurable
 from egowm.export import EXPORT, save
 from egowm.files import check_folder
-from egowm.recipe import build, open_recipe
+from egowm.recipe import Recipe, RecipeError, build, open_recipe
 from egowm.training.average import averaged_weights
 from egowm.training.checkpoints import read_checkpoint
 from egowm.world_model import WorldModel
@@ -37,13 +37,25 @@ def load_checkpoint(recipe: Path, checkpoint: Path, averaged: bool = True) -> Wo
     return model.eval()
 
 
-def measure_familiarity(model: WorldModel, data: ClipData) -> float | None:
-    """The 5th percentile of `familiarity` over first frames of validation clips; dB."""
-    clips = data.windows("val", tiled=True)
-    found = []
-    for number in range(min(NUM_PICTURES, len(clips))):
-        frame = clips[number].frames[None, :1]
-        found.append(familiarity(model, frame, seed=number))
+def first_frames(recipe: Recipe, root: str | None) -> list[Tensor]:
+    """First frames (1, 1, 3, H, W) of some validation clips.
+
+    None where the recipe has no such clips or its recordings are not on this machine: weights and
+    the meaning of actions come from the checkpoint. Only a root that is asked for must exist.
+    """
+    try:
+        clips = recipe.data(root).windows("val", tiled=True)
+        return [clips[number].frames[None, :1] for number in range(min(NUM_PICTURES, len(clips)))]
+    except (ValueError, OSError, ImportError, RecipeError) as error:
+        if root is not None and isinstance(error, FileNotFoundError | RecipeError):
+            raise
+        log.warning("Which pictures are familiar to the model stays unknown: %s", error)
+        return []
+
+
+def measure_familiarity(model: WorldModel, frames: Sequence[Tensor]) -> float | None:
+    """The 5th percentile of `familiarity` over pictures (1, 1, 3, H, W); dB."""
+    found = [familiarity(model, frame, seed=number) for number, frame in enumerate(frames)]
     known = torch.tensor([value for value in found if value is not None])
     return float(known.quantile(0.05)) if len(known) else None
 
@@ -68,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     check_folder(args.output, EXPORT, args.force)
     model = load_checkpoint(args.config, args.ckpt_path, averaged=not args.newest)
-    model.familiar_psnr = measure_familiarity(model, open_recipe(args.config).data(args.root))
+    frames = first_frames(open_recipe(args.config), args.root) if is_measurable(model) else []
+    model.familiar_psnr = measure_familiarity(model, frames)
     save(model, args.output, torch.float16 if args.half else None)
     print(f"{args.output}: an export of {args.ckpt_path}")
     return 0

@@ -153,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     first = resize(picture[None], *args.size)
     context = torch.from_numpy(first.transpose(0, 3, 1, 2).copy())[None]
     made = model.rollout(
-        context,
+        context.expand(-1, model.backbone.context, -1, -1, -1),  # the robot stood still before
         actions,
         Sampling(steps=args.steps, guidance=args.guidance, guide_on=args.guide_on),
         state=None if args.state is None else torch.tensor([args.state]),

@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
@@ -211,17 +211,11 @@ def _bytes(tensors: Sequence[Tensor]) -> int:
 @contextmanager
 def without_weights() -> Iterator[None]:
     """Inside, `from_pretrained` of diffusers and transformers reads configurations only."""
-    from diffusers import ModelMixin, SchedulerMixin
+    from diffusers import ModelMixin
     from transformers import PreTrainedModel
 
     def without(cls: Any, folder: Any, **options: Any) -> Any:
         return untrained(cls, Path(folder))
-
-    read_scheduler = SchedulerMixin.from_pretrained.__func__
-
-    def of_schedulers(cls: Any, folder: Any, **options: Any) -> Any:
-        with unset_fake_temporarily():  # they compute their noise levels as they are made
-            return read_scheduler(cls, folder, **options)
 
     def unchanged(module: nn.Module, *args: Any, **options: Any) -> nn.Module:
         return module  # modules of fake tensors cannot be moved or converted, and need not be
@@ -229,7 +223,6 @@ def without_weights() -> Iterator[None]:
     with (
         patch.object(nn.Module, "_apply", unchanged),
         patch("egowm.loading.variant_of", lambda folder, stem: ""),
-        patch.object(SchedulerMixin, "from_pretrained", classmethod(of_schedulers)),
         patch.object(ModelMixin, "from_pretrained", classmethod(without)),
         patch.object(PreTrainedModel, "from_pretrained", classmethod(without)),
     ):

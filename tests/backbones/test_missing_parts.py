@@ -170,7 +170,7 @@ def test_weights_in_float16_by_name(tiny, tmp_path, online):
         ("unet/config.json", "unet"),
         ("unet/diffusion_pytorch_model.safetensors", "unet"),
         ("image_encoder/model.safetensors", "image_encoder"),
-        ("scheduler/scheduler_config.json", "scheduler"),
+        ("scheduler/scheduler_config.json", "scheduler/scheduler_config.json"),
         ("feature_extractor/preprocessor_config.json", "feature_extractor"),
     ],
 )

@@ -338,7 +338,7 @@ def test_loading(tiny_prior):
     svd.load()
     assert svd.network is network
     assert svd.embedding_dim == 128
-    assert (svd.process.sigma_min, svd.process.sigma_max) == (0.02, 80.0)
+    torch.testing.assert_close(svd.process.sigmas(2), torch.tensor([80.0, 0.02, 0.0]))
     assert all(p.requires_grad for p in network.parameters())
     frozen = [*svd.vae.parameters(), *svd.image_encoder.parameters()]
     assert not any(p.requires_grad for p in frozen)

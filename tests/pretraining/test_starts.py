@@ -233,7 +233,7 @@ def test_a_copy_means_the_context_at_high_noise():
     unet, process = make_unet(), EDM()
     start_as_copy(unet, SCALE)
     context = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(5))
-    noisy = process.initial(torch.randn(2, 3, 4, 8, 8))
+    noisy = process.initial(torch.randn(2, 3, 4, 8, 8), process.sigma_max)
     with torch.no_grad():
         made = call(unet, context, 0)
     clean = process.denoised(made, noisy, torch.full((2,), process.sigma_max))

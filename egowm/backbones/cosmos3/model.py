@@ -25,11 +25,13 @@ from egowm.actions import ActionSpec
 from egowm.backbones.base import locate
 from egowm.backbones.cosmos3.frames import last_frames, resolution_tier
 from egowm.backbones.cosmos3.pose import CameraSteps, check_meaning
+from egowm.backbones.schedulers import FLOW, check_followed, load_scheduler
 from egowm.diffusion import Generator, SharedNoise
-from egowm.loading import INDEX, load_model, load_scheduler, load_tokenizer, read_json
+from egowm.loading import INDEX, load_model, load_tokenizer, read_json
 from egowm.sampling import Rollout, Sampling, as_frames, as_sequences, takes_sampling
 
 PIPELINE = "Cosmos3OmniPipeline"
+SCHEDULERS = {name: FLOW[name] for name in ("UniPCMultistepScheduler",)}  # has a flow_shift
 
 
 class Cosmos3:
@@ -69,8 +71,9 @@ class Cosmos3:
         self.chunk, self.steps, self.fps = chunk, steps, fps or spec.rate_hz
         self.stride: int = pipeline.vae_scale_factor_temporal
         self._check_length("chunk", chunk)
+        scheduler = pipeline.scheduler
+        check_followed(scheduler, SCHEDULERS, "The pipeline's scheduler")
         if flow_shift is not None:
-            scheduler = pipeline.scheduler
             pipeline.scheduler = type(scheduler).from_config(
                 scheduler.config, flow_shift=flow_shift, use_karras_sigmas=False
             )
@@ -112,7 +115,7 @@ class Cosmos3:
             transformer=load_model(diffusers.Cosmos3OmniTransformer, folder / "transformer", dtype),
             vae=load_model(diffusers.AutoencoderKLWan, folder / "vae", dtype),
             text_tokenizer=load_tokenizer(folder / "text_tokenizer"),
-            scheduler=load_scheduler(folder),
+            scheduler=load_scheduler(folder, SCHEDULERS),
             safety_checker=None,
             enable_safety_checker=False,
             sound_tokenizer=None,
