@@ -38,8 +38,13 @@ def load_checkpoint(recipe: Path, checkpoint: Path, averaged: bool = True) -> Wo
 
 
 def measure_familiarity(model: WorldModel, data: ClipData) -> float | None:
-    """The 5th percentile of `familiarity` over first frames of validation clips; dB."""
-    clips = data.windows("val", tiled=True)
+    """The 5th percentile of `familiarity` over first frames of validation clips; dB. None where
+    there are no such clips, or nothing to tell them by."""
+    try:
+        clips = data.windows("val", tiled=True)
+    except (ValueError, OSError) as error:
+        log.warning("This export does not say which pictures are unlike its own: %s", error)
+        return None
     found = []
     for number in range(min(NUM_PICTURES, len(clips))):
         frame = clips[number].frames[None, :1]

@@ -47,7 +47,7 @@ def recipe(tiny_prior, tmp_path) -> Path:
     return path
 
 
-def test_checkpoint_to_export(recipe, tmp_path, capsys):
+def test_checkpoint_to_export(recipe, tmp_path, caplog):
     assert cli.main(["fit", "-c", str(recipe)]) == 0
     last = tmp_path / "run/checkpoints/last.ckpt"
     command = ["export", "-c", str(recipe), "--ckpt_path", str(last), "--half"]
@@ -59,6 +59,10 @@ def test_checkpoint_to_export(recipe, tmp_path, capsys):
     assert model.chunk == 1
     assert model.familiar_psnr is not None
     assert 0 < model.familiar_psnr < 60
+    recipe.write_text(recipe.read_text().replace("episodes_val: 2", "episodes_val: 0"))
+    assert cli.main([*command, "--output", str(tmp_path / "without")]) == 0
+    assert "no val clip: no recording is in this split" in caplog.text
+    assert WorldModel.from_pretrained(tmp_path / "without").familiar_psnr is None
 
 
 def test_mistakes_are_one_line(recipe, tmp_path, capsys):
