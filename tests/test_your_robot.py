@@ -48,7 +48,8 @@ def blocks(kind: str) -> list[str]:
 
 
 def commands() -> list[list[str]]:
-    return [shlex.split(line) for block in blocks("bash") for line in block.splitlines()]
+    lines = "".join(blocks("bash")).replace("\\\n", "").splitlines()
+    return [shlex.split(line) for line in lines]
 
 
 class Camera(NamedTuple):
@@ -147,6 +148,8 @@ def assert_followed(printed: dict[str, str]) -> None:
     assert "No SCS" in printed["evaluate runs/my_robot/export"]
     score = printed["score runs/my_robot/score/pred"]
     assert 0 < float(re.search(r"SCS\D+([\d.]+)", score)[1]) <= 100
+    page = Path(printed["report runs/my_robot/score"].splitlines()[-1]).read_text()
+    assert "Not scored yet" not in page
 
 
 @pytest.mark.timeout(300)
@@ -192,4 +195,4 @@ def test_every_block_of_the_page_is_run():
     kinds = re.findall(r"^```(\w*)$", PAGE, re.MULTILINE)
     assert {kind for kind in kinds if kind} == {"yaml", "bash", "python"}
     assert {command[0] for command in commands()} == {"egowm", "egowm-scs"}
-    assert len(commands()) == 10
+    assert len(commands()) == 11

@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         example="egowm evaluate exports/rooms -c recipes/rooms_svd.yaml --output runs/score",
     )
-    parser.add_argument("model", help="an export: the folder that save_pretrained wrote")
+    parser.add_argument("model", help="an export: the folder of `egowm export`, or rooms")
     parser.add_argument("-c", "--config", required=True, type=Path, help="recipe with the data")
     parser.add_argument("--output", required=True, type=Path, help="run folder to write")
     parser.add_argument("--base", help="folder of the base pipeline, if it moved")
