@@ -15,14 +15,31 @@ CODECS = {  # nearly without loss, small and quick
 }
 
 
-def write_h264(path: Path, frames: np.ndarray, fps: float, codec: str = "libx264", **more) -> None:
-    """Write frames (n, H, W, 3) uint8 in a codec and container of real cameras; `more` goes to the
-    encoder, e.g. bf="2" for frames that lean on later ones."""
+def write_h264(
+    path: Path,
+    frames: np.ndarray,
+    fps: float,
+    codec: str = "libx264",
+    *,
+    times: np.ndarray | None = None,
+    turned: int = 0,
+    **more: str,
+) -> None:
+    """Write frames (n, H, W, 3) uint8 in a codec and container of real cameras.
+
+    times: seconds of the frames, where the rate varies. turned: degrees by which a player turns
+    them to the left. more: for the encoder, e.g. bf="2" for frames that lean on later ones.
+    """
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1000))
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.options = CODECS[codec] | more
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        if turned:
+            stream.set_display_rotation(turned)
+        for k, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            if times is not None:
+                frame.pts, frame.time_base = round(1000 * times[k]), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
         container.mux(stream.encode())

@@ -3,9 +3,13 @@
 import os
 import shlex
 import subprocess
+import sys
 import sysconfig
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+
+from tests.forks import forks
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 
@@ -28,3 +32,27 @@ def run_command(command: Sequence[str], folder: Path, first: str = "") -> str:
     )
     assert done.returncode == 0, f"{shlex.join(command)}: {done.stderr[-2000:]}"
     return done.stdout
+
+
+def run_copy(command: Sequence[str], folder: Path) -> str:
+    """The same by a process that has imported everything already: a second in place of ten."""
+    printed = folder / ".printed"
+    child = forks().Process(target=_run_copy, args=(command, folder, printed))
+    child.start()
+    child.join()
+    assert child.exitcode == 0, f"{shlex.join(command)}: {printed.read_text()[-2000:]}"
+    return printed.read_text(encoding="utf-8")
+
+
+def _run_copy(command: Sequence[str], folder: Path, printed: Path) -> None:
+    """In the child."""
+    from egowm.commands.main import main as egowm
+    from egowm.commands.scs.main import main as egowm_scs
+
+    os.chdir(folder)
+    with printed.open("wb") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    sys.argv = list(command)
+    warnings.simplefilter("ignore")
+    sys.exit({"egowm": egowm, "egowm-scs": egowm_scs}[command[0]](list(command[1:])))

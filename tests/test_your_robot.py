@@ -1,4 +1,5 @@
-"""The page docs/your-robot.md as it stands, on H.264 recordings of a turning camera, few steps.
+"""The page docs/your-robot.md as it stands, on recordings of a turning camera as cameras and
+spreadsheets leave them, few steps.
 
 Every command is a process of its own, as in a user's shell.
 """
@@ -6,7 +7,9 @@ Every command is a process of its own, as in a user's shell.
 import json
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -17,7 +20,8 @@ from egowm.data import Packed
 from egowm.scs.masks import write_palette
 from egowm.video import read_image
 from tests.h264 import write_h264
-from tests.shell import run_command
+from tests.shell import run_command, run_copy
+from tests.test_video_file import trimmed
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs/your-robot.md").read_text(encoding="utf-8")
@@ -44,22 +48,58 @@ def blocks(kind: str) -> list[str]:
 
 
 def commands() -> list[list[str]]:
-    return [shlex.split(line) for block in blocks("bash") for line in block.splitlines()]
+    lines = "".join(blocks("bash")).replace("\\\n", "").splitlines()
+    return [shlex.split(line) for line in lines]
 
 
-def record(root: Path, name: str, seed: int, frames: int = 40) -> None:
+class Camera(NamedTuple):
+    """A codec in a file of its own ways, beside a table as some spreadsheet exports it.
+
+    hidden: frames that an edit list cuts from the start. turned: see `write_h264`. jitter: seconds.
+    """
+
+    codec: str = "libx264"
+    ending: str = ".mp4"
+    hidden: int = 0
+    turned: int = 0
+    jitter: float = 0.0
+    separator: str = ","
+    newline: str = "\n"
+    encoding: str = "utf-8"
+
+
+CAMERAS = [
+    Camera(hidden=5, newline="\r\n"),
+    Camera("libx265", ".MOV", turned=90, encoding="utf-8-sig"),
+    Camera("libvpx-vp9", ".webm", separator=";", newline="\r\n", encoding="utf-8-sig"),
+    Camera("libsvtav1", jitter=0.01, separator="\t"),
+]
+
+
+def record(root: Path, name: str, seed: int, frames: int = 40, camera: Camera = Camera()) -> None:
     """A wall that slides by 3 pixels for each rad/s of the turn before, at 10 Hz."""
-    rng = np.random.default_rng(seed)
-    turn = np.convolve(rng.normal(size=frames + 8), np.ones(9) / 9, "valid") * 4
+    rng, count = np.random.default_rng(seed), frames + camera.hidden
+    turn = np.convolve(rng.normal(size=count + 8), np.ones(9) / 9, "valid") * 4
     wall = rng.integers(0, 255, (8, 40, 3)).repeat(8, 0).repeat(8, 1).astype(np.uint8)
     offset = np.round(3 * np.concatenate([[0], np.cumsum(turn[:-1])])).astype(int)
     seen = np.stack([np.roll(wall, k, 1)[:, :96] for k in offset])
     grain = rng.integers(0, 4, seen.shape, np.uint8)  # of a sensor: no two pictures are equal
-    write_h264(root / f"{name}.mp4", np.maximum(seen, grain) - grain, 10)
-    rows = [f"{k / 10:.3f},{t:.4f},{0.4 + 0.01 * (k % 5):.2f},12.1" for k, t in enumerate(turn)]
+    stored = np.rot90(np.maximum(seen, grain) - grain, -camera.turned // 90, (1, 2))
+    times = np.arange(count) / 10 + camera.jitter * rng.uniform(-1, 1, count).round(2)
+    times -= times[0]
+    video = root / f"{name}{camera.ending}"
+    more = {"times": times} if camera.jitter else {}
+    write_h264(video, stored, 10, camera.codec, turned=camera.turned, **more)
+    if camera.hidden:
+        trimmed(video, camera.hidden)
     head = "time [s],turn [rad/s],speed [m/s],battery [V]"
     assert head in PAGE
-    (root / f"{name}.csv").write_text("\n".join([head, *rows]) + "\n")
+    rows = [head.split(",")]
+    for k, t in enumerate(turn[camera.hidden :]):
+        values = (f"{times[k]:.3f}", f"{t:.4f}", f"{0.4 + 0.01 * (k % 5):.2f}", "12.1")
+        rows.append([v.replace(".", ",") if camera.separator == ";" else v for v in values])
+    text = camera.newline.join([*map(camera.separator.join, rows), ""])
+    (root / f"{name}.csv").write_bytes(text.encode(camera.encoding))
 
 
 def draw(truth: Path, drawn: Path) -> None:
@@ -72,39 +112,77 @@ def draw(truth: Path, drawn: Path) -> None:
         write_palette(drawn / f"{clip.name}.png", marked)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_from_recordings_to_a_plan(tiny_prior, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "my_robot").mkdir()
+def follow(
+    folder: Path, prior: Path, cameras: list[Camera], run: Callable[[list[str], Path], str]
+) -> dict[str, str]:
+    """Do what the page says, in a folder; what its commands printed, by their first words."""
+    (folder / "my_robot").mkdir()
     for number in range(1, 11):
-        record(tmp_path / "my_robot", f"kitchen_{number:02d}", number)
+        camera = cameras[number % len(cameras)]
+        record(folder / "my_robot", f"kitchen_{number:02d}", number, camera=camera)
     (recipe,) = blocks("yaml")
     assert "./priors/rooms-svd" in recipe
-    Path("my_robot.yaml").write_text(recipe.replace("./priors/rooms-svd", str(tiny_prior)))
+    (folder / "my_robot.yaml").write_text(recipe.replace("./priors/rooms-svd", str(prior)))
     printed = {}
     for command in commands():
         if command[1] == "annotate":
-            draw(Path("runs/my_robot/score/gt"), Path("drawn"))
-        printed[" ".join(command[1:3])] = run_command(command, tmp_path)
+            draw(folder / "runs/my_robot/score/gt", folder / "drawn")
+        printed[" ".join(command[1:3])] = run(command, folder)
+    return printed
+
+
+def planned() -> dict[str, Any]:
+    """What the page's Python defines."""
+    (code,) = blocks("python")
+    scope: dict[str, Any] = {}
+    exec(compile(code, "docs/your-robot.md", "exec"), scope)
+    return scope
+
+
+def assert_followed(printed: dict[str, str]) -> None:
+    """The recordings are whole and in step with their tables, and the model got a score."""
+    assert "10 episodes (7 train, 2 val, 1 test), 400 frames" in printed["data check"]
     assert "0 errors, 0 warnings" in printed["data check"]
     assert "turning explains" in printed["data check"]
+    assert "2 frames are annotated" in printed["annotate runs/my_robot/score/gt"]
+    assert "No SCS" in printed["evaluate runs/my_robot/export"]
+    score = printed["score runs/my_robot/score/pred"]
+    assert 0 < float(re.search(r"SCS\D+([\d.]+)", score)[1]) <= 100
+    page = Path(printed["report runs/my_robot/score"].splitlines()[-1]).read_text()
+    assert "Not scored yet" not in page
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "camera",
+    [
+        pytest.param(camera, id=camera.codec, marks=[pytest.mark.slow] * (camera != CAMERAS[-1]))
+        for camera in CAMERAS
+    ],
+)
+def test_every_codec(tiny_prior, tmp_path, monkeypatch, camera):
+    monkeypatch.chdir(tmp_path)
+    assert_followed(follow(tmp_path, tiny_prior, [camera], run_copy))
+    assert planned()["plan"].actions.shape == (4, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_from_recordings_to_a_plan(tiny_prior, tmp_path, monkeypatch):
+    """In a shell, from recordings of all cameras in one folder."""
+    monkeypatch.chdir(tmp_path)
+    printed = follow(tmp_path, tiny_prior, CAMERAS, run_command)
+    assert_followed(printed)
     assert json.loads(Path("my_robot.json").read_text())["units"] == ["rad/s", "m/s"]
     assert len(Packed("packed/my_robot").split("train")) > 4
     saved = torch.load("runs/my_robot/checkpoints/last.ckpt", weights_only=True)
     assert saved["global_step"] == 2
     assert saved["egowm"]["spec"]["rate_hz"] == 5.0
-    assert "2 frames are annotated" in printed["annotate runs/my_robot/score/gt"]
-    score = printed["score runs/my_robot/score/pred"]
-    assert 0 < float(re.search(r"SCS\D+([\d.]+)", score)[1]) <= 100
     (evaluate,) = (command for command in commands() if command[1] == "evaluate")
     again = [word.replace("score", "again") for word in evaluate]
     table = printed["evaluate runs/my_robot/export"]
-    assert "PSNR" in table
     assert run_command(again, tmp_path, first="decord").replace("again", "score") == table
-    (code,) = blocks("python")
-    scope: dict = {}
-    exec(compile(code, "docs/your-robot.md", "exec"), scope)
+    scope = planned()
     plan = scope["plan"]
     assert plan.actions.shape == (4, 2)
     assert plan.evaluations == 4
@@ -117,4 +195,4 @@ def test_every_block_of_the_page_is_run():
     kinds = re.findall(r"^```(\w*)$", PAGE, re.MULTILINE)
     assert {kind for kind in kinds if kind} == {"yaml", "bash", "python"}
     assert {command[0] for command in commands()} == {"egowm", "egowm-scs"}
-    assert len(commands()) == 10
+    assert len(commands()) == 11

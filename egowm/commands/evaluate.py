@@ -20,19 +20,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         example="egowm evaluate exports/rooms -c recipes/rooms_svd.yaml --output runs/score",
     )
-    parser.add_argument("model", help="an export: the folder that save_pretrained wrote")
+    parser.add_argument("model", help="an export: the folder of `egowm export`, or rooms")
     parser.add_argument("-c", "--config", required=True, type=Path, help="recipe with the data")
     parser.add_argument("--output", required=True, type=Path, help="run folder to write")
     parser.add_argument("--base", help="folder of the base pipeline, if it moved")
     parser.add_argument("--data.root", dest="root", help="replaces the recipe's data root")
     parser.add_argument("--annotations", help="folder of <clip>.png: structures drawn by hand")
     add_options(parser, "palette (rooms, the default), sam2 or flow (any video)", "palette")
-    parser.add_argument("--clips", type=int, default=16, help="validation clips (default 16)")
+    parser.add_argument("--clips", type=int, default=16, help="test clips (default 16)")
     parser.add_argument("--horizon", type=int, default=16, help="future frames (default 16)")
     parser.add_argument("--steps", type=int, help="sampling steps (default: the export's)")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="of the choice of clips and of the noise (default 0)"
-    )
+    parser.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
     parser.add_argument(
         "--actions",
         default="true,shuffled",
@@ -45,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     assert tracker is not None
     model = WorldModel.from_pretrained(args.model, base=args.base)
     data = open_recipe(args.config).data(args.root)
+    annotate = annotator(data, args.annotations)
     rows = list(make_rows(model, Path(args.model).name, args.actions))
     summary = evaluate(
         rows,
@@ -55,8 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         steps=args.steps,
         seed=args.seed,
         tracker=tracker,
-        annotate=annotator(data, args.annotations),
+        annotate=annotate,
     )
     print(table(rows, summary))
+    if annotate is None:
+        print("No SCS, since no structures are marked: see `egowm-scs annotate`, --annotations.")
     print(f"report: {summary['report']}")
     return 0

@@ -18,7 +18,7 @@ from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from egowm.commands.main import explain
+from egowm.commands.main import VERBS, explain
 from egowm.evaluation.prediction_writer import PREDICTIONS, PredictionWriter
 from egowm.files import check_folder
 from egowm.network.sharding import Sharded
@@ -38,6 +38,9 @@ TITLES = {  # by the first word of Lightning's
     "<class": "The model, --model CLASS (explained by --model.help CLASS)",
     "A": "The data, --data CLASS (explained by --data.help CLASS)",
     "Customize": "The trainer, Lightning's own",
+    "Base": "An optimizer, --optimizer CLASS",
+    "(<class": "Its schedule, --lr_scheduler CLASS",
+    **dict.fromkeys(("Runs", "Run", "Perform"), "The run, Lightning's own"),
 }
 StrategyRegistry.register("sharded", Sharded, "FSDP2, see egowm.network.sharding", override=True)
 
@@ -50,8 +53,6 @@ class FitCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.set_defaults({"trainer.default_root_dir": "runs/default"})
-        for group in parser._action_groups:  # jsonargparse cuts Lightning's in mid-sentence
-            group.title = TITLES.get(str(group.title).partition(" ")[0], group.title)
         parser.add_argument(
             "--save_every",
             type=int,
@@ -86,6 +87,16 @@ class FitCLI(LightningCLI):
         parser.add_argument(
             "--force", action="store_true", help="predict: replace predictions that are there"
         )
+
+    def _prepare_subcommand_parser(
+        self, klass: type, subcommand: str, **kwargs: Any
+    ) -> LightningArgumentParser:
+        about = VERBS[subcommand].about
+        kwargs["description"] = f"{about[0].upper()}{about[1:]}."
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        for group in parser._action_groups:  # jsonargparse cuts Lightning's in mid-sentence
+            group.title = TITLES.get(str(group.title).partition(" ")[0], group.title)
+        return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """As the parent, without its warning about `sys.argv`: `main` passes what it was given."""

@@ -92,7 +92,7 @@ def _parser() -> Parser:
         description="List the recipes, or copy them with their priors.",
         example="egowm recipes copy rooms_svd my_project/",
     )
-    verbs = parser.add_subparsers(dest="verb", metavar="copy")
+    verbs = parser.add_subparsers(dest="verb", metavar="[copy]")
     copying = verbs.add_parser(
         "copy",
         help="copy a recipe and the priors that it names",

@@ -144,12 +144,19 @@ class ClipData(LightningDataModule):
     def windows(self, name: str, tiled: bool) -> Windows:
         """The clips of a split; an error when the episodes are too short for one."""
         clips = Windows(self.split(name), self.window, self.source, self.meaning, tiled)
+        if not clips.episodes:
+            without = ", or train with --trainer.limit_val_batches 0" if name == "val" else ""
+            raise ValueError(
+                f"{self.source} {self.root}: no {name} clip: no recording is in this split. Divide "
+                f"them by names (train_names, test_names) or other shares (val_share, test_share)"
+                f"{without}."
+            )
         if not len(clips):
-            longest = max((e.num_frames for e in clips.episodes), default=0)
+            longest = max(e.num_frames for e in clips.episodes)
             raise ValueError(
                 f"{self.source} {self.root}: no {name} clip: a window needs {self.window.span} "
                 f"frames, {len(clips.episodes)} episodes, the longest of {longest}. Shorten "
-                f"the window (context, horizon, stride) or check the split."
+                f"the window (context, horizon, stride)."
             )
         return clips
 

@@ -3,13 +3,14 @@
 `<root>/<episode>.csv` with a header, and beside it `<episode>.mp4` (or .mov, .m4v, .webm, .mkv,
 .avi) or a folder `<episode>/` of pictures. Row k belongs to frame k. A unit may stand in brackets
 behind a column's name: `speed [m/s]`. Times and poses are converted from it, other units are names.
-Columns are separated by commas, semicolons or tabs.
+Columns are separated by commas, semicolons or tabs; between semicolons a number may have a decimal
+comma, as in spreadsheets of many countries.
 """
 
 import csv
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -129,8 +130,8 @@ class VideoCSV(Recordings[Path]):
 
     def read(self, place: Path) -> Episode:
         video = _video(place)
-        table = read_table(place)
-        columns = self._columns(place, list(table))
+        columns = self._columns(place, list(read_units(place)))
+        table = read_table(place, {self.time, *columns, *self.states})
         values = np.stack([table[column] for column in columns], 1)
         states = np.zeros((0, 0), np.float32)
         if self.states:
@@ -167,7 +168,7 @@ class VideoCSV(Recordings[Path]):
         return table[self.time] * _scale(file, self.time, read_units(file)[self.time], SECONDS)
 
     def _measured_rate(self, file: Path) -> float:
-        times = self._times(file, read_table(file))
+        times = self._times(file, read_table(file, {self.time}))
         if len(times) < 2 or not np.median(np.diff(times)) > 0:
             raise ValueError(
                 f"VideoCSV: {file} has no rising column {self.time!r} of seconds, so the rate is "
@@ -176,37 +177,57 @@ class VideoCSV(Recordings[Path]):
         return round(1 / float(np.median(np.diff(times))), 3)
 
 
-def read_table(file: Path) -> dict[str, np.ndarray]:
+def read_table(file: Path, wanted: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """Columns of numbers `(N,)` by name without unit; ValueError names row and column.
 
-    Cells that are empty or no finite number are refused, so that a gap is not read as a zero.
+    wanted: the columns to read; without it all. Others may hold text. Cells that are empty or no
+    finite number are refused, so that a gap is not read as a zero.
     """
-    lines = _lines(file)
-    header = [_name(file, cell) for cell in lines[0]]
+    separator, (head, *rows) = _lines(file)
+    header = [_name(file, cell) for cell in head]
     if len(set(header)) != len(header):
         raise bad(file, f"the header names a column twice: {', '.join(header)}")
-    rows = np.empty((len(lines) - 1, len(header)))
-    for k, line in enumerate(lines[1:]):
+    while rows and not any(map(str.strip, rows[-1])):
+        rows.pop()  # empty ones that a spreadsheet adds at the end
+    for k, line in enumerate(rows):
         if len(line) != len(header):
             raise bad(file, f"row {k}: {len(line)} cells under a header of {len(header)}")
-        for column, cell in enumerate(line):
-            rows[k, column] = _number(file, k, header[column], cell)
-    return {name: rows[:, column] for column, name in enumerate(header)}
+    cells = {
+        name: [line[k] for line in rows]
+        for k, name in enumerate(header)
+        if wanted is None or name in wanted
+    }
+    if separator == ";":
+        cells = _with_points(file, cells)
+    return {
+        name: np.array([_number(file, k, name, cell) for k, cell in enumerate(column)], np.float64)
+        for name, column in cells.items()
+    }
+
+
+def _with_points(file: Path, cells: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Columns with points in place of decimal commas; beside those a point may divide thousands."""
+    everything = [cell for column in cells.values() for cell in column]
+    comma, point = (next((cell for cell in everything if sign in cell), "") for sign in ",.")
+    if comma and point:
+        raise bad(file, f"numbers with a comma ({comma[:40]!r}) and with a point ({point[:40]!r})")
+    return {name: [cell.replace(",", ".") for cell in column] for name, column in cells.items()}
 
 
 def read_units(file: Path) -> dict[str, str]:
     """Units by column name, "" where the header gives none."""
-    heads = {_name(file, cell): _HEAD.fullmatch(cell) for cell in _lines(file)[0]}
+    heads = {_name(file, cell): _HEAD.fullmatch(cell) for cell in _lines(file)[1][0]}
     return {name: (match["unit"] or "").strip() if match else "" for name, match in heads.items()}
 
 
-def _lines(file: Path) -> list[list[str]]:
+def _lines(file: Path) -> tuple[str, list[list[str]]]:
+    """What separates the columns, and the cells of every line; the header and at least one more."""
     if file.stat().st_size > BYTES:
         raise bad(file, f"{file.stat().st_size} bytes are too many for a table of one episode")
     try:
         text = file.read_text(encoding="utf-8-sig")  # Excel writes a byte order mark
     except UnicodeDecodeError as error:
-        raise bad(file, f"not a text file ({error})") from error
+        raise bad(file, f"expected text in UTF-8 ({error}); export it as `CSV UTF-8`") from error
     first = text.partition("\n")[0]
     separator = max(",;\t", key=first.count)
     try:
@@ -215,7 +236,7 @@ def _lines(file: Path) -> list[list[str]]:
         raise bad(file, f"not a table ({error})") from error
     if len(lines) < 2:
         raise bad(file, "expected a header and rows of numbers")
-    return lines
+    return separator, lines
 
 
 def _name(file: Path, cell: str) -> str:

@@ -19,6 +19,15 @@ COLUMNS = (
 _POOLED_GAP = 1.0  # the pooled score is worth a line if it differs by more
 
 
+def counted(number: int, noun: str) -> str:
+    """How many there are, in words.
+
+    >>> counted(1, "clip"), counted(2, "clip")
+    ('1 clip', '2 clips')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def format_result(result: Result) -> str:
     """Headline, reference rows, variants and shares; without an interval the copy row is first."""
     rows = [("prediction", result.prediction), ("copy", result.copy)]
@@ -31,7 +40,7 @@ def format_result(result: Result) -> str:
     columns = ["scs", "davis", "visible", *(f"1..{k}" for k in HORIZONS)]
     lines = [
         f"SCS {_score(result.scs)}   {result.interval_text}",
-        f"tracker {result.protocol['tracker']['name']}, {len(result.clips)} clips, "
+        f"tracker {result.protocol['tracker']['name']}, {counted(len(result.clips), 'clip')}, "
         f"protocol {result.fingerprint[:12]}",
         "",
         " " * 16 + "".join(f"{column:>9}" for column in columns),

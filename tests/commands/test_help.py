@@ -12,6 +12,7 @@ from egowm.backbones import LTX, SVD, Cosmos, Wan
 from egowm.backbones.cosmos3 import CameraSteps, Cosmos3
 from egowm.commands import main as cli
 from egowm.commands.doctor import TRACKERS
+from egowm.commands.fit import TITLES
 from egowm.commands.parser import Parser, underscored
 from egowm.commands.scs import main as scs
 from egowm.data import ClipData, Window
@@ -120,7 +121,9 @@ def test_every_option_of_ours_in_a_fit_is_explained(verb, capsys):
         cli.main([verb, "--help"])
     page = capsys.readouterr().out
     assert "The model, --model CLASS" in page
-    assert "LightningModule'>" not in page
+    assert page.split("\n\n")[1].endswith(".")
+    headings = [line[:-1] for line in page.splitlines() if line.endswith(":") and line[0] != " "]
+    assert set(headings) == {"options", *TITLES.values()}
     assert "-c CONFIG" in page or "--config" in page
     for option in ("save_every", "guard_patience", "cache", "pictures_every", "force"):
         line = page[page.index(f"--{option}") :]

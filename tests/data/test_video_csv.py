@@ -98,6 +98,10 @@ def test_the_rate_is_asked_for_where_nothing_tells_it(tmp_path):
         ("steering,steering\n1,2\n3,4\n", "the header names a column twice"),
         ("time,steering\n0,1\n1\n", "row 1: 1 cells under a header of 2"),
         ("time,steering\n0,1\n1,\n", "row 1, column steering: expected a finite number, got ''"),
+        ("time,steering\n0,1\n,\n1,1\n,\n", "row 1, column time: expected a finite number"),
+        ("time;steering\n0,0;1\n0,1;1.234\n", r"numbers with a comma \('0,0'\) and with a point"),
+        ('time,steering\n0,"1,5"\n', "row 0, column steering: .* got '1,5'"),
+        ("time\tsteering\n0\t1,234\n", "row 0, column steering: .* got '1,234'"),
         ("time,steering\n0,1\n1,inf\n", "row 1, column steering: .* got 'inf'"),
         ("time\n0\n1\n", "no action columns"),
         ("time,steering\n0,1\n1,1\n", "2 rows for 12 pictures"),
@@ -108,6 +112,37 @@ def test_a_wrong_table_is_named(tmp_path, text, words):
     (tmp_path / "run.csv").write_text(text)
     with pytest.raises(ValueError, match=rf"run\.csv: {words}"):
         data(tmp_path, rate_hz=10).split("train")
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("time [s];steering\r\n0,0;0,5\r\n0,1;-1,25\r\n0,2;2\r\n", "utf-8-sig"),
+        ("time [s];steering\n0;0,5\n0,1;-1,25\n0,2;2E0\n;\n;\n", "utf-8"),
+        ("time [s];steering;note\n0.0;0.5;off\n.1;-1.25;\n0.2;2;a,b\n", "utf-8"),
+        ("time [s];steering;day\n0;0,5;4.5.26\n,1;-1,25;4.5.26\n,2;2,;4.5.26\n", "utf-8"),
+        (
+            '"time [s]","steering","note"\n0,"0.5","slow, then fast"\n.1,-1.25,\n.2,2,\n,,\n',
+            "utf-8",
+        ),
+        ("time [s]\tsteering\tnote\r\n0\t0.5\t10:31:07\r\n.1\t-1.25\t\r\n.2\t2\t", "utf-8"),
+    ],
+)
+def test_tables_as_spreadsheets_export_them(tmp_path, text, encoding):
+    write_frames(tmp_path / "run", bars(np.arange(3)))
+    (tmp_path / "run.csv").write_bytes(text.encode(encoding))
+    found = data(tmp_path, actions=["steering"])
+    assert found.meaning.rate_hz == 10
+    (episode,) = found.split("train")
+    assert episode.actions.tolist() == [[0.5], [-1.25]]
+    np.testing.assert_allclose(episode.times, [0, 0.1, 0.2])
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+def test_another_encoding_is_named(tmp_path, encoding):
+    (tmp_path / "run.csv").write_bytes("time,yaw [°]\n0,1\n1,2\n".encode(encoding))
+    with pytest.raises(ValueError, match=r"run\.csv: expected text in UTF-8 .*`CSV UTF-8`"):
+        _ = data(tmp_path).meaning
 
 
 def test_missing_parts(tmp_path):

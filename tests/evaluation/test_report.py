@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -149,8 +150,53 @@ def test_names_and_labels_are_escaped(run: Path) -> None:
 def test_only_the_worst_clips_are_embedded(run: Path) -> None:
     page = page_of(run, max_clips=2)
     assert [card["data-name"] for card in page.found["article"]] == ["worst <b>", "middle & so"]
-    assert "2 of 3 clips" in page.text
-    assert "1 clips with higher scores are left out" in page.text
+    assert "2 of 3 clips, lowest SCS first" in page.text
+    assert "leaves out 1 clip of higher SCS; the table counts all" in page.text
+
+
+@pytest.mark.parametrize("scored", [[], ["scs_shuffled.json"]])
+def test_clips_without_a_score_stand_by_psnr(run: Path, scored: list[str]) -> None:
+    """Also where only the other row is scored: the first row gives the order."""
+    for name in {"scs.json", "scs_shuffled.json"} - set(scored):
+        (run / name).unlink()
+    page = page_of(run, max_clips=1)
+    assert "1 of 3 clips, lowest PSNR first" in page.text
+    assert "leaves out 2 clips of higher PSNR" in page.text
+    assert [option["value"] for option in page.found["option"]][:2] == ["psnr", "name"]
+    assert ("Not scored yet" in page.text) == (not scored)
+
+
+@pytest.mark.parametrize(
+    ("missing", "words", "box"),
+    [
+        ((), "Fingerprint c0ffee", 1),
+        (("environment",), "Only scores with the same one compare.", 1),
+        (("protocol", "environment"), "Fingerprint c0ffee", 0),
+        (("protocol", "environment", "fingerprint"), "do not say what they depend on.", 0),
+    ],
+)
+def test_the_protocol_shows_what_is_known(run: Path, missing, words: str, box: int) -> None:
+    for name in ("scs.json", "scs_shuffled.json"):
+        known = {key: value for key, value in scores().items() if key not in missing}
+        (run / name).write_text(json.dumps(known))
+    page = page_of(run)
+    assert words in page.text
+    assert "null" not in page.text
+    assert ("Environment: numpy 2.4" in page.text) == ("environment" not in missing)
+    assert "Environment:" in page.text or "environment" in missing
+    assert len(page.found.get("pre", [])) == box
+
+
+def test_one_clip_of_one_frame_is_counted_so(run: Path) -> None:
+    for name in CLIPS[1:]:
+        for folder in ("gt", "pred", "pred_shuffled"):
+            shutil.rmtree(run / folder / name)
+    for folder in ("gt", "pred", "pred_shuffled"):
+        write_frames(run / folder / CLIPS[0], moving_box(3)[:2])
+    change(run, clips={CLIPS[0]: {"actions": [[0.2, 0.0, 0.1]]}})
+    (run / "scs.json").unlink()
+    (run / "scs_shuffled.json").unlink()
+    assert "1 clip, 1 predicted frame each" in page_of(run).text
 
 
 def test_table_shows_psnr_of_every_row(run: Path) -> None:
@@ -210,6 +256,8 @@ def test_without_scores_the_page_says_how_to_score(run: Path) -> None:
     (run / "scs_shuffled.json").unlink()
     page = page_of(run)
     assert "Not scored yet" in page.text
+    assert "egowm report RUN" in page.text
+    assert "DAVIS" not in page.text  # no column that is not there is explained
     assert len(page.found["article"]) == 3
 
 

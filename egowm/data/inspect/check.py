@@ -65,12 +65,18 @@ def check(data: ClipData, workers: int = 0, progress: bool = True) -> list[Findi
 
 def _split(data: ClipData, split: str, findings: list[Finding]) -> list[Episode]:
     try:
-        return data.split(split)
+        found = data.split(split)
     except (ValueError, FileNotFoundError) as error:
         # a format may hold one of its splits only
         level = "error" if isinstance(error, ValueError) or split == "train" else "note"
         findings.append(Finding(level, "unreadable", f"split {split}", str(error)))  # type: ignore[arg-type]
         return []
+    if not found:
+        named = isinstance(data, NamedRecordings)
+        names = ": list names in train_names and test_names" if named else ""
+        text = f"no recording is in it{names}"
+        findings.append(Finding("note", "empty", f"split {split}", text))
+    return found
 
 
 def _checked(episode: Episode, rate_hz: float) -> Checked:
@@ -148,10 +154,12 @@ def _order(finding: Finding) -> tuple[int, str, str]:
 
 def summary(data: ClipData) -> str:
     """One line about what was read."""
-    episodes = [e for split in SPLITS for e in data._episodes.get(split, [])]
+    splits = {split: data._episodes.get(split, []) for split in SPLITS}
+    episodes = [episode for found in splits.values() for episode in found]
+    parts = ", ".join(f"{len(found)} {split}" for split, found in splits.items())
     frames = sum(episode.num_frames for episode in episodes)
     hours = frames / data.meaning.rate_hz / 3600 if episodes else 0.0
     return (
-        f"{data.source}: {len(episodes)} episodes, {frames} frames, {hours:.2g} h at "
+        f"{data.source}: {len(episodes)} episodes ({parts}), {frames} frames, {hours:.2g} h at "
         f"{data.meaning.rate_hz:g} Hz; actions {', '.join(data.meaning.names)}"
     )

@@ -79,15 +79,15 @@ def draw_protocol(record: ScoreRecord | None) -> Markup:
     """What the score depends on, and where it was made."""
     if record is None:
         return Markup('<p class="brief">None: nothing is scored yet.</p>')
-    versions = record.get("environment") or {}
-    return Markup(
-        '<p class="brief">Fingerprint {}. Only scores with the same one compare. Environment: {}'
-        '</p><pre class="scroll" tabindex="0">{}</pre>'
-    ).format(
-        record.get("fingerprint") or "unknown",
-        ", ".join(f"{name} {value}" for name, value in versions.items() if value),
-        json.dumps(record.get("protocol"), indent=2, ensure_ascii=False),
+    fingerprint, protocol = record.get("fingerprint"), record.get("protocol")
+    versions = [f"{name} {v}" for name, v in (record.get("environment") or {}).items() if v]
+    says = [f"Fingerprint {fingerprint}. Only scores with the same one compare."]
+    parts = says if fingerprint else ["The scores do not say what they depend on."]
+    parts += [f"Environment: {', '.join(versions)}"] if versions else []
+    box = Markup('<pre class="scroll" tabindex="0">{}</pre>').format(
+        json.dumps(protocol, indent=2, ensure_ascii=False)
     )
+    return Markup('<p class="brief">{}</p>{}').format(" ".join(parts), box if protocol else "")
 
 
 def _own(name: str) -> Markup:

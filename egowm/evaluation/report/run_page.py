@@ -31,6 +31,7 @@ from egowm.files import FileKind, check_file, check_link
 from egowm.pixels import psnr
 from egowm.scs.record import ClipRecord, ScoreRecord
 from egowm.scs.result import EXPECTED, Result, write_whole
+from egowm.scs.text import counted
 
 PAGE = FileKind(
     "a page of egowm's", rb'<!DOCTYPE html>.{,200}<meta name="generator" content="egowm">'
@@ -38,7 +39,8 @@ PAGE = FileKind(
 Scores = Mapping[str, ScoreRecord | None]  # of every variant's folder; None: not scored
 _UNSCORED = Markup(
     '<p class="warning">Not scored yet. Run <code>egowm-scs score RUN/pred RUN/gt --annotations '
-    "RUN/annotations --tracker TRACKER --json RUN/scs.json</code> and make the report again.</p>"
+    "ANNOTATIONS --tracker TRACKER --json RUN/scs.json</code> and <code>egowm report RUN</code>, "
+    "where ANNOTATIONS is the folder that <code>egowm-scs annotate</code> wrote.</p>"
 )
 _LEAD = (
     "Every video starts from the same recorded frame. Then the truth shows what the camera saw, "
@@ -178,6 +180,8 @@ def _page(
     rows = table_rows(labels, scores, means)
     left_out = len(run.clips) - len(cards)
     first = next((score for score in scores.values() if score), None)
+    primary = _clips(scores[run.variants[0].folder])
+    measure = "SCS" if any(clip.get("scs") is not None for clip in primary) else "PSNR"
     values = {
         "title": run.title or run.model or "Predictions",
         "header": _about(run),
@@ -189,14 +193,14 @@ def _page(
         "empty": draw_empty_shares(labels, scores),
         "brief": Markup('<p class="brief">{}</p>').format(_brief(run, first)),
         "all_clips": "",
-        "clip_count": f"{len(cards)} of {len(run.clips)} clips, the worst scored"
+        "clip_count": f"{len(cards)} of {len(run.clips)} clips, lowest {measure} first"
         if left_out
-        else _counted(len(cards)),
-        "lead": f"{_LEAD} {left_out} clips with higher scores are left out of this page; they "
-        "count in the table."
+        else counted(len(cards), "clip"),
+        "lead": f"{_LEAD} This page leaves out {counted(left_out, 'clip')} of higher {measure}; "
+        "the table counts all."
         if left_out
         else _LEAD,
-        "orders": draw_orders(*(("worst", "best") if first else ()), "psnr", "name"),
+        "orders": draw_orders(*(("worst", "best") if measure == "SCS" else ()), "psnr", "name"),
         "columns": 1 + len(labels),
         "cards": joined(cards),
         "mask_button": "",
@@ -218,16 +222,15 @@ def _brief(run: RunFolder, score: ScoreRecord | None) -> str:
     """What the table rests on, in one line."""
     lengths = sorted({len(actions) for actions in run.actions.values()})
     predicted = " to ".join(str(n) for n in sorted({lengths[0], lengths[-1]}))
-    parts = [_counted(len(run.clips)), f"{predicted} predicted frames each"]
+    parts = [
+        counted(len(run.clips), "clip"),
+        f"{predicted} predicted frame{'' if predicted == '1' else 's'} each",
+    ]
     if score:
         tracker = score["protocol"].get("tracker") if "protocol" in score else None
         parts += [f"tracker {tracker.get('name')}"] if tracker else []
         parts += [f"protocol {p[:12]}"] if (p := score.get("fingerprint")) else []
     return ", ".join(parts)
-
-
-def _counted(clips: int) -> str:
-    return f"{clips} clip{'s' if clips != 1 else ''}"
 
 
 def _size(run: RunFolder) -> str:

@@ -8,6 +8,7 @@ from markupsafe import Markup
 from egowm.evaluation.report.page import draw_grid, draw_list
 from egowm.pixels import PSNR_LIMIT
 from egowm.scs.record import RowRecord, ScoreRecord
+from egowm.scs.text import counted
 
 _MEANINGS = {
     "": "The videos that were scored.",
@@ -94,27 +95,33 @@ def units(record: ScoreRecord) -> str:
     recordings = {clip["trajectory"] for clip in clips if clip.get("trajectory") is not None}
     scored = sum(clip.get("scs") is not None for clip in clips)
     count = len(recordings) or scored or record.get("num_clips") or 0
-    return f"{count} {'recording' if recordings else 'clip'}{'' if count == 1 else 's'}"
+    return counted(count, "recording" if recordings else "clip")
 
 
 def draw_table(rows: Sequence[Row]) -> Markup:
     """The table as HTML; columns that no row fills are left out."""
+    columns, cells = _filled(rows)
+    body = [
+        ((row.label, row.meaning, row.role), values)
+        for row, values in zip(rows, cells, strict=True)
+    ]
+    return draw_grid([("Video", ""), *columns], body)
+
+
+def draw_notes(rows: Sequence[Row]) -> Markup:
+    """Rows and columns of the table explained, as a definition list."""
+    named = [(row.label, row.meaning) for row in rows]
+    return draw_list("notes", [*named, *_filled(rows)[0]])
+
+
+def _filled(rows: Sequence[Row]) -> tuple[list[tuple[str, str]], list[list[str]]]:
+    """The columns that a row fills, with what they mean, and their cells by row."""
     horizons = sorted({int(k) for row in rows for k in row.score.get("scs_at") or {}})
     cells = [[_scs_cell(row), *_numbers(row, horizons)] for row in rows]
     columns = [*COLUMNS.items()]
     columns += [(f"@{k}", f"SCS over the first {k} predicted frames") for k in horizons]
     keep = [j for j in range(len(columns)) if any(row[j] for row in cells)]
-    body = [
-        ((row.label, row.meaning, row.role), [values[j] for j in keep])
-        for row, values in zip(rows, cells, strict=True)
-    ]
-    return draw_grid([("Video", ""), *(columns[j] for j in keep)], body)
-
-
-def draw_notes(rows: Sequence[Row]) -> Markup:
-    """Rows and columns explained, as a definition list."""
-    named = [(row.label, row.meaning) for row in rows] + list(COLUMNS.items())
-    return draw_list("notes", [*named, ("@k", "SCS over the first k predicted frames")])
+    return [columns[j] for j in keep], [[values[j] for j in keep] for values in cells]
 
 
 def draw_empty_shares(

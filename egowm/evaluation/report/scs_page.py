@@ -47,6 +47,7 @@ from egowm.scs.inputs import Inputs, gather, prepare
 from egowm.scs.masks import ObjectMasks, davis_palette
 from egowm.scs.record import ClipRecord, ScoreRecord
 from egowm.scs.result import write_whole
+from egowm.scs.text import counted
 from egowm.scs.trackers import MaskReader, Tracker
 from egowm.scs.tracking import Truth, read_tracks, track_frames
 
@@ -165,6 +166,7 @@ def _followed(
 def _page(record: ScoreRecord, cards: Sequence[Markup], fps: float, shown: set[str]) -> str:
     labels, scores = {"": "Prediction"}, {"": record}
     rows = table_rows(labels, scores, {})
+    clips = counted(len(record["clips"]), "clip")
     header = Markup('<p class="headline">{} <small>of 100, over {}</small></p>{}')
     values = {
         "title": "Structural Consistency Score",
@@ -183,8 +185,9 @@ def _page(record: ScoreRecord, cards: Sequence[Markup], fps: float, shown: set[s
             '<div class="heading"><h2>All clips</h2></div><div class="sortable scroll" '
             'tabindex="0" role="region" aria-label="All clips">{}</div>'
         ).format(clip_table(record["clips"], shown, anchor)),
-        "clip_count": f"{len(cards)} of {len(record['clips'])} clips: the worst, the best, and "
-        "some by chance",
+        "clip_count": f"{len(cards)} of {clips}: the worst, the best, and some by chance"
+        if len(cards) < len(record["clips"])
+        else clips,
         "lead": _LEAD,
         "orders": draw_orders("worst", "best", "chance", "name"),
         "cards": joined(cards),

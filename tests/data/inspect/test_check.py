@@ -153,10 +153,11 @@ def test_a_clean_folder_of_videos_and_tables(drives, capsys):
     assert complaints(VideoCSV(str(drives))) == set()
     assert cli.main(["data", "check", str(drives), "--workers", "1"]) == 0
     out = capsys.readouterr().out
-    assert "VideoCSV: 3 episodes, 180 frames" in out
+    assert "VideoCSV: 3 episodes (2 train, 0 val, 1 test), 180 frames" in out
+    assert "split val: no recording is in it: list names in train_names and test_names" in out
     assert "actions and pictures agree" in out
     assert "positive turn moves the picture right, so it turns left" in out
-    assert out.endswith("0 errors, 0 warnings, 1 notes\n")
+    assert out.endswith("0 errors, 0 warnings, 2 notes\n")
 
 
 @pytest.mark.parametrize("skip_corrupt", [True, False])
