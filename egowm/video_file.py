@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from egowm.limits import PIXELS, TooLarge, admit
+
 KEPT_OPEN = 8  # files; opening one costs as much as decoding some frames
 KEPT_INDEXES = 4096
 _THREAD = threading.local()  # decord's readers belong to one thread of one process
@@ -153,6 +155,12 @@ def _opened(path: Path) -> tuple[Any, Any]:
     if stream.codec_context is None:
         container.close()
         raise VideoError(f"{path}: its codec is not known here; convert it to H.264")
+    width, height = stream.codec_context.width, stream.codec_context.height
+    try:
+        admit(f"{path}: frames of {width}x{height}", width * height, "pixels", PIXELS)
+    except TooLarge as error:
+        container.close()
+        raise VideoError(str(error)) from error
     stream.codec_context.thread_count = 1
     stream.codec_context.options = {"err_detect": "explode"}  # or damage is painted over
     return container, stream

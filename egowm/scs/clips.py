@@ -17,11 +17,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from egowm.picture_file import opened
 from egowm.scs.masks import MASKS, is_sav, read_masks
 from egowm.video import (
     PICTURES,
     count_frames,
-    opened,
     picture_paths,
     read_frames,
     read_image,
@@ -74,7 +74,7 @@ def find_clips(root: str | Path, suffixes: Sequence[str] = VIDEOS) -> dict[str, 
             f"{root}: holds pictures itself. Expected one folder or video file per clip in it."
         )
     clips: dict[str, Path] = {}
-    for path in _walk(root, suffixes, masks=tuple(suffixes) == MASKS):
+    for path in _walk(root, suffixes, masks=tuple(suffixes) == MASKS, seen={root.resolve(): None}):
         inside = path.relative_to(root)
         name = (inside if path.is_dir() else inside.with_suffix("")).as_posix()
         if name in clips:
@@ -151,8 +151,13 @@ def group_samples(
     return owner, samples
 
 
-def _walk(folder: Path, suffixes: Sequence[str], masks: bool) -> Iterator[Path]:
-    """Clips below a folder. A folder with pictures is one: what else lies in it is not searched."""
+def _walk(
+    folder: Path, suffixes: Sequence[str], masks: bool, seen: dict[Path, None]
+) -> Iterator[Path]:
+    """Clips below a folder. A folder with pictures is one: what else lies in it is not searched.
+
+    seen: what was searched already, the root first; no link leads there again.
+    """
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
@@ -162,8 +167,19 @@ def _walk(folder: Path, suffixes: Sequence[str], masks: bool) -> Iterator[Path]:
             announced = any((path / half / "frames").is_dir() for half in ANNOUNCED)
             if announced or _holds_pictures(path) or (masks and is_sav(path)):
                 yield path
-            else:
-                yield from _walk(path, suffixes, masks)
+            elif not _is_searched(path, seen):
+                yield from _walk(path, suffixes, masks, seen)
+
+
+def _is_searched(folder: Path, seen: dict[Path, None]) -> bool:
+    """Whether a folder is, will be or holds what is searched by another name: links may lead in
+    circles."""
+    place, root = folder.resolve(), next(iter(seen))
+    around = place.is_relative_to(root) or root.is_relative_to(place)
+    if place in seen or (folder.is_symlink() and around):
+        return True
+    seen[place] = None
+    return False
 
 
 def _holds_pictures(folder: Path) -> bool:
