@@ -29,6 +29,8 @@ def decode_image(data: bytes, name: str = "picture") -> np.ndarray:
 
     if data.startswith(b"\xff\xd8"):
         _check_jpeg(data, name)
+    elif data[8:12] == b"WEBP" and len(data) >= 30:
+        _admit(_webp_pixels(data), name)
     elif data:
         with opened(io.BytesIO(data), name):
             pass  # its size is admitted
@@ -87,7 +89,7 @@ def _decode_png(data: bytes, name: str) -> np.ndarray:
 
 def check_png_end(data: bytes, name: str) -> None:
     """Refuse a PNG without its last chunk."""
-    if data.rfind(b"IEND") < 0:
+    if data.rfind(b"IEND\xaeB`\x82") < 0:
         raise VideoError(f"{name}: not a readable picture: cut after {len(data)} bytes")
 
 
@@ -117,6 +119,19 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
         else:
             at += 2 + int.from_bytes(data[at + 2 : at + 4])
     return None
+
+
+def _webp_pixels(data: bytes) -> int:
+    """Width times height, of each of the three kinds of WebP."""
+    if data[12:16] == b"VP8X":
+        return (int.from_bytes(data[24:27], "little") + 1) * (
+            int.from_bytes(data[27:30], "little") + 1
+        )
+    if data[12:16] == b"VP8L":
+        sizes = int.from_bytes(data[21:25], "little")
+        return ((sizes & 0x3FFF) + 1) * ((sizes >> 14 & 0x3FFF) + 1)
+    width, height = struct.unpack_from("<HH", data, 26)
+    return (width & 0x3FFF) * (height & 0x3FFF)
 
 
 def _admit(pixels: int, name: str) -> None:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from numpy._core.multiarray import _reconstruct
+from PIL import Image
 
 from egowm.commands.main import guarded
 from egowm.limits import BYTES, PIXELS, RECIPE, TEXT
@@ -54,14 +55,12 @@ def png(mode: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
 
 
-def picture(kind: str, place: int, form: str) -> Callable[[], bytes]:
+def picture(kind: str, place: int, form: str, **how: Any) -> Callable[[], bytes]:
     """A small picture whose header is written over at a place."""
 
     def make() -> bytes:
-        from PIL import Image
-
         out = io.BytesIO()
-        Image.new("RGB", (16, 16)).save(out, kind)
+        Image.new("RGB", (16, 16)).save(out, kind, **how)
         data = bytearray(out.getvalue())
         at = data.index(b"\xff\xc0") + 5 if kind == "JPEG" else place
         struct.pack_into(form, data, at, HUGE, HUGE)
@@ -261,6 +260,9 @@ BOMBS = {
     "palette png as a picture": Bomb(lambda: png(3), "picture", PIXELS),
     "jpeg": Bomb(picture("JPEG", 0, ">HH"), "picture", PIXELS),
     "webp": Bomb(picture("WEBP", 26, "<HH"), "picture", PIXELS),
+    "webp without loss": Bomb(picture("WEBP", 21, "<HH", lossless=True), "picture", PIXELS),
+    "webp of several parts": Bomb(picture("WEBP", 24, "<HI", save_all=True, append_images=[
+        Image.new("RGB", (16, 16), "red")]), "picture", PIXELS),
     "bmp": Bomb(picture("BMP", 18, "<ii"), "picture", PIXELS),
     "gif": Bomb(picture("GIF", 6, "<HH"), "picture", PIXELS),
     "tiff": Bomb(tiff, "picture", PIXELS),

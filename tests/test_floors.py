@@ -13,7 +13,7 @@ FACE = "egowm"  # `egowm/__init__.py` names what others define, and imports it w
 GROUND = (
     "actions", "arrays", "checksums", "clip", "conditioning", "diffusion", "files", "lazy",
     "limits", "loading", "moved", "network", "paths", "picture_file", "pixels", "randomness",
-    "shipped", "typed_json", "video", "video_file",
+    "shipped", "typed_json", "video", "video_end", "video_file",
 )  # fmt: skip
 CORE = ("backbones", "export", "metadata", "sampler", "sampling", "world_model")
 # Wings stand side by side; each with the other wings that it may know.

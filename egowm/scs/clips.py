@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from egowm.files import UNFINISHED
 from egowm.picture_file import opened
 from egowm.scs.masks import MASKS, is_sav, read_masks
 from egowm.video import (
@@ -92,6 +93,8 @@ def read_shape(path: Path) -> ClipShape:
     """Frame count, numbers and sizes of a clip; of a video, one frame is decoded for its size."""
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such folder.")
+    for left in path.rglob(f"{UNFINISHED}*"):
+        _check_left(left)
     if path.suffix in MASKS or (path.is_dir() and is_sav(path)):
         void = read_masks(path).void
         return ClipShape(len(void), None, frozenset([void.shape[1:]]))
@@ -160,6 +163,7 @@ def _walk(
     """
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
+            _check_left(path)
             continue
         if path.is_file() and path.suffix.lower() in suffixes:
             yield path
@@ -169,6 +173,15 @@ def _walk(
                 yield path
             elif not _is_searched(path, seen):
                 yield from _walk(path, suffixes, masks, seen)
+
+
+def _check_left(path: Path) -> None:
+    """Refuse what a writer that was ended leaves: what lies beside it may be half-written."""
+    if path.name.startswith(UNFINISHED):
+        raise ValueError(
+            f"{path}: a writer was ended, or still writes here. Write these clips again, or delete "
+            f"this if they are whole."
+        )
 
 
 def _is_searched(folder: Path, seen: dict[Path, None]) -> bool:
@@ -183,7 +196,10 @@ def _is_searched(folder: Path, seen: dict[Path, None]) -> bool:
 
 
 def _holds_pictures(folder: Path) -> bool:
-    return any(p.suffix.lower() in PICTURES and p.is_file() for p in folder.iterdir())
+    return any(
+        path.suffix.lower() in PICTURES and path.name[0] != "." and path.is_file()
+        for path in folder.iterdir()
+    )
 
 
 def _numbers(paths: Sequence[Path]) -> tuple[int, ...] | None:

@@ -58,7 +58,7 @@ def check_segmenter(tracker: Tracker) -> Segmenter:
 
 def read_prompts(path: Path) -> dict[str, list[Prompt]]:
     """The prompts of every clip."""
-    record = load_json(path, "prompts")
+    record = load_json(path, _HOW.removeprefix("expected "))
     try:
         height, width = map(int, record["size"])
         if height < 1 or width < 1:
