@@ -22,6 +22,7 @@ _HEAD = 512  # bytes from which a kind of file is told
 # What killed processes, and the file browser of macOS, leave in a folder. Not what a replacement
 # had moved aside when it was killed: that may be the only copy.
 _LEFT = re.compile(r"(.*/)?(\.egowm-\d+-[^/]+(/.*)?|\.DS_Store)")
+UNFINISHED = ".egowm-"  # how names of what is not whole yet begin
 _ASIDE = ".egowm-aside-"
 # Folders may be shared between machines, and between containers that count processes apart.
 _SPACE = os.readlink("/proc/self/ns/pid") if os.path.islink("/proc/self/ns/pid") else ""
@@ -213,8 +214,8 @@ def mark(folder: Path, kind: FolderKind) -> None:
 
 
 def _unfinished() -> str:
-    """How names of what is not whole yet begin, in this process."""
-    return f".egowm-{os.getpid()}-{_MACHINE}-"
+    """As `UNFINISHED`, in this process."""
+    return f"{UNFINISHED}{os.getpid()}-{_MACHINE}-"
 
 
 def _begin(folder: Path, kind: FolderKind) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -10,6 +11,7 @@ from lightning import LightningModule
 from lightning.pytorch.cli import LightningArgumentParser
 
 from egowm.data.module import ClipData
+from egowm.limits import read_yaml_text
 
 _NOISE = (  # lines of jsonargparse's messages that say nothing about the mistake
     "Does not validate against",
@@ -19,6 +21,7 @@ _NOISE = (  # lines of jsonargparse's messages that say nothing about the mistak
     "Expected a path but",
     "Given value",
 )
+_OPTIONS = ("-c", "--config")  # that name a recipe
 RENAMED = {  # options of older recipes, and what to write now
     "random_start": "`start: egowm.pretraining.copy_of_context` in place of "
     "`random_start: copy`, nothing in place of `default`",
@@ -31,6 +34,17 @@ class RecipeError(Exception):
 
 class RecipeParser(LightningArgumentParser):
     """Says in one line what is wrong, instead of printing the usage first."""
+
+    def parse_args(self, args: Any = None, *rest: Any, **options: Any) -> Any:
+        """As the parent; recipes that would take too much time or memory are refused before."""
+        words = ["", *map(str, args or [])]
+        for before, word in pairwise(words):
+            name, is_given, file = word.partition("=")
+            if before in _OPTIONS or (is_given and name in _OPTIONS):
+                path = Path(word if before in _OPTIONS else file)
+                if path.exists():  # else it is the text of a recipe, or an error of the parent
+                    read_yaml_text(path)
+        return super().parse_args(args, *rest, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:  # an inner parser, whose error the outer one reports
@@ -108,8 +122,8 @@ def open_recipe(path: Path) -> Recipe:
     if not path.is_file():
         raise FileNotFoundError(f"No recipe at {path}: `egowm recipes` lists those that exist.")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.safe_load(read_yaml_text(path))
+    except yaml.YAMLError as error:
         raise ValueError(f"{path}: expected a recipe, a YAML file ({error}).") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a recipe with sections, got {type(content).__name__}.")

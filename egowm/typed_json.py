@@ -1,11 +1,12 @@
 """JSON from disk, checked against the types that its reader names."""
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
+
+from egowm.limits import TooLarge, load_json
 
 _NAMES = {
     float: "a number",
@@ -29,9 +30,11 @@ def read_json(path: Path, kind: Any, expected: str, partial: bool = False) -> An
     does not name are let through. Raises RecordError, one line.
     """
     try:
-        found = json.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise RecordError(f"{path}: expected {expected}; not JSON: {error}") from error
+        found = load_json(path, expected)
+    except TooLarge:
+        raise
+    except ValueError as error:
+        raise RecordError(str(error)) from error
     for fault in faults(found, kind, partial=partial):
         raise RecordError(f"{path}: expected {expected}; {' '.join(fault.split())}")
     return found

@@ -6,10 +6,7 @@ gives a folder of PNG (exact: what scoring reads), mp4 (players) or animated Web
 
 import io
 import re
-import struct
-import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from egowm.files import whole
+from egowm.limits import read_bytes
+from egowm.picture_file import decode_image
 from egowm.video_file import VideoError, frame_index, read_video
 
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
@@ -79,55 +77,7 @@ def read_images(paths: Sequence[str | Path]) -> np.ndarray:
 def read_image(path: str | Path) -> np.ndarray:
     """One picture file as `(H, W, 3)` uint8 RGB; transparency is dropped."""
     path = _existing(path)
-    return decode_image(path.read_bytes(), str(path))
-
-
-def decode_image(data: bytes, name: str = "picture") -> np.ndarray:
-    """An encoded picture as `(H, W, 3)` uint8 RGB; `name` is what an error calls it."""
-    if data.startswith(b"\x89PNG"):
-        return _decode_png(data, name)
-    import cv2
-
-    try:
-        encoded = np.frombuffer(data, np.uint8)
-        picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB) if data else None
-    except cv2.error:
-        picture = None
-    if picture is None:
-        raise VideoError(f"{name}: not a readable picture of {len(data)} bytes: corrupt or cut")
-    return picture
-
-
-def _decode_png(data: bytes, name: str) -> np.ndarray:
-    """By Pillow: OpenCV's PNG reader fails where somebody loaded decord first (see `_decord`)."""
-    from PIL import ImageOps
-
-    with opened(io.BytesIO(data), name) as picture:
-        ImageOps.exif_transpose(picture, in_place=True)
-        if picture.mode.startswith("I"):  # grey of 16 bits, which a conversion would clip
-            return (np.asarray(picture)[..., None] >> 8).astype(np.uint8).repeat(3, axis=2)
-        opaque = picture.convert("RGBA") if "transparency" in picture.info else picture
-        return np.array(opaque.convert("RGB"))
-
-
-@contextmanager
-def opened(file: str | Path | io.BytesIO, name: str = "") -> Iterator[Any]:
-    """A picture as Pillow opens it, for what is not RGB; `name` is what an error calls it.
-
-    Raises VideoError, here or where the picture is read, if it is damaged.
-    """
-    from PIL import Image
-
-    name = name or str(file)
-    try:
-        with Image.open(file) as picture:
-            yield picture
-    except Image.DecompressionBombError as error:
-        raise VideoError(f"{name}: not a readable picture: {error}") from error
-    except _BROKEN as error:
-        if isinstance(error, OSError) and error.filename is not None:
-            raise
-        raise VideoError(f"{name}: not a readable picture: corrupt or cut") from error
+    return decode_image(read_bytes(path), str(path))
 
 
 def encode_image(frame: np.ndarray, ending: str = ".png") -> bytes:

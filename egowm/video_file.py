@@ -18,6 +18,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from egowm.limits import PIXELS, TooLarge, admit
+from egowm.video_end import claimed_length
+
 KEPT_OPEN = 8  # files; opening one costs as much as decoding some frames
 KEPT_INDEXES = 4096
 _THREAD = threading.local()  # decord's readers belong to one thread of one process
@@ -83,6 +86,12 @@ def _state(path: Path) -> tuple[str, int, int]:
 @lru_cache(KEPT_INDEXES)
 def _index(name: str, changed: int, size: int) -> FrameIndex:
     path, shown, keys, hidden, first = Path(name), [], [], False, None
+    if not path.is_file():
+        raise VideoError(f"{path}: expected a video file, got a device or a pipe")
+    if (claimed := claimed_length(path)) > size:
+        raise VideoError(
+            f"{path}: cut short: it says that it has {claimed:,} bytes, {size:,} are there"
+        )
     with _container(path) as (container, stream):
         for packet in container.demux(stream):
             if first is None:
@@ -138,8 +147,6 @@ def _opened(path: Path) -> tuple[Any, Any]:
     import av
 
     container: Any
-    if not path.is_file():
-        raise VideoError(f"{path}: expected a video file, got a device or a pipe")
     try:
         with path.open("rb") as file:  # FFmpeg takes names in UTF-8 only
             name = str(path) if str(path).isprintable() else f"/dev/fd/{file.fileno()}"
@@ -153,6 +160,12 @@ def _opened(path: Path) -> tuple[Any, Any]:
     if stream.codec_context is None:
         container.close()
         raise VideoError(f"{path}: its codec is not known here; convert it to H.264")
+    width, height = stream.codec_context.width, stream.codec_context.height
+    try:
+        admit(f"{path}: frames of {width}x{height}", width * height, "pixels", PIXELS)
+    except TooLarge as error:
+        container.close()
+        raise VideoError(str(error)) from error
     stream.codec_context.thread_count = 1
     stream.codec_context.options = {"err_detect": "explode"}  # or damage is painted over
     return container, stream

@@ -5,9 +5,16 @@ from multiprocessing.context import ForkServerContext
 
 PRELOADED = [
     "egowm.backbones.svd",
+    "av",
     "egowm.commands.fit",
+    "egowm.data.convert.ros_bag",
     "egowm.data.inspect.checksums",
     "egowm.data.inspect.contact_sheet",
+    "egowm.data.recon",
+    "egowm.scs.annotation.prompts",
+    "h5py",
+    "pyarrow.parquet",
+    "yaml",
     "egowm.scs.evaluate",
     "egowm.training.latents.shards",
     "egowm.worlds.store",

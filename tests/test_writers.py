@@ -147,13 +147,13 @@ def draw_sheet(root: Path, version: int) -> None:
 
 
 def write_sums(root: Path, version: int) -> None:
-    from egowm.data.inspect.checksums import write_sums
+    from egowm.checksums import write_sums
 
     write_sums(root, {"frames-0/00000.npy": f"{version:064x}"})
 
 
 def read_sums(root: Path) -> Any:
-    from egowm.data.inspect.checksums import read_sums
+    from egowm.checksums import read_sums
 
     return read_sums(root)
 

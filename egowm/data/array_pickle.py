@@ -4,12 +4,16 @@ A pickle is a program: whatever callable it names, loading calls. Here only the 
 rebuild an array can be named; any other name is refused before it is imported.
 """
 
+import io
 import pickle
+import pickletools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy._core import multiarray, numeric
+
+from egowm.limits import read_bytes
 
 
 def read_array_pickle(file: Path) -> Any:
@@ -17,13 +21,31 @@ def read_array_pickle(file: Path) -> Any:
 
     Pickles of NumPy 1 and 2 are read, and those that Python 2 wrote.
     """
+    data = read_bytes(file)
     try:
-        with file.open("rb") as stream:
-            return _ArrayUnpickler(stream, encoding="latin1").load()
-    except FileNotFoundError:
-        raise
+        _check_places(data)
+        return _ArrayUnpickler(io.BytesIO(data), encoding="latin1").load()
     except Exception as error:  # a damaged stream can fail in any opcode, each in its own way
         raise ValueError(f"{file}: cannot be read ({error or type(error).__name__})") from error
+
+
+def _check_places(data: bytes) -> None:
+    """Refuse numbers of memory places beyond the length: room is made for all up to the highest."""
+    for operation, place, _ in pickletools.genops(data):
+        if operation.name.endswith("PUT") and int(place or 0) > len(data):
+            raise pickle.UnpicklingError(f"it asks for {place:,} places of memory")
+
+
+class _Array:
+    """What pickles call numpy.ndarray: named, never called, as that would make any shape."""
+
+
+def _reconstruct(kind: type, shape: Any, code: Any) -> Any:
+    """An array without values, to which a pickle then gives them with their shape."""
+    if kind is not _Array:
+        raise pickle.UnpicklingError("it makes an array of another class")
+    made: Any = multiarray._reconstruct(np.ndarray, (0,), b"b")  # type: ignore[attr-defined]
+    return made
 
 
 def _encode(text: str, encoding: str) -> bytes:
@@ -34,12 +56,12 @@ def _encode(text: str, encoding: str) -> bytes:
 
 
 _ADMITTED: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): _encode,
 }
 for _package in ("numpy.core", "numpy._core"):  # NumPy 1 and 2
-    _ADMITTED[f"{_package}.multiarray", "_reconstruct"] = multiarray._reconstruct  # type: ignore[attr-defined]
+    _ADMITTED[f"{_package}.multiarray", "_reconstruct"] = _reconstruct
     _ADMITTED[f"{_package}.multiarray", "scalar"] = multiarray.scalar  # type: ignore[attr-defined]
     _ADMITTED[f"{_package}.numeric", "_frombuffer"] = numeric._frombuffer  # type: ignore[attr-defined]
 for _container in (dict, list, tuple, set, frozenset):

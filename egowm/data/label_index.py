@@ -8,10 +8,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 
+from egowm.arrays import read_npz
 from egowm.data.episode import Episode, read_all
 from egowm.files import whole
 from egowm.paths import expanded
@@ -94,9 +94,8 @@ def _stamp(index: Index, name: str) -> list[list[int]]:
 def _load(file: Path, stamps: Mapping[str, list[list[int]]]) -> dict[str, Kept]:
     """Kept labels of the recordings that are as they were; none where the file is damaged."""
     try:
-        with np.load(file, allow_pickle=False) as kept:
-            arrays = {name: kept[name] for name in ARRAYS}
-            rows = json.loads(kept["rows"].tobytes())
+        arrays = read_npz(file)
+        rows = json.loads(arrays["rows"].tobytes())
         ends = np.cumsum([[0] * len(ARRAYS), *(row["lengths"] for row in rows)], 0).tolist()
         if [len(arrays[name]) for name in ARRAYS] != ends[-1]:
             raise ValueError("arrays of other lengths")
@@ -107,7 +106,7 @@ def _load(file: Path, stamps: Mapping[str, list[list[int]]]) -> dict[str, Kept]:
         }
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         log.warning("%s is damaged (%s): labels are read again", file, error)
         return {}
 

@@ -5,7 +5,7 @@ and `times.npy` hold the labels of all of them, one after the other; `frames-<ke
 the frames (N, 3, H, W) uint8 of episode 12. They are not compressed, and lie in the order in which
 a clip wants them: a clip is read by one call, and nothing is decoded, resized or transposed. `key`
 is the sha256 of everything else in pack.json, which has the sha256 of the labels; SHA256SUMS has
-those of the frames, which `egowm data check` compares and loading does not.
+those of the frames, which are compared when an episode is first read in a process.
 """
 
 import hashlib
@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 
 from egowm.actions import ActionSpec
+from egowm.checksums import is_changed
 from egowm.data.episode import Episode
 from egowm.data.module import ClipData, Window, Windows
+from egowm.limits import TooLarge, load_json, read_bytes
 from egowm.paths import inside
 from egowm.video import VideoError
 
@@ -133,7 +135,7 @@ class Packed(ClipData):
         """The labels of one kind, of all episodes."""
         file = self.folder / f"{name}.npy"
         try:
-            data = file.read_bytes()
+            data = read_bytes(file)
         except FileNotFoundError as error:
             raise _bad(file, "is missing") from error
         if hashlib.sha256(data).hexdigest() != self.index["sha256"].get(name):
@@ -149,9 +151,11 @@ def read_index(folder: Path) -> dict[str, Any]:
         hint = f" Packing stopped at {stopped.name}: run it again." if stopped else ""
         raise FileNotFoundError(f"Packed: looked for {file} and found none.{hint}")
     try:
-        index = json.loads(file.read_text(encoding="utf-8"))
+        index = load_json(file)
         version, key = index["version"], index["key"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except TooLarge:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
         raise _bad(file, f"expected the JSON of a pack ({error!r})") from error
     if version != VERSION:
         raise _bad(file, f"expected a pack of version {VERSION}, got {version!r}")
@@ -192,6 +196,8 @@ def read_planes(
         raise VideoError(f"{file}: expected frames from 0 to {shape[0] - 1}, got {list(indices)}")
     if out.shape != (len(chosen), *shape[1:]):
         raise VideoError(f"{file}: its frames are {shape[1:]}, asked for were {out.shape[1:]}")
+    if is_changed(file.parents[1], f"{file.parent.name}/{file.name}"):
+        raise VideoError(f"{file}: changed since it was packed; copy the pack again, or pack again")
     ends = [*(np.flatnonzero(np.diff(chosen) != 1) + 1).tolist(), len(chosen)]
     start = 0
     with file.open("rb", buffering=0) as stream:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from egowm.actions import ActionSpec
+from egowm.checksums import SUMS, sum_of, write_sums
 from egowm.data.episode import Episode
-from egowm.data.inspect.checksums import SUMS, sum_of, write_sums
 from egowm.data.inspect.opening import SPLITS
 from egowm.data.mixture import Mixture
 from egowm.data.module import ClipData

@@ -1,9 +1,14 @@
 """Columns out of Parquet files; nothing else here reads them."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from egowm.limits import BYTES, TooLarge, admit
+
+_WIDEST = 8  # bytes of a number, or of the place of a text
 
 
 class PyarrowMissing(ImportError):
@@ -30,9 +35,16 @@ def read_columns(file: Path, names: list[str]) -> dict[str, np.ndarray]:
         with parquet.ParquetFile(file, pre_buffer=False) as source:
             known = set(source.schema_arrow.names)
             chosen = [name for name in names if name in known]
+            texts = _admitted(file, source.metadata, chosen)
+            if texts:  # each distinct one is kept once, as it is in the file
+                source.close()
+                about = {"metadata": source.metadata, "read_dictionary": texts}
+                source = parquet.ParquetFile(file, pre_buffer=False, **about)
             # threads cost more than they bring for the small table of one episode
             table = source.read(columns=chosen, use_threads=source.num_row_groups > 1)
-    except (OSError, RuntimeError, ValueError) as error:  # pyarrow's own are of all three kinds
+    except TooLarge:
+        raise
+    except (OSError, RuntimeError, ValueError, MemoryError) as error:  # pyarrow's own are of these
         raise ValueError(
             f"{file}: not a readable Parquet file ({error}); copy it again."
         ) from error
@@ -43,6 +55,22 @@ def read_columns(file: Path, names: list[str]) -> dict[str, np.ndarray]:
     return {name: _array(table[name]) for name in names}
 
 
+def _admitted(file: Path, about: Any, names: list[str]) -> list[str]:
+    """Which of the columns hold texts. Refuses those that take too much memory: a run of equal
+    values takes a few bytes on disk."""
+    total, texts = 0, set()
+    for group in range(about.num_row_groups):
+        for number in range(about.num_columns):
+            column = about.row_group(group).column(number)
+            if column.path_in_schema.partition(".")[0] not in names:
+                continue
+            total += max(column.num_values * _WIDEST, column.total_uncompressed_size)
+            if column.physical_type == "BYTE_ARRAY":
+                texts.add(column.path_in_schema)
+    admit(file, total, "bytes of columns", BYTES)
+    return sorted(texts)
+
+
 def _array(column: Any) -> np.ndarray:
     """One column, all of its chunks."""
     import pyarrow.compute as compute
@@ -51,12 +79,30 @@ def _array(column: Any) -> np.ndarray:
     kind = column.type
     lists = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
     if not lists:
-        return column.to_numpy()
+        if not types.is_dictionary(kind) or not column.num_chunks:
+            return column.to_numpy()
+        return np.concatenate([_objects(chunk) for chunk in column.chunks])
     numbers = types.is_floating(kind.value_type) or types.is_integer(kind.value_type)
     lengths = set(compute.list_value_length(column).to_pylist())
     if numbers and len(lengths) == 1 and None not in lengths:
         flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
         return np.concatenate(flat).reshape(len(column), *lengths)
     out = np.empty(len(column), object)
-    out[:] = column.to_pylist()
+    out[:] = [row for chunk in column.chunks for row in _rows(chunk)]
     return out
+
+
+def _objects(chunk: Any) -> np.ndarray:
+    """Texts, of which each is in memory once, however often it is there; None for missing ones."""
+    values = np.array([*chunk.dictionary.to_pylist(), None], object)
+    return values[chunk.indices.fill_null(len(values) - 1).to_numpy()]
+
+
+def _rows(chunk: Any) -> list[Any]:
+    """The lists of a column."""
+    if not hasattr(chunk.values, "dictionary"):
+        return chunk.to_pylist()
+    flat, ends = _objects(chunk.values), chunk.offsets.to_pylist()
+    rows = [flat[a:b].tolist() for a, b in pairwise(ends)]
+    there = chunk.is_valid().to_pylist()
+    return [row if known else None for row, known in zip(rows, there, strict=True)]

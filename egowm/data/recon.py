@@ -5,6 +5,7 @@ Frames are JPEG byte strings in `images/rgb_left` and `images/rgb_right` (T,); p
 times: 4 Hz, as NWM and EgoWM take them.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -19,9 +20,10 @@ from egowm.data.label_index import Kept
 from egowm.data.module import Window
 from egowm.data.normalisers import WHEELED, Normaliser, published_spacing, waypoint_range
 from egowm.data.recordings import Recordings, bad, matching
+from egowm.limits import BYTES, admit, ordinary
 from egowm.video import VideoError, decode_image
 
-MOST_NUMBERS = 10_000_000
+COPIES = 16  # of the labels, while steps are computed
 
 
 class Recon(Recordings[Path]):
@@ -127,6 +129,7 @@ def _opened(file: Path) -> Iterator[Any]:
     import h5py
 
     try:
+        ordinary(file)
         recording = h5py.File(file, "r")
     except OSError as error:
         raise _bad(file, "the file", f"cannot be opened ({error})") from error
@@ -151,6 +154,8 @@ def _dataset(file: Path, recording: Any, key: str) -> Any:
         raise _bad(file, key, "expected a dataset with a row for each frame")
     if place.external or place.is_virtual:
         raise _bad(file, key, "keeps its values in another file")
+    stored = math.prod(place.chunks or place.shape[1:])  # is read at once
+    admit(f"{file}: {key}", stored * place.dtype.itemsize, "bytes in one piece", BYTES)
     if h5py.h5f.get_name(place.id) != h5py.h5f.get_name(recording.id):
         raise _bad(file, key, "links to another file")
     return place
@@ -158,8 +163,8 @@ def _dataset(file: Path, recording: Any, key: str) -> Any:
 
 def _numbers(file: Path, recording: Any, key: str) -> np.ndarray:
     dataset = _dataset(file, recording, key)
-    if dataset.size > MOST_NUMBERS:  # a few bytes of a compressed file can claim any shape
-        raise _bad(file, key, f"shape {dataset.shape} is too large for the labels of one recording")
+    # a few bytes of a compressed file can claim any shape
+    admit(f"{file}: {key}", dataset.size * 8 * COPIES, "bytes of labels and steps", BYTES)
     try:
         return np.asarray(dataset, np.float64)
     except (OSError, TypeError, ValueError) as error:

@@ -122,8 +122,8 @@ class RunFolder:
 
     def annotation(self, clip: str) -> tuple[np.ndarray, np.ndarray] | None:
         """Structure ids (H, W) uint8 of frame 0 and their palette (256, 3) uint8, if annotated."""
+        from egowm.picture_file import opened
         from egowm.scs.masks import read_palette
-        from egowm.video import opened
 
         path = self.path / "annotations" / f"{clip}.png"
         if not path.exists():

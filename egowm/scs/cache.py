@@ -2,15 +2,17 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
+from egowm.arrays import read_npz
 from egowm.files import FolderKind, check_folder, whole
 from egowm.scs.trackers.base import Tracker, Tracks
 
+logger = logging.getLogger(__name__)
 TRACKS = FolderKind(
     "egowm-scs score --cache", r"[0-9a-f]{2}(/[0-9a-f]{64}\.npz)?", lambda folder: True
 )
@@ -78,11 +80,14 @@ def shard(text: str, names: list[str]) -> list[str]:
 
 def _read(path: Path) -> Tracks | None:
     try:
-        with path.open("rb") as file, np.load(file) as stored:
-            shape = tuple(stored["shape"].tolist())
-            bits = np.unpackbits(stored["masks"], count=int(np.prod(shape)))
-            return Tracks(bits.reshape(shape).astype(bool), stored["evidence"])
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile):
+        stored = read_npz(path)
+        shape = tuple(stored["shape"].tolist())
+        bits = np.unpackbits(stored["masks"], count=int(np.prod(shape)))
+        return Tracks(bits.reshape(shape).astype(bool), stored["evidence"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        logger.warning("%s is damaged (%s): it is tracked again", path, error)
         return None
 
 

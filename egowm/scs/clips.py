@@ -17,11 +17,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from egowm.files import UNFINISHED
+from egowm.picture_file import opened
 from egowm.scs.masks import MASKS, is_sav, read_masks
 from egowm.video import (
     PICTURES,
     count_frames,
-    opened,
     picture_paths,
     read_frames,
     read_image,
@@ -74,7 +75,7 @@ def find_clips(root: str | Path, suffixes: Sequence[str] = VIDEOS) -> dict[str, 
             f"{root}: holds pictures itself. Expected one folder or video file per clip in it."
         )
     clips: dict[str, Path] = {}
-    for path in _walk(root, suffixes, masks=tuple(suffixes) == MASKS):
+    for path in _walk(root, suffixes, masks=tuple(suffixes) == MASKS, seen={root.resolve(): None}):
         inside = path.relative_to(root)
         name = (inside if path.is_dir() else inside.with_suffix("")).as_posix()
         if name in clips:
@@ -92,6 +93,8 @@ def read_shape(path: Path) -> ClipShape:
     """Frame count, numbers and sizes of a clip; of a video, one frame is decoded for its size."""
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such folder.")
+    for left in path.rglob(f"{UNFINISHED}*"):
+        _check_left(left)
     if path.suffix in MASKS or (path.is_dir() and is_sav(path)):
         void = read_masks(path).void
         return ClipShape(len(void), None, frozenset([void.shape[1:]]))
@@ -151,10 +154,16 @@ def group_samples(
     return owner, samples
 
 
-def _walk(folder: Path, suffixes: Sequence[str], masks: bool) -> Iterator[Path]:
-    """Clips below a folder. A folder with pictures is one: what else lies in it is not searched."""
+def _walk(
+    folder: Path, suffixes: Sequence[str], masks: bool, seen: dict[Path, None]
+) -> Iterator[Path]:
+    """Clips below a folder. A folder with pictures is one: what else lies in it is not searched.
+
+    seen: what was searched already, the root first; no link leads there again.
+    """
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
+            _check_left(path)
             continue
         if path.is_file() and path.suffix.lower() in suffixes:
             yield path
@@ -162,12 +171,35 @@ def _walk(folder: Path, suffixes: Sequence[str], masks: bool) -> Iterator[Path]:
             announced = any((path / half / "frames").is_dir() for half in ANNOUNCED)
             if announced or _holds_pictures(path) or (masks and is_sav(path)):
                 yield path
-            else:
-                yield from _walk(path, suffixes, masks)
+            elif not _is_searched(path, seen):
+                yield from _walk(path, suffixes, masks, seen)
+
+
+def _check_left(path: Path) -> None:
+    """Refuse what a writer that was ended leaves: what lies beside it may be half-written."""
+    if path.name.startswith(UNFINISHED):
+        raise ValueError(
+            f"{path}: a writer was ended, or still writes here. Write these clips again, or delete "
+            f"this if they are whole."
+        )
+
+
+def _is_searched(folder: Path, seen: dict[Path, None]) -> bool:
+    """Whether a folder is, will be or holds what is searched by another name: links may lead in
+    circles."""
+    place, root = folder.resolve(), next(iter(seen))
+    around = place.is_relative_to(root) or root.is_relative_to(place)
+    if place in seen or (folder.is_symlink() and around):
+        return True
+    seen[place] = None
+    return False
 
 
 def _holds_pictures(folder: Path) -> bool:
-    return any(p.suffix.lower() in PICTURES and p.is_file() for p in folder.iterdir())
+    return any(
+        path.suffix.lower() in PICTURES and path.name[0] != "." and path.is_file()
+        for path in folder.iterdir()
+    )
 
 
 def _numbers(paths: Sequence[Path]) -> tuple[int, ...] | None:

@@ -6,18 +6,20 @@ masks that overlap: `masks` (T, O, H, W) bool and, if wanted, `ids` (O,). So do 
 `<object:03d>/<frame:05d>.png`, and json of run lengths (`egowm.scs.run_lengths`).
 """
 
+import io
 import re
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 from PIL import Image
 
+from egowm.arrays import read_npz
+from egowm.limits import BYTES, admit, read_bytes
+from egowm.picture_file import check_png_end, opened
 from egowm.scs.run_lengths import read_run_lengths
-from egowm.video import opened, picture_paths
+from egowm.video import picture_paths
 
 VOID = 255
 MASKS = (".npz", ".json")  # files that hold the masks of a whole clip
@@ -51,19 +53,28 @@ def read_masks(path: str | Path, ids: Sequence[int] | None = None) -> ObjectMask
     sizes = {label.shape for label in labels}
     if len(sizes) > 1:
         raise ValueError(f"{path}: expected masks of one size, got {_sizes(sizes)}.")
+    objects = len(np.unique(labels[0])) if ids is None else len(ids)
+    admit(path, len(labels) * objects * labels[0].size, "bytes of masks", BYTES)
     return split_labels(np.stack(labels), ids, str(path))
 
 
 def read_palette(path: str | Path) -> np.ndarray:
     """The ids of one palette PNG, (H, W) uint8."""
-    with opened(path) as image:
-        mode, labels = image.mode, np.array(image)
+    labels, mode = _read_picture(Path(path))
     if mode != "P":
         raise ValueError(
             f"{path}: expected a palette PNG (mode P), got mode {mode}. Save ids as palette "
             f"indices (0 background, objects from 1, 255 void), not as colours."
         )
     return labels
+
+
+def _read_picture(path: Path) -> tuple[np.ndarray, str]:
+    """The values of a picture as they are stored, and its mode."""
+    data = read_bytes(path)
+    check_png_end(data, str(path))
+    with opened(io.BytesIO(data), str(path)) as image:
+        return np.array(image), image.mode
 
 
 def is_sav(folder: Path) -> bool:
@@ -119,12 +130,7 @@ def resize_nearest(masks: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _read_npz(path: Path, ids: Sequence[int] | None) -> ObjectMasks:
-    try:
-        with path.open("rb") as file, np.load(file) as stored:
-            arrays = {name: stored[name] for name in ("masks", "ids") if name in stored}
-    except (OSError, EOFError, ValueError, KeyError, AttributeError, BadZipFile, zlib.error,
-            TypeError, NotImplementedError) as error:  # fmt: skip
-        raise ValueError(f"{path}: not a readable npz, corrupt or cut short.") from error
+    arrays = read_npz(path, ("masks", "ids"))
     if "masks" not in arrays:
         raise ValueError(f"{path}: expected an array `masks`, found none of that name.")
     masks = arrays["masks"]
@@ -153,11 +159,7 @@ def _read_sav(path: Path, ids: Sequence[int] | None) -> ObjectMasks:
             f"{path}: expected the same frames for every object, but {', '.join(other[:10])} has "
             f"others than {folders[0].name}."
         )
-    masks = []
-    for paths in files.values():
-        for file in paths:
-            with opened(file) as image:
-                masks.append(np.array(image))
+    masks = [_read_picture(file)[0] for paths in files.values() for file in paths]
     shapes = {mask.shape for mask in masks}
     if len(shapes) > 1 or len(masks[0].shape) != 2:
         raise ValueError(f"{path}: expected pictures of one size with one value per pixel.")
@@ -169,6 +171,8 @@ def _read_sav(path: Path, ids: Sequence[int] | None) -> ObjectMasks:
 def _chosen(found: Sequence[int], masks: np.ndarray, ids: Sequence[int] | None) -> ObjectMasks:
     """Masks (T, O, H, W) of the ids wanted, empty where they do not occur."""
     wanted = list(found if ids is None else ids)
+    if wanted == list(found):
+        return ObjectMasks(tuple(wanted), masks, np.zeros((len(masks), *masks.shape[2:]), bool))
     chosen = np.zeros((len(masks), len(wanted), *masks.shape[2:]), bool)
     for k, number in enumerate(wanted):
         if number in found:

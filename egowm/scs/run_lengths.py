@@ -6,12 +6,13 @@ lowest, a sixth bit for "more follows", sign in the last digit, each from the fo
 difference from the one two before.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from egowm.limits import BYTES, admit, load_json
 
 _HOW = (
     'expected {"masklet": [[code, ...] per frame]} (SA-V), {"annotations": [{"id", '
@@ -20,19 +21,24 @@ _HOW = (
 )
 
 
+_MOST_DIGITS = 13  # of one run: 65 bits
+
+
 def read_run_lengths(path: Path) -> tuple[list[int], np.ndarray]:
     """Ids and masks (T, O, H, W) bool of one json file."""
+    record = load_json(path)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
         ids, codes = _codes(record)
         sizes = {tuple(code["size"]) for row in codes for code in row if code is not None}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"{path}: {_HOW}, got {type(error).__name__} {error}.") from error
     if len(sizes) != 1 or not codes or len({len(row) for row in codes}) != 1:
         raise ValueError(f"{path}: {_HOW}, of one size, with as many frames for every object.")
     (size,) = sizes
     frames = len(codes[0])
-    masks = np.zeros((frames, len(ids), *_checked(path, size)), bool)
+    height, width = _checked(path, size)
+    admit(path, frames * len(ids) * height * width, "bytes of masks", BYTES)
+    masks = np.zeros((frames, len(ids), height, width), bool)
     for k, row in enumerate(codes):
         for t, code in enumerate(row):
             if code is not None:
@@ -43,10 +49,13 @@ def read_run_lengths(path: Path) -> tuple[list[int], np.ndarray]:
 def decode(code: Mapping[str, Any], name: str = "mask") -> np.ndarray:
     """The mask (H, W) bool of one run-length code; `name` is what an error calls it."""
     height, width = code["size"]
-    counts = code["counts"]
+    admit(name, height * width, "bytes of a mask", BYTES)
     try:
+        counts = code["counts"]
+        if isinstance(counts, str) and len(counts) > _MOST_DIGITS * (height * width + 2):
+            raise ValueError("more runs than pixels")
         runs = _read_text(counts) if isinstance(counts, str) else [int(n) for n in counts]
-    except (ValueError, TypeError, IndexError) as error:
+    except (ValueError, TypeError, LookupError, OverflowError) as error:
         raise ValueError(f"{name}: run lengths that cannot be read.") from error
     if sum(runs) != height * width or min(runs, default=0) < 0:
         raise ValueError(
@@ -94,7 +103,7 @@ def _read_text(text: str) -> list[int]:
         value, place, more = 0, 0, True
         while more:
             digit = ord(text[at]) - 48
-            if not 0 <= digit < 64:
+            if not 0 <= digit < 64 or place >= _MOST_DIGITS:
                 raise ValueError(f"no digit: {text[at]!r}")
             value |= (digit & 0x1F) << (5 * place)
             more = bool(digit & 0x20)

@@ -3,13 +3,14 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
+from egowm.arrays import read_npz
+from egowm.checksums import is_changed, sum_of, write_sums
 from egowm.files import whole
 from egowm.worlds.motion import Disturbances
 from egowm.worlds.recording import record
@@ -21,24 +22,30 @@ WORLD_VERSION: dict[Style, int] = {"robot": 2, "passive": 1}
 
 def read_frames(folder: Path, indices: Sequence[int]) -> np.ndarray:
     """Frames (n, H, W, 3) of a stored recording."""
-    return np.array(_load(folder, "frames.npy")[list(indices)])
+    with _told(folder, "frames.npy") as file:
+        return np.array(np.load(file, mmap_mode="r")[list(indices)])
 
 
 def read_ids(folder: Path, index: int) -> np.ndarray:
     """Ids (H, W) uint8 of one frame."""
-    return np.array(_load(folder, "ids.npy")[index])
+    with _told(folder, "ids.npy") as file:
+        return np.array(np.load(file, mmap_mode="r")[index])
 
 
 def read_labels(folder: Path) -> dict[str, np.ndarray]:
     """Commanded and realised actions (N-1, 3) and cameras (N, 6)."""
-    with _load(folder, "labels.npz") as labels:
-        return dict(labels)
+    with _told(folder, "labels.npz") as file:
+        return read_npz(file)
 
 
-def _load(folder: Path, name: str) -> Any:
+@contextmanager
+def _told(folder: Path, name: str) -> Iterator[Path]:
+    """A file that is what was written; whatever is wrong with it is told with what to do."""
     try:
-        return np.load(folder / name, mmap_mode="r")
-    except (OSError, EOFError, ValueError, BadZipFile) as error:
+        if is_changed(folder, name):
+            raise ValueError("it was changed after it was written")
+        yield folder / name
+    except (OSError, EOFError, ValueError, IndexError) as error:
         raise ValueError(
             f"{folder / name} is missing or damaged ({error}). Delete the folder {folder}: the "
             f"room is drawn again when it is needed."
@@ -71,6 +78,7 @@ def make_recording(
                 realised=made.realised,
                 cameras=made.cameras,
             )
+            write_sums(temporary, {path.name: sum_of(path) for path in temporary.iterdir()})
     except OSError:
         if not folder.is_dir():  # not a lost race: a full disk, a missing permission
             raise

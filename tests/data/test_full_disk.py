@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from egowm import files
+from egowm.checksums import read_sums, write_sums
 from egowm.data import VideoCSV, Window, label_index
-from egowm.data.inspect.checksums import read_sums, write_sums
 from egowm.data.packing import pack
 from egowm.video import write_mp4
 from egowm.worlds.motion import Disturbances

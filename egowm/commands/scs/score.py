@@ -6,7 +6,6 @@ missing, extra or of another size are listed in one error, and nothing is scored
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from egowm.commands.parser import Parser
 from egowm.commands.tracker_options import add_options, check_named, chosen_tracker
 from egowm.files import FileKind, check_file, check_folder
+from egowm.limits import load_json
 
 if TYPE_CHECKING:
     from egowm.scs.result import Result
@@ -148,10 +148,7 @@ def read_trajectories(path: Path | None) -> dict[str, str] | None:
     """The file of --trajectories."""
     if path is None:
         return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON: {error}.") from error
+    found = load_json(path, "clips and their recordings")
     if not isinstance(found, dict):
         raise ValueError(f'{path}: expected {{"clip": "trajectory", ...}}, got {type(found)}.')
     return {str(clip): str(trajectory) for clip, trajectory in found.items()}

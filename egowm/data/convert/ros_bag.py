@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from egowm.data.convert.drive import Drive
+from egowm.limits import read_yaml_text
 from egowm.paths import inside
 from egowm.video import encode_image
 
@@ -86,7 +87,7 @@ def _check_names(path: Path) -> None:
     if not path.is_dir():
         return
     try:
-        about = yaml.safe_load(file.read_text())["rosbag2_bagfile_information"]
+        about = yaml.safe_load(read_yaml_text(file))["rosbag2_bagfile_information"]
         names = list(about["relative_file_paths"])
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise BagError(f"{file}: expected what ROS 2 writes ({error}).") from error

@@ -1,46 +1,12 @@
 """Checksums of a pack's frames: written while it is packed, compared by `egowm data check`.
 
-Loading a pack compares lengths only, which costs nothing. `SHA256SUMS` is written as the command
-sha256sum writes it, so `sha256sum -c SHA256SUMS` in the pack's folder says the same.
+Loading a pack compares lengths only, which costs nothing; reading compares each episode once.
 """
 
-import hashlib
-import re
-from collections.abc import Mapping
-from pathlib import Path
-
+from egowm.checksums import SUMS, read_sums, sum_of
 from egowm.data.inspect.findings import Finding
 from egowm.data.packed import Packed, frames_name
 from egowm.data.threads import in_threads
-from egowm.files import whole
-
-SUMS = "SHA256SUMS"
-_LINE = re.compile(r"([0-9a-f]{64})  (\S+)")
-
-
-def sum_of(file: Path) -> str:
-    """The sha256 of a file's bytes, as hex digits."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def write_sums(pack: Path, sums: Mapping[str, str]) -> None:
-    """Keep the sums of files, by their names within the pack."""
-    lines = [f"{value}  {name}\n" for name, value in sums.items()]
-    with whole(pack / SUMS) as temporary:
-        temporary.write_text("".join(lines), encoding="utf-8", newline="\n")
-
-
-def read_sums(pack: Path) -> dict[str, str]:
-    """The sums that `write_sums` kept; ValueError names a line that is not one."""
-    sums = {}
-    text = (pack / SUMS).read_text(encoding="utf-8", errors="replace")
-    for number, line in enumerate(text.splitlines(), start=1):
-        match = _LINE.fullmatch(line)
-        if not match:
-            raise ValueError(f"{pack / SUMS}: line {number}: expected a sha256 and a file's name.")
-        sums[match[2]] = match[1]
-    return sums
 
 
 def sum_findings(data: Packed, workers: int, progress: bool) -> list[Finding]:

@@ -1,11 +1,11 @@
 """Points and boxes that say where a structure is, and the trackers that understand them."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from egowm.limits import load_json
 from egowm.scs.trackers.base import Tracker
 
 MOVING = frozenset({"person", "hand", "robot arm", "screen", "floor", "ceiling"})
@@ -58,14 +58,14 @@ def check_segmenter(tracker: Tracker) -> Segmenter:
 
 def read_prompts(path: Path) -> dict[str, list[Prompt]]:
     """The prompts of every clip."""
+    record = load_json(path, _HOW.removeprefix("expected "))
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
         height, width = map(int, record["size"])
         if height < 1 or width < 1:
             raise ValueError(f"a size of {height} x {width}")
         clips = record["clips"].items()
         return {str(n): [_prompt(entry, (height, width)) for entry in rows] for n, rows in clips}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"{path}: {_HOW}; got {type(error).__name__} {error}.") from error
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from egowm.backbones.base import Backbone, are_weights, weights_sha256
 from egowm.data.module import Window
+from egowm.limits import TooLarge, load_json
 from egowm.paths import expanded
 from egowm.training.latents.shards import Damage, damage
 
@@ -40,6 +41,7 @@ class LatentCache:
         self.folder = expanded(folder)
         self.index = _read_index(self.folder)
         self.size = int(self.index["rows_per_shard"])
+        self._found: dict[int, tuple[int, int]] = {}  # when the shards that were compared changed
 
     @property
     def shards(self) -> Path:
@@ -69,10 +71,20 @@ class LatentCache:
             if not ends and wanted[k] % self.size:
                 continue
             first, last = wanted[start], wanted[k - 1]
+            self._compare(first // self.size)
             with safe_open(self.shard(first // self.size), "pt") as file:
                 parts.append(file.get_slice(name)[first % self.size : last % self.size + 1])
             start = k
         return torch.cat(parts)
+
+    def _compare(self, number: int) -> None:
+        """Compare a shard with its checksum, once in a process until it is written again."""
+        about = self.shard(number).stat()
+        state = about.st_mtime_ns, about.st_size
+        if self._found.get(number) != state:
+            if broken := self.damaged(number, thorough=True):
+                raise ValueError(f"{broken.file}: {broken.what}. Run {RUN} --thorough.")
+            self._found[number] = state
 
     def damaged(self, number: int, thorough: bool = False) -> Damage | None:
         """What is wrong with a shard, by its header; `thorough`: also by its checksum."""
@@ -115,10 +127,12 @@ class LatentCache:
         file, held = self.shards / TEXTS, backbone.codec.texts
         if held is None:
             return
-        if broken := damage(file, self.index["key"]):
+        if broken := damage(file, self.index["key"], thorough=True):
             raise ValueError(f"{file}: {broken.what}. Run {RUN} again.")
         with safe_open(file, "pt") as stream:
             texts = json.loads(stream.metadata()["texts"])
+            if texts != self.index.get("texts", texts):
+                raise ValueError(f"{file}: other texts than in {INDEX}. Delete it and run {RUN}.")
             rows = zip(stream.get_tensor("embedding"), stream.get_tensor("mask"), strict=True)
             for text, (embedding, mask) in zip(texts, rows, strict=True):
                 held.remember(text, embedding, mask)
@@ -161,9 +175,11 @@ def _read_index(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise FileNotFoundError(f"No latent cache in {folder}: make one with {RUN}.")
     try:
-        index: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        index: dict[str, Any] = load_json(file)
         version, missing = index["version"], [name for name in FIELDS if name not in index]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except TooLarge:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file}: expected the JSON of a latent cache ({error!r}).") from error
     if version != VERSION:
         raise ValueError(f"{file}: expected a cache of version {VERSION}, got {version!r}: {RUN}.")

@@ -198,7 +198,7 @@ class LatentWriter:
     def _write_texts(self, cache: LatentCache) -> None:
         texts, file = cache.index["texts"], cache.shards / TEXTS
         embed = self.backbone.codec.texts
-        if not texts or embed is None or damage(file, cache.index["key"]) is None:
+        if not texts or embed is None or damage(file, cache.index["key"], thorough=True) is None:
             return
         embedding, mask = embed(texts, torch.device("cpu"))
         tensors = {"embedding": embedding.to(self.dtype), "mask": mask.to(self.dtype)}
