@@ -9,6 +9,16 @@ _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _MOST = 10_000  # parts that are looked at
 
 
+def check_end(file: Path) -> None:
+    """Refuse a file that lacks its end, whichever frames it still shows."""
+    claimed, length = claimed_length(file), file.stat().st_size
+    if claimed > length:
+        raise ValueError(
+            f"{file}: cut short, or still being written: it says that it has {claimed:,} bytes, "
+            f"{length:,} are there. Write it again."
+        )
+
+
 def claimed_length(file: Path) -> int:
     """Bytes that MP4, MOV, Matroska, WebM and AVI files say they have; 0 where they do not say."""
     with file.open("rb") as stream:

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from egowm.limits import PIXELS, TooLarge, admit
-from egowm.video_end import claimed_length
 
 KEPT_OPEN = 8  # files; opening one costs as much as decoding some frames
 KEPT_INDEXES = 4096
@@ -86,12 +85,6 @@ def _state(path: Path) -> tuple[str, int, int]:
 @lru_cache(KEPT_INDEXES)
 def _index(name: str, changed: int, size: int) -> FrameIndex:
     path, shown, keys, hidden, first = Path(name), [], [], False, None
-    if not path.is_file():
-        raise VideoError(f"{path}: expected a video file, got a device or a pipe")
-    if (claimed := claimed_length(path)) > size:
-        raise VideoError(
-            f"{path}: cut short: it says that it has {claimed:,} bytes, {size:,} are there"
-        )
     with _container(path) as (container, stream):
         for packet in container.demux(stream):
             if first is None:
@@ -147,6 +140,8 @@ def _opened(path: Path) -> tuple[Any, Any]:
     import av
 
     container: Any
+    if not path.is_file():
+        raise VideoError(f"{path}: expected a video file, got a device or a pipe")
     try:
         with path.open("rb") as file:  # FFmpeg takes names in UTF-8 only
             name = str(path) if str(path).isprintable() else f"/dev/fd/{file.fileno()}"

@@ -4,7 +4,7 @@ This is how one walks into a painting.
 """
 
 import csv
-import json
+import io
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 
 from egowm.actions import ActionSpec
+from egowm.arrays import read_npy
 from egowm.commands.parser import Parser
 from egowm.conditioning.guidance import Guide
 from egowm.evaluation.familiarity import familiarity
 from egowm.files import FolderKind, check_folder, filled
+from egowm.limits import TEXT, load_json, read_bytes
 from egowm.pixels import to_uint8
 from egowm.sampling import Sampling
 from egowm.shipped import default_model
@@ -76,8 +78,8 @@ def _read_file(path: Path, spec: ActionSpec) -> np.ndarray:
 
 
 def _read_csv(path: Path, spec: ActionSpec) -> list[list[float]]:
-    with path.open(newline="", encoding="utf-8-sig") as stream:  # Excel writes a byte order mark
-        lines = [line for line in csv.reader(stream) if line]
+    text = read_bytes(path, TEXT).decode("utf-8-sig")  # Excel writes a byte order mark
+    lines = [line for line in csv.reader(io.StringIO(text, newline="")) if line]
     if lines and [cell.strip() for cell in lines[0]] == list(spec.names):
         lines = lines[1:]
     return [[float(cell) for cell in line] for line in lines]
@@ -85,8 +87,8 @@ def _read_csv(path: Path, spec: ActionSpec) -> list[list[float]]:
 
 _READERS: dict[str, Callable[[Path, ActionSpec], Any]] = {
     ".csv": _read_csv,
-    ".json": lambda path, spec: json.loads(path.read_text()),
-    ".npy": lambda path, spec: np.load(path, allow_pickle=False),
+    ".json": lambda path, spec: load_json(path),
+    ".npy": lambda path, spec: read_npy(path),
 }
 
 

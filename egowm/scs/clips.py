@@ -28,6 +28,7 @@ from egowm.video import (
     read_image,
     resize,
 )
+from egowm.video_end import check_end
 
 VIDEOS = (".mp4", ".webm", ".mkv", ".avi", ".mov")
 ANNOUNCED = ("GT", "pred")  # `<clip>/GT/frames` and `<clip>/pred/frames`: both in one folder
@@ -102,6 +103,7 @@ def read_shape(path: Path) -> ClipShape:
         paths = picture_paths(path)
         sizes = frozenset(_picture_size(file) for file in paths)
         return ClipShape(len(paths), _numbers(paths), sizes)
+    check_end(path)
     return ClipShape(count_frames(path), None, frozenset([read_frames(path, [0]).shape[1:3]]))
 
 

@@ -49,12 +49,13 @@ def read_masks(path: str | Path, ids: Sequence[int] | None = None) -> ObjectMask
     if path.is_dir() and is_sav(path):
         return _read_sav(path, ids)
     paths = picture_paths(path) if path.is_dir() else [path]
-    labels = [read_palette(file) for file in paths]
+    first = read_palette(paths[0])
+    objects = len(np.unique(first)) if ids is None else len(ids)
+    admit(path, len(paths) * objects * first.size, "bytes of masks", BYTES)
+    labels = [first, *(read_palette(file) for file in paths[1:])]
     sizes = {label.shape for label in labels}
     if len(sizes) > 1:
         raise ValueError(f"{path}: expected masks of one size, got {_sizes(sizes)}.")
-    objects = len(np.unique(labels[0])) if ids is None else len(ids)
-    admit(path, len(labels) * objects * labels[0].size, "bytes of masks", BYTES)
     return split_labels(np.stack(labels), ids, str(path))
 
 
@@ -159,7 +160,10 @@ def _read_sav(path: Path, ids: Sequence[int] | None) -> ObjectMasks:
             f"{path}: expected the same frames for every object, but {', '.join(other[:10])} has "
             f"others than {folders[0].name}."
         )
-    masks = [_read_picture(file)[0] for paths in files.values() for file in paths]
+    every = [file for paths in files.values() for file in paths]
+    first = _read_picture(every[0])[0]
+    admit(path, len(every) * first.size, "bytes of masks", BYTES)
+    masks = [first, *(_read_picture(file)[0] for file in every[1:])]
     shapes = {mask.shape for mask in masks}
     if len(shapes) > 1 or len(masks[0].shape) != 2:
         raise ValueError(f"{path}: expected pictures of one size with one value per pixel.")
