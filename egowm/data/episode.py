@@ -76,8 +76,12 @@ class Episode:
 
     def batches(self) -> Iterator[np.ndarray]:
         """All frames in order, a few (n, H, W, 3) at a time."""
+        return map(self.read, self.spans())
+
+    def spans(self) -> Iterator[range]:
+        """The numbers of all frames, as many at a time as are in memory at once."""
         for start in range(0, self.num_frames, BATCH):
-            yield self.read(range(start, min(start + BATCH, self.num_frames)))
+            yield range(start, min(start + BATCH, self.num_frames))
 
     def delayed(self, latency_frames: int) -> "Episode":
         """The episode with every command moved to the frame that it moves, `latency_frames` later.

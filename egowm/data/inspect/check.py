@@ -22,6 +22,7 @@ from egowm.data.packed import Packed
 from egowm.data.recordings import NamedRecordings
 from egowm.data.threads import in_threads
 from egowm.video import VideoError, count_frames, video_rate
+from egowm.video_file import DamagedFrames, damaged, strictly
 
 RATE_TOLERANCE = 0.05
 
@@ -80,11 +81,28 @@ def _checked(episode: Episode, rate_hz: float) -> Checked:
         findings += _video_findings(episode, rate_hz)
         if any(finding.level == "error" for finding in findings if finding.kind == "length"):
             return Checked(episode, None, findings)
-        seen = look(episode)
+        with strictly():
+            seen = look(episode)
+    except DamagedFrames as error:
+        text = str(_all_damage(episode, error))
+        findings.append(Finding("error", "unreadable", episode.name, text))
+        return Checked(episode, None, findings)
     except (VideoError, OSError, ValueError) as error:
         findings.append(Finding("error", "unreadable", episode.name, str(error)))
         return Checked(episode, None, findings)
     return Checked(episode, seen, [*findings, *picture_findings(episode, seen)])
+
+
+def _all_damage(episode: Episode, first: DamagedFrames) -> VideoError:
+    """The error for all damaged frames of an episode, by their numbers in the file."""
+    numbers: set[int] = set()
+    for batch in episode.spans():
+        try:
+            with strictly():
+                episode.read(batch)
+        except DamagedFrames as error:
+            numbers.update(error.numbers)
+    return damaged(first.path, sorted(numbers), first.count)
 
 
 def _video_findings(episode: Episode, rate_hz: float) -> Iterator[Finding]:
