@@ -16,14 +16,20 @@ CODECS = {  # nearly without loss, small and quick
 OLD = {"mpeg4": {"qscale": "2", "g": "12"}, "mjpeg": {"qscale": "2"}}
 
 
-def write_h264(path: Path, frames: np.ndarray, fps: float, codec: str = "libx264", **more) -> None:
+def write_h264(
+    path: Path, frames: np.ndarray, fps: float, codec: str = "libx264", ticks=None, **more
+) -> None:
     """Write frames (n, H, W, 3) uint8 in a codec and container of real cameras; `more` goes to the
-    encoder, e.g. bf="2" for frames that lean on later ones."""
+    encoder, e.g. bf="2" for frames that lean on later ones. ticks: when each is shown, in 1 / fps,
+    where the rate is not steady."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1000))
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.options = (CODECS | OLD)[codec] | more
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        for k, frame in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            if ticks is not None:
+                picture.pts, picture.time_base = int(ticks[k]), 1 / Fraction(fps)
+            container.mux(stream.encode(picture))
         container.mux(stream.encode())

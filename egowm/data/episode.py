@@ -83,6 +83,20 @@ class Episode:
         for start in range(0, self.num_frames, BATCH):
             yield range(start, min(start + BATCH, self.num_frames))
 
+    def part(self, first: int, end: int) -> "Episode":
+        """Frames `first` to before `end`, at least one, as an episode of their own."""
+        return replace(
+            self,
+            name=f"{self.name}_{first:05d}",
+            num_frames=end - first,
+            read=partial(_read_later, self.read, first),
+            read_planes=None,
+            actions=self.actions[first : end - 1],
+            states=self.states[first:end],
+            times=self.times[first:end],
+            video=None,
+        )
+
     def delayed(self, latency_frames: int) -> "Episode":
         """The episode with every command moved to the frame that it moves, `latency_frames` later.
 

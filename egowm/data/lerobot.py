@@ -20,7 +20,9 @@ from egowm.data.lerobot_index import Entry, camera_of, read_entries, read_info
 from egowm.data.module import Window
 from egowm.data.parquet import read_columns
 from egowm.data.recordings import Recordings, bad
-from egowm.video import read_frames
+from egowm.data.times import GAP
+from egowm.video import VideoError, read_frames
+from egowm.video_file import frame_index
 
 TOLERANCE_S = 1e-4  # LeRobot's own, between a row's time and its frame's
 
@@ -136,12 +138,13 @@ class LeRobot(Recordings[Entry]):
 
     def made(self, place: Entry, labels: Kept) -> Episode:
         actions, states, times = labels
-        read = partial(read_rows, place.video, self._frames(place, times))
+        frames, seconds = self._frames(place, times)
+        read = partial(read_rows, place.video, frames, seconds)
         own = place.video if place.own_video else None
         return Episode(place.name, place.length, read, actions, states, place.text, times, own)
 
-    def _frames(self, entry: Entry, times: np.ndarray) -> np.ndarray:
-        """The frame of the video file that each row's time names, (N,).
+    def _frames(self, entry: Entry, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The frame of the video file that each row's time names, and that time in the file, (N,).
 
         A video of the episode's own begins with its first row, whose time is 0 by the format; some
         writers begin at 1 / fps, and the last row would lie beyond the video's end.
@@ -164,7 +167,7 @@ class LeRobot(Recordings[Entry]):
             )
         if len(np.unique(frames)) < len(frames):
             raise _bad(entry, "two rows name one frame: their times are no times of frames")
-        return frames
+        return frames, since
 
     def _chosen(self, entry: Entry, key: str, values: np.ndarray) -> np.ndarray:
         """A feature's kept columns (N, A), float64."""
@@ -215,8 +218,24 @@ def names_of(info: dict[str, Any], key: str) -> list[str]:
     return [f"{key}_{k}" for k in range(width)]
 
 
-def read_rows(video: Path, frames: np.ndarray, indices: Sequence[int]) -> np.ndarray:
-    """Frames `(n, H, W, 3)` of an episode whose row k is frame `frames[k]` of a video file."""
+def read_rows(
+    video: Path, frames: np.ndarray, seconds: np.ndarray, indices: Sequence[int]
+) -> np.ndarray:
+    """Frames `(n, H, W, 3)` of an episode whose row k is at `seconds[k]` of a video file.
+
+    It is frame `frames[k]` of a file at a steady rate; of another the frame nearest to that time.
+    """
+    shown = frame_index(video).times
+    steps = np.diff(shown)
+    if steps.max(initial=0) > GAP / 2 * steps.min(initial=np.inf):
+        frames = np.searchsorted((shown[1:] + shown[:-1]) / 2, seconds)
+        off = np.abs(shown[frames] - seconds)[list(indices)]
+        if off.max() > np.median(steps) / 2:
+            row = indices[int(off.argmax())]
+            raise VideoError(
+                f"{video}: row {row} is at {seconds[row]:.4f} s, its nearest frame {off.max():.4f} "
+                f"s from there: the video leaves frames out; leave the episode out"
+            )
     return read_frames(video, [int(frames[k]) for k in indices])
 
 

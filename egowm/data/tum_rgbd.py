@@ -18,10 +18,9 @@ from egowm.actions.poses import product, quaternion, rotated, rotation_vector
 from egowm.data.episode import Episode
 from egowm.data.module import Window
 from egowm.data.recordings import LongRecordings
+from egowm.data.times import breaks, surrounded
 from egowm.paths import inside
 from egowm.video import read_images
-
-CLOSE = 2.5  # a frame further than this many median spacings from the last begins a new episode
 
 
 class TumRgbd(LongRecordings):
@@ -86,10 +85,9 @@ class TumRgbd(LongRecordings):
         measured, where, turn = read_poses(folder / "groundtruth.txt")
         known = surrounded(times, measured, self.max_gap_s)
         first, last = self.span(split, len(times))
-        limit = CLOSE * float(np.median(np.diff(times)))
-        breaks = np.flatnonzero((np.diff(times) > limit) | ~known[1:] | ~known[:-1]) + 1
+        holes = np.union1d(breaks(times, None), np.flatnonzero(~known[1:] | ~known[:-1]) + 1)
         episodes = []
-        for part in np.split(np.arange(len(times)), breaks):
+        for part in np.split(np.arange(len(times)), holes):
             part = part[(part >= first) & (part < last) & known[part]]
             if len(part) < 2:
                 continue
@@ -136,14 +134,6 @@ def read_poses(file: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         )
     turn = values[:, [7, 4, 5, 6]] / norm[:, None]
     return values[:, 0], values[:, 1:4], turn
-
-
-def surrounded(times: np.ndarray, measured: np.ndarray, max_gap_s: float) -> np.ndarray:
-    """Which times (N,) lie between two measurements at most `max_gap_s` apart."""
-    after = np.searchsorted(measured, times, side="right")
-    inner = (after > 0) & (after < len(measured))
-    low, high = np.clip(after - 1, 0, None), np.clip(after, None, len(measured) - 1)
-    return inner & (measured[high] - measured[low] <= max_gap_s)
 
 
 def interpolated(

@@ -24,6 +24,7 @@ from egowm.data.module import Window
 from egowm.data.normalisers import WHEELED
 from egowm.data.recon import se2_steps
 from egowm.data.recordings import Recordings, bad, matching
+from egowm.data.times import rate_of
 from egowm.video import count_frames, read_frames
 
 VIDEOS = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi")  # in capitals, too
@@ -60,7 +61,7 @@ class VideoCSV(Recordings[Path]):
             y in metres and yaw in radians in the world, or in their headers' units; actions are
             steps in the body frame).
         time: The column of times, used where it exists: seconds, or the unit of its header.
-        rate_hz: Rate of the frames; without it the median of the first table's times.
+        rate_hz: Rate of the frames; without it that of the first table's times.
         normaliser: How each dimension is scaled to about [-1, 1].
 
     Raises:
@@ -167,13 +168,13 @@ class VideoCSV(Recordings[Path]):
         return table[self.time] * _scale(file, self.time, read_units(file)[self.time], SECONDS)
 
     def _measured_rate(self, file: Path) -> float:
-        times = self._times(file, read_table(file))
-        if len(times) < 2 or not np.median(np.diff(times)) > 0:
+        rate = rate_of(self._times(file, read_table(file)))
+        if rate is None:
             raise ValueError(
                 f"VideoCSV: {file} has no rising column {self.time!r} of seconds, so the rate is "
                 f"unknown: set rate_hz."
             )
-        return round(1 / float(np.median(np.diff(times))), 3)
+        return rate
 
 
 def read_table(file: Path) -> dict[str, np.ndarray]:

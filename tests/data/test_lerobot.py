@@ -13,7 +13,8 @@ from pyarrow import parquet
 from egowm.actions import integrate
 from egowm.data import LeRobot, Window
 from egowm.data.parquet import PyarrowMissing, read_columns
-from egowm.video import write_mp4
+from egowm.video import VideoError, write_mp4
+from tests.h264 import write_h264
 
 CAMERA = "observation.images.front"
 LENGTHS = (12, 9, 15)
@@ -291,6 +292,24 @@ def test_a_clock_that_jitters_within_the_tolerance(tmp_path, write_table):
     write_table(root / "data/chunk-000/episode_000001.parquet", jittering(table_of(1, 12)))
     episode = all_of(root, tolerance_s=0.01).split("train")[1]
     assert shown(episode.read(range(9))) == list(range(50, 59))
+
+
+@pytest.mark.parametrize("left_out", [[3, 4], [5]])
+def test_a_video_that_leaves_frames_out_is_read_by_its_times(tmp_path, write_table, left_out):
+    root = write_v2(tmp_path, write_table)
+    ticks = np.delete(np.arange(LENGTHS[0] + len(left_out)), left_out)
+    video = root / "videos/chunk-000" / CAMERA / "episode_000000.mp4"
+    write_h264(video, bars(ticks), FPS, ticks=ticks)
+    file = root / "data/chunk-000/episode_000000.parquet"
+    write_table(file, table_of(0, 0) | {"timestamp": (ticks / FPS).astype(np.float32).tolist()})
+    parts = [e for e in all_of(root).split("train") if e.name.startswith("episode_000000")]
+    assert [shown(e.read(range(e.num_frames))) for e in parts] == (
+        [ticks[:3].tolist(), ticks[3:].tolist()] if len(left_out) > 1 else [ticks.tolist()]
+    )
+    write_table(file, table_of(0, 0))  # rows at frames that the video does not have
+    whole = next(e for e in all_of(root).split("train") if e.name == "episode_000000")
+    with pytest.raises(VideoError, match=rf"episode_000000.mp4: row {left_out[0]} is at"):
+        whole.read(range(whole.num_frames))
 
 
 @pytest.mark.parametrize("kind", ["parquet", "mp4"])
