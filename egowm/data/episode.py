@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 Labels = TypeVar("Labels")
 BATCH = 32  # frames in memory at once
+MOST_ERRORS = 10  # that are listed, beyond which reading stops
 
 
 def _no_states() -> np.ndarray:
@@ -141,14 +142,29 @@ def read_all(
         title: Text of the progress bar, which comes with many.
         names: Names of recordings.
         read: Reads one; a ValueError says that it is corrupt, a FileNotFoundError what it lacks.
-        leave_out: Takes these errors; without it the first one stops everything.
+        leave_out: Takes these errors; without it they stop everything, all in one error.
     """
-    labels = []
+    labels: list[Labels] = []
+    errors: list[Exception] = []
     for name in tqdm(names, desc=title, disable=len(names) < 50):
         try:
             labels.append(read(name))
         except (ValueError, FileNotFoundError) as error:
-            if leave_out is None:
-                raise
-            leave_out(error)
+            if leave_out is not None:
+                leave_out(error)
+            elif len(errors := [*errors, error]) == MOST_ERRORS:
+                break
+    if errors:
+        raise _together(errors)
     return labels
+
+
+def _together(errors: Sequence[Exception]) -> Exception:
+    """One error for those of several recordings; a mistake in all of them is said once."""
+    texts = list(dict.fromkeys(map(str, errors)))
+    if len(texts) == 1:
+        return errors[0]
+    missing = all(isinstance(error, FileNotFoundError) for error in errors)
+    kind = FileNotFoundError if missing else ValueError
+    more = " or more" if len(errors) == MOST_ERRORS else ""
+    return kind(f"{len(texts)}{more} recordings cannot be read: {' | '.join(texts)}")

@@ -8,7 +8,6 @@ Columns are separated by commas, semicolons or tabs.
 
 import csv
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -24,20 +23,12 @@ from egowm.data.module import Window
 from egowm.data.normalisers import WHEELED
 from egowm.data.recon import se2_steps
 from egowm.data.recordings import Recordings, bad, matching
+from egowm.data.text import text_of
 from egowm.data.times import rate_of
+from egowm.data.units import METRES, RADIANS, SECONDS, scale_of
 from egowm.video import count_frames, read_frames
 
 VIDEOS = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi")  # in capitals, too
-SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "\u03bcs": 1e-6, "ns": 1e-9, "min": 60.0}
-METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "km": 1e3, "ft": 0.3048, "in": 0.0254}
-RADIANS = {"rad": 1.0, "deg": float(np.pi) / 180, "°": float(np.pi) / 180}
-SPELLINGS = {
-    **dict.fromkeys(("sec", "secs", "second", "seconds"), "s"),
-    **dict.fromkeys(("meter", "meters", "metre", "metres"), "m"),
-    **dict.fromkeys(("radian", "radians"), "rad"),
-    **dict.fromkeys(("degree", "degrees"), "deg"),
-    **dict.fromkeys(("minute", "minutes"), "min"),
-}
 BYTES = 1 << 28  # of a table: beyond it a mistake, or an attack
 _HEAD = re.compile(r"\s*(?P<name>[^\[\]()]+?)\s*(?:[\[(](?P<unit>[^\[\]()]*)[\])])?\s*")
 
@@ -204,10 +195,7 @@ def read_units(file: Path) -> dict[str, str]:
 def _lines(file: Path) -> list[list[str]]:
     if file.stat().st_size > BYTES:
         raise bad(file, f"{file.stat().st_size} bytes are too many for a table of one episode")
-    try:
-        text = file.read_text(encoding="utf-8-sig")  # Excel writes a byte order mark
-    except UnicodeDecodeError as error:
-        raise bad(file, f"not a text file ({error})") from error
+    text = text_of(file)
     first = text.partition("\n")[0]
     separator = max(",;\t", key=first.count)
     try:
@@ -244,15 +232,13 @@ def _column(file: Path, table: dict[str, np.ndarray], name: str) -> np.ndarray:
 
 def _scale(file: Path, column: str, unit: str, known: dict[str, float]) -> float:
     """What a column is multiplied by; a header without a unit means the first known one."""
-    plain = unicodedata.normalize("NFKC", unit).strip().rstrip(".")
-    lower = plain.lower()
-    plain = SPELLINGS.get(lower, lower if lower in known else plain) or next(iter(known))
-    if plain not in known:
+    scale = scale_of(unit, known)
+    if scale is None:
         raise ValueError(
             f"{file}: column {column}: expected a unit of {', '.join(known)}, got {unit!r}: write "
             f"one of these in the header, and the column in it."
         )
-    return known[plain]
+    return scale
 
 
 def _video(file: Path) -> Path:

@@ -17,6 +17,7 @@ from egowm.data.inspect.labels import (
     yaw_findings,
 )
 from egowm.data.inspect.lag import judge, measure, turning
+from egowm.data.inspect.magnitudes import magnitude_findings
 from egowm.data.inspect.opening import SPLITS
 from egowm.data.inspect.pictures import Pictures, look, picture_findings
 from egowm.data.mixture import Mixture
@@ -62,6 +63,7 @@ def check(data: ClipData, workers: int = 0, progress: bool = True) -> list[Findi
         for whole in source.cut.values() if isinstance(source, Recordings) else ():
             findings += [*time_findings(whole, rate, cut=True), *_video_findings(whole, rate)]
     findings += dimension_findings(data.meaning, episodes)
+    findings += magnitude_findings(data.meaning, episodes)
     findings += yaw_findings(data.meaning, episodes)
     findings.append(_alignment(data, [item for item in checked if item.seen]))
     findings += _origins(rate, episodes)
