@@ -30,3 +30,14 @@ def per_second(unit: str, known: dict[str, float]) -> float | None:
     seconds = scale_of(bottom, SECONDS) if bottom else None
     scale = scale_of(top, known) if slash and top else None
     return None if scale is None or seconds is None else scale / seconds
+
+
+def same_unit(one: str, other: str) -> bool:
+    """Whether two units are one, however they are spelt."""
+    if one == other or not one or not other:
+        return one == other
+    return any(
+        read(one, known) is not None and read(one, known) == read(other, known)
+        for read in (scale_of, per_second)
+        for known in (METRES, RADIANS, SECONDS)
+    )

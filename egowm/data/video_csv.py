@@ -9,10 +9,11 @@ Columns are separated by commas, semicolons or tabs.
 import csv
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from egowm.data.recon import se2_steps
 from egowm.data.recordings import Recordings, bad, matching
 from egowm.data.text import text_of
 from egowm.data.times import rate_of
-from egowm.data.units import METRES, RADIANS, SECONDS, scale_of
+from egowm.data.units import METRES, RADIANS, SECONDS, same_unit, scale_of
 from egowm.video import count_frames, read_frames
 
 VIDEOS = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi")  # in capitals, too
@@ -83,8 +84,7 @@ class VideoCSV(Recordings[Path]):
 
     @cached_property
     def meaning(self) -> ActionSpec:  # type: ignore[override]
-        file = next(iter(self.recordings().values()))
-        units = read_units(file)
+        file, units = self._first
         rate = self.rate_hz or self._measured_rate(file)
         if self.kind == "pose":
             spec = replace(WHEELED, rate_hz=rate)
@@ -98,11 +98,19 @@ class VideoCSV(Recordings[Path]):
     def state_meaning(self) -> ActionSpec | None:  # type: ignore[override]
         if not self.states:
             return None
-        units = read_units(next(iter(self.recordings().values())))
-        columns = tuple(units.get(name, "") for name in self.states)
+        columns = tuple(self._first[1].get(name, "") for name in self.states)
         rate = self.meaning.rate_hz
         spec = ActionSpec(tuple(self.states), columns, "state", "command", rate)
         return replace(spec, normalisers=(self.normaliser,) * spec.width)
+
+    @cached_property
+    def _first(self) -> tuple[Path, dict[str, str]]:
+        """The first table that can be read, and its units, which all others have."""
+        files = list(self.recordings().values())
+        for file in files:
+            with suppress(ValueError):  # named when the recordings are read
+                return file, read_table(file).units
+        return files[0], read_table(files[0]).units
 
     def recordings(self) -> dict[str, Path]:
         return {path.stem: path for path in matching("VideoCSV", self.folder, "*.csv")}
@@ -117,12 +125,13 @@ class VideoCSV(Recordings[Path]):
         return Episode(place.stem, len(actions) + 1, read, actions, states, "", times, own)
 
     def options(self) -> list[Any]:
-        return [self.actions, self.states, self.kind, self.time]
+        return [self.actions, self.states, self.kind, self.time, self._first[1]]
 
     def read(self, place: Path) -> Episode:
         video = _video(place)
-        table = read_table(place)
+        table, units = read_table(place)
         columns = self._columns(place, list(table))
+        self._check_units(place, units, self.states if self.kind == "pose" else columns)
         values = np.stack([table[column] for column in columns], 1)
         states = np.zeros((0, 0), np.float32)
         if self.states:
@@ -135,10 +144,10 @@ class VideoCSV(Recordings[Path]):
             raise bad(place, f"expected at least 2 rows, got {len(values)}")
         steps = values[:-1].astype(np.float32)
         if self.kind == "pose":
-            scale = [_scale(place, name, read_units(place)[name], METRES) for name in columns[:2]]
-            turn = _scale(place, columns[2], read_units(place)[columns[2]], RADIANS)
+            scale = [_scale(place, name, units[name], METRES) for name in columns[:2]]
+            turn = _scale(place, columns[2], units[columns[2]], RADIANS)
             steps = se2_steps(values[:, :2] * scale, values[:, 2] * turn)
-        times = self._times(place, table)
+        times = self._times(place, Table(table, units))
         return self.made(place, Kept(steps, states, times))
 
     def _columns(self, file: Path, header: list[str]) -> list[str]:
@@ -152,11 +161,23 @@ class VideoCSV(Recordings[Path]):
             raise bad(file, f"{what}; the header has {', '.join(header)}")
         return wanted
 
-    def _times(self, file: Path, table: dict[str, np.ndarray]) -> np.ndarray:
+    def _check_units(self, file: Path, units: dict[str, str], columns: Sequence[str]) -> None:
+        """Refuse columns, and states, whose unit is another than in the first table."""
+        first, known = self._first
+        for name in (*columns, *self.states):
+            if not same_unit(unit := units.get(name, ""), told := known.get(name, unit)):
+                raise bad(
+                    file,
+                    f"column {name}: its unit is {unit or 'not given'}, in {first.name} it is "
+                    f"{told or 'not given'}; write all tables in one",
+                )
+
+    def _times(self, file: Path, table: "Table") -> np.ndarray:
         """Seconds, from whatever unit the header gives."""
-        if self.time not in table:
+        if self.time not in table.columns:
             return np.zeros(0, np.float64)
-        return table[self.time] * _scale(file, self.time, read_units(file)[self.time], SECONDS)
+        scale = _scale(file, self.time, table.units[self.time], SECONDS)
+        return table.columns[self.time] * scale
 
     def _measured_rate(self, file: Path) -> float:
         rate = rate_of(self._times(file, read_table(file)))
@@ -168,13 +189,21 @@ class VideoCSV(Recordings[Path]):
         return rate
 
 
-def read_table(file: Path) -> dict[str, np.ndarray]:
-    """Columns of numbers `(N,)` by name without unit; ValueError names row and column.
+class Table(NamedTuple):
+    """Columns of numbers (N,) and units by name; a unit is "" where the header gives none."""
+
+    columns: dict[str, np.ndarray]
+    units: dict[str, str]
+
+
+def read_table(file: Path) -> Table:
+    """A table; ValueError names row and column.
 
     Cells that are empty or no finite number are refused, so that a gap is not read as a zero.
     """
     lines = _lines(file)
-    header = [_name(file, cell) for cell in lines[0]]
+    heads = [_head(file, cell) for cell in lines[0]]
+    header = [name for name, _ in heads]
     if len(set(header)) != len(header):
         raise bad(file, f"the header names a column twice: {', '.join(header)}")
     rows = np.empty((len(lines) - 1, len(header)))
@@ -183,13 +212,7 @@ def read_table(file: Path) -> dict[str, np.ndarray]:
             raise bad(file, f"row {k}: {len(line)} cells under a header of {len(header)}")
         for column, cell in enumerate(line):
             rows[k, column] = _number(file, k, header[column], cell)
-    return {name: rows[:, column] for column, name in enumerate(header)}
-
-
-def read_units(file: Path) -> dict[str, str]:
-    """Units by column name, "" where the header gives none."""
-    heads = {_name(file, cell): _HEAD.fullmatch(cell) for cell in _lines(file)[0]}
-    return {name: (match["unit"] or "").strip() if match else "" for name, match in heads.items()}
+    return Table({name: rows[:, column] for column, name in enumerate(header)}, dict(heads))
 
 
 def _lines(file: Path) -> list[list[str]]:
@@ -207,11 +230,12 @@ def _lines(file: Path) -> list[list[str]]:
     return lines
 
 
-def _name(file: Path, cell: str) -> str:
+def _head(file: Path, cell: str) -> tuple[str, str]:
+    """A column's name and its unit."""
     match = _HEAD.fullmatch(cell)
     if not match:
         raise bad(file, f"expected a header of names, a unit in brackets; got {cell[:60]!r}")
-    return match["name"]
+    return match["name"], (match["unit"] or "").strip()
 
 
 def _number(file: Path, row: int, column: str, cell: str) -> float:
