@@ -11,8 +11,9 @@ CODECS = {  # nearly without loss, small and quick
     "libx264": {"crf": "1", "preset": "veryfast", "g": str(GROUP), "bf": "0"},
     "libx265": {"x265-params": "crf=1:keyint=12:log-level=none", "preset": "ultrafast"},
     "libvpx-vp9": {"crf": "2", "b": "0", "deadline": "realtime", "cpu-used": "8", "g": "12"},
-    "libsvtav1": {"crf": "5", "preset": "12", "g": "12"},
+    "libsvtav1": {"crf": "5", "preset": "10", "g": "12"},  # at 12 it writes invalid frames
 }
+OLD = {"mpeg4": {"qscale": "2", "g": "12"}, "mjpeg": {"qscale": "2"}}
 
 
 def write_h264(
@@ -33,8 +34,8 @@ def write_h264(
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1000))
         stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        stream.options = CODECS[codec] | more
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.options = (CODECS | OLD)[codec] | more
         if turned:
             stream.set_display_rotation(turned)
         for k, pixels in enumerate(frames):
