@@ -17,7 +17,7 @@ JOBS ?= 2
 # Torch's threads spin while they wait, and starve whatever else runs on a small machine.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help install format lint types test golden dist check demo real results picture results-train merge \
+.PHONY: help install format lint types test golden kills dist check demo real results picture results-train merge \
         bench tables clean
 
 help:  ## list these targets
@@ -46,6 +46,9 @@ test: $(STAMP)  ## run the tests on two cores; ARGS="-m 'not slow' -k name" is p
 
 golden: $(STAMP)  ## write the golden plans anew, after a change of planners that is meant
 	$(BIN)/python -m tests.planning.write_golden
+
+kills: $(STAMP)  ## kill every writer at every system call; ARGS="report 'run of clips'" names some
+	$(BIN)/python -m tests.kills $(ARGS)
 
 dist: $(STAMP)  ## build the wheel, install it in an empty environment elsewhere and use it there
 	$(BIN)/python .ci/dist_check.py

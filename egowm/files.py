@@ -66,7 +66,12 @@ def check_folder(folder: Path, kind: FolderKind, force: bool = False) -> None:
         return
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file: expected the name of a folder to write.")
-    _recover(folder)
+    with _alone(folder):
+        _recover(folder)
+        _refuse_others(folder, kind, force)
+
+
+def _refuse_others(folder: Path, kind: FolderKind, force: bool) -> None:
     here, home = folder.resolve(), os.path.expanduser("~")  # which is left as it is without one
     for place, name in ((Path(), "working folder"), (Path(home), "home folder")):
         if place.resolve().is_relative_to(here):
@@ -157,14 +162,20 @@ def whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _named(path: Path, temporary: Path) -> Iterator[None]:
-    """Removes the temporary after the block; its errors tell of the name that was given."""
+    """Removes the temporary after the block; errors of the disk tell of the name that was given,
+    also where a library made another error of them."""
     try:
         yield
-    except OSError as error:
-        if error.errno is not None:
-            told = str(error.filename or path).replace(str(temporary), str(path))
-            error.filename = os.path.normpath(told)
-        raise
+    except Exception as error:
+        cause = error.__cause__ or error.__context__
+        of_disk = error if isinstance(error, OSError) else cause
+        if not isinstance(of_disk, OSError) or of_disk.errno is None:
+            raise
+        told = str(of_disk.filename or path).replace(str(temporary), str(path))
+        of_disk.filename = os.path.normpath(told)
+        if of_disk is error:
+            raise
+        raise of_disk from None
     finally:
         with suppress(OSError):  # such as of a disk that became read-only
             _remove(temporary)
@@ -205,12 +216,14 @@ def filled(folder: Path, kind: FolderKind) -> Iterator[Path]:
         _begin(temporary, kind)
         yield temporary
         _sync(temporary)
-        _swap(temporary, folder, kind)
+        with _alone(folder):
+            _swap(temporary, folder, kind)
 
 
 def mark(folder: Path, kind: FolderKind) -> None:
     """Note in a folder which command made it."""
-    (folder / MARK).write_text(f"{kind.command}\n", encoding="utf-8")
+    with whole(folder / MARK) as temporary:
+        temporary.write_text(f"{kind.command}\n", encoding="utf-8")
 
 
 def _unfinished() -> str:
@@ -228,7 +241,8 @@ def _swap(new: Path, folder: Path, kind: FolderKind) -> None:
     """The entries of `new` in place of the old ones; all back where one cannot be moved."""
     come = list(new.iterdir())
     aside = folder / f"{_ASIDE}{os.getpid()}-{_MACHINE}-{len(come)}"
-    stays = {new.name, *kind.keeps}
+    kept = {name for name in kind.keeps if not _UNFINISHED.match(name)}
+    stays = {new.name} | kept
     old = [p for p in folder.iterdir() if p.name not in stays and not _is_being_written(p.name)]
     moves = [(path, aside / path.name) for path in old]
     moves += [(path, folder / path.name) for path in come]
@@ -243,6 +257,22 @@ def _swap(new: Path, folder: Path, kind: FolderKind) -> None:
         aside.rmdir()
         raise
     shutil.rmtree(aside)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait while another process replaces what a folder holds, where the system can tell."""
+    descriptor = None
+    with suppress(ImportError, OSError):
+        from fcntl import LOCK_EX, flock
+
+        descriptor = os.open(folder, os.O_RDONLY)
+        flock(descriptor, LOCK_EX)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _recover(folder: Path) -> None:
@@ -287,6 +317,7 @@ def _check_place(path: Path) -> None:
     above = next(place for place in places if os.path.lexists(place))
     if not above.is_dir():
         raise NotADirectoryError(f"{path}: {above} is not a folder.")
+    _sweep_once(above)
     probe = above / f"{_unfinished()}probe"
     try:
         probe.write_bytes(bytes(1 << 12))

@@ -127,11 +127,8 @@ def write_mp4(path: str | Path, frames: np.ndarray, fps: float) -> None:
     height, width = frames.shape[1:3]
     even = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     name = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-    with (
-        whole(Path(path)) as temporary,
-        temporary.open("wb") as file,
-        av.open(file, "w", format="mp4") as container,
-    ):
+    file = io.BytesIO()  # an error of the disk would come out of FFmpeg as another
+    with av.open(file, "w", format="mp4") as container:
         stream: Any = container.add_stream(name, rate=Fraction(float(fps)).limit_denominator(1001))
         stream.height, stream.width = even.shape[1:3]
         stream.pix_fmt, stream.options = "yuv420p", {"crf": "18"}
@@ -139,6 +136,8 @@ def write_mp4(path: str | Path, frames: np.ndarray, fps: float) -> None:
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
+    with whole(Path(path)) as temporary:
+        temporary.write_bytes(file.getvalue())
 
 
 def webp_bytes(frames: np.ndarray, fps: float, quality: int = 80) -> bytes:

@@ -12,11 +12,17 @@ from torch import Tensor
 
 from egowm.clip import Clip
 from egowm.data.loader import TrainingLoader
+from egowm.files import FolderKind, check_folder, filled
 from egowm.loading import load_model
 from egowm.pixels import to_model
 from egowm.pretraining.starts import start_as_cosines, start_causal_as_cosines
 from egowm.randomness import StepSeeds
 
+VAE = FolderKind(
+    "egowm fit",
+    r"config\.json|diffusion_pytorch_model[^/]*",
+    lambda folder: (folder / "config.json").is_file(),
+)
 MEASURED_BATCHES = 16  # of training clips, for the scaling factor where validation did not see it
 
 
@@ -190,6 +196,14 @@ class Autoencoder(LightningModule):
         )
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
+    def on_fit_start(self) -> None:
+        if self.trainer.is_global_zero:  # before the hours of training
+            check_folder(self._output, VAE, force=True)
+
+    @property
+    def _output(self) -> Path:
+        return Path(self.trainer.default_root_dir) / "vae"
+
     def on_fit_end(self) -> None:
         if self._measured_at != self.trainer.global_step:  # trained on since, or never validated
             loader: Any = self.trainer.train_dataloader
@@ -199,4 +213,5 @@ class Autoencoder(LightningModule):
                 self._measure(clip.to(self.device))
             self.on_validation_epoch_end()
         if self.trainer.is_global_zero:
-            self.vae.save_pretrained(Path(self.trainer.default_root_dir) / "vae")
+            with filled(self._output, VAE) as folder:
+                self.vae.save_pretrained(folder)

@@ -16,10 +16,15 @@ from egowm.backbones.base import Backbone
 from egowm.backbones.codec_wrappers import Cached
 from egowm.clip import Clip
 from egowm.diffusion import denoising_loss
+from egowm.files import FolderKind, check_folder, filled
 from egowm.loading import CONFIG, EMPTY, INDEX, read_json
 from egowm.network.optimizer import adamw, use_schedule
 from egowm.pixels import to_model
 from egowm.randomness import StepSeeds
+
+COPIED = {"scheduler", "feature_extractor", "image_processor", "image_encoder"}
+OWN = COPIED | {EMPTY, INDEX}
+PIPELINE = FolderKind("egowm fit", r".+", lambda folder: True)  # others' files in it stay
 
 
 class VideoPrior(LightningModule):
@@ -69,6 +74,14 @@ class VideoPrior(LightningModule):
 
     def configure_callbacks(self) -> list[Callback]:
         return [StepSeeds()]
+
+    def on_fit_start(self) -> None:
+        if self.trainer.is_global_zero:  # before the hours of training
+            check_folder(self._output, PIPELINE, force=True)
+
+    @property
+    def _output(self) -> Path:
+        return Path(self.trainer.default_root_dir) / "prior"
 
     def on_train_start(self) -> None:
         use_schedule(self.trainer, self.learning_rate)
@@ -131,7 +144,7 @@ class VideoPrior(LightningModule):
 
     def on_fit_end(self) -> None:
         if self.trainer.is_global_zero:
-            save_pipeline(self.backbone, Path(self.trainer.default_root_dir) / "prior")
+            save_pipeline(self.backbone, self._output)
 
 
 def save_pipeline(backbone: Backbone, folder: Path) -> None:
@@ -140,21 +153,30 @@ def save_pipeline(backbone: Backbone, folder: Path) -> None:
     What is not in the backbone's parts (scheduler, index, Wan's frozen image encoder) is copied;
     text encoders are left out, and the text "" is there as a file.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    modules = backbone.parts
-    for name, module in modules.items():
-        copy.deepcopy(module).half().save_pretrained(folder / name)
-        _load_in_float32(folder / name)
-    if folder.resolve() == backbone.folder.resolve():
-        return
-    for name in ("scheduler", "feature_extractor", "image_processor", "image_encoder"):
-        if name not in modules and (backbone.folder / name).is_dir():
-            shutil.copytree(backbone.folder / name, folder / name, dirs_exist_ok=True)
+    names = set(backbone.parts) if _is_base(backbone, folder) else OWN | set(backbone.parts)
+    kept = {path.name for path in folder.iterdir()} - names if folder.is_dir() else ()
+    with filled(folder, PIPELINE._replace(keeps=kept)) as temporary:
+        for name, module in backbone.parts.items():
+            copy.deepcopy(module).half().save_pretrained(temporary / name)
+            _load_in_float32(temporary / name)
+        if not _is_base(backbone, folder):
+            _copy_rest(backbone, temporary)
+
+
+def _is_base(backbone: Backbone, folder: Path) -> bool:
+    return folder.resolve() == backbone.folder.resolve()
+
+
+def _copy_rest(backbone: Backbone, folder: Path) -> None:
+    """What is not in the backbone's parts."""
+    for name in COPIED - set(backbone.parts):
+        if (backbone.folder / name).is_dir():
+            shutil.copytree(backbone.folder / name, folder / name)
     if backbone.codec.texts:
         embedding, mask = backbone.codec.texts([""], torch.device("cpu"))
         save_file({"embedding": embedding[0], "mask": mask[0]}, folder / EMPTY)
     index = read_json(backbone.folder, INDEX)
-    index["vae"] = ["diffusers", type(modules["vae"]).__name__]  # it may have been replaced
+    index["vae"] = ["diffusers", type(backbone.parts["vae"]).__name__]  # it may be another
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
 
 

@@ -32,14 +32,14 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make the folders, then do as `score` does."""
-    from egowm.commands.scs.main import main
+    from egowm.commands.scs.main import run as run_command
 
     output = arguments.output
     check_folder(output, DEMO, arguments.force)
     with filled(output, DEMO) as folder:
         _draw(folder)
         print(f"egowm-scs {' '.join(_command(output))}\n")
-        status = main([*_command(folder), "--report", str(folder / "report.html")])
+        status = run_command([*_command(folder), "--report", str(folder / "report.html")])
     print(f"\nOpen {output / 'report.html'} in a browser.")
     return status
 

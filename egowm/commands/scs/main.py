@@ -25,10 +25,11 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0 fine, 1 below --fail_under, 2 bad input."""
-    return guarded("egowm-scs", lambda: _run(argv))
+    return guarded("egowm-scs", lambda: run(argv))
 
 
-def _run(argv: Sequence[str] | None) -> int:
+def run(argv: Sequence[str] | None) -> int:
+    """As `main`, and errors are raised: for a command that is a step of another."""
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.command is None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from egowm.files import whole
@@ -23,7 +23,8 @@ def save_shard(tensors: dict[str, Tensor], file: Path, key: str, **more: str) ->
     """One file of a cache, whole or not at all."""
     tensors = {name: value.contiguous() for name, value in tensors.items()}
     with whole(file) as temporary:
-        save_file(tensors, temporary, {"key": key, "sha256": checksum(tensors), **more})
+        # `save_file` would leave a temporary of its own where it is killed
+        temporary.write_bytes(save(tensors, {"key": key, "sha256": checksum(tensors), **more}))
 
 
 def checksum(tensors: dict[str, Tensor]) -> str:

@@ -155,7 +155,8 @@ def write_meta(weights: Weights, path: Path) -> None:
     from egowm.scs.trackers.sam2.meta import to_meta
 
     config = json.dumps(weights.config.to_diff_dict())
-    torch.save({"model": to_meta(weights.tensors), CONFIG: config}, path)
+    with path.open("wb") as stream:  # torch would name what is in it after the file
+        torch.save({"model": to_meta(weights.tensors), CONFIG: config}, stream)
 
 
 def write_folder(weights: Weights, folder: Path) -> None:
