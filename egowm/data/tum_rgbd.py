@@ -19,6 +19,7 @@ from egowm.data.episode import Episode
 from egowm.data.module import Window
 from egowm.data.recordings import LongRecordings
 from egowm.paths import inside
+from egowm.readable import readable
 from egowm.video import read_images
 
 CLOSE = 2.5  # a frame further than this many median spacings from the last begins a new episode
@@ -175,7 +176,8 @@ def _rows(file: Path, width: int) -> list[list[str]]:
     """A table of words; lines that begin with # are comments."""
     if not file.is_file():
         raise FileNotFoundError(f"TumRgbd: {file} is missing; copy the sequence again.")
-    lines = file.read_text().replace(",", " ").splitlines()
+    with readable(file, "a table of words"):
+        lines = file.read_text("utf-8").replace(",", " ").splitlines()
     rows = [line.split() for line in lines if line.strip() and line.lstrip()[0] != "#"]
     for number, row in enumerate(rows):
         if len(row) != width:
