@@ -73,7 +73,12 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `StableVideoDiffusionPipeline` folder of the real classes, for 16x16 frames, random.
+    """The folder of `write_tiny_prior`."""
+    return write_tiny_prior(tmp_path_factory.mktemp("tiny_prior"))
+
+
+def write_tiny_prior(folder: Path) -> Path:
+    """Writes a `StableVideoDiffusionPipeline` folder of the real classes, for 16x16 frames, random.
 
     Its weights are amplified until noise level, image, ids and embedding all show in the output: a
     random network's outputs are near zero, and equality tests would pass without testing anything.
@@ -83,7 +88,7 @@ def tiny_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     torch.manual_seed(0)
-    source, folder = ROOT / "priors/rooms-svd", tmp_path_factory.mktemp("tiny_prior")
+    source = ROOT / "priors/rooms-svd"
     unet = UNetSpatioTemporalConditionModel(
         in_channels=8,
         out_channels=4,

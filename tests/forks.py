@@ -4,13 +4,33 @@ import multiprocessing
 from multiprocessing.context import ForkServerContext
 
 PRELOADED = [
+    "av",
+    "diffusers.models.autoencoders.autoencoder_kl_temporal_decoder",
+    "diffusers.models.unets.unet_spatio_temporal_condition",
+    "diffusers.schedulers.scheduling_euler_discrete",
     "egowm.backbones.svd",
     "egowm.commands.fit",
+    "egowm.commands.import_egowm",
+    "egowm.commands.memory",
+    "egowm.commands.rollout",
+    "egowm.data.convert.convert",
     "egowm.data.inspect.checksums",
     "egowm.data.inspect.contact_sheet",
+    "egowm.data.packing",
+    "egowm.evaluation.evaluate",
+    "egowm.evaluation.navigation",
+    "egowm.evaluation.report.scs_page",
+    "egowm.scs.compare",
     "egowm.scs.evaluate",
-    "egowm.training.latents.shards",
+    "egowm.scs.trackers.flow",
+    "egowm.scs.trackers.sam2.tracker",
+    "egowm.scs.write_masks",
+    "egowm.training.latents.writer",
     "egowm.worlds.store",
+    "pyarrow.parquet",
+    "transformers.models.clip.modeling_clip",
+    "transformers.models.sam2_video.modeling_sam2_video",
+    "tests.fuzz.targets",
 ]
 
 
