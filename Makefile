@@ -17,8 +17,8 @@ JOBS ?= 2
 # Torch's threads spin while they wait, and starve whatever else runs on a small machine.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help install format lint types test golden kills dist check demo real results picture results-train merge \
-        bench tables clean
+.PHONY: help install format lint types test golden fuzz kills dist check demo real results picture \
+        results-train merge bench tables clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -99,6 +99,10 @@ bench: $(STAMP)  ## measure rollout, sam2, data, training and plans; leave the m
 
 arrivals: $(STAMP)  ## let robots plan in 50 rooms, for rows that are not there yet (hours)
 	$(BIN)/python -m benchmarks.planning.arrivals
+	$(BIN)/python -m benchmarks.tables.pages
+
+fuzz: $(STAMP)  ## damage 10,000 inputs of every command and format (an hour or two of one core)
+	env OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.run $(ARGS)
 	$(BIN)/python -m benchmarks.tables.pages
 
 tables: $(STAMP)  ## rewrite the tables in docs from benchmarks/results

@@ -97,8 +97,9 @@ class Specs(NamedTuple):
 def specs_of(saved: Mapping[str, Any]) -> Specs:
     """Those that `describe` wrote; older files lack some."""
     state = saved.get("state_spec")
-    sources = {name: ActionSpec(**fields) for name, fields in saved.get("specs", {}).items()}
-    return Specs(ActionSpec(**saved["spec"]), ActionSpec(**state) if state else None, sources)
+    read = ActionSpec.of_record
+    sources = {name: read(fields) for name, fields in saved.get("specs", {}).items()}
+    return Specs(read(saved["spec"]), read(state) if state else None, sources)
 
 
 def check_base(backbone: Backbone, expected: str | None, words: str, mend: str) -> None:

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import RESULTS, ROOT, Script
-from benchmarks.tables import claims, data, experiment, planning, rollout, scs, training
+from benchmarks.tables import (
+    claims,
+    data,
+    experiment,
+    planning,
+    reliability,
+    rollout,
+    scs,
+    training,
+)
 from egowm.files import whole
 
 BLOCK = re.compile(r"(<!-- ([\w-]+):begin -->\n).*?(<!-- \2:end -->)", re.DOTALL)
@@ -36,6 +45,7 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "training": training.training,
     "training-card": training.card,
     "foretold": training.foretold,
+    "fuzz": reliability.fuzz,
 }
 
 

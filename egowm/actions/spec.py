@@ -6,13 +6,15 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NotRequired, TypedDict, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from egowm.files import whole
+from egowm.readable import readable
+from egowm.typed_json import RecordError, faults, read_json
 
 log = logging.getLogger(__name__)
 Kind = Literal["se2", "se3", "command", "difference"]
@@ -21,6 +23,19 @@ POSE_WIDTHS = {"se2": 3, "se3": 6}
 MARGIN = 1.5  # actions beyond this many times the training range are counted
 QUANTILES = (0.01, 0.99)
 DEVIATIONS = 3.0  # stand for the training range where only mean and deviation are known
+
+
+class SpecRecord(TypedDict):
+    """The fields of an ActionSpec in JSON."""
+
+    names: list[str]
+    units: list[str]
+    frame: str
+    kind: str
+    rate_hz: float
+    low: NotRequired[list[float]]
+    high: NotRequired[list[float]]
+    normalisers: NotRequired[list[str]]
 
 
 @dataclass(frozen=True)
@@ -186,8 +201,32 @@ class ActionSpec:
 
     @classmethod
     def load(cls, path: Path | str) -> "ActionSpec":
-        """Read what `save` wrote."""
-        return cls(**json.loads(Path(path).read_text()))
+        """Read what `save` wrote; ValueError names the file and what is wrong in it."""
+        with readable(Path(path), "an ActionSpec"):
+            found = read_json(Path(path), SpecRecord, "an ActionSpec")
+        return cls.of_record(found, f"{path}: ")
+
+    @classmethod
+    def of_record(cls, fields: Any, owner: str = "") -> "ActionSpec":
+        """The spec of what `record` gave and a file held; `owner` begins the ValueErrors."""
+        if isinstance(fields, dict):  # checkpoints keep tuples
+            fields = {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
+        for fault in faults(fields, SpecRecord):
+            raise RecordError(f"{owner}expected an ActionSpec; {' '.join(fault.split())}")
+        try:
+            spec = cls(**fields)
+        except (ValueError, TypeError) as error:
+            raise RecordError(f"{owner}{error}") from error
+        if spec.kind not in get_args(Kind) or not spec.rate_hz > 0 or not spec.names:
+            raise RecordError(
+                f"{owner}expected an ActionSpec with names, a rate_hz above 0 and a kind of "
+                f"{', '.join(get_args(Kind))}; got {spec.kind!r} at {spec.rate_hz:g} Hz."
+            )
+        if bool(spec.low) != bool(spec.high) or any(
+            low > high for low, high in zip(spec.low, spec.high, strict=True)
+        ):
+            raise RecordError(f"{owner}expected an ActionSpec whose low is at most its high.")
+        return spec
 
     def _range(self, like: Tensor) -> tuple[Tensor, Tensor]:
         if not self.low:

@@ -20,6 +20,7 @@ from egowm.data.module import Window
 from egowm.data.recordings import NamedRecordings, bad
 from egowm.data.text import text_of
 from egowm.paths import inside
+from egowm.readable import readable
 from egowm.video import read_frames
 
 NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
@@ -87,17 +88,15 @@ class Droid(NamedRecordings):
 
 def read_episode(root: Path, name: str, file: Path, camera: int) -> Episode:
     """The labels of one episode, its frames behind a reader; ValueError names what is wrong."""
-    try:
+    with readable(file, "JSON with states, video_length, videos"):
         row: Any = json.loads(text_of(file))
         length, videos = int(row["video_length"]), row["videos"]
         states = np.asarray(row["states"], np.float64)
         video = inside(root, videos[camera]["video_path"], str(file))
-        texts = row.get("texts") or [""]
-    except (KeyError, TypeError, IndexError, json.JSONDecodeError, RecursionError) as error:
-        raise bad(file, f"expected JSON with states, video_length, videos ({error!r})") from error
+        text = str((row.get("texts") or [""])[0])
     if states.ndim != 2 or states.shape[1] != len(NAMES) or len(states) < 2:
         raise bad(file, f"states: expected (T, {len(NAMES)}), T at least 2, got {states.shape}")
-    if len(wrong := np.argwhere(~np.isfinite(states))):
+    if len(wrong := np.argwhere(~(np.abs(states) < 1e30))):  # so that float32 holds differences
         raise bad(file, f"states: row {wrong[0][0]}, {NAMES[wrong[0][1]]}, is not a finite number")
     if length != len(states):
         raise bad(file, f"{len(states)} states, video_length says {length}")
@@ -108,4 +107,4 @@ def read_episode(root: Path, name: str, file: Path, camera: int) -> Episode:
     actions = np.diff(states, axis=0).astype(np.float32)
     read = partial(read_frames, video)
     states = states.astype(np.float32)
-    return Episode(name, length, read, actions, states, str(texts[0]), video=video)
+    return Episode(name, length, read, actions, states, text, video=video)

@@ -21,6 +21,7 @@ from egowm.data.recordings import LongRecordings
 from egowm.data.text import text_of
 from egowm.data.times import breaks, surrounded
 from egowm.paths import inside
+from egowm.readable import readable
 from egowm.video import read_images
 
 
@@ -166,7 +167,8 @@ def _rows(file: Path, width: int) -> list[list[str]]:
     """A table of words; lines that begin with # are comments."""
     if not file.is_file():
         raise FileNotFoundError(f"TumRgbd: {file} is missing; copy the sequence again.")
-    lines = text_of(file).replace(",", " ").splitlines()
+    with readable(file, "a table of words"):
+        lines = text_of(file).replace(",", " ").splitlines()
     rows = [line.split() for line in lines if line.strip() and line.lstrip()[0] != "#"]
     for number, row in enumerate(rows):
         if len(row) != width:

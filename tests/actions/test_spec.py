@@ -275,3 +275,36 @@ def test_files_without_normalisers_mean_min_max_and_stay_as_they_were(tmp_path):
         replace(old, normalisers=("z-score",) * 3)
     with pytest.raises(ValueError, match="3 names but 2 normalisers"):
         replace(old, normalisers=("none", "quantile"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("names", 7, "names: expected a list, got 7"),
+        ("names", ["dx", 2, "dyaw"], r"names\[1\]: expected a text, got 2"),
+        ("units", ["m"], "3 names but 1 units"),
+        ("frame", None, "frame: expected a text"),
+        ("kind", "se4", "a kind of se2, se3, command, difference; got 'se4'"),
+        ("rate_hz", "4", "rate_hz: expected a number, got '4'"),
+        ("rate_hz", float("nan"), "rate_hz: expected a number, got nan"),
+        ("rate_hz", -4.0, "a rate_hz above 0"),
+        ("low", [0.0, None, 0.0], r"low\[1\]: expected a number, got None"),
+        ("low", [9.0, 0.0, 0.0], "low is at most its high"),
+        ("high", [], "low is at most its high"),
+        ("normalisers", [[], [], []], r"normalisers\[0\]: expected a text"),
+        ("colour", "red", "unexpected keyword argument 'colour'"),
+    ],
+)
+def test_what_a_file_holds_is_checked(spec, tmp_path, field, value, words):
+    path = tmp_path / "spec.json"
+    path.write_text(json.dumps(spec.record() | {field: value}))
+    with pytest.raises(ValueError, match=rf"^{path}: .*{words}"):
+        ActionSpec.load(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff\xfe", b"[" * 100_000, b'{"names": ["dx"]}'])
+def test_a_file_that_holds_no_spec(tmp_path, content):
+    path = tmp_path / "spec.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"^{path}: expected an ActionSpec; "):
+        ActionSpec.load(path)

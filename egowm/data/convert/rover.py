@@ -16,6 +16,7 @@ import numpy as np
 from egowm.data.convert.drive import Drive
 from egowm.data.text import text_of
 from egowm.paths import inside
+from egowm.readable import readable
 
 COLUMNS = ("Path", "X_Position", "Y_Position", "Yaw")
 _STAMP = re.compile(r"(\d{4}(?:_\d\d){5})_(\d{1,3})")
@@ -28,7 +29,8 @@ def read_rover(folder: Path) -> Drive:
     its name in `IMG`.
     """
     log = folder / "robot_log.csv"
-    rows = list(csv.DictReader(text_of(log).splitlines(), delimiter=";"))
+    with readable(log, "a table as the rover writes it"):
+        rows = list(csv.DictReader(text_of(log).splitlines(), delimiter=";"))
     if not rows or any(name not in rows[0] for name in COLUMNS):
         got = ", ".join(map(str, rows[0])) if rows else "no rows"
         raise ValueError(f"{log}: expected columns {', '.join(COLUMNS)} split by ';', got {got}.")
@@ -36,7 +38,8 @@ def read_rover(folder: Path) -> Drive:
     for number, row in enumerate(rows):
         # both kinds of path: the simulator runs on Windows too
         name = PurePosixPath(PureWindowsPath(row["Path"] or "").name).name
-        times.append(_time(log, number, name))
+        with readable(log, f"in row {number} a picture named by its time"):
+            times.append(_time(log, number, name))
         poses.append(_pose(log, number, row))
         pictures.append(inside(folder / "IMG", name, str(log)))
     stamps = np.array(times)

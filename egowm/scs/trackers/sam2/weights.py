@@ -8,18 +8,19 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from egowm.files import whole
 from egowm.loading import hub_folder
 from egowm.paths import expanded
+from egowm.readable import readable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 CONFIG = "egowm_config"  # our addition to a Meta checkpoint: transformers' configuration as JSON
 _FILES = ("config.json", "model.safetensors")
+MOST, MOST_LAYERS = 100_000, 1000
 _BRING = (
     "Bring Meta's sam2.1_hiera_tiny.pt (or small, base_plus, large), or a folder with config.json "
     "and model.safetensors as in facebook/sam2.1-hiera-tiny, or name such a repository if it is in "
@@ -67,7 +68,9 @@ def _read_meta(path: Path) -> Weights:
 
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # of the zip, the pickle, a text or a number in it
         raise ValueError(
             f"{path}: not a checkpoint that can be read without running code from it. {_BRING}"
         ) from error
@@ -75,11 +78,12 @@ def _read_meta(path: Path) -> Weights:
     if not isinstance(meta, dict):
         raise ValueError(f"{path}: expected Meta's {{'model': tensors}}, got none. {_BRING}")
     known = CONFIG in held
-    try:
-        config = Sam2VideoConfig(**json.loads(held[CONFIG])) if known else read_architecture(meta)
-        return Weights(config, to_transformers(meta))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    with readable(path, "Meta's names and shapes of a SAM 2"):
+        if not known:
+            return Weights(read_architecture(meta), to_transformers(meta))
+        fields = json.loads(held[CONFIG])
+        _check_sizes(fields, str(path))
+        return Weights(Sam2VideoConfig(**fields), to_transformers(meta))
 
 
 def _read_folder(folder: Path) -> Weights:
@@ -92,15 +96,31 @@ def _read_folder(folder: Path) -> Weights:
     lacking = [name for name in _FILES if not (folder / name).is_file()]
     if lacking:
         raise ValueError(f"{folder}: {' and '.join(lacking)} not found in it. {_BRING}")
-    held = json.loads((folder / _FILES[0]).read_text(encoding="utf-8"))
-    kind = held.get("model_type")
+    file = folder / _FILES[0]
+    with readable(file, "the configuration of a Sam2VideoModel"):
+        held = json.loads(file.read_text(encoding="utf-8"))
+        kind = held.get("model_type")
     if kind != "sam2_video":
         raise ValueError(f"{folder}: expected model_type 'sam2_video', got {kind!r}. {_BRING}")
+    _check_sizes(held, str(file))
     try:
         tensors = load_file(folder / _FILES[1])
     except SafetensorError as error:
         raise ValueError(f"{folder / _FILES[1]}: not readable: {error}. {_BRING}") from error
-    return Weights(Sam2VideoConfig.from_dict(held), share_position(tensors))
+    with readable(file, "the configuration of a Sam2VideoModel"):
+        return Weights(Sam2VideoConfig.from_dict(held), share_position(tensors))
+
+
+def _check_sizes(value: Any, owner: str, key: str = "") -> None:
+    """Refuse numbers that no SAM 2 has, before as many layers are built."""
+    if isinstance(value, dict | list):
+        pairs = value.items() if isinstance(value, dict) else ((key, item) for item in value)
+        for name, item in pairs:
+            _check_sizes(item, owner, f"{key}.{name}" if isinstance(value, dict) else key)
+    elif isinstance(value, int | float):
+        most = MOST_LAYERS if "layers" in key or "blocks" in key else MOST
+        if not abs(value) <= most:
+            raise ValueError(f"{owner}: {key[1:]}: expected at most {most}, got {str(value)[:20]}.")
 
 
 def _cached(name: str) -> Path:
@@ -118,7 +138,7 @@ def _checked(weights: Weights, name: str) -> Weights:
     import torch
     from transformers import Sam2VideoModel
 
-    with torch.device("meta"):
+    with readable(Path(name), "a SAM 2 that can be built"), torch.device("meta"):
         expected: Mapping[str, Tensor] = Sam2VideoModel(weights.config).state_dict()
     held = weights.tensors
     wrong = [f"{k} is missing" for k in expected if k not in held]
