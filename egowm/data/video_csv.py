@@ -110,7 +110,9 @@ class VideoCSV(Recordings[Path]):
         files = list(self.recordings().values())
         for file in files:
             with suppress(ValueError):  # named when the recordings are read
-                return file, read_table(file).units
+                table = read_table(file)
+                table.numbers(self._columns(file, list(table.units)))
+                return file, table.units
         return files[0], read_table(files[0]).units
 
     def recordings(self) -> dict[str, Path]:
@@ -134,7 +136,7 @@ class VideoCSV(Recordings[Path]):
         units, times = table.units, [self.time] if self.time in table.units else []
         columns = self._columns(place, list(units))
         self._check_units(place, units, self.states if self.kind == "pose" else columns)
-        numbers = table.numbers([*columns, *self.states, *times])
+        numbers = table.numbers([*times, *columns, *self.states])
         values = np.stack([numbers[column] for column in columns], 1)
         states = np.zeros((0, 0), np.float32)
         if self.states:
