@@ -1,8 +1,8 @@
 """The frames of a video file: PyAV says which ones a player shows, and when; decord reads fast.
 
 decord is asked only for files in which it finds the same frames at the same times. It does not know
-edit lists, rotated recordings and many codecs; all of that is read by PyAV, frame by frame at its
-own time, and a frame whose damage the decoder notices is an error there.
+edit lists, rotated recordings, many codecs and damage; all of that is read by PyAV, frame by frame
+at its own time, and a frame whose damage the decoder notices is an error there.
 """
 
 import ctypes
@@ -11,26 +11,33 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from egowm.video_packets import SEEKING, Packets, VideoError, when_shown
+
 KEPT_OPEN = 8  # files; opening one costs as much as decoding some frames
 KEPT_INDEXES = 4096
 _THREAD = threading.local()  # decord's readers belong to one thread of one process
 _FORKED: list[Any] = []
 _FOR_ALL = ctypes.RTLD_GLOBAL
-CONTAINERS = ("mov", "matroska", "avi")  # that find a key frame by its time
 CODECS = ("h264", "vp9")  # of which decord shows the right frame
 BEFORE = -(1 << 62)
+_STRICT: ContextVar[bool] = ContextVar("strict", default=False)
 _TOLERANCE = 0.1  # of the time between two frames, within which decord's times are the same
 
 
-class VideoError(ValueError):
-    """A picture or a video that cannot be read or written; the message names the file."""
+class DamagedFrames(VideoError):
+    """Frames of a file whose damage the decoder notices. numbers: theirs, of `count`."""
+
+    path: Path
+    numbers: Sequence[int]
+    count: int
 
 
 class FrameIndex(NamedTuple):
@@ -54,6 +61,16 @@ class FrameIndex(NamedTuple):
         """Seconds from the first frame to each (n,)."""
         seconds: np.ndarray = (self.ticks - self.ticks[0]) * self.tick
         return seconds
+
+
+@contextmanager
+def strictly() -> Iterator[None]:
+    """Within the block no frame comes from decord, which paints over what it cannot decode."""
+    token = _STRICT.set(True)
+    try:
+        yield
+    finally:
+        _STRICT.reset(token)
 
 
 def frame_index(path: Path) -> FrameIndex:
@@ -82,80 +99,71 @@ def _state(path: Path) -> tuple[str, int, int]:
 
 @lru_cache(KEPT_INDEXES)
 def _index(name: str, changed: int, size: int) -> FrameIndex:
-    path, shown, keys, hidden, first = Path(name), [], [], False, None
-    with _container(path) as (container, stream):
-        for packet in container.demux(stream):
+    path, first, begin = Path(name), None, 0
+    shown: list[int] = []
+    keys: list[int] = []
+    torn: list[int] = []
+    with closing(Packets(path)) as packets:
+        counts = packets.container == "avi"  # in which frames are found by their order of decoding
+        for packet, missed in packets:
             if first is None:
-                first = next(iter(_decoded(packet) or []), None)
-            when = _when(packet)
-            if when is None:
+                first = next(iter(packets.decode(packet) or []), None)
+            if not packet.size:
                 continue  # the end
-            hidden |= packet.is_discard
+            when = when_shown(packet)
+            if when is None:
+                raise VideoError(_untimed(path))
+            torn += [when] if packet.is_discard or missed is not None else []
             if not packet.is_discard:
+                begin = begin if shown else packet.dts or 0
                 shown.append(when)
-                keys += [when] if packet.is_keyframe else []
-        tick, rate = float(stream.time_base), float(stream.average_rate or 0)
-        seeks = container.format.name.split(",")[0] in CONTAINERS
-        plain = seeks and not hidden and stream.codec_context.name in CODECS
+                keys += [packet.dts if counts else when] if packet.is_keyframe else []
+        seeks = packets.container in SEEKING
+        if packets.reorders:
+            raise VideoError(_untimed(path))
+        plain = seeks and not torn and packets.codec in CODECS
+        tick, rate = float(packets.stream.time_base), float(packets.stream.average_rate or 0)
     if not shown or first is None:
         raise VideoError(f"{path}: not a readable video, corrupt or cut short: no frame in it")
     turns = round(first.rotation / 90) % 4
-    ticks, starts = (
-        np.unique(np.asarray(shown)),
-        np.unique(np.asarray(keys if seeks else [], np.int64)),
-    )
+    # of an AVI also those that its index has and the file lost
+    ticks = np.unique(np.asarray(shown + [when + min(shown) - begin for when in packets.kept]))
+    if packets.container == "matroska":  # which reads on behind damage, at the right time
+        ticks = _with_lost(ticks, torn)
+    starts = np.unique(np.asarray(keys if seeks else [], np.int64))
     return FrameIndex(ticks, starts, tick, rate, turns, plain and not turns)
 
 
-def _when(packet_or_frame: Any) -> int | None:
-    """When it is shown; formats without such times show frames in the order of decoding."""
-    when: int | None = packet_or_frame.pts
-    return packet_or_frame.dts if when is None else when
+def _with_lost(ticks: np.ndarray, torn: Sequence[int]) -> np.ndarray:
+    """Ticks (n,) and those of frames that were lost, at the pace of the rest, where packets at
+    `torn` show that bytes are missing: else every later frame would count as one before it."""
+    step = np.diff(ticks)
+    pace = float(np.median(step)) if len(torn) and len(step) else 0.0
+    if (np.abs(step - pace) > _TOLERANCE * pace + 1).sum() > len(step) // 5:
+        return ticks  # of a recording without a pace nothing is known
+    holes = [
+        np.linspace(ticks[k], ticks[k + 1], round(step[k] / pace) + 1).round().astype(np.int64)
+        for k in np.flatnonzero(step > 1.5 * pace)
+        if any(ticks[k] <= when <= ticks[k + 1] + 8 * pace for when in torn)
+    ]
+    return np.unique(np.concatenate([ticks, *holes]))
 
 
-def _decoded(packet: Any) -> list[Any] | None:
-    """The frames that a packet completes; None where it is damaged."""
-    import av
-
-    try:
-        frames: list[Any] = packet.decode()
-    except (av.FFmpegError, ValueError):
-        return None
-    return frames
+def _untimed(path: Path) -> str:
+    return (
+        f"{path}: it does not say when its frames are shown, nor in which order; put it into an "
+        f"MP4 at its recorded rate: ffmpeg -r RATE -i {path.name} {path.stem}.mp4"
+    )
 
 
-@contextmanager
-def _container(path: Path) -> Iterator[tuple[Any, Any]]:
-    """A file as PyAV opens it, and its video."""
-    container, stream = _opened(path)
-    try:
-        yield container, stream
-    finally:
-        container.close()
-
-
-def _opened(path: Path) -> tuple[Any, Any]:
-    import av
-
-    container: Any
-    if not path.is_file():
-        raise VideoError(f"{path}: expected a video file, got a device or a pipe")
-    try:
-        with path.open("rb") as file:  # FFmpeg takes names in UTF-8 only
-            name = str(path) if str(path).isprintable() else f"/dev/fd/{file.fileno()}"
-            container = av.open(name, metadata_errors="ignore")
-    except (av.FFmpegError, ValueError) as error:
-        raise VideoError(f"{path}: not a readable video, corrupt or cut short") from error
-    if not container.streams.video:
-        container.close()
-        raise VideoError(f"{path}: holds no video, only other streams")
-    stream = container.streams.video[0]
-    if stream.codec_context is None:
-        container.close()
-        raise VideoError(f"{path}: its codec is not known here; convert it to H.264")
-    stream.codec_context.thread_count = 1
-    stream.codec_context.options = {"err_detect": "explode"}  # or damage is painted over
-    return container, stream
+def damaged(path: Path, numbers: Sequence[int], count: int) -> DamagedFrames:
+    """The error for frames of a file that holds `count`."""
+    error = DamagedFrames(
+        f"{path}: damaged frames: {_ranges(numbers)} (of 0 to {count - 1}); leave them out, or get "
+        f"the file anew"
+    )
+    error.path, error.numbers, error.count = path, numbers, count
+    return error
 
 
 class _Frames:
@@ -166,42 +174,41 @@ class _Frames:
         self._begin()
 
     def _begin(self) -> None:
-        self.container, self.stream = _opened(self.path)
+        self.packets = Packets(self.path)
         self.coming = self._frames()
         self.first = self.last = BEFORE  # when the frames since here are shown
 
     def __del__(self) -> None:
-        if hasattr(self, "container"):
-            self.container.close()
+        if hasattr(self, "packets"):
+            self.packets.close()
 
     def read(self, chosen: Sequence[int]) -> dict[int, np.ndarray]:
         """Frames by number, each of which is wanted once, in order."""
-        found, damaged = {}, []
+        found, bad = {}, []
         for number in chosen:
             frame = self._at(int(self.index.ticks[number]))
             if frame is None:
-                damaged.append(number)
+                bad.append(number)
             else:
                 found[number] = np.rot90(frame.to_ndarray(format="rgb24"), self.index.turns)
-        if damaged:
-            raise VideoError(
-                f"{self.path}: damaged frames: {_ranges(damaged)} (of 0 to "
-                f"{len(self.index.ticks) - 1}); leave them out, or get the file anew"
-            )
+        if bad:
+            raise damaged(self.path, bad, len(self.index.ticks))
         return found
 
     def _at(self, when: int) -> Any:
         """The frame that is shown at a time; None where it is damaged."""
-        starts = self.index.keys[self.index.keys <= when]
-        if self.last < when and not (len(starts) and starts[-1] > self.last):
+        index = self.index
+        starts = index.keys[index.keys <= when]
+        coming = index.ticks[np.searchsorted(index.ticks, self.last, "right") :][:1]
+        if self.last < when and not (len(starts) and starts[-1] > coming[0]):
             return self._forward(when)
         for start in starts[::-1].tolist():
-            self.container.seek(start, stream=self.stream, backward=True)
+            self.packets.seek(start)
             self.coming, self.last = self._frames(), BEFORE
             frame = self._forward(when)
             if frame is not None or self.first <= when:
                 return frame  # else it began too late: frames may be stored before their key frame
-        self.container.close()
+        self.packets.close()
         self._begin()
         return self._forward(when)
 
@@ -215,14 +222,22 @@ class _Frames:
 
     def _frames(self) -> Iterator[tuple[int, Any]]:
         """When each frame is shown, and the frame: None from damage up to the next key frame."""
-        sound = True
-        for packet in self.container.demux(self.stream):
-            frames = _decoded(packet)
-            sound = sound and frames is not None
+        lost: int | None = None  # when the damage was shown; a key frame before it mends nothing
+        keys: set[int | None] = set()  # not every decoder says which frames are
+        for packet, missed in self.packets:
+            frames = self.packets.decode(packet)
+            keys |= {when_shown(packet)} if packet.is_keyframe else set()
+            missed = when_shown(packet) if frames is None else missed
+            if missed is not None:
+                lost = missed if lost is None else max(lost, missed)
             for frame in frames or []:
-                sound = not frame.is_corrupt and (sound or frame.key_frame)
-                if (shown := _when(frame)) is not None:
-                    yield shown, frame if sound else None
+                if (shown := when_shown(frame)) is None:
+                    continue
+                if frame.is_corrupt:
+                    lost = shown
+                elif lost is not None and shown > lost and (frame.key_frame or shown in keys):
+                    lost = None
+                yield shown, frame if lost is None else None
 
 
 def _ranges(numbers: Sequence[int]) -> str:
@@ -239,24 +254,28 @@ def _ranges(numbers: Sequence[int]) -> str:
 def _reader(path: Path) -> Any:
     """The open file: decord's reader where its frames are the index's, else `_Frames`; the last few
     of a thread stay open for its next clip."""
-    readers, key = _kept_readers(), _state(path)
+    readers, key = _kept_readers(), _key(path)
     last = next(reversed(readers), None)
     if last not in (None, key) and not isinstance(readers[last], _Frames):
         readers[last].seek(0)  # or it goes on decoding ahead of what was asked
     if key not in readers:
         index = frame_index(path)
-        reader = _decord_reader(path, index) if index.plain and has_decord() else None
-        return _keep(path, reader or _Frames(path, index))
+        fast = index.plain and not _STRICT.get() and has_decord()
+        return _keep(path, (_decord_reader(path, index) if fast else None) or _Frames(path, index))
     readers.move_to_end(key)
     return readers[key]
 
 
 def _keep(path: Path, reader: Any) -> Any:
     readers = _kept_readers()
-    readers[_state(path)] = reader
+    readers[_key(path)] = reader
     if len(readers) > KEPT_OPEN:
         readers.popitem(last=False)
     return reader
+
+
+def _key(path: Path) -> tuple[str, int, int, bool]:
+    return *_state(path), _STRICT.get()
 
 
 def _kept_readers() -> OrderedDict[Any, Any]:

@@ -11,8 +11,9 @@ CODECS = {  # nearly without loss, small and quick
     "libx264": {"crf": "1", "preset": "veryfast", "g": str(GROUP), "bf": "0"},
     "libx265": {"x265-params": "crf=1:keyint=12:log-level=none", "preset": "ultrafast"},
     "libvpx-vp9": {"crf": "2", "b": "0", "deadline": "realtime", "cpu-used": "8", "g": "12"},
-    "libsvtav1": {"crf": "5", "preset": "12", "g": "12"},
+    "libsvtav1": {"crf": "5", "preset": "10", "g": "12"},  # at 12 it writes invalid frames
 }
+OLD = {"mpeg4": {"qscale": "2", "g": "12"}, "mjpeg": {"qscale": "2"}}
 
 
 def write_h264(
@@ -20,26 +21,23 @@ def write_h264(
     frames: np.ndarray,
     fps: float,
     codec: str = "libx264",
-    *,
-    times: np.ndarray | None = None,
+    ticks=None,
     turned: int = 0,
-    **more: str,
+    **more,
 ) -> None:
-    """Write frames (n, H, W, 3) uint8 in a codec and container of real cameras.
-
-    times: seconds of the frames, where the rate varies. turned: degrees by which a player turns
-    them to the left. more: for the encoder, e.g. bf="2" for frames that lean on later ones.
-    """
+    """Write frames (n, H, W, 3) uint8 in a codec and container of real cameras; `more` goes to the
+    encoder, e.g. bf="2" for frames that lean on later ones. ticks: when each is shown, in 1 / fps,
+    where the rate is not steady. turned: degrees by which a player turns them to the left."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1000))
         stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        stream.options = CODECS[codec] | more
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.options = (CODECS | OLD)[codec] | more
         if turned:
             stream.set_display_rotation(turned)
-        for k, pixels in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-            if times is not None:
-                frame.pts, frame.time_base = round(1000 * times[k]), Fraction(1, 1000)
-            container.mux(stream.encode(frame))
+        for k, frame in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            if ticks is not None:
+                picture.pts, picture.time_base = int(ticks[k]), 1 / Fraction(fps)
+            container.mux(stream.encode(picture))
         container.mux(stream.encode())

@@ -13,6 +13,7 @@ FACE = "egowm"  # `egowm/__init__.py` names what others define, and imports it w
 GROUND = (
     "actions", "clip", "conditioning", "diffusion", "files", "lazy", "loading", "moved",
     "network", "paths", "pixels", "randomness", "shipped", "typed_json", "video", "video_file",
+    "video_packets",
 )  # fmt: skip
 CORE = ("backbones", "export", "metadata", "sampler", "sampling", "world_model")
 # Wings stand side by side; each with the other wings that it may know.

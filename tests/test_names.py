@@ -60,8 +60,9 @@ def a_row_of_a_run(root: Path, name: str) -> None:
 
 
 def lerobot(root: Path, camera: str = "front", **changes: str) -> None:
+    features = {camera: {"dtype": "video"}, "action": {}, "observation.state": {}}
     info = {
-        "codebase_version": "v2.1", "fps": 10, "features": {camera: {"dtype": "video"}},
+        "codebase_version": "v2.1", "fps": 10, "features": features,
         "data_path": "data/a.parquet", "video_path": "videos/a.mp4",
     }  # fmt: skip
     (root / "meta").mkdir()

@@ -86,6 +86,11 @@ class ActionSpec:
         rows = np.concatenate([np.asarray(a, np.float64).reshape(-1, self.width) for a in actions])
         if not len(rows):
             raise ValueError("No actions to measure: the data set holds no complete clip.")
+        if len(bad := np.argwhere(~np.isfinite(rows))):
+            row, k = bad[0]
+            raise ValueError(
+                f"No range can be measured: row {row} of {self.names[k]} is not a finite number."
+            )
         bounds = [
             self._measured(rows[:, k], name) for k, name in enumerate(self._normaliser_names())
         ]

@@ -2,7 +2,8 @@
 
 The rules are those of NWM's preprocessing, each of which can be switched off: pictures at 4 Hz,
 each with the pose interpolated at its time; a centre crop to 4:3; a trajectory is cut, and the
-frames between left out, where the robot stands or drives backward, and where time jumps.
+frames between left out, where the robot stands or drives backward, and where time jumps. It is also
+cut where the odometry has a hole.
 """
 
 import argparse
@@ -29,6 +30,12 @@ def configure(parser: Parser) -> None:
         help="seconds without a picture that cut a trajectory",
     )
     parser.add_argument(
+        "--max_pose_gap",
+        type=float,
+        default=rules.max_pose_gap_s,
+        help="seconds without odometry that cut a trajectory",
+    )
+    parser.add_argument(
         "--shortest",
         type=int,
         default=rules.shortest,
@@ -51,7 +58,14 @@ def run(args: argparse.Namespace) -> int:
     lines = convert(
         args.path,
         args.output,
-        Rules(args.rate, not args.no_crop, args.keep_backward, args.max_gap, args.shortest),
+        Rules(
+            args.rate,
+            not args.no_crop,
+            args.keep_backward,
+            args.max_gap,
+            args.shortest,
+            args.max_pose_gap,
+        ),
         yaw_offset=args.yaw_offset,
         images=args.images,
         odometry=args.odometry,

@@ -20,6 +20,7 @@ from egowm.actions import ActionSpec
 from egowm.data.episode import Episode
 from egowm.data.module import Window
 from egowm.data.recordings import LongRecordings
+from egowm.data.text import text_of
 from egowm.paths import inside
 from egowm.video import read_images
 
@@ -149,6 +150,7 @@ def _check(manifest: Path, record: Any) -> None:
         and isinstance(record.get("_index"), int)
         and isinstance(record.get(PICTURE), str)
         and isinstance(record.get("_timestamp_ms", 0), int | float)
+        and abs(record.get("_timestamp_ms", 0)) < np.inf
         and isinstance(record.get("user/mode", ""), str)
     )
     if not sound:
@@ -210,11 +212,7 @@ def _lines(file: Path) -> list[Any]:
     if not file.is_file():
         raise FileNotFoundError(f"DonkeyTub: {file} is missing; the manifest names it.")
     lines: list[Any] = []
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: not a text file ({error}); copy it again.") from error
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text_of(file).splitlines(), start=1):
         try:
             if line.strip():
                 lines.append(json.loads(line))

@@ -18,6 +18,7 @@ from egowm.actions import ActionSpec, NormaliserName
 from egowm.data.episode import Episode, read_all
 from egowm.data.module import Window
 from egowm.data.recordings import NamedRecordings, bad
+from egowm.data.text import text_of
 from egowm.paths import inside
 from egowm.video import read_frames
 
@@ -87,7 +88,7 @@ class Droid(NamedRecordings):
 def read_episode(root: Path, name: str, file: Path, camera: int) -> Episode:
     """The labels of one episode, its frames behind a reader; ValueError names what is wrong."""
     try:
-        row: Any = json.loads(file.read_text())
+        row: Any = json.loads(text_of(file))
         length, videos = int(row["video_length"]), row["videos"]
         states = np.asarray(row["states"], np.float64)
         video = inside(root, videos[camera]["video_path"], str(file))

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 Labels = TypeVar("Labels")
 BATCH = 32  # frames in memory at once
+MOST_ERRORS = 10  # that are listed, beyond which reading stops
 
 
 def _no_states() -> np.ndarray:
@@ -76,8 +77,26 @@ class Episode:
 
     def batches(self) -> Iterator[np.ndarray]:
         """All frames in order, a few (n, H, W, 3) at a time."""
+        return map(self.read, self.spans())
+
+    def spans(self) -> Iterator[range]:
+        """The numbers of all frames, as many at a time as are in memory at once."""
         for start in range(0, self.num_frames, BATCH):
-            yield self.read(range(start, min(start + BATCH, self.num_frames)))
+            yield range(start, min(start + BATCH, self.num_frames))
+
+    def part(self, first: int, end: int) -> "Episode":
+        """Frames `first` to before `end`, at least one, as an episode of their own."""
+        return replace(
+            self,
+            name=f"{self.name}_{first:05d}",
+            num_frames=end - first,
+            read=partial(_read_later, self.read, first),
+            read_planes=None,
+            actions=self.actions[first : end - 1],
+            states=self.states[first:end],
+            times=self.times[first:end],
+            video=None,
+        )
 
     def delayed(self, latency_frames: int) -> "Episode":
         """The episode with every command moved to the frame that it moves, `latency_frames` later.
@@ -123,14 +142,29 @@ def read_all(
         title: Text of the progress bar, which comes with many.
         names: Names of recordings.
         read: Reads one; a ValueError says that it is corrupt, a FileNotFoundError what it lacks.
-        leave_out: Takes these errors; without it the first one stops everything.
+        leave_out: Takes these errors; without it they stop everything, all in one error.
     """
-    labels = []
+    labels: list[Labels] = []
+    errors: list[Exception] = []
     for name in tqdm(names, desc=title, disable=len(names) < 50):
         try:
             labels.append(read(name))
         except (ValueError, FileNotFoundError) as error:
-            if leave_out is None:
-                raise
-            leave_out(error)
+            if leave_out is not None:
+                leave_out(error)
+            elif len(errors := [*errors, error]) == MOST_ERRORS:
+                break
+    if errors:
+        raise _together(errors)
     return labels
+
+
+def _together(errors: Sequence[Exception]) -> Exception:
+    """One error for those of several recordings; a mistake in all of them is said once."""
+    texts = list(dict.fromkeys(map(str, errors)))
+    if len(texts) == 1:
+        return errors[0]
+    missing = all(isinstance(error, FileNotFoundError) for error in errors)
+    kind = FileNotFoundError if missing else ValueError
+    more = " or more" if len(errors) == MOST_ERRORS else ""
+    return kind(f"{len(texts)}{more} recordings cannot be read: {' | '.join(texts)}")

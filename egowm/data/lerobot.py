@@ -6,7 +6,7 @@ is one Parquet file and one mp4 a camera; in 3.0 many episodes share a file
 t to frame t+1; the last row leads nowhere and is not used.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -16,12 +16,16 @@ import numpy as np
 from egowm.actions import ActionSpec, Kind, NormaliserName
 from egowm.data.episode import Episode
 from egowm.data.label_index import Kept
-from egowm.data.lerobot_index import Entry, camera_of, read_entries, read_info
+from egowm.data.lerobot_features import camera_of, features_of, joined_names, names_of
+from egowm.data.lerobot_index import Entry, read_entries, read_info
 from egowm.data.module import Window
 from egowm.data.parquet import read_columns
 from egowm.data.recordings import Recordings, bad
-from egowm.video import read_frames
+from egowm.data.times import GAP
+from egowm.video import VideoError, read_frames
+from egowm.video_file import frame_index
 
+POINTER = 1024  # bytes; a pointer of Git LFS is smaller, and no video is
 TOLERANCE_S = 1e-4  # LeRobot's own, between a row's time and its frame's
 
 
@@ -42,8 +46,8 @@ class LeRobot(Recordings[Entry]):
     Args:
         root: Folder that holds `meta`, `data` and `videos`.
         camera: A feature of dtype "video"; may be left out where the data set holds one.
-        action: The feature of actions.
-        state: The feature of states; "" gives clips without a state.
+        action: The feature of actions; several by a list, or by a pattern such as "action.*".
+        state: The feature of states, or several in the same way; "" gives clips without a state.
         actions: "recorded" takes the action feature, as commands; "state" takes the differences of
             the state.
         dimensions: Names of the dimensions to keep; without them all.
@@ -64,8 +68,8 @@ class LeRobot(Recordings[Entry]):
         window: Window = Window(),
         *,
         camera: str | None = None,
-        action: str = "action",
-        state: str = "observation.state",
+        action: str | list[str] = "action",
+        state: str | list[str] = "observation.state",
         actions: Literal["recorded", "state"] = "recorded",
         dimensions: list[str] | None = None,
         units: str | list[str] = "as recorded",
@@ -95,8 +99,9 @@ class LeRobot(Recordings[Entry]):
     def state_meaning(self) -> ActionSpec | None:  # type: ignore[override]
         return self._meaning(self.state, "joint", "command") if self.state else None
 
-    def _meaning(self, key: str, frame: str, kind: Kind) -> ActionSpec:
-        names, rate_hz = self._kept(key), float(self.info["fps"])
+    def _meaning(self, wanted: str | list[str], frame: str, kind: Kind) -> ActionSpec:
+        self._check_options(for_frames=False)
+        names, rate_hz = self._kept(wanted), float(self.info["fps"])
         units, normalisers = self._units(len(names)), (self.normaliser,) * len(names)
         return ActionSpec(names, units, frame, kind, rate_hz, normalisers=normalisers)
 
@@ -104,7 +109,26 @@ class LeRobot(Recordings[Entry]):
     def _camera(self) -> str:
         return camera_of(self.folder, self.info, self.camera)
 
+    def _check_options(self, for_frames: bool) -> None:
+        """Everything that does not fit the data set, in one error. for_frames: also where nothing
+        but the camera does not."""
+        recorded = self.actions == "recorded"
+        asked = [self.action] if recorded else []
+        asked += [self.state] if self.state else []
+        checks: list[Callable[[], object]] = [partial(self._kept, wanted) for wanted in asked]
+        if isinstance(self.units, list):
+            checks.append(lambda: self._units(len(self._kept(asked[0]))))
+        faults = [text for check in checks if (text := _fault(check))]
+        if faults or for_frames:
+            faults += [text] if (text := _fault(lambda: self._camera)) else []
+        if len(faults := list(dict.fromkeys(faults))) > 1:
+            listed = " | ".join(faults)
+            raise ValueError(f"{self.folder}: {len(faults)} options do not fit: {listed}")
+        if faults:
+            raise ValueError(faults[0])
+
     def recordings(self) -> dict[str, Entry]:
+        self._check_options(for_frames=True)
         entries = read_entries(self.folder, self.info, self._camera)
         return {entry.name: entry for entry in entries}
 
@@ -123,25 +147,37 @@ class LeRobot(Recordings[Entry]):
             raise FileNotFoundError(
                 f"{place.video} is missing. Download it, or copy the data set again."
             )
-        keys = [key for key, used in ((self.action, recorded), (self.state, self.state)) if used]
+        if place.video.stat().st_size < POINTER and place.video.read_bytes().startswith(
+            b"version "
+        ):
+            raise FileNotFoundError(
+                f"{place.video} is a pointer of Git LFS, the video itself is missing: git lfs pull."
+            )
+        acting = features_of(self.info, self.action) if recorded else []
+        stating = features_of(self.info, self.state) if self.state else []
+        keys = dict.fromkeys([*acting, *stating])
         rows = _rows(place, ("episode_index", "timestamp", *keys))
         if (count := len(rows["timestamp"])) != place.length:
             raise _bad(place, f"{count} rows, the episode's length is {place.length}")
         times = rows["timestamp"].astype(np.float64)
-        values = {key: self._chosen(place, key, rows[key]) for key in keys}
-        states = values.get(self.state, np.zeros((0, 0), np.float32))
-        actions = values[self.action][:-1] if recorded else np.diff(states, axis=0)
+        states = np.zeros((0, 0), np.float32)
+        if stating:
+            states = self._chosen(place, self.state, stating, rows)
+        actions = np.diff(states, axis=0)
+        if recorded:
+            actions = self._chosen(place, self.action, acting, rows)[:-1]
         labels = Kept(actions.astype(np.float32), states.astype(np.float32), times)
         return self.made(place, labels)
 
     def made(self, place: Entry, labels: Kept) -> Episode:
         actions, states, times = labels
-        read = partial(read_rows, place.video, self._frames(place, times))
+        frames, seconds = self._frames(place, times)
+        read = partial(read_rows, place.video, frames, seconds)
         own = place.video if place.own_video else None
         return Episode(place.name, place.length, read, actions, states, place.text, times, own)
 
-    def _frames(self, entry: Entry, times: np.ndarray) -> np.ndarray:
-        """The frame of the video file that each row's time names, (N,).
+    def _frames(self, entry: Entry, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The frame of the video file that each row's time names, and that time in the file, (N,).
 
         A video of the episode's own begins with its first row, whose time is 0 by the format; some
         writers begin at 1 / fps, and the last row would lie beyond the video's end.
@@ -164,28 +200,38 @@ class LeRobot(Recordings[Entry]):
             )
         if len(np.unique(frames)) < len(frames):
             raise _bad(entry, "two rows name one frame: their times are no times of frames")
-        return frames
+        return frames, since
 
-    def _chosen(self, entry: Entry, key: str, values: np.ndarray) -> np.ndarray:
-        """A feature's kept columns (N, A), float64."""
-        names = names_of(self.info, key)
-        try:
-            values = np.asarray(values, np.float64).reshape(len(values), -1)
-        except (TypeError, ValueError) as error:
-            raise _bad(entry, f"{key}: rows differ in length") from error
-        if (width := values.shape[1]) != len(names):
-            named = f"info.json names {len(names)} dimensions"
-            raise _bad(entry, f"{key}: {named}, the table has {width}")
-        return values[:, [names.index(name) for name in self._kept(key)]]
+    def _chosen(
+        self,
+        entry: Entry,
+        wanted: str | list[str],
+        keys: Sequence[str],
+        rows: dict[str, np.ndarray],
+    ) -> np.ndarray:
+        """The kept columns (N, A) of features, float64."""
+        parts = []
+        for key in keys:
+            try:
+                values = np.asarray(rows[key], np.float64).reshape(len(rows[key]), -1)
+            except (TypeError, ValueError) as error:
+                raise _bad(entry, f"{key}: rows differ in length") from error
+            if (width := values.shape[1]) != (named := len(names_of(self.info, key))):
+                told = f"info.json names {named} dimensions"
+                raise _bad(entry, f"{key}: {told}, the table has {width}")
+            parts.append(values)
+        names = joined_names(self.info, wanted)
+        return np.concatenate(parts, 1)[:, [names.index(name) for name in self._kept(wanted)]]
 
-    def _kept(self, key: str) -> tuple[str, ...]:
-        names = names_of(self.info, key)
+    def _kept(self, wanted: str | list[str]) -> tuple[str, ...]:
+        names = joined_names(self.info, wanted)
         if self.dimensions is None:
             return tuple(names)
         unknown = [name for name in self.dimensions if name not in names]
         if unknown:
             raise ValueError(
-                f"LeRobot: {key} has no dimension {unknown[0]!r}; it has {', '.join(names)}."
+                f"LeRobot: {wanted} has no dimension {', '.join(map(repr, unknown))}; it has "
+                f"{', '.join(names)}."
             )
         return tuple(self.dimensions)
 
@@ -196,28 +242,34 @@ class LeRobot(Recordings[Entry]):
         return units
 
 
-def names_of(info: dict[str, Any], key: str) -> list[str]:
-    """The names of a feature's dimensions: the file's, or `<key>_0` ... where it has none.
+def read_rows(
+    video: Path, frames: np.ndarray, seconds: np.ndarray, indices: Sequence[int]
+) -> np.ndarray:
+    """Frames `(n, H, W, 3)` of an episode whose row k is at `seconds[k]` of a video file.
 
-    They are a list, or a list under one key ({"motors": [...]}), as LeRobot has written both.
+    It is frame `frames[k]` of a file at a steady rate; of another the frame nearest to that time.
     """
-    if key not in info["features"]:
-        known = ", ".join(info["features"])
-        raise ValueError(f"LeRobot: no feature {key!r}; info.json has {known}.")
-    feature = info["features"][key]
-    names, width = feature.get("names"), int(np.prod(feature.get("shape") or [1]))
-    if isinstance(names, dict):
-        names = [n for part in names.values() for n in (part if isinstance(part, list) else [part])]
-    if isinstance(names, list) and len(names) == 1 and isinstance(names[0], list):
-        names = names[0]
-    if isinstance(names, list) and len(names) == len(set(map(str, names))) == width:
-        return [str(name) for name in names]
-    return [f"{key}_{k}" for k in range(width)]
-
-
-def read_rows(video: Path, frames: np.ndarray, indices: Sequence[int]) -> np.ndarray:
-    """Frames `(n, H, W, 3)` of an episode whose row k is frame `frames[k]` of a video file."""
+    shown = frame_index(video).times
+    steps = np.diff(shown)
+    if steps.max(initial=0) > GAP / 2 * steps.min(initial=np.inf):
+        frames = np.searchsorted((shown[1:] + shown[:-1]) / 2, seconds)
+        off = np.abs(shown[frames] - seconds)[list(indices)]
+        if off.max() > np.median(steps) / 2:
+            row = indices[int(off.argmax())]
+            raise VideoError(
+                f"{video}: row {row} is at {seconds[row]:.4f} s, its nearest frame {off.max():.4f} "
+                f"s from there: the video leaves frames out; leave the episode out"
+            )
     return read_frames(video, [int(frames[k]) for k in indices])
+
+
+def _fault(check: Callable[[], object]) -> str:
+    """What an option's check complains about, or ""."""
+    try:
+        check()
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _rows(entry: Entry, columns: tuple[str, ...]) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from egowm.data.parquet import read_columns
+from egowm.data.text import text_of
 from egowm.paths import inside
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
@@ -36,7 +37,7 @@ def read_info(root: Path) -> dict[str, Any]:
             f"holds meta, data and videos."
         )
     try:
-        info = json.loads(file.read_text())
+        info = json.loads(text_of(file))
         version, fps = info["codebase_version"], float(info["fps"])
         well_formed = isinstance(info["features"], dict) and 0 < fps < 1e4
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -53,31 +54,6 @@ def read_info(root: Path) -> dict[str, Any]:
     return dict(info)
 
 
-def camera_of(root: Path, info: dict[str, Any], camera: str | None) -> str:
-    """The video feature to read: the one named, or the only one that has files."""
-    videos = [key for key, value in info["features"].items() if value.get("dtype") == "video"]
-    if camera is not None:
-        if camera not in videos:
-            raise ValueError(
-                f"LeRobot: no camera {camera!r}; it has {', '.join(videos) or 'none'}."
-            )
-        return camera
-    for key in videos:
-        inside(root / "videos", key, f"{root / 'meta' / 'info.json'}: features")
-    present = [key for key in videos if next((root / "videos").glob(f"**/{key}"), None)]
-    if len(present) == 1:
-        return present[0]
-    if not videos:
-        raise ValueError(
-            "LeRobot: no feature of dtype 'video'. Pictures kept in tables are not read; "
-            "encode them with LeRobot's own scripts."
-        )
-    raise ValueError(
-        f"LeRobot: set camera to one of {', '.join(videos)}; videos of {len(present)} of them lie "
-        f"in {root / 'videos'}."
-    )
-
-
 def read_entries(root: Path, info: dict[str, Any], camera: str) -> Iterator[Entry]:
     """Every episode in the order of its index; a missing file is found when it is read."""
     return (_entries_3 if info["codebase_version"] == "v3.0" else _entries_2)(root, info, camera)
@@ -87,7 +63,7 @@ def _entries_2(root: Path, info: dict[str, Any], camera: str) -> Iterator[Entry]
     file = root / "meta" / "episodes.jsonl"
     if not file.is_file():
         raise FileNotFoundError(f"LeRobot: {file} is missing; copy the data set again.")
-    for number, line in enumerate(file.read_text().splitlines(), start=1):
+    for number, line in enumerate(text_of(file).splitlines(), start=1):
         if not line.strip():
             continue
         try:

@@ -6,8 +6,9 @@ and `yaw` (T,) or (T, 1) in radians, counter-clockwise, at 4 Hz.
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from egowm.data.module import Window
 from egowm.data.normalisers import WHEELED, Normaliser, published_spacing, waypoint_range
 from egowm.data.recon import se2_steps
 from egowm.data.recordings import ADVICE, Recordings, bad, matching
+from egowm.data.times import rate_of
 from egowm.video import read_images
 
 LABELS = "traj_data.pkl"
+RATE_TOLERANCE = 0.05
 
 
 class NWM(Recordings[Path]):
@@ -37,14 +40,13 @@ class NWM(Recordings[Path]):
         normaliser: "data" measures the actions' range on the training split; a data set's name
             takes EgoWM's published range with that data set's waypoint spacing.
         spacing: Metres between waypoints for that range, in place of a data set's.
-        rate_hz: Rate of the frames, which the format does not carry.
+        rate_hz: Rate of the frames; without it that of the first trajectory's times, where it has
+            some, or 4 Hz, the format's own, also where times are 5% off it at most.
 
     Raises:
         FileNotFoundError: No such folder, or no trajectory in it.
         ValueError: A trajectory whose labels or frame numbers are wrong.
     """
-
-    meaning = WHEELED
 
     def __init__(
         self,
@@ -53,11 +55,11 @@ class NWM(Recordings[Path]):
         *,
         normaliser: Normaliser = "data",
         spacing: float | None = None,
-        rate_hz: float = 4.0,
+        rate_hz: float | None = None,
         **rest: Any,
     ) -> None:
         super().__init__(root, window, latency_frames=0, **rest)
-        self.meaning = replace(WHEELED, rate_hz=rate_hz)
+        self.rate_hz = rate_hz
         if spacing is not None and (spacing <= 0 or normaliser != "data"):
             raise ValueError(
                 f"NWM: spacing is metres above 0, and in place of a named normaliser; got spacing "
@@ -66,6 +68,19 @@ class NWM(Recordings[Path]):
         if normaliser != "data":
             spacing = published_spacing(normaliser)
         self.spacing = spacing
+
+    @cached_property
+    def meaning(self) -> ActionSpec:  # type: ignore[override]
+        return replace(WHEELED, rate_hz=self.rate_hz or self._own_rate())
+
+    def _own_rate(self) -> float:
+        """Hz by the times of the first trajectory that can be read."""
+        usual = WHEELED.rate_hz
+        for place in self.recordings().values() if self.folder.is_dir() else ():
+            with suppress(ValueError, FileNotFoundError):
+                rate = rate_of(self.read(place).times) or usual
+                return usual if abs(rate - usual) <= RATE_TOLERANCE * usual else rate
+        return usual
 
     @property
     def spec(self) -> ActionSpec:

@@ -20,6 +20,7 @@ from egowm.actions import ActionSpec
 from egowm.data.episode import Episode, read_all
 from egowm.data.module import Window
 from egowm.data.recordings import NamedRecordings, bad
+from egowm.data.text import text_of
 from egowm.video import read_frames
 
 TRAIN, VAL = "train_v2.0_raw", "val_v2.0_raw"
@@ -165,6 +166,6 @@ def _numbers(file: Path, dtype: str, width: int) -> np.ndarray:
 
 def _num_frames(file: Path) -> int:
     try:
-        return int(json.loads(file.read_text())["shard_num_frames"])
+        return int(json.loads(text_of(file))["shard_num_frames"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise bad(file, f"expected JSON with shard_num_frames ({error!r})") from error

@@ -1,8 +1,10 @@
 """Data sets of recordings: how they are divided, and what happens with damaged ones."""
 
 import logging
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -10,6 +12,7 @@ from egowm.data.episode import Episode
 from egowm.data.label_index import Index, Kept, read_indexed
 from egowm.data.module import ClipData, Window
 from egowm.data.splits import Split
+from egowm.data.times import breaks
 
 log = logging.getLogger(__name__)
 ADVICE = "Repair it or copy it again, or leave it out with skip_corrupt: true."
@@ -26,10 +29,12 @@ def _warn(error: Exception) -> None:
 
 
 def matching(owner: str, folder: Path, pattern: str) -> list[Path]:
-    """The files of a folder, in order; FileNotFoundError says where there may be some."""
+    """The files of a folder, in order, also where they are in capitals; FileNotFoundError says
+    where there may be some."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{owner}: no folder {folder}; pass --data.root PATH.")
-    files = sorted(path for path in folder.glob(pattern) if path.name[0] != ".")
+    either = re.sub("[a-z]", lambda letter: f"[{letter[0]}{letter[0].upper()}]", pattern)
+    files = sorted(path for path in folder.glob(either) if path.name[0] != ".")
     if not files:
         below = next(folder.glob(f"*/{pattern}"), None)
         hint = f" There are some in {below.parents[pattern.count('/')]}." if below else ""
@@ -82,11 +87,26 @@ class Recordings(NamedRecordings, Generic[Place]):
 
     A format gives `recordings` and `read`, and `files`, `made` and `options` to keep labels for the
     next start.
+
+    Args:
+        max_gap_s: Seconds between two frames beyond which a recording is cut into episodes, where
+            its format has times; without it 2.5 times their median.
     """
+
+    def __init__(
+        self, root: str, window: Window = Window(), *, max_gap_s: float | None = None, **rest: Any
+    ) -> None:
+        super().__init__(root, window, **rest)
+        if max_gap_s is not None and not max_gap_s > 0:
+            raise ValueError(
+                f"{type(self).__name__}: max_gap_s is seconds above 0, got {max_gap_s}."
+            )
+        self.max_gap_s = max_gap_s
+        self.cut: dict[str, Episode] = {}  # whole, by name, the recordings that were cut
 
     def episodes(self, split: str) -> list[Episode]:
         places = self.recordings()
-        return read_indexed(
+        read = read_indexed(
             f"{self.source}: reading {split} labels",
             self.splits.of(split, places, self.folder),
             lambda name: self.read(places[name]),
@@ -97,6 +117,17 @@ class Recordings(NamedRecordings, Generic[Place]):
                 lambda name, kept: self.made(places[name], kept),
             ),
         )
+        return [part for episode in read for part in self._unbroken(episode)]
+
+    def _unbroken(self, episode: Episode) -> list[Episode]:
+        """The episode, or its parts where its times have holes: no action leads across one."""
+        starts = breaks(episode.times, self.max_gap_s).tolist()
+        if not starts:
+            return [episode]
+        self.cut[episode.name] = episode
+        log.info("%s: cut at %d holes of its times", episode.name, len(starts))
+        bounds = pairwise([0, *starts, episode.num_frames])
+        return [episode.part(first, end) for first, end in bounds if end - first > 1]
 
     @abstractmethod
     def recordings(self) -> dict[str, Place]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from egowm.data.text import text_of
 from egowm.paths import expanded
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ class Split:
         path = expanded(file)
         if not path.is_file():
             raise FileNotFoundError(f"{self.owner}: no file {path} with one episode name a line.")
-        return frozenset(line.strip() for line in path.read_text().splitlines() if line.strip())
+        return frozenset(line.strip() for line in text_of(path).splitlines() if line.strip())
 
 
 def share_of(name: str, salt: str) -> float:

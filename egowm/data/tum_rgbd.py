@@ -18,10 +18,10 @@ from egowm.actions.poses import product, quaternion, rotated, rotation_vector
 from egowm.data.episode import Episode
 from egowm.data.module import Window
 from egowm.data.recordings import LongRecordings
+from egowm.data.text import text_of
+from egowm.data.times import breaks, surrounded
 from egowm.paths import inside
 from egowm.video import read_images
-
-CLOSE = 2.5  # a frame further than this many median spacings from the last begins a new episode
 
 
 class TumRgbd(LongRecordings):
@@ -86,10 +86,9 @@ class TumRgbd(LongRecordings):
         measured, where, turn = read_poses(folder / "groundtruth.txt")
         known = surrounded(times, measured, self.max_gap_s)
         first, last = self.span(split, len(times))
-        limit = CLOSE * float(np.median(np.diff(times)))
-        breaks = np.flatnonzero((np.diff(times) > limit) | ~known[1:] | ~known[:-1]) + 1
+        holes = np.union1d(breaks(times, None), np.flatnonzero(~known[1:] | ~known[:-1]) + 1)
         episodes = []
-        for part in np.split(np.arange(len(times)), breaks):
+        for part in np.split(np.arange(len(times)), holes):
             part = part[(part >= first) & (part < last) & known[part]]
             if len(part) < 2:
                 continue
@@ -138,14 +137,6 @@ def read_poses(file: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return values[:, 0], values[:, 1:4], turn
 
 
-def surrounded(times: np.ndarray, measured: np.ndarray, max_gap_s: float) -> np.ndarray:
-    """Which times (N,) lie between two measurements at most `max_gap_s` apart."""
-    after = np.searchsorted(measured, times, side="right")
-    inner = (after > 0) & (after < len(measured))
-    low, high = np.clip(after - 1, 0, None), np.clip(after, None, len(measured) - 1)
-    return inner & (measured[high] - measured[low] <= max_gap_s)
-
-
 def interpolated(
     times: np.ndarray, measured: np.ndarray, where: np.ndarray, turn: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -175,7 +166,7 @@ def _rows(file: Path, width: int) -> list[list[str]]:
     """A table of words; lines that begin with # are comments."""
     if not file.is_file():
         raise FileNotFoundError(f"TumRgbd: {file} is missing; copy the sequence again.")
-    lines = file.read_text().replace(",", " ").splitlines()
+    lines = text_of(file).replace(",", " ").splitlines()
     rows = [line.split() for line in lines if line.strip() and line.lstrip()[0] != "#"]
     for number, row in enumerate(rows):
         if len(row) != width:

@@ -9,12 +9,12 @@ comma, as in spreadsheets of many countries.
 
 import csv
 import re
-import unicodedata
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -25,19 +25,12 @@ from egowm.data.module import Window
 from egowm.data.normalisers import WHEELED
 from egowm.data.recon import se2_steps
 from egowm.data.recordings import Recordings, bad, matching
+from egowm.data.text import text_of
+from egowm.data.times import rate_of
+from egowm.data.units import METRES, RADIANS, SECONDS, same_unit, scale_of
 from egowm.video import count_frames, read_frames
 
 VIDEOS = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi")  # in capitals, too
-SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "\u03bcs": 1e-6, "ns": 1e-9, "min": 60.0}
-METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "km": 1e3, "ft": 0.3048, "in": 0.0254}
-RADIANS = {"rad": 1.0, "deg": float(np.pi) / 180, "°": float(np.pi) / 180}
-SPELLINGS = {
-    **dict.fromkeys(("sec", "secs", "second", "seconds"), "s"),
-    **dict.fromkeys(("meter", "meters", "metre", "metres"), "m"),
-    **dict.fromkeys(("radian", "radians"), "rad"),
-    **dict.fromkeys(("degree", "degrees"), "deg"),
-    **dict.fromkeys(("minute", "minutes"), "min"),
-}
 BYTES = 1 << 28  # of a table: beyond it a mistake, or an attack
 _HEAD = re.compile(r"\s*(?P<name>[^\[\]()]+?)\s*(?:[\[(](?P<unit>[^\[\]()]*)[\])])?\s*")
 
@@ -61,7 +54,7 @@ class VideoCSV(Recordings[Path]):
             y in metres and yaw in radians in the world, or in their headers' units; actions are
             steps in the body frame).
         time: The column of times, used where it exists: seconds, or the unit of its header.
-        rate_hz: Rate of the frames; without it the median of the first table's times.
+        rate_hz: Rate of the frames; without it that of the first table's times.
         normaliser: How each dimension is scaled to about [-1, 1].
 
     Raises:
@@ -92,8 +85,7 @@ class VideoCSV(Recordings[Path]):
 
     @cached_property
     def meaning(self) -> ActionSpec:  # type: ignore[override]
-        file = next(iter(self.recordings().values()))
-        units = read_units(file)
+        file, units = self._first
         rate = self.rate_hz or self._measured_rate(file)
         if self.kind == "pose":
             spec = replace(WHEELED, rate_hz=rate)
@@ -107,11 +99,24 @@ class VideoCSV(Recordings[Path]):
     def state_meaning(self) -> ActionSpec | None:  # type: ignore[override]
         if not self.states:
             return None
-        units = read_units(next(iter(self.recordings().values())))
-        columns = tuple(units.get(name, "") for name in self.states)
+        columns = tuple(self._first[1].get(name, "") for name in self.states)
         rate = self.meaning.rate_hz
         spec = ActionSpec(tuple(self.states), columns, "state", "command", rate)
         return replace(spec, normalisers=(self.normaliser,) * spec.width)
+
+    @cached_property
+    def _first(self) -> tuple[Path, dict[str, str]]:
+        """The first table that can be read, and its units, which all others have."""
+        files = list(self.recordings().values())
+        for file in files:
+            with suppress(ValueError):  # named when the recordings are read
+                return file, read_table(file, self._wanted).units
+        return files[0], read_table(files[0], self._wanted).units
+
+    @property
+    def _wanted(self) -> Collection[str] | None:
+        """The columns that are read; None for all."""
+        return None if self.actions is None else {self.time, *self.actions, *self.states}
 
     def recordings(self) -> dict[str, Path]:
         return {path.stem: path for path in matching("VideoCSV", self.folder, "*.csv")}
@@ -126,12 +131,13 @@ class VideoCSV(Recordings[Path]):
         return Episode(place.stem, len(actions) + 1, read, actions, states, "", times, own)
 
     def options(self) -> list[Any]:
-        return [self.actions, self.states, self.kind, self.time]
+        return [self.actions, self.states, self.kind, self.time, self._first[1]]
 
     def read(self, place: Path) -> Episode:
         video = _video(place)
-        columns = self._columns(place, list(read_units(place)))
-        table = read_table(place, {self.time, *columns, *self.states})
+        table, units = read_table(place, self._wanted)
+        columns = self._columns(place, list(units))
+        self._check_units(place, units, self.states if self.kind == "pose" else columns)
         values = np.stack([table[column] for column in columns], 1)
         states = np.zeros((0, 0), np.float32)
         if self.states:
@@ -144,10 +150,10 @@ class VideoCSV(Recordings[Path]):
             raise bad(place, f"expected at least 2 rows, got {len(values)}")
         steps = values[:-1].astype(np.float32)
         if self.kind == "pose":
-            scale = [_scale(place, name, read_units(place)[name], METRES) for name in columns[:2]]
-            turn = _scale(place, columns[2], read_units(place)[columns[2]], RADIANS)
+            scale = [_scale(place, name, units[name], METRES) for name in columns[:2]]
+            turn = _scale(place, columns[2], units[columns[2]], RADIANS)
             steps = se2_steps(values[:, :2] * scale, values[:, 2] * turn)
-        times = self._times(place, table)
+        times = self._times(place, Table(table, units))
         return self.made(place, Kept(steps, states, times))
 
     def _columns(self, file: Path, header: list[str]) -> list[str]:
@@ -161,30 +167,51 @@ class VideoCSV(Recordings[Path]):
             raise bad(file, f"{what}; the header has {', '.join(header)}")
         return wanted
 
-    def _times(self, file: Path, table: dict[str, np.ndarray]) -> np.ndarray:
+    def _check_units(self, file: Path, units: dict[str, str], columns: Sequence[str]) -> None:
+        """Refuse columns, and states, whose unit is another than in the first table."""
+        first, known = self._first
+        for name in (*columns, *self.states):
+            if not same_unit(unit := units.get(name, ""), told := known.get(name, unit)):
+                raise bad(
+                    file,
+                    f"column {name}: its unit is {unit or 'not given'}, in {first.name} it is "
+                    f"{told or 'not given'}; write all tables in one",
+                )
+
+    def _times(self, file: Path, table: "Table") -> np.ndarray:
         """Seconds, from whatever unit the header gives."""
-        if self.time not in table:
+        if self.time not in table.columns:
             return np.zeros(0, np.float64)
-        return table[self.time] * _scale(file, self.time, read_units(file)[self.time], SECONDS)
+        scale = _scale(file, self.time, table.units[self.time], SECONDS)
+        return table.columns[self.time] * scale
 
     def _measured_rate(self, file: Path) -> float:
-        times = self._times(file, read_table(file, {self.time}))
-        if len(times) < 2 or not np.median(np.diff(times)) > 0:
+        table = read_table(file, {self.time})
+        rate = rate_of(self._times(file, table))
+        if rate is None:
             raise ValueError(
                 f"VideoCSV: {file} has no rising column {self.time!r} of seconds, so the rate is "
-                f"unknown: set rate_hz."
+                f"unknown: set rate_hz, or time: NAME; the header has {', '.join(table.units)}."
             )
-        return round(1 / float(np.median(np.diff(times))), 3)
+        return rate
 
 
-def read_table(file: Path, wanted: Collection[str] | None = None) -> dict[str, np.ndarray]:
-    """Columns of numbers `(N,)` by name without unit; ValueError names row and column.
+class Table(NamedTuple):
+    """Columns of numbers (N,) and units by name; a unit is "" where the header gives none."""
+
+    columns: dict[str, np.ndarray]
+    units: dict[str, str]
+
+
+def read_table(file: Path, wanted: Collection[str] | None = None) -> Table:
+    """A table; ValueError names row and column.
 
     wanted: the columns to read; without it all. Others may hold text. Cells that are empty or no
     finite number are refused, so that a gap is not read as a zero.
     """
     separator, (head, *rows) = _lines(file)
-    header = [_name(file, cell) for cell in head]
+    heads = [_head(file, cell) for cell in head]
+    header = [name for name, _ in heads]
     if len(set(header)) != len(header):
         raise bad(file, f"the header names a column twice: {', '.join(header)}")
     while rows and not any(map(str.strip, rows[-1])):
@@ -199,10 +226,11 @@ def read_table(file: Path, wanted: Collection[str] | None = None) -> dict[str, n
     }
     if separator == ";":
         cells = _with_points(file, cells)
-    return {
+    columns = {
         name: np.array([_number(file, k, name, cell) for k, cell in enumerate(column)], np.float64)
         for name, column in cells.items()
     }
+    return Table(columns, dict(heads))
 
 
 def _with_points(file: Path, cells: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -214,20 +242,11 @@ def _with_points(file: Path, cells: dict[str, list[str]]) -> dict[str, list[str]
     return {name: [cell.replace(",", ".") for cell in column] for name, column in cells.items()}
 
 
-def read_units(file: Path) -> dict[str, str]:
-    """Units by column name, "" where the header gives none."""
-    heads = {_name(file, cell): _HEAD.fullmatch(cell) for cell in _lines(file)[1][0]}
-    return {name: (match["unit"] or "").strip() if match else "" for name, match in heads.items()}
-
-
 def _lines(file: Path) -> tuple[str, list[list[str]]]:
     """What separates the columns, and the cells of every line; the header and at least one more."""
     if file.stat().st_size > BYTES:
         raise bad(file, f"{file.stat().st_size} bytes are too many for a table of one episode")
-    try:
-        text = file.read_text(encoding="utf-8-sig")  # Excel writes a byte order mark
-    except UnicodeDecodeError as error:
-        raise bad(file, f"expected text in UTF-8 ({error}); export it as `CSV UTF-8`") from error
+    text = text_of(file)
     first = text.partition("\n")[0]
     separator = max(",;\t", key=first.count)
     try:
@@ -239,11 +258,12 @@ def _lines(file: Path) -> tuple[str, list[list[str]]]:
     return separator, lines
 
 
-def _name(file: Path, cell: str) -> str:
+def _head(file: Path, cell: str) -> tuple[str, str]:
+    """A column's name and its unit."""
     match = _HEAD.fullmatch(cell)
     if not match:
         raise bad(file, f"expected a header of names, a unit in brackets; got {cell[:60]!r}")
-    return match["name"]
+    return match["name"], (match["unit"] or "").strip()
 
 
 def _number(file: Path, row: int, column: str, cell: str) -> float:
@@ -264,15 +284,13 @@ def _column(file: Path, table: dict[str, np.ndarray], name: str) -> np.ndarray:
 
 def _scale(file: Path, column: str, unit: str, known: dict[str, float]) -> float:
     """What a column is multiplied by; a header without a unit means the first known one."""
-    plain = unicodedata.normalize("NFKC", unit).strip().rstrip(".")
-    lower = plain.lower()
-    plain = SPELLINGS.get(lower, lower if lower in known else plain) or next(iter(known))
-    if plain not in known:
+    scale = scale_of(unit, known)
+    if scale is None:
         raise ValueError(
             f"{file}: column {column}: expected a unit of {', '.join(known)}, got {unit!r}: write "
             f"one of these in the header, and the column in it."
         )
-    return known[plain]
+    return scale
 
 
 def _video(file: Path) -> Path:

@@ -13,7 +13,8 @@ from pyarrow import parquet
 from egowm.actions import integrate
 from egowm.data import LeRobot, Window
 from egowm.data.parquet import PyarrowMissing, read_columns
-from egowm.video import write_mp4
+from egowm.video import VideoError, write_mp4
+from tests.h264 import write_h264
 
 CAMERA = "observation.images.front"
 LENGTHS = (12, 9, 15)
@@ -291,6 +292,99 @@ def test_a_clock_that_jitters_within_the_tolerance(tmp_path, write_table):
     write_table(root / "data/chunk-000/episode_000001.parquet", jittering(table_of(1, 12)))
     episode = all_of(root, tolerance_s=0.01).split("train")[1]
     assert shown(episode.read(range(9))) == list(range(50, 59))
+
+
+@pytest.mark.parametrize("left_out", [[3, 4], [5]])
+def test_a_video_that_leaves_frames_out_is_read_by_its_times(tmp_path, write_table, left_out):
+    root = write_v2(tmp_path, write_table)
+    ticks = np.delete(np.arange(LENGTHS[0] + len(left_out)), left_out)
+    video = root / "videos/chunk-000" / CAMERA / "episode_000000.mp4"
+    write_h264(video, bars(ticks), FPS, ticks=ticks)
+    file = root / "data/chunk-000/episode_000000.parquet"
+    write_table(file, table_of(0, 0) | {"timestamp": (ticks / FPS).astype(np.float32).tolist()})
+    parts = [e for e in all_of(root).split("train") if e.name.startswith("episode_000000")]
+    assert [shown(e.read(range(e.num_frames))) for e in parts] == (
+        [ticks[:3].tolist(), ticks[3:].tolist()] if len(left_out) > 1 else [ticks.tolist()]
+    )
+    write_table(file, table_of(0, 0))  # rows at frames that the video does not have
+    whole = next(e for e in all_of(root).split("train") if e.name == "episode_000000")
+    with pytest.raises(VideoError, match=rf"episode_000000.mp4: row {left_out[0]} is at"):
+        whole.read(range(whole.num_frames))
+
+
+def split_actions(root: Path, write, names: list[str]) -> None:
+    """The two dimensions of the action as features of their own, beside one of text."""
+    info = json.loads((root / "meta/info.json").read_text())
+    one = {"dtype": "float32", "shape": [1]}
+    info["features"] |= {
+        "action.arm": one | {"names": names[:1]},
+        "action.note": {"dtype": "string", "shape": [1]},
+        "action.hand": one | {"names": names[1:]},
+    }
+    del info["features"]["action"]
+    (root / "meta/info.json").write_text(json.dumps(info))
+    for number in range(3):
+        table = table_of(number, sum(LENGTHS[:number]))
+        table["action.arm"], table["action.hand"] = (
+            [row[k : k + 1] for row in table["action"]] for k in range(2)
+        )
+        del table["action"]
+        write(root / f"data/chunk-000/episode_{number:06d}.parquet", table)
+
+
+@pytest.mark.parametrize(
+    ("action", "names", "expected"),
+    [
+        ("action.*", ["lift", "grip"], ["lift", "grip"]),
+        (["action.hand", "action.arm"], ["lift", "grip"], ["grip", "lift"]),
+        (["action.arm", "action.*"], ["lift", "grip"], ["lift", "grip"]),
+        ("action.hand", ["lift", "grip"], ["grip"]),
+        ("action.*", ["pos", "pos"], ["action.arm.pos", "action.hand.pos"]),
+    ],
+)
+def test_actions_split_into_features_are_joined(tmp_path, write_table, action, names, expected):
+    root = write_v2(tmp_path, write_table)
+    split_actions(root, write_table, names)
+    data = all_of(root, action=action)
+    assert data.meaning.names == tuple(expected)
+    k = np.arange(11)
+    columns = {"lift": k, "grip": 10 * k, "action.arm.pos": k, "action.hand.pos": 10 * k}
+    wanted = np.stack([columns[name] for name in expected], 1)
+    np.testing.assert_allclose(data.split("train")[0].actions, wanted)
+    kept = all_of(root, action=action, state="", dimensions=expected[-1:])
+    assert kept.split("train")[0].actions.shape == (11, 1)
+    with pytest.raises(
+        ValueError, match=r"no feature 'action'; .* For all of its parts .*action\.\*"
+    ):
+        all_of(root).split("train")
+    with pytest.raises(ValueError, match=r"no feature is called gas\.\*; info\.json has"):
+        all_of(root, action="gas.*").split("train")
+
+
+@pytest.mark.parametrize("ask", [lambda data: data.meaning, lambda data: data.split("train")])
+def test_all_faults_of_the_options_are_said_at_once(tmp_path, write_table, ask):
+    root = write_v2(tmp_path, write_table)
+    options = {"action": "gas", "state": "pose", "camera": "rear", "units": ["m"]}
+    with pytest.raises(ValueError, match="3 options do not fit") as caught:
+        ask(all_of(root, **options))
+    for words in ("no feature 'gas'", "no feature 'pose'", "no camera 'rear'"):
+        assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_faults_of_the_files_are_said_at_once(tmp_path, write_table):
+    root = write_v2(tmp_path, write_table)
+    table, video = (
+        next(root.rglob(f"episode_00000{k}.*{end}")) for k, end in ((0, "et"), (2, "4"))
+    )
+    write_table(table, table_of(0, 0) | {"timestamp": [0.5] * LENGTHS[0]})
+    video.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(ValueError, match="2 recordings cannot be read") as caught:
+        all_of(root).split("train")
+    for words in ("two rows name one frame", "episode_000002.mp4 is a pointer of Git LFS"):
+        assert words in str(caught.value)
+    (left,) = all_of(root, skip_corrupt=True).split("train")
+    assert left.name == "episode_000001"
 
 
 @pytest.mark.parametrize("kind", ["parquet", "mp4"])

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from egowm.data import VideoCSV, Window
+from egowm.data import VideoCSV, Window, video_csv
 from egowm.video import write_frames, write_mp4
 
 WINDOW = Window(context=2, horizon=2, stride=2, height=32, width=32)
@@ -86,7 +86,9 @@ def test_poses_become_steps_in_the_body_frame(tmp_path):
 def test_the_rate_is_asked_for_where_nothing_tells_it(tmp_path):
     (tmp_path / "run.csv").write_text("steering\n0.1\n0.2\n0.3\n")
     write_frames(tmp_path / "run", bars(np.arange(3)))
-    with pytest.raises(ValueError, match="so the rate is unknown: set rate_hz"):
+    with pytest.raises(
+        ValueError, match="unknown: set rate_hz, or time: NAME; the header has steering"
+    ):
         _ = data(tmp_path).meaning
     assert data(tmp_path, rate_hz=7.5).meaning.rate_hz == 7.5
 
@@ -141,7 +143,7 @@ def test_tables_as_spreadsheets_export_them(tmp_path, text, encoding):
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
 def test_another_encoding_is_named(tmp_path, encoding):
     (tmp_path / "run.csv").write_bytes("time,yaw [°]\n0,1\n1,2\n".encode(encoding))
-    with pytest.raises(ValueError, match=r"run\.csv: expected text in UTF-8 .*`CSV UTF-8`"):
+    with pytest.raises(ValueError, match=r"run\.csv: not a text file in UTF-8 .*`CSV UTF-8`"):
         _ = data(tmp_path).meaning
 
 
@@ -207,6 +209,8 @@ def test_videos_as_cameras_name_them(tmp_path, ending):
     write_episode(tmp_path, "GX010042")
     write_mp4(tmp_path / "GX010042.mp4", bars(np.arange(12)), 10)
     (tmp_path / "GX010042.mp4").rename(tmp_path / f"GX010042{ending}")
+    if ending.isupper():
+        (tmp_path / "GX010042.csv").rename(tmp_path / "GX010042.CSV")
     (episode,) = data(tmp_path, actions=["speed"]).split("train")
     assert shown(episode.read(range(12))) == list(range(12))
 
@@ -229,3 +233,69 @@ def test_a_cell_without_an_end_is_one_line(tmp_path):
     (tmp_path / "run.csv").write_text("time,speed\n0,1\n0.1," + "1" * 200_000)
     with pytest.raises(ValueError, match=r"run\.csv: not a table \(field larger"):
         data(tmp_path, actions=["speed"], rate_hz=10).split("train")
+
+
+@pytest.mark.parametrize("column", ["speed", "battery"])
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("m/s", "m/s", True),
+        ("m/s", "metres/second", True),
+        ("%", "%", True),
+        ("", "", True),
+        ("m/s", "cm/s", False),
+        ("m/s", "", False),
+        ("", "m/s", False),
+        ("V", "mV", False),
+        ("V", "v", False),
+        ("deg/s", "rad/s", False),
+    ],
+)
+def test_tables_of_other_units_are_refused(tmp_path, column, first, second, same):
+    for name, unit in (("a", first), ("b", second)):
+        file = write_episode(tmp_path, name)
+        text = file.read_text(encoding="utf-8-sig").replace("speed (m/s)", "speed")
+        file.write_text(text.replace(column, f"{column} [{unit}]" if unit else column, 1))
+        write_frames(tmp_path / name, bars(np.arange(12)))
+    found = data(tmp_path, actions=["steering", "speed"], states=["battery"])
+    if same:
+        assert len(found.split("train")) == 2
+        return
+    with pytest.raises(ValueError, match=rf"b\.csv: column {column}: its unit is .* in a\.csv"):
+        found.split("train")
+    loose = data(tmp_path, actions=["steering"], skip_corrupt=True)
+    assert len(loose.split("train")) == 2  # a column that is not read may be in any unit
+
+
+def test_poses_of_other_units_are_converted_each(tmp_path):
+    for name, unit, scale in (("a", "m", 1), ("b", "cm", 100)):
+        write_episode(
+            tmp_path,
+            name,
+            **{f"x [{unit}]": scale * np.arange(12), "y": np.zeros(12), "yaw": np.zeros(12)},
+        )
+        write_frames(tmp_path / name, bars(np.arange(12)))
+    for episode in data(tmp_path, kind="pose", actions=["x", "y", "yaw"]).split("train"):
+        np.testing.assert_allclose(episode.actions[:, 0], np.ones(11), atol=1e-6)
+
+
+def test_a_table_is_read_once(tmp_path, monkeypatch):
+    write_episode(tmp_path, "run", x=np.arange(12), y=np.zeros(12), yaw=np.zeros(12))
+    write_frames(tmp_path / "run", bars(np.arange(12)))
+    found = data(tmp_path, kind="pose", actions=["x", "y", "yaw"], rate_hz=10.0)
+    _ = found.meaning, found._first
+    calls = []
+    real = video_csv.text_of
+    monkeypatch.setattr(video_csv, "text_of", lambda file: calls.append(file) or real(file))
+    found.split("train")
+    assert len(calls) == 1
+
+
+def test_the_first_table_may_be_the_corrupt_one(tmp_path):
+    for name in ("a", "b"):
+        write_episode(tmp_path, name)
+        write_frames(tmp_path / name, bars(np.arange(12)))
+    (tmp_path / "a.csv").write_text("time,steering,speed,battery\n0,nan,0,0\n")
+    found = data(tmp_path, skip_corrupt=True)
+    assert (found.meaning.rate_hz, found.meaning.units) == (10, ("", "m/s", ""))
+    assert [episode.name for episode in found.split("train")] == ["b"]

@@ -35,8 +35,8 @@ def convert(
         force: replace folders that were written before.
     """
     check_folder(output, CONVERTED, force)
-    if rules.rate_hz < 0 or rules.max_gap_s <= 0 or rules.shortest < 2:
-        raise ValueError("convert: rate is 0 or more, max-gap above 0, shortest at least 2.")
+    if rules.rate_hz < 0 or min(rules.max_gap_s, rules.max_pose_gap_s) <= 0 or rules.shortest < 2:
+        raise ValueError("convert: rate is 0 or more, gaps are above 0, shortest at least 2.")
     lines: list[str] = []
     turn = np.array([0.0, 0.0, np.deg2rad(yaw_offset)])
     with filled(output, CONVERTED) as whole:
@@ -50,7 +50,7 @@ def convert(
         if not lines:
             raise ValueError(
                 f"{path}: no stretch of {rules.shortest} frames is left: see "
-                f"--keep_backward, --max_gap, --shortest."
+                f"--keep_backward, --max_gap, --max_pose_gap, --shortest."
             )
     yield from lines
 

@@ -3,7 +3,8 @@
 
 The rules are those of NWM's preprocessing, each of which can be switched off: pictures at 4 Hz,
 each with the pose interpolated at its time; a centre crop to 4:3; a trajectory is cut, and the
-frames between left out, where the robot stands or drives backward, and where time jumps.
+frames between left out, where the robot stands or drives backward, and where time jumps. It is also
+cut where the odometry has a hole.
 """
 
 import pickle
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from egowm.data.times import surrounded
 from egowm.video import decode_image, resize, write_image
 
 STANDS = 0.01  # m/s
@@ -31,13 +33,15 @@ class Drive(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """How a drive is cut. rate_hz 0 keeps every picture."""
+    """How a drive is cut. rate_hz 0 keeps every picture. max_gap_s: between two pictures,
+    max_pose_gap_s: between the poses around a picture, whose own is interpolated between them."""
 
     rate_hz: float = 4.0
     crop: bool = True
     keep_backward: bool = False
     max_gap_s: float = 1.0
     shortest: int = 10
+    max_pose_gap_s: float = 0.3
 
 
 def segments(drive: Drive, rules: Rules) -> list[np.ndarray]:
@@ -50,13 +54,16 @@ def segments(drive: Drive, rules: Rules) -> list[np.ndarray]:
         latest = np.searchsorted(drive.times[chosen], ticks, side="right") - 1
         chosen = chosen[np.unique(latest)]
     times, poses = drive.times[chosen], poses_at(drive, drive.times[chosen])
-    broken = np.diff(times) > rules.max_gap_s
+    # in a hole of the odometry a line would be drawn that nobody drove
+    known = surrounded(times, drive.pose_times, rules.max_pose_gap_s)
+    known |= np.isin(times, drive.pose_times)
+    broken = (np.diff(times) > rules.max_gap_s) | ~known[1:] | ~known[:-1]
     if not rules.keep_backward:
         moved, half = np.diff(poses[:, :2], axis=0), poses[:-1, 2] + np.diff(poses[:, 2]) / 2
         ahead = moved[:, 0] * np.cos(half) + moved[:, 1] * np.sin(half)
         broken |= ahead <= STANDS * np.diff(times)
     parts = np.split(chosen, np.flatnonzero(broken) + 1)
-    return [part for part in parts if len(part) >= rules.shortest]
+    return [part for part in parts if len(part) >= max(2, rules.shortest)]
 
 
 def poses_at(drive: Drive, times: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import numpy as np
 
 from egowm.data.convert.drive import Drive
+from egowm.data.text import text_of
 from egowm.paths import inside
 
 COLUMNS = ("Path", "X_Position", "Y_Position", "Yaw")
@@ -27,8 +28,7 @@ def read_rover(folder: Path) -> Drive:
     its name in `IMG`.
     """
     log = folder / "robot_log.csv"
-    with log.open(newline="", encoding="utf-8-sig") as stream:
-        rows = list(csv.DictReader(stream, delimiter=";"))
+    rows = list(csv.DictReader(text_of(log).splitlines(), delimiter=";"))
     if not rows or any(name not in rows[0] for name in COLUMNS):
         got = ", ".join(map(str, rows[0])) if rows else "no rows"
         raise ValueError(f"{log}: expected columns {', '.join(COLUMNS)} split by ';', got {got}.")

@@ -2,7 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from egowm.data.episode import Episode
 from egowm.data.inspect.checksums import sum_findings
@@ -14,14 +17,17 @@ from egowm.data.inspect.labels import (
     yaw_findings,
 )
 from egowm.data.inspect.lag import judge, measure, turning
+from egowm.data.inspect.magnitudes import magnitude_findings
 from egowm.data.inspect.opening import SPLITS
 from egowm.data.inspect.pictures import Pictures, look, picture_findings
 from egowm.data.mixture import Mixture
 from egowm.data.module import ClipData
 from egowm.data.packed import Packed
-from egowm.data.recordings import NamedRecordings
+from egowm.data.recordings import NamedRecordings, Recordings
 from egowm.data.threads import in_threads
+from egowm.data.times import breaks
 from egowm.video import VideoError, count_frames, video_rate
+from egowm.video_file import DamagedFrames, damaged, frame_index, strictly
 
 RATE_TOLERANCE = 0.05
 
@@ -53,7 +59,11 @@ def check(data: ClipData, workers: int = 0, progress: bool = True) -> list[Findi
     )
     for item in checked:
         findings += item.findings
+    for source in _sources(data):
+        for whole in source.cut.values() if isinstance(source, Recordings) else ():
+            findings += [*time_findings(whole, rate, cut=True), *_video_findings(whole, rate)]
     findings += dimension_findings(data.meaning, episodes)
+    findings += magnitude_findings(data.meaning, episodes)
     findings += yaw_findings(data.meaning, episodes)
     findings.append(_alignment(data, [item for item in checked if item.seen]))
     findings += _origins(rate, episodes)
@@ -86,11 +96,28 @@ def _checked(episode: Episode, rate_hz: float) -> Checked:
         findings += _video_findings(episode, rate_hz)
         if any(finding.level == "error" for finding in findings if finding.kind == "length"):
             return Checked(episode, None, findings)
-        seen = look(episode)
+        with strictly():
+            seen = look(episode)
+    except DamagedFrames as error:
+        text = str(_all_damage(episode, error))
+        findings.append(Finding("error", "unreadable", episode.name, text))
+        return Checked(episode, None, findings)
     except (VideoError, OSError, ValueError) as error:
         findings.append(Finding("error", "unreadable", episode.name, str(error)))
         return Checked(episode, None, findings)
     return Checked(episode, seen, [*findings, *picture_findings(episode, seen)])
+
+
+def _all_damage(episode: Episode, first: DamagedFrames) -> VideoError:
+    """The error for all damaged frames of an episode, by their numbers in the file."""
+    numbers: set[int] = set()
+    for batch in episode.spans():
+        try:
+            with strictly():
+                episode.read(batch)
+        except DamagedFrames as error:
+            numbers.update(error.numbers)
+    return damaged(first.path, sorted(numbers), first.count)
 
 
 def _video_findings(episode: Episode, rate_hz: float) -> Iterator[Finding]:
@@ -105,6 +132,23 @@ def _video_findings(episode: Episode, rate_hz: float) -> Iterator[Finding]:
     if rate and abs(rate - rate_hz) > RATE_TOLERANCE * rate_hz:
         text = f"{episode.video}: the video plays at {rate:.4g} Hz, its labels say {rate_hz:g} Hz"
         yield Finding("warning", "rate", episode.name, text, {"video_hz": rate})
+    yield from _video_holes(episode, episode.video)
+
+
+def _video_holes(episode: Episode, video: Path) -> Iterator[Finding]:
+    """Where a video leaves frames out, and its rows do not."""
+    shown = frame_index(video).times
+    holes = breaks(shown, None)
+    if len(episode.times) == len(shown):
+        rows, between = np.diff(episode.times), np.diff(shown)
+        holes = np.array([k for k in holes if rows[k - 1] < between[k - 1] / 2], int)
+    if len(holes):
+        text = (
+            f"{video}: {len(holes)} holes of the video, the first of "
+            f"{shown[holes[0]] - shown[holes[0] - 1]:.2f} s after frame {holes[0] - 1}, that the "
+            f"labels do not have: a time column would cut the recording there"
+        )
+        yield Finding("warning", "gap", episode.name, text)
 
 
 def _origins(rate_hz: float, episodes: Sequence[Episode]) -> Iterator[Finding]:
@@ -137,8 +181,7 @@ def _collected(data: ClipData, findings: list[Finding]) -> Iterator[None]:
         kind = "nan" if "finite" in str(error) else "unreadable"
         findings.append(Finding("error", kind, "", str(error)))
 
-    sources = data.sources.values() if isinstance(data, Mixture) else [data]
-    checked = [source for source in sources if isinstance(source, NamedRecordings)]
+    checked = [source for source in _sources(data) if isinstance(source, NamedRecordings)]
     for source in checked:
         source.on_corrupt = add
     try:
@@ -146,6 +189,10 @@ def _collected(data: ClipData, findings: list[Finding]) -> Iterator[None]:
     finally:
         for source in checked:
             source.on_corrupt = None
+
+
+def _sources(data: ClipData) -> list[ClipData]:
+    return list(data.sources.values()) if isinstance(data, Mixture) else [data]
 
 
 def _order(finding: Finding) -> tuple[int, str, str]:

@@ -8,17 +8,17 @@ import numpy as np
 from egowm.actions import ActionSpec
 from egowm.data.episode import Episode
 from egowm.data.inspect.findings import Finding, Level
+from egowm.data.times import breaks
 
 RATE_TOLERANCE = 0.05
-GAP = 2.5  # median spacings
 OUTLIER = 12.0  # spans of the 1st to 99th percentile
 FORWARD = 0.9  # of 1: how well headings and displacements agree where a robot drives forward
 OFF_DEGREES = 20
 LISTED = 6
 
 
-def time_findings(episode: Episode, rate_hz: float) -> Iterator[Finding]:
-    """Times that fall, another rate than the format says, gaps."""
+def time_findings(episode: Episode, rate_hz: float, cut: bool = False) -> Iterator[Finding]:
+    """Times that fall, another rate than the format says, gaps. cut: whether at them."""
     times = episode.times
     if len(times) < 3:
         return
@@ -32,10 +32,11 @@ def time_findings(episode: Episode, rate_hz: float) -> Iterator[Finding]:
         rates = {"measured_hz": rate, "told_hz": rate_hz}
         text = f"its times say {rate:.2f} Hz, the data set {rate_hz:g} Hz"
         yield Finding("error", "rate", episode.name, f"{text}: set rate_hz, or leave it out", rates)
-    gaps = np.flatnonzero(spacing > GAP * np.median(spacing))
+    gaps = breaks(times, None)
     if len(gaps):
         longest = f"the longest {spacing.max():.2f} s after frame {int(spacing.argmax())}"
-        text = f"{len(gaps)} gaps, {longest}: clips cross them; cut the recording there"
+        what = "episodes end there" if cut else "clips cross them; cut the recording there"
+        text = f"{len(gaps)} gaps, {longest}: {what}"
         yield Finding("warning", "gap", episode.name, text)
 
 

@@ -77,6 +77,25 @@ def test_segment_rules_cut_where_it_stands_turns_back_or_jumps():
     assert long == [(0, 15), (20, 40)]
 
 
+@pytest.mark.parametrize(
+    ("hole", "rules", "expected"),
+    [
+        (0.95, {}, [(0, 20), (30, 59)]),
+        (0.25, {}, [(0, 59)]),
+        (0.45, {}, [(0, 20), (25, 59)]),
+        (0.45, {"max_pose_gap_s": 0.5}, [(0, 59)]),
+        (0.25, {"max_pose_gap_s": 0.1}, [(0, 20), (23, 59)]),
+    ],
+)
+def test_a_hole_of_the_odometry_cuts(hole, rules, expected):
+    pictures, measured = np.arange(60) / 10, np.arange(0, 6, 0.05)
+    measured = measured[(measured <= 2.0) | (measured >= 2.0 + hole)]
+    poses = np.stack([measured, 0 * measured, 0 * measured], 1)
+    drive = Drive("made up", pictures, lambda numbers: iter(()), measured, poses)
+    found = segments(drive, Rules(rate_hz=0, shortest=3, **rules))
+    assert [(part[0], part[-1]) for part in found] == expected
+
+
 def test_poses_are_interpolated_through_pi():
     yaw = np.array([3.0, -3.0])
     poses = np.stack([yaw, yaw, yaw], 1)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -27,6 +28,7 @@ from egowm.data.episode import Episode
 from egowm.data.inspect.check import check
 from egowm.data.inspect.findings import Finding
 from egowm.video import write_mp4
+from tests.h264 import CODECS, write_h264
 
 WINDOW = Window(height=64, width=64)
 
@@ -244,6 +246,30 @@ def test_a_truncated_video_is_named(drives, capsys):
     (error,) = [f for f in found["findings"] if f["level"] == "error"]
     assert error["where"] == "drive_2"
     assert "drive_2.mp4: not a readable video" in error["text"]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_damage_that_players_paint_over_is_named(tmp_path, codec):
+    wall = np.random.default_rng(0).integers(0, 255, (12, 24, 3), np.uint8)
+    frames = [np.roll(wall.repeat(8, 0).repeat(8, 1), 2 * k, 1) for k in range(60)]
+    write_h264(tmp_path / "a.mp4", np.stack(frames), 10, codec)
+    rows = [f"{k / 10},{k % 5}" for k in range(60)]
+    (tmp_path / "a.csv").write_text("\n".join(["time,turn", *rows]) + "\n")
+    assert "error unreadable" not in complaints(VideoCSV(str(tmp_path)))
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        packets = [p for p in container.demux(video=0) if p.size]
+    data = bytearray((tmp_path / "a.mp4").read_bytes())
+    for packet in (packets[20], packets[44]):
+        data[packet.pos + packet.size // 3 : packet.pos + packet.size] = bytes(
+            packet.size - packet.size // 3
+        )
+    (tmp_path / "a.mp4").write_bytes(data)
+    found = named(check(VideoCSV(str(tmp_path)), 1, progress=False), "error")["unreadable"]
+    assert found.where == "a"
+    _, _, numbers = found.text.partition("a.mp4: damaged frames: ")
+    first, second = [int(part.split()[0]) for part in numbers.split(" (of")[0].split(", ")]
+    assert 14 <= first <= 20
+    assert 38 <= second <= 44
 
 
 def test_a_video_at_another_rate(tmp_path):

@@ -1,0 +1,173 @@
+"""The packets of a video file and what they decode to, by PyAV: damage is never painted over."""
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+SEEKING = ("mov", "matroska", "avi")  # containers that find a key frame by its time
+_HEADER = 8  # bytes of an AVI chunk before its data
+_BETWEEN = 256  # bytes between two packets, at most: headers of Matroska's blocks and clusters
+_PADDING = bytes(32)  # more zeros than any recorder adds to a unit
+_UNITS, _ZEROS = re.compile(rb"\0{3}[^\0\1]"), re.compile(rb"\0{32}")
+# bytes that a codec forbids inside its frames, or never writes; lost sectors read as zeros
+_HOLES = {"h264": _UNITS, "hevc": _UNITS, "vp9": _ZEROS, "av1": _ZEROS}
+_NAMES = {"libdav1d": "av1", "libaom-av1": "av1", "libvpx-vp9": "vp9"}
+
+
+class VideoError(ValueError):
+    """A picture or a video that cannot be read or written; the message names the file."""
+
+
+class Packets:
+    """An open video file.
+
+    codec: the coding's name, whichever decoder reads it. container: "mov", "avi" and so on.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._container, self.stream = _opened(path)
+        self._decoder = self.stream.codec_context
+        self.codec = _NAMES.get(self._decoder.name, self._decoder.name)
+        self.container = str(self._container.format.name).split(",")[0]
+        self._prefix = _prefix(self.codec, bytes(self._decoder.extradata or b""))
+        self._hole = _HOLES.get(self.codec)
+        self.kept: list[int] = []  # when an AVI's own index says that there are frames
+        self._places: dict[int, int] = {}
+        if self.container == "avi":
+            entries = [entry for entry in self.stream.index_entries if entry.size]
+            self.kept = sorted(entry.timestamp for entry in entries)
+            self._places = {entry.pos + _HEADER: entry.timestamp for entry in entries}
+        self._stricter()
+
+    @property
+    def reorders(self) -> bool:
+        """Whether frames are stored in another order than shown, in a container that cannot tell
+        which."""
+        leans = self.container == "avi" and self.codec in ("h264", "hevc")
+        return leans and bool(self.stream.codec_context.has_b_frames)
+
+    def close(self) -> None:
+        self._container.close()
+
+    def seek(self, when: int) -> None:
+        """To the key frame at a time, or before it."""
+        self._container.seek(when, stream=self.stream, backward=True)
+        self._decoder.flush_buffers()
+
+    def __iter__(self) -> Iterator[tuple[Any, int | None]]:
+        """Packets in the order of decoding, the last one empty; and until when something is known
+        to be lost by then, without decoding it."""
+        held: Any = None
+        lost: int | None = None
+        for packet, gap in self._placed():
+            if held is not None:  # what a gap swallowed may have begun in the packet before it
+                yield held, when_shown(held) if gap else lost
+            when = when_shown(packet)
+            lost = when - 1 if gap and when is not None else None
+            lost = when if packet.is_corrupt or self._torn(packet) else lost
+            held = packet
+        if held is not None:
+            yield held, lost
+
+    def _placed(self) -> Iterator[tuple[Any, bool]]:
+        """Packets at their times, and whether the file shows that others are missing before it."""
+        before: int | None = None
+        end: int | None = None  # of what was read, in bytes
+        chosen = [] if self.container == "matroska" else [self.stream]
+        for packet in self._container.demux(*chosen):
+            gap = not chosen and end is not None and (packet.pos or end) - end > _BETWEEN
+            end = (packet.pos or 0) + packet.size or end
+            if packet.stream is self.stream and self._place(packet):
+                yield packet, gap or self._missing(before, packet.dts)
+                before = packet.dts
+
+    def decode(self, packet: Any) -> list[Any] | None:
+        """The frames that a packet completes; None where it is damaged."""
+        import av
+
+        try:
+            frames: list[Any] = self._decoder.decode(packet if packet.size else None)
+        except (av.FFmpegError, ValueError):
+            return None
+        return frames
+
+    def _stricter(self) -> None:
+        """Read VP9 with its authors' decoder, which notices most damage; FFmpeg's own does not."""
+        import av
+
+        plain = self._decoder.pix_fmt == "yuv420p"  # others may be left out of its build
+        if self.codec == "vp9" and plain and "libvpx-vp9" in av.codecs_available:
+            self._decoder = av.CodecContext.create("libvpx-vp9", "r")
+        self._decoder.thread_count = 1
+        self._decoder.options = {"err_detect": "explode"}  # or damage is painted over
+
+    def _place(self, packet: Any) -> bool:
+        """Give a packet of an AVI the time that its index has for it: the container only counts,
+        and what is lost would shift the rest. False: the index knows of no such packet."""
+        place = self._places.get(packet.pos)
+        if place is None:
+            return not packet.size or packet.pos > max(self._places, default=-1)
+        if place != packet.dts is not None:
+            packet.pts = None if packet.pts is None else packet.pts + place - packet.dts
+            packet.dts = place
+        return True
+
+    def _missing(self, before: int | None, after: int | None) -> bool:
+        """Whether an AVI's index has a frame between two packets that follow each other."""
+        if before is None or after is None:
+            return False
+        return bisect_left(self.kept, after) > bisect_right(self.kept, before)
+
+    def _torn(self, packet: Any) -> bool:
+        """Whether a packet's bytes show that some were lost, without decoding it."""
+        if self._hole is None or not packet.size:
+            return False
+        data = bytes(packet)
+        if not self._prefix:
+            return bool(self._hole.search(data))
+        at = 0
+        while at + self._prefix < len(data):
+            first = at + self._prefix
+            at = first + int.from_bytes(data[at:first])
+            unit = data[first:at]
+            if not unit or at > len(data) or self._hole.search(unit) or unit.endswith(_PADDING):
+                return True
+        return False
+
+
+def when_shown(packet_or_frame: Any) -> int | None:
+    """In units of the file; formats without such times show frames in the order of decoding."""
+    when: int | None = packet_or_frame.pts
+    return packet_or_frame.dts if when is None else when
+
+
+def _prefix(codec: str, setup: bytes) -> int:
+    """Bytes that say how long each unit of a packet is; 0 where they do not."""
+    if len(setup) < 23 or setup[0] != 1 or codec not in ("h264", "hevc"):
+        return 0
+    return (setup[4 if codec == "h264" else 21] & 3) + 1
+
+
+def _opened(path: Path) -> tuple[Any, Any]:
+    import av
+
+    container: Any
+    if not path.is_file():
+        raise VideoError(f"{path}: expected a video file, got a device or a pipe")
+    try:
+        with path.open("rb") as file:  # FFmpeg takes names in UTF-8 only
+            name = str(path) if str(path).isprintable() else f"/dev/fd/{file.fileno()}"
+            container = av.open(name, metadata_errors="ignore")
+    except (av.FFmpegError, ValueError) as error:
+        raise VideoError(f"{path}: not a readable video, corrupt or cut short") from error
+    if not container.streams.video:
+        container.close()
+        raise VideoError(f"{path}: holds no video, only other streams")
+    stream = container.streams.video[0]
+    if stream.codec_context is None:
+        container.close()
+        raise VideoError(f"{path}: its codec is not known here; convert it to H.264")
+    return container, stream
