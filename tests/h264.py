@@ -21,16 +21,13 @@ def write_h264(
     frames: np.ndarray,
     fps: float,
     codec: str = "libx264",
-    *,
-    times: np.ndarray | None = None,
+    ticks=None,
     turned: int = 0,
-    **more: str,
+    **more,
 ) -> None:
-    """Write frames (n, H, W, 3) uint8 in a codec and container of real cameras.
-
-    times: seconds of the frames, where the rate varies. turned: degrees by which a player turns
-    them to the left. more: for the encoder, e.g. bf="2" for frames that lean on later ones.
-    """
+    """Write frames (n, H, W, 3) uint8 in a codec and container of real cameras; `more` goes to the
+    encoder, e.g. bf="2" for frames that lean on later ones. ticks: when each is shown, in 1 / fps,
+    where the rate is not steady. turned: degrees by which a player turns them to the left."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1000))
         stream.height, stream.width = frames.shape[1:3]
@@ -38,9 +35,9 @@ def write_h264(
         stream.options = (CODECS | OLD)[codec] | more
         if turned:
             stream.set_display_rotation(turned)
-        for k, pixels in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-            if times is not None:
-                frame.pts, frame.time_base = round(1000 * times[k]), Fraction(1, 1000)
-            container.mux(stream.encode(frame))
+        for k, frame in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            if ticks is not None:
+                picture.pts, picture.time_base = int(ticks[k]), 1 / Fraction(fps)
+            container.mux(stream.encode(picture))
         container.mux(stream.encode())

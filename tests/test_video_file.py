@@ -110,9 +110,9 @@ def test_a_turned_recording_stands_upright(tmp_path, reader, degrees):
 
 def test_times_of_a_recording_whose_rate_varies(tmp_path, reader):
     path, ticks = tmp_path / "a.mp4", [0, 3, 4, 9, 10, 11, 30]
-    write_h264(path, FRAMES[:7], 30, times=np.array(ticks) / 30)
+    write_h264(path, FRAMES[:7], 30, ticks=ticks)
     assert_shows(path, list(range(7)))
-    np.testing.assert_allclose(frame_index(path).times, np.array(ticks) / 30, atol=1e-3)
+    np.testing.assert_allclose(frame_index(path).times, np.array(ticks) / 30, atol=1e-4)
 
 
 def packets_of(path: Path) -> list[tuple[int, int]]:

@@ -55,14 +55,14 @@ def commands() -> list[list[str]]:
 class Camera(NamedTuple):
     """A codec in a file of its own ways, beside a table as some spreadsheet exports it.
 
-    hidden: frames that an edit list cuts from the start. turned: see `write_h264`. jitter: seconds.
+    hidden: frames that an edit list cuts from the start. turned: see `write_h264`. jitter: 10 ms.
     """
 
     codec: str = "libx264"
     ending: str = ".mp4"
     hidden: int = 0
     turned: int = 0
-    jitter: float = 0.0
+    jitter: int = 0
     separator: str = ","
     newline: str = "\n"
     encoding: str = "utf-8"
@@ -72,7 +72,7 @@ CAMERAS = [
     Camera(hidden=5, newline="\r\n"),
     Camera("libx265", ".MOV", turned=90, encoding="utf-8-sig"),
     Camera("libvpx-vp9", ".webm", separator=";", newline="\r\n", encoding="utf-8-sig"),
-    Camera("libsvtav1", jitter=0.01, separator="\t"),
+    Camera("libsvtav1", jitter=1, separator="\t"),
 ]
 
 
@@ -85,11 +85,11 @@ def record(root: Path, name: str, seed: int, frames: int = 40, camera: Camera = 
     seen = np.stack([np.roll(wall, k, 1)[:, :96] for k in offset])
     grain = rng.integers(0, 4, seen.shape, np.uint8)  # of a sensor: no two pictures are equal
     stored = np.rot90(np.maximum(seen, grain) - grain, -camera.turned // 90, (1, 2))
-    times = np.arange(count) / 10 + camera.jitter * rng.uniform(-1, 1, count).round(2)
-    times -= times[0]
+    ticks = np.arange(count) * 10 + camera.jitter * rng.integers(-1, 2, count)  # of 10 ms
+    times = (ticks - ticks[0]) / 100
     video = root / f"{name}{camera.ending}"
-    more = {"times": times} if camera.jitter else {}
-    write_h264(video, stored, 10, camera.codec, turned=camera.turned, **more)
+    fps, shown = (100, ticks - ticks[0]) if camera.jitter else (10, None)
+    write_h264(video, stored, fps, camera.codec, shown, camera.turned)
     if camera.hidden:
         trimmed(video, camera.hidden)
     head = "time [s],turn [rad/s],speed [m/s],battery [V]"

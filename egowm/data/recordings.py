@@ -1,6 +1,7 @@
 """Data sets of recordings: how they are divided, and what happens with damaged ones."""
 
 import logging
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -28,10 +29,12 @@ def _warn(error: Exception) -> None:
 
 
 def matching(owner: str, folder: Path, pattern: str) -> list[Path]:
-    """The files of a folder, in order; FileNotFoundError says where there may be some."""
+    """The files of a folder, in order, also where they are in capitals; FileNotFoundError says
+    where there may be some."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{owner}: no folder {folder}; pass --data.root PATH.")
-    files = sorted(path for path in folder.glob(pattern) if path.name[0] != ".")
+    either = re.sub("[a-z]", lambda letter: f"[{letter[0]}{letter[0].upper()}]", pattern)
+    files = sorted(path for path in folder.glob(either) if path.name[0] != ".")
     if not files:
         below = next(folder.glob(f"*/{pattern}"), None)
         hint = f" There are some in {below.parents[pattern.count('/')]}." if below else ""

@@ -10,5 +10,6 @@ def text_of(file: Path) -> str:
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{file}: expected text in UTF-8 ({error}); save it so (spreadsheets: `CSV UTF-8`)."
+            f"{file}: not a text file in UTF-8 ({error}); save it as such, in a spreadsheet as "
+            f"`CSV UTF-8`."
         ) from error

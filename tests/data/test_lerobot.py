@@ -299,7 +299,7 @@ def test_a_video_that_leaves_frames_out_is_read_by_its_times(tmp_path, write_tab
     root = write_v2(tmp_path, write_table)
     ticks = np.delete(np.arange(LENGTHS[0] + len(left_out)), left_out)
     video = root / "videos/chunk-000" / CAMERA / "episode_000000.mp4"
-    write_h264(video, bars(ticks), FPS, times=ticks / FPS)
+    write_h264(video, bars(ticks), FPS, ticks=ticks)
     file = root / "data/chunk-000/episode_000000.parquet"
     write_table(file, table_of(0, 0) | {"timestamp": (ticks / FPS).astype(np.float32).tolist()})
     parts = [e for e in all_of(root).split("train") if e.name.startswith("episode_000000")]

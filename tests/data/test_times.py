@@ -67,9 +67,7 @@ def write_lerobot(root: Path, times: np.ndarray, **options) -> ClipData:
     row = {"episode_index": 0, "length": len(times), "tasks": ["turn"]}
     (root / "meta/episodes.jsonl").write_text(json.dumps(row))
     ticks = np.round(times / step).astype(int)
-    write_h264(
-        root / "videos/front/000.mp4", grey(np.arange(len(times))), 1 / step, times=ticks * step
-    )
+    write_h264(root / "videos/front/000.mp4", grey(np.arange(len(times))), 1 / step, ticks=ticks)
     values = [[float(k)] for k in range(len(times))]
     columns = {"episode_index": [0] * len(times), "timestamp": times, "action": values}
     parquet.write_table(pa.table(columns), root / "data/000.parquet")
@@ -157,6 +155,6 @@ def test_a_video_that_leaves_frames_out_beside_rows_that_do_not(tmp_path):
         picture.unlink()
     (tmp_path / "run").rmdir()
     ticks = np.arange(COUNT) + 5 * (np.arange(COUNT) > 7)
-    write_h264(tmp_path / "run.mp4", grey(np.arange(COUNT)), 10, times=ticks / 10)
+    write_h264(tmp_path / "run.mp4", grey(np.arange(COUNT)), 10, ticks=ticks)
     (gap,) = [f for f in check(data, 1, progress=False) if f.kind == "gap"]
     assert "run.mp4: 1 holes of the video, the first of 0.60 s after frame 7" in gap.text

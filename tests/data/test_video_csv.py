@@ -86,7 +86,9 @@ def test_poses_become_steps_in_the_body_frame(tmp_path):
 def test_the_rate_is_asked_for_where_nothing_tells_it(tmp_path):
     (tmp_path / "run.csv").write_text("steering\n0.1\n0.2\n0.3\n")
     write_frames(tmp_path / "run", bars(np.arange(3)))
-    with pytest.raises(ValueError, match="so the rate is unknown: set rate_hz"):
+    with pytest.raises(
+        ValueError, match="unknown: set rate_hz, or time: NAME; the header has steering"
+    ):
         _ = data(tmp_path).meaning
     assert data(tmp_path, rate_hz=7.5).meaning.rate_hz == 7.5
 
@@ -141,7 +143,7 @@ def test_tables_as_spreadsheets_export_them(tmp_path, text, encoding):
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
 def test_another_encoding_is_named(tmp_path, encoding):
     (tmp_path / "run.csv").write_bytes("time,yaw [°]\n0,1\n1,2\n".encode(encoding))
-    with pytest.raises(ValueError, match=r"run\.csv: expected text in UTF-8 .*`CSV UTF-8`"):
+    with pytest.raises(ValueError, match=r"run\.csv: not a text file in UTF-8 .*`CSV UTF-8`"):
         _ = data(tmp_path).meaning
 
 
@@ -207,6 +209,8 @@ def test_videos_as_cameras_name_them(tmp_path, ending):
     write_episode(tmp_path, "GX010042")
     write_mp4(tmp_path / "GX010042.mp4", bars(np.arange(12)), 10)
     (tmp_path / "GX010042.mp4").rename(tmp_path / f"GX010042{ending}")
+    if ending.isupper():
+        (tmp_path / "GX010042.csv").rename(tmp_path / "GX010042.CSV")
     (episode,) = data(tmp_path, actions=["speed"]).split("train")
     assert shown(episode.read(range(12))) == list(range(12))
 

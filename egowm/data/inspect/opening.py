@@ -37,7 +37,7 @@ def open_folder(path: Path) -> ClipData:
             f"{path}: a rover's log. Turn it into a folder that is read: "
             f"egowm data convert {path} OUTPUT."
         )
-    if next(path.glob("*.csv"), None):
+    if next(path.glob("*.[cC][sS][vV]"), None):
         return formats.VideoCSV(str(path), Window())
     known = ", ".join(data.__name__ for data, _ in SIGNS)  # type: ignore[attr-defined]
     raise ValueError(
