@@ -184,11 +184,12 @@ class VideoCSV(Recordings[Path]):
         return table.numbers([self.time])[self.time] * scale
 
     def _measured_rate(self, file: Path) -> float:
-        rate = rate_of(self._times(read_table(file)))
+        table = read_table(file)
+        rate = rate_of(self._times(table))
         if rate is None:
             raise ValueError(
                 f"VideoCSV: {file} has no rising column {self.time!r} of seconds, so the rate is "
-                f"unknown: set rate_hz."
+                f"unknown: set rate_hz, or time: NAME; the header has {', '.join(table.units)}."
             )
         return rate
 
