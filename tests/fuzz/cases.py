@@ -74,7 +74,8 @@ def try_out(name: str, root: Path, edits: list[Edit], seconds: float = SECONDS) 
             os.killpg(child.pid, signal.SIGKILL)
             child.join()
         verdict = Verdict("hang", "") if hangs else _judge(target, place, case, child.exitcode)
-        changed = _changes(before, _state(place.inputs))
+        changes = _changes(before, _state(place.inputs))
+        changed = [name for name in changes if not re.search(target.mends, name)]
         if changed and verdict.kind in ("fine", "refused"):
             return Verdict("input changed", " ".join(changed))
         return verdict

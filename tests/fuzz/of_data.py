@@ -81,5 +81,6 @@ TARGETS = {
     "read Rooms": Target(
         lambda place: rooms(place.inputs / "rooms").prepare_data(),
         lambda place: read(lambda: rooms(place.inputs / "rooms")),
+        mends="^rooms",
     ),
 }

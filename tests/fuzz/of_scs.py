@@ -130,6 +130,7 @@ TARGETS = {
         make_cache,
         score(*TRUTH, "--tracker", "flow",
               "--cache", "IN/cache"),
+        mends="^cache",
     ),
     "scs score, trajectories": Target(
         make_trajectories,

@@ -19,7 +19,8 @@ class Target:
     """A command or a reader.
 
     make: writes a good input. run: gives the exit status. leaves: names in the output that a
-    refusal may leave (what an interrupted run goes on from, and its record). trusted: the input is
+    refusal may leave (what an interrupted run goes on from, and its record). mends: names in the
+    input that may be written anew (a cache). trusted: the input is
     a recipe, which is believed about how much work is to be done. turns: how often it comes up
     while others do once.
     """
@@ -27,6 +28,7 @@ class Target:
     make: Callable[[Place], object]
     run: Callable[[Place], int | None]
     leaves: str = r"(?!)"
+    mends: str = r"(?!)"
     trusted: bool = False
     turns: int = 4
 

@@ -9,6 +9,7 @@ from egowm.data.convert.drive import Drive, Rules, segments, write_folders
 from egowm.data.convert.ros_bag import read_bag
 from egowm.data.convert.rover import read_rover
 from egowm.files import FolderKind, check_folder, filled
+from egowm.readable import readable
 
 CONVERTED = FolderKind("egowm data convert", r"[^/]+_\d+/(\d+\.jpg|traj_data\.pkl)")
 
@@ -59,7 +60,9 @@ def _drives(path: Path, images: str | None, odometry: str | None) -> Iterator[Dr
     if (path / "robot_log.csv").is_file():
         yield read_rover(path)
     elif path.suffix == ".bag" or (path / "metadata.yaml").is_file():
-        yield read_bag(path, images, odometry)
+        with readable(path, "a ROS bag"):
+            drive = read_bag(path, images, odometry)
+        yield drive
     else:
         raise FileNotFoundError(
             f"{path}: expected a folder with robot_log.csv, a ROS 1 .bag file or a ROS 2 bag "
