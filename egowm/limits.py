@@ -76,7 +76,7 @@ def load_json(file: Path, expected: str = "a JSON file") -> Any:
         raise ValueError(f"{file}: expected {expected}; not JSON: nested too deeply.") from error
 
 
-def read_yaml_text(file: Path) -> str:
+def read_yaml_text(file: Path, expected: str = "a YAML file") -> str:
     """The text of a YAML file that does not grow beyond a limit where its aliases are written out.
 
     Raises FileNotFoundError, TooLarge, ValueError for what is not YAML.
@@ -88,7 +88,7 @@ def read_yaml_text(file: Path) -> str:
         text = data.decode("utf-8")
         values = _count_values(file, text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: expected a YAML file ({error}).") from error
+        raise ValueError(f"{file}: expected {expected} ({error}).") from error
     admit(file, values, "values, its aliases written out", RECIPE)
     return text
 

@@ -122,7 +122,7 @@ def open_recipe(path: Path) -> Recipe:
     if not path.is_file():
         raise FileNotFoundError(f"No recipe at {path}: `egowm recipes` lists those that exist.")
     try:
-        content = yaml.safe_load(read_yaml_text(path))
+        content = yaml.safe_load(read_yaml_text(path, "a recipe, a YAML file"))
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: expected a recipe, a YAML file ({error}).") from error
     if not isinstance(content, dict):

@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from egowm.files import UNFINISHED
+from egowm.limits import ordinary
 from egowm.picture_file import opened
 from egowm.scs.masks import MASKS, is_sav, read_masks
 from egowm.video import (
@@ -167,7 +168,8 @@ def _walk(
         if path.name.startswith("."):
             _check_left(path)
             continue
-        if path.is_file() and path.suffix.lower() in suffixes:
+        if path.suffix.lower() in suffixes and path.exists() and not path.is_dir():
+            ordinary(path)
             yield path
         elif path.is_dir():
             announced = any((path / half / "frames").is_dir() for half in ANNOUNCED)

@@ -1,11 +1,14 @@
-"""Folders that are linked into themselves: the search for clips ends, and finds each once."""
+"""Folders that are linked into themselves: the search for clips ends, and finds each once. Pipes in
+place of clips are named."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from egowm.scs.annotation.annotations import find_annotations, read_annotation
 from egowm.scs.clips import find_clips
 from egowm.video import write_frames
 
@@ -68,3 +71,15 @@ def test_a_clip_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "root/more").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "root/c").symlink_to("b")
     assert set(find_clips(tmp_path / "root")) == {"a", "b", "c", "more/a"}
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_in_place_of_a_clip_or_an_annotation(tmp_path: Path) -> None:
+    write_frames(tmp_path / "a", FRAMES)
+    for name in ("b.mp4", "a.png"):
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(ValueError, match=r"b\.mp4: expected an ordinary file, got a pipe"):
+        find_clips(tmp_path)
+    found = find_annotations(tmp_path, ["a"])
+    with pytest.raises(ValueError, match=r"a\.png: expected an ordinary file, got a pipe"):
+        read_annotation(found["a"], (8, 8))

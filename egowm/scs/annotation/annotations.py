@@ -89,7 +89,7 @@ def read_annotation(path: Path, size: tuple[int, int]) -> ObjectMasks:
 def _find(root: Path, clip: str) -> Path | None:
     names = (f"{clip}.png", f"{clip}/00000.png", f"{clip}.npz", f"{clip}.json")
     paths = (inside(root, name, "the clips' names") for name in names)
-    return next((path for path in paths if path.is_file()), None)
+    return next((path for path in paths if path.exists() and not path.is_dir()), None)
 
 
 def _anchors(folder: Path) -> dict[int, Path]:
