@@ -26,6 +26,14 @@ from tests.writers import WRITERS, Told
 
 EVERY = 1 << 30
 SHARES = (0.0, 0.5, 0.9)  # of the bytes that are written
+OF_TEXT = {  # safetensors takes no other names of files; the rest is in a folder of Latin-1
+    "convert-sam2 to a file",
+    "convert-sam2 to a folder",
+    "export of a model",
+    "latent cache",
+    "prior",
+    "shard of latents",
+}
 REFUSALS = {  # what the system says, of which calls, and whether tidying is possible
     "read-only": Fault(kind=errno.EROFS),
     "name too long": Fault(kind=errno.ENAMETOOLONG, names=frozenset(CREATES)),
@@ -62,6 +70,8 @@ class Writing:
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self.writer = name, WRITERS[name]
+        folder /= "cafe" if name in OF_TEXT else os.fsdecode(b"caf\xe9")
+        folder.mkdir()
         self.root, self.kept = folder / "place", folder / "kept"
         (folder / "inputs").mkdir()
         self.root.mkdir()
@@ -90,7 +100,7 @@ class Writing:
 
     def _write(self, version: int) -> str:
         """The line that the command would print."""
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - of this copy of the process
+        sys.stdout = open(os.devnull, "w", errors="surrogateescape")  # noqa: SIM115 - of this copy
         os.dup2(sys.stdout.fileno(), 2)
         try:
             self.writer.write(self.root, version)

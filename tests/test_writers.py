@@ -1,25 +1,73 @@
 """Every writer of the package, killed, out of space and met by another: whole, or as it was."""
 
+import errno
 import platform
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from egowm import files
+from egowm.evaluation import evaluate
+from egowm.evaluation.rows import Row
 from tests.kills import examined
-from tests.writers import WRITERS
+from tests.writers import WRITERS, Told, compare, score, some_clip, two_scores, wheeled
 
 MOST = 2  # kills of each start; `python -m tests.kills` tries every call
 
-pytestmark = pytest.mark.skipif(
+TRACED = pytest.mark.skipif(
     (sys.platform, platform.machine()) != ("linux", "x86_64"),
     reason="the system calls of Linux on x86-64 are counted",
 )
 
 
+@TRACED
 @pytest.mark.parametrize("writer", WRITERS, ids=lambda name: name.replace(" ", "_"))
 def test_a_writer(writer: str, tmp_path: Path) -> None:
     found = examined(writer, tmp_path, MOST)
     assert found.losses == []
     assert found.tried["killed"] == 2 * MOST
     assert found.tried.keys() >= {"torn", "disk full", "read-only", "twice at once"}
+
+
+@pytest.mark.parametrize("command", ["score", "compare", "evaluate"])
+def test_a_table_is_printed_where_its_file_cannot_be_written(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hours of work are not lost to a disk that became full meanwhile."""
+    root = tmp_path / "place"
+    root.mkdir()
+    two_scores(root)
+    capsys.readouterr()
+    sync = files._sync
+
+    def full(path: Path) -> None:
+        if path.suffix == ".json" or path.name.endswith("run"):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        sync(path)
+
+    monkeypatch.setattr(files, "_sync", full)
+    with pytest.raises((Told, OSError), match="No space left"):
+        {"score": score, "compare": compare, "evaluate": evaluated}[command](root, 1)
+    assert "scs " in capsys.readouterr().out.lower()
+
+
+def evaluated(root: Path, version: int) -> None:
+    """All of `evaluate` but the model."""
+    clip = some_clip(version)
+
+    def roll_out(rows: Any, chosen: Any, others: Any, run: Any, *rest: Any) -> None:
+        run.truth(clip, 0)
+        for folder in ("pred", "codec"):
+            run.prediction(folder, clip, 0, clip.frames[0, 1:] / 255)
+
+    data: Any = SimpleNamespace(source="rooms", clip_meaning=None, with_horizon=lambda n: data)
+    row = Row("pred", "prediction", SimpleNamespace(spec=wheeled()))  # type: ignore[arg-type]
+    named = SimpleNamespace(name="a")
+    with patch.multiple(
+        evaluate, _roll_out=roll_out, choose=lambda *given: [named], check_rows=lambda *given: [0]
+    ):
+        evaluate.evaluate([row], data, root / "run", tracker="copy")

@@ -497,7 +497,7 @@ def evaluate(kind: str) -> Callable[[Path, int], None]:
             for folder in ("pred", CODEC):
                 run.prediction(folder, clip, 0, clip.frames[0, 1:] / 255)
             run.finish(str(version))
-            evaluate._score_and_report([row], run, load_tracker("copy"))
+            evaluate._score_and_report([row], run, load_tracker("copy"), {})
 
     return write
 

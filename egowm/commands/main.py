@@ -90,11 +90,13 @@ def guarded(program: str, run: Callable[[], int | None]) -> int:
     """
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # closed: the next file would be opened in its place
-            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
+            how = os.O_WRONLY if name == "stderr" else os.O_RDONLY  # what is printed is an error
+            stream = os.fdopen(os.open(os.devnull, how), "r" if name == "stdin" else "w")
+            setattr(sys, name, stream)
+    with suppress(AttributeError, ValueError):  # a stream of no file
+        sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     try:
-        status = run() or 0
-        sys.stdout.flush()  # here, while an error of it can be told
-        return status
+        return _flushed(run)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -118,6 +120,18 @@ def guarded(program: str, run: Callable[[], int | None]) -> int:
         _is_unread()
         print(f"{program}: {line}", file=sys.stderr)
         return BAD_INPUT
+
+
+def _flushed(run: Callable[[], int | None]) -> int:
+    """What a command returns, after its output is written: an error of that can be told here."""
+    try:
+        status = run() or 0
+    except SystemExit as stop:
+        if not stop.code:  # after a help text
+            sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return status
 
 
 def _is_unread() -> bool:

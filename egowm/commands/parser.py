@@ -21,6 +21,10 @@ class Parser(argparse.ArgumentParser):
             options["epilog"] = "\n".join(["example:", *(f"  {x}" for x in example.split("\n"))])
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """As the parent, which says nothing where that cannot be written."""
+        (file or sys.stderr).write(message or "")
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As the parent, after `--no-videos` has become `--no_videos`."""
         words = list(underscored(sys.argv[1:] if args is None else args))

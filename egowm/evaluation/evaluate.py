@@ -56,10 +56,16 @@ def evaluate(
     for clip in chosen:
         inside(output, clip.name, f"the clips of {data.source}")
     about = (model.spec, data.source, label, {row.folder: row.label for row in rows}, kind)
-    with new_run(output, *about) as writer:
-        _roll_out(rows, chosen, others, writer, steps, seed, annotate)
-        writer.finish(title)
-        summary = _score_and_report(rows, writer, follow if annotate else None)
+    summary: dict[str, Any] = {}
+    try:
+        with new_run(output, *about) as writer:
+            _roll_out(rows, chosen, others, writer, steps, seed, annotate)
+            writer.finish(title)
+            _score_and_report(rows, writer, follow if annotate else None, summary)
+    except OSError:
+        if "copy" in summary:  # hours of work are not lost to a disk that became full meanwhile
+            print(table(rows, summary))
+        raise
     return summary | {"report": str(output / "report.html")}
 
 
@@ -141,13 +147,16 @@ def _codec(model: WorldModel, batch: Clip, writer: RunWriter) -> None:
 
 
 def _score_and_report(
-    rows: Sequence[Row], writer: RunWriter, tracker: Tracker | MaskReader | None
-) -> dict[str, Any]:
+    rows: Sequence[Row],
+    writer: RunWriter,
+    tracker: Tracker | MaskReader | None,
+    summary: dict[str, Any],
+) -> None:
+    """Fills the summary as it comes, so that an error of the disk loses none of it."""
     from egowm.evaluation.report.run_page import write_report
     from egowm.scs import score_folders
     from egowm.video import read_frames
 
-    summary: dict[str, Any] = {}
     output, names = writer.folder, sorted(writer.actions)
     truth = {name: read_frames(output / "gt" / name) for name in names}
     folders = [row.folder for row in rows] + [CODEC]
@@ -169,13 +178,12 @@ def _score_and_report(
             )
             suffix = row.folder.removeprefix("pred").lstrip("_")
             path = output / (f"scs_{suffix}.json" if suffix else "scs.json")
-            result.save(path)
             summary[row.folder]["scs"] = result.prediction.scs
             summary["copy"]["scs"] = result.copy.scs
             if result.ceiling_codec is not None:
                 summary[CODEC]["scs"] = result.ceiling_codec.scs
+            result.save(path)
     write_report(output)
-    return summary
 
 
 def table(rows: Sequence[Row], summary: dict[str, Any]) -> str:

@@ -163,8 +163,8 @@ class Result:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a text, whole or not at all."""
-    with whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="")
+    with whole(path) as temporary:  # names of files can have bytes that are no text
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def make_row(

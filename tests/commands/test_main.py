@@ -100,26 +100,44 @@ def test_a_mistake_becomes_one_line(verb, error, line, capsys):
     assert capsys.readouterr().err == line
 
 
-@pytest.mark.parametrize("command", ["egowm", "egowm-scs"])
+@pytest.mark.parametrize(
+    "command",
+    ["egowm --help", "egowm report --help", "egowm recipes", "egowm-scs score --help"],
+)
 @pytest.mark.parametrize("to", ["reader that is gone", "full disk", "closed"])
 def test_output_that_nobody_takes(command, to):
     """As after `| head`, quietly; a full disk is told in a line."""
+    program, *words = command.split()
     reading, writing = os.pipe()
     os.close(reading)
+    closing = " >&-" if to == "closed" else ""
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            ["sh", "-c", f'exec "$0" --help{" >&-" if to == "closed" else ""}', SCRIPTS / command],
+            ["sh", "-c", f'exec "$0" "$@"{closing}', SCRIPTS / program, *words],
             stdout=full if to == "full disk" else writing,
             stderr=subprocess.PIPE,
             text=True,
         )
     os.close(writing)
-    if to == "full disk" and command == "egowm":
-        assert done.returncode == 2
-        assert done.stderr == "egowm: [Errno 28] No space left on device\n"
+    if to == "reader that is gone":
+        assert (done.returncode, done.stderr) == (141, "")
         return
-    assert done.stderr == ""
-    assert done.returncode == (141 if to == "reader that is gone" else 0)
+    said = "[Errno 28] No space left on device" if to == "full disk" else "Bad file descriptor"
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"{program}: ")
+    assert done.stderr.endswith(f"{said}\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_name_that_is_no_text(tmp_path):
+    """Written, and printed as it was typed; also without a home."""
+    place = os.fsencode(tmp_path) + b"/caf\xe9"
+    command = [SCRIPTS / "egowm", "recipes", "copy", "rooms_cosmos", place]
+    without = {k: v for k, v in os.environ.items() if k != "HOME"} | {"PYTHONUTF8": "1"}
+    done = subprocess.run(command, capture_output=True, env=without)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.splitlines()[0] == place + b"/recipes/rooms_cosmos.yaml"
+    assert os.path.isfile(place + b"/recipes/rooms_cosmos.yaml")
 
 
 def test_an_error_class_of_egowm_becomes_one_line(verb, capsys):

@@ -44,8 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     found = compare_runs([arguments.a, *arguments.a_runs], [arguments.b, *arguments.b_runs])
     for line in found.warnings:
         logger.warning("the environments differ: %s", line)
+    print(format_comparison(found))  # first: it is not lost to a full disk
     if arguments.json is not None:
         rows = [{k: None if v != v else v for k, v in row._asdict().items()} for row in found.rows]
         write_whole(arguments.json, json.dumps(found._asdict() | {"rows": rows}, indent=1) + "\n")
-    print(format_comparison(found))
     return 0

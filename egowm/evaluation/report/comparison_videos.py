@@ -26,7 +26,6 @@ def write_comparison(run: RunFolder, clip: str, videos: Mapping[str, np.ndarray]
     for column in columns[1:]:
         row += [gap, column]
     path = run.path / "videos" / f"{clip.replace('/', '_')}.mp4"
-    path.parent.mkdir(exist_ok=True)
     write_mp4(path, np.concatenate(row, axis=2), run.fps)
     return path
 
