@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "egowm"
 FACE = "egowm"  # `egowm/__init__.py` names what others define, and imports it when asked
 GROUND = (
-    "actions", "clip", "conditioning", "diffusion", "files", "lazy", "loading", "moved",
+    "actions", "checks", "clip", "conditioning", "diffusion", "files", "lazy", "loading", "moved",
     "network", "paths", "pixels", "randomness", "shipped", "typed_json", "video", "video_file",
 )  # fmt: skip
 CORE = ("backbones", "export", "metadata", "sampler", "sampling", "world_model")
