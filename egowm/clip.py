@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from egowm.checks import check_between, check_shape, checked, shown
 from egowm.pixels import to_model
 
 NONE = torch.zeros(0)
@@ -22,6 +23,7 @@ class Encodings(NamedTuple):
     image: Tensor = NONE  # (tokens, D), of the image encoder
 
 
+@checked
 class Clip(NamedTuple):
     """Context and future frames, and the actions that lead through them.
 
@@ -55,8 +57,23 @@ class Clip(NamedTuple):
             encodings=Encodings(*(x.to(device) for x in self.encodings)),
         )
 
+    def check(self) -> None:
+        """Refuse a batch whose parts do not belong together; values are checked where used."""
+        if not self.is_cached:
+            check_shape("clip.frames", self.frames, "B frames 3 H W")
+        check_shape("clip.actions", self.actions, "B T A", B=len(self.frames))
+        if self.is_cached:
+            return
+        if self.frames.shape[1] <= self.actions.shape[1] or self.frames.dtype != torch.uint8:
+            raise ValueError(
+                f"Expected a clip of uint8 frames, at least one more than the "
+                f"{self.actions.shape[1]} actions, got {shown(self.frames)}."
+            )
+
     def one(self, number: int) -> "Clip":
         """Clip `number` of a batch."""
+        if not -len(self.frames) <= number < len(self.frames):
+            raise ValueError(f"Expected a number of one of {len(self.frames)} clips, got {number}.")
         held = Encodings(*(x[number] for x in self.encodings)) if self.is_cached else Encodings()
         return Clip._make([*(values[number] for values in self[:-1]), held])
 
@@ -71,7 +88,10 @@ class Clip(NamedTuple):
 
         Pixels that a cache left out are NaN, a view of one number: whatever looked at them shows.
         """
+        self.check()
         pictures, horizon = to_model(self.frames), self.actions.shape[1]
+        if not self.is_cached:
+            check_between("num_context", num_context, 1, pictures.shape[1] - horizon)
         if not self.is_cached:
             frames = pictures[:, pictures.shape[1] - horizon - num_context :]
             return frames, frames[:, :num_context]

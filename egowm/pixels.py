@@ -4,9 +4,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from egowm.checks import check_alike, check_between, check_shape, checked, shown
+
 PSNR_LIMIT = 60.0  # dB: identical frames count as this, about the error of rounding to 8 bits
 
 
+@checked
 def psnr(
     pred: np.ndarray | Tensor,
     target: np.ndarray | Tensor,
@@ -24,6 +27,11 @@ def psnr(
     >>> psnr(np.full((2, 8, 8, 3), 105, np.uint8), np.full((2, 8, 8, 3), 100, np.uint8))
     34.15140352195873
     """
+    check_alike("pred", pred, "target", target)
+    if not pred.ndim or 0 in pred.shape:
+        raise ValueError(f"Expected items (N, ...) of some values, got {shown(pred)}.")
+    check_between("peak", peak, 1e-6, 1e9)
+    check_between("limit", limit, 0.0, 300.0)
     made, wanted = (_float64(values).reshape(len(values), -1) for values in (pred, target))
     error = np.square(made - wanted).mean(axis=1)
     floor = peak**2 / 10 ** (limit / 10)
@@ -36,22 +44,35 @@ def _float64(values: np.ndarray | Tensor) -> np.ndarray:
     return values.astype(np.float64)
 
 
+def check_unit(name: str, frames: Tensor) -> None:
+    """Refuse float frames beyond [0, 1], and NaN; uint8 holds nothing else."""
+    if frames.dtype == torch.uint8:
+        return
+    if not frames.is_floating_point() or not (frames.min() >= 0 and frames.max() <= 1):
+        raise ValueError(f"Expected a float {name} in [0, 1] (or uint8 frames).")
+
+
+@checked
 def to_model(frames: Tensor) -> Tensor:
     """uint8 to float32 in [-1, 1], any shape."""
     return frames.float() / 127.5 - 1
 
 
+@checked
 def to_unit(frames: Tensor) -> Tensor:
     """uint8 to float32 in [0, 1], any shape."""
     return frames.float() / 255
 
 
+@checked
 def from_model(frames: Tensor) -> Tensor:
     """Floats in [-1, 1] to uint8, any shape; values beyond are clipped."""
     return ((frames.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
+@checked
 def to_uint8(frames: Tensor) -> np.ndarray:
     """(T, 3, H, W) in [0, 1] to (T, H, W, 3) uint8; values beyond are clipped."""
+    check_shape("frames", frames, "T 3 H W")
     array = frames.detach().clamp(0, 1).mul(255).round().byte().cpu().numpy()
     return np.ascontiguousarray(array.transpose(0, 2, 3, 1))

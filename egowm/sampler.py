@@ -15,6 +15,7 @@ from egowm.actions import ActionSpec, integrate
 from egowm.backbones.base import Backbone
 from egowm.conditioning.guidance import guided
 from egowm.diffusion import Generator, SharedNoise, euler
+from egowm.pixels import check_unit
 from egowm.sampling import Chain, Chunk, Decode, Rollout, Sampling, as_frames, as_sequences
 
 
@@ -126,11 +127,13 @@ class Sampler:
         sequences = as_sequences(actions, self.spec, self.model.device)
         outside = self.spec.check(sequences, self.how.strict)
         frames, count = as_frames(context), len(sequences)
-        if frames.ndim != 5 or frames.shape[2] != 3 or frames.shape[0] not in (1, count):
+        known = frames.ndim == 5 and frames.shape[2] == 3 and frames.shape[0] in (1, count)
+        if not known or not frames.numel():
             raise ValueError(
                 f"Expected a context of shape (1 or {count}, K, 3, H, W), or one picture (H, W, 3) "
                 f"in uint8, got {tuple(frames.shape)}."
             )
+        self.model.backbone.latent_shape(*frames.shape[-2:])  # refuses a size of its family
         states, texts = self._states(state, sequences), self._texts(text, len(frames))
         return Request(frames, sequences, states, texts), outside
 
@@ -312,8 +315,7 @@ class Sampler:
         last = context[:, -self.model.backbone.context :].to(self.model.device)
         if last.dtype == torch.uint8:
             return last.float() / 127.5 - 1
-        if last.min() < 0 or last.max() > 1:
-            raise ValueError("Expected a float context in [0, 1] (or uint8 frames).")
+        check_unit("context", last)
         return last.float() * 2 - 1
 
     def _texts(self, text: str | Sequence[str], num_contexts: int) -> list[str]:
@@ -342,7 +344,11 @@ class Sampler:
         states = torch.as_tensor(state, dtype=torch.float32, device=model.device)
         if states.ndim == 2 and states.shape[1] == meaning.width and len(states) in (1, count):
             states = integrate(states, actions, self.spec, meaning, model.chunk)
-        if states.shape[0] not in (1, count) or states.shape[1:] != (chunks, meaning.width):
+        if (
+            not states.ndim
+            or states.shape[0] not in (1, count)
+            or states.shape[1:] != (chunks, meaning.width)
+        ):
             raise ValueError(f"Expected a state {shape}, got {tuple(states.shape)}.")
         meaning.check(states)
         return meaning.normalise(states).expand(count, -1, -1)

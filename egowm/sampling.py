@@ -4,21 +4,24 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import wraps
-from typing import Literal, NamedTuple, ParamSpec, TypeVar, get_args
+from typing import Literal, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from egowm.actions.spec import ActionSpec
+from egowm.checks import check_between, checked
 from egowm.conditioning.guidance import Guide
 
 Chain = Literal["latents", "latents_only", "pixels"]
 Decode = Literal["all", "last", "none"]
+MOST_STEPS = 10_000  # beyond any schedule's; a larger number is a mistake that would hang
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
+@checked
 @dataclass(frozen=True)
 class Sampling:
     """How a model imagines; what it imagines (pictures, actions, noise) is said in each call.
@@ -70,18 +73,11 @@ class Sampling:
     gradient: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("steps", "decode_window", "micro_batch"):
-            count = getattr(self, name)
-            if count is not None and (isinstance(count, bool) or not isinstance(count, int)):
-                raise ValueError(f"Expected {name} to be a whole number, got {count!r}.")
         if self.steps is not None and self.steps < 1:
             raise ValueError(f"Expected at least 1 sampling step, got {self.steps}.")
-        if not isinstance(self.guidance, int | float) or not math.isfinite(self.guidance):
+        check_between("steps", self.steps or 1, 1, MOST_STEPS)
+        if not math.isfinite(self.guidance):
             raise ValueError(f"Expected guidance to be a finite number, got {self.guidance!r}.")
-        if self.chain not in (None, *get_args(Chain)):
-            raise ValueError(f"Expected chain {', '.join(get_args(Chain))}, got {self.chain!r}.")
-        if self.decode not in get_args(Decode):
-            raise ValueError(f"Expected decode all, last or none, got {self.decode!r}.")
         if self.decode_window is not None and (self.decode != "last" or self.decode_window < 1):
             raise ValueError(
                 f"Expected a decode_window of at least 1, with decode last, got "
@@ -126,6 +122,7 @@ class Chunk(NamedTuple):
     latents: Tensor | None = None
 
 
+@checked
 def as_frames(context: Tensor | np.ndarray) -> Tensor:
     """Context frames (B, K, 3, H, W); one picture (H, W, 3) in uint8 becomes (1, 1, 3, H, W)."""
     frames = _tensor(context)
@@ -134,6 +131,7 @@ def as_frames(context: Tensor | np.ndarray) -> Tensor:
     return frames
 
 
+@checked
 def as_sequences(
     actions: Tensor | np.ndarray, spec: ActionSpec, device: torch.device | str
 ) -> Tensor:
@@ -141,7 +139,7 @@ def as_sequences(
     sequences = _tensor(actions).to(device, torch.float32)
     if sequences.ndim == 2:
         sequences = sequences[None]
-    if sequences.ndim != 3 or not sequences.shape[1]:
+    if sequences.ndim != 3 or not sequences.numel():
         raise ValueError(
             f"Expected actions (N, T, {spec.width}), or (T, {spec.width}) for one sequence, got "
             f"{tuple(actions.shape)}."
@@ -152,16 +150,18 @@ def as_sequences(
 def takes_sampling(function: Callable[P, R]) -> Callable[P, R]:
     """The function, with an error that names `Sampling` where its fields are given as keywords."""
 
-    @wraps(function)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+    typed = checked(function)
+
+    @wraps(typed)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
         loose = [field.name for field in fields(Sampling) if field.name in kwargs]
         if loose:
             given = ", ".join(f"{field}={kwargs[field]!r}" for field in loose)
             name = function.__qualname__.removesuffix(".__init__")
             raise TypeError(f"{name} takes no {', '.join(loose)}: pass how=Sampling({given}).")
-        return function(*args, **kwargs)
+        return typed(*args, **kwargs)
 
-    return checked
+    return call
 
 
 def _tensor(values: Tensor | np.ndarray) -> Tensor:

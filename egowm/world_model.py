@@ -15,6 +15,7 @@ from egowm import export
 from egowm.actions import ActionSpec
 from egowm.backbones.base import Backbone
 from egowm.backbones.codec_wrappers import Cached, Offloaded
+from egowm.checks import check_between, check_shape, checked
 from egowm.clip import Clip
 from egowm.conditioning.alignment import Alignment, align, aligned_width
 from egowm.conditioning.embedding import ActionEmbedding, Features
@@ -78,6 +79,7 @@ class WorldModel(LightningModule):
         ValueError: A share outside [0, 1], steps or chunk below 1, or a negative warmup.
     """
 
+    @checked
     def __init__(
         self,
         backbone: Backbone,
@@ -190,6 +192,7 @@ class WorldModel(LightningModule):
 
     # The three calls everything is built on -----------------------------------------------------
 
+    @checked
     def embed(
         self, actions: Tensor, state: Tensor | None = None, drop: Tensor | None = None
     ) -> Tensor:
@@ -198,12 +201,18 @@ class WorldModel(LightningModule):
         t counts the context's latents, which take no action. drop: (B,), true where the learned
         null embedding stands in for the actions.
         """
+        check_shape("actions", actions, "B T A")
+        if state is not None and self.state_spec is None:
+            raise ValueError("This model embeds no state: leave state out.")
+        for name, given, axes in (("state", state, "B S"), ("drop", drop, "B")):
+            if given is not None:
+                check_shape(name, given, axes, B=len(actions))
         backbone = self.backbone
         z = self.action_embedding(align(actions, backbone.codec.temporal_stride, self.alignment))
         if self.drop_action:  # also where nothing is dropped: every step uses every parameter
             if drop is None:
                 drop = torch.zeros(len(z), dtype=torch.bool, device=z.device)
-            z = torch.where(drop[:, None, None], self.null_embedding.to(z.dtype), z)
+            z = torch.where(drop[:, None, None].bool(), self.null_embedding.to(z.dtype), z)
         elif drop is not None:
             raise ValueError(
                 "This model has no null embedding: train it with --model.drop_action 0.1 to drop "
@@ -216,6 +225,7 @@ class WorldModel(LightningModule):
         embedding: Tensor = z
         return embedding
 
+    @checked
     def loss(
         self,
         clip: Clip,
@@ -226,6 +236,9 @@ class WorldModel(LightningModule):
 
         level: one noise level for all samples, in place of drawing them.
         """
+        clip.check()
+        if level is not None:
+            check_between("level", level, 1e-6, 1e6)
         backbone, spec = self.backbone, self.spec_of(self.source_of(clip))
         spec.check(clip.actions)
         imagined = None
@@ -337,6 +350,7 @@ class WorldModel(LightningModule):
             how: The settings, see `Sampling`.
             generator: As in `rollout`.
         """
+        clip.check()
         num_context = clip.frames.shape[1] - clip.actions.shape[1]
         return self.rollout(
             clip.frames[:, :num_context],
@@ -348,6 +362,7 @@ class WorldModel(LightningModule):
             generator=generator,
         )
 
+    @checked
     def spec_of(self, source: str | None) -> ActionSpec:
         """What actions mean, with the ranges of one source; of the first one for None."""
         if self.spec is None:
@@ -423,11 +438,13 @@ class WorldModel(LightningModule):
                 f"drop_action)."
             )
 
+    @checked
     def save_pretrained(self, folder: Path | str) -> None:
         """Write an export: see `egowm.export.save`."""
         export.save(self, Path(folder))
 
     @classmethod
+    @checked
     def from_pretrained(cls, folder: Path | str, base: str | None = None) -> "WorldModel":
         """Load an export by its folder, or a shipped model by its name: see `egowm.export.load`.
 

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "egowm"
 FACE = "egowm"  # `egowm/__init__.py` names what others define, and imports it when asked
 GROUND = (
-    "actions", "arrays", "checksums", "clip", "conditioning", "diffusion", "files", "lazy",
+    "actions", "arrays", "checks", "checksums", "clip", "conditioning", "diffusion", "files", "lazy",
     "limits", "loading", "moved", "network", "paths", "picture_file", "pixels", "randomness",
     "readable", "shipped", "typed_json", "video", "video_end", "video_file", "video_packets",
 )  # fmt: skip

@@ -110,7 +110,7 @@ def test_chunks_are_chained_by_their_latents(obedient, context, monkeypatch):
     assert torch.equal(made.frames[:, :4], pixels.frames[:, :4])
     assert not torch.allclose(made.frames[:, 4:], pixels.frames[:, 4:], atol=1e-3)
     with pytest.raises(
-        ValueError, match="Expected chain latents, latents_only, pixels, got 'frames'"
+        ValueError, match="Expected chain latents, latents_only or pixels, got 'frames'"
     ):
         obedient.rollout(context, actions, Sampling(chain="frames"))
 

@@ -5,9 +5,11 @@ import torch
 from torch import Tensor
 
 from egowm.actions.poses import product, quaternion, rotated, rotation_vector
-from egowm.actions.spec import ActionSpec, Kind
+from egowm.actions.spec import POSE_WIDTHS, ActionSpec, Kind
+from egowm.checks import check_shape, checked
 
 
+@checked
 def integrate(
     state: Tensor, actions: Tensor, spec: ActionSpec, state_spec: ActionSpec, chunk: int
 ) -> Tensor:
@@ -21,6 +23,12 @@ def integrate(
     >>> integrate(torch.tensor([[1.0]]), torch.full((1, 4, 1), 0.1), elbow, elbow, chunk=2)[0, :, 0]
     tensor([1.0000, 1.2000])
     """
+    check_shape("actions", actions, "N T A", A=spec.width)
+    check_shape("state", state, "N S", S=state_spec.width)
+    if len(state) not in (1, len(actions)):
+        raise ValueError(f"Expected 1 or {len(actions)} states, got {len(state)}.")
+    if chunk < 1:
+        raise ValueError(f"Expected a chunk of at least 1 action, got {chunk}.")
     if actions.shape[1] <= chunk:
         return state[:, None]
     if spec.kind != "difference" or spec.names != state_spec.names:
@@ -33,6 +41,7 @@ def integrate(
     return state[:, None] + starts
 
 
+@checked
 def compose(actions: np.ndarray, stride: int, kind: Kind) -> np.ndarray:
     """Actions over `stride` native frames each: (N, A) -> (N // stride, A).
 
@@ -43,7 +52,14 @@ def compose(actions: np.ndarray, stride: int, kind: Kind) -> np.ndarray:
     >>> compose(np.array([ahead_and_left, ahead]), 2, "se2").round(2)
     array([[1.  , 1.  , 1.57]], dtype=float32)
     """
+    width = POSE_WIDTHS.get(kind)
+    if actions.ndim != 2 or width not in (None, actions.shape[1]):
+        raise ValueError(f"Expected actions (N, {width or 'A'}), got {actions.shape}.")
+    if stride < 1:
+        raise ValueError(f"Expected a stride of at least 1, got {stride}.")
     groups = len(actions) // stride
+    if not groups:
+        return np.zeros((0, actions.shape[1]), np.float32)
     parts = np.asarray(actions[: groups * stride], np.float64)
     parts = parts.reshape(groups, stride, actions.shape[-1])
     if kind == "command":

@@ -4,12 +4,15 @@ import torch
 from torch import Tensor
 
 from egowm.actions import ActionSpec
+from egowm.checks import check_alike, checked
 
 KINDS = ("true", "shuffled", "zero", "mirrored")
 
 
+@checked
 def changed(actions: Tensor, shuffled: Tensor, kind: str, meaning: ActionSpec) -> Tensor:
     """Actions (B, T, A) as a row wants them."""
+    check_alike("shuffled", shuffled, "actions", actions)
     if kind == "true":
         return actions
     if kind == "shuffled":

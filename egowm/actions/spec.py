@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from egowm.checks import check_float, checked, shown
 from egowm.files import whole
 from egowm.readable import readable
 from egowm.typed_json import RecordError, faults, read_json
@@ -38,6 +39,7 @@ class SpecRecord(TypedDict):
     normalisers: NotRequired[list[str]]
 
 
+@checked
 @dataclass(frozen=True)
 class ActionSpec:
     """The meaning of an action, saved in every checkpoint and export.
@@ -80,6 +82,15 @@ class ActionSpec:
             got = len(getattr(self, name))
             if got != len(self.names) and not (got == 0 and name != "units"):
                 raise ValueError(f"ActionSpec: {len(self.names)} names but {got} {name}.")
+        if not 0 < self.rate_hz < np.inf:
+            raise ValueError(f"ActionSpec: expected a rate above 0 Hz, got {self.rate_hz}.")
+        if len(self.low) != len(self.high) or not all(
+            -np.inf < low <= high < np.inf for low, high in zip(self.low, self.high, strict=True)
+        ):
+            raise ValueError(
+                f"ActionSpec: expected finite low <= high in each dimension, got {self.low} and "
+                f"{self.high}."
+            )
         expected = POSE_WIDTHS.get(self.kind, len(self.names))
         if len(self.names) != expected:
             raise ValueError(
@@ -98,7 +109,15 @@ class ActionSpec:
         Extremes and percentiles are symmetric around 0 except for commands, so no motion stays at
         0. Mean and deviation are the values' own.
         """
-        rows = np.concatenate([np.asarray(a, np.float64).reshape(-1, self.width) for a in actions])
+        given = list(actions)
+        for one in given:
+            _check_rows(one, self.width)
+        rows = np.concatenate(
+            [
+                np.empty((0, self.width)),
+                *[np.asarray(a, np.float64).reshape(-1, self.width) for a in given],
+            ]
+        )
         if not len(rows):
             raise ValueError("No actions to measure: the data set holds no complete clip.")
         if len(bad := np.argwhere(~np.isfinite(rows))):
@@ -132,12 +151,12 @@ class ActionSpec:
 
     def normalise(self, actions: Tensor) -> Tensor:
         """Physical (..., A) to about [-1, 1]."""
-        low, span = self._range(actions)
+        low, span = self._range(self._fitting(actions))
         return torch.where(span > 0, 2 * (actions - low) / span.clamp(min=1e-12) - 1, 0.0)
 
     def denormalise(self, actions: Tensor) -> Tensor:
         """The inverse of `normalise`; a constant dimension returns its constant."""
-        low, span = self._range(actions)
+        low, span = self._range(self._fitting(actions))
         return low + (actions + 1) / 2 * span
 
     def check(self, actions: Tensor, strict: bool = False) -> int:
@@ -145,11 +164,11 @@ class ActionSpec:
 
         With `strict`, such values are refused too; else they warn once.
         """
-        if actions.ndim < 2 or actions.shape[-1] != self.width:
+        if actions.ndim < 2:
             raise ValueError(
-                f"Expected actions of shape (..., T, {self.width}): {', '.join(self.names)}; "
-                f"got {tuple(actions.shape)}."
+                f"Expected actions of shape (..., T, {self.width}), got {tuple(actions.shape)}."
             )
+        self._fitting(actions)
         if not torch.isfinite(actions).all():
             step, dim = (~torch.isfinite(actions)).nonzero()[0][-2:].tolist()
             raise ValueError(
@@ -166,6 +185,16 @@ class ActionSpec:
         if outside:
             _warn_once(self._ranges())
         return int(outside)
+
+    def _fitting(self, actions: Tensor) -> Tensor:
+        """The same, of the spec's width and floating point."""
+        if not actions.ndim or actions.shape[-1] != self.width:
+            raise ValueError(
+                f"Expected actions of shape (..., {self.width}): {', '.join(self.names)}; "
+                f"got {tuple(actions.shape)}."
+            )
+        check_float("actions", actions)
+        return actions
 
     def _margins(self) -> list[float]:
         """How far from the centre a value may lie, in halves of high - low."""
@@ -239,6 +268,13 @@ class ActionSpec:
     def _ranges(self) -> str:
         rows = zip(self.names, self.low, self.high, self.units, strict=True)
         return ", ".join(f"{n} {lo:.3g}..{hi:.3g} {u}" for n, lo, hi, u in rows)
+
+
+def _check_rows(actions: Any, width: int) -> None:
+    """Refuse what a range cannot be measured from."""
+    known = isinstance(actions, np.ndarray) and actions.dtype.kind in "biuf"
+    if not known or actions.ndim != 2 or actions.shape[1] != width:
+        raise ValueError(f"Expected arrays (N, {width}) of actions, got {shown(actions)}.")
 
 
 @lru_cache

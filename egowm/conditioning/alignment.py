@@ -8,9 +8,12 @@ from typing import Literal
 
 from torch import Tensor
 
+from egowm.checks import check_float, check_shape, checked
+
 Alignment = Literal["concatenate", "sum", "last"]
 
 
+@checked
 def align(actions: Tensor, stride: int, how: Alignment) -> Tensor:
     """Normalised actions (B, T, A) to one vector for each future latent, (B, T / stride, A').
 
@@ -18,8 +21,10 @@ def align(actions: Tensor, stride: int, how: Alignment) -> Tensor:
     stride so that it stays in about [-1, 1]. "last": the one that leads to its last frame.
     Raises ValueError where T is no multiple of the stride.
     """
+    check_shape("actions", actions, "B T A")
+    check_float("actions", actions)
     count, horizon, width = actions.shape
-    if horizon % stride:
+    if stride < 1 or horizon % stride:
         raise ValueError(
             f"Expected a multiple of {stride} actions (the VAE's temporal stride), got {horizon}."
         )

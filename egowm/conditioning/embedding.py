@@ -6,8 +6,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from egowm.checks import check_between, checked
+
 Features = Literal["fourier", "sinusoidal", "linear"]
 CHANNELS = 32  # per scalar, as in EgoWM
+MOST_WIDE = 65_536  # more is a mistake that fills the memory
 
 
 def scalar_features(values: Tensor, features: Features) -> Tensor:
@@ -31,6 +34,7 @@ def scalar_features(values: Tensor, features: Features) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], -1).flatten(-2)
 
 
+@checked
 class ActionEmbedding(nn.Module):
     """MLP on scalar features: normalised actions (B, T, A) -> Z_a (B, T, D).
 
@@ -47,6 +51,8 @@ class ActionEmbedding(nn.Module):
         self, width: int, embedding_dim: int, features: Features = "fourier", zero_init: bool = True
     ) -> None:
         super().__init__()
+        check_between("width", width, 1, MOST_WIDE)
+        check_between("embedding_dim", embedding_dim, 1, MOST_WIDE)
         self.width, self.features = width, features
         channels = 1 if features == "linear" else CHANNELS
         self.linear_1 = nn.Linear(width * channels, embedding_dim)
@@ -56,7 +62,7 @@ class ActionEmbedding(nn.Module):
             nn.init.zeros_(self.linear_2.bias)
 
     def forward(self, values: Tensor) -> Tensor:
-        if values.shape[-1] != self.width:
+        if not values.ndim or values.shape[-1] != self.width:
             raise ValueError(f"Expected {self.width} values per step, got {tuple(values.shape)}.")
         hidden = scalar_features(values, self.features).to(self.linear_1.weight.dtype)
         out: Tensor = self.linear_2(nn.functional.silu(self.linear_1(hidden)))

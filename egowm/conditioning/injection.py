@@ -13,11 +13,14 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from egowm.checks import check_shape, checked
+
 Site = Callable[[Any, Tensor], list[RemovableHandle]]  # (network, embedding (B, t, D)) -> hooks
 Network = TypeVar("Network", bound=nn.Module)
 _SITE, _ACTIVE = "_egowm_site", "_egowm_injected"
 
 
+@checked
 def takes_actions(network: Network, site: Site) -> Network:
     """The same network, marked with the function by which an embedding enters it.
 
@@ -39,6 +42,7 @@ def takes_actions(network: Network, site: Site) -> Network:
     return network
 
 
+@checked
 @contextmanager
 def inject(network: nn.Module, embedding: Tensor) -> Iterator[nn.Module]:
     """Condition plain calls of `network` on `embedding` (B, t, D), one vector per latent frame.
@@ -64,8 +68,7 @@ def inject(network: nn.Module, embedding: Tensor) -> Iterator[nn.Module]:
             f"Do not know where an embedding enters {type(network).__name__}: take the network of "
             f"a loaded backbone, or name the place with takes_actions(network, site)."
         )
-    if embedding.ndim != 3:
-        raise ValueError(f"Expected an embedding (B, t, D), got {tuple(embedding.shape)}.")
+    check_shape("embedding", embedding, "B t D")
     if getattr(network, _ACTIVE, False):
         raise RuntimeError("This network is already inside `inject`: leave that block first.")
     setattr(network, _ACTIVE, True)

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from egowm.checks import check_between, checked
 from egowm.worlds.motion import (
     MAX_TURN,
     ROBOT_HEIGHT,
@@ -29,10 +30,12 @@ GOAL_TURN = np.radians(20.0)  # of the goal's heading against the way there, at 
 NEAR, ALIGNED = 0.5, np.radians(20.0)  # what counts as arrived
 MAX_FORWARD = 0.3  # metres a step
 _TRIES = 400
+MOST_METRES, MOST_STEPS = 100.0, 1_000_000  # of a task: more is a mistake
 
 Pose = tuple[float, float, float]  # x, y, yaw; metres, radians
 
 
+@checked
 @dataclass(frozen=True)
 class Task:
     """Go from start to goal in the room of this seed.
@@ -44,6 +47,10 @@ class Task:
     seed: int
     start: Pose
     goal: Pose
+
+    def __post_init__(self) -> None:
+        if not np.isfinite([*self.start, *self.goal]).all():
+            raise ValueError(f"Expected poses of finite numbers, got {self.start}, {self.goal}.")
 
     @property
     def distance(self) -> float:
@@ -91,6 +98,7 @@ class Robot:
         self.pose = step(*self.pose, realise(self.room, *self.pose, np.asarray(action, float)))
 
 
+@checked
 def make_task(
     index: int, split: str = "test", distance: float = DISTANCE, visible: bool = True
 ) -> Task:
@@ -102,6 +110,7 @@ def make_task(
     >>> round(make_task(0).distance, 2)
     1.97
     """
+    check_between("distance", distance, 0.5, MOST_METRES)
     seed = seed_of(split, index)
     room, rng = Room(seed), np.random.default_rng([seed, 11])
     for _ in range(_TRIES // 40):
@@ -132,6 +141,7 @@ def time_allowed(distance: float = DISTANCE, visible: bool = True) -> int:
     return 2 * int(np.ceil(distance / MAX_FORWARD)) + int(np.ceil(turn / MAX_TURN))
 
 
+@checked
 def make_tasks(
     count: int, split: str = "test", distance: float = DISTANCE, visible: bool = True
 ) -> list[Task]:
@@ -167,6 +177,7 @@ def arrived(pose: Pose, goal: Pose) -> bool:
     return bool(metres <= NEAR and radians <= ALIGNED)
 
 
+@checked
 def act_out(task: Task, agent: Agent, max_steps: int = 16, size: tuple[int, int] = (64, 64)) -> Run:
     """Let an agent do a task in the true simulator.
 
@@ -174,6 +185,7 @@ def act_out(task: Task, agent: Agent, max_steps: int = 16, size: tuple[int, int]
     >>> run.frames.shape, round(run.metres, 1), run.success
     ((7, 64, 64, 3), 1.0, False)
     """
+    check_between("max_steps", max_steps, 0, MOST_STEPS)
     robot = Robot(task, *size)
     agent.begin(task, robot.look(task.goal))
     poses, frames = [robot.pose], [robot.look()]

@@ -7,7 +7,10 @@ import torch
 
 from egowm.actions import ActionSpec
 from egowm.actions.contrast import KINDS, changed
+from egowm.checks import check_between, checked
 from egowm.world_model import WorldModel
+
+MOST_CLIPS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,14 @@ def make_rows(model: WorldModel, label: str, kinds: str) -> Iterator[Row]:
         yield Row(folder, says[kind], model, kind)
 
 
+@checked
 def derangement(count: int) -> list[int]:
     """For each clip another one, far away in the list, the same in every table.
 
     >>> derangement(5)
     [2, 3, 4, 0, 1]
     """
+    check_between("count", count, 0, MOST_CLIPS)
     if count < 2:
         raise ValueError(
             f"Shuffled actions are those of another clip: expected at least 2 test clips, got "

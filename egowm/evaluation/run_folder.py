@@ -11,6 +11,7 @@ from typing import Required, TypedDict
 
 import numpy as np
 
+from egowm.checks import checked
 from egowm.paths import inside
 from egowm.typed_json import read_json
 
@@ -136,6 +137,7 @@ class RunFolder:
         return ids, colours
 
 
+@checked
 def read_run(path: Path) -> RunFolder:
     """Read clips.json and check that every variant holds exactly its clips.
 

@@ -5,6 +5,7 @@ from functools import wraps
 from inspect import signature
 from typing import ParamSpec, TypeVar
 
+from egowm.checks import checked
 from egowm.planning.space import Space
 
 P = ParamSpec("P")
@@ -18,8 +19,10 @@ def takes_space(function: Callable[P, R]) -> Callable[P, R]:
     first = ", ".join(name for name in names[:place] if name != "self")
     who = function.__qualname__.removesuffix(".__init__")
 
-    @wraps(function)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+    typed = checked(function)
+
+    @wraps(typed)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
         given = kwargs.get("space", args[place] if len(args) > place else None)
         if kwargs.keys() & {"mean", "std", "low", "high"} or not isinstance(given, Space | None):
             raise TypeError(
@@ -31,6 +34,6 @@ def takes_space(function: Callable[P, R]) -> Callable[P, R]:
                 f"{who} takes seconds and progress in a Budget: write "
                 f"iterations=Budget(iterations, seconds, progress)."
             )
-        return function(*args, **kwargs)
+        return typed(*args, **kwargs)
 
-    return checked
+    return call

@@ -39,9 +39,11 @@ def cem(
     """
     check_counts(samples, elites)
     check_momentum(momentum)
+    if min_std < 0:
+        raise ValueError(f"Expected a min_std of 0 or more, got {min_std}.")
     with Search(cost, space, iterations, generator, initial, keep=elites) as search:
         centre, spread = space.mean, space.std
-        least = spread.clamp(max=min_std)
+        least = spread.clamp(max=min(min_std, float(spread.max())))
         for _ in search.rounds():
             drawn = search.around(centre, spread, search.noise(samples))
             best = search.best(drawn, search.evaluate(drawn), elites)

@@ -6,13 +6,16 @@ is better. `egowm.planning.goal.goal_cost` makes a planner's cost of one.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from egowm.checks import check_between, check_float, check_shape, checked, shown
+from egowm.planning.search import check_costs
 from egowm.sampling import Decode, Rollout
 
+MOST_WEIGHT = 1e30  # times a cost of usual size, still in float32's range
 _NEEDS: tuple[Decode, ...] = ("none", "last", "all")
 
 
@@ -26,6 +29,7 @@ class Term(Protocol):
     def __call__(self, rollout: Rollout, actions: Tensor) -> Tensor: ...
 
 
+@checked
 @dataclass(frozen=True)
 class Pixels:
     """Mean squared difference between the last frame and a goal (3, H, W) in [0, 1].
@@ -37,8 +41,12 @@ class Pixels:
     pool: int = 1
     needs: Decode = "last"
 
+    def __post_init__(self) -> None:
+        check_shape("goal", self.goal, "3 H W")
+        check_between("pool", self.pool, 1, min(self.goal.shape[1:]))
+
     def __call__(self, rollout: Rollout, actions: Tensor) -> Tensor:
-        last = rollout.frames[:, -1]
+        last = last_frame(rollout)
         check_goal(self.goal, last)
         difference = last - self.goal.to(last)
         if self.pool > 1:
@@ -46,6 +54,7 @@ class Pixels:
         return difference.square().mean((1, 2, 3))
 
 
+@checked
 @dataclass(frozen=True)
 class Latents:
     """Mean squared difference between the last latent frame and that of the goal (c, h, w);
@@ -54,8 +63,12 @@ class Latents:
     goal: Tensor
     needs: Decode = "none"
 
+    def __post_init__(self) -> None:
+        if not self.goal.is_floating_point() or not self.goal.isfinite().all():
+            raise ValueError("Expected goal latents of finite floats: make them by goal_latents.")
+
     def __call__(self, rollout: Rollout, actions: Tensor) -> Tensor:
-        last = rollout.latents[:, -1]
+        last = _imagined(rollout, "latents", "N t c h w")[:, -1]
         if self.goal.shape != last.shape[1:]:
             raise ValueError(
                 f"Expected goal latents {tuple(last.shape[1:])}, got {tuple(self.goal.shape)}: "
@@ -64,6 +77,7 @@ class Latents:
         return (last - self.goal.to(last)).square().mean((1, 2, 3))
 
 
+@checked
 @dataclass(frozen=True)
 class Features:
     """Distance of the last frame's features from the goal's, as `distance` measures it.
@@ -78,11 +92,18 @@ class Features:
     needs: Decode = "last"
 
     def __call__(self, rollout: Rollout, actions: Tensor) -> Tensor:
-        last = rollout.frames[:, -1]
+        last = last_frame(rollout)
         check_goal(self.goal, last)
-        return self.distance(self.extract(last), self.extract(self.goal[None].to(last)))
+        made, wanted = self.extract(last), self.extract(self.goal[None].to(last))
+        for found, count in ((made, len(last)), (wanted, 1)):
+            if not isinstance(found, Tensor) or found.ndim < 2 or len(found) != count:
+                raise ValueError(f"Expected features ({count}, ...), got {shown(found)}.")
+        costs = self.distance(made, wanted)
+        check_costs(costs, len(last))
+        return costs
 
 
+@checked
 @dataclass(frozen=True)
 class Frames:
     """A function of your own: all imagined frames (N, T, 3, H, W) in [0, 1] to costs (N,); with
@@ -92,9 +113,13 @@ class Frames:
     needs: Decode = "all"
 
     def __call__(self, rollout: Rollout, actions: Tensor) -> Tensor:
-        return self.function(rollout.frames)
+        frames = _imagined(rollout, "frames", "N T 3 H W")
+        costs = self.function(frames)
+        check_costs(costs, len(frames))
+        return costs
 
 
+@checked
 @dataclass(frozen=True)
 class Magnitude:
     """Mean squared action; scale (A,): what counts as 1, for example the bounds' `high`."""
@@ -106,6 +131,7 @@ class Magnitude:
         return _scaled(actions, self.scale).square().mean((1, 2))
 
 
+@checked
 @dataclass(frozen=True)
 class Smoothness:
     """Mean squared change from one action to the next; scale: as in `Magnitude`."""
@@ -114,17 +140,21 @@ class Smoothness:
     needs: Decode = "none"
 
     def __call__(self, rollout: Rollout, actions: Tensor) -> Tensor:
+        scaled = _scaled(actions, self.scale)
         if actions.shape[1] < 2:
             return actions.new_zeros(len(actions))
-        return _scaled(actions, self.scale).diff(dim=1).square().mean((1, 2))
+        return scaled.diff(dim=1).square().mean((1, 2))
 
 
+@checked
 class Weighted:
     """A weighted sum of terms, `Weighted((1.0, Pixels(goal)), (0.1, Smoothness()))`."""
 
     def __init__(self, *parts: tuple[float, Term]) -> None:
         if not parts:
             raise ValueError("Expected at least one pair of a weight and a term, got none.")
+        for weight, _ in parts:
+            check_between("a weight", weight, -MOST_WEIGHT, MOST_WEIGHT)
         self.parts = parts
 
     @property
@@ -135,6 +165,20 @@ class Weighted:
         return torch.stack([w * term(rollout, actions) for w, term in self.parts]).sum(0)
 
 
+def last_frame(rollout: Rollout) -> Tensor:
+    """The last frames (N, 3, H, W) of imagined futures, where any was decoded."""
+    return _imagined(rollout, "frames", "N T 3 H W")[:, -1].float()
+
+
+def _imagined(rollout: Rollout, part: str, axes: str) -> Tensor:
+    """A part of the future, which a term of somebody else's future may lack."""
+    found: Any = getattr(rollout, part, rollout)
+    check_shape(part, found, axes)
+    check_float(part, found)
+    imagined: Tensor = found
+    return imagined
+
+
 def check_goal(goal: Tensor, frames: Tensor) -> None:
     """Refuse a goal (3, H, W) of another size or range than imagined frames (N, 3, H, W)."""
     if goal.shape != frames.shape[1:]:
@@ -142,11 +186,17 @@ def check_goal(goal: Tensor, frames: Tensor) -> None:
             f"Expected a goal of shape {tuple(frames.shape[1:])}, as the imagined frames, got "
             f"{tuple(goal.shape)}."
         )
-    if not goal.is_floating_point() or goal.min() < 0 or goal.max() > 1:
+    if not goal.is_floating_point() or not (goal.min() >= 0 and goal.max() <= 1):
         raise ValueError("Expected a goal of floats in [0, 1]: divide uint8 frames by 255.")
 
 
 def _scaled(actions: Tensor, scale: Tensor | float) -> Tensor:
     """In units of `scale`; a dimension whose scale is 0 does not count."""
+    check_shape("actions", actions, "N T A")
+    check_float("actions", actions)
     unit = torch.as_tensor(scale).to(actions)
+    if unit.ndim:
+        check_shape("scale", unit, "A", A=actions.shape[2])
+    if not unit.isfinite().all():
+        raise ValueError("Expected a scale of finite numbers, got NaN or inf.")
     return torch.where(unit != 0, actions / torch.where(unit != 0, unit, 1.0), 0.0)

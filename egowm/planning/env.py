@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from egowm.checks import MOST_SEED, check_between, check_shape, checked
 from egowm.planning.imagined import ImaginedWorlds, Step
 from egowm.planning.space import Space
 
@@ -52,6 +53,7 @@ class WorldModelEnv(VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
 
+    @checked
     def reset(
         self,
         *,
@@ -63,14 +65,18 @@ class WorldModelEnv(VectorEnv):
             raise ValueError(f"Expected no options, got {sorted(options)}.")
         if seed is not None and not isinstance(seed, int):
             raise ValueError("Expected one seed: the worlds share a generator.")
+        if seed is not None:
+            check_between("seed", seed, 0, MOST_SEED)
         super().reset(seed=seed)
         return self.worlds.reset(seed), self._state
 
+    @checked
     def step(
         self, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Observations (N, H, W, 3), rewards, terminations, truncations (N,), and infos."""
         told = np.asarray(actions, np.float32)
+        check_shape("actions", told, "N A" if self.worlds.block == 1 else "N n A")
         made: Step = self.worlds.step(told[:, None] if self.worlds.block == 1 else told)
         infos = {"frames": made.frames} | self._state
         return made.frames[:, -1], made.reward, made.terminated, made.truncated, infos

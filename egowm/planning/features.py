@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from egowm.checks import check_shape, checked
 from egowm.loading import load_model
 from egowm.pixels import to_uint8
-from egowm.planning.costs import Features, check_goal
+from egowm.planning.costs import Features, check_goal, last_frame
 from egowm.sampling import Decode, Rollout
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as DIN
 DINO_SIZE = 224
 
 
+@checked
 def dino(goal: Tensor, folder: Path | str, size: int = DINO_SIZE) -> Features:
     """1 minus the mean cosine between patches of the last frame and of `goal` (3, H, W), by
     DINOv2 (Oquab et al. 2023, arXiv 2304.07193), as DINO-WM plans (arXiv 2411.04983).
@@ -45,6 +47,7 @@ def dino(goal: Tensor, folder: Path | str, size: int = DINO_SIZE) -> Features:
     return Features(goal, patches, _patch_distance)
 
 
+@checked
 def perceptual(goal: Tensor, network: nn.Module, layers: Sequence[str]) -> Features:
     """Distance in a network's layers as LPIPS measures it (Zhang et al. 2018, arXiv 1801.03924),
     every channel weighing the same.
@@ -78,6 +81,7 @@ def perceptual(goal: Tensor, network: nn.Module, layers: Sequence[str]) -> Featu
     return Features(goal, activations, lambda made, wanted: (made - wanted).square().sum(1))
 
 
+@checked
 class Structure:
     """1 - SCS / 100 of the last frame: how far the goal's structures are from where they should be.
 
@@ -88,6 +92,7 @@ class Structure:
     needs: Decode = "last"
 
     def __init__(self, goal: Tensor, masks: np.ndarray, tracker: "Tracker") -> None:
+        check_shape("goal", goal, "3 H W")
         if masks.ndim != 3 or masks.shape[1:] != goal.shape[1:] or not masks.any((1, 2)).all():
             raise ValueError(
                 f"Expected masks (O, {goal.shape[1]}, {goal.shape[2]}) that are not empty, got "
@@ -98,7 +103,7 @@ class Structure:
     def __call__(self, rollout: Rollout, actions: Tensor) -> Tensor:
         from egowm.scs.score import clip_score, overlap
 
-        last = rollout.frames[:, -1].detach()
+        last = last_frame(rollout).detach()
         check_goal(self.goal, last)
         (wanted,), target = to_uint8(self.goal[None]), np.stack([self.masks, self.masks])
         costs = []

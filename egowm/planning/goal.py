@@ -8,8 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from egowm.checks import check_shape, checked
 from egowm.diffusion import SharedNoise
+from egowm.pixels import check_unit
 from egowm.planning.costs import Latents, Pixels, Term
+from egowm.planning.search import check_costs
 from egowm.sampling import Sampling, as_frames, takes_sampling
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ By = Literal["latents", "pixels"]
 AT_ONCE = 32  # candidates, where a `Sampling` names no micro_batch
 
 
+@checked
 class GoalCost:
     """A planner's cost: imagine the candidates (N, T, A), then apply a term; see `goal_cost`.
 
@@ -62,6 +66,7 @@ class GoalCost:
 
     def __call__(self, actions: Tensor) -> Tensor:
         """Costs (N,), on the device of the actions; differentiable where a gradient is wanted."""
+        check_shape("actions", actions, "N T A")
         costs: list[Tensor] = []
         done = 0
         while done < len(actions):
@@ -96,6 +101,7 @@ class GoalCost:
             generator=self.noise.fresh(),
         )
         costs = self.term(made, actions)
+        check_costs(costs, len(actions))
         self.candidates += len(actions)
         return costs
 
@@ -142,13 +148,11 @@ def goal_cost(
     (torch.Size([2]), True)
     """
     seen = as_frames(context)
-    if seen.ndim != 5 or len(seen) != 1:
+    if seen.ndim != 5 or len(seen) != 1 or not seen.numel():
         raise ValueError(
             f"Expected a context (1, K, 3, H, W), or one picture (H, W, 3) in uint8, got "
             f"{tuple(seen.shape)}."
         )
-    if by not in ("latents", "pixels"):
-        raise ValueError(f"Expected by latents or pixels, got {by!r}.")
     noise = SharedNoise((generator or torch.Generator().manual_seed(0)).clone_state())
     term = goal if isinstance(goal, Term) else _compared(model, _float(goal, seen), by)
     return GoalCost(model, seen, term, how, noise, state, text, source)
@@ -158,14 +162,20 @@ def _compared(model: "WorldModel", frame: Tensor, by: By) -> Term:
     return Pixels(frame) if by == "pixels" else Latents(goal_latents(model, frame))
 
 
+@checked
 @torch.no_grad()
 def goal_latents(model: "WorldModel", frame: Tensor) -> Tensor:
     """The latent (c, h, w) of a goal (3, H, W) in [0, 1]: the last one of a video that stands still
     there, since a causal VAE codes a first frame in another way than later ones."""
+    check_shape("frame", frame, "3 H W")
+    check_unit("goal", frame)
     backbone = model.backbone
+    backbone.latent_shape(*frame.shape[1:])  # refuses a size of its family
     length = (
         1 if backbone.context_latents == 0 else backbone.context + backbone.codec.frames_at_once
     )
+    if frame.dtype == torch.uint8:
+        raise ValueError("Expected a goal of floats in [0, 1]: divide uint8 frames by 255.")
     still = frame.to(model.device)[None, None].expand(1, length, -1, -1, -1) * 2 - 1
     return backbone.codec.encode(still)[0, -1]
 
@@ -179,8 +189,5 @@ def _float(picture: Tensor | np.ndarray, context: Tensor) -> Tensor:
             f"Expected a goal of the context's frame size {tuple(context.shape[2:])}, got "
             f"{tuple(goal.shape)}."
         )
-    if goal.dtype == torch.uint8:
-        return goal.float() / 255
-    if goal.min() < 0 or goal.max() > 1:
-        raise ValueError("Expected a float goal in [0, 1] (or uint8).")
-    return goal.float()
+    check_unit("goal", goal)
+    return goal.float() / 255 if goal.dtype == torch.uint8 else goal.float()

@@ -9,18 +9,24 @@ import math
 import torch
 from torch import Tensor
 
+from egowm.checks import check_between, check_shape, checked
 from egowm.planning.calls import takes_space
 from egowm.planning.cem import check_momentum
 from egowm.planning.search import Budget, Cost, Plan, Search, check_counts
 from egowm.planning.space import Space
 
+MOST_BETA = 10.0  # either way; beyond it nothing is left but one frequency
 
+
+@checked
 def coloured(white: Tensor, beta: float) -> Tensor:
     """Normal noise (N, T, A) whose power falls with frequency as f^-beta; variance 1.
 
     white: standard normal (N, T, A). beta 0 is white, 1 pink, 2 red; after Timmer and Koenig
     (1995), A&A 300, 707. The mean of a sequence is drawn as the lowest frequency is.
     """
+    check_shape("white", white, "N T A")
+    check_between("beta", beta, -MOST_BETA, MOST_BETA)
     length = white.shape[1]
     number = torch.arange(length // 2 + 1, dtype=torch.float64, device=white.device)
     scale = number.clamp(min=1) ** (-beta / 2)

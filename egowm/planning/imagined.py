@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from egowm.actions import integrate
+from egowm.checks import MOST_SEED, check_between, check_shape, checked, shown
 from egowm.pixels import to_uint8
 from egowm.planning.costs import Term
 from egowm.sampler import Sampler
@@ -32,6 +33,7 @@ class Step(NamedTuple):
     truncated: np.ndarray
 
 
+@checked
 class ImaginedWorlds:
     """N imagined worlds, each from a context of its own.
 
@@ -72,8 +74,8 @@ class ImaginedWorlds:
         state: Tensor | None = None,
         source: str | None = None,
     ) -> None:
-        if contexts.ndim != 5 or contexts.shape[2] != 3:
-            raise ValueError(f"Expected contexts (N, K, 3, H, W), got {tuple(contexts.shape)}.")
+        check_shape("contexts", contexts, "N K 3 H W")
+        model.backbone.latent_shape(*contexts.shape[-2:])  # refuses a size of its family
         if how.decode != "all" or how.micro_batch is not None or how.gradient:
             raise ValueError(
                 f"Expected decode all, and neither micro_batch nor gradient, for worlds that are "
@@ -98,6 +100,7 @@ class ImaginedWorlds:
     def reset(self, seed: int | None = None) -> np.ndarray:
         """Begin all worlds; returns the last context frame (N, H, W, 3) uint8."""
         if seed is not None:
+            check_between("seed", seed, -MOST_SEED, MOST_SEED)
             self.generator.manual_seed(seed)
         self.chunk = self.sampler.begin(self.contexts)
         self.state = None if self.first_state is None else self.first_state.float().clone()
@@ -110,12 +113,8 @@ class ImaginedWorlds:
         """Imagine the frames that follow (N, block, A) actions in physical units."""
         if self.chunk is None:
             raise ValueError("Expected reset() before the first step().")
+        check_shape("actions", actions, "N n A", N=len(self), n=self.block, A=self.spec.width)
         told = torch.as_tensor(actions, dtype=torch.float32, device=self.model.device)
-        if told.shape != (len(self), self.block, self.spec.width):
-            raise ValueError(
-                f"Expected actions ({len(self)}, {self.block}, {self.spec.width}), got "
-                f"{tuple(told.shape)}."
-            )
         self.spec.check(told, self.sampler.how.strict)
         begun = torch.from_numpy(self.over)
         self.chunk, made = self.sampler.advance(self.chunk, told, self._embedded(), [""])
@@ -174,10 +173,11 @@ class ImaginedWorlds:
         return np.zeros(len(self)) if judge is None else self._checked(judge(frames[:, -1]))
 
     def _checked(self, found: Tensor) -> np.ndarray:
-        if found.shape != (len(self),):
+        known = isinstance(found, Tensor) and found.shape == (len(self),) and not found.is_complex()
+        if not known or found.isnan().any():
             raise ValueError(
-                f"Expected a reward (or end) for each world, ({len(self)},), got "
-                f"{tuple(found.shape)}."
+                f"Expected a reward (or end) for each world, ({len(self)},) of numbers, got "
+                f"{shown(found)}."
             )
         judged: np.ndarray = found.cpu().numpy()
         return judged

@@ -7,8 +7,9 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from egowm.checks import checked
 from egowm.planning.calls import takes_space
-from egowm.planning.search import Cost, Plan, shifted
+from egowm.planning.search import Cost, Plan, check_plan, shifted
 from egowm.planning.space import Space
 
 Observation = TypeVar("Observation")
@@ -27,6 +28,7 @@ class Planner(Protocol):
     ) -> Plan: ...
 
 
+@checked
 class MPC(Generic[Observation]):
     """An agent that plans T actions ahead and plans again after `every` of them.
 
@@ -87,4 +89,6 @@ class MPC(Generic[Observation]):
             space = replace(space, mean=shifted(self.plan.actions, self.every))
             initial = shifted(self.plan.elites, self.every)
         cost = self.cost_of(observation)
-        return self.planner(cost, space, generator=self.generator, initial=initial)
+        plan = self.planner(cost, space, generator=self.generator, initial=initial)
+        check_plan(plan, space)
+        return plan

@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from egowm.checks import check_between, check_shape, checked, shown
 from egowm.diffusion import randn
 from egowm.planning.space import Space
 
 log = logging.getLogger(__name__)
 Cost = Callable[[Tensor], Tensor]
+MOST = 1_000_000  # rounds of a search, or samples of a round: more is a mistake that would hang
 
 
 class Plan(NamedTuple):
@@ -43,6 +45,7 @@ class Plan(NamedTuple):
     interrupted: bool = False
 
 
+@checked
 @dataclass(frozen=True)
 class Budget:
     """When a search ends.
@@ -68,6 +71,7 @@ class Budget:
             raise ValueError("Expected iterations, seconds or both: something must end the search.")
         if self.iterations is not None and self.iterations < 1:
             raise ValueError(f"Expected at least 1 iteration, got {self.iterations}.")
+        check_between("iterations", self.iterations or 1, 1, MOST)
         if self.seconds is not None and not self.seconds > 0:
             raise ValueError(f"Expected a budget of more than 0 seconds, got {self.seconds}.")
 
@@ -170,6 +174,8 @@ class Search:
                 f"Expected initial sequences (M, {mean.shape[0]}, {mean.shape[1]}), got "
                 f"{tuple(given.shape)}."
             )
+        if not given.isfinite().all():
+            raise ValueError("Expected initial sequences of finite numbers, got NaN or inf.")
         return self.space.bounded(given.to(mean))
 
     def evaluate(self, actions: Tensor) -> Tensor:
@@ -181,11 +187,7 @@ class Search:
     def remember(self, actions: Tensor, costs: Tensor) -> Tensor:
         """`costs` (N,), checked, as they are; the best sequences are kept."""
         count = len(actions)
-        if not isinstance(costs, Tensor) or costs.shape != (count,):
-            got = tuple(costs.shape) if isinstance(costs, Tensor) else type(costs).__name__
-            raise ValueError(
-                f"Expected costs of shape ({count},) for {count} sequences, got {got}."
-            )
+        check_costs(costs, count)
         broken = costs.isnan() | (costs == -torch.inf)
         if broken.any():
             first = int(broken.nonzero()[0])
@@ -217,14 +219,32 @@ class Search:
         return actions[order]
 
 
+def check_costs(costs: object, count: int) -> None:
+    """Refuse what is not a cost for each of `count` sequences."""
+    if not isinstance(costs, Tensor) or costs.shape != (count,) or costs.is_complex():
+        got = tuple(costs.shape) if isinstance(costs, Tensor) else type(costs).__name__
+        raise ValueError(f"Expected costs of shape ({count},) for {count} sequences, got {got}.")
+
+
+def check_plan(plan: object, space: Space) -> None:
+    """Refuse what a planner of somebody else's gave in place of a plan in the space."""
+    if not isinstance(plan, Plan) or plan.actions.shape != space.mean.shape:
+        raise ValueError(
+            f"Expected a Plan with actions {tuple(space.mean.shape)} from the planner, got "
+            f"{shown(plan)}."
+        )
+
+
 def check_counts(samples: int, elites: int = 1) -> None:
     """Refuse numbers of samples and elites that leave nothing to choose from."""
     if samples < 1:
         raise ValueError(f"Expected at least 1 sample, got {samples}.")
+    check_between("samples", samples, 1, MOST)
     if not 1 <= elites <= samples:
         raise ValueError(f"Expected 1 to {samples} (samples) elites, got {elites}.")
 
 
+@checked
 def shifted(actions: Tensor, steps: int) -> Tensor:
     """Sequences (..., T, A) after `steps` of their actions were carried out: the rest, and then the
     last action again and again. Where a next plan begins.
@@ -232,6 +252,9 @@ def shifted(actions: Tensor, steps: int) -> Tensor:
     >>> shifted(torch.tensor([[1.0], [2.0], [3.0]]), 1).flatten().tolist()
     [2.0, 3.0, 3.0]
     """
+    check_shape("actions", actions, "... T A")
+    if steps < 0:
+        raise ValueError(f"Expected 0 or more steps to be carried out, got {steps}.")
     kept = actions[..., min(steps, actions.shape[-2]) :, :]
     missing = actions.shape[-2] - kept.shape[-2]
     return torch.cat([kept, actions[..., -1:, :].expand_as(actions)[..., :missing, :]], -2)

@@ -6,10 +6,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from egowm.checks import check_between, check_shape, checked
+
 if TYPE_CHECKING:
     from egowm.actions import ActionSpec
 
+MOST_ACTIONS = 1_000_000  # of a plan: more is a mistake that fills the memory
 
+
+@checked
 @dataclass(frozen=True, eq=False, init=False)
 class Space:
     """The sequences of actions (T, A) among which a planner searches, in the actions' own units.
@@ -72,11 +77,12 @@ class Space:
         >>> [getattr(space, name).flatten().tolist() for name in ("mean", "std", "low", "high")]
         [[1.0, 1.0, 1.0], [0.5, 0.5, 0.5], [0.0, 0.0, 0.0], [2.0, 2.0, 2.0]]
         """
-        if horizon < 1 or not margin > 0:
+        if horizon < 1 or not 0 < margin < torch.inf:
             raise ValueError(
                 f"Expected a horizon of at least 1 and a margin above 0, got {horizon} and "
                 f"{margin:g}."
             )
+        check_between("horizon", horizon, 1, MOST_ACTIONS)
         if not spec.low:
             raise ValueError(
                 "Expected an ActionSpec with a range, got one without: fit it on data "
@@ -93,6 +99,7 @@ class Space:
         >>> Space(torch.zeros(1, 2), 1.0, low=-1.0, high=0.5).bounded(torch.tensor([[-3.0, 3.0]]))
         tensor([[-1.0000,  0.5000]])
         """
+        check_shape("actions", actions, "... T A", T=len(self.mean), A=self.mean.shape[1])
         return torch.minimum(torch.maximum(actions, self.low), self.high)
 
     def _check(self) -> None:
@@ -115,12 +122,7 @@ class Space:
 
 
 def _broadcast(name: str, value: Tensor | float, mean: Tensor) -> Tensor:
-    try:
-        given = torch.as_tensor(value).to(mean)
-    except (RuntimeError, TypeError):
-        raise ValueError(
-            f"Expected {name} to be a number or a tensor, got {type(value).__name__}."
-        ) from None
+    given = torch.as_tensor(value).to(mean)
     try:
         return given.detach().expand_as(mean)
     except RuntimeError:

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from egowm.checks import MOST_SEED, check_between, check_shape, check_whole, checked, shown
 from egowm.planning.goal import By, goal_cost
 from egowm.planning.mpc import Planner
-from egowm.planning.space import Space
+from egowm.planning.search import check_plan
+from egowm.planning.space import MOST_ACTIONS, Space
 from egowm.sampling import Sampling, takes_sampling
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ class Costable(Protocol):
     def get_cost(self, info_dict: dict[str, Any], action_candidates: Tensor) -> Tensor: ...
 
 
+@checked
 class PlannerSolver:
     """Plans for each environment in turn.
 
@@ -51,11 +54,13 @@ class PlannerSolver:
     ) -> None:
         self.model, self.planner = model, planner
         self.std, self.low, self.high = std, low, high
+        check_between("seed", seed, 0, MOST_SEED)
         self.generator = torch.Generator().manual_seed(seed)
 
     def configure(self, *, action_space: Any, n_envs: int, config: Any) -> None:
         """action_space: of all environments, (n_envs, ...); config: with horizon, action_block."""
         self._dim = int(np.prod(action_space.shape[1:])) * config.action_block
+        check_whole("config.horizon", config.horizon, 1, MOST_ACTIONS)
         self._n_envs, self._horizon = n_envs, int(config.horizon)
 
     @property
@@ -79,7 +84,13 @@ class PlannerSolver:
 
         init_action: (B, T' <= T, dim), where to begin; zeros follow.
         """
+        if not info_dict or not all(hasattr(value, "__len__") for value in info_dict.values()):
+            raise ValueError(
+                f"Expected an info_dict of something for each environment, got {shown(info_dict)}."
+            )
         count = len(next(iter(info_dict.values())))
+        if init_action is not None:
+            check_shape("init_action", init_action, f"{count} T {self.action_dim}")
         plans = []
         for number in range(count):
             mean = torch.zeros(self.horizon, self.action_dim)
@@ -93,10 +104,12 @@ class PlannerSolver:
 
             space = Space(mean, self.std, self.low, self.high)
             plans.append(self.planner(cost, space, generator=self.generator, initial=None))
+            check_plan(plans[-1], space)
         actions = torch.stack([plan.actions for plan in plans])
         return {"actions": actions, "costs": [plan.cost for plan in plans]}
 
 
+@checked
 class GoalModel:
     """A `WorldModel` for stable-worldmodel's solvers: how far the imagined end is from the goal.
 
@@ -118,6 +131,7 @@ class GoalModel:
         by: By = "latents",
         seed: int = 0,
     ) -> None:
+        check_between("seed", seed, 0, MOST_SEED)
         self.model, self.how, self.by, self.seed = model, how, by, seed
 
     def get_cost(self, info_dict: dict[str, Any], action_candidates: Tensor) -> Tensor:
@@ -130,12 +144,16 @@ class GoalModel:
         missing = [name for name in ("pixels", "goal") if name not in info_dict]
         if missing:
             raise ValueError(f"Expected pixels and goal in info_dict, {missing[0]} is missing.")
+        check_shape("action_candidates", action_candidates, "B N T A")
         width = self.model.spec_of(None).width
         if action_candidates.shape[-1] % width:
             raise ValueError(
                 f"Expected candidates of whole actions of {width} numbers, got "
                 f"{action_candidates.shape[-1]} in a step."
             )
+        for name in ("pixels", "goal"):
+            count = len(action_candidates)
+            check_shape(name, info_dict[name], f"{count} N K H W C")
         costs = []
         for number, candidates in enumerate(action_candidates):
             seen, goal = (_frames(info_dict[k][number][0]) for k in ("pixels", "goal"))

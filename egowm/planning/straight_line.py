@@ -9,14 +9,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from egowm.checks import check_between, checked
 from egowm.planning.calls import takes_space
 from egowm.planning.cem import cem
 from egowm.planning.search import Budget, Cost, Plan
-from egowm.planning.space import Space
+from egowm.planning.space import MOST_ACTIONS, Space
 
 Turn = Literal["last", "even"]
 
 
+@checked
 def line_actions(ends: Tensor, horizon: int, turn: Turn = "last") -> Tensor:
     """Ends (N, 1, 3) of metres and radians (dx, dy, dyaw) to actions (N, horizon, 3).
 
@@ -25,8 +27,7 @@ def line_actions(ends: Tensor, horizon: int, turn: Turn = "last") -> Tensor:
     """
     if ends.ndim != 3 or ends.shape[1:] != (1, 3):
         raise ValueError(f"Expected ends (N, 1, 3) of dx, dy, dyaw, got {tuple(ends.shape)}.")
-    if turn not in ("last", "even") or horizon < 1:
-        raise ValueError(f"Expected turn last or even and a horizon of at least 1, got {turn!r}.")
+    check_between("horizon", horizon, 1, MOST_ACTIONS)
     share = torch.full((horizon, 3), 1 / horizon, dtype=ends.dtype, device=ends.device)
     if turn == "last":
         share[:, 2] = 0.0

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from egowm.checks import MOST_SEED, check_between, check_shape, checked
+
 MIN_UNITS = 10
 MIN_RUNS = 3  # of each method, below which nothing is claimed about methods
-RESAMPLES = 10_000
+RESAMPLES, MOST_RESAMPLES = 10_000, 10_000_000
 _BLOCK = 500  # resamples drawn at once, which bounds the memory
 
 
+@checked
 def interval(
     values: np.ndarray,
     groups: Sequence[str] | None = None,
@@ -23,6 +26,8 @@ def interval(
     groups: what each value belongs to (its trajectory): whole groups are drawn, because values
     within one are not independent. None if there are fewer than 10 independent units.
     """
+    check_shape("values", values, "N")
+    _check_draws(values, level, resamples, seed)
     defined = ~np.isnan(values)
     unit, num_units = _units(defined, groups)
     if num_units < MIN_UNITS:
@@ -38,6 +43,7 @@ def interval(
     return _ends(means, level)
 
 
+@checked
 def two_level(
     a: np.ndarray,
     b: np.ndarray,
@@ -53,6 +59,8 @@ def two_level(
     for other runs on other clips. A clip that is NaN in any run is left out. None below 3 runs of
     either, or 10 independent clips.
     """
+    check_shape("a", a, "R N")
+    _check_draws(np.append(a, b), level, resamples, seed)
     if a.shape[1:] != b.shape[1:]:
         raise ValueError(f"Expected runs on the same clips, got {a.shape} and {b.shape}.")
     defined = ~np.isnan(np.concatenate([a, b])).any(axis=0)
@@ -74,6 +82,14 @@ def two_level(
             means.append((runs @ found * clips).sum(1) / (len(found) * (clips @ counts)))
         differences[start : start + size] = means[1] - means[0]
     return _ends(differences, level)
+
+
+def _check_draws(values: np.ndarray, level: float, resamples: int, seed: int) -> None:
+    if np.isinf(values).any():
+        raise ValueError("Expected finite values, or NaN for those left out, got inf.")
+    check_between("level", level, 1e-6, 1 - 1e-6)
+    check_between("resamples", resamples, 1, MOST_RESAMPLES)
+    check_between("seed", seed, 0, MOST_SEED)
 
 
 def _units(defined: np.ndarray, groups: Sequence[str] | None) -> tuple[np.ndarray, int]:

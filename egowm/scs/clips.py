@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from egowm.checks import checked
 from egowm.files import UNFINISHED
 from egowm.limits import ordinary
 from egowm.picture_file import opened
@@ -67,6 +68,7 @@ class Video(NamedTuple):
         return found._replace(num_frames=found.num_frames + 1)
 
 
+@checked
 def find_clips(root: str | Path, suffixes: Sequence[str] = VIDEOS) -> dict[str, Path]:
     """Every clip below `root` by name; `suffixes` are of files that are clips (videos or masks)."""
     root = Path(root)
@@ -108,6 +110,7 @@ def read_shape(path: Path) -> ClipShape:
     return ClipShape(count_frames(path), None, frozenset([read_frames(path, [0]).shape[1:3]]))
 
 
+@checked
 def find_videos(root: str | Path, role: Role, first: str | Path | None = None) -> dict[str, Video]:
     """Every clip below `root` by name.
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from egowm.checks import checked
 from egowm.scs.bootstrap import MIN_RUNS, MIN_UNITS, interval, num_independent, two_level
 from egowm.scs.result import Result
 from egowm.scs.score import mean_defined
@@ -34,6 +35,7 @@ class Comparison(NamedTuple):
     warnings: tuple[str, ...]
 
 
+@checked
 def compare_runs(a: Sequence[Path], b: Sequence[Path]) -> Comparison:
     """Bootstrap of B minus A over clips, clustered on trajectory; paired for one file of each.
 

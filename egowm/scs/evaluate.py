@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from egowm.checks import check_between, checked
 from egowm.scs.annotation.annotations import read_annotation
 from egowm.scs.bootstrap import num_independent
 from egowm.scs.cache import shard
@@ -39,6 +40,7 @@ class _Scored(NamedTuple):
     parts: Parts | None  # annotated anew on the way, where asked for
 
 
+@checked
 def score_folders(
     pred: str | Path,
     gt: str | Path,
@@ -79,6 +81,7 @@ def score_folders(
     >>> round(result.scs, 2)
     33.33
     """
+    check_between("min_area", min_area, 0.0, 1.0)
     tracker = prepare(tracker, annotations, cache)
     inputs = gather(tracker, Path(pred), Path(gt), ceiling_codec, annotations, trajectories, first)
     inputs = inputs.with_anchors(tracker, reanchor)
@@ -94,6 +97,7 @@ def score_folders(
     return _assemble(scored, inputs, tracker, min_area)
 
 
+@checked
 def track_shard(
     part: str,
     pred: str | Path,

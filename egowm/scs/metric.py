@@ -6,11 +6,13 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from egowm.checks import check_between, checked
 from egowm.scs.score import MIN_AREA, Overlap, Summary, overlap, summarise
 
 _EXACT = 2**24  # whole numbers below it are exact in float32
 
 
+@checked
 class SCS(Metric):
     """Accumulates clips; `compute` gives a dict of scalars, for instance for `self.log_dict`.
 
@@ -34,6 +36,7 @@ class SCS(Metric):
 
     def __init__(self, min_area: float = MIN_AREA) -> None:
         super().__init__()
+        check_between("min_area", min_area, 0.0, 1.0)
         self.min_area = min_area
         # One 1-D state: a list of 2-D tensors crashes the gather if a rank has seen no clip, and
         # so does another dtype than float32 (exact for counts below 2^24).

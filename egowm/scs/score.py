@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from egowm.checks import check_between, checked, shown
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -86,6 +88,7 @@ class Summary(NamedTuple):
     clip_scs: np.ndarray  # (N,)
 
 
+@checked
 def scs(
     pred_masks: "np.ndarray | Tensor",
     target_masks: "np.ndarray | Tensor",
@@ -109,6 +112,7 @@ def scs(
     return clip_score(overlap(pred_masks, target_masks, min_area=min_area, lost=lost).iou(empty))
 
 
+@checked
 def overlap(
     pred_masks: "np.ndarray | Tensor",
     target_masks: "np.ndarray | Tensor",
@@ -126,8 +130,9 @@ def overlap(
         raise ValueError(f"Expected masks of one shape, got {pred.shape} and {target.shape}.")
     if lost is None:
         lost = np.zeros(pred.shape[:2], bool)
-    if lost.shape != pred.shape[:2]:
-        raise ValueError(f"Expected lost (T+1, O) = {pred.shape[:2]}, got {lost.shape}.")
+    if lost.shape != pred.shape[:2] or lost.dtype != bool:
+        raise ValueError(f"Expected lost (T+1, O) = {pred.shape[:2]} bool, got {shown(lost)}.")
+    check_between("min_area", min_area, 0.0, 1.0)
     pred, target, num_pixels = pred[1:], target[1:], pred.shape[2] * pred.shape[3]
     pred_area, target_area = _area(pred), _area(target)
     intersection = _area(pred & target)
@@ -153,6 +158,7 @@ def mean_defined(values: np.ndarray, axis: int | None = None) -> np.ndarray:
     return np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)
 
 
+@checked
 def summarise(overlaps: Sequence[Overlap], clips: Sequence[int] | None = None) -> Summary:
     """Scores of a data set from its videos. One shorter than k does not enter those "at k".
 
@@ -160,6 +166,12 @@ def summarise(overlaps: Sequence[Overlap], clips: Sequence[int] | None = None) -
     they are averaged inside the clip. By default every video is a clip of its own.
     """
     ious = [video.iou() for video in overlaps]
+    if clips is not None and not (
+        len(clips) == len(ious) and all(0 <= clip < len(ious) for clip in clips)
+    ):
+        raise ValueError(
+            f"Expected a clip for each of {len(ious)} videos, counted from 0, got {shown(clips)}."
+        )
     owner = np.arange(len(ious)) if clips is None else np.asarray(clips, int)
 
     def score(found: Sequence[np.ndarray]) -> np.ndarray:

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from egowm.checks import MOST_SEED, check_between, check_shape, checked, shown
 from egowm.worlds.motion import ROBOT_HEIGHT, Disturbances, drive, hand_held, step
-from egowm.worlds.rooms import FIRST_STRUCTURE, Camera, Room, Style, View
+from egowm.worlds.rooms import FIRST_STRUCTURE, Camera, Room, Style, View, check_size
 
 # The first seed of each set; a set may hold up to 10 million rooms, so no two sets share one.
 FIRST_SEED = {"train": 0, "val": 10_000_000, "test": 20_000_000, "passive": 30_000_000}
@@ -14,6 +15,7 @@ MIN_AREA = 0.01  # share of frame 0 that a structure must cover to be scored
 MIN_STRUCTURES, MAX_STRUCTURES = 4, 8
 MAX_GONE = 0.25  # share of the structures that may be out of view at frame 16
 NUM_TRIES = 12
+MOST_FRAMES = 1_000_000  # of a recording: more is a mistake that fills the memory
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Recording:
     realised: np.ndarray  # (N-1, 3)
 
 
+@checked
 def seed_of(split: str, index: int) -> int:
     """The room's seed: sets are disjoint by construction."""
     if split not in FIRST_SEED:
@@ -36,6 +39,7 @@ def seed_of(split: str, index: int) -> int:
     return FIRST_SEED[split] + index
 
 
+@checked
 def record(
     seed: int,
     style: Style = "robot",
@@ -51,6 +55,9 @@ def record(
     structures of 1% of the frame and keeps three quarters of them in view for 16 frames; if there
     is none, the one that comes nearest.
     """
+    check_between("num_frames", num_frames, 1, MOST_FRAMES)
+    check_between("seed", seed, 0, MOST_SEED)
+    check_size(height, width)
     rng = np.random.default_rng([seed, 7])
     room = Room(seed, style, papers)
     if style == "passive":
@@ -70,6 +77,7 @@ def record(
     return _recording(frames, views, cameras, commanded, realised)
 
 
+@checked
 def follow(
     seed: int,
     start: np.ndarray,
@@ -83,6 +91,10 @@ def follow(
     start: (x, y, yaw) metres, radians. actions: (T, 3) body frame. Walls are not checked: a wrong
     action sequence may leave the room, as a generated video may.
     """
+    check_shape("start", start, "3")
+    check_shape("actions", actions, "T 3")
+    if not np.isfinite(start).all() or not np.isfinite(actions).all():
+        raise ValueError("Expected a start and actions of finite numbers, got NaN or inf.")
     room = Room(seed, "robot", papers)
     pose = (float(start[0]), float(start[1]), float(start[2]))
     views = [room.render(Camera(pose[0], pose[1], ROBOT_HEIGHT, pose[2]), height, width)]
@@ -92,8 +104,11 @@ def follow(
     return np.stack([v.rgb for v in views]), np.stack([v.ids for v in views])
 
 
+@checked
 def structures(ids: np.ndarray) -> list[int]:
     """Scored structures of a first frame (H, W): at least 1% of it, largest first, at most 8."""
+    if not np.issubdtype(ids.dtype, np.integer):
+        raise ValueError(f"Expected ids of whole numbers, got {shown(ids)}.")
     values, counts = np.unique(ids, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     large = [int(values[k]) for k in order if counts[k] >= MIN_AREA * ids.size]

@@ -14,10 +14,12 @@ from typing import Literal, NamedTuple
 import mujoco
 import numpy as np
 
+from egowm.checks import MOST_SEED, check_between, check_shape, checked
 from egowm.worlds import texture
 
 Style = Literal["robot", "passive"]
 NUM_HUES = 18
+MOST_PIXELS = 8192  # along a side of a picture
 FLOOR, CEILING, FIRST_STRUCTURE = 0, 1, 2
 _FAR = 100.0  # metres, where rays end
 _LIGHT = np.array([0.36, 0.27, 0.89])
@@ -162,6 +164,13 @@ def _rotation(camera: Camera) -> np.ndarray:
     return yaw @ pitch @ roll
 
 
+def check_size(height: int, width: int) -> None:
+    """Refuse a picture of nothing, and one that fills the memory."""
+    check_between("height", height, 1, MOST_PIXELS)
+    check_between("width", width, 1, MOST_PIXELS)
+
+
+@checked
 class Room:
     """A room that can be looked at. One per process: the ray caster works in its own `MjData`.
 
@@ -173,6 +182,7 @@ class Room:
     """
 
     def __init__(self, seed: int, style: Style = "robot", papers: str = "") -> None:
+        check_between("seed", seed, 0, MOST_SEED)
         self.luminance = texture.load_papers(papers).luminance if papers else texture.luminance
         self.plan = plan_room(seed, style)
         xml = (
@@ -188,6 +198,7 @@ class Room:
 
     def move(self, positions: np.ndarray) -> None:
         """Place the moving things; `positions` (M, 2) in metres."""
+        check_shape("positions", positions, f"{len(self.data.mocap_pos)} 2")
         self.data.mocap_pos[:, :2] = positions
         mujoco.mj_kinematics(self.model, self.data)
 
@@ -196,6 +207,10 @@ class Room:
 
         A ray that meets nothing, as happens outside the hall, is the floor at `_FAR` metres.
         """
+        check_shape("origin", origin, "3")
+        check_shape("rays", rays, "P 3")
+        if not np.isfinite(origin).all() or not np.isfinite(rays).all():
+            raise ValueError("Expected an origin and rays of finite numbers, got NaN or inf.")
         count = len(rays)
         ids, distance = np.zeros(count, np.int32), np.zeros(count)
         normals = np.zeros(3 * count)
@@ -212,6 +227,10 @@ class Room:
         self, camera: Camera, height: int = 64, width: int = 64, fov_degrees: float = 90.0
     ) -> View:
         """Draw one frame of any size; `fov_degrees` is horizontal."""
+        check_size(height, width)
+        check_between("fov_degrees", fov_degrees, 1.0, 179.0)
+        if not np.isfinite(camera).all():
+            raise ValueError(f"Expected a camera of finite numbers, got {camera}.")
         fov = np.radians(fov_degrees)
         rays = _ray_fan(height, width, fov) @ _rotation(camera).T
         origin = np.array([camera.x, camera.y, camera.z])

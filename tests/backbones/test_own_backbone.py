@@ -15,10 +15,16 @@ from egowm.sampling import Sampling
 from egowm.world_model import WorldModel
 
 
+def check_even(height: int, width: int) -> None:
+    if height % 2 or width % 2:
+        raise ValueError(f"Expected frames of an even size, got {height} x {width}.")
+
+
 class Pooling(Codec):
     """Latents are pooled pixels."""
 
     def latents(self, frames: Tensor) -> Tensor:
+        check_even(*frames.shape[-2:])
         pooled: Tensor = nn.functional.avg_pool2d(frames.flatten(0, 1), 2)
         return pooled.unflatten(0, frames.shape[:2])
 
@@ -51,6 +57,7 @@ class Pooled(Backbone):
         return {"network": self.network}
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        check_even(height, width)
         return 3, height // 2, width // 2
 
     def condition(

@@ -110,7 +110,7 @@ def test_costs_of_another_shape_are_refused(costs, words):
         ({"elites": 0}, r"1 to 8 \(samples\) elites, got 0"),
         ({"elites": 9}, r"1 to 8 \(samples\) elites, got 9"),
         ({"iterations": 0}, "at least 1 iteration, got 0"),
-        ({"iterations": None}, "iterations, seconds or both"),
+        ({"iterations": None}, "iterations to be a whole number or a Budget, got None"),
         ({"momentum": 1.0}, r"momentum in \[0, 1\), got 1.0"),
     ],
 )
@@ -127,7 +127,7 @@ def test_what_makes_no_search_is_refused(options, words):
         ({"iterations": 0}, "at least 1 iteration, got 0"),
         ({"iterations": 0, "seconds": 1.0}, "at least 1 iteration, got 0"),
         ({"seconds": 0.0}, "more than 0 seconds, got 0.0"),
-        ({"seconds": float("nan")}, "more than 0 seconds, got nan"),
+        ({"seconds": float("nan")}, "seconds to be a number, got nan"),
     ],
 )
 def test_a_budget_that_ends_nothing_is_refused(limits, words):

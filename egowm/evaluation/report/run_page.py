@@ -10,6 +10,7 @@ from pathlib import Path
 from markupsafe import Markup
 from tqdm import tqdm
 
+from egowm.checks import checked
 from egowm.evaluation.report.clip_card import MAX_SIDE, curves_of, draw_run_card
 from egowm.evaluation.report.comparison_videos import write_comparison
 from egowm.evaluation.report.page import (
@@ -48,6 +49,7 @@ _LEAD = (
 )
 
 
+@checked
 def write_report(
     run: Path, output: Path | None = None, max_clips: int = 24, videos: bool = True
 ) -> Path:

@@ -5,6 +5,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Literal
 
+from egowm.checks import checked
 from egowm.scs.trackers.base import MaskReader, Tracker, Tracks
 
 __all__ = [
@@ -29,6 +30,7 @@ BUILT_IN = {
 }
 
 
+@checked
 def load_tracker(
     name: str,
     weights: str | Path | None = None,
