@@ -39,13 +39,17 @@ def read_info(root: Path) -> dict[str, Any]:
     try:
         info = json.loads(text_of(file))
         version, fps = info["codebase_version"], float(info["fps"])
-        well_formed = isinstance(info["features"], dict) and 0 < fps < 1e4
+        features = info["features"]
+        tables = isinstance(features, dict) and all(isinstance(f, dict) for f in features.values())
+        well_formed = tables and 0 < fps < 1e4
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{file}: expected JSON with version, fps, features ({error!r})."
         ) from error
     if not well_formed:
-        raise ValueError(f"{file}: expected fps above 0 and a table of features, got fps {fps}.")
+        raise ValueError(
+            f"{file}: expected fps above 0 and a mapping for each feature, got fps {fps}."
+        )
     if version not in VERSIONS:
         raise ValueError(
             f"{file}: expected codebase_version {', '.join(VERSIONS)}, got {version!r}. Convert "

@@ -197,7 +197,8 @@ def test_latency_and_dimensions(tmp_path, write_table):
     [
         ({"codebase_version": "v1.6"}, r"version v2\.0, v2\.1, v3\.0, got 'v1\.6'"),
         ({"fps": 0}, "expected fps above 0"),
-        ({"features": 7}, "expected fps above 0 and a table of features"),
+        ({"features": 7}, "expected fps above 0 and a mapping for each feature"),
+        ({"features": {"action": 7}}, "expected fps above 0 and a mapping for each feature"),
         ({"video_path": "../../{video_key}.mp4"}, "inside .*climb out"),
         ({"data_path": "/etc/passwd"}, "absolute"),
         ({"data_path": "data/{episode_index.__class__}"}, "expected a path with fields"),
