@@ -13,7 +13,8 @@ FACE = "egowm"  # `egowm/__init__.py` names what others define, and imports it w
 GROUND = (
     "actions", "arrays", "checksums", "clip", "conditioning", "diffusion", "files", "lazy",
     "limits", "loading", "moved", "network", "paths", "picture_file", "pixels", "randomness",
-    "readable", "shipped", "typed_json", "video", "video_end", "video_file", "video_packets",
+    "readable", "shipped", "sizes", "typed_json", "video", "video_end", "video_file",
+    "video_packets",
 )  # fmt: skip
 CORE = ("backbones", "export", "metadata", "own_contexts", "sampler", "sampling", "world_model")
 # Wings stand side by side; each with the other wings that it may know.

@@ -14,7 +14,9 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import Tensor
 
-from egowm.loading import INDEX, check_types, expect, read_json, readable
+from egowm.loading import INDEX, expect, read_json
+from egowm.readable import undamaged
+from egowm.sizes import check_types
 
 SETTINGS = "scheduler_config.json"
 LARGEST = 1_000_000  # of whole numbers: some are lengths of lists
@@ -63,7 +65,7 @@ class StockLevels:
     def __call__(self, steps: int) -> Tensor:
         """Raises ValueError for levels that are no way down from noise to frames."""
         file = self.folder / SETTINGS
-        with readable(file), np.errstate(all="ignore"):
+        with undamaged(file), np.errstate(all="ignore"):
             self.scheduler.set_timesteps(**self.ask(steps))
             sigmas: Tensor = self.scheduler.sigmas.float().clone()
         if self.holds_last:
@@ -108,7 +110,7 @@ def load_scheduler(pipeline: Path, supported: Supported) -> Any:
     if not settings.get("sigma_data", 1) > 0:
         raise ValueError(f"{folder / SETTINGS}: expected sigma_data above 0.")
     # Noise levels are computed as it is made, also where a step is traced without values.
-    with readable(folder), unset_fake_temporarily():
+    with undamaged(folder), unset_fake_temporarily():
         scheduler = cls.from_pretrained(folder, local_files_only=True)
     check_followed(scheduler, supported, str(folder / SETTINGS))
     return scheduler

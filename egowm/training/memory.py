@@ -25,9 +25,10 @@ from egowm.backbones.codec import Codec
 from egowm.backbones.codec_wrappers import Wrapped
 from egowm.clip import Clip
 from egowm.data.module import Window
-from egowm.loading import MOST_WEIGHTS, untrained
+from egowm.loading import untrained
 from egowm.network.checkpointing import enable_gradient_checkpointing, standard
 from egowm.network.optimizer import Optimizer, averages_bytes
+from egowm.sizes import MOST_WEIGHTS
 from egowm.world_model import WorldModel
 
 TEXT_TOKENS = 512  # of a text's embedding, at most
