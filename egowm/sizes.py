@@ -13,12 +13,10 @@ from typing import Any
 from egowm.readable import undamaged
 
 MOST_WEIGHTS, MOST_TENSORS = 10**12, 10_000  # of a part; published ones have a thousand tensors
-LARGEST = 10**7  # of numbers in settings; bases of angles are 5 million
+LARGEST, LARGEST_FLOAT = 1_000_000, 1e9  # whole numbers are lengths: they take memory
 
 
-def check_types(
-    cls: Any, settings: Mapping[str, Any], file: Path, largest: float = LARGEST
-) -> None:
+def check_types(cls: Any, settings: Mapping[str, Any], file: Path) -> None:
     """Refuse settings of other types than the defaults of a constructor, and larger numbers."""
     for key, parameter in inspect.signature(cls.__init__).parameters.items():
         value, default = settings.get(key, parameter.default), parameter.default
@@ -27,6 +25,7 @@ def check_types(
         kinds: Any = {bool: bool, int: (int, float), float: (int, float), str: str}
         kind = kinds.get(type(default), (list, tuple, dict, int, str))
         numbers = [x for x in (value if isinstance(value, list) else [value]) if _is_number(x)]
+        largest = LARGEST_FLOAT if isinstance(default, float) else LARGEST
         fits = isinstance(value, kind) and isinstance(value, bool) == isinstance(default, bool)
         if not fits or any(not abs(number) <= largest for number in numbers):
             raise ValueError(
@@ -43,7 +42,7 @@ def room_for(files: Iterable[Path]) -> tuple[int, int]:
     from safetensors import safe_open
 
     weights = tensors = 0
-    for file in files:
+    for file in filter(Path.is_file, files):
         with undamaged(file), safe_open(file, "pt") as held:
             shapes = [held.get_slice(name).get_shape() for name in held.keys()]  # noqa: SIM118
         weights += sum(map(prod, shapes))

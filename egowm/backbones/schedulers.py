@@ -19,7 +19,6 @@ from egowm.readable import undamaged
 from egowm.sizes import check_types
 
 SETTINGS = "scheduler_config.json"
-LARGEST = 1_000_000  # of whole numbers: some are lengths of lists
 Levels = TypeVar("Levels", bound=Callable[[int], Tensor])
 Supported = Mapping[str, Mapping[str, tuple[Any, ...]]]  # class: setting: values that are followed
 
@@ -106,7 +105,7 @@ def load_scheduler(pipeline: Path, supported: Supported) -> Any:
         )
     cls = getattr(diffusers, name)
     settings = read_json(folder, SETTINGS)
-    check_types(cls, settings, folder / SETTINGS, LARGEST)
+    check_types(cls, settings, folder / SETTINGS)
     if not settings.get("sigma_data", 1) > 0:
         raise ValueError(f"{folder / SETTINGS}: expected sigma_data above 0.")
     # Noise levels are computed as it is made, also where a step is traced without values.

@@ -5,6 +5,7 @@ counted. `make fuzz` tries many more ("rollout, base", "memory, base", "export, 
 """
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -16,13 +17,13 @@ from PIL import Image
 
 from egowm.commands import main as cli
 from egowm.loading import load_model
-from egowm.sizes import no_larger_than, room_for
+from egowm.sizes import MOST_TENSORS, MOST_WEIGHTS, no_larger_than, room_for
 from tests.fuzz.damage import do, draw
 
 SETTINGS = (  # each asks for more than there is
     ("unet/config.json", {"layers_per_block": 10**6}, "ask for more than"),
     ("unet/config.json", {"layers_per_block": 10**8}, "layers_per_block 100000000 .*default 2"),
-    ("unet/config.json", {"cross_attention_dim": 10**7}, "ask for more than"),
+    ("unet/config.json", {"cross_attention_dim": 10**6}, "ask for more than"),
     ("unet/config.json", {"num_frames": float("inf")}, "num_frames inf .*default 25"),
     ("vae/config.json", {"layers_per_block": 10**6}, "ask for more than"),
     ("vae/config.json", {"latent_channels": 10**12}, "latent_channels 1000000000000 .*default 4"),
@@ -91,6 +92,21 @@ def test_parts_that_do_not_fit_name_the_base(base, rollout, capsys, online):
     changes = {"image_mean": [0.5, 0.5], "image_std": [0.5, 0.5]}
     change(base / "feature_extractor/preprocessor_config.json", changes)
     assert f"{base}: the parts cannot be used together" in ends_well(rollout, capsys)
+
+
+def test_a_trace_of_such_parts_prints_no_more(base, recipe, capsys, caplog, online):
+    change(base / "image_encoder/config.json", {"projection_dim": 512})
+    memory = ["memory", "-c", str(recipe), "--model.backbone.pretrained", str(base)]
+    assert f"{base}: the parts cannot be used together" in ends_well(memory, capsys)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_a_pipe_in_place_of_weights_is_not_waited_for(tmp_path):
+    """A trace reads settings alone."""
+    os.mkfifo(tmp_path / "model.safetensors")
+    end = os.open(tmp_path / "model.safetensors", os.O_RDWR)  # or a fault would hang
+    assert room_for([tmp_path / "model.safetensors"]) == (MOST_WEIGHTS, MOST_TENSORS)
+    os.close(end)
 
 
 def test_missing_weights_are_not_drawn_anew(base, online):
