@@ -261,7 +261,8 @@ def _is_plain(tensor: Any) -> bool:
 
 def _of_words(hint: Any) -> bool:
     """Whether an annotation lists the words that may be given."""
-    return Literal in (get_origin(hint), *map(get_origin, get_args(hint)))
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return any(get_origin(part) is Literal for part in parts)
 
 
 def _words(hint: Any) -> str:

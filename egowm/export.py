@@ -21,9 +21,9 @@ from egowm.actions.spec import Kind
 from egowm.backbones.arguments import check_arguments
 from egowm.backbones.base import Backbone
 from egowm.files import FolderKind, begins, check_folder, filled
-from egowm.loading import readable
 from egowm.metadata import Described, ExportRecord, Specs, check_base, describe, specs_of
 from egowm.network.trained_part import merged_weights
+from egowm.readable import undamaged
 from egowm.shipped import world_models
 from egowm.typed_json import read_json
 
@@ -104,7 +104,7 @@ def load(folder: Path, base: str | None, make: Callable[..., Model]) -> Model:
     arguments = {k: v for k, v in record["backbone_arguments"].items() if k not in GONE}
     arguments |= {"pretrained": base} if base else {}
     kind = _backbone_class(record["backbone"])
-    with readable(path):
+    with undamaged(path):
         check_arguments(kind, arguments)
         specs = _specs(record)
         given = {
@@ -122,7 +122,7 @@ def load(folder: Path, base: str | None, make: Callable[..., Model]) -> Model:
     model.familiar_psnr, model.specs = record["familiar_psnr"], specs.specs
     model.configure_model()
     check_base(model.backbone, record["base_sha256"], f"{folder} belongs to", "Pass base=FOLDER.")
-    with readable(folder / WEIGHTS):
+    with undamaged(folder / WEIGHTS):
         _take_weights(model, folder / WEIGHTS, record.get("weights_sha256"))
     return model.eval()
 

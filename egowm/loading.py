@@ -6,14 +6,15 @@ Every function raises FileNotFoundError for a missing file, ValueError for one t
 """
 
 import json
+import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Literal
 
 from egowm.paths import inside
+from egowm.readable import undamaged
+from egowm.sizes import MOST_TENSORS, check_types, no_larger_than, room_for
 
 if TYPE_CHECKING:
     import torch
@@ -34,30 +35,47 @@ def load_model(cls: Any, folder: Path, dtype: "torch.dtype | Literal['auto'] | N
 
     expect(folder, CONFIG)
     of_diffusers = hasattr(cls, "load_config")
-    variant = variant_of(folder, "diffusion_pytorch_model" if of_diffusers else "model")
+    stem = "diffusion_pytorch_model" if of_diffusers else "model"
+    variant = variant_of(folder, stem)
     options: dict[str, Any] = {"variant": variant[1:]} if variant else {}
     options["torch_dtype" if of_diffusers else "dtype"] = dtype or torch.float32
-    with readable(folder):
-        return cls.from_pretrained(folder, use_safetensors=True, local_files_only=True, **options)
+    options |= {"use_safetensors": True, "output_loading_info": True}
+    _check_config(cls, folder)
+    with undamaged(folder), no_larger_than(*room_for(folder.glob(f"{stem}*.safetensors"))):
+        model, info = cls.from_pretrained(folder, local_files_only=True, **options)
+        if missing := sorted(info.get("missing_keys", ())):  # the library would draw them
+            raise ValueError(f"{len(missing)} weights are missing, the first is {missing[0]}")
+    return model
 
 
-def untrained(cls: Any, folder: Path) -> Any:
-    """The same in float32 from its configuration alone, with weights that the class draws."""
+def untrained(cls: Any, folder: Path, largest: int | None = None) -> Any:
+    """The same in float32 from its configuration alone, with weights that the class draws.
+
+    largest: number of weights above which it is refused; by default those that fill half of this
+        machine's memory.
+    """
     import torch
 
     expect(folder, CONFIG)
-    with readable(folder):
+    _check_config(cls, folder)
+    most = largest or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 8
+    with undamaged(folder), no_larger_than(most, MOST_TENSORS):
         if hasattr(cls, "load_config"):
             return cls.from_config(cls.load_config(folder, local_files_only=True))
         config = cls.config_class.from_pretrained(folder, local_files_only=True)
-    config.dtype = torch.float32  # the folder's may say float16
-    return cls(config)
+        config.dtype = torch.float32  # the folder's may say float16
+        return cls(config)
+
+
+def _check_config(cls: Any, folder: Path) -> None:
+    if hasattr(cls, "load_config"):  # transformers checks its own
+        check_types(cls, read_json(folder, CONFIG), folder / CONFIG)
 
 
 def load_processor(cls: Any, folder: Path) -> Any:
     """What prepares the inputs of a model of transformers, by one of its classes for that."""
     expect(folder, *PROCESSOR)
-    with readable(folder):
+    with undamaged(folder):
         return cls.from_pretrained(folder, local_files_only=True)
 
 
@@ -66,14 +84,14 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     expect_tokenizer(folder)
-    with readable(folder):
+    with undamaged(folder):
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:
     """What one of the folder's files of settings says."""
     expect(folder, name)
-    with readable(folder / name):
+    with undamaged(folder / name):
         found = json.loads((folder / name).read_text(encoding="utf-8"))
         if not isinstance(found, dict):
             raise ValueError(f"expected a mapping, got {type(found).__name__}")
@@ -130,7 +148,7 @@ def variant_of(folder: Path, stem: str) -> str:
         index = f"{stem}.safetensors.index{variant}.json"
         if (folder / index).is_file():
             content = read_json(folder, index)
-            with readable(folder / index):
+            with undamaged(folder / index):
                 shards = sorted(set(content["weight_map"].values()))
             for shard in shards:
                 inside(folder, shard, str(folder / index))
@@ -156,15 +174,3 @@ def weight_files(folder: Path) -> list[Path]:
         if not beside and not shadowed:
             files.append(file)
     return files
-
-
-@contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Inside, what the libraries say of a damaged file becomes one line that names it."""
-    try:
-        yield
-    except MemoryError:
-        raise
-    except Exception as error:  # a library raises what it likes
-        reason = shorten(str(error), 200, placeholder=" ...") or type(error).__name__
-        raise ValueError(f"{path} cannot be read ({reason}): copy it again, as a whole.") from error

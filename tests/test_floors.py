@@ -13,7 +13,7 @@ FACE = "egowm"  # `egowm/__init__.py` names what others define, and imports it w
 GROUND = (
     "actions", "arrays", "checks", "checksums", "clip", "conditioning", "diffusion", "files",
     "lazy", "limits", "loading", "moved", "network", "paths", "picture_file", "pixels",
-    "randomness", "readable", "shipped", "typed_json", "video", "video_end", "video_file",
+    "randomness", "readable", "shipped", "sizes", "typed_json", "video", "video_end", "video_file",
     "video_packets",
 )  # fmt: skip
 CORE = ("backbones", "export", "metadata", "own_contexts", "sampler", "sampling", "world_model")

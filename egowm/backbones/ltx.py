@@ -21,7 +21,8 @@ from egowm.backbones.schedulers import StockLevels, Supported, load_scheduler, t
 from egowm.backbones.video_transformer import VideoTransformer
 from egowm.conditioning.injection import enter_tokens, takes_actions
 from egowm.diffusion import FlowMatching
-from egowm.loading import INDEX, load_model, load_tokenizer, read_json, readable
+from egowm.loading import INDEX, load_model, load_tokenizer, read_json
+from egowm.readable import undamaged
 
 SCHEDULERS: Supported = {  # its pipeline says how far to shift
     "FlowMatchEulerDiscreteScheduler": {"invert_sigmas": (False,), "stochastic_sampling": (False,)}
@@ -147,7 +148,7 @@ class LTX(VideoTransformer):
         names = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
         given = [config.get(k, v) for k, v in zip(names, (256, 4096, 0.5, 1.15), strict=True)]
         place = self.folder / "scheduler"
-        with readable(place):
+        with undamaged(place):
             mu = float(calculate_shift(tokens, *given))
         shift = config.shift
         if config.use_dynamic_shifting:

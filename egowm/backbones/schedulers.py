@@ -5,7 +5,6 @@ scheduler's settings change (what an output means, the time that the network is 
 does itself, for the values that it names.
 """
 
-import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,10 +14,11 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import Tensor
 
-from egowm.loading import INDEX, expect, read_json, readable
+from egowm.loading import INDEX, expect, read_json
+from egowm.readable import undamaged
+from egowm.sizes import check_types
 
 SETTINGS = "scheduler_config.json"
-LARGEST = 1_000_000  # of whole numbers: some are lengths of lists
 Levels = TypeVar("Levels", bound=Callable[[int], Tensor])
 Supported = Mapping[str, Mapping[str, tuple[Any, ...]]]  # class: setting: values that are followed
 
@@ -64,7 +64,7 @@ class StockLevels:
     def __call__(self, steps: int) -> Tensor:
         """Raises ValueError for levels that are no way down from noise to frames."""
         file = self.folder / SETTINGS
-        with readable(file), np.errstate(all="ignore"):
+        with undamaged(file), np.errstate(all="ignore"):
             self.scheduler.set_timesteps(**self.ask(steps))
             sigmas: Tensor = self.scheduler.sigmas.float().clone()
         if self.holds_last:
@@ -104,9 +104,12 @@ def load_scheduler(pipeline: Path, supported: Supported) -> Any:
             f"{' or '.join(supported)}."
         )
     cls = getattr(diffusers, name)
-    _check_types(cls, read_json(folder, SETTINGS), folder / SETTINGS)
+    settings = read_json(folder, SETTINGS)
+    check_types(cls, settings, folder / SETTINGS)
+    if not settings.get("sigma_data", 1) > 0:
+        raise ValueError(f"{folder / SETTINGS}: expected sigma_data above 0.")
     # Noise levels are computed as it is made, also where a step is traced without values.
-    with readable(folder), unset_fake_temporarily():
+    with undamaged(folder), unset_fake_temporarily():
         scheduler = cls.from_pretrained(folder, local_files_only=True)
     check_followed(scheduler, supported, str(folder / SETTINGS))
     return scheduler
@@ -133,23 +136,3 @@ def tried(levels: Levels) -> Levels:
     with unset_fake_temporarily():
         levels(2)
     return levels
-
-
-def _check_types(cls: Any, settings: dict[str, Any], file: Path) -> None:
-    """Settings of other types than the defaults', or so large that they only take memory."""
-    for key, parameter in inspect.signature(cls.__init__).parameters.items():
-        value, default = settings.get(key, parameter.default), parameter.default
-        if value == default or default is None:
-            continue
-        kind: Any = (int, float) if type(default) in (int, float) else type(default)
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        fits = number if kind == (int, float) else isinstance(value, kind)
-        if not fits or (number and not abs(value) <= LARGEST) or _is_no_deviation(key, value):
-            raise ValueError(
-                f"{file}: {key} {value!r} is not supported: expected a value like the default "
-                f"{default!r}."
-            )
-
-
-def _is_no_deviation(key: str, value: Any) -> bool:
-    return key.startswith("sigma_") and not isinstance(value, str) and value <= 0

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from egowm.commands.base_faults import naming
 from egowm.commands.parser import Parser
 from egowm.evaluation.familiarity import familiarity, is_measurable
 from egowm.export import EXPORT, save
@@ -81,7 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_folder(args.output, EXPORT, args.force)
     model = load_checkpoint(args.config, args.ckpt_path, averaged=not args.newest)
     frames = first_frames(open_recipe(args.config), args.root) if is_measurable(model) else []
-    model.familiar_psnr = measure_familiarity(model, frames)
+    with naming(str(model.backbone.folder)):
+        model.familiar_psnr = measure_familiarity(model, frames)
     save(model, args.output, torch.float16 if args.half else None)
     print(f"{args.output}: an export of {args.ckpt_path}")
     return 0

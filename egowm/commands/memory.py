@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from egowm.actions import ActionSpec
 from egowm.backbones.base import locate
+from egowm.commands.base_faults import naming
 from egowm.commands.parser import Parser
 from egowm.network.optimizer import Optimizer
 from egowm.recipe import build, open_recipe
@@ -113,7 +114,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     precision = str(args.precision or recipe.trainer.get("precision", "32-true"))
     data = recipe.data(args.root)
     batch_size = args.batch_size or data.batch_size
-    with _sizes_at_hand(model) as note:
+    base = model["init_args"]["backbone"]["init_args"].get("pretrained", "")
+    with _sizes_at_hand(model) as note, naming(str(base)):
         rungs = list(climb(model, data, batch_size, precision))
     w = data.window
     frames = f"{w.context} + {w.horizon} frames of {w.height}x{w.width}"

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from egowm.actions import ActionSpec
 from egowm.arrays import read_npy
+from egowm.commands.base_faults import naming
 from egowm.commands.parser import Parser
 from egowm.conditioning.guidance import Guide
 from egowm.evaluation.familiarity import familiarity
@@ -154,15 +155,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     actions = read_actions(args.actions, model.spec)
     first = resize(picture[None], *args.size)
     context = torch.from_numpy(first.transpose(0, 3, 1, 2).copy())[None]
-    made = model.rollout(
-        context.expand(-1, model.backbone.context, -1, -1, -1),  # the robot stood still before
-        actions,
-        Sampling(steps=args.steps, guidance=args.guidance, guide_on=args.guide_on),
-        state=None if args.state is None else torch.tensor([args.state]),
-        text=args.text,
-        source=args.source,
-        generator=torch.Generator().manual_seed(args.seed),
-    )
+    with naming(str(model.backbone.folder)):
+        made = model.rollout(
+            context.expand(-1, model.backbone.context, -1, -1, -1),  # the robot stood still before
+            actions,
+            Sampling(steps=args.steps, guidance=args.guidance, guide_on=args.guide_on),
+            state=None if args.state is None else torch.tensor([args.state]),
+            text=args.text,
+            source=args.source,
+            generator=torch.Generator().manual_seed(args.seed),
+        )
+        found = familiarity(model, context, args.seed)
     frames = np.concatenate([first, to_uint8(made.frames[0])])
     large, fps = np.repeat(np.repeat(frames, 4, 1), 4, 2), model.spec.rate_hz
     with filled(args.output, WALK) as folder:
@@ -170,12 +173,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_mp4(folder / "rollout.mp4", large, fps)
         (folder / "rollout.webp").write_bytes(webp_bytes(large, fps))
     print(f"{len(frames)} frames in {args.output}: frames/, rollout.mp4, rollout.webp")
-    _say_familiarity(model, context, args.seed)
+    _say_familiarity(model.familiar_psnr, found)
     return 0
 
 
-def _say_familiarity(model: WorldModel, context: Tensor, seed: int) -> None:
-    known, found = model.familiar_psnr, familiarity(model, context, seed)
+def _say_familiarity(known: float | None, found: float | None) -> None:
     if known is None or found is None:
         print("Whether this picture is like those the model was trained on is not known.")
     elif found < known:

@@ -64,6 +64,7 @@ class GoalCost:
         self.state, self.text, self.source = state, text, source
         self.candidates = 0
 
+    @checked
     def __call__(self, actions: Tensor) -> Tensor:
         """Costs (N,), on the device of the actions; differentiable where a gradient is wanted."""
         check_shape("actions", actions, "N T A")

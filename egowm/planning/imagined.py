@@ -175,9 +175,9 @@ class ImaginedWorlds:
     def _checked(self, found: Tensor) -> np.ndarray:
         known = isinstance(found, Tensor) and found.shape == (len(self),) and not found.is_complex()
         if not known or found.isnan().any():
+            got = shown(found) if known or not isinstance(found, Tensor) else tuple(found.shape)
             raise ValueError(
-                f"Expected a reward (or end) for each world, ({len(self)},) of numbers, got "
-                f"{shown(found)}."
+                f"Expected a reward (or end) for each world, ({len(self)},), got {got}."
             )
         judged: np.ndarray = found.cpu().numpy()
         return judged

@@ -28,6 +28,7 @@ from egowm.data.module import Window
 from egowm.loading import untrained
 from egowm.network.checkpointing import enable_gradient_checkpointing, standard
 from egowm.network.optimizer import Optimizer, averages_bytes
+from egowm.sizes import MOST_WEIGHTS
 from egowm.world_model import WorldModel
 
 TEXT_TOKENS = 512  # of a text's embedding, at most
@@ -215,7 +216,7 @@ def without_weights() -> Iterator[None]:
     from transformers import PreTrainedModel
 
     def without(cls: Any, folder: Any, **options: Any) -> Any:
-        return untrained(cls, Path(folder))
+        return untrained(cls, Path(folder), MOST_WEIGHTS), {}
 
     def unchanged(module: nn.Module, *args: Any, **options: Any) -> nn.Module:
         return module  # modules of fake tensors cannot be moved or converted, and need not be

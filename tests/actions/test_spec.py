@@ -271,7 +271,7 @@ def test_files_without_normalisers_mean_min_max_and_stay_as_they_were(tmp_path):
     assert old == ROBOT
     assert json.dumps(old.record(), indent=2) == written
     assert replace(old, normalisers=("min-max",) * 3) == old
-    with pytest.raises(ValueError, match=r"expected normalisers of .*; got 'z-score'"):
+    with pytest.raises(ValueError, match=r"normalisers to be several, each .*z-score"):
         replace(old, normalisers=("z-score",) * 3)
     with pytest.raises(ValueError, match="3 names but 2 normalisers"):
         replace(old, normalisers=("none", "quantile"))

@@ -167,9 +167,9 @@ def test_weights_in_float16_by_name(tiny, tmp_path, online):
     [
         ("model_index.json", "model_index.json"),
         ("vae/config.json", "vae/config.json"),
-        ("unet/config.json", "unet"),
-        ("unet/diffusion_pytorch_model.safetensors", "unet"),
-        ("image_encoder/model.safetensors", "image_encoder"),
+        ("unet/config.json", "unet/config.json"),
+        ("unet/diffusion_pytorch_model.safetensors", "unet/diffusion_pytorch_model.safetensors"),
+        ("image_encoder/model.safetensors", "image_encoder/model.safetensors"),
         ("scheduler/scheduler_config.json", "scheduler/scheduler_config.json"),
         ("feature_extractor/preprocessor_config.json", "feature_extractor"),
     ],

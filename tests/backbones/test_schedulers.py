@@ -57,7 +57,7 @@ REFUSED = [
     ("svd", {"final_sigmas_type": "one"}, "cannot be read .*got one"),
     ("svd", {"num_train_timesteps": 10**13}, "num_train_timesteps 10000000000000 .*1000"),
     ("predict1", {"prediction_type": "sample"}, "'sample'.*'epsilon' or 'v_prediction'"),
-    ("predict1", {"sigma_data": 0.0}, "sigma_data 0.0 .*0.5"),
+    ("predict1", {"sigma_data": 0.0}, "expected sigma_data above 0"),
     ("predict1", {"sigma_data": "half"}, "sigma_data 'half'"),
     ("predict1", {"sigma_schedule": "even"}, "cannot be read"),
     ("predict2", {"use_karras_sigmas": False}, "use_karras_sigmas False.*expected True"),

@@ -50,5 +50,5 @@ def test_the_sum_stays_in_the_range_of_one_action():
 def test_incomplete_groups_and_other_modes_are_refused():
     with pytest.raises(ValueError, match=r"a multiple of 4 actions .* stride.*, got 6"):
         align(ACTIONS, 4, "sum")
-    with pytest.raises(ValueError, match="alignment concatenate, sum or last, got 'mean'"):
+    with pytest.raises(ValueError, match="how concatenate, sum or last, got 'mean'"):
         align(ACTIONS, 2, "mean")

@@ -147,7 +147,7 @@ def _in_tree(path: Path, edit: Edit) -> None:
         for key in way:
             part = part[key]
         value = part[last]
-    except (ValueError, LookupError, TypeError, yaml.YAMLError):
+    except (ValueError, LookupError, TypeError, RecursionError, yaml.YAMLError):
         return  # another edit was there before
     if edit["do"] == "set":
         part[last] = copy.deepcopy(edit["value"])

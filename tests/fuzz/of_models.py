@@ -115,6 +115,13 @@ def make_base(place: Place) -> None:
     shutil.copytree(prior(place), place.inputs / "base")
 
 
+def make_trained_base(place: Place) -> None:
+    """And a recipe that starts from it: cases run in the folder beside it."""
+    text = (trained(place) / "recipe.yaml").read_text()
+    (place.kept / "from_base.yaml").write_text(text.replace(str(prior(place)), "../in/base"))
+    make_base(place)
+
+
 def make_spec(place: Place) -> None:
     names, units, high = ("dx", "dy", "dyaw"), ("m", "m", "rad"), (0.3, 0.1, 0.1)
     low = (-0.3, -0.1, -0.1)
@@ -152,12 +159,16 @@ def make_latents(place: Place) -> None:
     assert main([*words, "--device", "cpu"]) == 0
 
 
-def memory(place: Place) -> int:
+def memory(*words: str) -> Callable[[Place], int]:
     """With the first ways of training; each of them takes seconds."""
-    from egowm.commands import memory
 
-    memory.LADDER = memory.LADDER[:1]
-    return main(["memory", "-c", str(place.inputs / "recipe.yaml")])
+    def run(place: Place) -> int:
+        from egowm.commands import memory
+
+        memory.LADDER = memory.LADDER[:1]
+        return command(main, "memory", *words)(place)
+
+    return run
 
 
 def rollout(*words: str) -> Callable[[Place], int]:
@@ -212,11 +223,20 @@ TARGETS = {
         )
         for verb in ("validate", "test", "predict")
     },
-    "memory": Target(recipe, memory, trusted=True),
+    "memory": Target(recipe, memory(*CONFIG), trusted=True),
+    "memory, base": Target(
+        make_trained_base,
+        memory("-c", "KEPT/trained/recipe.yaml", "--model.backbone.pretrained", "IN/base"),
+    ),
     "export": Target(
         taken("recipe.yaml", "step.ckpt"),
         command(main, "export", *CONFIG, "--ckpt_path", "IN/step.ckpt", *TO),
         trusted=True,
+    ),
+    "export, base": Target(
+        make_trained_base,
+        command(main, "export", "-c", "KEPT/from_base.yaml", "--ckpt_path",
+                "KEPT/trained/step.ckpt", *TO),
     ),
     "import-egowm": Target(
         make_released,

@@ -1,0 +1,82 @@
+"""What the settings of a model may ask for: values like the defaults, and weights that there are.
+
+A damaged digit asks for terabytes, or for layers without end.
+"""
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from egowm.readable import undamaged
+
+MOST_WEIGHTS, MOST_TENSORS = 10**12, 10_000  # of a part; published ones have a thousand tensors
+LARGEST, LARGEST_FLOAT = 1_000_000, 1e9  # whole numbers are lengths: they take memory
+
+
+def check_types(cls: Any, settings: Mapping[str, Any], file: Path) -> None:
+    """Refuse settings of other types than the defaults of a constructor, and larger numbers."""
+    for key, parameter in inspect.signature(cls.__init__).parameters.items():
+        value, default = settings.get(key, parameter.default), parameter.default
+        if value is None or value == default or default in (None, inspect.Parameter.empty):
+            continue
+        kinds: Any = {bool: bool, int: (int, float), float: (int, float), str: str}
+        kind = kinds.get(type(default), (list, tuple, dict, int, str))
+        numbers = [x for x in (value if isinstance(value, list) else [value]) if _is_number(x)]
+        largest = LARGEST_FLOAT if isinstance(default, float) else LARGEST
+        fits = isinstance(value, kind) and isinstance(value, bool) == isinstance(default, bool)
+        if not fits or any(not abs(number) <= largest for number in numbers):
+            raise ValueError(
+                f"{file}: {key} {value!r} is not supported: expected a value like the default "
+                f"{default!r}."
+            )
+
+
+def room_for(files: Iterable[Path]) -> tuple[int, int]:
+    """Weights and tensors that the model of these safetensors files may have at most.
+
+    Four times what they hold: tied weights are stored once, and two small ones may be in a byte.
+    """
+    from safetensors import safe_open
+
+    weights = tensors = 0
+    for file in filter(Path.is_file, files):
+        with undamaged(file), safe_open(file, "pt") as held:
+            shapes = [held.get_slice(name).get_shape() for name in held.keys()]  # noqa: SIM118
+        weights += sum(map(prod, shapes))
+        tensors += len(shapes)
+    if not tensors:  # as where a step is traced from settings alone
+        return MOST_WEIGHTS, MOST_TENSORS
+    return 4 * weights + 1_000_000, 4 * tensors + 1000
+
+
+@contextmanager
+def no_larger_than(weights: int, tensors: int) -> Iterator[None]:
+    """The block in which modules are refused as soon as they have more weights or tensors; those
+    that take another's place are not counted."""
+    from torch.nn.modules.module import register_module_parameter_registration_hook
+
+    counted = [0, 0]
+
+    def count(module: Any, name: str, parameter: Any) -> None:
+        if parameter is None or name in module._parameters:
+            return
+        counted[0] += parameter.numel()
+        counted[1] += 1
+        if counted[0] > weights or counted[1] > tensors:
+            raise ValueError(
+                f"its settings ask for more than {weights} weights in {tensors} tensors, which is "
+                f"more than there are"
+            )
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
