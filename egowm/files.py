@@ -317,7 +317,8 @@ def _check_place(path: Path) -> None:
     above = next(place for place in places if os.path.lexists(place))
     if not above.is_dir():
         raise NotADirectoryError(f"{path}: {above} is not a folder.")
-    _sweep_once(above)
+    for place in {above, path.absolute().parent}:  # where replacements begin
+        _sweep_once(place)
     probe = above / f"{_unfinished()}probe"
     try:
         probe.write_bytes(bytes(1 << 12))

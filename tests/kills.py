@@ -190,9 +190,9 @@ class Writing:
     def _of_kill(self, trial: Trial, found: Read, again: str, after: Read) -> Iterator[str]:
         if not self.is_whole(found.value, trial.fresh):
             yield "what is there is neither the old result nor the new one"
-        if again:
+        if again and not self.is_second(found.value, trial.fresh):  # else refused: it is there
             yield f"the second run ends in: {again}"
-        elif not self.is_second(after.value, trial.fresh):
+        elif not again and not self.is_second(after.value, trial.fresh):
             yield "the second run does not give the new result"
         if after.left:
             yield f"{after.left} are left after the second run"

@@ -452,6 +452,7 @@ def roll_out(root: Path, version: int) -> None:
 
     pixels = torch.from_numpy(frames(version).transpose(0, 3, 1, 2).copy())[None] / 255
     model = SimpleNamespace(
+        backbone=SimpleNamespace(folder=root, context=1),
         spec=wheeled(),
         familiar_psnr=None,
         rollout=lambda *given, **more: SimpleNamespace(frames=pixels),

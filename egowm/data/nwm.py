@@ -5,7 +5,7 @@ and `yaw` (T,) or (T, 1) in radians, counter-clockwise, at 4 Hz.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
@@ -76,7 +76,10 @@ class NWM(Recordings[Path]):
     def _own_rate(self) -> float:
         """Hz by the times of the first trajectory that can be read."""
         usual = WHEELED.rate_hz
-        for place in self.recordings().values() if self.folder.is_dir() else ():
+        places: Iterable[Path] = ()
+        with suppress(FileNotFoundError):  # told when the recordings are read
+            places = self.recordings().values()
+        for place in places:
             with suppress(ValueError, FileNotFoundError):
                 rate = rate_of(self.read(place).times) or usual
                 return usual if abs(rate - usual) <= RATE_TOLERANCE * usual else rate

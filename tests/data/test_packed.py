@@ -333,7 +333,7 @@ def test_from_the_command_line(folder, tmp_path, capsys):
     assert out.startswith(f"{output}: 9 episodes, 108 frames of 12x16, 576 bytes a frame, ")
     assert f"--data egowm.data.Packed --data.root {output}" in out
     assert cli.main(["data", "check", str(output), "--workers", "1"]) == 0
-    assert "NWM: 9 episodes, 108 frames" in capsys.readouterr().out
+    assert "NWM: 9 episodes (7 train, 0 val, 2 test), 108 frames" in capsys.readouterr().out
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:lightning")

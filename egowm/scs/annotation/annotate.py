@@ -133,9 +133,9 @@ def freeze(found: Iterable[Structures], output: Path, how: Mapping[str, Any]) ->
 def check_output(folder: Path) -> None:
     """Refuse a folder with anything in it, annotations too: scores that rest on them would change
     their meaning."""
+    check_folder(folder, FROZEN, force=True)
     if FROZEN.made is not None and FROZEN.made(folder):
         raise FileExistsError(17, "Annotations are frozen; give another folder than", str(folder))
-    check_folder(folder, FROZEN)
 
 
 def _write(root: Path, clip: Structures) -> None:
