@@ -119,7 +119,8 @@ def _now() -> float:
 
 def _live_bytes() -> int:
     gc.collect()
-    tensors = [x for x in gc.get_objects() if type(x) is Tensor]
+    found = [x for x in gc.get_objects() if type(x) is Tensor]
+    tensors = [x for x in found if x.layout is torch.strided]
     storages = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in tensors}
     return sum(storages.values())
 

@@ -163,7 +163,7 @@ def random_weights(device: str) -> Iterator[None]:
 
     def drawn(cls: Any, folder: Any, **options: Any) -> Any:
         with torch.device(device):
-            return untrained(cls, Path(folder))
+            return untrained(cls, Path(folder)), {}  # and what it says of the loading
 
     with (
         patch("egowm.loading.variant_of", lambda folder, stem: ""),
