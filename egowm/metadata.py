@@ -4,7 +4,7 @@ trained, and on which base."""
 from collections.abc import Mapping
 from typing import Any, NamedTuple, NotRequired, Protocol, TypedDict
 
-from egowm.actions.spec import ActionSpec
+from egowm.actions.spec import ActionSpec, SpecRecord
 from egowm.backbones.base import Backbone
 from egowm.network.trained_part import TrainedPart
 
@@ -53,19 +53,6 @@ def describe(model: Described) -> dict[str, Any]:
         "optimizer": model.optimizer,
         "base_sha256": model.backbone.base_sha256,
     }
-
-
-class SpecRecord(TypedDict):
-    """An `ActionSpec` in JSON."""
-
-    names: list[str]
-    units: list[str]
-    frame: str
-    kind: str
-    rate_hz: float
-    low: NotRequired[list[float]]
-    high: NotRequired[list[float]]
-    normalisers: NotRequired[list[str]]
 
 
 class ExportRecord(TypedDict):

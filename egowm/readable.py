@@ -1,11 +1,12 @@
 """What a file holds may be anything: whatever reading it raises becomes one line that names it."""
 
 import logging
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
+
+from egowm.limits import ordinary
 
 
 @contextmanager
@@ -18,9 +19,8 @@ def readable(path: Path, expected: str) -> Iterator[None]:
 
     Raises ValueError; errors of the system, and those that name the file already, as they are.
     """
-    kind = path.stat().st_mode if path.exists() else stat.S_IFREG
-    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):  # a pipe is waited for, a device has no end
-        raise ValueError(f"{path}: expected {expected}, an ordinary file; it is none")
+    if path.exists() and not path.is_dir():
+        ordinary(path)
     try:
         yield
     except (OSError, MemoryError):
