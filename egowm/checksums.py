@@ -5,20 +5,21 @@ process; folders of before, without the sums, are read as they are.
 """
 
 import hashlib
-import os
 import re
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from pathlib import Path
 
 from egowm.files import whole
+from egowm.limits import ordinary
 
 SUMS = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-f]{64})  (\S+)")
 
 
 def sum_of(file: Path) -> str:
-    """The sha256 of a file's bytes, as hex digits."""
+    """The sha256 of an ordinary file's bytes, as hex digits."""
+    ordinary(file)
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -45,9 +46,9 @@ def read_sums(folder: Path) -> dict[str, str]:
 
 def is_changed(folder: Path, name: str) -> bool:
     """Whether a file of the folder differs from its sum; False where the folder has none of it."""
-    place = str(folder)  # text is compared faster than a path: this is asked for every clip
-    about = os.stat(f"{place}/{name}")
-    return _is_changed(place, name, about.st_mtime_ns, about.st_size)
+    about = ordinary(folder / name)
+    # text is compared faster than a path, and this is asked for every clip
+    return _is_changed(str(folder), name, about.st_mtime_ns, about.st_size)
 
 
 @cache

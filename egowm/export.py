@@ -5,7 +5,6 @@ the folder: safetensors only, and the backbone class must be egowm's or a `Backb
 the caller has imported.
 """
 
-import hashlib
 import inspect
 import json
 import logging
@@ -20,6 +19,7 @@ from egowm.actions import ActionSpec
 from egowm.actions.spec import Kind
 from egowm.backbones.arguments import check_arguments
 from egowm.backbones.base import Backbone
+from egowm.checksums import sum_of
 from egowm.files import FolderKind, begins, check_folder, filled
 from egowm.metadata import Described, ExportRecord, Specs, check_base, describe, specs_of
 from egowm.network.trained_part import merged_weights
@@ -79,7 +79,7 @@ def save(model: Described, folder: Path, dtype: torch.dtype | None = None, note:
     } | describe(model)
     with filled(folder, EXPORT) as temporary:
         save_file(weights, temporary / WEIGHTS)
-        record |= {"weights_sha256": _sha256(temporary / WEIGHTS)}
+        record |= {"weights_sha256": sum_of(temporary / WEIGHTS)}
         (temporary / "world_model.json").write_text(json.dumps(record, indent=2) + "\n")
         (temporary / "README.md").write_text(_readme(model, record, folder) + note)
 
@@ -129,7 +129,7 @@ def load(folder: Path, base: str | None, make: Callable[..., Model]) -> Model:
 
 def _take_weights(model: Any, file: Path, sha256: str | None) -> None:
     """All that `save` wrote, and nothing else; older exports name no sha256."""
-    if sha256 not in (None, _sha256(file)):
+    if sha256 not in (None, sum_of(file)):
         raise ValueError(f"expected weights with sha256 {str(sha256)[:12]}...")
     backbone, weights = model.backbone, load_file(file)
     network = {k: v for k, v in weights.items() if k.startswith("network.")}
@@ -159,11 +159,6 @@ def _specs(record: ExportRecord) -> Specs:
                 f"{spec.kind!r}, {spec.rate_hz:g} Hz"
             )
     return specs
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _found(folder: Path) -> Path:

@@ -64,7 +64,8 @@ def read_actions(text: str, spec: ActionSpec) -> Tensor:
 
 def _read_file(path: Path, spec: ActionSpec) -> np.ndarray:
     try:
-        rows = np.asarray(_READERS[path.suffix](path, spec), np.float32)
+        with np.errstate(over="ignore"):  # what is not finite is refused with its place
+            rows = np.asarray(_READERS[path.suffix](path, spec), np.float32)
     except (ValueError, TypeError, EOFError) as error:
         raise ValueError(
             f"{path}: expected numbers, one row per step, columns {', '.join(spec.names)} "

@@ -1,14 +1,14 @@
 """The features of a LeRobot data set: which are read, and the names of their dimensions."""
 
+import math
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from egowm.paths import inside
 
 NOT_NUMBERS = ("video", "image", "string")  # dtypes
+WIDEST = 65_536  # dimensions of a feature; more is a mistake that fills the memory
 
 
 def features_of(info: dict[str, Any], wanted: str | list[str]) -> list[str]:
@@ -50,7 +50,7 @@ def names_of(info: dict[str, Any], key: str) -> list[str]:
         hint = f" For all of its parts write {key}.*" if parts else ""
         raise ValueError(f"LeRobot: no feature {key!r}; info.json has {known}.{hint}")
     feature = info["features"][key]
-    names, width = feature.get("names"), int(np.prod(feature.get("shape") or [1]))
+    names, width = feature.get("names"), _width(key, feature.get("shape") or [1])
     if isinstance(names, dict):
         names = [n for part in names.values() for n in (part if isinstance(part, list) else [part])]
     if isinstance(names, list) and len(names) == 1 and isinstance(names[0], list):
@@ -58,6 +58,17 @@ def names_of(info: dict[str, Any], key: str) -> list[str]:
     if isinstance(names, list) and len(names) == len(set(map(str, names))) == width:
         return [str(name) for name in names]
     return [f"{key}_{k}" for k in range(width)]
+
+
+def _width(key: str, shape: Any) -> int:
+    """The number of a feature's dimensions, of which no more than `WIDEST` are believed."""
+    sizes = shape if isinstance(shape, list) and all(type(n) is int for n in shape) else [0]
+    if not 1 <= (width := math.prod(sizes)) <= WIDEST or min(sizes) < 1:
+        raise ValueError(
+            f"LeRobot: info.json, {key}: expected a shape such as [7], of at most {WIDEST:,} "
+            f"numbers, got {str(shape)[:80]}."
+        )
+    return width
 
 
 def camera_of(root: Path, info: dict[str, Any], camera: str | None) -> str:

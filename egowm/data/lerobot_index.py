@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from egowm.data.parquet import read_columns
 from egowm.data.text import text_of
 from egowm.paths import inside
@@ -80,7 +82,8 @@ def _entries_2(root: Path, info: dict[str, Any], camera: str) -> Iterator[Entry]
             ) from error
         fields = {"episode_chunk": chunk, "episode_index": index, "video_key": camera}
         table, video = (_path(root, info, name, fields) for name in ("data_path", "video_path"))
-        yield Entry(_name(index), index, length, _text(row.get("tasks")), table, video, 0.0, True)
+        text = _text(row.get("tasks"), file)
+        yield Entry(_name(index), index, length, text, table, video, 0.0, True)
 
 
 def _entries_3(root: Path, info: dict[str, Any], camera: str) -> Iterator[Entry]:
@@ -97,7 +100,7 @@ def _entries_3(root: Path, info: dict[str, Any], camera: str) -> Iterator[Entry]
                 _path(root, info, template, _places(rows, kind, k) | {"video_key": camera})
                 for template, kind in (("data_path", data), ("video_path", video))
             )
-            length, text = int(rows["length"][k]), _text(rows["tasks"][k])
+            length, text = int(rows["length"][k]), _text(rows["tasks"][k], file)
             start = float(rows[f"{video}/from_timestamp"][k])
             yield Entry(_name(index), index, length, text, table, video_file, start, False)
 
@@ -124,8 +127,10 @@ def _name(index: int) -> str:
     return f"episode_{index:06d}"
 
 
-def _text(tasks: Any) -> str:
+def _text(tasks: Any, file: Path) -> str:
     """The first of an episode's tasks."""
-    if isinstance(tasks, str):
-        return tasks
-    return str(tasks[0]) if tasks is not None and len(tasks) else ""
+    if tasks is None or isinstance(tasks, str):
+        return tasks or ""
+    if not isinstance(tasks, list | np.ndarray):
+        raise ValueError(f"{file}: expected the tasks of an episode as texts, got {tasks!r}.")
+    return str(tasks[0]) if len(tasks) else ""

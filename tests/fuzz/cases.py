@@ -25,10 +25,10 @@ SECONDS = 30  # the slowest good input takes a tenth
 FAULTS = (
     "traceback", "crash", "hang", "memory", "several lines", "half-written", "input changed",
 )  # fmt: skip
-# What is told besides: our log, progress bars, Lightning's notices.
+# What is told besides: our log, progress bars, notices of Lightning and of libjpeg.
 _LOGGED = re.compile(
     r"(INFO|WARNING|DEBUG) \w[\w.]*: |.*(it/s|s/it|\?it|\d+/\d+ \[)|Seed set to|.PU available: |"
-    r".{,3}Tip: |`|Restor"
+    r".{,3}Tip: |`|Restor|Corrupt JPEG data: "
 )
 _TOLD = re.compile(r"egowm(-scs)?( [\w-]+)*: ")
 
