@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import AutoencoderKLTemporalDecoder
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.speed import foretold, training, training_row
+from benchmarks.speed import foretold, rooms_step, training, training_row
 from benchmarks.speed.training_rows import CPU, CUDA, LIMITS, UTILISATION, Row
 from benchmarks.tables import training as tables
 from egowm.data import Clip, Window
+from egowm.network.single_frames import TemporalConv
 from egowm.training.memory import fake_step
 from egowm.training.published import published
 from egowm.world_model import WorldModel
@@ -166,3 +169,45 @@ def test_what_is_foretold_of_a_card(tiny_prior, tmp_path, monkeypatch):
     assert "| SVD 512, lora | 11.8 | below 16 | 3.20 |" in tables.foretold(tmp_path)
     write(path, row | {"predicted_bytes": 17e9, "operations": 3.2e12})
     assert "| SVD 512, lora | 17.0 | below 16, **missed** | 3.20 |" in tables.foretold(tmp_path)
+
+
+def test_steps_of_the_rooms_world_model_take_turns(tiny_prior, tmp_path, monkeypatch):
+    """Each way differs from the first as its row says, and its ratio is to the first's seconds."""
+    seen, step, latents = {}, rooms_step.Trainee.step, AutoencoderKLTemporalDecoder.encode
+
+    def watched(self, way):
+        encoded.clear()
+        loss = step(self, way)
+        kinds = {type(convolution) for convolution in self.convolutions}
+        seen[rooms_step.ways([1, 3]).index(way)] = (kinds, len(encoded), float(loss))
+        return loss
+
+    def encode(self, *given, **options):
+        encoded.append(1)
+        return latents(self, *given, **options)
+
+    encoded: list[int] = []
+    monkeypatch.setattr(rooms_step.Trainee, "step", watched)
+    monkeypatch.setattr(AutoencoderKLTemporalDecoder, "encode", encode)
+    argv = ["--prior", str(tiny_prior), "--size", "16", "--batches", "3", "1", "--rounds", "2"]
+    argv += ["--calls", "1", "--device", "cpu", "--results", str(tmp_path)]
+    assert rooms_step.main(argv) == 0
+    rows = json.loads((tmp_path / "rooms-step.json").read_text())["rows"]
+    assert [row["clips"] for row in rows] == [1, 1, 1, 1, 3, 1, 3]
+    assert rows[0]["ratio_min"] == rows[0]["ratio_max"] == 1
+    for number, row in enumerate(rows):
+        kinds, encodings, loss = seen[number]
+        assert kinds == {TemporalConv if row["single"] else nn.Conv3d}
+        assert (encodings == 0) == row["kept"]
+        assert loss > 0
+        assert row["seconds"] > 0
+
+
+def test_the_table_of_those_steps(tmp_path):
+    assert "| not yet measured | | | | | |" in tables.rooms_step(tmp_path)
+    rows = [{"name": "first", "clips": 8, "seconds": 0.5}, {"clips": 16, "seconds": 0.8}]
+    ends = {"ratio_median": 1.0, "ratio_min": 1.0, "ratio_max": 1.0}
+    write(tmp_path / "rooms-step.json", rows[0] | ends, rows[0] | rows[1] | ends)
+    text = tables.rooms_step(tmp_path)
+    assert "| first | 8 | 2.00 | 1.00 (1.00 to 1.00) | 16.0 | 1.00 (1.00 to 1.00) |" in text
+    assert "| 16 | 1.25 | 1.00 (1.00 to 1.00) | 20.0 | 2.00 (2.00 to 2.00) |" in text

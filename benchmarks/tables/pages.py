@@ -45,6 +45,7 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "training": training.training,
     "training-card": training.card,
     "foretold": training.foretold,
+    "rooms-step": training.rooms_step,
     "fuzz": reliability.fuzz,
 }
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmarks.measure import Record, read
 from benchmarks.speed.training_rows import ACCURACY, CPU, CUDA, FORETOLD, LIMITS, UTILISATION, Row
-from benchmarks.tables.markdown import MISSING, source, table
+from benchmarks.tables.markdown import MISSING, ratio, source, table
 
 GB = 1e9
 HEAD = ("steps/s", "times the first", "waiting for data", "peak, GB", "foretold", "to begin, s")
@@ -42,6 +42,22 @@ def foretold(results: Path) -> str:
         cells = (MISSING, "", "") if found is None else _foretold(found, limit)
         lines.append((row.name, *cells))
     return table(head, lines) + (f"\n\n{source(record)}." if record else "")
+
+
+def rooms_step(results: Path) -> str:
+    """What each change does to the speed of a step of the rooms' world model, on a CPU."""
+    record = read(results / "rooms-step.json")
+    head = ("way", "clips a step", "steps/s", "times the first", "clips/s", "times the first")
+    rows = record["rows"] if record else []
+    lines = [_stepped(row, row["clips"] / rows[0]["clips"]) for row in rows]
+    return table(head, lines) + (f"\n\n{source(record)}." if record else "")
+
+
+def _stepped(row: Record, more: float) -> tuple[str, ...]:
+    ends = {name: more * row[name] for name in ("ratio_median", "ratio_min", "ratio_max")}
+    steps, clips = 1 / row["seconds"], row["clips"] / row["seconds"]
+    numbers = str(row["clips"]), f"{steps:.2f}", ratio(row), f"{clips:.1f}", ratio(ends)
+    return row["name"], *numbers
 
 
 def _foretold(found: Record, limit: float | None) -> tuple[str, ...]:
