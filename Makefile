@@ -18,7 +18,7 @@ JOBS ?= 2
 export OMP_WAIT_POLICY ?= passive
 
 .PHONY: help install format lint types test golden fuzz kills dist check demo real results picture \
-        results-train merge bench tables clean
+        results-train merge bench lent-gpu arrivals tables clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -97,6 +97,9 @@ bench: $(STAMP)  ## measure rollout, sam2, data, training and plans; leave the m
 	env -u OMP_WAIT_POLICY $(BIN)/python -m benchmarks.planning.candidates
 	$(BIN)/python -m benchmarks.planning.memory --candidates 32 320 2000 10000 --frames 1 --size 16
 	$(BIN)/python -m benchmarks.tables.pages
+
+lent-gpu: $(STAMP)  ## ten minutes on a lent GPU: ARGS="1 --out home/1", then 2 and 3 (docs/benchmarks.md)
+	env -u OMP_WAIT_POLICY $(BIN)/python -m benchmarks.lent_gpu $(ARGS)
 
 arrivals: $(STAMP)  ## let robots plan in 50 rooms, for rows that are not there yet (hours)
 	$(BIN)/python -m benchmarks.planning.arrivals

@@ -89,7 +89,7 @@ def make_recordings(make: Callable[[int], None], seeds: Sequence[int]) -> Iterat
 
     make: `make_recording` with all but the seed given.
     """
-    workers = min(os.cpu_count() or 1, 8, 1 + len(seeds) // 32)
+    workers = min(os.cpu_count() or 1, 1 + len(seeds) // 32)
     if workers == 1:
         yield from map(make, seeds)
         return
