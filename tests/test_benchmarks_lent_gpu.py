@@ -54,7 +54,8 @@ def test_every_step_of_a_call_at_toy_size(call, work, capfd):
     assert lent_gpu.main([*argv, "--minutes", "60"]) == 0
     record = json.loads((out / f"call-{call}.json").read_text())
     assert [step for step in record["steps"] if step["status"] != "done"] == []
-    assert sum(step["seconds"] for step in record["steps"]) <= record["seconds"]
+    taken = sum(step["seconds"] for step in record["steps"])
+    assert taken <= record["seconds"] + 0.05 * len(record["steps"]) + 0.05  # each was rounded
     assert record["left_out"] == {}
     files = [path.relative_to(out) for path in out.rglob("*") if path.is_file()]
     assert len(files) <= lent_gpu.MOST_FILES
