@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import lent_gpu, lent_steps
-from benchmarks.lent_steps import Lent, Step, largest_that_pays
+from benchmarks.lent_gpu import __main__ as lent_gpu
+from benchmarks.lent_gpu import steps as lent_steps
+from benchmarks.lent_gpu.steps import Lent, Step, largest_that_pays
 from benchmarks.measure import ROOT
 from egowm.world_model import WorldModel
 from tests.forks import PRELOADED

@@ -25,7 +25,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from benchmarks.lent_steps import Lent, Step
+from benchmarks.lent_gpu.steps import Lent, Step
 from benchmarks.measure import ROOT, Record, Script, provenance, write
 
 LARGEST, MOST_FILES, POINTS = 16_000_000, 8, 40

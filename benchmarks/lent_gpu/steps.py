@@ -15,7 +15,7 @@ from benchmarks.measure import ROOT, Record, read
 START = 30.0  # seconds of a training's limit that go to its beginning and its last checkpoint
 FASTER = 1.1  # clips a second, times: a larger batch that gains less does not pay
 HIGHEST_RATE = 1.2e-3  # the highest that was searched
-EGOWM, CHORES = "egowm.commands.main", "benchmarks.lent_chores"
+EGOWM, CHORES = "egowm.commands.main", "benchmarks.lent_gpu.chores"
 LONG = "benchmarks/experiment/long_training.yaml"
 BACKBONE = "model.init_args.backbone.init_args"
 COUNTED = {"episodes_train": 2000, "episodes_val": 32, "episodes_test": 64, "num_frames": 64}
