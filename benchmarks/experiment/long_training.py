@@ -5,8 +5,8 @@
 Each stretch resumes the run in `--folder` exactly, trains on, writes an export and adds a row to
 `benchmarks/results/long-training.json`: SCS of 64 unseen rooms under true and other actions, gain,
 PSNR and the losses. Stopped at any time, it goes on from the last checkpoint of its folder; in a
-new folder, from `benchmarks/long_training_export`, the averaged weights of the last row, with a new
-optimizer. The first row is `priors/rooms-world-model`, where all of it started.
+new folder, from the model that ships, the export of the last row, with a new optimizer. The first
+row is the long run from the prior (P+ of `arms.py`), where all of it started.
 """
 
 import argparse
@@ -19,10 +19,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
+from benchmarks.experiment.arms import EXPORTS, PRIOR_STEPS
+from benchmarks.experiment.arms import STEPS as SHORT
 from benchmarks.measure import RESULTS, ROOT, Record, Script, positive, provenance, read, write
 from egowm.backbones import SVD
+from egowm.clip import Clip
 from egowm.own_contexts import OwnContexts
 from egowm.world_model import WorldModel
 
@@ -35,6 +40,7 @@ class LongRun(WorldModel):
     Args:
         start: export whose weights training starts from; "" for those of the backbone.
         fall: steps of the run between which the rate falls to zero in a line; null: never.
+        paused: share of the clips in which the robot stands still: no action, one frame for all.
         **options: as `WorldModel`.
     """
 
@@ -44,6 +50,7 @@ class LongRun(WorldModel):
         own_contexts: OwnContexts,
         start: str = "",
         fall: tuple[int, int] | None = None,
+        paused: float = 0.0,
         learning_rate: float = 3e-4,
         warmup: int = 100,
         drop_image: float = 0.0,
@@ -57,7 +64,7 @@ class LongRun(WorldModel):
             steps=steps,
             own_contexts=own_contexts,
         )
-        self.start, self.fall = start, fall
+        self.start, self.fall, self.paused = start, fall, paused
 
     def configure_model(self) -> None:
         ready = hasattr(self, "action_embedding")
@@ -68,6 +75,14 @@ class LongRun(WorldModel):
         own = {f"backbone.{k}" if k.startswith("network.") else k: v for k, v in weights.items()}
         found = self.load_state_dict(own, strict=False)
         assert not found.unexpected_keys, found.unexpected_keys
+
+    def training_step(self, clip: Clip, batch_idx: int) -> Tensor:
+        """Of some clips the first frame is all that is seen, for they are told not to move."""
+        paused = torch.rand(len(clip.frames), device=clip.frames.device) < self.paused
+        actions = clip.actions.masked_fill(paused[:, None, None], 0.0)
+        frames = clip.frames.clone()
+        frames[paused] = clip.frames[paused][:, :1]
+        return super().training_step(clip._replace(frames=frames, actions=actions), batch_idx)
 
     def configure_optimizers(self) -> Any:
         """A constant rate after the warm-up, until it falls: the run itself has no end."""
@@ -149,6 +164,13 @@ def measured(export: Path) -> Record:
     }
 
 
+def shipped_steps() -> int:
+    """The steps that the model that ships was trained for, all in all."""
+    record = read(RECORD)
+    assert record is not None
+    return int(SHORT + PRIOR_STEPS + record["rows"][-1]["steps"])
+
+
 def last_losses(folder: Path) -> Record:
     """The newest validation loss, and the mean training loss of the last 40 rows logged."""
     rows: list[dict[str, str]] = []
@@ -173,7 +195,7 @@ def work(arguments: argparse.Namespace) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows = (read(arguments.record) or {"rows": []})["rows"]
     if not rows:
-        rows.append({"steps": 0, "seconds": 0.0} | measured(ROOT / "priors/rooms-world-model"))
+        rows.append({"steps": 0, "seconds": 0.0} | measured(EXPORTS["P+"]))
     for _ in range(arguments.stretches):
         last, start = rows[-1], time.monotonic()
         export = stretch(folder, last["steps"], arguments.steps, arguments.fall)

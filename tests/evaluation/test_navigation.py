@@ -145,7 +145,7 @@ def test_arrivals_are_measured_once(benchmark, tmp_path, capsys):
     networks = {row["agent"]: list(row["weights"]) for row in rows if "weights" in row}
     assert networks == {
         "ours": ["rooms-world-model"],
-        "from scratch": ["rooms-world-model-scratch"],
+        "from scratch": ["from-scratch-long"],
         "ours by pixels": ["rooms-world-model"],
     }
     assert arrivals.main([*options, "--seed", "1"]) == 2
