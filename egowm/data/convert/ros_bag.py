@@ -89,7 +89,7 @@ def _check_names(path: Path) -> None:
     try:
         about = yaml.safe_load(read_yaml_text(file))["rosbag2_bagfile_information"]
         names = list(about["relative_file_paths"])
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, yaml.YAMLError) as error:
         raise BagError(f"{file}: expected what ROS 2 writes ({error}).") from error
     for name in names:
         inside(path, name, str(file))
