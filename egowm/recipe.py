@@ -1,5 +1,6 @@
 """Recipes: YAML files that name a model, its data and a trainer. The only reader of them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -78,7 +79,13 @@ class Recipe:
             raise ValueError(
                 f"{self.path}: expected a recipe with a section `{name}` that gives a class_path."
             )
-        return section | {"init_args": dict(section.get("init_args") or {})}
+        arguments = section.get("init_args")
+        if arguments is not None and not isinstance(arguments, dict):
+            raise ValueError(
+                f"{self.path}: {name}: expected init_args with a value for each name, got "
+                f"{arguments!r}."
+            )
+        return section | {"init_args": dict(arguments or {})}
 
     @property
     def trainer(self) -> dict[str, Any]:
@@ -134,7 +141,22 @@ def build(section: Mapping[str, Any], kind: type, name: str = "model") -> Any:
     """What a section describes: an instance of its class, which must be a `kind`."""
     parser = RecipeParser()
     parser.add_subclass_arguments(kind, name)
-    return parser.instantiate(parser.parse_object({name: dict(section)}))[name]
+    try:
+        return parser.instantiate(parser.parse_object({name: dict(section)}))[name]
+    except (ValueError, TypeError) as error:
+        if line := wrong_type(error):
+            raise RecipeError(line) from error
+        raise
+
+
+def wrong_type(error: BaseException) -> str | None:
+    """What to say of an error of jsonargparse, if it began with a value of a wrong type."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    if not isinstance(error, TypeError):
+        return None
+    said = re.sub(r"^functools\.partial\(.*\) ", "", str(error))
+    return f"A value of the recipe has a type that its class cannot take: {said}."
 
 
 def build_model(section: Mapping[str, Any]) -> Any:

@@ -320,6 +320,7 @@ def _decord() -> Any:
         import decord
     finally:
         ctypes.RTLD_GLOBAL = _FOR_ALL  # type: ignore[misc]
+    decord.logging.set_level(decord.logging.QUIET)  # damage is told by our own errors
     return decord
 
 
