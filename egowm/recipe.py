@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -44,7 +45,7 @@ class RecipeParser(LightningArgumentParser):
             if before in _OPTIONS or (is_given and name in _OPTIONS):
                 path = Path(word if before in _OPTIONS else file)
                 if path.exists():  # else it is the text of a recipe, or an error of the parent
-                    read_yaml_text(path)
+                    _check_trainer(path)
         return super().parse_args(args, *rest, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -58,6 +59,17 @@ class RecipeParser(LightningArgumentParser):
             line += ". Give a recipe: -c recipes/NAME.yaml (`egowm recipes` lists them)."
         line += "".join(f" Write {new}." for old, new in RENAMED.items() if old in line)
         raise RecipeError(line) from ex
+
+
+def _check_trainer(path: Path) -> None:
+    """Refuse a trainer without options, which the parser would read as one of Lightning's own."""
+    with suppress(yaml.YAMLError, RecursionError):  # which the parser tells better
+        content = yaml.safe_load(read_yaml_text(path))
+        trainer = content.get("trainer") if isinstance(content, dict) else None
+        if not isinstance(trainer, dict | str | None):
+            raise RecipeError(
+                f"{path}: trainer: expected options such as max_steps: 1000, got {trainer!r}."
+            )
 
 
 @dataclass(frozen=True)
