@@ -11,6 +11,7 @@ from egowm.video_end import broken_places
 
 SEEKING = ("mov", "matroska", "avi")  # containers that find a key frame by its time
 _HEADER = 8  # bytes of an AVI chunk before its data
+_IDR = 5  # the kind of H.264's units that need nothing before them
 _PADDING = bytes(32)  # more zeros than any recorder adds to a unit
 _UNITS, _ZEROS = re.compile(rb"\0{3}[^\0\1]"), re.compile(rb"\0{32}")
 # bytes that a codec forbids inside its frames, or never writes; lost sectors read as zeros
@@ -130,14 +131,29 @@ class Packets:
         data = bytes(packet)
         if not self._prefix:
             return bool(self._hole.search(data))
+        return any(
+            not unit or is_cut or self._hole.search(unit) or unit.endswith(_PADDING)
+            for unit, is_cut in self._units(data)
+        )
+
+    def _units(self, data: bytes) -> Iterator[tuple[bytes, bool]]:
+        """The units of a packet, each behind its length, and whether it is shorter than that."""
         at = 0
         while at + self._prefix < len(data):
             first = at + self._prefix
             at = first + int.from_bytes(data[at:first])
-            unit = data[first:at]
-            if not unit or at > len(data) or self._hole.search(unit) or unit.endswith(_PADDING):
-                return True
-        return False
+            yield data[first:at], at > len(data)
+
+    def begins(self, packet: Any) -> bool:
+        """Whether decoding may begin here: no frame from here on needs one before it.
+
+        H.264 also calls pictures key frames after which others still lean on those before.
+        """
+        if not packet.is_keyframe or self.codec != "h264":
+            return bool(packet.is_keyframe)
+        data = bytes(packet)
+        units = (unit for unit, _ in self._units(data)) if self._prefix else data.split(b"\0\0\1")
+        return any(unit and unit[0] & 31 == _IDR for unit in units)
 
 
 def when_shown(packet_or_frame: Any) -> int | None:

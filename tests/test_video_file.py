@@ -76,6 +76,25 @@ def test_every_codec_in_every_container(tmp_path, reader, codec, ending):
     np.testing.assert_allclose(times, np.arange(COUNT) / 10, atol=2e-3)
 
 
+@pytest.mark.parametrize("ending", [".mp4", ".mkv", ".ts"])
+@pytest.mark.parametrize(
+    ("codec", "key", "how"),
+    [
+        ("libx264", "x264-params", "open-gop=1:bframes=3:keyint=10"),
+        ("libx264", "x264-params", "intra-refresh=1:keyint=10"),
+        ("libx265", "x265-params", "open-gop=1:bframes=3:keyint=10:log-level=0"),
+    ],
+)
+def test_frames_that_lean_on_those_before_a_key_frame(tmp_path, reader, ending, codec, key, how):
+    path = tmp_path / f"a{ending}"
+    write_h264(path, TEXTURED, 10, codec, **{key: how})
+    whole = read_frames(path)
+    assert [number(frame) for frame in whole] == list(range(COUNT))
+    for k in np.random.default_rng(0).permutation(COUNT)[:10].tolist():
+        os.utime(path, (k, k))  # opened anew
+        np.testing.assert_array_equal(read_frames(path, [k])[0], whole[k])
+
+
 def trimmed(path: Path, hidden: int) -> None:
     """Hides the first frames by the edit list, as a phone does that cuts without encoding anew."""
     data = bytearray(path.read_bytes())
