@@ -1,6 +1,8 @@
 """Recipes: YAML files that name a model, its data and a trainer. The only reader of them."""
 
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -43,7 +45,7 @@ class RecipeParser(LightningArgumentParser):
             if before in _OPTIONS or (is_given and name in _OPTIONS):
                 path = Path(word if before in _OPTIONS else file)
                 if path.exists():  # else it is the text of a recipe, or an error of the parent
-                    read_yaml_text(path)
+                    _check_trainer(path)
         return super().parse_args(args, *rest, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -57,6 +59,17 @@ class RecipeParser(LightningArgumentParser):
             line += ". Give a recipe: -c recipes/NAME.yaml (`egowm recipes` lists them)."
         line += "".join(f" Write {new}." for old, new in RENAMED.items() if old in line)
         raise RecipeError(line) from ex
+
+
+def _check_trainer(path: Path) -> None:
+    """Refuse a trainer without options, which the parser would read as one of Lightning's own."""
+    with suppress(yaml.YAMLError, RecursionError):  # which the parser tells better
+        content = yaml.safe_load(read_yaml_text(path))
+        trainer = content.get("trainer") if isinstance(content, dict) else None
+        if not isinstance(trainer, dict | str | None):
+            raise RecipeError(
+                f"{path}: trainer: expected options such as max_steps: 1000, got {trainer!r}."
+            )
 
 
 @dataclass(frozen=True)
@@ -78,7 +91,13 @@ class Recipe:
             raise ValueError(
                 f"{self.path}: expected a recipe with a section `{name}` that gives a class_path."
             )
-        return section | {"init_args": dict(section.get("init_args") or {})}
+        arguments = section.get("init_args")
+        if arguments is not None and not isinstance(arguments, dict):
+            raise ValueError(
+                f"{self.path}: {name}: expected init_args with a value for each name, got "
+                f"{arguments!r}."
+            )
+        return section | {"init_args": dict(arguments or {})}
 
     @property
     def trainer(self) -> dict[str, Any]:
@@ -134,7 +153,22 @@ def build(section: Mapping[str, Any], kind: type, name: str = "model") -> Any:
     """What a section describes: an instance of its class, which must be a `kind`."""
     parser = RecipeParser()
     parser.add_subclass_arguments(kind, name)
-    return parser.instantiate(parser.parse_object({name: dict(section)}))[name]
+    try:
+        return parser.instantiate(parser.parse_object({name: dict(section)}))[name]
+    except (ValueError, TypeError) as error:
+        if line := wrong_type(error):
+            raise RecipeError(line) from error
+        raise
+
+
+def wrong_type(error: BaseException) -> str | None:
+    """What to say of an error of jsonargparse, if it began with a value of a wrong type."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    if not isinstance(error, TypeError):
+        return None
+    said = re.sub(r"^functools\.partial\(.*\) ", "", str(error))
+    return f"A value of the recipe has a type that its class cannot take: {said}."
 
 
 def build_model(section: Mapping[str, Any]) -> Any:
