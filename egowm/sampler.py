@@ -16,7 +16,7 @@ from egowm.backbones.base import Backbone
 from egowm.conditioning.guidance import guided
 from egowm.diffusion import Generator, SharedNoise, euler
 from egowm.pixels import check_unit
-from egowm.sampling import Chain, Chunk, Decode, Rollout, Sampling, as_frames, as_sequences
+from egowm.sampling import Actions, Chain, Chunk, Decode, Rollout, Sampling, as_frames, as_sequences
 
 
 class Model(Protocol):
@@ -87,7 +87,7 @@ class Sampler:
     def rollout(
         self,
         context: Tensor | np.ndarray,
-        actions: Tensor | np.ndarray,
+        actions: Actions,
         state: Tensor | None = None,
         text: str | Sequence[str] = "",
     ) -> Rollout:
@@ -100,7 +100,7 @@ class Sampler:
     def stream(
         self,
         context: Tensor | np.ndarray,
-        actions: Tensor | np.ndarray,
+        actions: Actions,
         state: Tensor | None = None,
         text: str | Sequence[str] = "",
     ) -> Iterator[Rollout]:
@@ -119,7 +119,7 @@ class Sampler:
     def _checked(
         self,
         context: Tensor | np.ndarray,
-        actions: Tensor | np.ndarray,
+        actions: Actions,
         state: Tensor | None,
         text: str | Sequence[str],
     ) -> tuple[Request, int]:
