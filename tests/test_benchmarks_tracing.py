@@ -131,10 +131,10 @@ def part(**about) -> dict:
         ({"commit": "b"}, ["its commit is not in the history"]),
         ({"commit": None}, ["its commit is not known"]),
         ({"weights": {"there": "0"}}, ["`priors/there` has other weights by now"]),
-        ({"weights": {"gone": "0"}}, ["gone is not among the priors"]),
+        ({"weights": {"gone": "0"}}, ["gone is not among the priors and exports"]),
         (
             {"commit": "b", "weights": {"gone": "0"}},
-            ["its commit is not in the history", "gone is not among the priors"],
+            ["its commit is not in the history", "gone is not among the priors and exports"],
         ),
     ],
 )
