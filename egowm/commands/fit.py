@@ -272,7 +272,12 @@ def _quieten() -> None:
     lightning.propagate = False  # it has a handler of its own
     for handler in lightning.handlers:
         handler.addFilter(_about_this_run)
-    for meant in ("Found .* in eval mode", "Checkpoint directory .* exists", ".*LeafSpec"):
+    for meant in (
+        "Found .* in eval mode",
+        "Checkpoint directory .* exists",
+        "Be aware that when using `ckpt_path`, callbacks",  # our own ones, of training
+        ".*LeafSpec",
+    ):
         warnings.filterwarnings("ignore", meant, module=r"lightning\.")
 
 
