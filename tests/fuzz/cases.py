@@ -7,6 +7,7 @@ import resource
 import shutil
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -59,9 +60,9 @@ def edits_of(root: Path, name: str, number: int) -> list[Edit]:
 
 def try_out(name: str, root: Path, edits: list[Edit], seconds: float = SECONDS) -> Verdict:
     """Run one case beside the good input."""
-    target, case = target_of(name), root / "case"
+    target, case = target_of(name), root / f"case-{threading.get_ident()}"
     with _scratch(case):
-        place = _place(root, "case")
+        place = _place(root, case.name)
         shutil.copytree(_place(root, name).inputs, place.inputs, symlinks=True)
         place.output.mkdir()
         do(place.inputs, edits)
