@@ -6,7 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn
+from types import NoneType
+from typing import Any, NoReturn, get_args, get_type_hints
 
 import yaml
 from lightning import LightningModule
@@ -37,6 +38,10 @@ class RecipeError(Exception):
 class RecipeParser(LightningArgumentParser):
     """Says in one line what is wrong, instead of printing the usage first."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.add_instantiator(_without_null, object)  # type: ignore[arg-type]
+
     def parse_args(self, args: Any = None, *rest: Any, **options: Any) -> Any:
         """As the parent; recipes that would take too much time or memory are refused before."""
         words = ["", *map(str, args or [])]
@@ -59,6 +64,26 @@ class RecipeParser(LightningArgumentParser):
             line += ". Give a recipe: -c recipes/NAME.yaml (`egowm recipes` lists them)."
         line += "".join(f" Write {new}." for old, new in RENAMED.items() if old in line)
         raise RecipeError(line) from ex
+
+
+def _without_null(kind: type, *args: Any, **options: Any) -> Any:
+    """An object of a class; null for what must have a value, which the parser lets through, is
+    refused."""
+    for name in (name for name, value in options.items() if value is None):
+        makers = [vars(k)["__init__"] for k in kind.__mro__ if "__init__" in vars(k)]
+        hints = [hint for make in makers if (hint := _hints(make).get(name)) is not None]
+        if hints and hints[0] is not Any and NoneType not in get_args(hints[0]):
+            raise RecipeError(
+                f"{kind.__name__}: {name} cannot be null: leave it out for its default."
+            )
+    return kind(*args, **options)
+
+
+def _hints(make: Any) -> dict[str, Any]:
+    try:
+        return get_type_hints(make)
+    except (NameError, TypeError):  # of another package, with names for type checkers alone
+        return {}
 
 
 def _check_trainer(path: Path) -> None:
@@ -156,15 +181,17 @@ def build(section: Mapping[str, Any], kind: type, name: str = "model") -> Any:
     try:
         return parser.instantiate(parser.parse_object({name: dict(section)}))[name]
     except (ValueError, TypeError) as error:
-        if line := wrong_type(error):
+        if line := refused_value(error):
             raise RecipeError(line) from error
         raise
 
 
-def wrong_type(error: BaseException) -> str | None:
-    """What to say of an error of jsonargparse, if it began with a value of a wrong type."""
+def refused_value(error: BaseException) -> str | None:
+    """What to say of an error of jsonargparse, if a class cannot take a value."""
     while error.__cause__ is not None:
         error = error.__cause__
+    if isinstance(error, RecipeError):
+        return str(error)
     if not isinstance(error, TypeError):
         return None
     said = re.sub(r"^functools\.partial\(.*\) ", "", str(error))

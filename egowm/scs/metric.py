@@ -50,6 +50,8 @@ class SCS(Metric):
         clip: int | Tensor | None = None,
     ) -> None:
         """Add one clip. lost: (T+1, O) bool, where the prediction's track has no evidence."""
+        if isinstance(clip, Tensor) and clip.ndim:
+            raise ValueError(f"Expected the clip's number, got a tensor of {tuple(clip.shape)}.")
         if clip is not None and not 0 <= clip < _EXACT:
             raise ValueError(f"Expected the clip's number in [0, {_EXACT}), got {clip}.")
         found = overlap(pred_masks, target_masks, min_area=self.min_area, lost=lost)

@@ -94,6 +94,8 @@ def follow(
     action sequence may leave the room, as a generated video may.
     """
     start = np.asarray(start)
+    if start.dtype.kind not in "iuf":
+        raise ValueError(f"Expected start as x, y and yaw, got {start!r}.")
     check_shape("start", start, "3")
     check_shape("actions", actions, "T 3")
     if not np.isfinite(start).all() or not np.isfinite(actions).all():
