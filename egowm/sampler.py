@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from egowm.actions import ActionSpec, integrate
 from egowm.backbones.base import Backbone
 from egowm.conditioning.guidance import guided
-from egowm.diffusion import Generator, SharedNoise, euler
+from egowm.diffusion import Ancestral, Generator, SharedNoise, euler
 from egowm.pixels import check_unit
 from egowm.sampling import Chain, Chunk, Decode, Rollout, Sampling, as_frames, as_sequences
 
@@ -257,7 +257,10 @@ class Sampler:
 
         process = backbone.process_for(embedding.shape[1], size)
         sigmas = process.sigmas(self.how.steps or model.steps)
-        return euler(denoise, process.initial(noise, float(sigmas[0])), sigmas)
+        start = process.initial(noise, float(sigmas[0]))
+        if isinstance(process, Ancestral):
+            return process.sample(denoise, start, sigmas, self.generator)
+        return euler(denoise, start, sigmas)
 
     @property
     def _precision(self) -> AbstractContextManager[Any]:
