@@ -1,16 +1,20 @@
 """CDiT: what is its own beside the questions asked of every family."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import yaml
 from torch import Tensor
 
 from egowm.backbones import CDiT
 from egowm.backbones.cdit import SIZES
 from egowm.clip import Clip
+from egowm.commands import main as cli
 from egowm.network.cdit import CDiTTransformer2DModel
 from egowm.pretraining.prior import save_pipeline
 from egowm.sampling import Sampling
@@ -161,6 +165,40 @@ def test_it_learns_what_actions_do(tiny, spec, tmp_path):
     true = model.backbone.codec.encode(clip.frames[:, 4:] / 127.5 - 1)[:, 0]
     errors = (made[:, None] - true[None]).square().flatten(2).mean(2)
     assert errors.diagonal().max() < 0.5 * errors.fliplr().diagonal().min()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore::DeprecationWarning:lightning")
+def test_it_is_fitted_evaluated_and_plans(recipe, tiny, tmp_path):
+    """With four context frames all the way, from the pixels of rooms and from their latents."""
+    content = yaml.safe_load(recipe.read_text())
+    arguments = {
+        "class_path": "egowm.backbones.CDiT",
+        "init_args": {"pretrained": str(tiny("cdit"))},
+    }
+    content["model"]["init_args"]["backbone"] = arguments
+    content["data"]["init_args"] |= {"episodes_test": 2}
+    content["data"]["init_args"]["window"] |= {"context": 4, "horizon": 1}
+    recipe.write_text(yaml.safe_dump(content))
+    told, run, cache = ["-c", str(recipe)], tmp_path / "run", str(tmp_path / "cache")
+    export = str(tmp_path / "export")
+    assert cli.main(["data", "cache", *told, "--output", cache, "--dtype", "float32"]) == 0
+    losses = []
+    for more in ([], ["--cache", cache, "--trainer.default_root_dir", str(tmp_path / "again")]):
+        assert cli.main(["fit", *told, *more]) == 0
+        found = next(Path(more[-1] if more else run).rglob("metrics.csv")).read_text()
+        losses.append([row["train/loss"] for row in csv.DictReader(found.splitlines())])
+    assert len(losses[0]) == 2
+    assert np.allclose(*np.array(losses, float), rtol=1e-4)
+    checkpoint = ["--ckpt_path", str(run / "checkpoints/last.ckpt")]
+    assert cli.main(["export", *told, *checkpoint, "--output", export]) == 0
+    few = ["--horizon", "2", "--steps", "1"]
+    command = ["evaluate", export, *told, "--output", str(tmp_path / "scored"), "--clips", "2"]
+    assert cli.main([*command, *few]) == 0
+    command = ["plan", "--model", export, "--output", str(tmp_path / "plan"), "--size", "16", "16"]
+    command += ["--candidates", "2", "--rounds", "1", "--max_steps", "3", "--every", "2"]
+    assert cli.main([*command, *few]) == 0
+    (row,) = json.loads((tmp_path / "plan/plan.json").read_text())
+    assert len(row["poses"]) == 4
 
 
 # Folders -----------------------------------------------------------------------------------------
