@@ -122,6 +122,37 @@ def test_all_of_the_context_counts(remembering):
         imagined(frames[:, 1:])
 
 
+def test_guidance_leaves_the_spread(remembering, monkeypatch):
+    """It moves the clean latents away from the null branch's; the spread is the action's own."""
+    remembering.drop_action, backbone = 0.1, remembering.backbone
+    remembering.null_embedding = torch.nn.Parameter(torch.ones(backbone.embedding_dim))
+    seen, called = [], []
+    monkeypatch.setattr(
+        type(backbone.process), "split", watched(type(backbone.process).split, seen)
+    )
+    monkeypatch.setattr(CDiT, "forward", watched(CDiT.forward, called))
+    frames, actions = torch.rand(1, 4, 3, 16, 16), torch.zeros(1, 1, 3)
+    remembering.chunk = 1
+    how = Sampling(steps=1, guidance=3.0, guide_on="action")
+    remembering.rollout(frames, actions, how, generator=generator())
+    without, with_all = called[0].chunk(2)
+    (clean, spread), channels = seen[-1], with_all.shape[2] // 2
+    assert torch.equal(spread, with_all[:, :, channels:])
+    assert not torch.equal(spread, without[:, :, channels:])
+    expected = without + 3 * (with_all - without)
+    torch.testing.assert_close(clean, expected[:, :, :channels])
+
+
+def watched(function, kept: list):
+    """The function, whose results are kept."""
+
+    def call(*arguments, **options):
+        kept.append(function(*arguments, **options))
+        return kept[-1]
+
+    return call
+
+
 def test_a_frame_knows_how_far_it_jumps(remembering):
     """At the same noise, context and action: by its place in the chunk."""
     network = remembering.backbone.network
