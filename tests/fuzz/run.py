@@ -79,7 +79,8 @@ def run(arguments: argparse.Namespace) -> Record:
     chosen = only or list(numbers(arguments))
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(arguments.jobs) as pool:
         root = Path(scratch)
-        list(pool.map(partial(begin, root), sorted({name_of(number) for number in chosen})))
+        for name in sorted({name_of(number) for number in chosen}):  # they share what they make
+            begin(root, name)
         for found in tqdm(pool.map(partial(tried, root), chosen), unit="input", total=len(chosen)):
             counts[found.target][found.verdict.kind] += 1
             if only or found.verdict.kind in FAULTS:
