@@ -105,8 +105,9 @@ arrivals: $(STAMP)  ## let robots plan in 50 rooms, for rows that are not there 
 	$(BIN)/python -m benchmarks.planning.arrivals
 	$(BIN)/python -m benchmarks.tables.pages
 
-fuzz: $(STAMP)  ## damage 10,000 inputs of every command and format (an hour or two of one core)
-	env OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.run $(ARGS)
+fuzz: $(STAMP)  ## damage 10,000 inputs of every command and format, and call Python wrongly (an hour)
+	env OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.run --jobs $(JOBS) $(ARGS)
+	env OMP_NUM_THREADS=1 $(BIN)/python -m tests.wrong_calls
 	$(BIN)/python -m benchmarks.tables.pages
 
 tables: $(STAMP)  ## rewrite the tables in docs from benchmarks/results

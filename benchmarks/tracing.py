@@ -5,8 +5,8 @@
     python -m benchmarks.tracing --mark --record arms/RUN.json --because "its data are lost"
 
 A record can be traced where its commit is in the history and the weights that it measured are those
-in priors/. The tables show the mark; `make tables` rewrites them. It goes when the record is
-measured again.
+in priors/ or benchmarks/exports/. The tables show the mark; `make tables` rewrites them. It goes
+when the record is measured again.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.measure import RESULTS, ROOT, Record, history, write
 from egowm.backbones.base import weights_sha256
 
-PRIORS = ROOT / "priors"
+FOLDERS = (ROOT / "priors", ROOT / "benchmarks/exports")
 
 
 def parts(record: Any) -> Iterator[Record]:
@@ -43,10 +43,11 @@ def reasons(record: Record, commits: frozenset[str] | None) -> list[str]:
     elif commits is not None and record["commit"] not in commits:
         found.append("its commit is not in the history")
     for name, sha256 in record.get("weights", {}).items():
-        if not (PRIORS / name).is_dir():
-            found.append(f"{name} is not among the priors")
-        elif _shipped(PRIORS / name) != sha256:
-            found.append(f"`priors/{name}` has other weights by now")
+        held = [folder / name for folder in FOLDERS if (folder / name).is_dir()]
+        if not held:
+            found.append(f"{name} is not among the priors and exports")
+        elif _shipped(held[0]) != sha256:
+            found.append(f"`{held[0].parent.name}/{name}` has other weights by now")
     return found
 
 

@@ -52,7 +52,8 @@ def checked(door: Door) -> Door:
     constructor and its public methods.
 
     A whole number is no bool, a number no NaN, a tensor dense, real and with data; of a record, the
-    fields too. Nothing is converted. Raises `ArgumentError`.
+    fields too. An array or tensor of one axis is several numbers. Nothing is converted. Raises
+    `ArgumentError`; not under torch.compile, which cannot follow the checks.
 
     >>> @checked
     ... def scaled(values: list[float], by: float = 1.0) -> list[float]:
@@ -76,6 +77,8 @@ def checked(door: Door) -> Door:
 
     @wraps(door)
     def call(*args: Any, **kwargs: Any) -> Any:
+        if _is_compiling():
+            return door(*args, **kwargs)
         known = hints()
         placed = zip(chain(names, *map(repeat, rest)), args, strict=False)
         for name, value in chain(placed, kwargs.items()):
@@ -213,6 +216,9 @@ def _admits(hint: Any, value: Any) -> bool:
         return hint is Any or _is_a(hint, value)
     if origin is Callable:
         return callable(value)
+    row = isinstance(value, np.ndarray) or (_is_tensor(value) and _is_plain(value))
+    if row and value.ndim == 1:
+        value = value.tolist()
     kinds = (tuple, list) if origin is tuple else origin  # YAML and JSON bring lists
     if isinstance(value, str | bytes) or not isinstance(value, kinds):
         return False
@@ -252,6 +258,12 @@ def _is_tensor(value: Any) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
+def _is_compiling() -> bool:
+    """Whether torch.compile follows the call."""
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.compiler.is_compiling()
+
+
 def _is_plain(tensor: Any) -> bool:
     """Dense, real, and with data."""
     return not (tensor.layout != sys.modules["torch"].strided or tensor.is_meta) and not (
@@ -279,4 +291,5 @@ def _words(hint: Any) -> str:
     known = _WORDS.get(origin or hint) or _WORDS.get(getattr(hint, "__name__", ""))
     if known is not None or origin is None:
         return known or _one(getattr(hint, "__name__", str(hint)))
-    return f"several, each {_words(parts[0])}"
+    each = _words(parts[0])
+    return each if each.startswith("several, ") else f"several, each {each}"  # or rows of them

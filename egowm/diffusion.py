@@ -6,7 +6,7 @@ time c_noise, and the estimate of the clean latents is c_skip * noisy + c_out * 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -42,7 +42,8 @@ def randn(shape: Sequence[int], generator: Generator, device: torch.device) -> T
     return torch.randn(*shape, generator=generator, device=source).to(device)
 
 
-def _expand(sigma: Tensor, like: Tensor) -> Tensor:
+def expand(sigma: Tensor, like: Tensor) -> Tensor:
+    """Levels (B,) with as many axes as `like` (B, ...)."""
     return sigma.reshape(-1, *[1] * (like.ndim - 1)).to(like)
 
 
@@ -77,6 +78,23 @@ class Process(Protocol):
     def high_levels(self) -> tuple[float, ...]: ...  # some of these, for comparisons
 
 
+@runtime_checkable
+class Ancestral(Protocol):
+    """A process that draws noise at each step, of a spread that the network estimates as well."""
+
+    def split(self, estimate: Tensor) -> tuple[Tensor, Tensor]: ...  # clean latents and spread
+
+    def bound(self, clean: Tensor, spread: Tensor, latents: Tensor, sigma: Tensor) -> Tensor: ...
+
+    def sample(
+        self,
+        denoise: Callable[[Tensor, Tensor], Tensor],
+        noisy: Tensor,
+        sigmas: Tensor,
+        generator: Generator,
+    ) -> Tensor: ...  # in place of `euler`
+
+
 @dataclass(frozen=True)
 class EDM:
     """EDM: noisy = x + sigma n.
@@ -105,11 +123,11 @@ class EDM:
 
     def add(self, latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         """x + sigma n."""
-        return latents + _expand(sigma, latents) * noise
+        return latents + expand(sigma, latents) * noise
 
     def scale_input(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """c_in * noisy, what the network sees."""
-        return noisy / (_expand(sigma, noisy) ** 2 + self.sigma_data**2).sqrt()
+        return noisy / (expand(sigma, noisy) ** 2 + self.sigma_data**2).sqrt()
 
     def time(self, sigma: Tensor) -> Tensor:
         """c_noise = ln(sigma) / 4, the network's time variable."""
@@ -117,7 +135,7 @@ class EDM:
 
     def denoised(self, output: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
         """The clean latents that a network output means."""
-        s, d = _expand(sigma, noisy), self.sigma_data
+        s, d = expand(sigma, noisy), self.sigma_data
         c_out = self.out_sign * s * d / (s**2 + d**2).sqrt()
         return d**2 / (s**2 + d**2) * noisy + c_out * output
 
@@ -166,7 +184,7 @@ class EDMFlow(EDM):
 
     def scale_input(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """noisy / (1 + sigma)."""
-        return noisy / (1 + _expand(sigma, noisy))
+        return noisy / (1 + expand(sigma, noisy))
 
     def time(self, sigma: Tensor) -> Tensor:
         """t = sigma / (1 + sigma)."""
@@ -174,7 +192,7 @@ class EDMFlow(EDM):
 
     def denoised(self, output: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
         """(1 - t) noisy - t v."""
-        t = self.time(_expand(sigma, noisy))
+        t = self.time(expand(sigma, noisy))
         return (1 - t) * noisy - t * output
 
     def weight(self, sigma: Tensor) -> Tensor:
@@ -210,7 +228,7 @@ class FlowMatching:
 
     def add(self, latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         """(1 - sigma) x + sigma n."""
-        s = _expand(sigma, latents)
+        s = expand(sigma, latents)
         return (1 - s) * latents + s * noise
 
     def scale_input(self, noisy: Tensor, sigma: Tensor) -> Tensor:
@@ -223,7 +241,7 @@ class FlowMatching:
 
     def denoised(self, output: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
         """noisy - sigma v."""
-        return noisy - _expand(sigma, noisy) * output
+        return noisy - expand(sigma, noisy) * output
 
     def weight(self, sigma: Tensor) -> Tensor:
         """Weight 1 on the velocity: 1 / sigma^2 on the clean latents."""
@@ -280,8 +298,12 @@ def denoising_loss(
         sigma = torch.full_like(sigma, level)
     noise = randn(latents.shape, generator, latents.device)
     noisy = process.add(latents, noise, sigma)
-    squared = (estimate(noisy, sigma) - latents)[:, given:].square().flatten(1).mean(1)
+    made = estimate(noisy, sigma)
+    clean, spread = process.split(made) if isinstance(process, Ancestral) else (made, None)
+    squared = (clean - latents)[:, given:].square().flatten(1).mean(1)
     each = process.weight(sigma) * squared
+    if isinstance(process, Ancestral) and spread is not None:
+        each = each + process.bound(clean, spread, latents, sigma)
     high = process.is_high(sigma)
     logs = {}
     if high.any():

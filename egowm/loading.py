@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from egowm.limits import TEXT, read_bytes
 from egowm.paths import inside
 from egowm.readable import undamaged
 from egowm.sizes import MOST_TENSORS, check_types, no_larger_than, room_for
@@ -92,7 +93,7 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     """What one of the folder's files of settings says."""
     expect(folder, name)
     with undamaged(folder / name):
-        found = json.loads((folder / name).read_text(encoding="utf-8"))
+        found = json.loads(read_bytes(folder / name, TEXT).decode("utf-8"))
         if not isinstance(found, dict):
             raise ValueError(f"expected a mapping, got {type(found).__name__}")
         return found

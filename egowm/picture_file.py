@@ -95,30 +95,32 @@ def check_png_end(data: bytes, name: str) -> None:
 
 def _check_jpeg(data: bytes, name: str) -> None:
     """Refuse a JPEG that is too large, or that ends before its end, which decoders fill in grey."""
-    size = _jpeg_size(data)
-    if size is None:
+    width, height, scan = _jpeg_parts(data)
+    if not scan:
         raise VideoError(f"{name}: not a readable picture of {len(data)} bytes: corrupt or cut")
-    _admit(math.prod(size), name)
-    end = data.rfind(b"\xff\xd9")
-    if end < 0 or data.find(b"\xff\xda", end) >= 0:  # a thumbnail inside it has an end, too
+    _admit(width * height, name)
+    if data.find(b"\xff\xd9", scan) < 0:  # a thumbnail before has an end, too
         raise VideoError(f"{name}: not a readable picture: cut after {len(data)} bytes")
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height; Pillow takes as long to find them as to decode a small picture."""
-    at = 2
+def _jpeg_parts(data: bytes) -> tuple[int, int, int]:
+    """Width, height, and where the picture's own values begin, 0 where they do not; Pillow takes as
+    long to find the size as to decode a small picture."""
+    at, width, height = 2, 0, 0
     while (at := data.find(b"\xff", at)) >= 0 and at + 9 <= len(data):
         marker = data[at + 1]
         if marker == 0xFF:
             at += 1
-        elif marker in _ALONE:
+            continue
+        if marker in _ALONE:
             at += 2
-        elif 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:
+            continue
+        if marker == 0xDA:
+            return width, height, at if width else 0
+        if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:
             height, width = struct.unpack_from(">HH", data, at + 5)
-            return width, height
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4])
-    return None
+        at += 2 + int.from_bytes(data[at + 2 : at + 4])
+    return width, height, 0
 
 
 def _webp_pixels(data: bytes) -> int:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
 
-from egowm.limits import ordinary
+from egowm.limits import TooLarge, ordinary
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def undamaged(path: Path) -> Iterator[None]:
         logger.setLevel(logging.ERROR)
     try:
         yield
-    except (MemoryError, Damaged):
+    except (MemoryError, Damaged, TooLarge):
         raise
     except Exception as error:  # a library raises what it likes
         reason = shorten(str(error), 200, placeholder=" ...") or type(error).__name__

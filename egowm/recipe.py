@@ -1,10 +1,13 @@
 """Recipes: YAML files that name a model, its data and a trainer. The only reader of them."""
 
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn
+from types import NoneType
+from typing import Any, NoReturn, get_args, get_type_hints
 
 import yaml
 from lightning import LightningModule
@@ -35,6 +38,10 @@ class RecipeError(Exception):
 class RecipeParser(LightningArgumentParser):
     """Says in one line what is wrong, instead of printing the usage first."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.add_instantiator(_without_null, object)  # type: ignore[arg-type]
+
     def parse_args(self, args: Any = None, *rest: Any, **options: Any) -> Any:
         """As the parent; recipes that would take too much time or memory are refused before."""
         words = ["", *map(str, args or [])]
@@ -43,7 +50,7 @@ class RecipeParser(LightningArgumentParser):
             if before in _OPTIONS or (is_given and name in _OPTIONS):
                 path = Path(word if before in _OPTIONS else file)
                 if path.exists():  # else it is the text of a recipe, or an error of the parent
-                    read_yaml_text(path)
+                    _check_trainer(path)
         return super().parse_args(args, *rest, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -57,6 +64,37 @@ class RecipeParser(LightningArgumentParser):
             line += ". Give a recipe: -c recipes/NAME.yaml (`egowm recipes` lists them)."
         line += "".join(f" Write {new}." for old, new in RENAMED.items() if old in line)
         raise RecipeError(line) from ex
+
+
+def _without_null(kind: type, *args: Any, **options: Any) -> Any:
+    """An object of a class; null for what must have a value, which the parser lets through, is
+    refused."""
+    for name in (name for name, value in options.items() if value is None):
+        makers = [vars(k)["__init__"] for k in kind.__mro__ if "__init__" in vars(k)]
+        hints = [hint for make in makers if (hint := _hints(make).get(name)) is not None]
+        if hints and hints[0] is not Any and NoneType not in get_args(hints[0]):
+            raise RecipeError(
+                f"{kind.__name__}: {name} cannot be null: leave it out for its default."
+            )
+    return kind(*args, **options)
+
+
+def _hints(make: Any) -> dict[str, Any]:
+    try:
+        return get_type_hints(make)
+    except (NameError, TypeError):  # of another package, with names for type checkers alone
+        return {}
+
+
+def _check_trainer(path: Path) -> None:
+    """Refuse a trainer without options, which the parser would read as one of Lightning's own."""
+    with suppress(yaml.YAMLError, RecursionError):  # which the parser tells better
+        content = yaml.safe_load(read_yaml_text(path))
+        trainer = content.get("trainer") if isinstance(content, dict) else None
+        if not isinstance(trainer, dict | str | None):
+            raise RecipeError(
+                f"{path}: trainer: expected options such as max_steps: 1000, got {trainer!r}."
+            )
 
 
 @dataclass(frozen=True)
@@ -78,7 +116,13 @@ class Recipe:
             raise ValueError(
                 f"{self.path}: expected a recipe with a section `{name}` that gives a class_path."
             )
-        return section | {"init_args": dict(section.get("init_args") or {})}
+        arguments = section.get("init_args")
+        if arguments is not None and not isinstance(arguments, dict):
+            raise ValueError(
+                f"{self.path}: {name}: expected init_args with a value for each name, got "
+                f"{arguments!r}."
+            )
+        return section | {"init_args": dict(arguments or {})}
 
     @property
     def trainer(self) -> dict[str, Any]:
@@ -134,7 +178,24 @@ def build(section: Mapping[str, Any], kind: type, name: str = "model") -> Any:
     """What a section describes: an instance of its class, which must be a `kind`."""
     parser = RecipeParser()
     parser.add_subclass_arguments(kind, name)
-    return parser.instantiate(parser.parse_object({name: dict(section)}))[name]
+    try:
+        return parser.instantiate(parser.parse_object({name: dict(section)}))[name]
+    except (ValueError, TypeError) as error:
+        if line := refused_value(error):
+            raise RecipeError(line) from error
+        raise
+
+
+def refused_value(error: BaseException) -> str | None:
+    """What to say of an error of jsonargparse, if a class cannot take a value."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, RecipeError):
+        return str(error)
+    if not isinstance(error, TypeError):
+        return None
+    said = re.sub(r"^functools\.partial\(.*\) ", "", str(error))
+    return f"A value of the recipe has a type that its class cannot take: {said}."
 
 
 def build_model(section: Mapping[str, Any]) -> Any:

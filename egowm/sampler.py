@@ -14,9 +14,9 @@ from torch.utils.checkpoint import checkpoint
 from egowm.actions import ActionSpec, integrate
 from egowm.backbones.base import Backbone
 from egowm.conditioning.guidance import guided
-from egowm.diffusion import Generator, SharedNoise, euler
+from egowm.diffusion import Ancestral, Generator, SharedNoise, euler
 from egowm.pixels import check_unit
-from egowm.sampling import Chain, Chunk, Decode, Rollout, Sampling, as_frames, as_sequences
+from egowm.sampling import Actions, Chain, Chunk, Decode, Rollout, Sampling, as_frames, as_sequences
 
 
 class Model(Protocol):
@@ -87,7 +87,7 @@ class Sampler:
     def rollout(
         self,
         context: Tensor | np.ndarray,
-        actions: Tensor | np.ndarray,
+        actions: Actions,
         state: Tensor | None = None,
         text: str | Sequence[str] = "",
     ) -> Rollout:
@@ -100,7 +100,7 @@ class Sampler:
     def stream(
         self,
         context: Tensor | np.ndarray,
-        actions: Tensor | np.ndarray,
+        actions: Actions,
         state: Tensor | None = None,
         text: str | Sequence[str] = "",
     ) -> Iterator[Rollout]:
@@ -119,7 +119,7 @@ class Sampler:
     def _checked(
         self,
         context: Tensor | np.ndarray,
-        actions: Tensor | np.ndarray,
+        actions: Actions,
         state: Tensor | None,
         text: str | Sequence[str],
     ) -> tuple[Request, int]:
@@ -241,6 +241,7 @@ class Sampler:
             condition, embedding = without.stack(condition), torch.cat([bare, embedding])
         size = (given.shape[-2], given.shape[-1])
         noise = backbone.noise(count, embedding.shape[1], size, self.generator)
+        process = backbone.process_for(embedding.shape[1], size)
 
         def estimate(noisy: Tensor, sigma: Tensor) -> Tensor:
             # Both in here, for the recomputation needs them as well.
@@ -250,14 +251,19 @@ class Sampler:
                     return clean
                 both = backbone(torch.cat([noisy, noisy]), torch.cat([sigma, sigma]), condition)
             without, with_all = both.chunk(2)
-            return guided(without, with_all, self.how.guidance)
+            made = guided(without, with_all, self.how.guidance)
+            if isinstance(process, Ancestral):  # a spread beyond its bounds is none
+                made = torch.cat([process.split(made)[0], process.split(with_all)[1]], 2)
+            return made
 
         def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
             return recomputed(estimate, noisy, sigma)
 
-        process = backbone.process_for(embedding.shape[1], size)
         sigmas = process.sigmas(self.how.steps or model.steps)
-        return euler(denoise, process.initial(noise, float(sigmas[0])), sigmas)
+        start = process.initial(noise, float(sigmas[0]))
+        if isinstance(process, Ancestral):
+            return process.sample(denoise, start, sigmas, self.generator)
+        return euler(denoise, start, sigmas)
 
     @property
     def _precision(self) -> AbstractContextManager[Any]:

@@ -16,6 +16,7 @@ from egowm.conditioning.guidance import Guide
 
 Chain = Literal["latents", "latents_only", "pixels"]
 Decode = Literal["all", "last", "none"]
+Actions = Tensor | np.ndarray | Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]]
 MOST_STEPS = 10_000  # beyond any schedule's; a larger number is a mistake that would hang
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -132,9 +133,7 @@ def as_frames(context: Tensor | np.ndarray) -> Tensor:
 
 
 @checked
-def as_sequences(
-    actions: Tensor | np.ndarray, spec: ActionSpec, device: torch.device | str
-) -> Tensor:
+def as_sequences(actions: Actions, spec: ActionSpec, device: torch.device | str) -> Tensor:
     """Actions (N, T, A), float32 on `device`; one sequence (T, A) becomes (1, T, A)."""
     sequences = _tensor(actions).to(device, torch.float32)
     if sequences.ndim == 2:
@@ -142,7 +141,7 @@ def as_sequences(
     if sequences.ndim != 3 or not sequences.numel():
         raise ValueError(
             f"Expected actions (N, T, {spec.width}), or (T, {spec.width}) for one sequence, got "
-            f"{tuple(actions.shape)}."
+            f"{tuple(np.shape(actions))}."
         )
     return sequences
 
@@ -164,5 +163,5 @@ def takes_sampling(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def _tensor(values: Tensor | np.ndarray) -> Tensor:
+def _tensor(values: Actions) -> Tensor:
     return values if isinstance(values, Tensor) else torch.tensor(values)

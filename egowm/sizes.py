@@ -24,9 +24,14 @@ def check_types(cls: Any, settings: Mapping[str, Any], file: Path) -> None:
             continue
         kinds: Any = {bool: bool, int: (int, float), float: (int, float), str: str}
         kind = kinds.get(type(default), (list, tuple, dict, int, str))
-        numbers = [x for x in (value if isinstance(value, list) else [value]) if _is_number(x)]
+        each = value if isinstance(value, list) else [value]
+        numbers = [x for x in each if _is_number(x)]
         largest = LARGEST_FLOAT if isinstance(default, float) else LARGEST
-        fits = isinstance(value, kind) and isinstance(value, bool) == isinstance(default, bool)
+        listed = type(default) in kinds and "tuple" in str(parameter.annotation).lower()
+        fits = all(
+            isinstance(x, kind) and isinstance(x, bool) == isinstance(default, bool)
+            for x in (each if listed else [value])
+        )
         if not fits or any(not abs(number) <= largest for number in numbers):
             raise ValueError(
                 f"{file}: {key} {value!r} is not supported: expected a value like the default "

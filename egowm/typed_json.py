@@ -15,6 +15,7 @@ _NAMES = {
     dict: "a mapping",
     list: "a list",
     NoneType: "null",
+    Any: "a value without half letters",  # which are all that it refuses
 }
 
 

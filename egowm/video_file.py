@@ -1,8 +1,9 @@
 """The frames of a video file: PyAV says which ones a player shows, and when; decord reads fast.
 
 decord is asked only for files in which it finds the same frames at the same times. It does not know
-edit lists, rotated recordings, many codecs and damage; all of that is read by PyAV, frame by frame
-at its own time, and a frame whose damage the decoder notices is an error there.
+edit lists, rotated recordings, many codecs, damage, and key frames behind which others lean on
+those before; all of that is read by PyAV, frame by frame at its own time, and a frame whose damage
+the decoder notices is an error there.
 """
 
 import ctypes
@@ -43,10 +44,11 @@ class DamagedFrames(VideoError):
 class FrameIndex(NamedTuple):
     """The frames that a player shows, in order.
 
-    ticks: (n,) when each is shown, in units of the file. keys: those of key frames, where the
-    container finds a key frame by its time. tick: seconds. rate: frames per second that the file
-    claims, 0 where it claims none. turns: quarter turns to the left that a frame needs to stand
-    upright. plain: whether all stored frames are shown as they are, so that decord may be asked.
+    ticks: (n,) when each is shown, in units of the file. keys: those of key frames at which
+    decoding may begin, where the container finds a key frame by its time. tick: seconds. rate:
+    frames per second that the file claims, 0 where it claims none. turns: quarter turns to the left
+    that a frame needs to stand upright. plain: whether all stored frames are shown as they are, and
+    none needs one before a key frame, so that decord may be asked.
     """
 
     ticks: np.ndarray
@@ -99,7 +101,7 @@ def _state(path: Path) -> tuple[str, int, int]:
 
 @lru_cache(KEPT_INDEXES)
 def _index(name: str, changed: int, size: int) -> FrameIndex:
-    path, first, begin = Path(name), None, 0
+    path, first, begin, leans = Path(name), None, 0, False
     shown: list[int] = []
     keys: list[int] = []
     torn: list[int] = []
@@ -117,11 +119,13 @@ def _index(name: str, changed: int, size: int) -> FrameIndex:
             if not packet.is_discard:
                 begin = begin if shown else packet.dts or 0
                 shown.append(when)
-                keys += [packet.dts if counts else when] if packet.is_keyframe else []
+                begins = packets.begins(packet)
+                leans |= packet.is_keyframe and not begins
+                keys += [packet.dts if counts else when] if begins else []
         seeks = packets.container in SEEKING
         if packets.reorders:
             raise VideoError(_untimed(path))
-        plain = seeks and not torn and packets.codec in CODECS
+        plain = seeks and not torn and not leans and packets.codec in CODECS
         tick, rate = float(packets.stream.time_base), float(packets.stream.average_rate or 0)
     if not shown or first is None:
         raise VideoError(f"{path}: not a readable video, corrupt or cut short: no frame in it")
@@ -320,6 +324,7 @@ def _decord() -> Any:
         import decord
     finally:
         ctypes.RTLD_GLOBAL = _FOR_ALL  # type: ignore[misc]
+    decord.logging.set_level(decord.logging.QUIET)  # damage is told by our own errors
     return decord
 
 

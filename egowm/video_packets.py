@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from egowm.limits import PIXELS, TooLarge, admit
+from egowm.video_end import broken_places
 
 SEEKING = ("mov", "matroska", "avi")  # containers that find a key frame by its time
 _HEADER = 8  # bytes of an AVI chunk before its data
-_BETWEEN = 256  # bytes between two packets, at most: headers of Matroska's blocks and clusters
+_IDR = 5  # the kind of H.264's units that need nothing before them
 _PADDING = bytes(32)  # more zeros than any recorder adds to a unit
 _UNITS, _ZEROS = re.compile(rb"\0{3}[^\0\1]"), re.compile(rb"\0{32}")
 # bytes that a codec forbids inside its frames, or never writes; lost sectors read as zeros
@@ -38,6 +39,7 @@ class Packets:
         self._hole = _HOLES.get(self.codec)
         self.kept: list[int] = []  # when an AVI's own index says that there are frames
         self._places: dict[int, int] = {}
+        self._broken = broken_places(path) if self.container == "matroska" else []
         if self.container == "avi":
             entries = [entry for entry in self.stream.index_entries if entry.size]
             self.kept = sorted(entry.timestamp for entry in entries)
@@ -76,15 +78,11 @@ class Packets:
 
     def _placed(self) -> Iterator[tuple[Any, bool]]:
         """Packets at their times, and whether the file shows that others are missing before it."""
-        before: int | None = None
-        end: int | None = None  # of what was read, in bytes
-        chosen = [] if self.container == "matroska" else [self.stream]
-        for packet in self._container.demux(*chosen):
-            gap = not chosen and end is not None and (packet.pos or end) - end > _BETWEEN
-            end = (packet.pos or 0) + packet.size or end
-            if packet.stream is self.stream and self._place(packet):
-                yield packet, gap or self._missing(before, packet.dts)
-                before = packet.dts
+        before: Any = None
+        for packet in self._container.demux(self.stream):
+            if self._place(packet):
+                yield packet, before is not None and self._missing(before, packet)
+                before = packet
 
     def decode(self, packet: Any) -> list[Any] | None:
         """The frames that a packet completes; None where it is damaged."""
@@ -117,11 +115,14 @@ class Packets:
             packet.dts = place
         return True
 
-    def _missing(self, before: int | None, after: int | None) -> bool:
-        """Whether an AVI's index has a frame between two packets that follow each other."""
-        if before is None or after is None:
+    def _missing(self, before: Any, after: Any) -> bool:
+        """Whether an AVI's index has a frame between two packets that follow each other, or a
+        Matroska is broken there."""
+        known = self._broken or self.kept
+        one, other = (before.pos, after.pos) if self._broken else (before.dts, after.dts)
+        if one is None or other is None:
             return False
-        return bisect_left(self.kept, after) > bisect_right(self.kept, before)
+        return bisect_left(known, other) > bisect_right(known, one)
 
     def _torn(self, packet: Any) -> bool:
         """Whether a packet's bytes show that some were lost, without decoding it."""
@@ -130,14 +131,29 @@ class Packets:
         data = bytes(packet)
         if not self._prefix:
             return bool(self._hole.search(data))
+        return any(
+            not unit or is_cut or self._hole.search(unit) or unit.endswith(_PADDING)
+            for unit, is_cut in self._units(data)
+        )
+
+    def _units(self, data: bytes) -> Iterator[tuple[bytes, bool]]:
+        """The units of a packet, each behind its length, and whether it is shorter than that."""
         at = 0
         while at + self._prefix < len(data):
             first = at + self._prefix
             at = first + int.from_bytes(data[at:first])
-            unit = data[first:at]
-            if not unit or at > len(data) or self._hole.search(unit) or unit.endswith(_PADDING):
-                return True
-        return False
+            yield data[first:at], at > len(data)
+
+    def begins(self, packet: Any) -> bool:
+        """Whether decoding may begin here: no frame from here on needs one before it.
+
+        H.264 also calls pictures key frames after which others still lean on those before.
+        """
+        if not packet.is_keyframe or self.codec != "h264":
+            return bool(packet.is_keyframe)
+        data = bytes(packet)
+        units = (unit for unit, _ in self._units(data)) if self._prefix else data.split(b"\0\0\1")
+        return any(unit and unit[0] & 31 == _IDR for unit in units)
 
 
 def when_shown(packet_or_frame: Any) -> int | None:

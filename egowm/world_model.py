@@ -29,7 +29,7 @@ from egowm.network.trained_part import ATTENTION, Train, TrainedPart
 from egowm.own_contexts import OwnContexts
 from egowm.randomness import StepSeeds
 from egowm.sampler import Sampler
-from egowm.sampling import Rollout, Sampling, takes_sampling
+from egowm.sampling import Actions, Rollout, Sampling, takes_sampling
 
 log = logging.getLogger(__name__)
 
@@ -284,7 +284,7 @@ class WorldModel(LightningModule):
     def rollout(
         self,
         context: Tensor | np.ndarray,
-        actions: Tensor | np.ndarray,
+        actions: Actions,
         how: Sampling = Sampling(),
         *,
         state: Tensor | None = None,
@@ -317,7 +317,7 @@ class WorldModel(LightningModule):
     def stream(
         self,
         context: Tensor | np.ndarray,
-        actions: Tensor | np.ndarray,
+        actions: Actions,
         how: Sampling = Sampling(),
         *,
         state: Tensor | None = None,

@@ -110,7 +110,7 @@ def test_every_table_of_a_run_shows_that_its_training_is_dirty(blocks, copied, r
 @pytest.fixture
 def priors(tmp_path, monkeypatch):
     """With a folder of priors, one of which is there."""
-    monkeypatch.setattr(tracing, "PRIORS", tmp_path / "priors")
+    monkeypatch.setattr(tracing, "FOLDERS", (tmp_path / "priors",))
     prior = tmp_path / "priors/there"
     prior.mkdir(parents=True)
     (prior / "weights.safetensors").write_bytes(b"1")
@@ -120,7 +120,7 @@ def priors(tmp_path, monkeypatch):
 
 
 def part(**about) -> dict:
-    sha256 = tracing.weights_sha256(tracing.PRIORS / "there")
+    sha256 = tracing.weights_sha256(tracing.FOLDERS[0] / "there")
     return {"commit": "a", "dirty": False, "weights": {"there": sha256}} | about
 
 
@@ -131,10 +131,10 @@ def part(**about) -> dict:
         ({"commit": "b"}, ["its commit is not in the history"]),
         ({"commit": None}, ["its commit is not known"]),
         ({"weights": {"there": "0"}}, ["`priors/there` has other weights by now"]),
-        ({"weights": {"gone": "0"}}, ["gone is not among the priors"]),
+        ({"weights": {"gone": "0"}}, ["gone is not among the priors and exports"]),
         (
             {"commit": "b", "weights": {"gone": "0"}},
-            ["its commit is not in the history", "gone is not among the priors"],
+            ["its commit is not in the history", "gone is not among the priors and exports"],
         ),
     ],
 )

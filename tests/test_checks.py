@@ -1,6 +1,7 @@
 """What annotations admit, and in which words the rest is refused."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -9,7 +10,21 @@ import pytest
 import torch
 from torch import Tensor
 
+from egowm.actions import ActionSpec
 from egowm.checks import ArgumentError, check_between, check_shape, checked
+from egowm.conditioning.alignment import align
+from egowm.conditioning.embedding import ActionEmbedding
+from egowm.evaluation.report.run_page import write_report
+from egowm.pixels import from_model, to_unit
+from egowm.planning.costs import Magnitude, Smoothness
+from egowm.planning.space import Space
+from egowm.sampling import as_sequences
+from egowm.scs.bootstrap import interval
+from egowm.scs.compare import compare_runs
+from egowm.scs.metric import SCS
+from egowm.scs.score import overlap, scs, summarise
+from egowm.worlds.recording import follow
+from egowm.worlds.rooms import Room
 
 NAN = float("nan")
 
@@ -31,6 +46,13 @@ CASES: list[tuple[object, list[object], list[object], str]] = [
     (Tensor, [], [torch.ones(2).to_sparse(), torch.ones(2) * 1j], "of real numbers"),
     (np.ndarray, [np.ones(2)], [torch.ones(2), np.array(["a"]), np.array(1j)], "NumPy array"),
     (tuple[float, ...], [(), (1, 2.0), [1.0]], [(1, "a"), {1.0}, 1.0], "several, each a number"),
+    (
+        tuple[float, ...],
+        [np.ones(2), torch.ones(2)],
+        [np.ones((2, 2)), torch.ones(2).to_sparse()],
+        "several, each a number",
+    ),
+    (Sequence[str], [np.array(["a", "b"])], [np.ones(2)], "several, each a text"),
     (tuple[int, str], [(1, "a")], [(1,), ("a", 1)], "a tuple of a whole number, a text"),
     (Sequence[str], [["a"], ()], ["a", [1], {"a"}], "several, each a text"),
     (Mapping[str, int], [{}], [[], None], "a mapping"),
@@ -57,6 +79,92 @@ def test_what_an_annotation_admits(hint, right, wrong, words):
         for arguments, named in (((*right[:1], value), {}), (right[:1], {"named": value})):
             with pytest.raises(ArgumentError, match=r"Expected (given|others|named)"):
                 door(*arguments, **named)
+
+
+@pytest.mark.parametrize(
+    "door",
+    [
+        to_unit,
+        from_model,
+        ActionEmbedding(2, 4),
+        lambda actions: align(actions, 2, "concatenate"),
+    ],
+)
+def test_torch_compiles_through_the_checks(door):
+    values = torch.rand(1, 4, 2)
+    compiled = torch.compile(door, fullgraph=True, backend="eager")
+    assert torch.equal(compiled(values), door(values))
+
+
+COLUMNS = {"names": ("x", "y"), "units": ("m", "m"), "frame": "a", "kind": "command"}
+SPEC = ActionSpec(**COLUMNS, rate_hz=4.0, low=(0.0, 0.0), high=(1.0, 2.0))
+ROWS = [[0.0, 0.0], [1.0, 2.0]]
+MASKS = np.zeros((4, 1, 8, 8), bool)
+MASKS[:, :, :4] = True
+NONE_LOST = np.zeros((4, 1), bool)
+
+
+def counted(masks: object, lost: object, clip: object) -> float:
+    metric = SCS()
+    metric.update(masks, masks, lost, clip)
+    return float(metric.compute()["scs"])
+
+
+@pytest.mark.parametrize(
+    ("call", "plain", "others"),
+    [
+        (lambda x: replace(SPEC, high=x).high, [1.0, 2.0], [np.array, torch.tensor, tuple]),
+        (lambda x: SPEC.fitted([x]).high, ROWS, [np.array, torch.tensor, lambda x: np.array([x])]),
+        (
+            lambda x: Space(torch.zeros(3, 2), x).std.tolist(),
+            torch.tensor([0.1, 0.2]),
+            [Tensor.tolist],
+        ),
+        (
+            lambda x: Space(torch.zeros(3, 2), x).std.tolist(),
+            torch.tensor([0.1, 0.2]),
+            [Tensor.numpy],
+        ),
+        (
+            lambda x: Magnitude(x)(None, torch.ones(1, 3, 2)),
+            torch.ones(2),
+            [Tensor.tolist, Tensor.numpy],
+        ),
+        (
+            lambda x: Smoothness(x)(None, torch.rand(1, 3, 2)) >= 0,
+            torch.ones(2),
+            [Tensor.tolist, Tensor.numpy],
+        ),
+        (lambda x: scs(MASKS, MASKS, lost=x), NONE_LOST, [torch.tensor]),
+        (lambda x: counted(x, None, None), torch.tensor(MASKS), [Tensor.numpy]),
+        (lambda x: counted(torch.tensor(MASKS), x, 1), torch.tensor(NONE_LOST), [Tensor.numpy]),
+        (lambda x: counted(torch.tensor(MASKS), None, x), 1, [torch.tensor]),
+        (lambda x: summarise([overlap(MASKS, MASKS)] * 2, x).scs, [0, 1], [np.array, torch.tensor]),
+        (lambda x: interval(np.arange(20.0), x), [str(k) for k in range(20)], [np.array]),
+        (lambda x: as_sequences(x, SPEC, "cpu"), torch.rand(3, 2), [Tensor.tolist, Tensor.numpy]),
+        (lambda x: as_sequences(x, SPEC, "cpu"), torch.rand(1, 3, 2), [Tensor.tolist]),
+        (lambda x: follow(0, x, np.zeros((1, 3)))[0], np.array([1.0, 1.0, 0.0]), [list, tuple]),
+    ],
+)
+def test_numbers_come_in_several_forms(call, plain, others):
+    wanted = call(plain)
+    for form in others:
+        assert np.array_equal(call(form(plain)), wanted)
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda form: write_report(form("nowhere")), "no such folder|does not exist|nowhere"),
+        (lambda form: compare_runs([form("nowhere")], [form("elsewhere")]), "nowhere"),
+        (lambda form: Room(0, papers=form("nowhere")), "nowhere"),
+    ],
+)
+@pytest.mark.parametrize("form", [str, Path])
+def test_paths_come_as_texts_too(call, error, form):
+    with pytest.raises((OSError, ValueError), match=error) as caught:
+        call(form)
+    assert not isinstance(caught.value, ArgumentError)
 
 
 def test_a_class_has_its_methods_checked():

@@ -117,7 +117,6 @@ RESULT: dict[str, Callable[[dict[str, Any]], None]] = {
     "docs/your-robot.md": check_robot,
     "priors/rooms-svd/README.md": check_prior,
     "priors/rooms-world-model/README.md": check_export,
-    "priors/rooms-world-model-scratch/README.md": check_export,
 }
 
 

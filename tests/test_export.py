@@ -146,7 +146,7 @@ def test_nothing_to_load(tmp_path):
         WorldModel.from_pretrained(tmp_path / "none")
 
 
-@pytest.mark.parametrize("name", ["rooms", "rooms-scratch"])
+@pytest.mark.parametrize("name", ["rooms"])
 def test_a_shipped_model_by_its_name(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model = WorldModel.from_pretrained(name)
@@ -166,7 +166,7 @@ def test_an_unknown_name_lists_the_shipped_ones(there, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if there:
         (tmp_path / "kitchens").mkdir()
-    words = r"in kitchens, found none: .* a shipped model \(rooms, rooms-scratch\)\.$"
+    words = r"in kitchens, found none: .* a shipped model \(rooms\)\.$"
     with pytest.raises(FileNotFoundError, match=words):
         WorldModel.from_pretrained("kitchens")
 

@@ -11,8 +11,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "egowm"
 FACE = "egowm"  # `egowm/__init__.py` names what others define, and imports it when asked
 GROUND = (
-    "actions", "arrays", "checks", "checksums", "clip", "conditioning", "diffusion", "files",
-    "lazy", "limits", "loading", "moved", "network", "paths", "picture_file", "pixels",
+    "actions", "arrays", "checks", "checksums", "clip", "conditioning", "ddpm", "diffusion",
+    "files", "lazy", "limits", "loading", "moved", "network", "paths", "picture_file", "pixels",
     "randomness", "readable", "shipped", "sizes", "typed_json", "video", "video_end", "video_file",
     "video_packets",
 )  # fmt: skip

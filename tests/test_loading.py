@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from egowm.loading import hub_folder, variant_of
+from egowm.limits import TEXT, TooLarge
+from egowm.loading import hub_folder, read_json, variant_of
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,14 @@ def test_shards_that_are_there_are_taken(tmp_path):
     index = {"weight_map": {"x": "a-1.safetensors", "y": "a-1.safetensors"}}
     (tmp_path / "model.safetensors.index.fp16.json").write_text(json.dumps(index))
     assert variant_of(tmp_path, "model") == ".fp16"
+
+
+def test_settings_of_a_base_keep_the_limits_of_json(tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text('{"text": "' + "a" * 100 + '"}')
+    assert len(read_json(tmp_path, "config.json")["text"]) == 100
+    monkeypatch.setenv(TEXT, "100")
+    with pytest.raises(TooLarge, match=f"config.json: claims 112 bytes.* {TEXT}=112 lets"):
+        read_json(tmp_path, "config.json")
 
 
 def test_a_failed_download_says_why(monkeypatch):

@@ -222,6 +222,13 @@ def test_frames_of_two_sizes_name_both_files(tmp_path: Path) -> None:
         video.read_frames(tmp_path / "clip")
 
 
+@pytest.mark.parametrize("behind", [b"\xff\xda", bytes(99), b"\xff\xd9 and \xff\xda", b"\xff\xd8"])
+def test_what_a_phone_writes_behind_a_jpeg_is_left_alone(behind: bytes) -> None:
+    """Such as the film of a moving photo, in which any bytes occur."""
+    data = video.encode_image(np.full((16, 16, 3), 90, np.uint8), ".jpg")
+    np.testing.assert_array_equal(video.decode_image(data + behind), video.decode_image(data))
+
+
 @pytest.mark.parametrize("ending", ["png", "jpg", "webp", "bmp"])
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.95])
 def test_cut_picture_is_an_error(tmp_path: Path, ending: str, share: float) -> None:

@@ -76,6 +76,25 @@ def test_every_codec_in_every_container(tmp_path, reader, codec, ending):
     np.testing.assert_allclose(times, np.arange(COUNT) / 10, atol=2e-3)
 
 
+@pytest.mark.parametrize("ending", [".mp4", ".mkv", ".ts"])
+@pytest.mark.parametrize(
+    ("codec", "key", "how"),
+    [
+        ("libx264", "x264-params", "open-gop=1:bframes=3:keyint=10"),
+        ("libx264", "x264-params", "intra-refresh=1:keyint=10"),
+        ("libx265", "x265-params", "open-gop=1:bframes=3:keyint=10:log-level=0"),
+    ],
+)
+def test_frames_that_lean_on_those_before_a_key_frame(tmp_path, reader, ending, codec, key, how):
+    path = tmp_path / f"a{ending}"
+    write_h264(path, TEXTURED, 10, codec, **{key: how})
+    whole = read_frames(path)
+    assert [number(frame) for frame in whole] == list(range(COUNT))
+    for k in np.random.default_rng(0).permutation(COUNT)[:10].tolist():
+        os.utime(path, (k, k))  # opened anew
+        np.testing.assert_array_equal(read_frames(path, [k])[0], whole[k])
+
+
 def trimmed(path: Path, hidden: int) -> None:
     """Hides the first frames by the edit list, as a phone does that cuts without encoding anew."""
     data = bytearray(path.read_bytes())
@@ -200,6 +219,54 @@ def test_frames_that_a_damaged_container_loses_shift_no_other(
     data[over] = DAMAGE[fill](bytes(data[over]))
     path.write_bytes(data)
     assert_damage_is_named(path, 30)
+
+
+def element(name: str, *parts: bytes) -> bytes:
+    """A part of a Matroska file."""
+    data = b"".join(parts)
+    return bytes.fromhex(name) + (len(data) | 1 << 56).to_bytes(8) + data
+
+
+def group(block: bytes) -> bytes:
+    """A block as a recording with transparency has it: more bytes behind the picture's own."""
+    more = element("75a1", element("a6", element("a5", bytes(range(1, 200)) * 4)))
+    return element("a0", element("a1", block), more)
+
+
+LACED = b"\x82\0\0\x04\x07" + bytes(8 * 400)  # sound in eight pieces of one size
+BETWEEN = {
+    "sound in pieces": lambda block: element("a3", LACED) + element("a3", block),
+    "transparency": group,
+    "room for more": lambda block: element("ec", bytes(1000)) + element("a3", block),
+}
+
+
+@pytest.mark.parametrize("kind", BETWEEN)
+def test_what_lies_between_the_frames_of_a_sound_matroska_is_no_damage(tmp_path, kind):
+    write_h264(tmp_path / "a.mp4", FRAMES, 10, bf="0")
+    blocks = []
+    with av.open(str(tmp_path / "a.mp4")) as source:
+        setup = bytes(source.streams.video[0].codec_context.extradata)
+        for k, packet in enumerate(p for p in source.demux(video=0) if p.size):
+            start = struct.pack(">BhB", 0x81, 100 * k, 0x80 * packet.is_keyframe)
+            blocks.append(BETWEEN[kind](start + bytes(packet)))
+    size = element("e0", element("b0", bytes([WIDTH])), element("ba", bytes([HEIGHT])))
+    video = element("83", b"\1") + element("86", b"V_MPEG4/ISO/AVC") + element("63a2", setup) + size
+    rate = element("e1", element("b5", struct.pack(">d", 8000)), element("6264", b"\x10"))
+    sound = element("83", b"\2") + element("86", b"A_PCM/INT/LIT") + rate
+    tracks = [
+        element("ae", element("d7", b"\1"), video),
+        element("ae", element("d7", b"\2"), sound),
+    ]
+    cluster = element("1f43b675", element("e7", b"\0"), *blocks)
+    info = element("1549a966", element("2ad7b1", (10**6).to_bytes(3)))
+    segment = element("18538067", info, element("1654ae6b", *tracks), cluster)
+    head = element("1a45dfa3", element("4282", b"matroska"))
+    path = tmp_path / "a.mkv"
+    path.write_bytes(head + segment + b"what somebody added")
+    assert_shows(path, list(range(COUNT)))
+    with strictly():
+        assert_shows(path, list(range(COUNT)))
 
 
 @pytest.mark.parametrize(

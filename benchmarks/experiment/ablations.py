@@ -17,7 +17,7 @@ from egowm.sampling import Sampling
 from egowm.shipped import default_model
 from egowm.world_model import WorldModel
 
-STEPS = (25, 10, 5, 2, 1)
+STEPS = (25, 10, 5, 3, 2)
 GUIDANCES = (1.5, 2.0, 3.0)
 CHANGED = {"sinusoidal": "features", "linear": "features", "default-start": "start"}
 CHANGED |= {"high-noise": "training noise"}

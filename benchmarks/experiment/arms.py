@@ -6,10 +6,11 @@
 P: the prior, fine-tuned with actions. P0: the same without actions. S: the same network from
 scratch with actions, as many steps. S+: from scratch, for the prior's compute on top, at the
 prior's learning rate. P+: the prior, fine-tuned for as many steps as S+. VAE, image encoder,
-sampler and data are the same. The learning rate of P and S is the one of three with the lowest
-validation loss at 64 episodes. Each run leaves
-`runs/arms/RUN/` (export, log) and `benchmarks/results/arms/RUN.json` (what it was, its curves, its
-rows): a run whose record is there is not repeated, so this can be stopped and started.
+sampler and data are the same. W, the model that ships: P+ trained on by `long_training.py`, on
+more episodes and where a one-step sampler asks. The learning rate of P and S is the one of three
+with the lowest validation loss at 64 episodes. Each run
+leaves `runs/arms/RUN/` (export, log) and `benchmarks/results/arms/RUN.json` (what it was, its
+curves, its rows): a run whose record is there is not repeated, so this can be stopped and started.
 `benchmarks/experiment/rooms.py` makes the table.
 """
 
@@ -25,6 +26,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks.measure import RESULTS, ROOT, Record, provenance, write
+from egowm.shipped import default_model
 
 BEGAN = "began.json"  # in the folder of a run: at which commit its training began
 RUNS, RECORDS = ROOT / "runs/arms", RESULTS / "arms"
@@ -36,6 +38,12 @@ PRIOR_STEPS = 12750  # of P+ and S+ on top: as many frames as the prior's pretra
 LABELLED, SEEDS = (16, 64, 256), (3, 4, 5)  # the first seed is that of the recipes
 MAIN = 64  # episodes of the runs that are told wrong actions, too
 LONG = ("P+", "S+")
+EXPORTS = {  # that travel with the repository
+    "W": default_model(),
+    "P+": ROOT / "benchmarks/exports/from-the-prior-long",
+    "S+": ROOT / "benchmarks/exports/from-scratch-long",
+}
+SHIPPED_EPISODES = 1024  # that W was trained on
 TOLD = ("true", "shuffled", "zero", "mirrored")
 EXTRA: list[str] = []  # options for every `egowm fit`, for instance of the trainer
 
@@ -107,6 +115,11 @@ class Arm:
         if self.episodes != MAIN or self.variant or self.arm in LONG:
             return ("true",)
         return TOLD if self.seed == SEEDS[0] else TOLD[:2]
+
+
+def labelled(arm: str) -> int:
+    """The episodes of an arm's main run."""
+    return SHIPPED_EPISODES if arm == "W" else MAIN
 
 
 VARIANTS: dict[str, tuple[str, ...]] = {

@@ -5,8 +5,8 @@
 Each stretch resumes the run in `--folder` exactly, trains on, writes an export and adds a row to
 `benchmarks/results/long-training.json`: SCS of 64 unseen rooms under true and other actions, gain,
 PSNR and the losses. Stopped at any time, it goes on from the last checkpoint of its folder; in a
-new folder, from `benchmarks/long_training_export`, the averaged weights of the last row, with a new
-optimizer. The first row is `priors/rooms-world-model`, where all of it started.
+new folder, from the model that ships, the export of the last row, with a new optimizer. The first
+row is the long run from the prior (P+ of `arms.py`), where all of it started.
 """
 
 import argparse
@@ -19,11 +19,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
+from benchmarks.experiment.arms import EXPORTS, PRIOR_STEPS
+from benchmarks.experiment.arms import STEPS as SHORT
 from benchmarks.measure import RESULTS, ROOT, Record, Script, positive, provenance, read, write
 from egowm.backbones import SVD
+from egowm.clip import Clip
 from egowm.own_contexts import OwnContexts
+from egowm.shipped import default_model
 from egowm.world_model import WorldModel
 
 RECIPE, RECORD = ROOT / "benchmarks/experiment/long_training.yaml", RESULTS / "long-training.json"
@@ -35,6 +41,7 @@ class LongRun(WorldModel):
     Args:
         start: export whose weights training starts from; "" for those of the backbone.
         fall: steps of the run between which the rate falls to zero in a line; null: never.
+        paused: share of the clips in which the robot stands still: no action, one frame for all.
         **options: as `WorldModel`.
     """
 
@@ -44,6 +51,7 @@ class LongRun(WorldModel):
         own_contexts: OwnContexts,
         start: str = "",
         fall: tuple[int, int] | None = None,
+        paused: float = 0.0,
         learning_rate: float = 3e-4,
         warmup: int = 100,
         drop_image: float = 0.0,
@@ -57,7 +65,7 @@ class LongRun(WorldModel):
             steps=steps,
             own_contexts=own_contexts,
         )
-        self.start, self.fall = start, fall
+        self.start, self.fall, self.paused = start, fall, paused
 
     def configure_model(self) -> None:
         ready = hasattr(self, "action_embedding")
@@ -68,6 +76,14 @@ class LongRun(WorldModel):
         own = {f"backbone.{k}" if k.startswith("network.") else k: v for k, v in weights.items()}
         found = self.load_state_dict(own, strict=False)
         assert not found.unexpected_keys, found.unexpected_keys
+
+    def training_step(self, clip: Clip, batch_idx: int) -> Tensor:
+        """Of some clips the first frame is all that is seen, for they are told not to move."""
+        paused = torch.rand(len(clip.frames), device=clip.frames.device) < self.paused
+        actions = clip.actions.masked_fill(paused[:, None, None], 0.0)
+        frames = clip.frames.clone()
+        frames[paused] = clip.frames[paused][:, :1]
+        return super().training_step(clip._replace(frames=frames, actions=actions), batch_idx)
 
     def configure_optimizers(self) -> Any:
         """A constant rate after the warm-up, until it falls: the run itself has no end."""
@@ -149,6 +165,13 @@ def measured(export: Path) -> Record:
     }
 
 
+def shipped_steps() -> int:
+    """The steps that the model that ships was trained for, all in all."""
+    record = read(RECORD)
+    assert record is not None
+    return int(SHORT + PRIOR_STEPS + record["rows"][-1]["steps"])
+
+
 def last_losses(folder: Path) -> Record:
     """The newest validation loss, and the mean training loss of the last 40 rows logged."""
     rows: list[dict[str, str]] = []
@@ -166,14 +189,19 @@ def options(add: Callable[..., Any]) -> None:
     add("--stretches", type=positive, default=1000)
     add("--fall", type=int, nargs=2, default=(), help="steps from and to which the rate falls to 0")
     add("--record", type=Path, default=RECORD)
+    add("--again", action="store_true", help="only measure the model that ships once more")
 
 
 def work(arguments: argparse.Namespace) -> None:
     folder = arguments.folder.expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     rows = (read(arguments.record) or {"rows": []})["rows"]
+    if arguments.again:
+        rows[-1] |= measured(default_model())
+        note(arguments, rows)
+        return
     if not rows:
-        rows.append({"steps": 0, "seconds": 0.0} | measured(ROOT / "priors/rooms-world-model"))
+        rows.append({"steps": 0, "seconds": 0.0} | measured(EXPORTS["P+"]))
     for _ in range(arguments.stretches):
         last, start = rows[-1], time.monotonic()
         export = stretch(folder, last["steps"], arguments.steps, arguments.fall)
@@ -181,10 +209,15 @@ def work(arguments: argparse.Namespace) -> None:
         row: Record = {"steps": last["steps"] + arguments.steps, "seconds": seconds}
         row |= {"fall": list(arguments.fall)} if arguments.fall else {}
         rows.append(row | measured(export) | last_losses(folder))
-        about = provenance(7)
-        about["command"] = about["command"].replace(str(Path.home()), "~")
-        write(arguments.record, about | {"recipe": RECIPE.name, "rows": rows})
-        print(rows[-1], flush=True)
+        note(arguments, rows)
+
+
+def note(arguments: argparse.Namespace, rows: Sequence[Record]) -> None:
+    """Keep the rows, and print the last one."""
+    about = provenance(7, weights=[default_model()] if arguments.again else [])
+    about["command"] = about["command"].replace(str(Path.home()), "~")
+    write(arguments.record, about | {"recipe": RECIPE.name, "rows": list(rows)})
+    print(rows[-1], flush=True)
 
 
 main = Script(__file__, __doc__, options, work)

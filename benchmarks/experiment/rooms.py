@@ -18,23 +18,26 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.experiment.arms import (
+    EXPORTS,
     LONG,
     LONG_RATE,
     MAIN,
     SEEDS,
     TOLD,
     Arm,
+    labelled,
     learning_rates,
     trained,
 )
 from benchmarks.experiment.claims import Table, claims, is_unet
 from benchmarks.experiment.label_curve import label_curve
-from benchmarks.experiment.room_clips import CLIPS, FRAMES, RoomClips, unseen_clips
+from benchmarks.experiment.long_training import shipped_steps
+from benchmarks.experiment.room_clips import CLIPS, FRAMES, RoomClips, Scores, unseen_clips
 from benchmarks.measure import RESULTS, ROOT, Record, Script, provenance, read, write
-from egowm.shipped import default_model
 from egowm.world_model import WorldModel
 
 EXPORTED = tuple((arm, MAIN, SEEDS[0], "") for arm in LONG)
+HELD = ("still", "stepped")  # rows of an export besides those of TOLD
 
 
 def references(clips: RoomClips, model: WorldModel, world: str) -> list[Record]:
@@ -52,39 +55,46 @@ def references(clips: RoomClips, model: WorldModel, world: str) -> list[Record]:
     return rows
 
 
-def committed() -> list[tuple[Record, Path]]:
-    """The exports that travel with the repository."""
-    about: Record = {"episodes": MAIN, "seed": SEEDS[0], "variant": ""}
-    folder = default_model()
-    exports = {"P+": folder, "S+": folder.with_name(f"{folder.name}-scratch")}
-    return [(about | {"arm": arm}, path) for arm, path in exports.items() if path.is_dir()]
+def committed() -> list[Record]:
+    """What is known of the exports that travel with the repository."""
+    about: Record = {"seed": SEEDS[0], "variant": ""}
+    rows = [about | {"arm": arm, "episodes": labelled(arm)} for arm in EXPORTS]
+    return [r | ({"steps": shipped_steps()} if r["arm"] == "W" else {}) for r in rows]
 
 
 def measure(papers: str) -> list[Record]:
     """Rows of everything that is committed, in the test rooms and in papered ones."""
     rows = []
-    for world, told in (("rooms", TOLD), ("papered", TOLD[:2])):
+    for world, told in (("rooms", TOLD + HELD), ("papered", TOLD[:2])):
         if world == "papered" and not papers:
             continue
         clips = unseen_clips(papers if world == "papered" else "")
-        for about, folder in committed():
-            model = WorldModel.from_pretrained(folder)
+        for about in committed():
+            model = WorldModel.from_pretrained(EXPORTS[about["arm"]])
             for kind in told:
-                found = clips.score(clips.imagined(model, kind))
+                found = scored(clips, model, kind)
                 rows.append(found.row(about | {"actions": kind, "world": world}))
                 print(about["arm"], world, kind, rows[-1]["scs"], rows[-1]["psnr"], flush=True)
         rows += references(clips, model, world)
     return rows
 
 
+def scored(clips: RoomClips, model: WorldModel, kind: str) -> Scores:
+    """One row of an export: told some actions; told to stand still and compared with the first
+    frame ("still"); or each frame from the true one before it ("stepped")."""
+    if kind == "still":
+        return clips.score_still(clips.imagined(model, "zero"))
+    return clips.score(clips.stepped(model) if kind == "stepped" else clips.imagined(model, kind))
+
+
 def draw(path: Path, clips: int = 3) -> None:
-    """Truth, P+, S+ and P+ with another clip's actions, frame by frame; a few rooms."""
+    """Truth, W, W with another clip's actions, P+ and S+, frame by frame; a few rooms."""
     scenes = unseen_clips()
     scenes.keep([k * len(scenes.clips) // clips for k in range(clips)])
-    models = [WorldModel.from_pretrained(folder) for _, folder in committed()]
+    models = {arm: WorldModel.from_pretrained(folder) for arm, folder in EXPORTS.items()}
+    told = (("W", "true"), ("W", "shuffled"), ("P+", "true"), ("S+", "true"))
     videos = [[frames[1:] for frames in scenes.truth]]
-    videos += [scenes.imagined(model, "true") for model in models]
-    videos += [scenes.imagined(models[0], "shuffled")]
+    videos += [scenes.imagined(models[arm], kind) for arm, kind in told]
     strips = [
         np.concatenate([scenes.truth[k][0], *video[k][1::2]], 1)
         for k in range(clips)
@@ -110,7 +120,7 @@ def work(arguments: argparse.Namespace) -> None:
     if arguments.merge:
         record = merged(before, measured)
     else:
-        weights = [*(folder for _, folder in committed()), ROOT / "priors/rooms-svd"]
+        weights = [*EXPORTS.values(), ROOT / "priors/rooms-svd"]
         origin, fresh = provenance(0, weights=weights), measure(papers)
         if not papers:
             print(f"No pictures in {arguments.papers}: the papered rooms keep their rows.")
@@ -149,10 +159,11 @@ def merged(origin: Record, fresh: Sequence[Record]) -> Record:
 
 
 def _of_run(r: Record) -> Record:
-    """With the name of the training record that a committed export comes from."""
-    if r["arm"] not in LONG:
+    """With the name of the training record that a committed export comes from; W began as P+."""
+    if r["arm"] not in EXPORTS:
         return r
-    return r | {"run": Arm(r["arm"], MAIN, SEEDS[0], LONG_RATE).name}
+    arm = "P+" if r["arm"] == "W" else r["arm"]
+    return r | {"run": Arm(arm, MAIN, SEEDS[0], LONG_RATE).name}
 
 
 def _is_committed(r: Record, rates: dict[str, float]) -> bool:

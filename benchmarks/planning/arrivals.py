@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from benchmarks.experiment.arms import EXPORTS
 from benchmarks.measure import (
     RESULTS,
     Record,
@@ -157,7 +158,7 @@ def options(add: Callable[..., Any]) -> None:
     agents = [*WITHOUT, *MODELS]
     add("--agents", nargs="+", choices=agents, default=agents, metavar="NAME")
     add("--model", default=str(default_model()), help="an export")
-    add("--scratch", default=f"{default_model()}-scratch", help="another export")
+    add("--scratch", default=str(EXPORTS["S+"]), help="another export")
     add("--rooms", type=positive, default=50)
     add("--planner", default="icem")
     add("--candidates", type=positive, default=32, help="action sequences in the first round")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.experiment.arms import LABELLED, STEPS
-from benchmarks.experiment.claims import GAIN_BAR, GAIN_LOW
+from benchmarks.experiment.claims import GAIN_BARS
 from benchmarks.measure import Record, read
 from benchmarks.tables.experiment import is_chosen, steps_of, trainings
 from benchmarks.tables.markdown import MISSING, SAID, caveat, ranged, table
@@ -17,22 +17,29 @@ def claims(results: Path) -> str:
     if record is None:
         return table(head, [])
     found, lines = record["claims"], []
-    bar = f"{GAIN_BAR:g}, interval above {GAIN_LOW:g}"
-    short = "(a) the short run above the simulator with the mean action, SCS"
-    for name, key in ((short, "a"), ("(a) the long run in its place, SCS", "a, P+")):
-        lines.append(_line(name, found[key], "above 0"))
-        visible = found[key].get("visible")
+    runs = {
+        "P": "the short run",
+        "P+": "the long run in its place",
+        "W": "the shipped model in its place",
+    }
+    for arm, run in runs.items():
+        claim = found.get("a" if arm == "P" else f"a, {arm}", {"value": None})
+        what = " above the simulator with the mean action" if arm == "P" else ""
+        lines.append(_line(f"(a) {run}{what}, SCS", claim, "above 0"))
+        visible = claim.get("visible")
         lines.append(_line("(a) the same, where the true structure is visible", visible))
-    lines.append(_line("(b) action gain of the short run", found["b"], bar))
-    lines.append(_line("(b) action gain of the long run in its place", found["b, P+"], bar))
+    for arm, run in runs.items():
+        bar, low = GAIN_BARS[arm]
+        claim = found.get("b" if arm == "P" else f"b, {arm}")
+        lines.append(_line(f"(b) action gain of {run}", claim, f"{bar:g}, interval above {low:g}"))
     for name, gap in found["c"].get("differences", {}).items():
         lines.append(_line(f"(c) {_difference(name)}", gap, "above 0"))
     lines.append(_line("(c) the least of these", found["c"], "above 0"))
     asked = (
-        f"Both runs of (a) and (b) start from the prior. The claims were made for the short run, "
+        f"All runs of (a) and (b) start from the prior. The claims were made for the short run, "
         f"{steps_of('P'):,} steps. The long run, {steps_of('P+'):,} steps, was put in its place "
-        f"when the short one had missed them, so it answers another question. Where there is one "
-        f"training run, the interval is over clips alone."
+        f"when the short one had missed them, and later the shipped model, so these answer other "
+        f"questions. Where there is one training run, the interval is over clips alone."
     )
     notes = [table(head, lines), asked, labels(record)]
     return "\n\n".join(n for n in notes if n) + trainings(record) + caveat(record)

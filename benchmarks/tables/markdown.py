@@ -7,6 +7,7 @@ from benchmarks.measure import Record
 Columns = Mapping[str, Callable[[Record], str]]  # head: cell of a row
 MISSING = "not yet measured"
 SAID = {  # what pages call the runs that records name by a letter
+    "W": "the shipped model",
     "P": "from the prior",
     "P0": "from the prior, without actions",
     "S": "from scratch",

@@ -32,6 +32,7 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "headline": experiment.headline,
     "transformer": experiment.transformer,
     "rates": experiment.rates,
+    "long-training": experiment.longer,
     "ablations": experiment.ablations,
     "planning": planning.planning,
     "planning-memory": planning.memory,

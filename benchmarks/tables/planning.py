@@ -97,7 +97,8 @@ def _goal(metres: float, visible: bool) -> str:
 
 
 def _name(record: Record) -> str:
-    return str(record["name"]) + (" (GPU)" if record["device"] == "cuda" else "")
+    marks = filter(None, ("GPU" if record["device"] == "cuda" else "", doubt(record)))
+    return str(record["name"]) + "".join(f" ({mark})" for mark in marks)
 
 
 def _differences(rows: Sequence[Record]) -> str:

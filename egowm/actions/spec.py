@@ -106,14 +106,8 @@ class ActionSpec:
         Extremes and percentiles are symmetric around 0 except for commands, so no motion stays at
         0. Mean and deviation are the values' own.
         """
-        given = list(actions)
-        for one in given:
-            _check_rows(one, self.width)
         rows = np.concatenate(
-            [
-                np.empty((0, self.width)),
-                *[np.asarray(a, np.float64).reshape(-1, self.width) for a in given],
-            ]
+            [np.empty((0, self.width)), *[_rows(one, self.width) for one in actions]]
         )
         if not len(rows):
             raise ValueError("No actions to measure: the data set holds no complete clip.")
@@ -260,11 +254,15 @@ class ActionSpec:
         return ", ".join(f"{n} {lo:.3g}..{hi:.3g} {u}" for n, lo, hi, u in rows)
 
 
-def _check_rows(actions: Any, width: int) -> None:
-    """Refuse what a range cannot be measured from."""
-    known = isinstance(actions, np.ndarray) and actions.dtype.kind in "biuf"
-    if not known or actions.ndim != 2 or actions.shape[1] != width:
+def _rows(actions: Any, width: int) -> np.ndarray:
+    """Actions (N, width); refuses what a range cannot be measured from."""
+    try:
+        rows = np.asarray(actions)
+    except (TypeError, ValueError, RuntimeError):
+        rows = np.empty(0)
+    if rows.dtype.kind not in "biuf" or rows.shape[-1:] != (width,):
         raise ValueError(f"Expected arrays (N, {width}) of actions, got {shown(actions)}.")
+    return rows.reshape(-1, width).astype(np.float64)
 
 
 @lru_cache

@@ -6,6 +6,7 @@ from egowm.lazy import face
 
 if TYPE_CHECKING:
     from egowm.backbones.base import Backbone, Condition
+    from egowm.backbones.cdit import CDiT
     from egowm.backbones.codec import Codec
     from egowm.backbones.cosmos import Cosmos
     from egowm.backbones.cosmos3.model import Cosmos3
@@ -18,6 +19,7 @@ __all__ = [
     "LTX",
     "SVD",
     "Backbone",
+    "CDiT",
     "Codec",
     "Condition",
     "Cosmos",

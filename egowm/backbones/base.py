@@ -91,6 +91,9 @@ class Backbone(nn.Module, ABC):
     def parts(self) -> dict[str, Any]:
         """The diffusers and transformers modules by their folder's name, without text encoders."""
 
+    def save_settings(self, folder: Path) -> None:
+        """Write what a pipeline's folder needs besides the parts and the base's own settings."""
+
     @cached_property
     def base_sha256(self) -> str:
         """Of the weights of all that the base brings, also of a VAE that lies elsewhere."""

@@ -1,5 +1,6 @@
-"""SVD's codec: a VAE that encodes each frame by itself, and CLIP's embedding of the context."""
+"""The codec of SVD and CDiT: a VAE that encodes each frame by itself; SVD's CLIP of the context."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +14,25 @@ from egowm.loading import CONFIG, load_model, read_json
 DECODED_PIXELS = {"cpu": 2**14, "gpu": 2**24}  # at once; a video of SVD XT has 2**23.8
 
 
-def load_vae(folder: Path) -> Any:
-    """SVD's VAE: `AutoencoderKLTemporalDecoder`, or `AutoencoderKL` (SVD's image decoder)."""
+VAES = ("AutoencoderKLTemporalDecoder", "AutoencoderKL")  # SVD's, and its image decoder
+
+
+def load_vae(folder: Path, names: Sequence[str] = VAES) -> Any:
+    """A VAE that encodes each frame by itself, of one of some classes of diffusers."""
     import diffusers
 
-    name = read_json(folder, CONFIG).get("_class_name")
-    if name not in ("AutoencoderKLTemporalDecoder", "AutoencoderKL"):
-        raise ValueError(
-            f"{folder}: expected AutoencoderKLTemporalDecoder or AutoencoderKL, got {name}."
-        )
+    name = str(read_json(folder, CONFIG).get("_class_name"))
+    if name not in names:
+        raise ValueError(f"{folder}: expected {' or '.join(names)}, got {name}.")
     return load_model(getattr(diffusers, name), folder)
 
 
 class FrameCodec(Codec):
-    """SVD's VAE and CLIP.
+    """A VAE, and SVD's CLIP.
 
     Args:
         vae: `AutoencoderKLTemporalDecoder` or `AutoencoderKL`.
-        image_encoder: `CLIPVisionModelWithProjection`.
+        image_encoder: `CLIPVisionModelWithProjection`; None in a family without.
         processor: Its `CLIPImageProcessor`.
         family: See `Codec`.
         folders: See `Codec`.
@@ -51,7 +53,7 @@ class FrameCodec(Codec):
     ) -> None:
         super().__init__(family, folders)
         self.vae = vae.requires_grad_(False).eval()
-        self.image_encoder = image_encoder.requires_grad_(False).eval()
+        self.image_encoder = image_encoder and image_encoder.requires_grad_(False).eval()
         self.processor, self.vae_batch = processor, vae_batch
         self.noisy_context, self.frame_wise = noisy_context, True
         # SVD's own decoder mixes frames, an image decoder does not.
@@ -119,4 +121,5 @@ class FrameCodec(Codec):
     @property
     def needs_pixels(self) -> bool:
         """For fresh noise on them, or for an image encoder that is not the pipeline's."""
-        return self.noisy_context or "image_encoder" not in self.encoders
+        fresh = self.image_encoder is not None and "image_encoder" not in self.encoders
+        return self.noisy_context or fresh

@@ -93,7 +93,10 @@ def _add_show(verbs: Any) -> None:
     )
     show.add_argument("--force", action="store_true", help="replace a picture that is no PNG")
     show.add_argument(
-        "--split", choices=("train", "val", "test"), default="train", help="episodes to choose from"
+        "--split",
+        choices=("train", "val", "test"),
+        default="train",
+        help="episodes (default train)",
     )
     show.add_argument("--episodes", type=int, default=4, help="rows (default 4)")
     show.add_argument("--frames", type=int, default=8, help="columns (default 8)")

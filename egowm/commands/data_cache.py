@@ -20,7 +20,7 @@ def add_arguments(parser: Parser) -> None:
         "--model.backbone.pretrained", dest="pretrained", help="replaces the recipe's base"
     )
     parser.add_argument(
-        "--shard", default="1/1", metavar="I/N", help="encode the I-th of N parts of the clips"
+        "--shard", default="1/1", metavar="I/N", help="the I-th of N parts (default 1/1)"
     )
     parser.add_argument(
         "--device",
@@ -31,7 +31,10 @@ def add_arguments(parser: Parser) -> None:
         "--batch_size", type=int, default=8, help="frames or clips encoded at once (default 8)"
     )
     parser.add_argument(
-        "--dtype", choices=("float16", "float32"), default="float16", help="type of what is stored"
+        "--dtype",
+        choices=("float16", "float32"),
+        default="float16",
+        help="as stored (default float16)",
     )
     parser.add_argument(
         "--thorough", action="store_true", help="compare checksums of what is there already"

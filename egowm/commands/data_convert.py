@@ -20,26 +20,31 @@ def configure(parser: Parser) -> None:
     parser.add_argument("path", type=Path, help="folder with robot_log.csv, a .bag, or a ROS 2 bag")
     parser.add_argument("output", type=Path, help="folder to write")
     parser.add_argument("--force", action="store_true", help="replace one that is there")
-    parser.add_argument("--rate", type=float, default=rules.rate_hz, help="Hz; 0: every picture")
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=rules.rate_hz,
+        help="Hz (default %(default)g); 0: every picture",
+    )
     parser.add_argument("--no_crop", action="store_true", help="keep the picture's shape")
     parser.add_argument("--keep_backward", action="store_true", help="cut at time gaps only")
     parser.add_argument(
         "--max_gap",
         type=float,
         default=rules.max_gap_s,
-        help="seconds without a picture that cut a trajectory",
+        help="seconds without a picture that cut a trajectory (default %(default)g)",
     )
     parser.add_argument(
         "--max_pose_gap",
         type=float,
         default=rules.max_pose_gap_s,
-        help="seconds without odometry that cut a trajectory",
+        help="seconds without odometry that cut a trajectory (default %(default)g)",
     )
     parser.add_argument(
         "--shortest",
         type=int,
         default=rules.shortest,
-        help="frames of the shortest trajectory that is kept",
+        help="frames of the shortest trajectory that is kept (default %(default)d)",
     )
     parser.add_argument(
         "--yaw_offset",

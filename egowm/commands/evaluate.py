@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--actions",
         default="true,shuffled",
-        help="rows, comma-separated: true, shuffled, zero, mirrored",
+        help="rows, comma-separated: true, shuffled, zero, mirrored (default true,shuffled)",
     )
     parser.add_argument("--force", action="store_true", help="replace a run that is there")
     args = parser.parse_args(argv)

@@ -22,7 +22,7 @@ from egowm.commands.main import VERBS, explain
 from egowm.evaluation.prediction_writer import PREDICTIONS, PredictionWriter
 from egowm.files import check_folder
 from egowm.network.sharding import Sharded
-from egowm.recipe import RecipeError, RecipeParser
+from egowm.recipe import RecipeError, RecipeParser, refused_value
 from egowm.training.checkpoints import RunCheckpoint, WholeCheckpoints, newest
 from egowm.training.guard import ActionGuard
 from egowm.training.health import Health
@@ -153,9 +153,7 @@ class FitCLI(LightningCLI):
                 while cause.__cause__ is not None:
                     cause = cause.__cause__
                 line = explain(cause) if isinstance(cause, Exception) else None
-                if line is None and isinstance(cause, TypeError):
-                    line = f"A value of the recipe has a type that its class cannot take: {cause}."
-                if line is None:
+                if (line := line or refused_value(error)) is None:
                     raise
                 raise RecipeError(line) from error
 
@@ -274,7 +272,12 @@ def _quieten() -> None:
     lightning.propagate = False  # it has a handler of its own
     for handler in lightning.handlers:
         handler.addFilter(_about_this_run)
-    for meant in ("Found .* in eval mode", "Checkpoint directory .* exists", ".*LeafSpec"):
+    for meant in (
+        "Found .* in eval mode",
+        "Checkpoint directory .* exists",
+        "Be aware that when using `ckpt_path`, callbacks",  # our own ones, of training
+        ".*LeafSpec",
+    ):
         warnings.filterwarnings("ignore", meant, module=r"lightning\.")
 
 

@@ -51,16 +51,21 @@ def _parser() -> Parser:
     parser.add_argument("--model", help="an export (default: the rooms model that came along)")
     parser.add_argument("--base", help="folder of the base pipeline, if it moved")
     parser.add_argument("--simulator", action="store_true", help="plan with the true simulator")
-    parser.add_argument("--rooms", type=int, default=1, help="how many unseen rooms")
+    parser.add_argument("--rooms", type=int, default=1, help="how many unseen rooms (default 1)")
     parser.add_argument(
         "--planner", choices=NAMES, default="icem", help="search method (default icem)"
     )
     parser.add_argument(
-        "--candidates", type=int, default=32, help="action sequences in the first round"
+        "--candidates",
+        type=int,
+        default=32,
+        help="action sequences in the first round (default 32)",
     )
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of the planner")
-    parser.add_argument("--horizon", type=int, default=8, help="actions planned ahead")
-    parser.add_argument("--every", type=int, default=4, help="actions before it plans again")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of the planner (default 3)")
+    parser.add_argument("--horizon", type=int, default=8, help="actions planned ahead (default 8)")
+    parser.add_argument(
+        "--every", type=int, default=4, help="actions before it plans again (default 4)"
+    )
     parser.add_argument(
         "--distance", type=float, default=2.0, help="metres to the goal (default 2)"
     )
@@ -75,7 +80,9 @@ def _parser() -> Parser:
         help="how a chunk starts from the one before (default: as the model's rollouts)",
     )
     parser.add_argument(
-        "--dtype", choices=("float32", "bfloat16"), help="of denoising and decoding (float32)"
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        help="of denoising and decoding (default float32)",
     )
     parser.add_argument(
         "--by",

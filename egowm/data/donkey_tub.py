@@ -27,6 +27,7 @@ from egowm.video import read_images
 log = logging.getLogger(__name__)
 Record = dict[str, Any]
 PICTURE = "cam/image_array"
+LARGEST_MS = 1e15  # of a time: the year 33658
 DEFAULT_HZ, SLOWEST_HZ, FASTEST_HZ = 20.0, 0.5, 200.0
 # Who steers and who drives in each mode of the car.
 DRIVERS = {"user": ("user", "user"), "local_angle": ("pilot", "user"), "local": ("pilot", "pilot")}
@@ -150,7 +151,7 @@ def _check(manifest: Path, record: Any) -> None:
         and isinstance(record.get("_index"), int)
         and isinstance(record.get(PICTURE), str)
         and isinstance(record.get("_timestamp_ms", 0), int | float)
-        and abs(record.get("_timestamp_ms", 0)) < np.inf
+        and abs(record.get("_timestamp_ms", 0)) < LARGEST_MS
         and isinstance(record.get("user/mode", ""), str)
     )
     if not sound:

@@ -106,7 +106,7 @@ def _load(file: Path, stamps: Mapping[str, list[list[int]]]) -> dict[str, Kept]:
         }
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError) as error:
         log.warning("%s is damaged (%s): labels are read again", file, error)
         return {}
 

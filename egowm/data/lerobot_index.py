@@ -44,7 +44,7 @@ def read_info(root: Path) -> dict[str, Any]:
         features = info["features"]
         tables = isinstance(features, dict) and all(isinstance(f, dict) for f in features.values())
         well_formed = tables and 0 < fps < 1e4
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
         raise ValueError(
             f"{file}: expected JSON with version, fps, features ({error!r})."
         ) from error
@@ -76,7 +76,7 @@ def _entries_2(root: Path, info: dict[str, Any], camera: str) -> Iterator[Entry]
             row = json.loads(line)
             index, length = int(row["episode_index"]), int(row["length"])
             chunk = index // int(info.get("chunks_size", 1000))
-        except (ValueError, KeyError, TypeError, ZeroDivisionError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
             raise ValueError(
                 f"{file}: line {number}: expected episode_index and length ({error!r})."
             ) from error

@@ -167,5 +167,5 @@ def _numbers(file: Path, dtype: str, width: int) -> np.ndarray:
 def _num_frames(file: Path) -> int:
     try:
         return int(json.loads(text_of(file))["shard_num_frames"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
         raise bad(file, f"expected JSON with shard_num_frames ({error!r})") from error

@@ -106,7 +106,7 @@ class Packed(ClipData):
         """Every episode and its split; all files are there and have their lengths."""
         try:
             return self._read_rows()
-        except (KeyError, TypeError, IndexError) as error:
+        except (KeyError, TypeError, ArithmeticError, IndexError) as error:
             what = f"expected a row for each episode ({error!r})"
             raise _bad(self.folder / INDEX, what) from error
 
@@ -155,7 +155,7 @@ def read_index(folder: Path) -> dict[str, Any]:
         version, key = index["version"], index["key"]
     except TooLarge:
         raise
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, ArithmeticError) as error:
         raise _bad(file, f"expected the JSON of a pack ({error!r})") from error
     if version != VERSION:
         raise _bad(file, f"expected a pack of version {VERSION}, got {version!r}")

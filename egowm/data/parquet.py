@@ -62,7 +62,7 @@ def _admitted(file: Path, about: Any, names: list[str]) -> list[str]:
     for group in range(about.num_row_groups):
         for number in range(about.num_columns):
             column = about.row_group(group).column(number)
-            if column.path_in_schema.partition(".")[0] not in names:
+            if not any(f"{column.path_in_schema}.".startswith(f"{name}.") for name in names):
                 continue
             total += max(column.num_values * _WIDEST, column.total_uncompressed_size)
             if column.physical_type == "BYTE_ARRAY":

@@ -28,8 +28,9 @@ MEAN, STD = torch.tensor([0.15, 0.0, 0.0]), torch.tensor([0.12, 0.0, 0.08])
 class PlanningAgent:
     """Goes where the goal picture is, by a planner and a cost that is made anew for every look.
 
-    cost_of: what is seen and the goal, (3, H, W) in [0, 1] each, to the cost of what follows.
-    horizon: actions planned; every: actions carried out before it plans again.
+    cost_of: what is seen (history, 3, H, W) and the goal (3, H, W), in [0, 1], to the cost of what
+    follows. horizon: actions planned; every: actions carried out before it plans again. history:
+    frames that are remembered; before the first it stood still.
     """
 
     def __init__(
@@ -39,12 +40,13 @@ class PlanningAgent:
         horizon: int = HORIZON,
         every: int = EVERY,
         seed: int = 0,
+        history: int = 1,
     ) -> None:
-        self.planner, self.cost_of = planner, cost_of
+        self.planner, self.cost_of, self.history = planner, cost_of, history
         self.horizon, self.every, self.seed = horizon, every, seed
 
     def begin(self, task: Task, goal: np.ndarray) -> None:
-        wanted = _frame(goal)
+        wanted, self.seen = _frame(goal), torch.zeros(0)
         self.mpc: MPC[Tensor] = MPC(
             self.planner,
             lambda seen: self.cost_of(seen, wanted),
@@ -54,7 +56,10 @@ class PlanningAgent:
         )
 
     def act(self, frame: np.ndarray) -> np.ndarray:
-        action: np.ndarray = self.mpc.act(_frame(frame)).numpy().astype(float)
+        now = _frame(frame)[None]
+        before = self.seen if len(self.seen) else now.expand(self.history, -1, -1, -1)
+        self.seen = torch.cat([before[1:], now])
+        action: np.ndarray = self.mpc.act(self.seen).numpy().astype(float)
         return action
 
 
@@ -74,14 +79,14 @@ def with_model(
     def cost_of(seen: Tensor, goal: Tensor) -> Cost:
         return goal_cost(
             model,
-            seen[None, None],
+            seen[None],
             goal if by == "latents" else Pixels(goal.to(model.device), POOL),
             how,
             by=by,
             generator=torch.Generator().manual_seed(seed),
         )
 
-    return PlanningAgent(planner, cost_of, horizon, every, seed)
+    return PlanningAgent(planner, cost_of, horizon, every, seed, model.backbone.context)
 
 
 class SimulatorAgent(PlanningAgent):

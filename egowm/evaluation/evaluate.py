@@ -187,9 +187,10 @@ def _score_and_report(
 
 
 def table(rows: Sequence[Row], summary: dict[str, Any]) -> str:
-    """The summary as lines of text: SCS and PSNR for each row, copy and codec."""
-    labels = {row.folder: row.label for row in rows}
-    labels |= {"copy": "first frame repeated (copy)", CODEC: "truth through the VAE (ceiling)"}
+    """The summary as lines of text: SCS and PSNR for each row, under the names of the page."""
+    from egowm.evaluation.report import score_table as page
+
+    labels = {row.folder: row.label for row in rows} | {"copy": page.COPY, CODEC: page.CODEC}
     width = max(map(len, labels.values()))
     lines = [f"{'':{width}}   SCS  PSNR (dB)"]
     for folder, label in labels.items():

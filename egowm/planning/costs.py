@@ -13,6 +13,7 @@ from torch import Tensor
 
 from egowm.checks import check_between, check_float, check_shape, checked, shown
 from egowm.planning.search import check_costs
+from egowm.planning.space import Numbers
 from egowm.sampling import Decode, Rollout
 
 MOST_WEIGHT = 1e30  # times a cost of usual size, still in float32's range
@@ -124,7 +125,7 @@ class Frames:
 class Magnitude:
     """Mean squared action; scale (A,): what counts as 1, for example the bounds' `high`."""
 
-    scale: Tensor | float = 1.0
+    scale: Numbers = 1.0
     needs: Decode = "none"
 
     def __call__(self, rollout: Rollout, actions: Tensor) -> Tensor:
@@ -136,7 +137,7 @@ class Magnitude:
 class Smoothness:
     """Mean squared change from one action to the next; scale: as in `Magnitude`."""
 
-    scale: Tensor | float = 1.0
+    scale: Numbers = 1.0
     needs: Decode = "none"
 
     def __call__(self, rollout: Rollout, actions: Tensor) -> Tensor:
@@ -190,7 +191,7 @@ def check_goal(goal: Tensor, frames: Tensor) -> None:
         raise ValueError("Expected a goal of floats in [0, 1]: divide uint8 frames by 255.")
 
 
-def _scaled(actions: Tensor, scale: Tensor | float) -> Tensor:
+def _scaled(actions: Tensor, scale: Numbers) -> Tensor:
     """In units of `scale`; a dimension whose scale is 0 does not count."""
     check_shape("actions", actions, "N T A")
     check_float("actions", actions)

@@ -1,8 +1,10 @@
 """Where a planner looks for actions: the mean and standard deviation it starts from, the bounds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +13,7 @@ from egowm.checks import check_between, check_shape, checked
 if TYPE_CHECKING:
     from egowm.actions import ActionSpec
 
+Numbers = Tensor | np.ndarray | Sequence[float] | float  # one for all, or one each
 MOST_ACTIONS = 1_000_000  # of a plan: more is a mistake that fills the memory
 
 
@@ -43,9 +46,9 @@ class Space:
     def __init__(
         self,
         mean: Tensor,
-        std: Tensor | float,
-        low: Tensor | float = -torch.inf,
-        high: Tensor | float = torch.inf,
+        std: Numbers,
+        low: Numbers = -torch.inf,
+        high: Numbers = torch.inf,
     ) -> None:
         if mean.ndim != 2 or not mean.numel() or not mean.is_floating_point():
             raise ValueError(
@@ -121,7 +124,7 @@ class Space:
             )
 
 
-def _broadcast(name: str, value: Tensor | float, mean: Tensor) -> Tensor:
+def _broadcast(name: str, value: Numbers, mean: Tensor) -> Tensor:
     given = torch.as_tensor(value).to(mean)
     try:
         return given.detach().expand_as(mean)

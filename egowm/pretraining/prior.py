@@ -178,6 +178,7 @@ def _copy_rest(backbone: Backbone, folder: Path) -> None:
     index = read_json(backbone.folder, INDEX)
     index["vae"] = ["diffusers", type(backbone.parts["vae"]).__name__]  # it may be another
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    backbone.save_settings(folder)
 
 
 def _load_in_float32(folder: Path) -> None:

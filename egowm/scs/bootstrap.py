@@ -15,7 +15,7 @@ _BLOCK = 500  # resamples drawn at once, which bounds the memory
 @checked
 def interval(
     values: np.ndarray,
-    groups: Sequence[str] | None = None,
+    groups: Sequence[str | int] | None = None,
     *,
     level: float = 0.95,
     resamples: int = RESAMPLES,
@@ -47,7 +47,7 @@ def interval(
 def two_level(
     a: np.ndarray,
     b: np.ndarray,
-    groups: Sequence[str] | None = None,
+    groups: Sequence[str | int] | None = None,
     *,
     level: float = 0.95,
     resamples: int = RESAMPLES,
@@ -92,7 +92,7 @@ def _check_draws(values: np.ndarray, level: float, resamples: int, seed: int) ->
     check_between("seed", seed, 0, MOST_SEED)
 
 
-def _units(defined: np.ndarray, groups: Sequence[str] | None) -> tuple[np.ndarray, int]:
+def _units(defined: np.ndarray, groups: Sequence[str | int] | None) -> tuple[np.ndarray, int]:
     """The independent unit of every defined clip, counted from 0, and how many there are."""
     labels = np.arange(len(defined)) if groups is None else np.asarray(groups, dtype=str)
     if len(labels) != len(defined):
@@ -106,7 +106,7 @@ def _ends(means: np.ndarray, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def num_independent(values: np.ndarray, groups: Sequence[str] | None = None) -> int:
+def num_independent(values: np.ndarray, groups: Sequence[str | int] | None = None) -> int:
     """How many clips, or groups of clips, have a value."""
     defined = ~np.isnan(values)
     return int(defined.sum()) if groups is None else len(set(np.asarray(groups)[defined]))

@@ -86,7 +86,7 @@ def _read(path: Path) -> Tracks | None:
         return Tracks(bits.reshape(shape).astype(bool), stored["evidence"])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError) as error:
         logger.warning("%s is damaged (%s): it is tracked again", path, error)
         return None
 

@@ -36,7 +36,7 @@ class Comparison(NamedTuple):
 
 
 @checked
-def compare_runs(a: Sequence[Path], b: Sequence[Path]) -> Comparison:
+def compare_runs(a: Sequence[Path | str], b: Sequence[Path | str]) -> Comparison:
     """Bootstrap of B minus A over clips, clustered on trajectory; paired for one file of each.
 
     Several files of each are training runs of two methods, and runs are drawn too. Raises
@@ -81,7 +81,9 @@ def compare_runs(a: Sequence[Path], b: Sequence[Path]) -> Comparison:
     )
 
 
-def _check_alike(a: Path, one: Mapping[str, Any], b: Path, other: Mapping[str, Any]) -> None:
+def _check_alike(
+    a: Path | str, one: Mapping[str, Any], b: Path | str, other: Mapping[str, Any]
+) -> None:
     if one["fingerprint"] != other["fingerprint"]:
         raise ValueError(
             f"{a} and {b} were scored under different protocols, so their scores do not compare: "

@@ -44,17 +44,18 @@ class SCS(Metric):
 
     def update(
         self,
-        pred_masks: Tensor,
-        target_masks: Tensor,
-        lost: Tensor | None = None,
-        clip: int | None = None,
+        pred_masks: Tensor | np.ndarray,
+        target_masks: Tensor | np.ndarray,
+        lost: Tensor | np.ndarray | None = None,
+        clip: int | Tensor | None = None,
     ) -> None:
         """Add one clip. lost: (T+1, O) bool, where the prediction's track has no evidence."""
+        if isinstance(clip, Tensor) and clip.ndim:
+            raise ValueError(f"Expected the clip's number, got a tensor of {tuple(clip.shape)}.")
         if clip is not None and not 0 <= clip < _EXACT:
             raise ValueError(f"Expected the clip's number in [0, {_EXACT}), got {clip}.")
-        missing = None if lost is None else lost.cpu().numpy()
-        found = overlap(pred_masks, target_masks, min_area=self.min_area, lost=missing)
-        packed = _pack(found, -1 if clip is None else clip)
+        found = overlap(pred_masks, target_masks, min_area=self.min_area, lost=lost)
+        packed = _pack(found, -1 if clip is None else int(clip))
         self.counts.append(torch.from_numpy(packed.astype(np.float32)).to(self.device))
 
     def compute(self) -> dict[str, Tensor]:

@@ -30,7 +30,7 @@ def read_run_lengths(path: Path) -> tuple[list[int], np.ndarray]:
     try:
         ids, codes = _codes(record)
         sizes = {tuple(code["size"]) for row in codes for code in row if code is not None}
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, ArithmeticError, AttributeError, IndexError) as error:
         raise ValueError(f"{path}: {_HOW}, got {type(error).__name__} {error}.") from error
     if len(sizes) != 1 or not codes or len({len(row) for row in codes}) != 1:
         raise ValueError(f"{path}: {_HOW}, of one size, with as many frames for every object.")

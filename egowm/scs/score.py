@@ -95,7 +95,7 @@ def scs(
     *,
     empty: EmptyRule = "left_out",
     min_area: float = MIN_AREA,
-    lost: np.ndarray | None = None,
+    lost: "np.ndarray | Tensor | None" = None,
 ) -> float:
     """Structural Consistency Score of one clip, 0..100, or NaN if no frame can be judged.
 
@@ -118,7 +118,7 @@ def overlap(
     target_masks: "np.ndarray | Tensor",
     *,
     min_area: float = MIN_AREA,
-    lost: np.ndarray | None = None,
+    lost: "np.ndarray | Tensor | None" = None,
 ) -> Overlap:
     """Compare the masks of one clip, (T+1, O, H, W) bool, in frames 1..T.
 
@@ -130,6 +130,7 @@ def overlap(
         raise ValueError(f"Expected masks of one shape, got {pred.shape} and {target.shape}.")
     if lost is None:
         lost = np.zeros(pred.shape[:2], bool)
+    lost = _array(lost)
     if lost.shape != pred.shape[:2] or lost.dtype != bool:
         raise ValueError(f"Expected lost (T+1, O) = {pred.shape[:2]} bool, got {shown(lost)}.")
     check_between("min_area", min_area, 0.0, 1.0)
@@ -224,8 +225,12 @@ def _area(masks: np.ndarray) -> np.ndarray:
     return np.count_nonzero(masks, axis=(-2, -1)).astype(np.int64)
 
 
+def _array(values: "np.ndarray | Tensor") -> np.ndarray:
+    return values if isinstance(values, np.ndarray) else values.detach().cpu().numpy()
+
+
 def _checked(masks: "np.ndarray | Tensor", name: str) -> np.ndarray:
-    array = masks if isinstance(masks, np.ndarray) else masks.detach().cpu().numpy()
+    array = _array(masks)
     if array.dtype != bool or array.ndim != 4:
         raise ValueError(
             f"Expected {name} (T+1, O, H, W) bool, got {array.shape} {array.dtype}. "

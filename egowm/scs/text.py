@@ -76,8 +76,6 @@ def _remarks(result: Result) -> list[str]:
             f"without evidence: {found.num_lost} object frames of the prediction (scored 0), "
             f"{result.num_lost_truth} of the truth"
         )
-    if result.warning:
-        lines.append(f"note: {result.warning}")
     return lines
 
 

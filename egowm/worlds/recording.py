@@ -1,6 +1,8 @@
 """Recordings of rooms: what a robot (or a passer-by) saw, with everything that caused it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -47,7 +49,7 @@ def record(
     height: int = 64,
     width: int = 64,
     disturbances: Disturbances = Disturbances(),
-    papers: str = "",
+    papers: str | Path = "",
 ) -> Recording:
     """Drive through the room of this seed and draw every frame; papers: see `Room`.
 
@@ -80,17 +82,20 @@ def record(
 @checked
 def follow(
     seed: int,
-    start: np.ndarray,
+    start: np.ndarray | Sequence[float],
     actions: np.ndarray,
     height: int = 64,
     width: int = 64,
-    papers: str = "",
+    papers: str | Path = "",
 ) -> tuple[np.ndarray, np.ndarray]:
     """The simulator itself as a world model: frames (T+1, H, W, 3) and ids (T+1, H, W).
 
     start: (x, y, yaw) metres, radians. actions: (T, 3) body frame. Walls are not checked: a wrong
     action sequence may leave the room, as a generated video may.
     """
+    start = np.asarray(start)
+    if start.dtype.kind not in "iuf":
+        raise ValueError(f"Expected start as x, y and yaw, got {start!r}.")
     check_shape("start", start, "3")
     check_shape("actions", actions, "T 3")
     if not np.isfinite(start).all() or not np.isfinite(actions).all():

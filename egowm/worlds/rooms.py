@@ -9,6 +9,7 @@ stand for internet video, have polygonal plans, ellipsoids and capsules, and oth
 import colorsys
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import mujoco
@@ -181,9 +182,9 @@ class Room:
     ((64, 64, 3), (64, 64))
     """
 
-    def __init__(self, seed: int, style: Style = "robot", papers: str = "") -> None:
+    def __init__(self, seed: int, style: Style = "robot", papers: str | Path = "") -> None:
         check_between("seed", seed, 0, MOST_SEED)
-        self.luminance = texture.load_papers(papers).luminance if papers else texture.luminance
+        self.luminance = texture.load_papers(str(papers)).luminance if papers else texture.luminance
         self.plan = plan_room(seed, style)
         xml = (
             '<mujoco><compiler angle="radian"/><worldbody>'

@@ -34,8 +34,11 @@ FAMILIES = {
         Family("wan2.1", "Wan", (16, 16), 4, 8),
         Family("wan2.2", "Wan", (32, 32), 4, 8),
         Family("ltx", "LTX", (32, 32), 8, 16),
+        Family("cdit", "CDiT", (16, 16), 1, 4),
     )
 }
+BY_FRAME = ("svd", "cdit")  # each frame encoded by itself, and no text
+BY_TOKEN = [name for name in FAMILIES if name not in BY_FRAME]
 TEXT, TOKENS = 32, 6  # width and number of a text's tokens
 
 
@@ -64,7 +67,8 @@ def _masters(tiny, spec) -> Callable[[str], Any]:
         if name not in made:
             torch.manual_seed(0)
             family = FAMILIES[name]
-            backbone = getattr(egowm.backbones, family.backbone)(str(tiny(name)))
+            options = {"context": 1} if name == "cdit" else {}  # all others take one by default
+            backbone = getattr(egowm.backbones, family.backbone)(str(tiny(name)), **options)
             model = WorldModel(backbone, steps=3, chunk=family.horizon, spec=spec, drop_action=0.1)
             model.configure_model()
             made[name] = model.eval()
@@ -111,6 +115,8 @@ def _write(folder: Path, index: dict[str, Any], parts: dict[str, Any]) -> Path:
         part.save_pretrained(folder / name)
     index |= {name: ["diffusers", type(part).__name__] for name, part in parts.items()}
     (folder / "model_index.json").write_text(json.dumps(index))
+    if index["_class_name"] == "CDiTPipeline":
+        return folder  # takes no text
     empty = {"embedding": torch.randn(TOKENS, TEXT), "mask": (torch.arange(TOKENS) < 4).float()}
     save_file(empty, folder / "empty_text.safetensors")
     return folder
@@ -306,6 +312,32 @@ def _ltx() -> tuple[dict[str, Any], dict[str, Any]]:
     return {"_class_name": "LTXPipeline"}, parts
 
 
+def _cdit() -> tuple[dict[str, Any], dict[str, Any]]:
+    from diffusers import AutoencoderKL, DDPMScheduler
+
+    from egowm.backbones.cdit import PAPER
+    from egowm.network.cdit import CDiTTransformer2DModel
+
+    vae = AutoencoderKL(
+        block_out_channels=(8,) * 3,
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=1,
+        mid_block_add_attention=False,
+        scaling_factor=0.5,
+    )
+    transformer = CDiTTransformer2DModel(
+        num_layers=2, hidden_size=32, num_attention_heads=2, mlp_ratio=2
+    )
+    for name, layer in transformer.named_modules():
+        if "modulation" in name or name == "proj_out":  # they start at 0
+            torch.nn.init.normal_(layer.weight, std=0.1)
+    parts = {"vae": vae, "transformer": transformer, "scheduler": DDPMScheduler(**PAPER)}
+    return {"_class_name": "CDiTPipeline"}, parts
+
+
 _PARTS: dict[str, Callable[[], tuple[dict[str, Any], dict[str, Any]]]] = {
     "predict1": _predict1,
     "predict2": _predict2,
@@ -313,4 +345,5 @@ _PARTS: dict[str, Callable[[], tuple[dict[str, Any], dict[str, Any]]]] = {
     "wan2.1": _wan21,
     "wan2.2": _wan22,
     "ltx": _ltx,
+    "cdit": _cdit,
 }

@@ -18,8 +18,7 @@ from egowm.sampling import Sampling
 from egowm.world_model import WorldModel
 
 from ..test_documents import code_blocks
-
-BY_TOKEN = ["predict1", "predict2", "predict2.5", "wan2.1", "wan2.2", "ltx"]
+from .conftest import BY_FRAME, BY_TOKEN
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -141,10 +140,13 @@ def test_an_action_moves_the_latent_that_covers_it(model, family):
             output = network(*args, **kwargs)[0]
         if family.name == "ltx":  # tokens are frame-major
             output = output.unflatten(1, (before.shape[1], -1)).transpose(1, 2)
-        seen.append(output if family.name != "svd" else output.transpose(1, 2))
+        seen.append(output if family.name not in BY_FRAME else output.transpose(1, 2))
     change = (seen[1] - seen[0]).abs().transpose(0, 2).flatten(1).mean(1)
-    assert change.argmax() == expected
     assert change[expected] > 1e-3
+    if family.name == "cdit":  # it acts on all that follow, and on nothing before
+        assert change.nonzero().flatten().tolist() == list(range(expected, family.horizon))
+    else:
+        assert change.argmax() == expected
 
 
 @torch.no_grad()
@@ -294,6 +296,7 @@ def distance(found: Tensor, expected: Tensor) -> float:
 
 
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
+@pytest.mark.parametrize("family", ["svd", *BY_TOKEN], indirect=True)
 def test_sampling_is_the_stock_pipeline_s(model, family, tiny, monkeypatch):
     """With actions off: the same parts, picture, text and generator. One step everywhere; to the
     end where the stock sampler takes Euler steps, too (elsewhere it is UniPC)."""
@@ -329,7 +332,7 @@ def test_what_the_network_is_told_matters(model, family):
     changes.pop("text_mask", None)
     if family.name == "ltx":
         changes["text_mask"] = {"text_mask": torch.ones_like(condition.text_mask)}
-    assert len(changes) == {"svd": 3, "wan2.1": 3, "ltx": 3}.get(family.name, 2)
+    assert len(changes) == {"svd": 3, "wan2.1": 3, "ltx": 3, "cdit": 1}.get(family.name, 2)
     for name, change in changes.items():
         other = backbone(noisy, sigma, condition._replace(**change))
         assert (other[:, backbone.context_latents :] - plain).abs().max() > 1e-3, name
@@ -440,7 +443,9 @@ def test_guidance_on_the_text(model, family):
 
 
 def test_a_text_is_refused_without_its_encoder(model, family):
-    words = "SVD takes no text" if family.name == "svd" else "has no text encoder and knows no text"
+    words = "has no text encoder and knows no text"
+    if family.name in BY_FRAME:
+        words = f"{family.backbone} takes no text"
     with pytest.raises(ValueError, match=words):
         model.rollout(context(family), torch.zeros(1, family.horizon, 3), text="turn left")
 

@@ -14,7 +14,7 @@ from egowm.backbones import SVD, Cosmos
 from egowm.backbones.texts import EMPTY, Texts
 from egowm.commands import main as cli
 
-from .conftest import FAMILIES
+from .conftest import BY_TOKEN, FAMILIES
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,10 +78,10 @@ def test_each_part_of_each_family(family, tiny, tmp_path, online):
         found.add(part)
     assert {"model_index.json", "vae", "vae/config.json", "scheduler"} < found
     assert "vae/diffusion_pytorch_model.safetensors" in found
-    assert len(found) == {"svd": 14, "wan2.1": 15}.get(family.name, 10)
+    assert len(found) == {"svd": 14, "wan2.1": 15, "cdit": 9}.get(family.name, 10)
 
 
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "svd"])
+@pytest.mark.parametrize("name", BY_TOKEN)
 def test_each_part_of_a_text_encoder(name, tiny, tokenizer, tmp_path, monkeypatch, online):
     from diffusers.pipelines.wan import pipeline_wan_i2v
 

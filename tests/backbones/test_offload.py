@@ -9,6 +9,8 @@ from egowm.data import Clip
 from egowm.diffusion import randn
 from egowm.sampling import Sampling
 
+from .conftest import BY_FRAME
+
 
 @pytest.fixture
 def away(model):
@@ -129,7 +131,7 @@ def test_the_vae_takes_a_part_at_a_time(model, family, monkeypatch):
     with torch.no_grad():
         torch.testing.assert_close(backbone.codec.encode(frames), latents, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(backbone.codec.decode(latents), decoded, atol=1e-4, rtol=1e-4)
-    if family.name == "svd":  # frame by frame, and a video that no part can be taken of
+    if family.name in BY_FRAME:  # frame by frame, and a video that no part can be taken of
         assert sizes == {"encode": [2] * 7 + [1], "decode": [num_frames] * 3}
     else:
         assert sizes == {"encode": [2, 1], "decode": [2, 1]}

@@ -78,6 +78,12 @@ REFUSED = [
     ("ltx", {"invert_sigmas": True}, "invert_sigmas True"),
     ("ltx", {"base_shift": 1e5}, "cannot be read"),
     ("ltx", {"max_image_seq_len": 1024}, "cannot be read .*zero"),
+    ("cdit", {"prediction_type": "v_prediction"}, "'v_prediction'.*expected 'epsilon'"),
+    ("cdit", {"variance_type": ...}, "'fixed_small'.*expected 'learned_range'"),
+    ("cdit", {"timestep_spacing": "trailing"}, "'trailing'.*expected 'linspace'"),
+    ("cdit", {"clip_sample": ...}, "clip_sample True"),
+    ("cdit", {"beta_end": -0.02}, "fall towards 0"),
+    ("cdit", {"beta_schedule": "even"}, "cannot be read"),
 ]
 
 

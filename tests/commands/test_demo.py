@@ -102,7 +102,7 @@ def test_rooms(quick, clips, limit, trained, evaluated, committed, tmp_path, cap
     assert trained[0][trained[0].index("--trainer.max_time") + 1] == f"00:00:{limit}"
     out = capsys.readouterr().out
     assert f"trained just now for {limit}" in out
-    assert "first frame repeated (copy)" in out
+    assert "Copy of the first frame" in out
     assert f"Open {tmp_path / 'demo/report.html'} in a browser." in out
 
 
@@ -200,6 +200,6 @@ def test_the_quick_demo(tmp_path, monkeypatch, capsys):
         "committed model",
         "committed model, another clip's actions",
         "trained just now for 00:10",
-        "first frame repeated (copy)",
-        "truth through the VAE (ceiling)",
+        "Copy of the first frame",
+        "Codec ceiling",
     ]

@@ -86,10 +86,13 @@ def with_subcommands(parser: argparse.ArgumentParser) -> Iterator[argparse.Argum
 
 
 def check(parser: argparse.ArgumentParser) -> None:
-    """Each option has a help text and no hyphen, and the page ends with an example."""
+    """Each option has a help text, which tells its default, and no hyphen; the page ends with an
+    example."""
     for action in parser._actions:
         if not isinstance(action, argparse._SubParsersAction):
             assert (action.help or "").strip(), f"{parser.prog}: {action.dest} is not explained"
+        if action.default and action.default != argparse.SUPPRESS:
+            assert "default" in str(action.help), f"{parser.prog}: {action.dest} has a default"
         for option in action.option_strings:
             assert "-" not in option.lstrip("-"), f"{parser.prog}: {option} has a hyphen"
     assert f"example:\n  {parser.prog.split()[0]} " in parser.format_help().replace(

@@ -433,3 +433,16 @@ def test_the_humanoids_data(shared_data):
         assert episode.read([0, last]).shape == (2, 256, 256, 3)
         followed = np.corrcoef(episode.actions[:, 22], episode.states[1:, 22])[0, 1]
         assert followed > 0.95
+
+
+@pytest.mark.parametrize("name", ["action", "observation.state", "observation.images.note"])
+def test_columns_of_any_name_count_towards_the_limit(tmp_path, monkeypatch, name):
+    import pyarrow
+    from pyarrow.parquet import write_table
+
+    file = tmp_path / "episode.parquet"
+    write_table(pyarrow.table({name: [[1.0, 2.0]] * 1000, "other": ["x"] * 1000}), file)
+    assert read_columns(file, [name])[name].shape == (1000, 2)
+    monkeypatch.setenv("EGOWM_MAX_BYTES", "15000")
+    with pytest.raises(ValueError, match=r"claims 16,\d{3} bytes of columns"):
+        read_columns(file, [name])

@@ -1,6 +1,7 @@
 """`egowm evaluate`: the run folder, one noise for all rows, the table, and mistakes in one line."""
 
 import copy
+import html
 import json
 import os
 from pathlib import Path
@@ -162,11 +163,11 @@ def test_the_table_in_text():
         "codec": {"psnr": 28.0},
     }
     assert table(rows, summary).splitlines() == [
-        "                                  SCS  PSNR (dB)",
-        "mine                             61.2   20.13",
-        "mine, standing still              7.0    9.50",
-        "first frame repeated (copy)      40.0   15.00",
-        "truth through the VAE (ceiling)     -   28.00",
+        "                          SCS  PSNR (dB)",
+        "mine                     61.2   20.13",
+        "mine, standing still      7.0    9.50",
+        "Copy of the first frame  40.0   15.00",
+        "Codec ceiling               -   28.00",
     ]
 
 
@@ -238,11 +239,13 @@ def test_the_command(export, write_recipe, rooms, tmp_path, capsys):
     assert [line.split("  ")[0] for line in out[1:5]] == [
         "model",
         "model, mirrored actions",
-        "first frame repeated (copy)",
-        "truth through the VAE (ceiling)",
+        "Copy of the first frame",
+        "Codec ceiling",
     ]
     assert out[5] == f"report: {output / 'report.html'}"
-    assert (output / "report.html").stat().st_size > 10_000
+    page = (output / "report.html").read_text("utf-8")
+    assert len(page) > 10_000
+    assert all(line.split("  ")[0] in html.unescape(page) for line in out[1:5])
     assert len(read_run(output).clips) == 2
     assert all(len(actions) == 2 for actions in read_run(output).actions.values())
     assert not (tmp_path / "nowhere").exists()

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.planning import arrivals, candidates
 from egowm.commands import main as cli
 from egowm.commands.plan import planner_of
+from egowm.evaluation.agents import PlanningAgent
 from egowm.evaluation.navigation import (
     DISTANCE,
     Oracle,
@@ -21,6 +23,7 @@ from egowm.evaluation.navigation import (
     make_tasks,
     time_allowed,
 )
+from egowm.planning.search import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (16, 16)
@@ -85,6 +88,27 @@ def test_the_oracle_arrives_and_a_wall_stops_a_robot(tasks):
     assert np.allclose(straight.poses[-1], straight.poses[-2])
 
 
+@pytest.mark.parametrize("history", [1, 3])
+def test_an_agent_remembers_what_it_saw(history):
+    """The newest frame last; before the first it stood still."""
+    looks = []
+
+    def cost_of(seen, goal):
+        looks.append((seen[:, 0, 0, 0] * 255).round().int().tolist())
+        return lambda actions: actions[:, 0, 0]
+
+    def planner(cost, space, **options):
+        return Plan(torch.zeros(8, 3), 0.0, 1, 0.0, torch.zeros(1, 8, 3))
+
+    agent = PlanningAgent(planner, cost_of, every=1, history=history)
+    for _ in range(2):  # and forgets it for the next task
+        agent.begin(make_task(0), np.zeros((4, 4, 3), np.uint8))
+        for shade in (1, 2, 3, 4):
+            agent.act(np.full((4, 4, 3), shade, np.uint8))
+    expected = [[1, 1, 1], [1, 1, 2], [1, 2, 3], [2, 3, 4]]
+    assert looks == [shades[-history:] for shades in expected] * 2
+
+
 def test_the_verb_with_the_simulator(tmp_path, capsys):
     options = ["--simulator", "--candidates", "2", "--rounds", "1", "--max_steps", "5"]
     assert cli.main(["plan", "--output", str(tmp_path), "--size", "16", "16", *options]) == 0
@@ -145,7 +169,7 @@ def test_arrivals_are_measured_once(benchmark, tmp_path, capsys):
     networks = {row["agent"]: list(row["weights"]) for row in rows if "weights" in row}
     assert networks == {
         "ours": ["rooms-world-model"],
-        "from scratch": ["rooms-world-model-scratch"],
+        "from scratch": ["from-scratch-long"],
         "ours by pixels": ["rooms-world-model"],
     }
     assert arrivals.main([*options, "--seed", "1"]) == 2

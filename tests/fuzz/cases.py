@@ -7,6 +7,7 @@ import resource
 import shutil
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ FAULTS = (
 # What is told besides: our log, progress bars, notices of Lightning and of libjpeg.
 _LOGGED = re.compile(
     r"(INFO|WARNING|DEBUG) \w[\w.]*: |.*(it/s|s/it|\?it|\d+/\d+ \[)|Seed set to|.PU available: |"
-    r".{,3}Tip: |`|Restor|Corrupt JPEG data: "
+    r".{,3}Tip: |`|Restor|Loaded model|Corrupt JPEG data: "
 )
 _TOLD = re.compile(r"egowm(-scs)?( [\w-]+)*: ")
 
@@ -59,9 +60,9 @@ def edits_of(root: Path, name: str, number: int) -> list[Edit]:
 
 def try_out(name: str, root: Path, edits: list[Edit], seconds: float = SECONDS) -> Verdict:
     """Run one case beside the good input."""
-    target, case = target_of(name), root / "case"
+    target, case = target_of(name), root / f"case-{threading.get_ident()}"
     with _scratch(case):
-        place = _place(root, "case")
+        place = _place(root, case.name)
         shutil.copytree(_place(root, name).inputs, place.inputs, symlinks=True)
         place.output.mkdir()
         do(place.inputs, edits)

@@ -9,6 +9,8 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +38,7 @@ class Found(NamedTuple):
 
 def options(add: Callable[..., Any]) -> None:
     add("--inputs", type=positive, default=10_000)
+    add("--jobs", type=positive, default=1, help="inputs tried side by side")
     add("--only", type=int, metavar="NUMBER", help="one case, told in full")
     add("--target", default="", metavar="NAME", help=f"those that begin so, of {', '.join(NAMES)}")
 
@@ -52,28 +55,40 @@ def numbers(arguments: argparse.Namespace) -> Iterator[int]:
     yield from islice(chosen, arguments.inputs)
 
 
+def begin(root: Path, name: str) -> None:
+    """The good input of a target."""
+    make(name, root)
+    assert try_out(name, root, []).kind == "fine", name
+
+
+def tried(root: Path, number: int) -> Found:
+    """What became of a case."""
+    name = name_of(number)
+    edits = edits_of(root, name, number)
+    verdict = try_out(name, root, edits)
+    if verdict.kind == "hang":  # or a machine that was busy
+        verdict = try_out(name, root, edits, 4 * SECONDS)
+    return Found(number, name, verdict, edits)
+
+
 def run(arguments: argparse.Namespace) -> Record:
     record = provenance(arguments.seed, "cpu", packages=("torch", "numpy", "av"))
     counts = {name: Counter[str]() for name in NAMES}
     faults = []
-    with tempfile.TemporaryDirectory() as scratch:
-        root, made = Path(scratch), set[str]()
-        only = [] if arguments.only is None else [arguments.only]
-        for number in tqdm(only or list(numbers(arguments)), unit="input"):
-            name = name_of(number)
-            if name not in made:
-                make(name, root)
-                assert try_out(name, root, []).kind == "fine", name
-                made.add(name)
-            edits = edits_of(root, name, number)
-            verdict = try_out(name, root, edits)
-            if verdict.kind == "hang":  # or a machine that was busy
-                verdict = try_out(name, root, edits, 4 * SECONDS)
-            counts[name][verdict.kind] += 1
-            if only or verdict.kind in FAULTS:
-                least = minimised(name, root, edits, verdict.kind) if only else edits
-                faults.append(Found(number, name, verdict, least))
-                tqdm.write(json.dumps(faults[-1]))
+    only = [] if arguments.only is None else [arguments.only]
+    chosen = only or list(numbers(arguments))
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(arguments.jobs) as pool:
+        root = Path(scratch)
+        for name in sorted({name_of(number) for number in chosen}):  # they share what they make
+            begin(root, name)
+        for found in tqdm(pool.map(partial(tried, root), chosen), unit="input", total=len(chosen)):
+            counts[found.target][found.verdict.kind] += 1
+            if only or found.verdict.kind in FAULTS:
+                faults.append(found)
+                if only:
+                    least = minimised(found.target, root, found.edits, found.verdict.kind)
+                    found = found._replace(edits=least)
+                tqdm.write(json.dumps(found))
     rows = [
         {"target": name, "inputs": counts[name].total()}
         | {kind: counts[name][kind] for kind in ("fine", "refused", *FAULTS)}

@@ -43,6 +43,11 @@ def test_score_prints_a_table_and_writes_json(world, capsys, tmp_path):
     assert f"normalised (copy 0, ceiling 1): {found['normalised']:.3f}" in out
 
 
+def test_a_tracker_warns_once(world, capsys, caplog):
+    assert main(arguments(world, tracker="flow")) == 0
+    assert (capsys.readouterr().out + caplog.text).count("blind to structures") == 1
+
+
 def test_with_an_interval_the_prediction_stands_first(make_world, capsys):
     assert main(arguments(make_world(num_clips=10))) == 0
     lines = capsys.readouterr().out.splitlines()

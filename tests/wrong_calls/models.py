@@ -111,7 +111,7 @@ def _imagining(models: Models) -> Iterator[Call]:
 
 def _frames(right: dict[str, Any], made: Any) -> bool:
     """One video for each sequence of actions, a frame for each action, of the context's size."""
-    actions, context = right["actions"], right["context"]
+    actions, context = torch.as_tensor(right["actions"]), right["context"]
     count = 1 if actions.ndim == 2 else len(actions)
     size = context.shape[:2] if context.ndim == 3 else context.shape[-2:]
     in_range = bool(made.frames.min() >= 0) and bool(made.frames.max() <= 1)

@@ -28,7 +28,7 @@ from egowm.backbones.cosmos3.pose import CameraSteps, check_meaning
 from egowm.backbones.schedulers import FLOW, check_followed, load_scheduler
 from egowm.diffusion import Generator, SharedNoise
 from egowm.loading import INDEX, load_model, load_tokenizer, read_json
-from egowm.sampling import Rollout, Sampling, as_frames, as_sequences, takes_sampling
+from egowm.sampling import Actions, Rollout, Sampling, as_frames, as_sequences, takes_sampling
 
 PIPELINE = "Cosmos3OmniPipeline"
 SCHEDULERS = {name: FLOW[name] for name in ("UniPCMultistepScheduler",)}  # has a flow_shift
@@ -139,7 +139,7 @@ class Cosmos3:
     def rollout(
         self,
         context: Tensor | np.ndarray,
-        actions: Tensor | np.ndarray,
+        actions: Actions,
         how: Sampling = Sampling(),
         *,
         state: Tensor | None = None,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from egowm.data.convert.drive import Drive
-from egowm.limits import read_yaml_text
+from egowm.limits import ordinary, read_yaml_text
 from egowm.paths import inside
 from egowm.video import encode_image
 
@@ -80,7 +80,7 @@ def read_pictures(
 
 
 def _check_names(path: Path) -> None:
-    """The metadata of a ROS 2 bag names files of its own folder, and is plain YAML."""
+    """The metadata of a ROS 2 bag names ordinary files of its own folder, and is plain YAML."""
     import yaml
 
     file = path / "metadata.yaml"
@@ -89,10 +89,12 @@ def _check_names(path: Path) -> None:
     try:
         about = yaml.safe_load(read_yaml_text(file))["rosbag2_bagfile_information"]
         names = list(about["relative_file_paths"])
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, yaml.YAMLError) as error:
         raise BagError(f"{file}: expected what ROS 2 writes ({error}).") from error
     for name in names:
-        inside(path, name, str(file))
+        part = inside(path, name, str(file))
+        if part.exists():
+            ordinary(part)
 
 
 @contextmanager

@@ -51,7 +51,10 @@ _LEAD = (
 
 @checked
 def write_report(
-    run: Path, output: Path | None = None, max_clips: int = 24, videos: bool = True
+    run: Path | str,
+    output: Path | str | None = None,
+    max_clips: int = 24,
+    videos: bool = True,
 ) -> Path:
     """Write the report of a run folder and return its path.
 

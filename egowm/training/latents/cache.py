@@ -179,7 +179,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
         version, missing = index["version"], [name for name in FIELDS if name not in index]
     except TooLarge:
         raise
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, ArithmeticError) as error:
         raise ValueError(f"{file}: expected the JSON of a latent cache ({error!r}).") from error
     if version != VERSION:
         raise ValueError(f"{file}: expected a cache of version {VERSION}, got {version!r}: {RUN}.")
