@@ -207,7 +207,7 @@ READ: dict[str, Callable[[Path], bool]] = {
 
 def _judge(target: Target, place: Place, case: Path, exitcode: int | None) -> Verdict:
     err = (case / "stderr").read_bytes().decode("utf-8", "replace")
-    if exitcode or not (case / "ended").is_file():
+    if not (case / "ended").is_file():  # else it came to its end, whatever the code is read as
         return Verdict("crash", f"signal {-(exitcode or 0)}; {err[-200:]}")
     status, half = json.loads((case / "ended").read_text())
     if "Traceback (most recent call last)" in err:
