@@ -349,7 +349,7 @@ def break_name(run: Path) -> None:
         (lambda run: (run / "clips.json").write_text("{"), "expected what `egowm predict` writes"),
         (lambda run: remove(run / "pred"), "found no folder pred"),
         (lambda run: remove(run / "gt"), "found no folder gt"),
-        (lambda run: remove(run / "pred" / "best"), "1 of 3 clips of clips.json are missing"),
+        (lambda run: remove(run / "pred" / "best"), "best lacks 1 of 3 clips of clips.json"),
         (lambda run: (run / "pred" / "extra").mkdir(), "extra is not in clips.json"),
         (lambda run: change(run, clips={}), "holds no clip"),
         (
