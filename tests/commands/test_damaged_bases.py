@@ -150,7 +150,7 @@ def test_what_takes_anothers_place_is_not_counted(tmp_path):
     ):
         torch.nn.Linear(4, 4)
     with (
-        pytest.raises(ValueError, match="more than 20 weights in 1 tensors"),
+        pytest.raises(ValueError, match="more than 20 weights in 1 tensor"),
         no_larger_than(20, 1),
     ):
         torch.nn.Linear(4, 4)
