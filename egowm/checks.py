@@ -181,6 +181,15 @@ def shown(value: Any) -> str:
     return _one(type(value).__name__)
 
 
+def counted(number: int, one: str, several: str = "") -> str:
+    """How many there are, in words; several: the words for any number but 1, or an s is added.
+
+    >>> counted(1, "clip"), counted(2, "clip"), counted(2, "clip is", "clips are")
+    ('1 clip', '2 clips', '2 clips are')
+    """
+    return f"{number} {one if number == 1 else several or one + 's'}"
+
+
 def _one(name: str) -> str:
     return f"an {name}" if name[0] in "AEIOUaeiou" else f"a {name}"
 

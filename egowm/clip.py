@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from egowm.checks import check_between, check_shape, checked, shown
+from egowm.checks import check_between, check_shape, checked, counted, shown
 from egowm.pixels import to_model
 
 NONE = torch.zeros(0)
@@ -67,13 +67,14 @@ class Clip(NamedTuple):
         if self.frames.shape[1] <= self.actions.shape[1] or self.frames.dtype != torch.uint8:
             raise ValueError(
                 f"Expected a clip of uint8 frames, at least one more than the "
-                f"{self.actions.shape[1]} actions, got {shown(self.frames)}."
+                f"{counted(self.actions.shape[1], 'action')}, got {shown(self.frames)}."
             )
 
     def one(self, number: int) -> "Clip":
         """Clip `number` of a batch."""
         if not -len(self.frames) <= number < len(self.frames):
-            raise ValueError(f"Expected a number of one of {len(self.frames)} clips, got {number}.")
+            clips = counted(len(self.frames), "clip")
+            raise ValueError(f"Expected a number of one of {clips}, got {number}.")
         held = Encodings(*(x[number] for x in self.encodings)) if self.is_cached else Encodings()
         return Clip._make([*(values[number] for values in self[:-1]), held])
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from egowm.checks import counted
 from egowm.limits import TEXT, read_bytes
 from egowm.paths import inside
 from egowm.readable import undamaged
@@ -45,7 +46,8 @@ def load_model(cls: Any, folder: Path, dtype: "torch.dtype | Literal['auto'] | N
     with undamaged(folder), no_larger_than(*room_for(folder.glob(f"{stem}*.safetensors"))):
         model, info = cls.from_pretrained(folder, local_files_only=True, **options)
         if missing := sorted(info.get("missing_keys", ())):  # the library would draw them
-            raise ValueError(f"{len(missing)} weights are missing, the first is {missing[0]}")
+            weights = counted(len(missing), "weight is", "weights are")
+            raise ValueError(f"{weights} missing, the first is {missing[0]}")
     return model
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from egowm.actions import ActionSpec, integrate
+from egowm.checks import counted
 from egowm.clip import Clip
 from egowm.pixels import to_model
 from egowm.sampler import Model, Sampler
@@ -61,9 +62,9 @@ class OwnContexts:
         chunk, rest = divmod(horizon, 1 + self.deepest)
         if rest or not chunk:
             raise ValueError(
-                f"Expected clips of 1 + {self.deepest} chunks, for own contexts up to "
-                f"{self.deepest} deep; got {horizon} future frames: set --data.window.horizon to a "
-                f"multiple of {1 + self.deepest}."
+                f"Expected clips of 1 + {counted(self.deepest, 'chunk')}, for own contexts up to "
+                f"{self.deepest} deep; got {counted(horizon, 'future frame')}: set "
+                f"--data.window.horizon to a multiple of {1 + self.deepest}."
             )
         return chunk
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from egowm.checks import counted
 from egowm.limits import PIXELS, TooLarge, admit, limit, ordinary
 from egowm.video_file import VideoError
 
@@ -40,7 +41,8 @@ def decode_image(data: bytes, name: str = "picture") -> np.ndarray:
     except cv2.error:
         picture = None
     if picture is None:
-        raise VideoError(f"{name}: not a readable picture of {len(data)} bytes: corrupt or cut")
+        size = counted(len(data), "byte")
+        raise VideoError(f"{name}: not a readable picture of {size}: corrupt or cut")
     return picture
 
 
@@ -90,17 +92,18 @@ def _decode_png(data: bytes, name: str) -> np.ndarray:
 def check_png_end(data: bytes, name: str) -> None:
     """Refuse a PNG without its last chunk."""
     if data.rfind(b"IEND\xaeB`\x82") < 0:
-        raise VideoError(f"{name}: not a readable picture: cut after {len(data)} bytes")
+        raise VideoError(f"{name}: not a readable picture: cut after {counted(len(data), 'byte')}")
 
 
 def _check_jpeg(data: bytes, name: str) -> None:
     """Refuse a JPEG that is too large, or that ends before its end, which decoders fill in grey."""
     width, height, scan = _jpeg_parts(data)
     if not scan:
-        raise VideoError(f"{name}: not a readable picture of {len(data)} bytes: corrupt or cut")
+        size = counted(len(data), "byte")
+        raise VideoError(f"{name}: not a readable picture of {size}: corrupt or cut")
     _admit(width * height, name)
     if data.find(b"\xff\xd9", scan) < 0:  # a thumbnail before has an end, too
-        raise VideoError(f"{name}: not a readable picture: cut after {len(data)} bytes")
+        raise VideoError(f"{name}: not a readable picture: cut after {counted(len(data), 'byte')}")
 
 
 def _jpeg_parts(data: bytes) -> tuple[int, int, int]:

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from egowm.actions import ActionSpec, integrate
 from egowm.backbones.base import Backbone
+from egowm.checks import counted
 from egowm.conditioning.guidance import guided
 from egowm.diffusion import Ancestral, Generator, SharedNoise, euler
 from egowm.pixels import check_unit
@@ -310,9 +311,9 @@ class Sampler:
             return "latents" if backbone.chains_latents else "pixels"
         if chain != "pixels" and not backbone.chains_latents:
             raise ValueError(
-                f"Expected chain pixels: {type(backbone).__name__} takes {backbone.context} "
-                f"context frames and its latents hold {stride}, so its last "
-                f"latent is not what it takes as a context."
+                f"Expected chain pixels: {type(backbone).__name__} takes "
+                f"{counted(backbone.context, 'context frame')} and its latents hold {stride}, so "
+                f"its last latent is not what it takes as a context."
             )
         return chain
 
@@ -331,7 +332,8 @@ class Sampler:
         expected = len(self.generator) if isinstance(self.generator, Sequence) else num_contexts
         if len(texts) not in (1, expected):
             raise ValueError(
-                f"Expected one text, or one for each of {expected} contexts, got {len(texts)}."
+                f"Expected one text, or one for each of {counted(expected, 'context')}, "
+                f"got {len(texts)}."
             )
         return texts
 

@@ -10,6 +10,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from egowm.checks import counted
 from egowm.readable import undamaged
 
 MOST_WEIGHTS, MOST_TENSORS = 10**12, 10_000  # of a part; published ones have a thousand tensors
@@ -63,17 +64,17 @@ def no_larger_than(weights: int, tensors: int) -> Iterator[None]:
     that take another's place are not counted."""
     from torch.nn.modules.module import register_module_parameter_registration_hook
 
-    counted = [0, 0]
+    taken = [0, 0]
 
     def count(module: Any, name: str, parameter: Any) -> None:
         if parameter is None or name in module._parameters:
             return
-        counted[0] += parameter.numel()
-        counted[1] += 1
-        if counted[0] > weights or counted[1] > tensors:
+        taken[0] += parameter.numel()
+        taken[1] += 1
+        if taken[0] > weights or taken[1] > tensors:
             raise ValueError(
-                f"its settings ask for more than {weights} weights in {tensors} tensors, which is "
-                f"more than there are"
+                f"its settings ask for more than {counted(weights, 'weight')} in "
+                f"{counted(tensors, 'tensor')}, which is more than there are"
             )
 
     handle = register_module_parameter_registration_hook(count)

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
 
+from egowm.checks import counted
 from egowm.limits import TooLarge, load_json
 
 _NAMES = {
@@ -61,7 +62,7 @@ def faults(value: object, kind: Any, where: str = "", partial: bool = False) -> 
         if get_origin(fitting) is list or kinds[-1:] == (...,):
             kinds = kinds[:1] * len(value)
         if len(kinds) != len(value):
-            yield f"{where}: expected {len(kinds)} values, got {len(value)}"
+            yield f"{where}: expected {counted(len(kinds), 'value')}, got {len(value)}"
         for k, (item, item_kind) in enumerate(zip(value, kinds, strict=False)):
             yield from faults(item, item_kind, f"{where}[{k}]", partial)
 

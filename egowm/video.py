@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from egowm.checks import counted
 from egowm.files import whole
 from egowm.limits import read_bytes
 from egowm.picture_file import decode_image
@@ -178,7 +179,9 @@ def write_planes(frames: np.ndarray, out: np.ndarray) -> None:
 
     _check_frames(frames)
     if len(out) != len(frames) or out.shape[1] != 3 or not out.flags.c_contiguous:
-        raise VideoError(f"expected room for {len(frames)} frames (n, 3, H, W), got {out.shape}")
+        raise VideoError(
+            f"expected room for {counted(len(frames), 'frame')} (n, 3, H, W), got {out.shape}"
+        )
     for frame, planes in zip(frames, out, strict=True):
         # OpenCV takes channels apart several times as fast as a transposed copy
         cv2.split(_resize_one(frame, *planes.shape[1:]), list(planes))

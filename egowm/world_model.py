@@ -15,7 +15,7 @@ from egowm import export
 from egowm.actions import ActionSpec
 from egowm.backbones.base import Backbone
 from egowm.backbones.codec_wrappers import Cached, Offloaded
-from egowm.checks import check_between, check_shape, checked
+from egowm.checks import check_between, check_shape, checked, counted
 from egowm.clip import Clip
 from egowm.conditioning.alignment import Alignment, align, aligned_width
 from egowm.conditioning.embedding import ActionEmbedding, Features
@@ -433,9 +433,9 @@ class WorldModel(LightningModule):
         unknown = set(checkpoint["state_dict"]) - {name for name, _ in self.named_parameters()}
         if unknown:
             raise ValueError(
-                f"The checkpoint holds {len(unknown)} weights that this model has not, the first "
-                f"is {min(unknown)}: give the arguments it was trained with (for null_embedding, "
-                f"drop_action)."
+                f"The checkpoint holds {counted(len(unknown), 'weight')} that this model has not, "
+                f"the first is {min(unknown)}: give the arguments it was trained with (for "
+                f"null_embedding, drop_action)."
             )
 
     @checked

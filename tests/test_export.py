@@ -215,7 +215,7 @@ SPEC = {"names": ["x"], "units": ["m"], "frame": "body", "kind": "difference", "
         ({"spec": SPEC | {"rate_hz": -1}}, "a rate above 0 Hz, got -1"),
         ({"spec": SPEC | {"rate_hz": float("nan")}}, "spec.rate_hz: expected a number"),
         ({"spec": SPEC | {"loy": [1.0]}}, "unexpected keyword argument 'loy'"),
-        ({"spec": SPEC | {"units": []}}, "1 names but 0 units"),
+        ({"spec": SPEC | {"units": []}}, "1 name but 0 units"),
         ({"specs": {"a": {}}}, "specs.a.frame: missing"),
         ({"features": "sines"}, "features cannot be 'sines'"),
         ({"alignment": "left"}, "alignment cannot be 'left'"),

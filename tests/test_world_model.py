@@ -205,7 +205,7 @@ def test_actions_beyond_the_training_range(obedient, context, actions):
     far = actions.clone()
     far[0, 1, 2] = 9.0
     assert obedient.rollout(context, far).num_outside == 1
-    with pytest.raises(ValueError, match="1 action values lie beyond"):
+    with pytest.raises(ValueError, match="1 action value lies beyond"):
         obedient.rollout(context, far, Sampling(strict=True))
 
 

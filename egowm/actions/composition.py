@@ -6,7 +6,7 @@ from torch import Tensor
 
 from egowm.actions.poses import product, quaternion, rotated, rotation_vector
 from egowm.actions.spec import POSE_WIDTHS, ActionSpec, Kind
-from egowm.checks import check_shape, checked
+from egowm.checks import check_shape, checked, counted
 
 
 @checked
@@ -26,7 +26,7 @@ def integrate(
     check_shape("actions", actions, "N T A", A=spec.width)
     check_shape("state", state, "N S", S=state_spec.width)
     if len(state) not in (1, len(actions)):
-        raise ValueError(f"Expected 1 or {len(actions)} states, got {len(state)}.")
+        raise ValueError(f"Expected 1 or {counted(len(actions), 'state')}, got {len(state)}.")
     if chunk < 1:
         raise ValueError(f"Expected a chunk of at least 1 action, got {chunk}.")
     if actions.shape[1] <= chunk:

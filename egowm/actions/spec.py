@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from egowm.checks import check_float, checked, shown
+from egowm.checks import check_float, checked, counted, shown
 from egowm.files import whole
 from egowm.readable import readable
 from egowm.typed_json import RecordError, faults, read_json
@@ -78,7 +78,9 @@ class ActionSpec:
         for name in fields[1:]:
             got = len(getattr(self, name))
             if got != len(self.names) and not (got == 0 and name != "units"):
-                raise ValueError(f"ActionSpec: {len(self.names)} names but {got} {name}.")
+                names = counted(len(self.names), "name")
+                found = counted(got, name.removesuffix("s"), name)
+                raise ValueError(f"ActionSpec: {names} but {found}.")
         if not 0 < self.rate_hz < np.inf:
             raise ValueError(f"ActionSpec: expected a rate above 0 Hz, got {self.rate_hz}.")
         if len(self.low) != len(self.high) or not all(
@@ -91,7 +93,8 @@ class ActionSpec:
         expected = POSE_WIDTHS.get(self.kind, len(self.names))
         if len(self.names) != expected:
             raise ValueError(
-                f"ActionSpec: kind {self.kind} has {expected} dimensions, got {list(self.names)}."
+                f"ActionSpec: kind {self.kind} has {counted(expected, 'dimension')}, "
+                f"got {list(self.names)}."
             )
 
     @property
@@ -170,8 +173,9 @@ class ActionSpec:
         outside = ((actions - centre).abs() > scale * span / 2 + 1e-6).sum().item()
         if outside and strict:
             raise ValueError(
-                f"{outside} action values lie beyond {MARGIN} times the training range "
-                f"{self._ranges()}. Bound the planner's samples, or pass strict=False."
+                f"{counted(int(outside), 'action value lies', 'action values lie')} beyond "
+                f"{MARGIN} times the training range {self._ranges()}. Bound the planner's "
+                f"samples, or pass strict=False."
             )
         if outside:
             _warn_once(self._ranges())

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from egowm.backbones.codec import Codec
+from egowm.checks import counted
 from egowm.conditioning.injection import inject
 from egowm.diffusion import Generator, Process, randn
 from egowm.loading import INDEX, hub_folder, weight_files
@@ -200,13 +201,14 @@ class Backbone(nn.Module, ABC):
         s, n = self.codec.temporal_stride, self.codec.frames_at_once
         if num_context < self.context:
             raise ValueError(
-                f"{type(self).__name__} takes {self.context} context frames, got {num_context}: "
+                f"{type(self).__name__} takes {counted(self.context, 'context frame')}, "
+                f"got {num_context}: "
                 f"set --data.window.context {self.context} (or --model.backbone.context)."
             )
         if (self.context - 1) % n or horizon % n:
             raise ValueError(
-                f"A VAE of temporal stride {s} that takes {n} frames at once needs 1 + a multiple "
-                f"of {n} context frames and a multiple of {n} future frames, got K = "
+                f"A VAE of temporal stride {s} that takes {counted(n, 'frame')} at once needs K = "
+                f"1 + a multiple of {n} as context and T = a multiple of {n} as future, got K = "
                 f"{self.context}, T = {horizon}: set the window's context and horizon."
             )
 

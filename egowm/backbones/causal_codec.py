@@ -8,6 +8,7 @@ from torch import Tensor
 
 from egowm.backbones.codec import Codec
 from egowm.backbones.texts import Texts
+from egowm.checks import counted
 from egowm.clip import Encodings
 
 
@@ -93,8 +94,8 @@ class CausalCodec(Codec):
         held, asked = len(self.mean), latents.shape[1]
         if 1 < held < asked:
             raise ValueError(
-                f"{self.folder} has statistics for {held} latent frames, a video of {asked} was "
-                f"asked for: set a smaller horizon."
+                f"{self.folder} has statistics for {counted(held, 'latent frame')}, a video of "
+                f"{asked} was asked for: set a smaller horizon."
             )
         place = {"device": latents.device, "dtype": self.vae.dtype}
         return self.mean[:asked].to(**place), self.std[:asked].to(**place)
@@ -103,8 +104,8 @@ class CausalCodec(Codec):
         """Some VAEs drop frames that do not fill a group, silently."""
         if (num_frames - 1) % self.frames_at_once:
             raise ValueError(
-                f"Expected 1 + a multiple of {self.frames_at_once} frames (the VAE takes so many "
-                f"at once), got {num_frames}."
+                f"Expected 1 + a multiple of {counted(self.frames_at_once, 'frame')} (the VAE "
+                f"takes so many at once), got {num_frames}."
             )
 
 

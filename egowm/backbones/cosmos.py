@@ -21,6 +21,7 @@ from egowm.backbones.causal_codec import CausalCodec
 from egowm.backbones.codec import Codec
 from egowm.backbones.schedulers import FLOW, StockLevels, Supported, load_scheduler, tried
 from egowm.backbones.video_transformer import VideoTransformer
+from egowm.checks import counted
 from egowm.conditioning.injection import takes_actions
 from egowm.diffusion import EDM, EDMFlow, FlowMatching, Generator, randn
 from egowm.loading import INDEX, load_model, load_tokenizer, read_json
@@ -56,8 +57,8 @@ def enter(network: Any, embedding: Tensor) -> list[RemovableHandle]:
         if len(flat) != len(embedded) or flat.shape[-1] not in (narrow, wide):
             raise ValueError(
                 f"The embedding {tuple(embedding.shape)} does not fit the network's call: expected "
-                f"B*t = {len(embedded)} vectors of width {narrow} or {wide}, and a timestep for "
-                f"each latent frame (B, 1, t, 1, 1)."
+                f"B*t = {counted(len(embedded), 'vector')} of width {narrow} or {wide}, and a "
+                f"timestep for each latent frame (B, 1, t, 1, 1)."
             )
         embedded = embedded + flat[:, :narrow].to(embedded.dtype)
         if flat.shape[-1] == wide:

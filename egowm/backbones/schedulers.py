@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import Tensor
 
+from egowm.checks import counted
 from egowm.loading import INDEX, expect, read_json
 from egowm.readable import undamaged
 from egowm.sizes import check_types
@@ -79,7 +80,7 @@ class StockLevels:
         if len(levels) != steps or not down or not 0 <= last <= levels[0] <= self.ceiling:
             shown = ", ".join(f"{level:.4g}" for level in [*levels, last][:6])
             raise ValueError(
-                f"{file}: expected {steps} noise levels that fall towards 0, none above "
+                f"{file}: expected {counted(steps, 'noise level')}, falling towards 0, none above "
                 f"{self.ceiling:g}, got {shown}: give a scheduler like that of the published base."
             )
         return sigmas

@@ -20,6 +20,7 @@ from egowm.backbones.codec import Codec
 from egowm.backbones.codec_wrappers import Remembered
 from egowm.backbones.frame_codec import FrameCodec, load_vae
 from egowm.backbones.schedulers import StockLevels, Supported, load_scheduler, tried
+from egowm.checks import counted
 from egowm.conditioning.injection import takes_actions
 from egowm.diffusion import EDM, Generator, randn
 from egowm.loading import load_model, load_processor, untrained
@@ -44,7 +45,7 @@ def enter(network: Any, embedding: Tensor) -> list[RemovableHandle]:
         if temb.shape != flat.shape:
             raise ValueError(
                 f"The embedding {tuple(embedding.shape)} does not fit the network's call: expected "
-                f"B*t = {temb.shape[0]} vectors of width {temb.shape[1]}."
+                f"B*t = {counted(temb.shape[0], 'vector')} of width {temb.shape[1]}."
             )
         return args, kwargs | {"temb": temb + flat.to(temb.dtype)}
 

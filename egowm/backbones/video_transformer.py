@@ -16,6 +16,7 @@ from egowm.backbones.causal_codec import CausalCodec
 from egowm.backbones.codec import Codec
 from egowm.backbones.codec_wrappers import Remembered
 from egowm.backbones.texts import Embed, Texts
+from egowm.checks import counted
 from egowm.diffusion import Generator, randn
 from egowm.loading import load_model, untrained
 
@@ -139,7 +140,8 @@ class VideoTransformer(Backbone):
         codec: Codec | None = None,
     ) -> Condition:
         if context.shape[1] != self.context:
-            raise ValueError(f"Expected {self.context} context frames, got {context.shape[1]}.")
+            expected = counted(self.context, "context frame")
+            raise ValueError(f"Expected {expected}, got {context.shape[1]}.")
         self.latent_shape(*context.shape[-2:])
         codec, count = codec or self.codec, len(noise_strength)
         assert codec.texts is not None

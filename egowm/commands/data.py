@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from egowm.checks import counted
 from egowm.commands.parser import Parser
 from egowm.files import FileKind, check_file, check_folder
 
@@ -181,7 +182,7 @@ def _check(args: argparse.Namespace) -> int:
     for finding in findings:
         print(finding.line())
     counts = Counter(finding.level for finding in findings)
-    print(f"{errors} errors, {counts['warning']} warnings, {counts['note']} notes")
+    print(", ".join(counted(counts[level], level) for level in ("error", "warning", "note")))
     return 1 if errors else 0
 
 
@@ -198,7 +199,8 @@ def _stats(args: argparse.Namespace) -> int:
         print(json.dumps(spec.record(), indent=2))
         return 0
     spec.save(args.output)
-    print(f"{args.output}: {spec.width} dimensions at {spec.rate_hz:g} Hz, {', '.join(spec.names)}")
+    width = counted(spec.width, "dimension")
+    print(f"{args.output}: {width} at {spec.rate_hz:g} Hz, {', '.join(spec.names)}")
     return 0
 
 
@@ -228,8 +230,8 @@ def _pack(args: argparse.Namespace) -> int:
     rows = pack(data, args.output, size, args.workers)["episodes"]
     count, each = sum(row["num_frames"] for row in rows), 3 * size[0] * size[1]
     print(
-        f"{args.output}: {len(rows)} episodes, {count} frames of {size[0]}x{size[1]}, {each} bytes "
-        f"a frame, {count * each / 1e9:.3g} GB"
+        f"{args.output}: {counted(len(rows), 'episode')}, {counted(count, 'frame')} of "
+        f"{size[0]}x{size[1]}, {counted(each, 'byte')} a frame, {count * each / 1e9:.3g} GB"
     )
     print(f"train from it: --data egowm.data.Packed --data.root {args.output}")
     return 0

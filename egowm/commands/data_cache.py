@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from egowm.checks import counted
 from egowm.commands.parser import Parser
 
 EPILOG = "train from it: egowm fit -c {recipe} --cache {folder}"
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     print(describe(writer))
     cache = writer.write(folder, share, args.batch_size, args.thorough)
     left = sum(cache.damaged(number) is not None for number in range(cache.num_shards))
-    whole = "whole" if not left else f"{left} of {cache.num_shards} shards are missing yet"
+    whole = "whole" if not left else f"missing yet: {left} of {counted(cache.num_shards, 'shard')}"
     print(f"{folder}: {whole}")
     if not left:
         print(EPILOG.format(recipe=args.config, folder=folder))
@@ -76,9 +77,10 @@ def describe(writer: Any) -> str:
     hour = f"{writer.bytes_per_hour / 1e9:.3g} GB per hour of video"
     rows, size = writer.num_rows, writer.bytes_per_row
     return (
-        f"{len(writer.places)} episodes, {rows} {kind}s; bytes a {kind}: {size} ({parts})\n"
+        f"{counted(len(writer.places), 'episode')}, {counted(rows, kind)}; "
+        f"bytes a {kind}: {size} ({parts})\n"
         f"{hour} at {writer.data.meaning.rate_hz:g} Hz, {rows * size / 1e9:.3g} GB in all, in "
-        f"{-(-rows // writer.size)} shards"
+        f"{counted(-(-rows // writer.size), 'shard')}"
     )
 
 

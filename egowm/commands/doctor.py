@@ -16,6 +16,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from egowm.checks import counted
 from egowm.commands.parser import Parser
 
 OK: Literal["ok"] = "ok"
@@ -66,9 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def python() -> Iterator[Line]:
     """The interpreter and the cores that training shares with everything else."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    few = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if few else os.cpu_count() or 1
     where = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
-    yield Line(OK, f"{where}, {cores} cores")
+    yield Line(OK, f"{where}, {counted(cores, 'core')}")
 
 
 def packages() -> Iterator[Line]:
@@ -157,7 +159,8 @@ def hub() -> Iterator[Line]:
     cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
     models = len(list(cache.glob("models--*"))) if cache.is_dir() else 0
     offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-    yield Line(OK, f"hub cache {cache}: {models} models" + (", offline" if offline else ""))
+    held = counted(models, "model")
+    yield Line(OK, f"hub cache {cache}: {held}" + (", offline" if offline else ""))
 
 
 def disk() -> Iterator[Line]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from egowm.actions import ActionSpec
 from egowm.backbones import SVD
+from egowm.checks import counted
 from egowm.commands.parser import Parser
 from egowm.conditioning.embedding import CHANNELS
 from egowm.data.normalisers import Normaliser, published_spacing, waypoint_range
@@ -102,8 +103,9 @@ def meaning(actions: str | None, width: int, state_width: int) -> Meaning:
         )
     if actions is None and width != KNOWN:
         raise ValueError(
-            f"This checkpoint's actions have {width} dimensions; {KNOWN} are known without a file. "
-            f"Give what they mean, --actions FILE.json (an ActionSpec as `ActionSpec.save` writes)."
+            f"This checkpoint's actions have {counted(width, 'dimension')}; {KNOWN} are known "
+            f"without a file. Give what they mean, --actions FILE.json (an ActionSpec as "
+            f"`ActionSpec.save` writes)."
         )
     name = actions or "recon"
     meant = published(cast(Normaliser, name)) if name in NAMED else _from_file(Path(name))
@@ -140,8 +142,8 @@ def _refuse_width(name: str, what: str, width: int, spec: ActionSpec | None) -> 
     given = spec.width if spec else 0
     if given != width:
         raise ValueError(
-            f"The checkpoint's {what} has {width} dimensions, --actions {name} describes {given}: "
-            f"give the {what}'s ActionSpec in FILE.json."
+            f"The checkpoint's {what} has {counted(width, 'dimension')}, --actions {name} "
+            f"describes {given}: give the {what}'s ActionSpec in FILE.json."
         )
     if spec and not spec.low:
         raise ValueError(f"--actions {name}: the {what}'s ActionSpec needs low and high.")
@@ -188,7 +190,7 @@ def _fill(model: WorldModel, weights: Mapping[str, Tensor], path: Path) -> None:
 
 
 def _count(names: set[str]) -> str:
-    return f"{len(names)} weights" + (f" (first {min(names)})" if names else "")
+    return counted(len(names), "weight") + (f" (first {min(names)})" if names else "")
 
 
 def _strangers(path: Path) -> str:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from egowm.actions import ActionSpec
 from egowm.backbones.base import locate
+from egowm.checks import counted
 from egowm.commands.base_faults import naming
 from egowm.commands.parser import Parser
 from egowm.network.optimizer import Optimizer
@@ -118,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with _sizes_at_hand(model) as note, naming(str(base)):
         rungs = list(climb(model, data, batch_size, precision))
     w = data.window
-    frames = f"{w.context} + {w.horizon} frames of {w.height}x{w.width}"
+    frames = f"{w.context} + {counted(w.horizon, 'frame')} of {w.height}x{w.width}"
     print(f"{args.config}: {frames}, batch {batch_size}, {precision}; GB of {GB:.0e} bytes{note}\n")
     print("\n".join([*table(rungs), "", *choices(rungs, asked(model))]))
     return 0

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from egowm.actions import ActionSpec
 from egowm.arrays import read_npy
+from egowm.checks import counted
 from egowm.commands.base_faults import naming
 from egowm.commands.parser import Parser
 from egowm.conditioning.guidance import Guide
@@ -73,8 +74,8 @@ def _read_file(path: Path, spec: ActionSpec) -> np.ndarray:
         ) from error
     if rows.ndim != 2 or rows.shape[1] != spec.width or not len(rows):
         raise ValueError(
-            f"{path}: expected rows of {spec.width} numbers ({', '.join(spec.names)}), got an "
-            f"array of shape {rows.shape}."
+            f"{path}: expected rows of {counted(spec.width, 'number')} ({', '.join(spec.names)}), "
+            f"got an array of shape {rows.shape}."
         )
     return rows
 
@@ -173,7 +174,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_frames(folder / "frames", frames)
         write_mp4(folder / "rollout.mp4", large, fps)
         (folder / "rollout.webp").write_bytes(webp_bytes(large, fps))
-    print(f"{len(frames)} frames in {args.output}: frames/, rollout.mp4, rollout.webp")
+    print(f"{counted(len(frames), 'frame')} in {args.output}: frames/, rollout.mp4, rollout.webp")
     _say_familiarity(model.familiar_psnr, found)
     return 0
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from egowm.checks import check_float, check_shape, checked
+from egowm.checks import check_float, check_shape, checked, counted
 
 Alignment = Literal["concatenate", "sum", "last"]
 
@@ -26,7 +26,8 @@ def align(actions: Tensor, stride: int, how: Alignment) -> Tensor:
     count, horizon, width = actions.shape
     if stride < 1 or horizon % stride:
         raise ValueError(
-            f"Expected a multiple of {stride} actions (the VAE's temporal stride), got {horizon}."
+            f"Expected a multiple of {counted(stride, 'action')} (the VAE's temporal stride), "
+            f"got {horizon}."
         )
     groups = actions.reshape(count, horizon // stride, stride, width)
     if how == "concatenate":

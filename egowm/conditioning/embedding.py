@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from egowm.checks import check_between, checked
+from egowm.checks import check_between, checked, counted
 
 Features = Literal["fourier", "sinusoidal", "linear"]
 CHANNELS = 32  # per scalar, as in EgoWM
@@ -63,7 +63,8 @@ class ActionEmbedding(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         if not values.ndim or values.shape[-1] != self.width:
-            raise ValueError(f"Expected {self.width} values per step, got {tuple(values.shape)}.")
+            expected = counted(self.width, "value")
+            raise ValueError(f"Expected {expected} per step, got {tuple(values.shape)}.")
         hidden = scalar_features(values, self.features).to(self.linear_1.weight.dtype)
         out: Tensor = self.linear_2(nn.functional.silu(self.linear_1(hidden)))
         return out

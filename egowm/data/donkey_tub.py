@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from egowm.actions import ActionSpec
+from egowm.checks import counted
 from egowm.data.episode import Episode
 from egowm.data.module import Window
 from egowm.data.recordings import LongRecordings
@@ -140,7 +141,8 @@ def read_records(root: Path) -> list[Record]:
         _check(manifest, record)
     kept = [record for record in records if record["_index"] not in set(deleted)]
     if not kept:
-        raise ValueError(f"{manifest}: {len(records)} records, {len(deleted)} deleted, none left.")
+        found = counted(len(records), "record")
+        raise ValueError(f"{manifest}: {found}, {len(deleted)} deleted, none left.")
     return kept
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from egowm.actions import ActionSpec, NormaliserName
+from egowm.checks import counted
 from egowm.data.episode import Episode, read_all
 from egowm.data.module import Window
 from egowm.data.recordings import NamedRecordings, bad
@@ -99,7 +100,7 @@ def read_episode(root: Path, name: str, file: Path, camera: int) -> Episode:
     if len(wrong := np.argwhere(~(np.abs(states) < 1e30))):  # so that float32 holds differences
         raise bad(file, f"states: row {wrong[0][0]}, {NAMES[wrong[0][1]]}, is not a finite number")
     if length != len(states):
-        raise bad(file, f"{len(states)} states, video_length says {length}")
+        raise bad(file, f"{counted(len(states), 'state')}, video_length says {length}")
     if not video.is_file():
         raise bad(video, "the video is missing")
     states[:, ANGLES] = np.unwrap(states[:, ANGLES], axis=0)

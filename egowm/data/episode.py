@@ -9,6 +9,8 @@ from typing import TypeVar
 import numpy as np
 from tqdm import tqdm
 
+from egowm.checks import counted
+
 Labels = TypeVar("Labels")
 BATCH = 32  # frames in memory at once
 MOST_ERRORS = 10  # that are listed, beyond which reading stops
@@ -58,7 +60,7 @@ class Episode:
     def __post_init__(self) -> None:
         frames = self.num_frames
         for name, count, why in (
-            ("actions", frames - 1, f" for {frames} frames"),
+            ("actions", frames - 1, f" for {counted(frames, 'frame')}"),
             ("states", frames, ", one for each frame"),
             ("times", frames, ", one for each frame"),
         ):
@@ -110,7 +112,7 @@ class Episode:
         if late < 0 or late >= self.num_frames - 1:
             raise ValueError(
                 f"Episode {self.name}: expected latency_frames from 0 to {self.num_frames - 2} "
-                f"for {self.num_frames} frames, got {late}."
+                f"for {counted(self.num_frames, 'frame')}, got {late}."
             )
         return replace(
             self,
@@ -168,4 +170,5 @@ def _together(errors: Sequence[Exception]) -> Exception:
     missing = all(isinstance(error, FileNotFoundError) for error in errors)
     kind = FileNotFoundError if missing else ValueError
     more = " or more" if len(errors) == MOST_ERRORS else ""
-    return kind(f"{len(texts)}{more} recordings cannot be read: {' | '.join(texts)}")
+    unread = f"{len(texts)}{more} recordings" if more else counted(len(texts), "recording")
+    return kind(f"{unread} cannot be read: {' | '.join(texts)}")

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from egowm.actions import ActionSpec, Kind, NormaliserName
+from egowm.checks import counted
 from egowm.data.episode import Episode
 from egowm.data.label_index import Kept
 from egowm.data.lerobot_features import camera_of, features_of, joined_names, names_of
@@ -123,7 +124,10 @@ class LeRobot(Recordings[Entry]):
             faults += [text] if (text := _fault(lambda: self._camera)) else []
         if len(faults := list(dict.fromkeys(faults))) > 1:
             listed = " | ".join(faults)
-            raise ValueError(f"{self.folder}: {len(faults)} options do not fit: {listed}")
+            raise ValueError(
+                f"{self.folder}: {counted(len(faults), 'option does', 'options do')} not fit: "
+                f"{listed}"
+            )
         if faults:
             raise ValueError(faults[0])
 
@@ -158,7 +162,7 @@ class LeRobot(Recordings[Entry]):
         keys = dict.fromkeys([*acting, *stating])
         rows = _rows(place, ("episode_index", "timestamp", *keys))
         if (count := len(rows["timestamp"])) != place.length:
-            raise _bad(place, f"{count} rows, the episode's length is {place.length}")
+            raise _bad(place, f"{counted(count, 'row')}, the episode's length is {place.length}")
         times = rows["timestamp"].astype(np.float64)
         states = np.zeros((0, 0), np.float32)
         if stating:
@@ -217,7 +221,7 @@ class LeRobot(Recordings[Entry]):
             except (TypeError, ValueError) as error:
                 raise _bad(entry, f"{key}: rows differ in length") from error
             if (width := values.shape[1]) != (named := len(names_of(self.info, key))):
-                told = f"info.json names {named} dimensions"
+                told = f"info.json names {counted(named, 'dimension')}"
                 raise _bad(entry, f"{key}: {told}, the table has {width}")
             parts.append(values)
         names = joined_names(self.info, wanted)
@@ -238,7 +242,7 @@ class LeRobot(Recordings[Entry]):
     def _units(self, count: int) -> tuple[str, ...]:
         units = (self.units,) * count if isinstance(self.units, str) else tuple(self.units)
         if len(units) != count:
-            raise ValueError(f"LeRobot: expected 1 or {count} units, got {len(units)}.")
+            raise ValueError(f"LeRobot: expected 1 or {counted(count, 'unit')}, got {len(units)}.")
         return units
 
 

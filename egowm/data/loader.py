@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from egowm.checks import counted
 from egowm.clip import Clip
 from egowm.data.reading import collate
 
@@ -65,9 +66,10 @@ class TrainingLoader(Iterable[Clip]):
     ) -> None:
         if len(order) < world:
             raise ValueError(
-                f"Expected at least one training batch for each of {world} processes, got "
-                f"{len(order)} batches of {order.batch_size}: lower --data.batch_size or use fewer "
-                f"devices."
+                f"Expected at least one training batch for each of "
+                f"{counted(world, 'process', 'processes')}, got "
+                f"{counted(len(order), 'batch', 'batches')} of {order.batch_size}: lower "
+                f"--data.batch_size or use fewer devices."
             )
         self.clips, self.order, self.num_workers = clips, order, num_workers
         self.rank, self.world = rank, world

@@ -10,6 +10,7 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from egowm.actions import ActionSpec, compose
+from egowm.checks import counted
 from egowm.clip import Clip
 from egowm.data.episode import Episode
 from egowm.data.loader import Order, RandomBatches, TrainingLoader
@@ -154,8 +155,9 @@ class ClipData(LightningDataModule):
         if not len(clips):
             longest = max(e.num_frames for e in clips.episodes)
             raise ValueError(
-                f"{self.source} {self.root}: no {name} clip: a window needs {self.window.span} "
-                f"frames, {len(clips.episodes)} episodes, the longest of {longest}. Shorten "
+                f"{self.source} {self.root}: no {name} clip: a window needs "
+                f"{counted(self.window.span, 'frame')}, got "
+                f"{counted(len(clips.episodes), 'episode')}, the longest of {longest}. Shorten "
                 f"the window (context, horizon, stride)."
             )
         return clips

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from egowm.actions import ActionSpec
+from egowm.checks import counted
 from egowm.data.array_pickle import read_array_pickle
 from egowm.data.episode import Episode
 from egowm.data.label_index import Kept
@@ -120,7 +121,8 @@ def read_trajectory(folder: Path) -> Episode:
     num_frames = count_frames(folder)
     for key, values in (("position", position), ("yaw", yaw)):
         if len(values) != num_frames:
-            raise bad(file, f"{key}: {len(values)} values for {num_frames} frames")
+            found, frames = counted(len(values), "value"), counted(num_frames, "frame")
+            raise bad(file, f"{key}: {found} for {frames}")
     times = np.zeros(0)
     if "time" in labels:  # `egowm data convert` writes it, NWM's own preprocessing does not
         times = _numbers(file, labels, "time")
@@ -145,7 +147,8 @@ def count_frames(folder: Path) -> int:
     if missing is not None or not numbers:
         raise bad(
             folder,
-            f"{missing or 0}.jpg is missing, {len(numbers)} frames up to {max(numbers, default=0)}",
+            f"{missing or 0}.jpg is missing, {counted(len(numbers), 'frame')} up to "
+            f"{max(numbers, default=0)}",
         )
     return len(numbers)
 

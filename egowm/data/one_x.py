@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from egowm.actions import ActionSpec
+from egowm.checks import counted
 from egowm.data.episode import Episode, read_all
 from egowm.data.module import Window
 from egowm.data.recordings import NamedRecordings, bad
@@ -131,10 +132,12 @@ def read_shard(shard: Shard) -> list[Episode]:
     states = _numbers(shard.states, "<f4", len(NAMES))
     ids = _numbers(shard.segments, "<i4", 1)[:, 0]
     if len(ids) != len(states):
-        raise bad(shard.segments, f"{len(ids)} segment ids for {len(states)} states")
+        found = f"{counted(len(ids), 'segment id')} for {counted(len(states), 'state')}"
+        raise bad(shard.segments, found)
     length = _num_frames(shard.metadata)
     if length != len(states):
-        raise bad(shard.states, f"{len(states)} states, {shard.metadata.name} says {length} frames")
+        found, said = counted(len(states), "state"), counted(length, "frame")
+        raise bad(shard.states, f"{found}, {shard.metadata.name} says {said}")
     if len(wrong := np.argwhere(~np.isfinite(states))):
         row, column = wrong[0]
         raise bad(shard.states, f"state {row}, {NAMES[column]}, is not a finite number")

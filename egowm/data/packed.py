@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from egowm.actions import ActionSpec
+from egowm.checks import counted
 from egowm.checksums import is_changed
 from egowm.data.episode import Episode
 from egowm.data.module import ClipData, Window, Windows
@@ -215,7 +216,9 @@ def _check_length(file: Path, expected: int) -> None:
     except FileNotFoundError as error:
         raise _bad(file, "is missing") from error
     if length != expected:
-        raise _bad(file, f"expected {expected} bytes, got {length}: it was cut or replaced")
+        raise _bad(
+            file, f"expected {counted(expected, 'byte')}, got {length}: it was cut or replaced"
+        )
 
 
 def _bad(file: Path, what: str) -> ValueError:

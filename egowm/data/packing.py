@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from egowm.actions import ActionSpec
+from egowm.checks import counted
 from egowm.checksums import SUMS, sum_of, write_sums
 from egowm.data.episode import Episode
 from egowm.data.inspect.opening import SPLITS
@@ -166,7 +167,7 @@ def _write_frames(
         )
     if len(missing) < len(episodes):
         done = len(episodes) - len(missing)
-        log.info("%d of %d episodes were packed before", done, len(episodes))
+        log.info("packed before: %d of %s", done, counted(len(episodes), "episode"))
     wanted = set(missing)
 
     def write(k: int) -> str:

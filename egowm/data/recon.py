@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from egowm.actions import ActionSpec
+from egowm.checks import counted
 from egowm.data.episode import Episode
 from egowm.data.label_index import Kept
 from egowm.data.module import Window
@@ -90,7 +91,7 @@ def read_episode(file: Path, camera: str) -> Episode:
     where, heading = poses[position][:, :2], poses[yaw].reshape(-1)
     for key, values in ((position, where), (yaw, heading)):
         if len(values) != num_frames:
-            raise _bad(file, key, f"{len(values)} values for {num_frames} of {frames}")
+            raise _bad(file, key, f"{counted(len(values), 'value')} for {num_frames} of {frames}")
         if not np.isfinite(values).all():
             raise _bad(file, key, "holds values that are not finite")
     return _episode(file, camera, se2_steps(where, heading))

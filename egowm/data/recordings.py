@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from egowm.checks import counted
 from egowm.data.episode import Episode
 from egowm.data.label_index import Index, Kept, read_indexed
 from egowm.data.module import ClipData, Window
@@ -125,7 +126,7 @@ class Recordings(NamedRecordings, Generic[Place]):
         if not starts:
             return [episode]
         self.cut[episode.name] = episode
-        log.info("%s: cut at %d holes of its times", episode.name, len(starts))
+        log.info("%s: cut at %s of its times", episode.name, counted(len(starts), "hole"))
         bounds = pairwise([0, *starts, episode.num_frames])
         return [episode.part(first, end) for first, end in bounds if end - first > 1]
 

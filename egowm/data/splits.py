@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from egowm.checks import counted
 from egowm.data.text import text_of
 from egowm.paths import expanded
 
@@ -44,8 +45,14 @@ class Split:
         missing = sorted(listed - set(names))
         if missing and not self._warned:
             self._warned = True
-            about = (self.owner, len(missing), len(listed), root, missing[0])
-            log.warning("%s: %d of %d listed episodes are not in %s, the first is %s", *about)
+            about = (
+                self.owner,
+                root,
+                len(missing),
+                counted(len(listed), "listed episode"),
+                missing[0],
+            )
+            log.warning("%s: %s lacks %d of %s, the first is %s", *about)
         return [name for name in names if self._split_of(name) == split]
 
     def _split_of(self, name: str) -> str:

@@ -173,7 +173,7 @@ def _rows(file: Path, width: int) -> list[list[str]]:
     rows = [line.split() for line in lines if line.strip() and line.lstrip()[0] != "#"]
     for number, row in enumerate(rows):
         if len(row) != width:
-            raise ValueError(f"{file}: row {number}: expected {width} values, got {len(row)}.")
+            raise ValueError(f"{file}: row {number}: expected {width}, got {len(row)} values.")
     if not rows:
         raise ValueError(f"{file}: holds no rows; copy the sequence again.")
     return rows

@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from egowm.actions import ActionSpec, NormaliserName
+from egowm.checks import counted
 from egowm.data.episode import Episode
 from egowm.data.label_index import Kept
 from egowm.data.module import Window
@@ -144,7 +145,8 @@ class VideoCSV(Recordings[Path]):
         # Counting a video's frames means to open it; `egowm data check` does so.
         frames = count_frames(video) if video.is_dir() else len(values)
         if frames != len(values):
-            raise bad(place, f"{len(values)} rows for {frames} pictures in {video.name}")
+            found = f"{counted(len(values), 'row')} for {counted(frames, 'picture')}"
+            raise bad(place, f"{found} in {video.name}")
         if len(values) < 2:
             raise bad(place, f"expected at least 2 rows, got {len(values)}")
         steps = values[:-1].astype(np.float32)
@@ -229,7 +231,9 @@ def read_table(file: Path) -> Table:
         rows.pop()  # empty ones that a spreadsheet adds at the end
     for k, line in enumerate(rows):
         if len(line) != len(header):
-            raise bad(file, f"row {k}: {len(line)} cells under a header of {len(header)}")
+            raise bad(
+                file, f"row {k}: {counted(len(line), 'cell')} under a header of {len(header)}"
+            )
     return Table(file, dict(heads), rows, separator == ";")
 
 

@@ -11,7 +11,7 @@ from typing import Required, TypedDict
 
 import numpy as np
 
-from egowm.checks import checked
+from egowm.checks import checked, counted
 from egowm.paths import inside
 from egowm.typed_json import read_json
 
@@ -101,16 +101,16 @@ class RunFolder:
         steps = len(self.actions[clip])
         if len(truth) != steps + 1:
             raise RunError(
-                f"{self.path / TRUTH / clip}: expected {steps + 1} frames for the {steps} actions "
-                f"in clips.json, got {len(truth)}. Frame 0 is the context frame, then one frame "
-                f"per action; run `egowm predict` again."
+                f"{self.path / TRUTH / clip}: expected {counted(steps + 1, 'frame')} for the "
+                f"{counted(steps, 'action')} in clips.json, got {len(truth)}. Frame 0 is the "
+                f"context frame, then one frame per action; run `egowm predict` again."
             )
         for variant in self.variants:
             video = self.frames(variant.folder, clip)
             if len(video) != len(truth):
                 raise RunError(
-                    f"{self.path / variant.folder / clip}: expected {len(truth)} frames as in "
-                    f"{TRUTH}, got {len(video)}. Both hold the context frame and every frame "
+                    f"{self.path / variant.folder / clip}: expected {counted(len(truth), 'frame')} "
+                    f"as in {TRUTH}, got {len(video)}. Both hold the context frame and every frame "
                     f"after it; run `egowm predict` again."
                 )
             if video.shape != truth.shape:
@@ -188,13 +188,14 @@ def _described(path: Path, described: Described) -> RunFolder:
     for clip, rows in actions.items():
         if len(rows) and rows.shape[1] != len(names):
             raise RunError(
-                f"{path / 'clips.json'}: clip {clip} has {rows.shape[1]} action dimensions, "
-                f"action_names has {len(names)}. Write one name per dimension."
+                f"{path / 'clips.json'}: clip {clip} has "
+                f"{counted(rows.shape[1], 'action dimension')}, action_names has {len(names)}. "
+                f"Write one name per dimension."
             )
     if len(units) != len(names):
         raise RunError(
-            f"{path / 'clips.json'}: action_units has {len(units)} texts, action_names has "
-            f"{len(names)}. Write one unit per dimension."
+            f"{path / 'clips.json'}: action_units has {counted(len(units), 'text')}, "
+            f"action_names has {len(names)}. Write one unit per dimension."
         )
     for folder in variants:
         inside(path, folder, str(path / "clips.json"))
@@ -219,8 +220,8 @@ def _check_folder(path: Path, folder: str, clips: list[str]) -> None:
     missing = [clip for clip in clips if not (path / folder / clip).is_dir()]
     if missing:
         raise RunError(
-            f"{path / folder}: {len(missing)} of {len(clips)} clips of clips.json are missing, "
-            f"the first is {missing[0]}. Predict them, or remove them from clips.json."
+            f"{path / folder} lacks {len(missing)} of {counted(len(clips), 'clip')} of "
+            f"clips.json, the first is {missing[0]}. Predict them, or remove them from clips.json."
         )
     listed = {PurePosixPath(clip).parts[0] for clip in clips}
     held = {p.name for p in (path / folder).iterdir() if p.is_dir() and p.name[0] != "."}

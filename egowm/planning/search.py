@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from egowm.checks import check_between, check_shape, checked, shown
+from egowm.checks import check_between, check_shape, checked, counted, shown
 from egowm.diffusion import randn
 from egowm.planning.space import Space
 
@@ -121,7 +121,9 @@ class Search:
         self.bar.close()
         self.interrupted = kind is KeyboardInterrupt and len(self.elites) > 0
         if self.interrupted:
-            log.warning("Interrupted after %d evaluations: the best so far.", self.evaluations)
+            log.warning(
+                "Interrupted after %s: the best so far.", counted(self.evaluations, "evaluation")
+            )
         return self.interrupted
 
     @property
@@ -129,7 +131,7 @@ class Search:
         """The best so far. Raises ValueError where no sequence has a finite cost."""
         if not len(self.elites):
             raise ValueError(
-                f"All {self.evaluations} evaluated sequences cost inf, so there is no best one: "
+                f"{counted(self.evaluations, 'sequence')} evaluated, all at cost inf: no best one: "
                 f"widen std or the bounds, or let the cost grade what it forbids."
             )
         seconds = perf_counter() - self.started
@@ -192,7 +194,7 @@ class Search:
         if broken.any():
             first = int(broken.nonzero()[0])
             raise ValueError(
-                f"{int(broken.sum())} of {count} costs are NaN or -inf, the first is that of "
+                f"NaN or -inf in {int(broken.sum())} of {counted(count, 'cost')}, first in "
                 f"sequence {first}: expected finite numbers, or inf for what is forbidden."
             )
         self.evaluations += count
@@ -213,8 +215,8 @@ class Search:
         order = order[costs[order].isfinite()]
         if not len(order):
             raise ValueError(
-                f"No elites: all {len(costs)} sequences of this round cost inf. Widen std or the "
-                f"bounds, or let the cost grade what it forbids."
+                f"No elites: {counted(len(costs), 'sequence')} in this round, all at cost inf. "
+                f"Widen std or the bounds, or let the cost grade what it forbids."
             )
         return actions[order]
 
@@ -223,7 +225,8 @@ def check_costs(costs: object, count: int) -> None:
     """Refuse what is not a cost for each of `count` sequences."""
     if not isinstance(costs, Tensor) or costs.shape != (count,) or costs.is_complex():
         got = tuple(costs.shape) if isinstance(costs, Tensor) else type(costs).__name__
-        raise ValueError(f"Expected costs of shape ({count},) for {count} sequences, got {got}.")
+        sequences = counted(count, "sequence")
+        raise ValueError(f"Expected costs of shape ({count},) for {sequences}, got {got}.")
 
 
 def check_plan(plan: object, space: Space) -> None:

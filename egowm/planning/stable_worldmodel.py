@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from egowm.checks import MOST_SEED, check_between, check_shape, check_whole, checked, shown
+from egowm.checks import MOST_SEED, check_between, check_shape, check_whole, checked, counted, shown
 from egowm.planning.goal import By, goal_cost
 from egowm.planning.mpc import Planner
 from egowm.planning.search import check_plan
@@ -148,7 +148,7 @@ class GoalModel:
         width = self.model.spec_of(None).width
         if action_candidates.shape[-1] % width:
             raise ValueError(
-                f"Expected candidates of whole actions of {width} numbers, got "
+                f"Expected candidates of whole actions of {counted(width, 'number')}, got "
                 f"{action_candidates.shape[-1]} in a step."
             )
         for name in ("pixels", "goal"):

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from egowm.checks import checked
+from egowm.checks import checked, counted
 from egowm.files import UNFINISHED
 from egowm.limits import ordinary
 from egowm.picture_file import opened
@@ -129,7 +129,7 @@ def find_videos(root: str | Path, role: Role, first: str | Path | None = None) -
     missing = [name for name, path in found.items() if path is None]
     if missing:
         raise FileNotFoundError(
-            f"{first}: {len(missing)} of {len(found)} clips have no first frame: "
+            f"{first}: no first frame in {len(missing)} of {counted(len(found), 'clip')}: "
             f"{', '.join(missing[:10])}. Expected {first}/<clip>.png."
         )
     return {name: video._replace(first=found[name]) for name, video in videos.items()}

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from egowm.checks import checked
+from egowm.checks import checked, counted
 from egowm.scs.bootstrap import MIN_RUNS, MIN_UNITS, interval, num_independent, two_level
-from egowm.scs.result import Result
+from egowm.scs.result import UNITS, Result
 from egowm.scs.score import mean_defined
 
 SCORES = ("scs", "scs_davis", "scs_visible")
@@ -92,7 +92,8 @@ def _check_alike(
         )
     first, second = ({clip["name"] for clip in record["clips"]} for record in (one, other))
     if apart := sorted(first ^ second):
-        raise ValueError(f"{len(apart)} clips are not in both files: {', '.join(apart[:10])}.")
+        clips = counted(len(apart), "clip is", "clips are")
+        raise ValueError(f"{clips} not in both files: {', '.join(apart[:10])}.")
 
 
 def _values(record: Mapping[str, Any], key: str, names: Sequence[str]) -> list[float]:
@@ -109,9 +110,10 @@ def format_comparison(found: Comparison) -> str:
         numbers = f"{row.a:>8.1f}{row.b:>8.1f}{row.difference:>+8.1f}"
         lines.append(f"{row.name:<12}{numbers}   {interval_text}")
     runs = found.num_runs
-    over = f"{found.num_units} {found.unit} ({found.num_clips} clips)"
+    units = counted(found.num_units, UNITS[found.unit], found.unit)
+    over = f"{units} ({counted(found.num_clips, 'clip')})"
     if found.num_units < MIN_UNITS:
-        lines.append(f"no interval: {found.num_units} {found.unit} < {MIN_UNITS}")
+        lines.append(f"no interval: {units} < {MIN_UNITS}")
     elif max(runs) > 1:
         lines.append(f"95% over {runs[0]} and {runs[1]} training runs, and over {over}")
     else:

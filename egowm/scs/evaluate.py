@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from egowm.checks import check_between, checked
+from egowm.checks import check_between, checked, counted
 from egowm.scs.annotation.annotations import read_annotation
 from egowm.scs.bootstrap import num_independent
 from egowm.scs.cache import shard
@@ -195,9 +195,9 @@ def _warn_of_gaps(scored: Sequence[_Scored]) -> None:
     if apart:
         worst = max(apart, key=lambda clip: clip.gap)
         logger.warning(
-            "frame 0 should be shared, but it differs by more than %g grey levels in %d of %d "
-            "clips (%s by %.0f): another crop, other clips, or numbering without frame 0",
-            _SHARED_GAP, len(apart), len(scored), worst.result.name, worst.gap,
+            "frame 0 should be shared, but it differs by more than %g grey levels in %d of %s "
+            "(%s by %.0f): another crop, other clips, or numbering without frame 0",
+            _SHARED_GAP, len(apart), counted(len(scored), "clip"), worst.result.name, worst.gap,
         )  # fmt: skip
 
 

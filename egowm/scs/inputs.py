@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from egowm.checks import counted
 from egowm.scs.annotation.annotations import find_anchors, find_annotations, refuse_without
 from egowm.scs.cache import CachedTracker
 from egowm.scs.clips import (
@@ -105,7 +106,8 @@ def gather(
         trajectories = {name: str(video.trajectory) for name, video in truth.items()}
     unknown = [name for name in truth if trajectories is not None and name not in trajectories]
     if unknown:
-        raise ValueError(f"{len(unknown)} clips have no trajectory: {', '.join(unknown[:10])}.")
+        clips = counted(len(unknown), "clip has", "clips have")
+        raise ValueError(f"{clips} no trajectory: {', '.join(unknown[:10])}.")
     drawn = None if annotations is None else find_annotations(annotations, truth)
     return Inputs(truth, shapes, samples, ceiling, drawn, trajectories)
 
@@ -157,7 +159,8 @@ def _difference(name: str, truth: ClipShape, other: ClipShape, names: tuple[str,
             lacking = set(truth.numbers) ^ set(other.numbers)
             missing = f" (not in both: {_short(sorted(lacking))})"
         return (
-            f"{name} has {truth.num_frames} frames in {gt}, {other.num_frames} in {pred}{missing}"
+            f"{name} has {counted(truth.num_frames, 'frame')} in {gt}, {other.num_frames} in "
+            f"{pred}{missing}"
         )
     if truth.num_frames < 2:
         return f"{name} has one frame; expected the shared frame and at least one more"

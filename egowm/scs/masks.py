@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from egowm.arrays import read_npz
+from egowm.checks import counted
 from egowm.limits import BYTES, admit, read_bytes
 from egowm.picture_file import check_png_end, opened
 from egowm.scs.run_lengths import read_run_lengths
@@ -145,7 +146,7 @@ def _read_npz(path: Path, ids: Sequence[int] | None) -> ObjectMasks:
         )
     found = list(range(1, masks.shape[1] + 1)) if found is None else found
     if not isinstance(found, list) or len(found) != masks.shape[1]:
-        raise ValueError(f"{path}: expected an id for each of the {masks.shape[1]} masks.")
+        raise ValueError(f"{path}: expected an id for each of {counted(masks.shape[1], 'mask')}.")
     return _chosen(found, masks, ids)
 
 

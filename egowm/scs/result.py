@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from egowm.checks import counted
 from egowm.files import whole
 from egowm.scs.bootstrap import MIN_UNITS, interval
 from egowm.scs.clip_result import ClipResult, Remarks, number, remarks
@@ -18,6 +19,7 @@ from egowm.scs.score import HORIZONS, Overlap, Summary, by_clip, mean_defined, s
 from egowm.typed_json import read_json
 
 EXPECTED = "what `egowm-scs score --json` writes (score again)"
+UNITS = {"clips": "clip", "trajectories": "trajectory"}  # as `unit` names them, and one
 _MIN_RANGE = 10.0  # between copy and ceiling, for a normalised score
 
 
@@ -106,10 +108,11 @@ class Result:
     @property
     def interval_text(self) -> str:
         """The interval, or why there is none."""
+        units = counted(self.num_units, UNITS[self.unit], self.unit)
         if self.prediction.ci95 is None:
-            return f"no interval: {self.num_units} {self.unit} < {MIN_UNITS}"
+            return f"no interval: {units} < {MIN_UNITS}"
         low, high = self.prediction.ci95
-        return f"[{low:.1f}, {high:.1f}] 95% over {self.num_units} {self.unit}"
+        return f"[{low:.1f}, {high:.1f}] 95% over {units}"
 
     def record(self) -> ScoreRecord:
         """What `scs.json` says."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from egowm.checks import counted
 from egowm.limits import BYTES, admit, load_json
 
 _HOW = (
@@ -59,7 +60,7 @@ def decode(code: Mapping[str, Any], name: str = "mask") -> np.ndarray:
         raise ValueError(f"{name}: run lengths that cannot be read.") from error
     if sum(runs) != height * width or min(runs, default=0) < 0:
         raise ValueError(
-            f"{name}: expected run lengths that add up to {width}x{height}, got {sum(runs)} pixels."
+            f"{name}: expected run lengths that add up to {width}x{height} pixels, got {sum(runs)}."
         )
     values = np.arange(len(runs)) % 2 == 1
     return np.repeat(values, runs).reshape(width, height).T
@@ -80,7 +81,7 @@ def _codes(record: Any) -> tuple[list[int], list[list[Any]]]:
         count = len(frames[0])
         ids = [int(k) for k in record.get("masklet_id", range(1, count + 1))]
         if len(ids) != count or any(len(row) != count for row in frames):
-            raise ValueError(f"expected {len(ids)} codes in every frame")
+            raise ValueError(f"expected {counted(len(ids), 'code')} in every frame")
         return ids, [[row[k] for row in frames] for k in range(count)]
     entries: Sequence[Any] = record["annotations"] if isinstance(record, dict) else record
     ids = [int(entry.get("id", k)) for k, entry in enumerate(entries, 1)]

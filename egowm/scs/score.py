@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from egowm.checks import check_between, checked, shown
+from egowm.checks import check_between, checked, counted, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -171,7 +171,8 @@ def summarise(overlaps: Sequence[Overlap], clips: Sequence[int] | None = None) -
         len(clips) == len(ious) and all(0 <= clip < len(ious) for clip in clips)
     ):
         raise ValueError(
-            f"Expected a clip for each of {len(ious)} videos, counted from 0, got {shown(clips)}."
+            f"Expected a clip for each of {counted(len(ious), 'video')}, counted from 0, "
+            f"got {shown(clips)}."
         )
     owner = np.arange(len(ious)) if clips is None else np.asarray(clips, int)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from egowm.checks import counted
 from egowm.scs.clip_result import ClipResult
 from egowm.scs.result import Result, Row
 from egowm.scs.score import HORIZONS, Case, mean_defined
@@ -17,15 +18,6 @@ COLUMNS = (
     "boundary_f",
 )  # fmt: skip
 _POOLED_GAP = 1.0  # the pooled score is worth a line if it differs by more
-
-
-def counted(number: int, noun: str) -> str:
-    """How many there are, in words.
-
-    >>> counted(1, "clip"), counted(2, "clip")
-    ('1 clip', '2 clips')
-    """
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def format_result(result: Result) -> str:
@@ -69,12 +61,12 @@ def _remarks(result: Result) -> list[str]:
     if result.normalised is not None:
         lines.append(f"normalised (copy 0, ceiling 1): {result.normalised:.3f}")
     if abs(found.pooled - found.scs) > _POOLED_GAP:
-        counts = ", ".join(f"{n} clips of {k}" for k, n in found.object_counts.items())
+        counts = ", ".join(f"{counted(n, 'clip')} of {k}" for k, n in found.object_counts.items())
         lines.append(f"pooled over objects and frames: {_score(found.pooled)} (objects: {counts})")
     if found.num_lost or result.num_lost_truth:
         lines.append(
-            f"without evidence: {found.num_lost} object frames of the prediction (scored 0), "
-            f"{result.num_lost_truth} of the truth"
+            f"without evidence: {counted(found.num_lost, 'object frame')} of the prediction "
+            f"(scored 0), {result.num_lost_truth} of the truth"
         )
     return lines
 
@@ -101,8 +93,8 @@ def _motion(result: Result) -> list[str]:
     if doubtful:
         moved = np.array([left_out.motion for left_out in doubtful])
         lines.append(
-            f"left out: {len(doubtful)} structures that the tracker loses in the truth (motion "
-            f"{_score(float(mean_defined(moved)))})"
+            f"left out: {counted(len(doubtful), 'structure')} that the tracker loses in the truth "
+            f"(motion {_score(float(mean_defined(moved)))})"
         )
     return lines
 

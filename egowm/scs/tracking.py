@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from egowm.checks import counted
 from egowm.scs.clips import Video
 from egowm.scs.masks import ObjectMasks, read_masks
 from egowm.scs.score import MIN_AREA, Overlap, overlap
@@ -162,8 +163,8 @@ def run_tracker(
     found = tracker.track_many(videos, [structures] * len(videos))
     if len(found) != len(videos):
         raise ValueError(
-            f"Expected tracks of {len(videos)} videos from the tracker {tracker.name!r}, got "
-            f"{len(found)}."
+            f"Expected tracks of {counted(len(videos), 'video')} from the tracker "
+            f"{tracker.name!r}, got {len(found)}."
         )
     for frames, tracks in zip(videos, found, strict=True):
         _check(tracker, tracks, (len(frames), *structures.shape))

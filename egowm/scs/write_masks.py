@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from egowm.checks import counted
 from egowm.files import FolderKind, check_folder, filled
 from egowm.scs.annotation.annotations import read_annotation
 from egowm.scs.inputs import gather, prepare
@@ -104,8 +105,8 @@ def export_davis(pred: Path, gt: Path, output: Path, min_area: float = MIN_AREA)
         (sets / "val.txt").write_text("".join(f"{n}\n" for n in flat.values()), encoding="utf-8")
     if clumsy:
         logger.warning(
-            "masks overlap in %d clips (%s): the smaller object is drawn on top; numbers differ",
-            len(clumsy), clumsy[0],
+            "masks overlap in %s (%s): the smaller object is drawn on top; numbers differ",
+            counted(len(clumsy), "clip"), clumsy[0],
         )  # fmt: skip
     return len(flat)
 

@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from egowm.checks import counted
 from egowm.network.sharding import gathered, placed
 
 Device = Literal["same", "cpu"]
@@ -43,8 +44,8 @@ class WeightAverage(Callback):
         trained = trained_parameters(pl_module)
         if self.weights and set(self.weights) != set(trained):
             raise ValueError(
-                f"The checkpoint's average is of {len(self.weights)} parameters, this model trains "
-                f"{len(trained)}: give the recipe that it was trained with."
+                f"The checkpoint's average is of {counted(len(self.weights), 'parameter')}, this "
+                f"model trains {len(trained)}: give the recipe that it was trained with."
             )
         start = self.weights or {name: p.detach().clone() for name, p in trained.items()}
         self.weights = {name: self._placed(start[name], p) for name, p in trained.items()}

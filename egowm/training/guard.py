@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from egowm.actions.contrast import KINDS, can_mirror, changed
+from egowm.checks import counted
 from egowm.clip import Clip
 from egowm.world_model import WorldModel
 
@@ -106,12 +107,13 @@ class ActionGuard(Callback):
             raise ActionsIgnored(
                 f"Step {step}: the model ignores its actions. At high noise, its loss under "
                 f"another clip's actions is {100 * gap:.2f}% above that under the true ones, and "
-                f"was less than {100 * self.min_gap:g}% above for {step - self.below_since} steps. "
-                f"Likely causes: actions that do not belong to the frames (`egowm data check` "
-                f"finds shifts, rates and ranges), too little motion from frame to frame (raise "
-                f"the window's stride), too few steps at high noise (raise the process' mean), a "
-                f"learning rate too small for the embeddings, or a data set without actions. A "
-                f"longer patience or none is given by --guard_patience."
+                f"was less than {100 * self.min_gap:g}% above for "
+                f"{counted(step - self.below_since, 'step')}. Likely causes: actions that do not "
+                f"belong to the frames (`egowm data check` finds shifts, rates and ranges), too "
+                f"little motion from frame to frame (raise the window's stride), too few steps at "
+                f"high noise (raise the process' mean), a learning rate too small for the "
+                f"embeddings, or a data set without actions. A longer patience or none is given by "
+                f"--guard_patience."
             )
 
     def state_dict(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 
+from egowm.checks import counted
 from egowm.training.checkpoints import RunCheckpoint
 from egowm.training.progress import Progress, peak_memory
 
@@ -34,7 +35,7 @@ def figures(trainer: Trainer, model: LightningModule) -> dict[str, Any]:
 
 def summary(found: dict[str, Any]) -> str:
     """One line from a finished record."""
-    parts = [f"{found['steps']} steps in {found['seconds']:.0f} s"]
+    parts = [f"{counted(found['steps'], 'step')} in {found['seconds']:.0f} s"]
     if "batches_per_second" in found:
         parts.append(f"{found['batches_per_second']:.3g} batches/s")
         parts.append(f"waiting for data {100 * found['waiting']:.0f}% of the time")

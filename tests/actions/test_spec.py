@@ -282,7 +282,7 @@ def test_files_without_normalisers_mean_min_max_and_stay_as_they_were(tmp_path):
     [
         ("names", 7, "names: expected a list, got 7"),
         ("names", ["dx", 2, "dyaw"], r"names\[1\]: expected a text, got 2"),
-        ("units", ["m"], "3 names but 1 units"),
+        ("units", ["m"], "3 names but 1 unit"),
         ("frame", None, "frame: expected a text"),
         ("kind", "se4", "kind se2, se3, command or difference, got 'se4'"),
         ("rate_hz", "4", "rate_hz: expected a number, got '4'"),

@@ -52,7 +52,7 @@ REFUSED = [
     ("svd", {"timestep_type": "discrete"}, "timestep_type 'discrete'.*'continuous'"),
     ("svd", {"timestep_type": ...}, "timestep_type 'discrete'.*'continuous'"),
     ("svd", {"interpolation_type": "log_linear"}, "'log_linear'.*'linear'"),
-    ("svd", {"sigma_max": 0.001}, "2 noise levels that fall towards 0.* got 0.001, 0.02, 0"),
+    ("svd", {"sigma_max": 0.001}, "2 noise levels, falling towards 0.* got 0.001, 0.02, 0"),
     ("svd", {"sigma_min": "low"}, "cannot be read"),
     ("svd", {"final_sigmas_type": "one"}, "cannot be read .*got one"),
     ("svd", {"num_train_timesteps": 10**13}, "num_train_timesteps 10000000000000 .*1000"),

@@ -110,7 +110,7 @@ def test_a_vae_of_single_frames(single, spec):
     torch.testing.assert_close(backbone.codec.encode(frames[:, :1]), latents[:, :1])
     with pytest.raises(ValueError, match=r"1 \+ a multiple of 4 frames .* got 4"):
         backbone.codec.encode(frames[:, :4])
-    with pytest.raises(ValueError, match="a multiple of 4 future frames, got K = 1, T = 6"):
+    with pytest.raises(ValueError, match="a multiple of 4 as future, got K = 1, T = 6"):
         backbone.check_lengths(1, 6)
 
 

@@ -118,7 +118,7 @@ def test_missing_weights_are_not_drawn_anew(base, online):
     weights = load_file(file)
     del weights["visual_projection.weight"]
     save_file(weights, file, metadata={"format": "pt"})
-    with pytest.raises(ValueError, match="1 weights are missing, the first is visual_projection"):
+    with pytest.raises(ValueError, match="1 weight is missing, the first is visual_projection"):
         load_model(CLIPVisionModelWithProjection, base / "image_encoder")
 
 
@@ -150,7 +150,7 @@ def test_what_takes_anothers_place_is_not_counted(tmp_path):
     ):
         torch.nn.Linear(4, 4)
     with (
-        pytest.raises(ValueError, match="more than 20 weights in 1 tensors"),
+        pytest.raises(ValueError, match="more than 20 weights in 1 tensor"),
         no_larger_than(20, 1),
     ):
         torch.nn.Linear(4, 4)

@@ -99,7 +99,7 @@ def test_no_lightning_on_the_path(tmp_path, monkeypatch):
 def test_hub_cache(tmp_path, monkeypatch):
     (tmp_path / "models--a--b").mkdir()
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    assert list(doctor.hub()) == [("ok", f"hub cache {tmp_path}: 1 models, offline")]
+    assert list(doctor.hub()) == [("ok", f"hub cache {tmp_path}: 1 model, offline")]
 
 
 @pytest.mark.parametrize(("free", "level"), [(0.5e9, "problem"), (5e9, "note"), (50e9, "ok")])

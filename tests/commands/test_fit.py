@@ -151,7 +151,10 @@ def test_options_before_the_recipe_count(recipe, capsys):
         ),
         (["--trainer.max_steps", "many"], '"trainer.max_steps": Expected a'),
         (["--data.window.height", "-1"], "A window's sizes are positive numbers"),
-        (["--data.window.horizon", "30"], "a window needs 31 frames, 2 episodes, the longest of 8"),
+        (
+            ["--data.window.horizon", "30"],
+            "a window needs 31 frames, got 2 episodes, the longest of 8",
+        ),
         (["--data.window.height", "20"], "multiples of 8, got 20x16: set the window's height"),
         (
             ["--model.backbone.pretrained", "./none"],

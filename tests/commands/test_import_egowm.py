@@ -256,11 +256,11 @@ def test_wrong_contents(released, run, tmp_path, capsys):
     cases: list[tuple[dict, str]] = [
         ({"unet": None}, "expected a dict with the UNet's weights under 'unet', got unet, epoch"),
         ({"unet": whole}, "this is no action-conditioned checkpoint"),
-        ({"unet": whole | embedding | {"more": torch.zeros(1)}}, "1 weights (first more) unexpect"),
+        ({"unet": whole | embedding | {"more": torch.zeros(1)}}, "1 weight (first more) unexpect"),
     ]
     short = whole | embedding
     short.pop("conv_in.bias")
-    cases.append(({"unet": short}, "1 weights (first conv_in.bias) missing, 0 weights unexpected"))
+    cases.append(({"unet": short}, "1 weight (first conv_in.bias) missing, 0 weights unexpected"))
     odd = {"add_action_embedding.linear_1.weight": torch.zeros(128, 95)}
     cases.append(({"unet": whole | embedding | odd}, "expected (D, 32 x dimensions), got (128, 95"))
     for changes, words in cases:

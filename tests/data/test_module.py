@@ -54,7 +54,9 @@ def test_windows_of_training_and_of_tests():
     assert [clip.frames[0, 0, 0, 0].item() for clip in every] == list(range(22))
     assert [clip.frames[0, 0, 0, 0].item() for clip in apart] == [0, 9, 18]
     assert every[5].name == "train_00005"
-    with pytest.raises(ValueError, match="a window needs 33 frames, 1 episodes, the longest of 30"):
+    with pytest.raises(
+        ValueError, match="a window needs 33 frames, got 1 episode, the longest of 30"
+    ):
         Numbered("", Window(1, 16, 2, 16, 16)).windows("val", tiled=True)
     with pytest.raises(ValueError, match="positive numbers"):
         Window(stride=0)

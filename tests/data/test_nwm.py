@@ -123,7 +123,7 @@ def test_missing_episodes_of_a_list_are_said_once(
     with caplog.at_level(logging.WARNING):
         assert splits.of("train", ["a"], tmp_path) == ["a"]
         assert splits.of("test", ["a"], tmp_path) == []
-    assert caplog.text.count("X: 2 of 3 listed episodes are not in") == 1
+    assert caplog.text.count("lacks 2 of 3 listed episodes") == 1
 
 
 def test_missing_and_empty_roots(tmp_path: Path, write_trajectory: Write) -> None:

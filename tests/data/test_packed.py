@@ -264,7 +264,7 @@ def test_a_cut_or_foreign_pack_is_refused(packed, change, words):
 def test_frames_that_changed_at_the_same_length_are_found_by_check(packed, capsys):
     command = ["data", "check", str(packed.folder), "--workers", "1"]
     assert cli.main(command) == 0
-    assert "the frames of all 9 episodes are those that were packed" in capsys.readouterr().out
+    assert "9 episodes: all frames are those that were packed" in capsys.readouterr().out
     file = next(packed.folder.glob("frames-*/00003.npy"))
     data = bytearray(file.read_bytes())
     data[4000] ^= 1

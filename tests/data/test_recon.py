@@ -140,7 +140,7 @@ def test_published_split_files(
     data = Recon(str(root), val_share=0, **files)
     with caplog.at_level(logging.WARNING):
         assert names(data, "train") == {"jackal_000", "jackal_001", "jackal_002"}
-    assert "1 of 5 listed episodes are not in" in caplog.text
+    assert "lacks 1 of 5 listed episodes" in caplog.text
     assert "jackal_900" in caplog.text
     assert names(data, "test") == {"jackal_003"}
     assert names(data, "val") == set()

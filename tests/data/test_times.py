@@ -157,4 +157,4 @@ def test_a_video_that_leaves_frames_out_beside_rows_that_do_not(tmp_path):
     ticks = np.arange(COUNT) + 5 * (np.arange(COUNT) > 7)
     write_h264(tmp_path / "run.mp4", grey(np.arange(COUNT)), 10, ticks=ticks)
     (gap,) = [f for f in check(data, 1, progress=False) if f.kind == "gap"]
-    assert "run.mp4: 1 holes of the video, the first of 0.60 s after frame 7" in gap.text
+    assert "run.mp4: 1 hole of the video, the first of 0.60 s after frame 7" in gap.text

@@ -97,7 +97,7 @@ def test_splits_follow_in_time_for_each_sequence(tmp_path):
 @pytest.mark.parametrize(
     ("file", "line", "words"),
     [
-        ("groundtruth.txt", "1305031235.5 0 0 0 0 0 0", "expected 8 values, got 7"),
+        ("groundtruth.txt", "1305031235.5 0 0 0 0 0 0", "expected 8, got 7 values"),
         ("groundtruth.txt", "1305031235.5 0 0 0 0 0 0 nan", "expected a finite number, got 'nan'"),
         ("groundtruth.txt", "1305031235.5 0 0 0 0 0 0 2", "expected a unit quaternion, got norm 2"),
         ("rgb.txt", "1305031235.5 ../../secret.png", "climb out"),

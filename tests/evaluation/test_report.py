@@ -349,7 +349,7 @@ def break_name(run: Path) -> None:
         (lambda run: (run / "clips.json").write_text("{"), "expected what `egowm predict` writes"),
         (lambda run: remove(run / "pred"), "found no folder pred"),
         (lambda run: remove(run / "gt"), "found no folder gt"),
-        (lambda run: remove(run / "pred" / "best"), "1 of 3 clips of clips.json are missing"),
+        (lambda run: remove(run / "pred" / "best"), "best lacks 1 of 3 clips of clips.json"),
         (lambda run: (run / "pred" / "extra").mkdir(), "extra is not in clips.json"),
         (lambda run: change(run, clips={}), "holds no clip"),
         (
@@ -366,7 +366,7 @@ def break_name(run: Path) -> None:
             "clips.json: expected what `egowm predict` writes; fps:",
         ),
         (break_frame_count, "expected 5 frames as in gt, got 4"),
-        (break_action_count, "expected 2 frames for the 1 actions in clips.json, got 5"),
+        (break_action_count, "expected 2 frames for the 1 action in clips.json, got 5"),
         (break_size, "frames are 16x16, the truth is 32x32"),
         (break_scores, "2 clips were scored, the run has 3"),
         (break_protocol, "scored under different protocols"),

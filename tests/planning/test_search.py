@@ -75,7 +75,7 @@ def test_nan_costs_are_refused(planner):
         costs = bowl(actions)
         return torch.where(torch.arange(len(costs)) == 1, torch.nan, costs)
 
-    with pytest.raises(ValueError, match=r"1 of \d+ costs are NaN or -inf, .* sequence 1: exp"):
+    with pytest.raises(ValueError, match=r"NaN or -inf in 1 of \d+ costs, .* sequence 1: exp"):
         planner(broken, SPACE)
 
 

@@ -79,7 +79,7 @@ def test_shards_fill_the_cache(world, tmp_path, capsys):
     argv = ["score", *folders, "--tracker", "palette", "--cache", str(tmp_path / "cache")]
     for part in ("1/2", "2/2"):
         assert main([*argv, "--shard", part]) == 0
-    assert "shard 2/2: 1 clips are tracked" in capsys.readouterr().out
+    assert "shard 2/2: 1 clip is tracked" in capsys.readouterr().out
     assert len(list((tmp_path / "cache").rglob("*.npz"))) == 4
     assert main(argv) == 0
     assert len(list((tmp_path / "cache").rglob("*.npz"))) == 4

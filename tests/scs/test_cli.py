@@ -60,7 +60,7 @@ def test_trajectories(make_world, capsys, tmp_path):
     file = tmp_path / "trajectories.json"
     file.write_text(json.dumps(dict.fromkeys(world.truth, "a")))
     assert main(arguments(world, "--trajectories", file)) == 0
-    assert "no interval: 1 trajectories < 10" in capsys.readouterr().out
+    assert "no interval: 1 trajectory < 10" in capsys.readouterr().out
     file.write_text("[1")
     assert "not JSON" in refused(capsys, arguments(world, "--trajectories", file))
     file.write_text("[1]")
@@ -122,7 +122,7 @@ def test_bad_folders(world, capsys, tmp_path):
 
 def test_missing_annotation(world, capsys):
     (world.annotations / "clip2.png").unlink()
-    assert "1 of 3 clips have no annotation: clip2" in refused(capsys, arguments(world))
+    assert "no annotation in 1 of 3 clips: clip2" in refused(capsys, arguments(world))
 
 
 def test_json_into_no_folder(world, capsys, tmp_path):

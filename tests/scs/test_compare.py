@@ -84,4 +84,4 @@ def test_another_protocol_is_refused_and_another_environment_is_not(pair, capsys
     change(pair[1], **{k: json.loads(pair[0].read_text())[k] for k in ("fingerprint", "protocol")})
     change(pair[1], clips=json.loads(pair[1].read_text())["clips"][1:])
     assert main(["compare", *map(str, pair)]) == 2
-    assert "1 clips are not in both files: clip0" in capsys.readouterr().err
+    assert "1 clip is not in both files: clip0" in capsys.readouterr().err

@@ -176,7 +176,7 @@ def test_intervals_need_10_independent_clips(make_world):
     assert result.interval_text == f"[{low:.1f}, {high:.1f}] 95% over 12 clips"
     one = score(world, trajectories=dict.fromkeys(world.truth, "one"))
     assert one.prediction.ci95 is None
-    assert one.interval_text == "no interval: 1 trajectories < 10"
+    assert one.interval_text == "no interval: 1 trajectory < 10"
     with pytest.raises(ValueError, match="11 clips have no trajectory: clip1, clip10"):
         score(world, trajectories={"clip0": "one"})
 
@@ -187,7 +187,7 @@ def test_errors_name_the_clip(world):
         score(world)
     (world.annotations / "clip1.png").unlink()
     (world.annotations / "clip2.png").unlink()
-    with pytest.raises(FileNotFoundError, match="2 of 3 clips have no annotation: clip1, clip2"):
+    with pytest.raises(FileNotFoundError, match="no annotation in 2 of 3 clips: clip1, clip2"):
         score(world)
 
 

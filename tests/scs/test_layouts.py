@@ -66,7 +66,7 @@ def test_frames_0_in_a_folder_of_their_own(world):
     found = score(world, nwm / "pred", nwm / "gt", first=first)
     assert found.scs == pytest.approx(want.scs)
     (first / "id_1.png").unlink()
-    with pytest.raises(FileNotFoundError, match="1 of 3 clips have no first frame: id_1"):
+    with pytest.raises(FileNotFoundError, match="no first frame in 1 of 3 clips: id_1"):
         score(world, nwm / "pred", nwm / "gt", first=first)
 
 

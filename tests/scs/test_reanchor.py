@@ -97,4 +97,4 @@ def test_anchors_that_do_not_fit_are_refused(world, capsys):
     for file in (later / "clip1").iterdir():
         file.unlink()
     assert main([*argv, "palette"]) == 2
-    assert "1 of 3 clips have no further anchor: clip1." in capsys.readouterr().err
+    assert "no further anchor in 1 of 3 clips: clip1." in capsys.readouterr().err

@@ -73,7 +73,7 @@ def test_fit_from_cache_is_fit_from_pixels(recipe, tmp_path, capsys, monkeypatch
     assert (
         "3 episodes, 24 frames; bytes a frame: 2048 (latents 1024, image 256, pixels 768)" in said
     )
-    assert "0.0295 GB per hour of video at 4 Hz, 4.92e-05 GB in all, in 1 shards" in said
+    assert "0.0295 GB per hour of video at 4 Hz, 4.92e-05 GB in all, in 1 shard" in said
     assert f"egowm fit -c {recipe} --cache {folder}" in said
     root = tmp_path / "cached"
     options = ["--trainer.default_root_dir", str(root), "--cache", str(folder)]

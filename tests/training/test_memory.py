@@ -154,7 +154,7 @@ def test_a_base_in_float16(said, tmp_path, capsys, monkeypatch):
     options = ["--model.backbone.pretrained", str(folder)]
     assert cli.main(["memory", "-c", str(ROOT / "recipes/rooms_svd.yaml"), *options]) == 0
     out = capsys.readouterr().out
-    assert "1 + 1 frames of 64x64, batch 16, bf16-mixed" in out
+    assert "1 + 1 frame of 64x64, batch 16, bf16-mixed" in out
     assert rows(out)["full"][0] == 5.7
 
 

@@ -26,6 +26,7 @@ from egowm.backbones.base import locate
 from egowm.backbones.cosmos3.frames import last_frames, resolution_tier
 from egowm.backbones.cosmos3.pose import CameraSteps, check_meaning
 from egowm.backbones.schedulers import FLOW, check_followed, load_scheduler
+from egowm.checks import counted
 from egowm.diffusion import Generator, SharedNoise
 from egowm.loading import INDEX, load_model, load_tokenizer, read_json
 from egowm.sampling import Actions, Rollout, Sampling, as_frames, as_sequences, takes_sampling
@@ -248,9 +249,10 @@ class Cosmos3:
         if length < 1 or length % self.stride:
             whole = length // self.stride * self.stride
             raise ValueError(
-                f"Cosmos 3's VAE makes {self.stride} frames of a latent one: expected {name} a "
-                f"multiple of {self.stride}, got {length}; the pipeline would make {whole} frames "
-                f"and not say so. Give {max(whole, self.stride)} or {whole + self.stride}."
+                f"Cosmos 3's VAE makes {counted(self.stride, 'frame')} of a latent one: expected "
+                f"{name} a multiple of {self.stride}, got {length}; the pipeline would make "
+                f"{counted(whole, 'frame')} and not say so. Give {max(whole, self.stride)} or "
+                f"{whole + self.stride}."
             )
 
 
@@ -259,5 +261,7 @@ def _one_each(name: str, given: Sequence[Any], count: int, exactly: bool = False
     if len(given) == count:
         return list(given)
     if len(given) != 1 or exactly:
-        raise ValueError(f"Expected one {name} for each of {count} candidates, got {len(given)}.")
+        raise ValueError(
+            f"Expected one {name} for each of {counted(count, 'candidate')}, got {len(given)}."
+        )
     return list(given) * count

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from egowm.checks import counted
 from egowm.commands.parser import Parser
 from egowm.commands.tracker_options import add_options, chosen_tracker
 
@@ -82,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         found = _by_tracker(arguments, way, videos, tracker)
         how |= {"names": arguments.text} if way == "text" else {}
     count = freeze(found, arguments.output, how)
-    print(f"{count} frames are annotated in {arguments.output}")
+    print(f"{counted(count, 'frame is', 'frames are')} annotated in {arguments.output}")
     return 0
 
 

@@ -13,6 +13,7 @@ frames in which both masks are empty as perfect, and averages over objects, not 
 import argparse
 from pathlib import Path
 
+from egowm.checks import counted
 from egowm.commands.parser import Parser
 
 EPILOG = """example:
@@ -35,5 +36,5 @@ def run(arguments: argparse.Namespace) -> int:
 
     check_folder(arguments.davis, DAVIS, arguments.force)
     count = export_davis(arguments.pred, arguments.gt, arguments.davis)
-    print(f"{count} clips are in {arguments.davis}")
+    print(f"{counted(count, 'clip is', 'clips are')} in {arguments.davis}")
     return 0

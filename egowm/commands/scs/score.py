@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from egowm.checks import counted
 from egowm.commands.parser import Parser
 from egowm.commands.tracker_options import add_options, check_named, chosen_tracker
 from egowm.files import FileKind, check_file, check_folder
@@ -174,7 +175,8 @@ def _shard(arguments: argparse.Namespace) -> int:
         progress=True,
         **given(arguments),
     )
-    print(f"shard {arguments.shard}: {count} clips are tracked in {arguments.cache}")
+    clips = counted(count, "clip is", "clips are")
+    print(f"shard {arguments.shard}: {clips} tracked in {arguments.cache}")
     return 0
 
 

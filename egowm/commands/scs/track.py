@@ -7,6 +7,7 @@ reads them, so a slow tracker runs once, on a machine of its own.
 import argparse
 from pathlib import Path
 
+from egowm.checks import counted
 from egowm.commands.parser import Parser
 from egowm.commands.scs.score import check_cache
 from egowm.commands.tracker_options import add_options, check_named, chosen_tracker
@@ -48,5 +49,5 @@ def run(arguments: argparse.Namespace) -> int:
         first=arguments.first,
         cache=arguments.cache,
     )
-    print(f"{count} clips are tracked in {arguments.output}")
+    print(f"{counted(count, 'clip is', 'clips are')} tracked in {arguments.output}")
     return 0

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from egowm.checks import counted
 from egowm.data.convert.drive import Drive, Rules, segments, write_folders
 from egowm.data.convert.ros_bag import read_bag
 from egowm.data.convert.rover import read_rover
@@ -47,10 +48,10 @@ def convert(
             names = [f"{drive.name}_{len(lines) + k}" for k in range(len(parts))]
             write_folders([whole / name for name in names], drive, parts, rules.crop)
             written = zip(names, parts, strict=True)
-            lines += [f"{output / name}: {len(part)} frames" for name, part in written]
+            lines += [f"{output / name}: {counted(len(part), 'frame')}" for name, part in written]
         if not lines:
             raise ValueError(
-                f"{path}: no stretch of {rules.shortest} frames is left: see "
+                f"{path}: no stretch of {counted(rules.shortest, 'frame')} is left: see "
                 f"--keep_backward, --max_gap, --max_pose_gap, --shortest."
             )
     yield from lines

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from egowm.checks import counted
 from egowm.data.convert.drive import Drive
 from egowm.limits import ordinary, read_yaml_text
 from egowm.paths import inside
@@ -53,7 +54,8 @@ def read_bag(path: Path, images: str | None, odometry: str | None) -> Drive:
         poses = _topic(path, reader, odometry, ODOMETRY, "--odometry")
         driven = [(t, _pose(message)) for t, message in _messages(reader, poses)]
     if len(shown) < 2 or len(driven) < 2:
-        raise BagError(f"{path}: {len(shown)} pictures and {len(driven)} poses are too few.")
+        found = f"{counted(len(shown), 'picture')} and {counted(len(driven), 'pose')}"
+        raise BagError(f"{path}: {found} are too few.")
     driven.sort(key=lambda item: item[0])
     places = np.argsort(shown, kind="stable")  # where in the bag the pictures are, by their times
     start = min(shown)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from egowm.checks import counted
 from egowm.data.episode import Episode
 from egowm.data.inspect.checksums import sum_findings
 from egowm.data.inspect.findings import LEVELS, Finding
@@ -126,7 +127,8 @@ def _video_findings(episode: Episode, rate_hz: float) -> Iterator[Finding]:
         return
     held = count_frames(episode.video)
     if held != episode.num_frames:
-        text = f"{episode.video}: the video holds {held} frames, the labels {episode.num_frames}"
+        frames = counted(held, "frame")
+        text = f"{episode.video}: the video holds {frames}, the labels {episode.num_frames}"
         yield Finding("error", "length", episode.name, text, {"video": held})
     rate = video_rate(episode.video)
     if rate and abs(rate - rate_hz) > RATE_TOLERANCE * rate_hz:
@@ -144,7 +146,7 @@ def _video_holes(episode: Episode, video: Path) -> Iterator[Finding]:
         holes = np.array([k for k in holes if rows[k - 1] < between[k - 1] / 2], int)
     if len(holes):
         text = (
-            f"{video}: {len(holes)} holes of the video, the first of "
+            f"{video}: {counted(len(holes), 'hole')} of the video, the first of "
             f"{shown[holes[0]] - shown[holes[0] - 1]:.2f} s after frame {holes[0] - 1}, that the "
             f"labels do not have: a time column would cut the recording there"
         )
@@ -156,8 +158,8 @@ def _origins(rate_hz: float, episodes: Sequence[Episode]) -> Iterator[Finding]:
     late = [e for e in episodes if e.video and e.times.size and abs(e.times[0]) > 0.5 / rate_hz]
     if late:
         text = (
-            f"times of {len(late)} episodes begin at {late[0].times[0]:.4g} s or so: their first "
-            f"row is taken as the first frame of the video"
+            f"times of {counted(len(late), 'episode')} begin at {late[0].times[0]:.4g} s or so: "
+            f"their first row is taken as the first frame of the video"
         )
         yield Finding("note", "times", "", text)
 
@@ -207,6 +209,7 @@ def summary(data: ClipData) -> str:
     frames = sum(episode.num_frames for episode in episodes)
     hours = frames / data.meaning.rate_hz / 3600 if episodes else 0.0
     return (
-        f"{data.source}: {len(episodes)} episodes ({parts}), {frames} frames, {hours:.2g} h at "
-        f"{data.meaning.rate_hz:g} Hz; actions {', '.join(data.meaning.names)}"
+        f"{data.source}: {counted(len(episodes), 'episode')} ({parts}), "
+        f"{counted(frames, 'frame')}, {hours:.2g} h at {data.meaning.rate_hz:g} Hz; actions "
+        f"{', '.join(data.meaning.names)}"
     )

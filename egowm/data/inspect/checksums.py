@@ -3,6 +3,7 @@
 Loading a pack compares lengths only, which costs nothing; reading compares each episode once.
 """
 
+from egowm.checks import counted
 from egowm.checksums import SUMS, read_sums, sum_of
 from egowm.data.inspect.findings import Finding
 from egowm.data.packed import Packed, frames_name
@@ -25,7 +26,7 @@ def sum_findings(data: Packed, workers: int, progress: bool) -> list[Finding]:
     )
     changed = [k for k, value in enumerate(now) if sums.get(files[k]) != value]
     if not changed:
-        text = f"the frames of all {len(files)} episodes are those that were packed"
+        text = f"{counted(len(files), 'episode')}: all frames are those that were packed"
         return [Finding("note", "checksum", "", text)]
     advice = "copy the pack again, or delete the file and pack again"
     return [

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from egowm.actions import ActionSpec
+from egowm.checks import counted
 from egowm.data.episode import Episode
 from egowm.data.inspect.findings import Finding, Level
 from egowm.data.times import breaks
@@ -36,7 +37,7 @@ def time_findings(episode: Episode, rate_hz: float, cut: bool = False) -> Iterat
     if len(gaps):
         longest = f"the longest {spacing.max():.2f} s after frame {int(spacing.argmax())}"
         what = "episodes end there" if cut else "clips cross them; cut the recording there"
-        text = f"{len(gaps)} gaps, {longest}: {what}"
+        text = f"{counted(len(gaps), 'gap')}, {longest}: {what}"
         yield Finding("warning", "gap", episode.name, text)
 
 
@@ -44,7 +45,7 @@ def state_findings(episode: Episode) -> Iterator[Finding]:
     """States that are not finite numbers (actions are refused when they are read)."""
     if len(bad := np.argwhere(~np.isfinite(episode.states))):
         first = f"the first is row {bad[0][0]}, dimension {bad[0][1]}"
-        text = f"{len(bad)} states are not finite numbers, {first}"
+        text = f"{counted(len(bad), 'state is', 'states are')} not finite, {first}"
         yield Finding("error", "nan", episode.name, text)
 
 
@@ -58,7 +59,7 @@ def dimension_findings(spec: ActionSpec, episodes: Sequence[Episode]) -> Iterato
     elif frozen.any():
         names = [name for name, still in zip(spec.names, frozen, strict=True) if still]
         listed = ", ".join(names[:LISTED]) + (" ..." if len(names) > LISTED else "")
-        text = f"{len(names)} of {len(frozen)} dimensions never change: {listed}"
+        text = f"no change in {len(names)} of {counted(len(frozen), 'dimension')}: {listed}"
         # wheels do not slide sideways, but a joint of which one asks to move should
         level: Level = "note" if spec.kind in ("se2", "se3") else "warning"
         yield Finding(level, "frozen", "", text, {"names": names})
@@ -69,7 +70,7 @@ def dimension_findings(spec: ActionSpec, episodes: Sequence[Episode]) -> Iterato
         if len(bad):
             step, k = bad[0]
             text = (
-                f"{len(bad)} values far outside the others, the first is action {step}, "
+                f"{counted(len(bad), 'value')} far outside the others, the first is action {step}, "
                 f"{spec.names[k]} = {episode.actions[step, k]:.4g} (1st to 99th percentile "
                 f"{low[k]:.4g} to {high[k]:.4g} {spec.units[k]})"
             )

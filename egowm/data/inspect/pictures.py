@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from egowm.checks import counted
 from egowm.data.episode import Episode
 from egowm.data.inspect.findings import Finding
 
@@ -46,7 +47,7 @@ def picture_findings(episode: Episode, seen: Pictures) -> Iterator[Finding]:
     """Black frames, and frames that repeat while the actions move."""
     if seen.black.any():
         first = f"the first is frame {int(np.argmax(seen.black))}"
-        text = f"{int(seen.black.sum())} of {len(seen.black)} frames are black, {first}"
+        text = f"black frames: {int(seen.black.sum())} of {len(seen.black)}, {first}"
         yield Finding("warning", "black", episode.name, text)
     size = np.abs(episode.actions).sum(1)
     moving = size > MOVING * max(float(np.quantile(size, 0.9)), 1e-9)
@@ -54,8 +55,8 @@ def picture_findings(episode: Episode, seen: Pictures) -> Iterator[Finding]:
     longest, start = _longest_run(frozen)
     if longest >= LONG:
         text = (
-            f"{int(frozen.sum())} frames repeat the one before although the actions move; frames "
-            f"{start} to {start + longest} are one picture"
+            f"{counted(int(frozen.sum()), 'frame repeats', 'frames repeat')} the one before "
+            f"although the actions move; frames {start} to {start + longest} are one picture"
         )
         yield Finding("warning", "repeated", episode.name, text)
 

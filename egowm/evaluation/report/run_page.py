@@ -10,7 +10,7 @@ from pathlib import Path
 from markupsafe import Markup
 from tqdm import tqdm
 
-from egowm.checks import checked
+from egowm.checks import checked, counted
 from egowm.evaluation.report.clip_card import MAX_SIDE, curves_of, draw_run_card
 from egowm.evaluation.report.comparison_videos import write_comparison
 from egowm.evaluation.report.page import (
@@ -32,7 +32,6 @@ from egowm.files import FileKind, check_file, check_link
 from egowm.pixels import psnr
 from egowm.scs.record import ClipRecord, ScoreRecord
 from egowm.scs.result import EXPECTED, Result, write_whole
-from egowm.scs.text import counted
 
 PAGE = FileKind(
     "a page of egowm's", rb'<!DOCTYPE html>.{,200}<meta name="generator" content="egowm">'
@@ -134,8 +133,8 @@ def _check_clips(clips: Sequence[ClipRecord], run: RunFolder) -> None:
     names = {clip["name"] for clip in clips}
     if names and (other := sorted(names ^ set(run.clips))):
         raise ValueError(
-            f"{len(names)} clips were scored, the run has {len(run.clips)}; {other[0]} is not in "
-            f"both. Score the run again."
+            f"{counted(len(names), 'clip was', 'clips were')} scored, the run has "
+            f"{len(run.clips)}; {other[0]} is not in both. Score the run again."
         )
     for clip in clips:
         curves_of(clip, len(run.actions[clip["name"]]))
@@ -198,7 +197,7 @@ def _page(
         "empty": draw_empty_shares(labels, scores),
         "brief": Markup('<p class="brief">{}</p>').format(_brief(run, first)),
         "all_clips": "",
-        "clip_count": f"{len(cards)} of {len(run.clips)} clips, lowest {measure} first"
+        "clip_count": f"{len(cards)} of {counted(len(run.clips), 'clip')}, lowest {measure} first"
         if left_out
         else counted(len(cards), "clip"),
         "lead": f"{_LEAD} This page leaves out {counted(left_out, 'clip')} of higher {measure}; "

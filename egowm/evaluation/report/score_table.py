@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from egowm.checks import counted
 from egowm.evaluation.report.page import draw_grid, draw_list
 from egowm.pixels import PSNR_LIMIT
 from egowm.scs.record import RowRecord, ScoreRecord
-from egowm.scs.text import counted
 
 _MEANINGS = {
     "": "The videos that were scored.",
@@ -119,7 +119,7 @@ def _filled(rows: Sequence[Row]) -> tuple[list[tuple[str, str]], list[list[str]]
     horizons = sorted({int(k) for row in rows for k in row.score.get("scs_at") or {}})
     cells = [[_scs_cell(row), *_numbers(row, horizons)] for row in rows]
     columns = [*COLUMNS.items()]
-    columns += [(f"@{k}", f"SCS over the first {k} predicted frames") for k in horizons]
+    columns += [(f"@{k}", f"SCS over the first {counted(k, 'predicted frame')}") for k in horizons]
     keep = [j for j in range(len(columns)) if any(row[j] for row in cells)]
     return [columns[j] for j in keep], [[values[j] for j in keep] for values in cells]
 

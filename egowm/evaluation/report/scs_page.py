@@ -8,6 +8,7 @@ import numpy as np
 from markupsafe import Markup
 from tqdm import tqdm
 
+from egowm.checks import counted
 from egowm.evaluation.report.clip_card import (
     anchor,
     colours_of,
@@ -47,7 +48,6 @@ from egowm.scs.inputs import Inputs, gather, prepare
 from egowm.scs.masks import ObjectMasks, davis_palette
 from egowm.scs.record import ClipRecord, ScoreRecord
 from egowm.scs.result import write_whole
-from egowm.scs.text import counted
 from egowm.scs.trackers import MaskReader, Tracker
 from egowm.scs.tracking import Truth, read_tracks, track_frames
 

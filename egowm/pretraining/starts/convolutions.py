@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from egowm.checks import counted
+
 _ANCHOR = 8.0
 _STRONG_ANCHOR = 20.0  # where the signal, lifted, has a length of its own
 _AMPLIFICATION = 8.0  # of a block's cosines, against its mean colours
@@ -34,7 +36,8 @@ def start_as_cosines(vae: Any) -> None:
     downsamplers = [s.conv for block in vae.encoder.down_blocks for s in block.downsamplers or ()]
     needed = 2 + max(latents, 3 * 4 ** (len(downsamplers) - 1))
     if width < needed:
-        raise ValueError(f"Expected at least {needed} channels in the first stage, got {width}.")
+        least = counted(needed, "channel")
+        raise ValueError(f"Expected at least {least} in the first stage, got {width}.")
     centre, tent = _centre(), _tent()
     _pass(vae.encoder.conv_in, centre, 3, anchors)
     for k, conv in enumerate(downsamplers[:-1]):
@@ -132,7 +135,8 @@ def start_causal_as_cosines(vae: Any) -> None:
     width = vae.encoder.conv_in.out_channels
     needed = 2 + max(latents, 3 * 4 ** (levels - 1))
     if vae.encoder.conv_out.in_channels != width or width < needed:
-        raise ValueError(f"Expected equal stages of at least {needed} channels, got {width}.")
+        least = counted(needed, "channel")
+        raise ValueError(f"Expected equal stages of at least {least}, got {width}.")
     anchors, centre = (width - 2, width - 1), _centre()
     _pass_one_frame(vae.encoder.conv_in, centre, 3, anchors)
     convs = [b.resample[1] for b in vae.encoder.down_blocks if hasattr(b, "resample")]

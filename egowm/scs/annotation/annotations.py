@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from egowm.checks import counted
 from egowm.paths import inside
 from egowm.scs.masks import MASKS, ObjectMasks, read_masks, resize_nearest
 
@@ -60,7 +61,7 @@ def _refuse_missing(root: Path, found: Mapping[str, object], what: str, expected
     if missing:
         shown = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
         raise FileNotFoundError(
-            f"{root}: {len(missing)} of {len(found)} clips have {what}: {shown}. Expected "
+            f"{root}: {what} in {len(missing)} of {counted(len(found), 'clip')}: {shown}. Expected "
             f"{expected}."
         )
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from egowm.checks import counted
 from egowm.limits import load_json
 from egowm.scs.trackers.base import Tracker
 
@@ -74,7 +75,7 @@ def _prompt(entry: dict[str, Any], size: tuple[int, int]) -> Prompt:
     labels = np.array(entry.get("point_labels") or [1] * len(points), int)
     box = None if entry.get("box") is None else np.array(entry["box"], float)
     if len(labels) != len(points) or not set(labels.tolist()) <= {0, 1}:
-        raise ValueError(f"point_labels {labels.tolist()} for {len(points)} points")
+        raise ValueError(f"point_labels {labels.tolist()} for {counted(len(points), 'point')}")
     if box is None and not len(points):
         raise ValueError(f"structure {entry['id']} has neither points nor a box")
     if box is not None and (box.shape != (4,) or not (box[:2] < box[2:]).all()):

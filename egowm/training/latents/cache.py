@@ -18,6 +18,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from egowm.backbones.base import Backbone, are_weights, weights_sha256
+from egowm.checks import counted
 from egowm.data.module import Window
 from egowm.limits import TooLarge, load_json
 from egowm.paths import expanded
@@ -118,8 +119,8 @@ class LatentCache:
         bad = [damaged for number in range(len(names)) if (damaged := self.damaged(number))]
         if bad:
             raise ValueError(
-                f"{bad[0].file}: {bad[0].what} ({len(bad)} of {len(names)} shards). Run {RUN} "
-                f"again: it writes what is missing, and what is not whole anew."
+                f"{bad[0].file}: {bad[0].what} ({len(bad)} of {counted(len(names), 'shard')}). "
+                f"Run {RUN} again: it writes what is missing, and what is not whole anew."
             )
 
     def remember_texts(self, backbone: Backbone) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from egowm.backbones.base import Backbone
+from egowm.checks import counted
 from egowm.clip import NONE, Encodings
 from egowm.data.module import Window, Windows
 from egowm.training.latents.cache import RUN, LatentCache
@@ -53,11 +54,11 @@ def found_in(cache: LatentCache, windows: Windows, backbone: Backbone) -> Cached
         if row is None and episode.num_frames < windows.window.span:
             row = {"num_frames": episode.num_frames, "first": 0, "step": 1}  # it has no window
         if row is None or row["num_frames"] != episode.num_frames:
-            held = "none of that name" if row is None else f"one of {row['num_frames']} frames"
+            held = "none of that name" if row is None else f"one of {row['num_frames']}"
             raise ValueError(
                 f"{cache.folder}: expected episode {windows.source} {episode.name} of "
-                f"{episode.num_frames} frames, the cache has {held}: make one of these recordings "
-                f"with {RUN}."
+                f"{counted(episode.num_frames, 'frame')}, the cache has {held}: make one of these "
+                f"recordings with {RUN}."
             )
         firsts.append(row["first"])
         steps.append(row["step"])
@@ -80,7 +81,7 @@ def _check_starts(cache: LatentCache, windows: Windows) -> None:
             raise ValueError(
                 f"{cache.folder}: the window at frame {start} of episode "
                 f"{windows.episodes[number].name} is not in the cache, which has one every "
-                f"{row['step']} frames there: make another one with {RUN}."
+                f"{counted(row['step'], 'frame')} there: make another one with {RUN}."
             )
 
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from egowm.checks import counted
+
 _PE = "sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
 _SHARED = (  # transformers keeps the same matrix twice
     "shared_image_embedding.positional_embedding",
@@ -43,16 +45,16 @@ def read_architecture(meta: Mapping[str, Tensor]) -> Any:
     trunk = "image_encoder.trunk."
     if f"{trunk}pos_embed" not in meta:
         raise ValueError(
-            f"Expected the weights of a SAM 2 video model, got {len(meta)} tensors without "
-            f"{trunk}pos_embed. Bring a checkpoint of SAM 2 or 2.1."
+            f"Expected the weights of a SAM 2 video model, got {counted(len(meta), 'tensor')} "
+            f"without {trunk}pos_embed. Bring a checkpoint of SAM 2 or 2.1."
         )
     width = meta[f"{trunk}pos_embed"].shape[1]
     depth = sum(name.startswith(f"{trunk}blocks.") and "norm1.weight" in name for name in meta)
     if (width, depth) not in _SIZES:
         known = ", ".join(size.name for size in _SIZES.values())
         raise ValueError(
-            f"Expected a SAM 2 of a known size ({known}), got {depth} blocks of width {width}. "
-            f"Bring its transformers folder (config.json and model.safetensors) instead."
+            f"Expected a SAM 2 of a known size ({known}), got {counted(depth, 'block')} of width "
+            f"{width}. Bring its transformers folder (config.json and model.safetensors) instead."
         )
     return _configure(
         width,
@@ -141,8 +143,9 @@ def _rename(
     if unknown:
         shown = ", ".join(sorted(unknown)[:5])
         raise ValueError(
-            f"Expected the weights of a SAM 2 video model, got {len(unknown)} unknown tensors: "
-            f"{shown}. Bring a checkpoint of SAM 2 or 2.1."
+            f"Expected the weights of a SAM 2 video model, got "
+            f"{counted(len(unknown), 'unknown tensor')}: {shown}. Bring a checkpoint of SAM 2 or "
+            f"2.1."
         )
     return found
 
