@@ -74,8 +74,10 @@ def read(path: Path) -> dict[str, Any]:
             f"{path} names {_strangers(path)}: expected tensors, plain values and "
             f"argparse.Namespace. Nothing was run. Do not load this file with another tool."
         ) from error
-    except (RuntimeError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except MemoryError:
+        raise
+    except Exception as error:  # its reader of pickles raises what the damage makes it
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(
             f"{path} is not a whole file of torch.save ({reason}): copy the checkpoint again."
         ) from error
