@@ -150,8 +150,7 @@ def read_all(
     errors: list[Exception] = []
     for name in tqdm(names, desc=title, disable=len(names) < 50):
         try:
-            with np.errstate(all="ignore"):  # an Episode refuses what is not finite
-                labels.append(read(name))
+            labels.append(read(name))
         except (ValueError, FileNotFoundError) as error:
             if leave_out is not None:
                 leave_out(error)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
@@ -105,10 +106,10 @@ class ClipData(LightningDataModule):
                     f"{self.source}: latency_frames moves commands; actions of kind "
                     f"{self.meaning.kind} come from poses or states, which do not lead. Leave it 0."
                 )
+            with np.errstate(all="ignore"):  # an Episode refuses what is not finite
+                found = self.episodes(name)
             self._episodes[name] = [
-                episode.delayed(late)
-                for episode in self.episodes(name)
-                if episode.num_frames > late + 1
+                episode.delayed(late) for episode in found if episode.num_frames > late + 1
             ]
         return self._episodes[name]
 

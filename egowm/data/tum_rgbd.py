@@ -129,8 +129,7 @@ def read_poses(file: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     values = np.array([[_float(file, cell) for cell in row] for row in _rows(file, 8)])
     order = np.argsort(values[:, 0], kind="stable")
     values = values[order]
-    with np.errstate(over="ignore"):
-        norm = np.linalg.norm(values[:, 4:], axis=1)
+    norm = np.linalg.norm(values[:, 4:], axis=1)
     if len(bad := np.flatnonzero(np.abs(norm - 1) > 0.01)):
         raise ValueError(
             f"{file}: pose {bad[0]}: expected a unit quaternion, got norm {norm[bad[0]]:g}."

@@ -29,7 +29,7 @@ FAULTS = (
 # What is told besides: our log, progress bars, notices of Lightning and of libjpeg.
 _LOGGED = re.compile(
     r"(INFO|WARNING|DEBUG) \w[\w.]*: |.*(it/s|s/it|\?it|\d+/\d+ \[)|Seed set to|.PU available: |"
-    r".{,3}Tip: |`|Restor|Loaded model|Corrupt JPEG data: "
+    r".{,3}Tip: |`|Restor|Loaded model|.*: No seed found|Corrupt JPEG data: "
 )
 _TOLD = re.compile(r"egowm(-scs)?( [\w-]+)*: ")
 
