@@ -1,7 +1,8 @@
 """Every writer killed at its system calls, out of space, refused, and met by another at work.
 
-`python -m tests.kills [WRITER ...]` tries every call of every writer and prints a table of what was
-tried and lost; the tests try some of each.
+`python -m tests.kills [WRITER ...]` tries every call of every writer and keeps what was tried and
+lost in `benchmarks/results/kills.json`, where the rows of other writers stay; the tests try some of
+each.
 """
 
 import errno
@@ -19,6 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from benchmarks.measure import RESULTS, Record, provenance, read, write
 from egowm.commands.main import explain
 from tests.forks import forks
 from tests.tracing import CREATES, GROWS, SYNCS, Ended, Fault, in_copy, traced
@@ -263,17 +265,24 @@ def _examine(name: str, folder: Path, most: int, writing: Connection) -> None:
         writing.send(traceback.format_exc())
 
 
-def main(names: Sequence[str]) -> int:
-    """The table of some writers, or of all."""
-    lost = 0
+def main(names: Sequence[str], record: Path = RESULTS / "kills.json") -> int:
+    """The rows of some writers, or of all."""
+    about, lost = provenance(0, "cpu"), 0
+    when = {key: about[key] for key in ("commit", "dirty", "date")}
     for name in names or WRITERS:
         with TemporaryDirectory() as folder:
             found = examined(name, Path(folder), EVERY)
         lost += len(found.losses)
-        row = ", ".join(f"{what} {count}" for what, count in found.tried.items())
-        print(f"| {name} | {found.calls} | {row} | {len(found.losses)} |", flush=True)
-        print("".join(f"  {line}\n" for line in found.losses), end="", flush=True)
+        row = {"writer": name, "calls": found.calls, "tried": dict(found.tried)}
+        keep(record, about, row | {"losses": len(found.losses)} | when)
+        print(row, *found.losses, sep="\n", flush=True)
     return int(lost > 0)
+
+
+def keep(record: Path, about: Record, row: Record) -> None:
+    """A row in the place of that of the same writer, in the order of the writers."""
+    rows = {r["writer"]: r for r in (read(record) or {"rows": []})["rows"]} | {row["writer"]: row}
+    write(record, about | {"rows": [rows[name] for name in WRITERS if name in rows]})
 
 
 if __name__ == "__main__":

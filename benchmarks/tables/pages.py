@@ -48,6 +48,7 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "foretold": training.foretold,
     "rooms-step": training.rooms_step,
     "fuzz": reliability.fuzz,
+    "kills": reliability.kills,
 }
 
 
