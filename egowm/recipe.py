@@ -1,15 +1,18 @@
 """Recipes: YAML files that name a model, its data and a trainer. The only reader of them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from inspect import isclass, isfunction, signature
 from itertools import pairwise
 from pathlib import Path
-from types import NoneType
-from typing import Any, NoReturn, get_args, get_type_hints
+from pkgutil import resolve_name
+from types import NoneType, UnionType
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import yaml
+from jsonargparse import Namespace
 from lightning import LightningModule
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -38,10 +41,6 @@ class RecipeError(Exception):
 class RecipeParser(LightningArgumentParser):
     """Says in one line what is wrong, instead of printing the usage first."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.add_instantiator(_without_null, object)  # type: ignore[arg-type]
-
     def parse_args(self, args: Any = None, *rest: Any, **options: Any) -> Any:
         """As the parent; recipes that would take too much time or memory are refused before."""
         words = ["", *map(str, args or [])]
@@ -52,6 +51,16 @@ class RecipeParser(LightningArgumentParser):
                 if path.exists():  # else it is the text of a recipe, or an error of the parent
                     _check_trainer(path)
         return super().parse_args(args, *rest, **options)
+
+    def instantiate(self, namespace: Namespace, *rest: Any, **options: Any) -> Namespace:
+        """As the parent; null for what must have a value, which it lets through, is refused."""
+        for kind, arguments in _classes(namespace):
+            for name, value in arguments.items():
+                if value is None and not _takes_null(kind, name):
+                    raise RecipeError(
+                        f"{kind.__name__}: {name} cannot be null: leave it out for its default."
+                    )
+        return super().instantiate(namespace, *rest, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:  # an inner parser, whose error the outer one reports
@@ -66,24 +75,43 @@ class RecipeParser(LightningArgumentParser):
         raise RecipeError(line) from ex
 
 
-def _without_null(kind: type, *args: Any, **options: Any) -> Any:
-    """An object of a class; null for what must have a value, which the parser lets through, is
-    refused."""
-    for name in (name for name, value in options.items() if value is None):
-        makers = [vars(k)["__init__"] for k in kind.__mro__ if "__init__" in vars(k)]
-        hints = [hint for make in makers if (hint := _hints(make).get(name)) is not None]
-        if hints and hints[0] is not Any and NoneType not in get_args(hints[0]):
-            raise RecipeError(
-                f"{kind.__name__}: {name} cannot be null: leave it out for its default."
-            )
-    return kind(*args, **options)
+def _classes(value: Any) -> Iterator[tuple[type, dict[str, Any]]]:
+    """The classes that a value names, however deep, and their arguments."""
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from _classes(each)
+    if isinstance(value, dict | Namespace):
+        parts = vars(value) if isinstance(value, Namespace) else value
+        path, arguments = parts.get("class_path"), parts.get("init_args")
+        if isinstance(path, str) and isinstance(arguments, dict | Namespace):
+            kind = resolve_name(path)
+            if isclass(kind):  # not a function that makes an object
+                yield kind, dict(arguments if isinstance(arguments, dict) else vars(arguments))
+        for each in parts.values():
+            yield from _classes(each)
+
+
+def _takes_null(kind: type, name: str) -> bool:
+    """Whether an argument of a class may be null, by its default or its annotation."""
+    makers = (vars(k).get("__init__") for k in kind.__mro__)
+    for make in filter(isfunction, makers):
+        known = signature(make).parameters.get(name)
+        if known is not None:
+            return known.default is None or _has_null(_hints(make).get(name, Any))
+    return True
+
+
+def _has_null(hint: Any) -> bool:
+    if get_origin(hint) in (Union, UnionType, Literal):
+        return any(map(_has_null, get_args(hint)))
+    return hint in (None, NoneType, Any, object)
 
 
 def _hints(make: Any) -> dict[str, Any]:
     try:
         return get_type_hints(make)
-    except (NameError, TypeError):  # of another package, with names for type checkers alone
-        return {}
+    except (AttributeError, NameError, SyntaxError, TypeError):
+        return {}  # of another package, with names for type checkers alone
 
 
 def _check_trainer(path: Path) -> None:
@@ -190,8 +218,6 @@ def refused_value(error: BaseException) -> str | None:
     """What to say of an error of jsonargparse, if a class cannot take a value."""
     while error.__cause__ is not None:
         error = error.__cause__
-    if isinstance(error, RecipeError):
-        return str(error)
     if not isinstance(error, TypeError):
         return None
     said = re.sub(r"^functools\.partial\(.*\) ", "", str(error))

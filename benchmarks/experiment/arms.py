@@ -8,9 +8,9 @@ scratch with actions, as many steps. S+: from scratch, for the prior's compute o
 prior's learning rate. P+: the prior, fine-tuned for as many steps as S+. VAE, image encoder,
 sampler and data are the same. W, the model that ships: P+ trained on by `long_training.py`, on
 more episodes and where a one-step sampler asks. The learning rate of P and S is the one of three
-with the lowest validation loss at 64 episodes. Each run
-leaves `runs/arms/RUN/` (export, log) and `benchmarks/results/arms/RUN.json` (what it was, its
-curves, its rows): a run whose record is there is not repeated, so this can be stopped and started.
+with the lowest validation loss at 64 episodes. Each run leaves `runs/arms/RUN/` (export, log) and
+`benchmarks/results/arms/RUN.json` (what it was, its curves, its rows): a run whose record is there
+is not repeated, so this can be stopped and started.
 `benchmarks/experiment/rooms.py` makes the table.
 """
 
