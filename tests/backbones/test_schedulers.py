@@ -72,7 +72,7 @@ REFUSED = [
     ("wan2.1", {"thresholding": True}, "thresholding True"),
     ("wan2.2", {"use_dynamic_shifting": True}, _NONE),
     ("wan2.2", {"use_beta_sigmas": True}, "none above 1, got "),
-    ("wan2.2", {"flow_shift": 0.0}, "fall towards 0"),
+    ("wan2.2", {"flow_shift": 0.0}, "falling towards 0"),
     ("wan2.2", {"flow_shift": math.nan}, "flow_shift nan"),
     ("wan2.2", {"solver_order": 10**10}, "solver_order 10000000000"),
     ("ltx", {"invert_sigmas": True}, "invert_sigmas True"),

@@ -349,14 +349,14 @@ def break_name(run: Path) -> None:
         (lambda run: (run / "clips.json").write_text("{"), "expected what `egowm predict` writes"),
         (lambda run: remove(run / "pred"), "found no folder pred"),
         (lambda run: remove(run / "gt"), "found no folder gt"),
-        (lambda run: remove(run / "pred" / "best"), "best lacks 1 of 3 clips of clips.json"),
+        (lambda run: remove(run / "pred" / "best"), "pred lacks 1 of 3 clips of clips.json"),
         (lambda run: (run / "pred" / "extra").mkdir(), "extra is not in clips.json"),
         (lambda run: change(run, clips={}), "holds no clip"),
         (
             lambda run: change(run, action_names=["dx"], action_units=["m"]),
             "3 action dimensions, action_names has 1",
         ),
-        (lambda run: change(run, action_units=["m"]), "action_units has 1 texts, action_names has"),
+        (lambda run: change(run, action_units=["m"]), "action_units has 1 text, action_names has"),
         (
             lambda run: change(run, clips={"best": {"actions": [[0, 0, 0], [0]]}}),
             "clips.best.actions: expected one number of dimensions, got 1, 3",
