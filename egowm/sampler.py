@@ -332,8 +332,7 @@ class Sampler:
         expected = len(self.generator) if isinstance(self.generator, Sequence) else num_contexts
         if len(texts) not in (1, expected):
             raise ValueError(
-                f"Expected one text, or one for each of {counted(expected, 'context')}, "
-                f"got {len(texts)}."
+                f"Expected one text, or one for each context ({expected}), got {len(texts)}."
             )
         return texts
 

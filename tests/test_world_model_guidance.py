@@ -228,5 +228,7 @@ def test_as_many_texts_as_contexts(model, context, actions):
     take_texts(model)
     model.rollout(context.expand(2, -1, -1, -1, -1), actions, text=["left", "right"])
     assert model.backbone.told.pop() == ["left", "right"]
-    with pytest.raises(ValueError, match="Expected one text, or one for each of 1 contexts, got 2"):
+    with pytest.raises(
+        ValueError, match=r"Expected one text, or one for each context \(1\), got 2"
+    ):
         model.rollout(context, actions, text=["left", "right"])

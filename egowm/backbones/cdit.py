@@ -21,6 +21,7 @@ from egowm.backbones.codec import Codec
 from egowm.backbones.codec_wrappers import Remembered
 from egowm.backbones.frame_codec import FrameCodec, load_vae
 from egowm.backbones.schedulers import StockLevels, Supported, load_scheduler, tried
+from egowm.checks import counted
 from egowm.conditioning.injection import enter_tokens, inject, takes_actions
 from egowm.ddpm import DDPM
 from egowm.diffusion import Generator
@@ -137,8 +138,8 @@ class CDiT(Backbone):
             network = load_model(CDiTTransformer2DModel, folder / "transformer")
         if network.config.in_channels != channels:
             raise ValueError(
-                f"{folder}: expected a transformer for the {channels} latent channels of the VAE, "
-                f"got one for {network.config.in_channels}."
+                f"{folder}: expected a transformer of in_channels {channels}, as the VAE's latents "
+                f"have, got {network.config.in_channels}."
             )
         self.network = takes_actions(network, enter)
         folders, family = {"vae": folder / "vae"}, type(self).__name__
@@ -201,7 +202,8 @@ class CDiT(Backbone):
         codec: Codec | None = None,
     ) -> Condition:
         if context.shape[1] != self.context:
-            raise ValueError(f"Expected {self.context} context frames, got {context.shape[1]}.")
+            expected = counted(self.context, "context frame")
+            raise ValueError(f"Expected {expected}, got {context.shape[1]}.")
         self.latent_shape(*context.shape[-2:])
         if known is not None:
             return Condition(latents=known[:, None])

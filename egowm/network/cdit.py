@@ -81,8 +81,8 @@ class CDiTTransformer2DModel(ModelMixin, ConfigMixin):
         super().__init__()
         if hidden_size % num_attention_heads or hidden_size % 4:
             raise ValueError(
-                f"Expected a hidden_size that 4 and {num_attention_heads} heads divide, got "
-                f"{hidden_size}."
+                f"Expected a hidden_size that 4 and num_attention_heads={num_attention_heads} "
+                f"divide, got {hidden_size}."
             )
         self.patch_embed = nn.Conv2d(in_channels, hidden_size, patch_size, patch_size)
         self.time_embed = TimestepEmbedding(FREQUENCIES, hidden_size)

@@ -461,7 +461,7 @@ def test_lengths_that_do_not_fill_latents(model, family):
     words = f"A VAE of temporal stride {stride} .* got K = 1, T = {family.horizon - 1}"
     with pytest.raises(ValueError, match=words):
         model.loss(short)
-    with pytest.raises(ValueError, match=f"{family.backbone} takes 1 context frames, got 0"):
+    with pytest.raises(ValueError, match=f"{family.backbone} takes 1 context frame, got 0"):
         backbone.check_lengths(0, stride)
     with pytest.raises(ValueError, match=f"so many at once\\), got {stride}"):
         backbone.codec.encode(torch.zeros(1, stride, 3, *family.size))

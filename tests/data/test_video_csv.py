@@ -98,7 +98,7 @@ def test_the_rate_is_asked_for_where_nothing_tells_it(tmp_path):
     [
         ("steering\n", "expected a header and rows"),
         ("steering,steering\n1,2\n3,4\n", "the header names a column twice"),
-        ("time,steering\n0,1\n1\n", "row 1: 1 cells under a header of 2"),
+        ("time,steering\n0,1\n1\n", "row 1: 1 cell under a header of 2"),
         ("time,steering\n0,1\n1,\n", "row 1, column steering: expected a finite number, got ''"),
         ("time,steering\n0,1\n,\n1,1\n,\n", "row 1, column time: expected a finite number"),
         ("time;steering\n0,0;1\n0,1;1.234\n", r"numbers with a comma \('0,0'\) and with a point"),
