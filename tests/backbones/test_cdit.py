@@ -278,7 +278,7 @@ def test_a_size_needs_a_vae_alone_and_makes_a_folder(tiny, spec, tmp_path):
     ("part", "values", "words"),
     [
         ("vae", {"_class_name": "AutoencoderKLTemporalDecoder"}, "expected AutoencoderKL, got"),
-        ("transformer", {"hidden_size": 30}, "hidden_size that 4 and 2 heads divide, got 30"),
+        ("transformer", {"hidden_size": 30}, "4 and num_attention_heads=2 divide, got 30"),
     ],
 )
 def test_parts_that_do_not_fit(part, values, words, tiny, tmp_path):
@@ -291,7 +291,7 @@ def test_parts_that_do_not_fit(part, values, words, tiny, tmp_path):
 def test_a_network_for_other_latents(tiny, tmp_path):
     base = shutil.copytree(tiny("cdit"), tmp_path / "base")
     CDiTTransformer2DModel(8, 2, 1, 32, 2).save_pretrained(base / "transformer")
-    with pytest.raises(ValueError, match="the 4 latent channels of the VAE, got one for 8"):
+    with pytest.raises(ValueError, match="in_channels 4, as the VAE.s latents have, got 8"):
         CDiT(str(base)).load()
 
 
