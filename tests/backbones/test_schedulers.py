@@ -82,7 +82,7 @@ REFUSED = [
     ("cdit", {"variance_type": ...}, "'fixed_small'.*expected 'learned_range'"),
     ("cdit", {"timestep_spacing": "trailing"}, "'trailing'.*expected 'linspace'"),
     ("cdit", {"clip_sample": ...}, "clip_sample True"),
-    ("cdit", {"beta_end": -0.02}, "fall towards 0"),
+    ("cdit", {"beta_end": -0.02}, "falling towards 0"),
     ("cdit", {"beta_schedule": "even"}, "cannot be read"),
 ]
 
