@@ -291,7 +291,7 @@ def test_parts_that_do_not_fit(part, values, words, tiny, tmp_path):
 def test_a_network_for_other_latents(tiny, tmp_path):
     base = shutil.copytree(tiny("cdit"), tmp_path / "base")
     CDiTTransformer2DModel(8, 2, 1, 32, 2).save_pretrained(base / "transformer")
-    with pytest.raises(ValueError, match="in_channels 4, as the VAE.s latents have, got 8"):
+    with pytest.raises(ValueError, match="in_channels 4, as the VAE's latents have, got 8"):
         CDiT(str(base)).load()
 
 
