@@ -5,6 +5,7 @@ lost in `benchmarks/results/kills.json`, where the rows of other writers stay; t
 each.
 """
 
+import argparse
 import errno
 import os
 import random
@@ -265,13 +266,17 @@ def _examine(name: str, folder: Path, most: int, writing: Connection) -> None:
         writing.send(traceback.format_exc())
 
 
-def main(names: Sequence[str], record: Path = RESULTS / "kills.json") -> int:
+def main(argv: Sequence[str], record: Path = RESULTS / "kills.json") -> int:
     """The rows of some writers, or of all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("writers", nargs="*", metavar="WRITER")
+    parser.add_argument("--most", type=int, default=EVERY, help="kills of each start")
+    arguments = parser.parse_args(argv)
     about, lost = provenance(0, "cpu"), 0
     when = {key: about[key] for key in ("commit", "dirty", "date")}
-    for name in names or WRITERS:
+    for name in arguments.writers or WRITERS:
         with TemporaryDirectory() as folder:
-            found = examined(name, Path(folder), EVERY)
+            found = examined(name, Path(folder), arguments.most)
         lost += len(found.losses)
         row = {"writer": name, "calls": found.calls, "tried": dict(found.tried)}
         keep(record, about, row | {"losses": len(found.losses)} | when)
