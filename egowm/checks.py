@@ -14,7 +14,7 @@ from itertools import chain, repeat
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -109,6 +109,15 @@ def _fields(record: type) -> dict[str, Any]:
 def _hints(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
     names = _Names(known)
     return {name: _resolved(hint, names) for name, hint in given.items()}
+
+
+def hints_of(make: Callable[..., Any]) -> dict[str, Any]:
+    """A function's annotations by name, of whatever package; none where they cannot be resolved,
+    as those that name what is imported for type checkers alone."""
+    try:
+        return get_type_hints(make)
+    except (AttributeError, NameError, SyntaxError, TypeError):
+        return {}
 
 
 def check_shape(name: str, value: Any, axes: str, **sizes: int) -> None:

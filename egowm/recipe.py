@@ -9,13 +9,14 @@ from itertools import pairwise
 from pathlib import Path
 from pkgutil import resolve_name
 from types import NoneType, UnionType
-from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
 import yaml
 from jsonargparse import Namespace
 from lightning import LightningModule
 from lightning.pytorch.cli import LightningArgumentParser
 
+from egowm.checks import hints_of
 from egowm.data.module import ClipData
 from egowm.limits import read_yaml_text
 
@@ -97,7 +98,7 @@ def _takes_null(kind: type, name: str) -> bool:
     for make in filter(isfunction, makers):
         known = signature(make).parameters.get(name)
         if known is not None:
-            return known.default is None or _has_null(_hints(make).get(name, Any))
+            return known.default is None or _has_null(hints_of(make).get(name, Any))
     return True
 
 
@@ -105,13 +106,6 @@ def _has_null(hint: Any) -> bool:
     if get_origin(hint) in (Union, UnionType, Literal):
         return any(map(_has_null, get_args(hint)))
     return hint in (None, NoneType, Any, object)
-
-
-def _hints(make: Any) -> dict[str, Any]:
-    try:
-        return get_type_hints(make)
-    except (AttributeError, NameError, SyntaxError, TypeError):
-        return {}  # of another package, with names for type checkers alone
 
 
 def _check_trainer(path: Path) -> None:

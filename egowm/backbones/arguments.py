@@ -3,7 +3,9 @@
 import inspect
 from collections.abc import Callable, Sequence
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin
+
+from egowm.checks import hints_of
 
 
 def check_arguments(kind: Any, arguments: dict[str, Any]) -> None:
@@ -12,10 +14,7 @@ def check_arguments(kind: Any, arguments: dict[str, Any]) -> None:
         inspect.signature(kind).bind(**arguments)
     except TypeError as error:
         raise ValueError(f"{kind.__name__}: {error}") from error
-    try:
-        hints = get_type_hints(kind.__init__)
-    except NameError:  # of another package, with names for type checkers alone
-        hints = {}
+    hints = hints_of(kind.__init__)
     for name, value in arguments.items():
         if not _fits(value, hints.get(name, Any)):
             raise ValueError(f"{kind.__name__}: {name} cannot be {value!r}")
