@@ -28,7 +28,7 @@ from typing import Any
 from benchmarks.lent_gpu.steps import Lent, Step
 from benchmarks.measure import ROOT, Record, Script, provenance, write
 
-LARGEST, MOST_FILES, POINTS = 16_000_000, 8, 40
+LARGEST, POINTS = 16_000_000, 40
 GRACE = 10.0  # seconds to save a checkpoint in, once the time is over
 READY = ["diffusers", "lightning", "egowm.commands.fit", "egowm.backbones.svd"]
 
