@@ -6,8 +6,6 @@ those before; all of that is read by PyAV, frame by frame at its own time, and a
 the decoder notices is an error there.
 """
 
-import ctypes
-import importlib.util
 import os
 import threading
 from collections import OrderedDict
@@ -20,13 +18,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from egowm.decord_library import array_of, decord_errors, has_decord, load_decord
 from egowm.video_packets import SEEKING, Packets, VideoError, when_shown
 
 KEPT_OPEN = 8  # files; opening one costs as much as decoding some frames
 KEPT_INDEXES = 4096
 _THREAD = threading.local()  # decord's readers belong to one thread of one process
 _FORKED: list[Any] = []
-_FOR_ALL = ctypes.RTLD_GLOBAL
 CODECS = ("h264", "vp9")  # of which decord shows the right frame
 BEFORE = -(1 << 62)
 _STRICT: ContextVar[bool] = ContextVar("strict", default=False)
@@ -86,8 +84,8 @@ def read_video(path: Path, chosen: Sequence[int]) -> np.ndarray:
     index, reader = frame_index(path), _reader(path)
     if not isinstance(reader, _Frames):
         try:
-            return _shared(reader.get_batch(list(chosen)))
-        except _decord_error():  # decord also fails on some sound files, e.g. 48 pixels wide
+            return array_of(reader.get_batch(list(chosen)))
+        except decord_errors():  # decord also fails on some sound files, e.g. 48 pixels wide
             reader = _keep(path, _Frames(path, index))
     found = reader.read(sorted(set(chosen)))
     return np.stack([found[k] for k in chosen])
@@ -293,14 +291,10 @@ def _kept_readers() -> OrderedDict[Any, Any]:
     return readers
 
 
-def has_decord() -> bool:
-    return importlib.util.find_spec("decord") is not None
-
-
 def _decord_reader(path: Path, index: FrameIndex) -> Any:
     """decord's reader, if it finds the frames of the index at their times; else None."""
-    decord = _decord()
-    errors: tuple[type[Exception], ...] = (*_decord_error(), UnicodeEncodeError)
+    decord = load_decord()
+    errors: tuple[type[Exception], ...] = (*decord_errors(), UnicodeEncodeError)
     try:
         reader = decord.VideoReader(str(path), num_threads=1)
         times = np.asarray(reader.get_frame_timestamp(range(len(reader))))[:, 0]
@@ -311,33 +305,3 @@ def _decord_reader(path: Path, index: FrameIndex) -> Any:
     apart = np.abs(times - times[0] - index.times)
     step = np.diff(index.times).min(initial=1.0)
     return reader if apart.max() <= _TOLERANCE * step + index.tick else None
-
-
-def _decord() -> Any:
-    """decord, its libraries kept to itself.
-
-    It wants them to be seen by the whole process, and one of them is the zlib of 2005: OpenCV's and
-    torchvision's PNG readers, if they come later, fail or crash on a mixture of that and their own.
-    """
-    ctypes.RTLD_GLOBAL = ctypes.RTLD_LOCAL  # type: ignore[misc]
-    try:
-        import decord
-    finally:
-        ctypes.RTLD_GLOBAL = _FOR_ALL  # type: ignore[misc]
-    decord.logging.set_level(decord.logging.QUIET)  # damage is told by our own errors
-    return decord
-
-
-def _decord_error() -> tuple[type[Exception], ...]:
-    from decord import _ffi
-
-    return (_ffi.base.DECORDError, RuntimeError)
-
-
-def _shared(batch: Any) -> np.ndarray:
-    """decord's frames as an array without a copy, which its own `asnumpy` makes."""
-    if not hasattr(batch, "to_dlpack"):  # another package set decord's bridge: a torch tensor
-        return np.asarray(batch)
-    from torch.utils.dlpack import from_dlpack
-
-    return np.asarray(from_dlpack(batch.to_dlpack()))
