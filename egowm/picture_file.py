@@ -77,7 +77,7 @@ def opened(file: str | Path | io.BytesIO, name: str = "") -> Iterator[Any]:
 
 
 def _decode_png(data: bytes, name: str) -> np.ndarray:
-    """By Pillow: OpenCV's PNG reader fails where somebody loaded decord first (see `load_decord`)."""
+    """By Pillow: OpenCV's PNG reader fails where somebody else loaded decord first."""
     from PIL import ImageOps
 
     check_png_end(data, name)
