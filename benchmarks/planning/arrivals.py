@@ -1,14 +1,14 @@
 """Who arrives at a picture's place in unseen rooms, acting in the true simulator.
 
     python -m benchmarks.planning.arrivals                 # all rows that are not there yet
-    python -m benchmarks.planning.arrivals --agents ours --steps 1 2
+    python -m benchmarks.planning.arrivals --agents "from the prior" --steps 1 2
 
 A row is an agent and a class of goals: how far, seen from the start or not. Each is a file in
 `results/planning/`, written as soon as it is measured and not measured again. By default the goal
 picture is 2 m away and seen from the start (--distances 1 2 4 --hidden: more classes, for a GPU);
 arrived is within 0.5 m and 20 degrees at the end. Rows: the simulator itself as the model, ours
-with the prior and from scratch, ours chained by pixels (as calls of diffusers' pipeline would be),
-straight ahead, an oracle of the bearing, random.
+(the model that ships), the long runs from the prior and from scratch, the former chained by pixels
+(as calls of diffusers' pipeline would be), straight ahead, an oracle of the bearing, random.
 """
 
 import argparse
@@ -58,8 +58,9 @@ QUICK = Sampling(chain="latents_only", dtype=torch.bfloat16)
 BY_PIXELS = Sampling(chain="pixels", dtype=torch.bfloat16)
 MODELS = {
     "ours": ("model", QUICK),
+    "from the prior": ("prior", QUICK),
     "from scratch": ("scratch", QUICK),
-    "ours by pixels": ("model", BY_PIXELS),
+    "from the prior by pixels": ("prior", BY_PIXELS),
 }
 WITHOUT = ("simulator as model", "straight ahead", "oracle bearing", "random")
 
@@ -158,12 +159,13 @@ def options(add: Callable[..., Any]) -> None:
     agents = [*WITHOUT, *MODELS]
     add("--agents", nargs="+", choices=agents, default=agents, metavar="NAME")
     add("--model", default=str(default_model()), help="an export")
+    add("--prior", default=str(EXPORTS["P+"]), help="another export")
     add("--scratch", default=str(EXPORTS["S+"]), help="another export")
     add("--rooms", type=positive, default=50)
     add("--planner", default="icem")
     add("--candidates", type=positive, default=32, help="action sequences in the first round")
     add("--rounds", type=positive, default=3, help="rounds of the planner")
-    add("--steps", type=positive, nargs="+", default=[1, 2], help="sampling steps of ours")
+    add("--steps", type=positive, nargs="+", default=[1], help="of sampling")
     add("--distances", type=float, nargs="+", default=[2.0], help="metres")
     add("--hidden", action="store_true", help="goals outside the view as well")
     add("--seed", type=int, default=0)
@@ -172,8 +174,8 @@ def options(add: Callable[..., Any]) -> None:
 
 
 def work(arguments: argparse.Namespace) -> None:
-    """Ours with each number of steps, other models with the fewest."""
-    steps = {agent: [min(arguments.steps)] for agent in MODELS} | {"ours": arguments.steps}
+    """Each model with each number of steps."""
+    steps = dict.fromkeys(MODELS, arguments.steps)
     for visible in (True, False) if arguments.hidden else (True,):
         for metres in arguments.distances:
             for agent in arguments.agents:

@@ -157,8 +157,9 @@ def test_arrivals_are_measured_once(benchmark, tmp_path, capsys):
     rows = [json.loads(path.read_text()) for path in (tmp_path / "planning").iterdir()]
     assert sorted(row["name"] for row in rows) == [
         "from scratch, 1 step",
+        "from the prior by pixels, 1 step",
+        "from the prior, 1 step",
         "oracle bearing",
-        "ours by pixels, 1 step",
         "ours, 1 step",
         "random",
         "simulator as model",
@@ -170,7 +171,8 @@ def test_arrivals_are_measured_once(benchmark, tmp_path, capsys):
     assert networks == {
         "ours": ["rooms-world-model"],
         "from scratch": ["from-scratch-long"],
-        "ours by pixels": ["rooms-world-model"],
+        "from the prior": ["from-the-prior-long"],
+        "from the prior by pixels": ["from-the-prior-long"],
     }
     assert arrivals.main([*options, "--seed", "1"]) == 2
     assert "was measured with" in capsys.readouterr().err
