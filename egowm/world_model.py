@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from egowm import export
 from egowm.actions import ActionSpec
+from egowm.augmentation import Augmentation
 from egowm.backbones.base import Backbone
 from egowm.backbones.codec_wrappers import Cached, Offloaded
 from egowm.checks import check_between, check_shape, checked, counted
@@ -74,6 +75,8 @@ class WorldModel(LightningModule):
             them as they are.
         own_contexts: Start some batches from frames that the model imagined, as the later chunks
             of a rollout do; null starts all from recorded frames.
+        augmentation: Mirror some training clips, and let some robots stand still; null leaves all
+            as recorded.
 
     Raises:
         ValueError: A share outside [0, 1], steps or chunk below 1, or a negative warmup.
@@ -103,6 +106,7 @@ class WorldModel(LightningModule):
         offload: bool = False,
         compile: Compiler | None = None,
         own_contexts: OwnContexts | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__()
         shares = {"drop_image": drop_image, "drop_action": drop_action, "drop_text": drop_text}
@@ -118,7 +122,7 @@ class WorldModel(LightningModule):
         self.alignment, self.learning_rate, self.warmup = alignment, learning_rate, warmup
         self.drop_image, self.drop_action, self.drop_text = drop_image, drop_action, drop_text
         self.steps, self.chunk, self.spec, self.state_spec = steps, chunk, spec, state_spec
-        self.own_contexts = own_contexts
+        self.own_contexts, self.augmentation = own_contexts, augmentation
         self.part = TrainedPart(train, lora_rank, tuple(lora_targets))
         self.gradient_checkpointing, self.optimizer = gradient_checkpointing, optimizer
         self.offload, self.compiler = offload, compile
@@ -389,6 +393,8 @@ class WorldModel(LightningModule):
     # Lightning's steps ----------------------------------------------------------------------------
 
     def training_step(self, clip: Clip, batch_idx: int) -> Tensor:
+        if self.augmentation is not None:
+            clip = self.augmentation.apply(clip, self.spec_of(self.source_of(clip)))
         total, logs = self.loss(clip)
         self.log("train/loss", total.detach(), prog_bar=True)
         for name, value in logs.items():

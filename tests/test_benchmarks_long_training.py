@@ -6,9 +6,7 @@ from safetensors.torch import save_file
 
 from benchmarks.experiment import long_training
 from egowm.backbones import SVD
-from egowm.clip import Clip
 from egowm.own_contexts import OwnContexts
-from egowm.world_model import WorldModel
 
 
 @pytest.fixture
@@ -34,7 +32,7 @@ def test_it_starts_from_the_weights_of_an_export(model, tmp_path):
 
 def test_a_new_folder_counts_its_own_steps(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(long_training, "_call", lambda folder, command: asked.append(command))
+    monkeypatch.setattr(long_training, "call", lambda folder, command: asked.append(command))
     long_training.stretch(tmp_path, 6000, 2000)
     long_training.stretch(tmp_path, 8000, 2000)
     steps = [c[c.index("--trainer.max_steps") + 1] for c in asked if "fit" in c]
@@ -43,7 +41,7 @@ def test_a_new_folder_counts_its_own_steps(tmp_path, monkeypatch):
 
 def test_the_rate_falls_between_the_steps_that_are_asked(tmp_path, model, monkeypatch):
     asked = []
-    monkeypatch.setattr(long_training, "_call", lambda folder, command: asked.append(command))
+    monkeypatch.setattr(long_training, "call", lambda folder, command: asked.append(command))
     (tmp_path / "begun_at_step").write_text("1000")
     long_training.stretch(tmp_path, 6000, 2000, (6000, 8000))
     fit = next(command for command in asked if "fit" in command)
@@ -51,22 +49,3 @@ def test_the_rate_falls_between_the_steps_that_are_asked(tmp_path, model, monkey
     model.fall = (5000, 7000)
     rates = [model._rate(step) for step in (0, 99, 5000, 6000, 7000, 9000)]
     assert rates == [0.01, 1.0, 1.0, 0.5, 0.0, 0.0]
-
-
-def test_a_paused_robot_sees_one_frame_and_is_told_not_to_move(model, monkeypatch):
-    seen = []
-    monkeypatch.setattr(
-        WorldModel, "training_step", lambda self, clip, batch_idx: seen.append(clip)
-    )
-    frames = torch.randint(0, 256, (64, 4, 3, 2, 2), dtype=torch.uint8)
-    empty = torch.zeros(64, 0, 3)
-    clip = Clip(frames, torch.ones(64, 3, 3), empty, empty[:, :, 0], [""], ["rooms"], ["a"])
-    for model.paused in (0.0, 0.5):
-        model.training_step(clip, 0)
-    assert torch.equal(seen[0].frames, frames)
-    assert torch.equal(seen[0].actions, clip.actions)
-    still = (seen[1].actions == 0).all((1, 2))
-    assert 16 < still.sum() < 48
-    assert (seen[1].frames[still] == frames[still][:, :1]).all()
-    assert torch.equal(seen[1].frames[~still], frames[~still])
-    assert (seen[1].actions[~still] == 1).all()

@@ -19,15 +19,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file
-from torch import Tensor
 
 from benchmarks.experiment.arms import EXPORTS, PRIOR_STEPS
 from benchmarks.experiment.arms import STEPS as SHORT
 from benchmarks.measure import RESULTS, ROOT, Record, Script, positive, provenance, read, write
+from egowm.augmentation import Augmentation
 from egowm.backbones import SVD
-from egowm.clip import Clip
 from egowm.own_contexts import OwnContexts
 from egowm.shipped import default_model
 from egowm.world_model import WorldModel
@@ -41,7 +39,6 @@ class LongRun(WorldModel):
     Args:
         start: export whose weights training starts from; "" for those of the backbone.
         fall: steps of the run between which the rate falls to zero in a line; null: never.
-        paused: share of the clips in which the robot stands still: no action, one frame for all.
         **options: as `WorldModel`.
     """
 
@@ -51,7 +48,7 @@ class LongRun(WorldModel):
         own_contexts: OwnContexts,
         start: str = "",
         fall: tuple[int, int] | None = None,
-        paused: float = 0.0,
+        augmentation: Augmentation | None = None,
         learning_rate: float = 3e-4,
         warmup: int = 100,
         drop_image: float = 0.0,
@@ -64,8 +61,9 @@ class LongRun(WorldModel):
             drop_image=drop_image,
             steps=steps,
             own_contexts=own_contexts,
+            augmentation=augmentation,
         )
-        self.start, self.fall, self.paused = start, fall, paused
+        self.start, self.fall = start, fall
 
     def configure_model(self) -> None:
         ready = hasattr(self, "action_embedding")
@@ -76,14 +74,6 @@ class LongRun(WorldModel):
         own = {f"backbone.{k}" if k.startswith("network.") else k: v for k, v in weights.items()}
         found = self.load_state_dict(own, strict=False)
         assert not found.unexpected_keys, found.unexpected_keys
-
-    def training_step(self, clip: Clip, batch_idx: int) -> Tensor:
-        """Of some clips the first frame is all that is seen, for they are told not to move."""
-        paused = torch.rand(len(clip.frames), device=clip.frames.device) < self.paused
-        actions = clip.actions.masked_fill(paused[:, None, None], 0.0)
-        frames = clip.frames.clone()
-        frames[paused] = clip.frames[paused][:, :1]
-        return super().training_step(clip._replace(frames=frames, actions=actions), batch_idx)
 
     def configure_optimizers(self) -> Any:
         """A constant rate after the warm-up, until it falls: the run itself has no end."""
@@ -122,13 +112,13 @@ def stretch(folder: Path, done: int, steps: int, fall: Sequence[int] = ()) -> Pa
     if fall:
         fit += ["--model.init_args.fall", str([step - first for step in fall])]
     # A constant rate leaves no end to come; the guard and the pictures are for shorter runs.
-    _call(folder, [*fit, "--guard_patience", "0", "--pictures_every", "0"])
+    call(folder, [*fit, "--guard_patience", "0", "--pictures_every", "0"])
     export = [egowm, "export", "-c", recipe, "--half", "--output", str(folder / "export")]
-    _call(folder, [*export, "--force", "--ckpt_path", str(folder / "checkpoints/last.ckpt")])
+    call(folder, [*export, "--force", "--ckpt_path", str(folder / "checkpoints/last.ckpt")])
     return folder / "export"
 
 
-def _call(folder: Path, command: Sequence[str]) -> None:
+def call(folder: Path, command: Sequence[str]) -> None:
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"PYTHONPATH": paths}
     with (folder / "log.txt").open("a") as log:
