@@ -119,6 +119,7 @@ def stretch(folder: Path, done: int, steps: int, fall: Sequence[int] = ()) -> Pa
 
 
 def call(folder: Path, command: Sequence[str]) -> None:
+    """Run a command of the project from its root; what it prints goes to the log of the folder."""
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"PYTHONPATH": paths}
     with (folder / "log.txt").open("a") as log:

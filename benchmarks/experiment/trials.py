@@ -57,7 +57,7 @@ def train(name: str, folder: Path, steps: int) -> Path:
 
 
 def measured(export: Path) -> Record:
-    """Rows of an export in 64 unseen rooms: true and other actions, standing still, single steps."""
+    """An export in 64 unseen rooms: true and other actions, standing still, single steps."""
     from benchmarks.experiment.room_clips import unseen_clips
 
     model, clips = WorldModel.from_pretrained(export), unseen_clips()
