@@ -5,6 +5,7 @@ come from the same tracker, `palette`.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ from benchmarks.measure import Record
 from egowm.data import Rooms
 from egowm.evaluation.evaluate import choose
 from egowm.evaluation.rows import changed, derangement
+from egowm.network.precision import computes_in_bfloat16
 from egowm.pixels import psnr, to_uint8
 from egowm.recipe import open_recipe
 from egowm.sampling import Sampling
@@ -47,6 +49,12 @@ def unseen_clips(papers: str = "", afresh: bool = False) -> "RoomClips":
     clips = RoomClips(data, 2 * CLIPS, FRAMES)
     clips.keep(range(CLIPS, 2 * CLIPS))
     return clips
+
+
+def trained_precision(model: WorldModel) -> AbstractContextManager[object]:
+    """bfloat16 by autocast; float32 on processors that do not compute in bfloat16."""
+    device = model.device.type
+    return torch.autocast(device, torch.bfloat16, enabled=computes_in_bfloat16(device))
 
 
 class PlainHue(PaletteTracker):
@@ -139,14 +147,14 @@ class RoomClips:
     ) -> list[np.ndarray]:
         """Frames (T, H, W, 3) of the model under the actions of a row; the same noise for all.
 
-        The networks run in bfloat16, as they were trained.
+        The networks run in the precision that they train in.
         """
         actions, frames = self.told(kind), []
         for start in range(0, len(self.clips), BATCH):
             numbers = range(start, min(start + BATCH, len(self.clips)))
             context = torch.stack([self.clips[k].frames[:1] for k in numbers])
             noise = [torch.Generator().manual_seed(self.numbers[k]) for k in numbers]
-            with torch.autocast(model.device.type, torch.bfloat16):
+            with trained_precision(model):
                 made = model.rollout(context, actions[list(numbers)], how, generator=noise)
             frames += [to_uint8(video) for video in made.frames]
         return frames
@@ -157,7 +165,7 @@ class RoomClips:
         for clip, actions, number in zip(self.clips, self.actions, self.numbers, strict=True):
             seeds = range(number * self.horizon, (number + 1) * self.horizon)
             noise = [torch.Generator().manual_seed(seed) for seed in seeds]
-            with torch.autocast(model.device.type, torch.bfloat16):
+            with trained_precision(model):
                 made = model.rollout(clip.frames[:-1, None], actions[:, None], how, generator=noise)
             frames.append(to_uint8(made.frames[:, 0]))
         return frames

@@ -21,6 +21,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from egowm.commands.main import VERBS, explain
 from egowm.evaluation.prediction_writer import PREDICTIONS, PredictionWriter
 from egowm.files import check_folder
+from egowm.network.precision import trainer_precision
 from egowm.network.sharding import Sharded
 from egowm.recipe import RecipeError, RecipeParser, refused_value
 from egowm.training.checkpoints import RunCheckpoint, WholeCheckpoints, newest
@@ -177,6 +178,7 @@ class FitCLI(LightningCLI):
             plugins.append(WholeCheckpoints())
         if not bare:
             kwargs["logger"] = run_loggers(root, config.get("logger"))
+        kwargs["precision"] = trainer_precision(config["precision"], config["accelerator"])
         try:
             return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
         except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
