@@ -8,6 +8,7 @@ and one that was stopped goes on from its last checkpoint.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -47,11 +48,19 @@ def train(name: str, folder: Path, steps: int) -> Path:
     egowm = str(Path(sys.executable).parent / "egowm")
     recipe = str(RECIPE.relative_to(ROOT))
     start = ["--model.init_args.start", f"./{START.relative_to(ROOT)}"]
-    alike = [*start, "--model.init_args.augmentation", "null", *TRIALS[name]]
-    fit = [egowm, "fit", "-c", recipe, *alike, "--trainer.default_root_dir", str(folder)]
+    plain = [
+        *start,
+        "--model.init_args.augmentation",
+        "null",
+        "--trainer.val_check_interval",
+        "200",
+    ]
+    fit = [egowm, "fit", "-c", recipe, *plain, *TRIALS[name]]
+    fit += ["--trainer.default_root_dir", str(folder)]
     fit += ["--trainer.max_steps", str(steps), "--ckpt_path", "last", "--save_every", "100"]
     call(folder, [*fit, "--guard_patience", "0", "--pictures_every", "0"])
-    export = [egowm, "export", "-c", recipe, *alike, "--half", "--output", str(folder / "export")]
+    config = max(folder.glob("lightning_logs/*/config.yaml"), key=os.path.getmtime)
+    export = [egowm, "export", "-c", str(config), "--half", "--output", str(folder / "export")]
     call(folder, [*export, "--force", "--ckpt_path", str(folder / "checkpoints/last.ckpt")])
     return folder / "export"
 
