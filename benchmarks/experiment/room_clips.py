@@ -16,7 +16,7 @@ from torch import Tensor
 
 from benchmarks.measure import Record
 from egowm.data import Rooms
-from egowm.evaluation.evaluate import choose
+from egowm.evaluation.roll_out import choose
 from egowm.evaluation.rows import changed, derangement
 from egowm.network.precision import computes_in_bfloat16
 from egowm.pixels import psnr, to_uint8
