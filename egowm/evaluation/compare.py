@@ -111,7 +111,7 @@ def check_gate(baseline: EvalRecord, name: str, protocol: Protocol, metrics: Met
         raise ValueError(f"--gate {name}: the baseline has another protocol: {'; '.join(apart)}.")
     for column, lacks in metrics.missing.items():
         if any(c["key"] == column.key and not c["lacks"] for c in baseline["columns"]):
-            raise ValueError(f"--gate {name}: the baseline has {column.label}, which {lacks}.")
+            raise ValueError(f"--gate {name}: the baseline has {column.label}, which {lacks} here.")
 
 
 def format_comparison(found: EvalComparison) -> str:

@@ -12,12 +12,12 @@ from PIL import Image
 
 from egowm.commands import demo, fit
 from egowm.commands import main as cli
-from egowm.evaluation.evaluate import choose
+from egowm.evaluation.roll_out import choose
 from egowm.recipe import open_recipe
 from egowm.shipped import default_model, recipes
+from tests.evaluation.records import made_up
 
 BUILD = fit.build
-SCORES = {"psnr": 20.0, "scs": 50.0}
 
 
 @pytest.fixture
@@ -35,13 +35,12 @@ def trained(obedient, monkeypatch) -> list[list[str]]:
 
 @pytest.fixture
 def evaluated(monkeypatch) -> list[SimpleNamespace]:
-    """The calls of `evaluate`, which return made-up scores."""
+    """The calls of `evaluate`, which return a made-up record."""
     seen: list[SimpleNamespace] = []
 
     def evaluate(rows, data, output, **options):
         seen.append(SimpleNamespace(rows=rows, data=data, output=output, **options))
-        scores = {row.folder: SCORES for row in rows} | {"copy": SCORES, "codec": SCORES}
-        return scores | {"report": str(output / "report.html")}
+        return made_up(np.full((2, 4), 20.0), labels=[row.label for row in rows])
 
     monkeypatch.setattr(demo, "evaluate", evaluate)
     return seen

@@ -17,10 +17,10 @@ def library(name: str, package: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        lacks = error.name.partition(".")[0] if error.name else package
+        missing = error.name.partition(".")[0] if error.name else ""
+        needs = "" if missing in ("", name.partition(".")[0]) else f" with {missing}"
         raise Unavailable(
-            f"the package {package} is not installed ({lacks} is missing): pip install "
-            f"'egowm[metrics]'"
+            f"needs the package {package}{needs}: pip install 'egowm[metrics]'"
         ) from error
 
 

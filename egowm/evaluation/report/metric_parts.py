@@ -13,7 +13,7 @@ _COLOURS = ("var(--pred)", "#c2571a", "#3f8f5b", "#8a4fa3", "#b08900", "#4b9fb5"
 _REFERENCES = ("#8b8b8b", "#bcb6a8", "#5a5a5a")
 _SPEED = (
     "Seconds of a rollout divided by its frames, the median over batches",
-    "Peak memory of the rollouts: what torch held on a GPU; on a CPU what the process had until then",
+    "Peak memory of the rollouts: what torch held on a GPU; on a CPU all of the process",
 )
 
 
@@ -21,9 +21,7 @@ def draw_metrics(record: EvalRecord | None) -> Markup:
     """The section; empty where a run was not evaluated."""
     if record is None:
         return Markup("")
-    lacks = [
-        (c["label"], f"not measured: it {c['lacks']}") for c in record["columns"] if c["lacks"]
-    ]
+    lacks = [(c["label"], f"not measured: {c['lacks']}") for c in record["columns"] if c["lacks"]]
     return Markup(
         '<section aria-label="Metrics"><div class="heading"><h2>Metrics</h2><p>{brief}</p></div>'
         '<div class="scroll" tabindex="0" role="region" aria-label="Table of metrics">{table}</div>'
