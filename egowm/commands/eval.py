@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-import torch
-
 from egowm import export
 from egowm.checksums import sum_of
+from egowm.commands.device_option import add_device, chosen_device
 from egowm.commands.parser import Parser
 from egowm.commands.tracker_options import add_options, chosen_tracker
 from egowm.data.module import ClipData
@@ -50,14 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _evaluated(args: Namespace, baseline: EvalRecord | None) -> EvalRecord:
     tracker = chosen_tracker(args)
     assert tracker is not None
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = chosen_device(args)
     model = WorldModel.from_pretrained(args.model, base=args.base)
     data = _data(args)
     protocol = make_protocol(args.protocol, data, args.horizon)
     check_model(protocol, model)
     kinds = known_kinds(data.clip_meaning) if args.actions is None else args.actions
     rows = list(make_rows(model, Path(args.model).name, kinds))
-    metrics = load_metrics(args.weights, device)
+    metrics = load_metrics(args.weights, str(device))
     if baseline is not None:
         compare.check_gate(baseline, str(args.gate), protocol, metrics)
     model.to(device)
@@ -136,7 +135,7 @@ def _parser() -> Parser:
         "--actions",
         help="rows, comma-separated: true, shuffled, zero, mirrored (default: all that are known)",
     )
-    add("--device", help="cpu or cuda (default: cuda where there is one)")
+    add_device(parser, "that rolls out")
     add("--gate", metavar="BASELINE", type=Path, help="an eval.json; exit status 4 if worse")
     add("--compare", nargs=2, metavar="EVAL_JSON", type=Path, help="compare two runs, no more")
     add("--force", action="store_true", help="replace a run that is there")

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Required, TypedDict
 
@@ -13,10 +13,17 @@ from egowm.evaluation.protocol import Protocol
 from egowm.files import whole
 from egowm.scs.bootstrap import interval
 from egowm.scs.score import mean_defined
-from egowm.typed_json import read_json
+from egowm.typed_json import RecordError, read_json
 
 EXPECTED = "what `egowm eval` writes as eval.json (evaluate again)"
 Number = float | None
+
+
+class ProtocolRecord(TypedDict):
+    """What tables and pages take from the protocol; the rest is shown and compared as it is."""
+
+    name: str
+    horizon: int
 
 
 class ColumnRecord(TypedDict):
@@ -63,7 +70,7 @@ class RowRecord(TypedDict, total=False):
 class EvalRecord(TypedDict, total=False):
     """All of eval.json. about: recipe and model, shown as they are."""
 
-    protocol: Required[dict[str, Any]]
+    protocol: Required[ProtocolRecord]
     fingerprint: Required[str]
     reads: Required[dict[int, str]]
     columns: Required[list[ColumnRecord]]
@@ -152,6 +159,8 @@ def load(path: Path) -> EvalRecord:
     Raises RecordError, one line that names file and key.
     """
     found: EvalRecord = read_json(path, EvalRecord, EXPECTED)
+    for fault in _faults(found):
+        raise RecordError(f"{path}: expected {EXPECTED}; {fault}")
     found["reads"] = {int(k): label for k, label in found["reads"].items()}
     for row in found["rows"]:
         for cell in row["cells"].values():
@@ -159,3 +168,22 @@ def load(path: Path) -> EvalRecord:
                 if cell.get(key):
                     cell[key] = {int(k): v for k, v in cell[key].items()}  # type: ignore
     return found
+
+
+def _faults(record: EvalRecord) -> Iterator[str]:
+    """What does not belong together in a record of the right types."""
+    count = len(record["clips"])
+    if not record["rows"] or not count:
+        yield "rows and clips: at least one of each"
+    if len(record["recordings"]) != count:
+        yield f"recordings: {count}, as many as clips"
+    yield from (
+        f"columns.{column['key']}.digits: 0 to 9"
+        for column in record["columns"]
+        if not 0 <= column["digits"] <= 9
+    )
+    for row in record["rows"]:
+        for key, cell in row["cells"].items():
+            tables = [cell.get("clips"), *(cell.get("clips_at") or {}).values()]
+            if any(table is not None and len(table) != count for table in tables):
+                yield f"rows.{row['folder']}.{key}: {count} values, one for each clip"

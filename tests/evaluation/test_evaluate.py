@@ -360,6 +360,7 @@ def test_a_run_again(export, write_recipe, rooms, tmp_path, capsys, monkeypatch)
         ({}, ["--tracker", "fow"], "Expected a tracker of sam2, palette, flow"),
         ({"stride": 2}, ["--horizon", "2"], "trained at 4 Hz, the data come at 2 Hz"),
         ({}, ["--base", "./none"], "Expected a diffusers pipeline folder at ./none"),
+        ({}, ["--device", "gpu"], "--device: expected a device such as cpu or cuda, got 'gpu'"),
         ({}, ["--seeds", "0"], "Expected at least 1 seed, got 0"),
         ({}, ["--weights", "./none"], "No folder of weights at none"),
         ({}, ["--gate", "./none"], "none"),
