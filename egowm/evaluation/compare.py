@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -82,13 +82,14 @@ def check_alike(a: str, one: EvalRecord, b: str, other: EvalRecord) -> None:
             f"{a} and {b} are of different clips: {counted(len(apart), 'clip')} not in both, "
             f"{', '.join(apart[:3])}. Evaluate both with the same recipe, --clips and --horizon."
         )
-    mine, theirs = (dict(record["protocol"]) for record in (one, other))
+    mine: dict[str, Any] = dict(one["protocol"])
+    theirs: dict[str, Any] = dict(other["protocol"])
     mine_metrics, their_metrics = mine.pop("metrics", {}), theirs.pop("metrics", {})
     both = mine_metrics.keys() & their_metrics.keys()  # a missing column is told, not refused
     mine["metrics"], theirs["metrics"] = (
         {key: found[key] for key in both} for found in (mine_metrics, their_metrics)
     )
-    if None in (mine["scs"], theirs["scs"]):
+    if None in (mine.get("scs"), theirs.get("scs")):
         mine["scs"] = theirs["scs"] = None
     if apart := differences(mine, theirs):
         raise ValueError(
@@ -102,8 +103,9 @@ def check_gate(baseline: EvalRecord, name: str, protocol: Protocol, metrics: Met
     recordings = len(set(baseline["recordings"]))
     if recordings < MIN_UNITS:
         raise ValueError(
-            f"--gate {name}: a paired interval needs clips of at least {MIN_UNITS} recordings, "
-            f"the baseline has {recordings}: make it with more --clips."
+            f"--gate {name}: a paired interval needs clips of at least "
+            f"{counted(MIN_UNITS, 'recording')}, the baseline has {recordings}: make it with more "
+            f"--clips."
         )
     mine = protocol.describe()
     theirs = {key: baseline["protocol"].get(key) for key in mine}

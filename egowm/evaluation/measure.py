@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,14 @@ from egowm.evaluation.metrics import structure
 from egowm.evaluation.metrics.catalogue import Metrics
 from egowm.evaluation.metrics.metric import Sample, Values
 from egowm.evaluation.protocol import Protocol
-from egowm.evaluation.record import EvalRecord, RowRecord, column_record, fingerprint, make_cell
+from egowm.evaluation.record import (
+    EvalRecord,
+    ProtocolRecord,
+    RowRecord,
+    column_record,
+    fingerprint,
+    make_cell,
+)
 from egowm.evaluation.roll_out import seeded
 from egowm.evaluation.rows import Row, changed
 from egowm.evaluation.run_writer import CODEC, COPY, MEAN, RunWriter
@@ -84,7 +91,7 @@ class Evaluation:
         columns.insert(0, column_record(structure.COLUMN, no_scs))
         digits = {column["key"]: column["digits"] for column in columns}
         return {
-            "protocol": described,
+            "protocol": cast(ProtocolRecord, described),
             "fingerprint": fingerprint(described),
             "reads": self.protocol.reads,
             "columns": columns,

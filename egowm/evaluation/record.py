@@ -8,6 +8,7 @@ from typing import Any, Required, TypedDict
 
 import numpy as np
 
+from egowm.checks import counted
 from egowm.evaluation.metrics.metric import Column, Values
 from egowm.evaluation.protocol import Protocol
 from egowm.files import whole
@@ -186,4 +187,4 @@ def _faults(record: EvalRecord) -> Iterator[str]:
         for key, cell in row["cells"].items():
             tables = [cell.get("clips"), *(cell.get("clips_at") or {}).values()]
             if any(table is not None and len(table) != count for table in tables):
-                yield f"rows.{row['folder']}.{key}: {count} values, one for each clip"
+                yield f"rows.{row['folder']}.{key}: {counted(count, 'value')}, one for each clip"

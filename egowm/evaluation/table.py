@@ -21,9 +21,9 @@ def table(record: EvalRecord) -> str:
     cumulative = record["protocol"]["name"] == "egowm"
     horizon = record["protocol"]["horizon"]
     over = f"frames 1 to {horizon}" if cumulative else ", ".join(record["reads"].values())
-    clips, seeds = len(record["clips"]), len(record["seeds"])
-    each = f", {seeds} seeds (spread over seeds after ±)" if seeds > 1 else ""
-    lines = [f"Means over {over} of {clips} clips{each}:"]
+    clips, seeds = counted(len(record["clips"]), "clip"), counted(len(record["seeds"]), "seed")
+    each = f", {seeds} (spread over them after ±)" if len(record["seeds"]) > 1 else ""
+    lines = [f"Means over {over} of {clips}{each}:"]
     lines += _aligned([["", *_headings(record)], *(_cells(row, record) for row in record["rows"])])
     lines += ["", f"{record['rows'][0]['label']}, {interval_text(record)}:"]
     lines += _aligned(list(_by_frame(record, cumulative)))

@@ -38,7 +38,7 @@ def made_up(
     return {
         "protocol": protocol.describe() | {"metrics": {"psnr": {}, "ssim": {}}, "scs": None},
         "fingerprint": "f" * 64,
-        "reads": protocol.reads,
+        "reads": dict(protocol.reads),
         "columns": [
             column_record(COLUMN, "no structures are marked"),
             *map(column_record, columns),

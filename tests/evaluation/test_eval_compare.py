@@ -181,11 +181,11 @@ def test_the_table_in_text():
     psnr = np.stack([np.full((3, 4), 20.0), np.full((3, 4), 21.0)])
     lines = table(made_up(psnr, labels=["mine", "mine, standing still"])).splitlines()
     assert lines == [
-        "Means over frames 1 to 4 of 3 clips, 2 seeds (spread over seeds after ±):",
+        "Means over frames 1 to 4 of 3 clips, 2 seeds (spread over them after ±):",
         "                                PSNR           SSIM  s/frame   GiB",
-        "mine                    20.50 ±0.71  20.500 ±0.707     0.25  1.50",
-        "mine, standing still    20.50 ±0.71  20.500 ±0.707        -     -",
-        "Copy of the first frame           -              -        -     -",
+        "mine                     20.50 ±0.71  20.500 ±0.707     0.25  1.50",
+        "mine, standing still     20.50 ±0.71  20.500 ±0.707        -     -",
+        "Copy of the first frame            -              -        -     -",
         "",
         "mine, no intervals: 3 recordings < 10:",
         "      to 2 frames  to 4 frames",

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from egowm.checks import counted
 from egowm.evaluation.metrics.distribution import FID, FVD
 from egowm.evaluation.metrics.metric import Column, Metric, Unavailable
 from egowm.evaluation.metrics.perceptual import LPIPS, DreamSim
@@ -34,7 +35,8 @@ class Metrics:
         """Those that take frames of this size; the others are missing."""
         side = min(height, width)
         small = {
-            column: f"needs frames of at least {metric.least_side} pixels a side, these have {side}"
+            column: f"needs frames of at least {counted(metric.least_side, 'pixel')} a side, "
+            f"these have {side}"
             for metric in self.ready
             for column in metric.columns
             if side < metric.least_side

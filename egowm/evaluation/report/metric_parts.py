@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from markupsafe import Markup
 
+from egowm.checks import counted
 from egowm.evaluation.record import ColumnRecord, EvalRecord, RowRecord
 from egowm.evaluation.report.line_chart import value_chart
 from egowm.evaluation.report.page import draw_grid, draw_list, joined
@@ -40,13 +41,14 @@ def draw_metrics(record: EvalRecord | None) -> Markup:
 
 
 def _brief(record: EvalRecord) -> str:
-    protocol, seeds = record["protocol"], len(record["seeds"])
+    protocol, seeds = record["protocol"], counted(len(record["seeds"]), "seed")
     over = f"means over frames 1 to {protocol['horizon']}"
     if protocol["name"] != "egowm":
         over = f"means over {', '.join(record['reads'].values())}"
-    several = f", {seeds} seeds, the spread over them after ±" if seeds > 1 else ""
+    several = f", {seeds}, the spread over them after ±" if len(record["seeds"]) > 1 else ""
     return (
-        f"protocol {protocol['name']}, {over} of {len(record['clips'])} clips{several}; rolled out "
+        f"protocol {protocol['name']}, {over} of {counted(len(record['clips']), 'clip')}{several}; "
+        f"rolled out "
         f"on {record['device']}; fingerprint {record['fingerprint'][:12]}"
     )
 
