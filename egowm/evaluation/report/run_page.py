@@ -195,7 +195,7 @@ def _page(
     """Fill the template."""
     labels = {v.folder: v.label for v in run.variants}
     means = {key: sum(row[key] for row in psnrs.values()) / len(psnrs) for key in (*labels, "copy")}
-    rows = table_rows(labels, scores, means)
+    rows = table_rows(labels, scores, {} if metrics else means)  # else PSNR stands in the metrics
     left_out = len(run.clips) - len(cards)
     first = next((score for score in scores.values() if score), None)
     primary = _clips(scores[run.variants[0].folder])
@@ -205,7 +205,7 @@ def _page(
         "header": _about(run),
         "fps": f"{run.fps:g}",
         "last": max(len(actions) for actions in run.actions.values()),
-        "table": draw_table(rows),
+        "table": draw_table(rows) if first or metrics is None else "",
         "warning": draw_warning(first.get("warning")) if first else _UNSCORED,
         "notes": draw_notes(rows),
         "empty": draw_empty_shares(labels, scores),
