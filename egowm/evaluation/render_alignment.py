@@ -17,6 +17,9 @@ from egowm.worlds.rooms import Camera, Room
 
 MIN_CORRELATION = 0.8  # of a frame with its rendering, both low-passed; less is not aligned
 MIN_CONTRAST = 4.0  # grey levels; a low-passed frame that deviates less shows nothing
+MAX_COST = (
+    0.35  # robust share that does not fit: 0.02 on true frames, 0.36 and more in a wrong room
+)
 MAX_DOUBT = 0.1  # metres, or tens of degrees: a larger standard error is not aligned
 # Where the search begins, relative to the pose before: metres ahead, and degrees of turn.
 AHEAD, TURNS = (0.0, 0.15, 0.3), (-6.0, -2.0, 2.0, 6.0)
@@ -54,7 +57,8 @@ class Fit(NamedTuple):
 
     @property
     def good(self) -> bool:
-        return self.correlation >= MIN_CORRELATION and self.doubt <= MAX_DOUBT
+        like = self.correlation >= MIN_CORRELATION and self.cost <= MAX_COST
+        return like and self.doubt <= MAX_DOUBT
 
 
 @checked
@@ -124,7 +128,7 @@ class _Target:
         rays = np.stack([np.ones_like(left), left, up]).reshape(3, -1)
         self.rays = rays / np.linalg.norm(rays, axis=0)  # (3, P) ahead, left, up
 
-    def fit(self, pose: Pose, steps: int = 4) -> Fit:
+    def fit(self, pose: Pose, steps: int = 3) -> Fit:
         """Gauss-Newton from a pose, on the one rendering there, to which the frame is warped."""
         rgb, points = self._draw(pose)
         drawn = _low_passed(rgb, self.blur)
