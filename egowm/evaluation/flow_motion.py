@@ -17,6 +17,7 @@ from egowm.evaluation.action_following import ActionFollowing, check_actions
 from egowm.scs.trackers.flow import dense_flow
 
 MOST_POINTS = 2000  # pixels of a frame that are used
+FEW_POINTS = 500  # of these, where many directions are tried
 MIN_POINTS = 40  # below which a step is not measured
 MIN_SLOPE = 4.0  # grey levels a pixel: where a picture is flatter, flow is not seen
 NARROW = np.radians((-24, -16, -8, 0, 8, 16, 24))  # where a wheeled robot may go
@@ -143,7 +144,7 @@ def _rays(pixels: np.ndarray, camera: Pinhole) -> np.ndarray:
 
 
 def _basis(kind: str, pitch: float) -> np.ndarray:
-    """(6, A): the camera's motion (translation, rotation vector; x right, y down) of each action."""
+    """(6, A): translation and rotation vector of the camera (x right, y down) for each action."""
     if kind == "se3":
         return np.eye(6)
     ahead = np.array([0.0, np.sin(pitch), np.cos(pitch)])
@@ -184,6 +185,7 @@ def _rotation(points: _Points, basis: np.ndarray, camera: Pinhole) -> np.ndarray
     action = np.full(basis.shape[1], np.nan)
     if len(points.ray) < MIN_POINTS:
         return action
+    points = points.kept(np.arange(0, len(points.ray), max(1, len(points.ray) // FEW_POINTS)))
     fits = [_turn(points, way, basis[3:, turns], camera) for way in _ways(basis[:3, ~turns])]
     action[turns] = min(fits, key=lambda fit: fit[1])[0]
     return action
