@@ -46,16 +46,18 @@ from egowm.evaluation.navigation import (
     make_tasks,
     time_allowed,
 )
+from egowm.network.precision import computes_in_bfloat16
 from egowm.planning.mpc import Planner
 from egowm.sampling import Sampling
 from egowm.scs.bootstrap import interval
 from egowm.shipped import default_model
 from egowm.world_model import WorldModel
 
+DTYPE = torch.bfloat16 if computes_in_bfloat16(best_device()) else torch.float32
 # The quick way to imagine, and the way of chained calls of diffusers' pipeline, which is not called
 # here (candidates.py finds both to make the same frames, in float32).
-QUICK = Sampling(chain="latents_only", dtype=torch.bfloat16)
-BY_PIXELS = Sampling(chain="pixels", dtype=torch.bfloat16)
+QUICK = Sampling(chain="latents_only", dtype=DTYPE)
+BY_PIXELS = Sampling(chain="pixels", dtype=DTYPE)
 MODELS = {
     "ours": ("model", QUICK),
     "from the prior": ("prior", QUICK),
