@@ -22,7 +22,7 @@ from egowm.world_model import WorldModel
 RECORD = RESULTS / "trials.json"
 START, STEPS = EXPORTS["P+"], 600
 OWN, BACKBONE = "--model.init_args.own_contexts", "--model.init_args.backbone.init_args"
-AS_IS = "reference"
+BEFORE, AS_IS = "before", "reference"
 TRIALS: dict[str, Sequence[str]] = {
     AS_IS: (),
     "mirrored clips": ("--model.init_args.augmentation", "{mirrored: 0.5}"),
@@ -93,7 +93,7 @@ def work(arguments: argparse.Namespace) -> None:
     rows = (read(arguments.record) or {"rows": []})["rows"]
     known = {row["trial"] for row in rows}
     if not rows:
-        rows.append({"trial": "before", "steps": 0} | measured(START))
+        rows.append({"trial": BEFORE, "steps": 0} | measured(START))
     for number, name in enumerate(TRIALS):
         if name in known:
             continue
