@@ -68,13 +68,8 @@ MODELS = {
 }
 STOPS = ", which may stop"  # ends the name of an agent that compares every imagined frame
 MODELS["ours" + STOPS] = MODELS["ours"]
-WITHOUT = (
-    "simulator as model",
-    "simulator as model" + STOPS,
-    "straight ahead",
-    "oracle bearing",
-    "random",
-)
+SIMULATOR = "simulator as model"
+WITHOUT = (SIMULATOR, SIMULATOR + STOPS, "straight ahead", "oracle bearing", "random")
 
 
 @dataclass(frozen=True)
