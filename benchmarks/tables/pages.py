@@ -21,6 +21,7 @@ from benchmarks.tables import (
     rollout,
     scs,
     training,
+    trials,
 )
 from egowm.files import whole
 
@@ -35,6 +36,7 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "rates": experiment.rates,
     "long-training": experiment.longer,
     "ablations": experiment.ablations,
+    "trials": trials.trials,
     "planning": planning.planning,
     "planning-memory": planning.memory,
     "decode-window": planning.windows,
