@@ -24,6 +24,7 @@ from benchmarks.measure import Record, benchmark, picked, positive, provenance
 from benchmarks.tables import following
 from egowm.evaluation.action_following import ActionFollowing, follow_in_room, summarise
 from egowm.evaluation.flow_motion import Ground, Pinhole, follow_by_flow
+from egowm.shipped import default_model
 from egowm.world_model import WorldModel
 from egowm.worlds.motion import ROBOT_HEIGHT
 from egowm.worlds.rooms import Room
@@ -118,7 +119,8 @@ def options(add: Callable[..., Any]) -> None:
 
 def run(arguments: argparse.Namespace) -> Record:
     """The whole record: provenance, settings, and for each row its summaries."""
-    record = provenance(arguments.seed, arguments.device, weights=MODELS[1:])
+    record = provenance(arguments.seed, arguments.device, weights=[default_model(), *MODELS[1:]])
+    record["command"] = record["command"].partition(" --keep")[0]  # which changes no figure
     clips = unseen_clips()
     clips.keep(range(min(arguments.clips, len(clips.clips))))
     record["settings"] = picked(arguments, "clips") | {"frames": clips.horizon, "blur": BLUR}
