@@ -113,6 +113,7 @@ arrivals: $(STAMP)  ## let robots plan in 50 rooms, for rows that are not there 
 fuzz: $(STAMP)  ## damage 10,000 inputs of every command and format, and call Python wrongly (an hour)
 	env OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.run --jobs $(JOBS) $(ARGS)
 	env OMP_NUM_THREADS=1 $(BIN)/python -m tests.wrong_calls
+	env EGOWM_FUZZ_TIMES=4 $(BIN)/python -m pytest tests/commands/test_bad_recipes.py
 	$(BIN)/python -m benchmarks.tables.pages
 
 tables: $(STAMP)  ## rewrite the tables in docs from benchmarks/results
