@@ -87,7 +87,7 @@ def measured(clips: RoomClips, told: str, videos: Videos, flow: bool) -> list[Ac
     for k, clip in enumerate(tqdm(clips.clips, told, leave=False, file=sys.stderr)):
         frames = np.concatenate([clips.truth[k][:1], videos[k]])
         if flow:
-            camera = Pinhole.of_view(*frames.shape[1:3], 90.0)
+            camera = Pinhole.of_view(frames.shape[1], frames.shape[2], 90.0)
             ground = Ground(ROBOT_HEIGHT)
             found.append(follow_by_flow(frames, actions[k], spec, camera, ground=ground))
             continue
@@ -109,7 +109,9 @@ def summary(found: Sequence[ActionFollowing]) -> list[Record]:
 
 
 def _plain(values: np.ndarray) -> Any:
-    return np.where(np.isfinite(values), np.round(values, 4).astype(object), None).tolist()
+    plain = np.round(values, 4).astype(object)
+    plain[~np.isfinite(values)] = None
+    return plain.tolist()
 
 
 def options(add: Callable[..., Any]) -> None:

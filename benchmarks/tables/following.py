@@ -47,7 +47,7 @@ def _at(row: Record, horizon: int) -> Record:
 
 
 def _name(row: Record) -> str:
-    name = NAMES.get(row["name"], row["name"])
+    name = str(NAMES.get(row["name"], row["name"]))
     own = row["told"] == "true" or "told" in row["name"]
     return name if own else f"{name}, under another clip's actions"
 

@@ -157,10 +157,12 @@ def _steps(poses: np.ndarray) -> np.ndarray:
 
 def _path(actions: np.ndarray, start: np.ndarray) -> np.ndarray:
     """Poses (T, 3) to which actions (T, 3) lead."""
-    poses = [tuple(map(float, start))]
+    x, y, yaw = map(float, start)
+    poses = []
     for action in actions:
-        poses.append(step(*poses[-1], action))
-    return np.array(poses[1:])
+        x, y, yaw = step(x, y, yaw, action)
+        poses.append((x, y, yaw))
+    return np.array(poses)
 
 
 def _apart(poses: np.ndarray, others: np.ndarray) -> np.ndarray:
