@@ -22,21 +22,21 @@ from egowm.world_model import WorldModel
 RECORD = RESULTS / "trials.json"
 START, STEPS = EXPORTS["P+"], 600
 OWN, BACKBONE = "--model.init_args.own_contexts", "--model.init_args.backbone.init_args"
-AS_IS = "reference"
+BEFORE, AS_IS = "before", "reference"
 TRIALS: dict[str, Sequence[str]] = {
     AS_IS: (),
-    "noise as before: ln sigma of mean 1.0, deviation 1.6; 3 steps a frame": (
-        *(f"{BACKBONE}.process_mean", "1.0", f"{BACKBONE}.process_std", "1.6"),
-        *("--model.init_args.steps", "3", f"{OWN}.steps", "3"),
-    ),
-    "no own contexts": (f"{OWN}.share", "0.0"),
     "mirrored clips": ("--model.init_args.augmentation", "{mirrored: 0.5}"),
-    "64 episodes, not 1,024": ("--data.episodes_train", "64"),
     "paused robots": ("--model.init_args.augmentation", "{paused: 0.15}"),
+    "no own contexts": (f"{OWN}.share", "0.0"),
+    "64 episodes, not 1,024": ("--data.episodes_train", "64"),
     "a rate that falls over the last half": (
         *("--model.init_args.fall", f"[{STEPS // 2}, {STEPS}]"),
     ),
     "no average of the weights": ("--trainer.callbacks", "[]"),
+    "noise as before: ln sigma of mean 1.0, deviation 1.6; 3 steps a frame": (
+        *(f"{BACKBONE}.process_mean", "1.0", f"{BACKBONE}.process_std", "1.6"),
+        *("--model.init_args.steps", "3", f"{OWN}.steps", "3"),
+    ),
     "own contexts one deep": (f"{OWN}.deepest", "1", "--data.window.horizon", "2"),
     "nine own contexts in ten": (f"{OWN}.share", "0.9"),
     "noise on the context: ln strength of mean -3.0": (f"{BACKBONE}.noise_mean", "-3.0"),
@@ -93,7 +93,7 @@ def work(arguments: argparse.Namespace) -> None:
     rows = (read(arguments.record) or {"rows": []})["rows"]
     known = {row["trial"] for row in rows}
     if not rows:
-        rows.append({"trial": "before", "steps": 0} | measured(START))
+        rows.append({"trial": BEFORE, "steps": 0} | measured(START))
     for number, name in enumerate(TRIALS):
         if name in known:
             continue

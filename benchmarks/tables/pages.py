@@ -15,11 +15,13 @@ from benchmarks.tables import (
     claims,
     data,
     experiment,
+    following,
     planning,
     reliability,
     rollout,
     scs,
     training,
+    trials,
 )
 from egowm.files import whole
 
@@ -34,9 +36,12 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "rates": experiment.rates,
     "long-training": experiment.longer,
     "ablations": experiment.ablations,
+    "trials": trials.trials,
     "planning": planning.planning,
     "planning-memory": planning.memory,
     "decode-window": planning.windows,
+    "action-following": following.following,
+    "action-drift": following.drift,
     "scs-speed": scs.speed,
     "scs-real": scs.real,
     "scs-truth": scs.truth,

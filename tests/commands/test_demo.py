@@ -182,7 +182,6 @@ def test_the_sample_tub_has_its_drawings(shared_data):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore::DeprecationWarning:lightning")
-@pytest.mark.skipif(not default_model().is_dir(), reason=f"no {default_model()}")
 def test_the_quick_demo(tmp_path, monkeypatch, capsys):
     """Draws its rooms in a home of its own, trains for 10 seconds, scores and reports."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
