@@ -236,7 +236,4 @@ class RoomClips:
 
     def start(self, name: str) -> np.ndarray:
         """Where a clip's context frame was seen from: x, y, yaw; metres, radians."""
-        episode, frame = name.rsplit("_", 1)
-        camera = np.load(self.data.folder / episode / "labels.npz")["cameras"][int(frame)]
-        pose: np.ndarray = camera[[0, 1, 3]]
-        return pose
+        return self.data.place(name)[1]

@@ -16,6 +16,7 @@ from egowm.data.normalisers import WHEELED
 from egowm.paths import expanded, inside
 from egowm.worlds.motion import Disturbances
 from egowm.worlds.recording import seed_of, structures
+from egowm.worlds.rooms import Room
 from egowm.worlds.store import (
     WORLD_VERSION,
     make_recording,
@@ -117,6 +118,15 @@ class Rooms(ClipData):
         for number, value in enumerate(structures(ids), start=1):
             out[ids == value] = number
         return out
+
+    def place(self, clip_name: str) -> tuple[Room, np.ndarray]:
+        """The room of a clip, and where its last context frame was seen from: x, y, yaw (3,) in
+        metres and radians."""
+        episode, start = clip_name.rsplit("_", 1)
+        shared = int(start) + (self.window.context - 1) * self.window.stride
+        labels = read_labels(inside(self.folder, episode, "the clips' names"))
+        room = Room(int(episode.removeprefix("room_")), self.world, self.papers)
+        return room, labels["cameras"][shared][[0, 1, 3]].astype(float)
 
     def _episode(self, split: str, number: int) -> Episode:
         name = f"room_{self.seeds(split)[number]}"

@@ -103,7 +103,7 @@ def follow_in_room(
     found = align(frames[1:], room, start)
     told, here = np.asarray(actions, float), np.asarray(start, float)
     poses = np.concatenate([here[None], found.poses])
-    drift = _apart(found.poses, _path(told, here))
+    drift = _apart(found.poses, path(told, here))
     return ActionFollowing(spec, told, _steps(poses), found.aligned, drift, np.ones(3, bool))
 
 
@@ -155,7 +155,7 @@ def _steps(poses: np.ndarray) -> np.ndarray:
     return np.stack([cosine * x + sine * y, cosine * y - sine * x, turn], 1)
 
 
-def _path(actions: np.ndarray, start: np.ndarray) -> np.ndarray:
+def path(actions: np.ndarray, start: np.ndarray) -> np.ndarray:
     """Poses (T, 3) to which actions (T, 3) lead."""
     x, y, yaw = map(float, start)
     poses = []

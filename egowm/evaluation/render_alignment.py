@@ -138,7 +138,10 @@ class _Target:
         for _ in range(steps):
             leaning = slopes * match.gain[:, None]
             weighted = leaning * match.weight[:, None, None]
-            inverse = np.linalg.pinv(_dot(weighted, leaning), hermitian=True)
+            normal = _dot(weighted, leaning)
+            if not np.isfinite(normal).all():  # a wall that the camera all but touches
+                return Fit(pose, 1.0, 0.0, np.inf)
+            inverse = np.linalg.pinv(normal, hermitian=True)
             action = action - inverse @ _dot(weighted, match.residual[..., None])[:, 0]
             match = self._match(drawn, points, action, match.weight)
         doubt = _doubt(inverse, match)

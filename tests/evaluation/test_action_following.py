@@ -6,6 +6,7 @@ import pytest
 
 from egowm.actions import ActionSpec
 from egowm.data.normalisers import WHEELED
+from egowm.evaluation import render_alignment
 from egowm.evaluation.action_following import ActionFollowing, follow_in_room, summarise
 from egowm.evaluation.flow_motion import Ground, Pinhole, follow_by_flow
 from egowm.worlds.motion import ROBOT_HEIGHT
@@ -171,3 +172,15 @@ def test_a_turn_of_the_camera_in_space_by_hand():
     turned = found.seen[0, 4] + found.seen[0, 0] / 50  # far away, a step aside looks like a turn
     assert turned == pytest.approx(0.02, abs=0.003)
     assert np.abs(found.errors[0, [3, 5]]).max() < 0.3
+
+
+def test_slopes_without_a_bound_are_no_alignment(frames, start, monkeypatch):
+    """A wall that the camera all but touches moves without a bound."""
+    monkeypatch.setattr(
+        render_alignment._Target,
+        "_slopes",
+        lambda self, drawn, points: np.full((drawn.shape[0] * drawn.shape[1], 3, 3), np.inf),
+    )
+    fit = render_alignment.align_frame(frames[1], Room(SEED), tuple(start))
+    assert not fit.good
+    assert np.isinf(fit.doubt)
