@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks.measure import Record, benchmark, picked, positive, provenance, write
-from benchmarks.speed.latency_cases import PAPER, SOME, Case, cases
+from benchmarks.speed.latency_cases import PAPER, SOME, Case, Scale, cases
 from benchmarks.speed.latency_chart import latency_chart
 from benchmarks.speed.latency_models import Models
 from benchmarks.tables.latency import latency as table
@@ -32,21 +32,21 @@ FEW = 2  # sampling steps of a first run, which warms up
 Key = tuple[Case, int]  # what is made: a case without its names, and the frames
 
 
-def measure(models: Models, known: Sequence[Case], arguments: argparse.Namespace) -> list[Record]:
-    """A row for each case and each number of frames that is asked of it.
+def measure(
+    models: Models, known: Sequence[Case], arguments: argparse.Namespace
+) -> Iterator[list[Record]]:
+    """The rows of each number of frames in turn, from the least: one for each case that is asked.
 
     All videos of one length are made in turns, before the longer ones.
     """
     times: dict[Key, list[float]] = {}
-    rows = []
     for wanted in sorted(set(arguments.frames)):
         asked = [case for case in known if wanted in lengths(case, arguments.frames)]
         runs = new_runs(models, asked, wanted, times, arguments.limit)
         named: dict[str, Run] = {str(k): run for k, run in enumerate(runs.values())}
         taken = take_turns(named, arguments.rounds)
         times |= dict(zip(runs, taken.values(), strict=True))
-        rows += [row(models, case, wanted, times) for case in asked]
-    return rows
+        yield [row(models, case, wanted, times) for case in asked]
 
 
 def lengths(case: Case, frames: Sequence[int]) -> set[int]:
@@ -119,7 +119,7 @@ def options(add: Callable[..., Any]) -> None:
 def run(arguments: argparse.Namespace) -> Record:
     """The whole record: provenance, settings, how busy the machine was, rows."""
     device = arguments.device
-    scale = arguments.scale or ("paper" if device == "cuda" else "reduced")
+    scale: Scale = arguments.scale or ("paper" if device == "cuda" else "reduced")
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     known = cases(scale, dtype, arguments.compile, computes_in_bfloat16(device))
     if arguments.most_steps:
@@ -130,10 +130,12 @@ def run(arguments: argparse.Namespace) -> Record:
     record["cores"] = os.cpu_count()
     with tempfile.TemporaryDirectory() as folder:
         models = Models(scale, device, Path(folder), arguments.seed)
-        record["rows"] = measure(models, known, arguments)
-    record["load_average"].append(round(os.getloadavg()[0], 2))
+        record["rows"] = []
+        for rows in measure(models, known, arguments):
+            record["rows"] += rows
+            record["load_average"][1:] = [round(os.getloadavg()[0], 2)]
+            write(arguments.file, record)  # longer videos may be ended by the clock
     if arguments.chart:
-        write(arguments.file, record)
         with whole(arguments.chart) as temporary:
             temporary.write_text(latency_chart(record), encoding="utf-8")
     return record

@@ -17,13 +17,14 @@ from benchmarks.speed.latency_cases import (
 )
 from benchmarks.tables.markdown import MISSING, source, table
 
+CHART = "![Seconds of a video against its frames, both axes logarithmic](latency.svg)"
 BUSY = 1.5  # processes that want to run, for each core
 
 
 def latency(results: Path) -> str:
     """On a CPU at reduced size, and on a GPU at the papers' sizes."""
     records = {"CPU": read(results / "latency.json"), "GPU": read(results / "latency-gpu.json")}
-    parts = []
+    parts = [CHART] if records["CPU"] else []
     for device, record in records.items():
         if record is None:
             parts.append(f"{device}: {MISSING}.")
@@ -109,13 +110,15 @@ def _longest(rows: Sequence[Record], group: str) -> list[Record]:
 
 def _seconds(row: Record) -> str:
     """With about three digits, marked where extrapolated."""
-    return ("≈ " if "extrapolated_from" in row else "") + f"{row['seconds']:.3g}"
+    form = ",.0f" if row["seconds"] >= 100 else ".3g"
+    return ("≈ " if "extrapolated_from" in row else "") + f"{row['seconds']:{form}}"
 
 
 def _note(device: str, record: Record) -> str:
     s, load = record["settings"], record["load_average"]
     busy = max(load) > BUSY * record["cores"]
-    words = f", **beside other work** (load {load[0]:g} to {load[-1]:g})" if busy else ""
+    words = f", **beside other work** (load {load[0]:g} to {load[-1]:g}): only large ratios count"
+    words = words if busy else ""
     toy = f"; at most {s['most_steps']} steps" if s["most_steps"] else ""
     some = any("extrapolated_from" in r for r in record["rows"])
     marked = f" ≈ is extrapolated: a run is not made beyond {s['limit']:g} s." if some else ""
