@@ -53,7 +53,12 @@ kills: $(STAMP)  ## kill every writer at every system call; ARGS="report 'run of
 dist: $(STAMP)  ## build the wheel, install it in an empty environment elsewhere and use it there
 	$(BIN)/python .ci/dist_check.py
 
-check: lint types test dist  ## everything that must pass before a commit
+# Side by side what uses one core each, its output kept together (not by the make of macOS).
+TOGETHER := --no-print-directory --jobs=$(JOBS) $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
+check: $(STAMP)  ## everything that must pass before a commit
+	@$(MAKE) $(TOGETHER) dist lint types
+	@$(MAKE) --no-print-directory test
 
 demo: $(STAMP)  ## the main job: train, roll out, score and look, in a few minutes on a CPU
 	$(BIN)/egowm demo --force $(ARGS)
@@ -109,6 +114,7 @@ arrivals: $(STAMP)  ## let robots plan in 50 rooms, for rows that are not there 
 fuzz: $(STAMP)  ## damage 10,000 inputs of every command and format, and call Python wrongly (an hour)
 	env OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.run --jobs $(JOBS) $(ARGS)
 	env OMP_NUM_THREADS=1 $(BIN)/python -m tests.wrong_calls
+	env EGOWM_FUZZ_TIMES=4 $(BIN)/python -m pytest tests/commands/test_bad_recipes.py
 	$(BIN)/python -m benchmarks.tables.pages
 
 tables: $(STAMP)  ## rewrite the tables in docs from benchmarks/results

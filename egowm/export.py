@@ -95,7 +95,7 @@ def load(folder: Path, base: str | None, make: Callable[..., Model]) -> Model:
 
     Raises FileNotFoundError for a missing file, ValueError for another format, class or base.
     """
-    folder = _found(folder)
+    folder = find(folder)
     path = folder / "world_model.json"
     found = read_json(path, _Format, EXPECTED)["format"]
     if found != FORMAT:
@@ -161,7 +161,7 @@ def _specs(record: ExportRecord) -> Specs:
     return specs
 
 
-def _found(folder: Path) -> Path:
+def find(folder: Path) -> Path:
     """The folder itself where it exists, else the shipped model of that name."""
     known = world_models()
     path = folder if folder.is_dir() else known.get(str(folder), folder)

@@ -29,7 +29,7 @@ OFTEN = (  # quick ones; `make fuzz` takes all
     "scs score, run lengths",
     "scs score, trajectories",
 )
-EACH = 10
+EACH = 5
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ EGOWM = {
     "import-egowm": ["import-egowm", "a.pth", "--base", "base", "--output"],
     "rollout": ["rollout", "a.png", "--actions", "ww", "--output"],
     "plan": ["plan", "--model", "model", "--output"],
-    "evaluate": ["evaluate", "model", "-c", "a.yaml", "--output"],
+    "eval": ["eval", "--model", "model", "-c", "a.yaml", "--output"],
     "report": ["report", "run", "--output"],
     "demo": ["demo", "--quick", "--output"],
     "demo --real": ["demo", "--real", "nowhere", "--output"],
@@ -52,7 +52,7 @@ SCS = {
 }
 COMMANDS = [(cli.main, name, words) for name, words in EGOWM.items()]
 COMMANDS += [(scs_cli.main, name, words) for name, words in SCS.items()]
-FORCED = {"export", "import-egowm", "rollout", "plan", "evaluate", "demo", "demo --real", "track"}
+FORCED = {"export", "import-egowm", "rollout", "plan", "eval", "demo", "demo --real", "track"}
 FORCED |= {"data show", "data convert"}
 Place = Callable[[Path, pytest.MonkeyPatch], Path]
 

@@ -13,6 +13,7 @@ import egowm
 ROOT = Path(__file__).resolve().parent.parent
 # The module's name where it is not the distribution's.
 MODULES = {"pillow": "PIL", "pyyaml": "yaml", "opencv-python-headless": "cv2"}
+MODULES |= {"scikit-image": "skimage", "cd-fvd": "cdfvd"}
 
 
 @pytest.fixture(scope="module")

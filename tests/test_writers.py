@@ -8,13 +8,15 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pytest
+import torch
 
 from egowm import files
 from egowm.evaluation import evaluate
 from egowm.evaluation.rows import Row
 from tests.kills import examined
-from tests.writers import WRITERS, Told, compare, score, some_clip, two_scores, wheeled
+from tests.writers import WRITERS, Told, compare, predicted, score, some_clip, two_scores, wheeled
 
 MOST = 2  # kills of each start; `python -m tests.kills` tries every call
 
@@ -33,7 +35,7 @@ def test_a_writer(writer: str, tmp_path: Path) -> None:
     assert found.tried.keys() >= {"torn", "disk full", "read-only", "twice at once"}
 
 
-@pytest.mark.parametrize("command", ["score", "compare", "evaluate"])
+@pytest.mark.parametrize("command", ["score", "compare", "eval"])
 def test_a_table_is_printed_where_its_file_cannot_be_written(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -51,7 +53,7 @@ def test_a_table_is_printed_where_its_file_cannot_be_written(
 
     monkeypatch.setattr(files, "_sync", full)
     with pytest.raises((Told, OSError), match="No space left"):
-        {"score": score, "compare": compare, "evaluate": evaluated}[command](root, 1)
+        {"score": score, "compare": compare, "eval": evaluated}[command](root, 1)
     assert "scs " in capsys.readouterr().out.lower()
 
 
@@ -59,15 +61,22 @@ def evaluated(root: Path, version: int) -> None:
     """All of `evaluate` but the model."""
     clip = some_clip(version)
 
-    def roll_out(rows: Any, chosen: Any, others: Any, run: Any, *rest: Any) -> None:
-        run.truth(clip, 0)
-        for folder in ("pred", "codec"):
-            run.prediction(folder, clip, 0, clip.frames[0, 1:] / 255)
+    def roll_out(rows: Any, chosen: Any, others: Any, run: Any, *rest: Any) -> dict[str, Any]:
+        predicted(run, clip)
+        return {}
 
-    data: Any = SimpleNamespace(source="rooms", clip_meaning=None, with_horizon=lambda n: data)
-    row = Row("pred", "prediction", SimpleNamespace(spec=wheeled()))  # type: ignore[arg-type]
-    named = SimpleNamespace(name="a")
+    window = SimpleNamespace(stride=1, context=1)
+    data: Any = SimpleNamespace(
+        source="rooms", clip_meaning=None, window=window, with_horizon=lambda n: data
+    )
+    model = SimpleNamespace(spec=wheeled(), device=torch.device("cpu"))
+    row = Row("pred", "prediction", model)  # type: ignore[arg-type]
     with patch.multiple(
-        evaluate, _roll_out=roll_out, choose=lambda *given: [named], check_rows=lambda *given: [0]
+        evaluate,
+        roll_out=roll_out,
+        choose=lambda *given: [clip.one(0)],
+        check_rows=lambda *given: [0],
     ):
-        evaluate.evaluate([row], data, root / "run", tracker="copy")
+        drawn = np.ones((16, 16), np.uint8)
+        options: Any = {"horizon": 2, "tracker": "copy", "annotate": lambda name: drawn}
+        evaluate.evaluate([row], data, root / "run", **options)

@@ -479,11 +479,12 @@ def evaluate(kind: str) -> Callable[[Path, int], None]:
     """Predict, score and report in one go, without a model."""
 
     def write(root: Path, version: int) -> None:
+        import torch
+
         from egowm.commands import demo
-        from egowm.evaluation import evaluate
+        from egowm.evaluation.evaluate import write_results
         from egowm.evaluation.rows import Row
-        from egowm.evaluation.run_writer import CODEC, RUN, new_run
-        from egowm.scs.trackers import load_tracker
+        from egowm.evaluation.run_writer import RUN, new_run
 
         if kind == "demo":
             training = demo._started(root / "run")
@@ -491,16 +492,35 @@ def evaluate(kind: str) -> Callable[[Path, int], None]:
             (training / "export/weights.safetensors").write_bytes(b"weights")
         clip = some_clip(version)
         about = (wheeled(), "rooms", "model", {"pred": "model"})
-        row: Any = Row("pred", "model", None)  # type: ignore[arg-type]
+        row: Any = Row("pred", "model", SimpleNamespace(device=torch.device("cpu")))  # type: ignore
         with new_run(root / "run", *about, demo.DEMO if kind == "demo" else RUN) as run:
-            run.truth(clip, 0)
-            run.annotation("a", np.ones((16, 16), np.uint8))
-            for folder in ("pred", CODEC):
-                run.prediction(folder, clip, 0, clip.frames[0, 1:] / 255)
+            predicted(run, clip)
             run.finish(str(version))
-            evaluate._score_and_report([row], run, load_tracker("copy"), {})
+            write_results(measured([row], clip).measure(run, {}, None), run)
 
     return write
+
+
+def predicted(run: Any, clip: Any) -> None:
+    """Truth, structures and all predictions of one clip."""
+    from egowm.evaluation.run_writer import CODEC, MEAN
+
+    run.truth(clip, 0)
+    run.annotation("a", np.ones((16, 16), np.uint8))
+    for folder in ("pred", MEAN, CODEC):
+        run.prediction(folder, clip, 0, clip.frames[0, 1:] / 255)
+
+
+def measured(rows: list[Any], clip: Any) -> Any:
+    """What measures a run of one clip."""
+    from egowm.evaluation.measure import Evaluation
+    from egowm.evaluation.metrics.catalogue import pixel_metrics
+    from egowm.evaluation.protocol import Protocol
+    from egowm.scs.trackers import load_tracker
+
+    protocol = Protocol("egowm", 2, {2: "2 frames"})
+    tracker = load_tracker("copy")
+    return Evaluation(rows, [clip.one(0)], [0], protocol, [0], pixel_metrics(), tracker)
 
 
 def some_clip(version: int) -> Any:
@@ -613,7 +633,7 @@ WRITERS = {
     "data convert": Writer(convert_drive, of_folder("drives")),
     "rollout": Writer(roll_out, of_folder("walk")),
     "plan": Writer(plan_ways, of_folder("plan")),
-    "evaluate": Writer(evaluate("evaluate"), of_folder("run")),
+    "eval": Writer(evaluate("eval"), of_folder("run")),
     "demo": Writer(evaluate("demo"), of_folder("run", besides="training/")),
     "predict": Writer(predict, of_folder("run")),
     "report": Writer(report, files_of, some_run),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from benchmarks.measure import Record
 from egowm.data import Rooms
-from egowm.evaluation.evaluate import choose
+from egowm.evaluation.roll_out import choose
 from egowm.evaluation.rows import changed, derangement
 from egowm.network.precision import computes_in_bfloat16
 from egowm.pixels import psnr, to_uint8
@@ -176,7 +176,7 @@ class RoomClips:
         return [
             follow(
                 int(clip.name.rsplit("_", 1)[0].removeprefix("room_")),
-                self._start(clip.name),
+                self.start(clip.name),
                 actions.numpy(),
                 height,
                 width,
@@ -234,7 +234,8 @@ class RoomClips:
             len(videos[0]),
         )
 
-    def _start(self, name: str) -> np.ndarray:
+    def start(self, name: str) -> np.ndarray:
+        """Where a clip's context frame was seen from: x, y, yaw; metres, radians."""
         episode, frame = name.rsplit("_", 1)
         camera = np.load(self.data.folder / episode / "labels.npz")["cameras"][int(frame)]
         pose: np.ndarray = camera[[0, 1, 3]]

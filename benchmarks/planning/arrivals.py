@@ -6,9 +6,11 @@
 A row is an agent and a class of goals: how far, seen from the start or not. Each is a file in
 `results/planning/`, written as soon as it is measured and not measured again. By default the goal
 picture is 2 m away and seen from the start (--distances 1 2 4 --hidden: more classes, for a GPU);
-arrived is within 0.5 m and 20 degrees at the end. Rows: the simulator itself as the model, ours
-(the model that ships), the long runs from the prior and from scratch, the former chained by pixels
-(as calls of diffusers' pipeline would be), straight ahead, an oracle of the bearing, random.
+arrived is within 0.5 m and 20 degrees at the end. Who may stop compares every imagined frame with
+the goal, plans again where one is nearest, and stops where none is nearer than what is seen. Rows:
+the simulator itself as the model, ours (the model that ships), the long runs from the prior and
+from scratch, the former chained by pixels (as calls of diffusers' pipeline would be), straight
+ahead, an oracle of the bearing, random.
 """
 
 import argparse
@@ -64,7 +66,10 @@ MODELS = {
     "from scratch": ("scratch", QUICK),
     "from the prior by pixels": ("prior", BY_PIXELS),
 }
-WITHOUT = ("simulator as model", "straight ahead", "oracle bearing", "random")
+STOPS = ", which may stop"  # ends the name of an agent that compares every imagined frame
+MODELS["ours" + STOPS] = MODELS["ours"]
+SIMULATOR = "simulator as model"
+WITHOUT = (SIMULATOR, SIMULATOR + STOPS, "straight ahead", "oracle bearing", "random")
 
 
 @dataclass(frozen=True)
@@ -147,9 +152,12 @@ def _agent(row: Row, arguments: argparse.Namespace) -> Agent:
     if row.agent in MODELS:
         export, how = MODELS[row.agent]
         model = WorldModel.from_pretrained(getattr(arguments, export)).to(arguments.device)
-        return with_model(model, planner, replace(how, steps=row.steps), seed=arguments.seed)
+        stops = row.agent.endswith(STOPS)
+        how = replace(how, steps=row.steps)
+        return with_model(model, planner, how, seed=arguments.seed, stops=stops)
     others: dict[str, Callable[[], Agent]] = {
-        "simulator as model": lambda: SimulatorAgent(planner, seed=arguments.seed),
+        SIMULATOR: lambda: SimulatorAgent(planner, seed=arguments.seed),
+        SIMULATOR + STOPS: lambda: SimulatorAgent(planner, seed=arguments.seed, stops=True),
         "straight ahead": lambda: StraightAhead(row.distance),
         "oracle bearing": Oracle,
         "random": lambda: Random(arguments.seed),

@@ -81,6 +81,7 @@ class Backbone(nn.Module, ABC):
     context: int = 1  # frames K that the network is given
     noise_strength: float = 0.0  # of the noise on the context's pixels at sampling
     droppable: tuple[str, ...] = ()  # what guidance can drop besides the action, its default first
+    jumps: bool = False  # whether each frame of a chunk is made by itself, from the context alone
     temporal_layers: tuple[str, ...] = ()  # names of the network's modules that only mix frames
 
     @abstractmethod

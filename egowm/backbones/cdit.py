@@ -101,6 +101,7 @@ class CDiT(Backbone):
     """
 
     context_latents = 0  # the context is read, it is no part of the video
+    jumps = True
     fps = 4  # of NWM's recordings; the network is told none
 
     def __init__(

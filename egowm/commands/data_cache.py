@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from egowm.checks import counted
+from egowm.commands.device_option import add_device, chosen_device
 from egowm.commands.parser import Parser
 
 EPILOG = "train from it: egowm fit -c {recipe} --cache {folder}"
@@ -23,11 +24,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--shard", default="1/1", metavar="I/N", help="the I-th of N parts (default 1/1)"
     )
-    parser.add_argument(
-        "--device",
-        default="auto",
-        help="device that encodes: auto (default), cpu, cuda, cuda:1 ...",
-    )
+    add_device(parser, "that encodes")
     parser.add_argument(
         "--batch_size", type=int, default=8, help="frames or clips encoded at once (default 8)"
     )
@@ -48,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from egowm.recipe import open_recipe
     from egowm.training.latents.writer import CACHE, LatentWriter
 
-    share, device = _share(args.shard), _device(args.device)
+    share, device = _share(args.shard), chosen_device(args)
     if args.batch_size < 1:
         raise ValueError(f"cache: expected a batch_size of at least 1, got {args.batch_size}.")
     recipe = open_recipe(args.config)
@@ -89,17 +86,6 @@ def _share(text: str) -> tuple[int, int]:
     if not (first.isdigit() and count.isdigit() and 1 <= int(first) <= int(count)):
         raise ValueError(f"cache: expected --shard I/N with I from 1 to N, got {text!r}.")
     return int(first), int(count)
-
-
-def _device(name: str) -> Any:
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"cache: expected a device such as cpu or cuda, got {name!r}.") from error
 
 
 def _backbone(section: dict[str, Any]) -> Any:

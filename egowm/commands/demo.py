@@ -10,20 +10,17 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from egowm.commands.parser import Parser
 from egowm.data.module import ClipData
-from egowm.evaluation.evaluate import (
-    annotator,
-    choose,
-    evaluate,
-    table,
-)
+from egowm.evaluation.evaluate import annotator, evaluate
+from egowm.evaluation.record import EvalRecord
+from egowm.evaluation.roll_out import choose
 from egowm.evaluation.rows import Row
 from egowm.evaluation.run_writer import RUN
+from egowm.evaluation.table import table
 from egowm.files import FolderKind, check_folder, mark
 from egowm.recipe import open_recipe
 from egowm.shipped import default_model, recipes, share_folder
@@ -68,7 +65,7 @@ def rooms(output: Path, quick: bool) -> int:
         Row("pred_fresh", f"trained just now for {budget[6:]}", fresh),
     ]
     data = open_recipe(recipes()["rooms_svd"]).data()
-    summary = evaluate(
+    record = evaluate(
         rows,
         data,
         output,
@@ -78,7 +75,7 @@ def rooms(output: Path, quick: bool) -> int:
         title="Rooms the model has never seen: the truth, and what it imagines",
         kind=DEMO,
     )
-    return _say(rows, summary, started)
+    return _say(record, output, started)
 
 
 def real(tub: Path, output: Path, quick: bool) -> int:
@@ -95,7 +92,7 @@ def real(tub: Path, output: Path, quick: bool) -> int:
         Row("pred", "fine-tuned on this car", model),
         Row("pred_shuffled", "fine-tuned on this car, another clip's actions", model, "shuffled"),
     ]
-    summary = evaluate(
+    record = evaluate(
         rows,
         data,
         output,
@@ -106,7 +103,7 @@ def real(tub: Path, output: Path, quick: bool) -> int:
         title="Real driving video: a small car on a taped track",
         kind=DEMO,
     )
-    return _say(rows, summary, started)
+    return _say(record, output, started)
 
 
 def _started(output: Path) -> Path:
@@ -144,9 +141,9 @@ def _drawn(data: ClipData, clips: int, horizon: int) -> Callable[[str], np.ndarr
     return annotator(data, str(folder))
 
 
-def _say(rows: Sequence[Row], summary: dict[str, Any], started: float) -> int:
+def _say(record: EvalRecord, output: Path, started: float) -> int:
     print()
-    print(table(rows, summary))
+    print(table(record))
     minutes = (time.monotonic() - started) / 60
-    print(f"\n{minutes:.1f} minutes. Open {summary['report']} in a browser.")
+    print(f"\n{minutes:.1f} minutes. Open {output / 'report.html'} in a browser.")
     return 0

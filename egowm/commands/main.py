@@ -42,13 +42,15 @@ VERBS = {
     ),
     "rollout": Verb("a video from one picture and a list of actions", "egowm.commands.rollout"),
     "plan": Verb("find the way to a picture in unseen rooms", "egowm.commands.plan"),
-    "evaluate": Verb("predict, score and report in one go", "egowm.commands.evaluate"),
+    "eval": Verb("predict, measure and report in one go", "egowm.commands.eval"),
     "report": Verb("one self-contained HTML page of a run", "egowm.commands.report"),
     "data": Verb("check, show, convert, pack or encode recordings", "egowm.commands.data"),
     "demo": Verb("train, roll out, score and look, in minutes on a CPU", "egowm.commands.demo"),
     "recipes": Verb("list the recipes, or copy them with their priors", "egowm.commands.recipes"),
     "doctor": Verb("check this installation and this machine", "egowm.commands.doctor"),
 }
+
+RENAMED = {"evaluate": "eval -c RECIPE --model EXPORT"}  # verbs of before, and what to write now
 
 HELP = """usage: egowm VERB [options]     (`egowm VERB --help` lists the options of one verb)
 
@@ -182,6 +184,8 @@ def _load(target: str) -> Callable[[Sequence[str]], int | None]:
 
 
 def _unknown(word: str) -> str:
+    if word in RENAMED:
+        return f"egowm: '{word}' is now `egowm {RENAMED[word]}`; `egowm --help` lists all verbs"
     near = difflib.get_close_matches(word, VERBS, n=1, cutoff=0.0)
     return f"egowm: unknown verb '{word}'; did you mean '{near[0]}'? `egowm --help` lists them"
 

@@ -67,6 +67,11 @@ def _parser() -> Parser:
         "--every", type=int, default=4, help="actions before it plans again (default 4)"
     )
     parser.add_argument(
+        "--stops",
+        action="store_true",
+        help="the robot may stop on its way: every imagined frame is compared with the goal",
+    )
+    parser.add_argument(
         "--distance", type=float, default=2.0, help="metres to the goal (default 2)"
     )
     parser.add_argument("--hidden", action="store_true", help="the goal lies outside the view")
@@ -139,6 +144,7 @@ def _agent(args: argparse.Namespace) -> Any:
 
     planner = planner_of(args.planner, args.candidates, args.rounds)
     ahead = {"horizon": args.horizon, "every": args.every, "seed": args.seed}
+    ahead["stops"] = args.stops
     imagines = {"--model": args.model, "--steps": args.steps, "--chain": args.chain}
     given = [name for name, value in (imagines | {"--dtype": args.dtype}).items() if value]
     if args.simulator and given:

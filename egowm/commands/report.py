@@ -15,9 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Write one page that shows what a model predicted.",
         example="egowm report runs/rooms/predictions --max_clips 8",
     )
-    parser.add_argument(
-        "run", type=Path, help="folder that `egowm evaluate` or `egowm predict` wrote"
-    )
+    parser.add_argument("run", type=Path, help="folder that `egowm eval` or `egowm predict` wrote")
     parser.add_argument("--output", type=Path, help="where to write (default: RUN/report.html)")
     parser.add_argument(
         "--max_clips", type=int, default=24, help="clips on the page, worst first (default: 24)"

@@ -143,6 +143,12 @@ class ClipData(LightningDataModule):
         other.window = replace(self.window, horizon=horizon)
         return other
 
+    def with_context(self, context: int) -> "ClipData":
+        """The same data cut into clips of another number of context frames."""
+        other = copy(self)
+        other.window = replace(self.window, context=context)
+        return other
+
     def windows(self, name: str, tiled: bool) -> Windows:
         """The clips of a split; an error when the episodes are too short for one."""
         clips = Windows(self.split(name), self.window, self.source, self.meaning, tiled)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from egowm.evaluation.navigation import MAX_FORWARD, Robot, Task, simulate
-from egowm.planning.costs import Pixels
-from egowm.planning.goal import By, goal_cost
+from egowm.planning.costs import Latents, OnTheWay, Pixels, Term
+from egowm.planning.goal import By, GoalCost, goal_cost, goal_latents
 from egowm.planning.mpc import MPC, Planner
-from egowm.planning.search import Cost
+from egowm.planning.search import Cost, Plan
 from egowm.planning.space import Space
 from egowm.sampling import Rollout, Sampling, takes_sampling
 from egowm.worlds.motion import MAX_TURN
@@ -30,7 +30,9 @@ class PlanningAgent:
 
     cost_of: what is seen (history, 3, H, W) and the goal (3, H, W), in [0, 1], to the cost of what
     follows. horizon: actions planned; every: actions carried out before it plans again. history:
-    frames that are remembered; before the first it stood still.
+    frames that are remembered; before the first it stood still. distances: of what is seen, the
+    goal and actions (T, A), how far from the goal the robot is now and after each action (1+T,);
+    where it is given, the robot plans again at the least of them, and stops where that is now.
     """
 
     def __init__(
@@ -41,18 +43,26 @@ class PlanningAgent:
         every: int = EVERY,
         seed: int = 0,
         history: int = 1,
+        distances: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         self.planner, self.cost_of, self.history = planner, cost_of, history
+        self.distances = distances
         self.horizon, self.every, self.seed = horizon, every, seed
 
     def begin(self, task: Task, goal: np.ndarray) -> None:
-        wanted, self.seen = _frame(goal), torch.zeros(0)
+        wanted, self.seen, distances = _frame(goal), torch.zeros(0), self.distances
+
+        def nearest(seen: Tensor, plan: Plan) -> int:
+            assert distances is not None
+            return min(self.every, int(distances(seen, wanted, plan.actions).argmin()))
+
         self.mpc: MPC[Tensor] = MPC(
             self.planner,
             lambda seen: self.cost_of(seen, wanted),
             Space(MEAN.expand(self.horizon, -1), STD, LOW, HIGH),
             every=self.every,
             generator=torch.Generator().manual_seed(self.seed * 100_003 + task.seed),
+            until=None if distances is None else nearest,
         )
 
     def act(self, frame: np.ndarray) -> np.ndarray:
@@ -73,20 +83,36 @@ def with_model(
     seed: int = 0,
     horizon: int = HORIZON,
     every: int = EVERY,
+    stops: bool = False,
 ) -> PlanningAgent:
-    """Imagines with a world model; by pixels, averaged over squares of 4, or by latents."""
+    """Imagines with a world model; by pixels, averaged over squares of 4, or by latents.
 
-    def cost_of(seen: Tensor, goal: Tensor) -> Cost:
-        return goal_cost(
-            model,
-            seen[None],
-            goal if by == "latents" else Pixels(goal.to(model.device), POOL),
-            how,
-            by=by,
-            generator=torch.Generator().manual_seed(seed),
-        )
+    stops: the robot may stop before a plan ends: every imagined frame is compared with the goal.
+    """
 
-    return PlanningAgent(planner, cost_of, horizon, every, seed, model.backbone.context)
+    def compared(goal: Tensor) -> Term:
+        if by == "latents":
+            return Latents(goal_latents(model, goal))
+        return Pixels(goal.to(model.device), POOL)
+
+    def cost_of(seen: Tensor, goal: Tensor) -> GoalCost:
+        term = OnTheWay(compared(goal)) if stops else compared(goal)
+        generator = torch.Generator().manual_seed(seed)
+        return goal_cost(model, seen[None], term, how, generator=generator)
+
+    def distances(seen: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
+        cost, last = cost_of(seen, goal), seen[-1:, None].to(model.device)
+        latent = goal_latents(model, seen[-1])[None, None] if by == "latents" else last
+        term = cost.term
+        assert isinstance(term, OnTheWay)
+        here = term.each(Rollout(last, latent, 0), actions[None])
+        later = term.each(cost.imagine(actions[None]), actions[None])
+        stride = actions.shape[0] // later.shape[1]
+        return torch.cat([here, later.repeat_interleave(stride, 1)], 1)[0].cpu()
+
+    history = model.backbone.context
+    own = distances if stops else None
+    return PlanningAgent(planner, cost_of, horizon, every, seed, history, own)
 
 
 class SimulatorAgent(PlanningAgent):
@@ -94,9 +120,15 @@ class SimulatorAgent(PlanningAgent):
     by pixels can reach. It knows the room and where it stands."""
 
     def __init__(
-        self, planner: Planner, horizon: int = HORIZON, every: int = EVERY, seed: int = 0
+        self,
+        planner: Planner,
+        horizon: int = HORIZON,
+        every: int = EVERY,
+        seed: int = 0,
+        stops: bool = False,
     ) -> None:
-        super().__init__(planner, self._cost, horizon, every, seed)
+        own = self._distances if stops else None
+        super().__init__(planner, self._cost, horizon, every, seed, distances=own)
 
     def begin(self, task: Task, goal: np.ndarray) -> None:
         super().begin(task, goal)
@@ -108,14 +140,27 @@ class SimulatorAgent(PlanningAgent):
         return action
 
     def _cost(self, seen: Tensor, goal: Tensor) -> Cost:
-        start, term = self.robot.pose, Pixels(goal, POOL)
+        last = Pixels(goal, POOL)
+        term: Term = last if self.distances is None else OnTheWay(last)
 
         def cost(actions: Tensor) -> Tensor:
-            ends = [simulate(self.robot.room, start, row) for row in actions.numpy()]
-            frames = torch.stack([_frame(self.robot.look(end)) for end in ends])[:, None]
+            frames = torch.stack([self._future(row) for row in actions])
             return term(Rollout(frames, frames, 0), actions)
 
         return cost
+
+    def _future(self, actions: Tensor) -> Tensor:
+        """Frames (T, 3, H, W) that actions (T, A) lead to; where it cannot stop, the last alone."""
+        poses, pose = [], self.robot.pose
+        for action in actions.numpy():
+            pose = simulate(self.robot.room, pose, [action])
+            poses.append(pose)
+        wanted = poses if self.distances is not None else poses[-1:]
+        return torch.stack([_frame(self.robot.look(pose)) for pose in wanted])
+
+    def _distances(self, seen: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
+        frames = torch.cat([seen[-1:], self._future(actions)])[None]
+        return OnTheWay(Pixels(goal, POOL)).each(Rollout(frames, frames, 0), actions[None])[0]
 
 
 def _frame(pixels: np.ndarray) -> Tensor:

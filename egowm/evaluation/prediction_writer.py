@@ -31,7 +31,7 @@ class PredictionWriter(Callback):
         if spec is None or not trainer.ckpt_path:
             raise ValueError(
                 "Expected the checkpoint of a trained WorldModel: give --ckpt_path FILE (an export "
-                "is evaluated by `egowm evaluate`)."
+                "is evaluated by `egowm eval`)."
             )
         label = type(pl_module).__name__
         about = (spec, data.source, label, {"pred": "prediction"}, PREDICTIONS)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from egowm.actions import ActionSpec
-from egowm.actions.contrast import KINDS, changed
+from egowm.actions.contrast import KINDS, can_mirror, changed
 from egowm.checks import check_between, checked
 from egowm.world_model import WorldModel
 
@@ -40,6 +40,11 @@ def make_rows(model: WorldModel, label: str, kinds: str) -> Iterator[Row]:
             raise ValueError(f"--actions: expected some of {', '.join(KINDS)}, got {kind!r}.")
         folder = "pred" if kind == "true" else f"pred_{kind}"
         yield Row(folder, says[kind], model, kind)
+
+
+def known_kinds(meaning: ActionSpec) -> str:
+    """The kinds that are known for such actions, comma-separated."""
+    return ",".join(kind for kind in KINDS if kind != "mirrored" or can_mirror(meaning))
 
 
 @checked

@@ -18,10 +18,13 @@ from egowm.pixels import to_uint8
 from egowm.video import write_frames
 
 CODEC = "codec"  # folder of the truth through the model's VAE
+MEAN = "mean_frame"  # folder of the mean of all shared frames, repeated
+COPY = "copy"  # the row of the shared frame repeated, which is not written
 RUN = FolderKind(
-    "egowm evaluate",
-    r"(gt|codec|pred[^/]*)/.+/\d{5}\.png|annotations/.+|videos/[^/]+\.mp4|clips\.json"
-    r"|scs(_[^/]*)?\.json|report\.html|announced(_annotations)?/.+\.png",
+    "egowm eval",
+    r"(gt|codec|mean_frame|(seed_\d+/)?pred[^/]*)/.+/\d{5}\.png|annotations/.+"
+    r"|videos/[^/]+\.mp4|clips\.json|eval\.json|(seed_\d+/)?scs(_[^/]*)?\.json|report\.html"
+    r"|announced(_annotations)?/.+\.png",
     lambda folder: begins(folder / "clips.json", rb'\{\s*"title": '),
 )
 

@@ -166,6 +166,47 @@ class Weighted:
         return torch.stack([w * term(rollout, actions) for w, term in self.parts]).sum(0)
 
 
+@checked
+@dataclass(frozen=True)
+class OnTheWay:
+    """The least of a term over all imagined frames, for a robot that can stop where it is least.
+
+    term: of the last frame or latent: `Pixels`, `Latents` or `Features`.
+
+    >>> way = torch.zeros(1, 3, 3, 2, 2)
+    >>> way[0, 1] = 1.0  # the goal is met by the second of three frames
+    >>> cost = OnTheWay(Pixels(torch.ones(3, 2, 2)))
+    >>> cost.each(Rollout(way, way, 0), torch.zeros(1, 3, 1)).tolist()
+    [[1.0, 0.0, 1.0]]
+    """
+
+    term: Term
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.term, Pixels | Latents | Features):
+            raise ValueError(
+                f"Expected a term of one frame (Pixels, Latents, Features), got "
+                f"{type(self.term).__name__}."
+            )
+
+    @property
+    def needs(self) -> Decode:
+        return "all" if self.term.needs == "last" else self.term.needs
+
+    def each(self, rollout: Rollout, actions: Tensor) -> Tensor:
+        """The term at every frame (N, T); of `Latents` at every latent frame."""
+        part = "latents" if self.term.needs == "none" else "frames"
+        shown = _imagined(rollout, part, "N T C H W")
+        ends = [
+            self.term(Rollout(shown[:, : k + 1], shown[:, : k + 1], 0), actions)
+            for k in range(shown.shape[1])
+        ]
+        return torch.stack(ends, 1)
+
+    def __call__(self, rollout: Rollout, actions: Tensor) -> Tensor:
+        return self.each(rollout, actions).amin(1)
+
+
 def last_frame(rollout: Rollout) -> Tensor:
     """The last frames (N, 3, H, W) of imagined futures, where any was decoded."""
     return _imagined(rollout, "frames", "N T 3 H W")[:, -1].float()

@@ -13,7 +13,7 @@ from egowm.diffusion import SharedNoise
 from egowm.pixels import check_unit
 from egowm.planning.costs import Latents, Pixels, Term
 from egowm.planning.search import check_costs
-from egowm.sampling import Sampling, as_frames, takes_sampling
+from egowm.sampling import Rollout, Sampling, as_frames, takes_sampling
 
 if TYPE_CHECKING:
     from egowm.world_model import WorldModel
@@ -91,8 +91,17 @@ class GoalCost:
 
     def _part(self, actions: Tensor) -> Tensor:
         """One micro-batch: its frames are gone when the next one begins."""
+        costs = self.term(self.imagine(actions), actions.to(self.model.device, torch.float32))
+        check_costs(costs, len(actions))
+        self.candidates += len(actions)
+        return costs
+
+    @checked
+    def imagine(self, actions: Tensor) -> Rollout:
+        """What the cost of actions (N, T, A) is a cost of; all of them at once."""
+        check_shape("actions", actions, "N T A")
         actions = actions.to(self.model.device, torch.float32)
-        made = self.model.rollout(
+        return self.model.rollout(
             self.context,
             actions,
             replace(self.how, gradient=torch.is_grad_enabled() and actions.requires_grad),
@@ -101,10 +110,6 @@ class GoalCost:
             source=self.source,
             generator=self.noise.fresh(),
         )
-        costs = self.term(made, actions)
-        check_costs(costs, len(actions))
-        self.candidates += len(actions)
-        return costs
 
 
 @takes_sampling

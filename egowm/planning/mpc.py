@@ -7,7 +7,7 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from egowm.checks import checked
+from egowm.checks import check_between, checked
 from egowm.planning.calls import takes_space
 from egowm.planning.search import Cost, Plan, check_plan, shifted
 from egowm.planning.space import Space
@@ -40,6 +40,8 @@ class MPC(Generic[Observation]):
             before, shifted by what was done, and with its elites.
         every: Actions that are carried out before it plans again.
         generator: Of the samples.
+        until: What is seen and a new plan to the actions carried out before it plans again, in
+            [0, every], in place of `every`. 0 ends the episode: from then on every action is zero.
 
     Raises ValueError for `every` beyond the horizon.
 
@@ -61,33 +63,42 @@ class MPC(Generic[Observation]):
         *,
         every: int = 1,
         generator: torch.Generator | None = None,
+        until: Callable[[Observation, Plan], int] | None = None,
     ) -> None:
         horizon = len(space.mean)
         if not 1 <= every <= horizon:
             raise ValueError(f"Expected every from 1 to {horizon} (the horizon), got {every}.")
         self.planner, self.cost_of, self.space = planner, cost_of, space
-        self.every, self.generator = every, generator
+        self.every, self.generator, self.until = every, generator, until
         self.reset()
 
     def reset(self) -> None:
         """Forget the last plan: a new episode begins."""
         self.plan: Plan | None = None
         self.done = 0  # actions carried out of the last plan
+        self.due = self.every  # actions of it after which to plan again; 0: arrived
 
     def act(self, observation: Observation) -> Tensor:
         """The next action (A,), planned anew from `observation` where it is time to."""
-        if self.plan is None or self.done == self.every:
+        if self.plan is None or self.done == self.due > 0:
             self.plan = self._plan(observation)
-            self.done = 0
+            self.done, self.due = 0, self._due(observation, self.plan)
+        if not self.due:
+            return torch.zeros_like(self.plan.actions[0])
         action = self.plan.actions[self.done]
         self.done += 1
         return action
 
+    def _due(self, observation: Observation, plan: Plan) -> int:
+        due = self.every if self.until is None else self.until(observation, plan)
+        check_between("what until gives", due, 0, self.every)
+        return due
+
     def _plan(self, observation: Observation) -> Plan:
         space, initial = self.space, None
         if self.plan is not None:
-            space = replace(space, mean=shifted(self.plan.actions, self.every))
-            initial = shifted(self.plan.elites, self.every)
+            space = replace(space, mean=shifted(self.plan.actions, self.done))
+            initial = shifted(self.plan.elites, self.done)
         cost = self.cost_of(observation)
         plan = self.planner(cost, space, generator=self.generator, initial=initial)
         check_plan(plan, space)

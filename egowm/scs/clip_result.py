@@ -51,6 +51,7 @@ class ClipResult:
     samples: tuple[Sample, ...]  # one, unless the model was asked several times
     copy: float
     doubtful: tuple[Doubtful, ...] = ()
+    copy_iou: np.ndarray | None = None  # (O, T) of the copy
 
     @property
     def overlap(self) -> Overlap:

@@ -74,7 +74,7 @@ def compare_runs(a: Sequence[Path | str], b: Sequence[Path | str]) -> Comparison
         warnings=tuple(
             line
             for record in records[1:]
-            for line in _differences(
+            for line in differences(
                 records[0].get("environment") or {}, record.get("environment") or {}
             )
         ),
@@ -87,7 +87,7 @@ def _check_alike(
     if one["fingerprint"] != other["fingerprint"]:
         raise ValueError(
             f"{a} and {b} were scored under different protocols, so their scores do not compare: "
-            f"{'; '.join(_differences(one['protocol'], other['protocol'])) or 'fingerprints'}. "
+            f"{'; '.join(differences(one['protocol'], other['protocol'])) or 'fingerprints'}. "
             f"Score both alike."
         )
     first, second = ({clip["name"] for clip in record["clips"]} for record in (one, other))
@@ -126,14 +126,14 @@ def format_comparison(found: Comparison) -> str:
     return "\n".join(lines)
 
 
-def _differences(a: Mapping[str, Any], b: Mapping[str, Any], where: str = "") -> list[str]:
+def differences(a: Mapping[str, Any], b: Mapping[str, Any], where: str = "") -> list[str]:
     """Where two records differ, as text."""
     found = []
     for key in sorted(a.keys() | b.keys()):
         name = f"{where}.{key}" if where else str(key)
         left, right = a.get(key), b.get(key)
         if isinstance(left, dict) and isinstance(right, dict):
-            found += _differences(left, right, name)
+            found += differences(left, right, name)
         elif left != right:
             found.append(f"{name} {_short(left)} and {_short(right)}")
     return found

@@ -165,6 +165,7 @@ def _score_clip(
         samples=tuple(samples),
         copy=clip_score(copy.iou()),
         doubtful=_doubtful(truth, min_area),
+        copy_iou=copy.iou(),
     )
     return _Scored(
         result=result,

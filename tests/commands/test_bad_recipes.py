@@ -1,11 +1,12 @@
 """Recipes and checkpoints broken at random: one line and exit status 2, or a run that works.
 
-Training itself is left out; all that comes before it is real.
+Training itself is left out; all that comes before it is real. `make fuzz` tries four times as many.
 """
 
 import contextlib
 import copy
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
 ]
+TIMES = int(os.environ.get("EGOWM_FUZZ_TIMES", "1"))
 OFTEN = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     phases=[
@@ -136,10 +138,10 @@ def broken(recipe: dict[str, Any], data: st.DataObject) -> dict[str, Any]:
 
 
 def test_broken_recipes(recipe, quick, no_set_up, tmp_path, capsys):
-    """200 of them, up to the objects that they name."""
+    """50 of them, up to the objects that they name."""
     whole, path = yaml.safe_load(recipe.read_text()), tmp_path / "broken.yaml"
 
-    @settings(OFTEN, max_examples=200)
+    @settings(OFTEN, max_examples=50 * TIMES)
     @given(st.data())
     def run(data) -> None:
         path.write_text(yaml.safe_dump(broken(whole, data)))
@@ -149,10 +151,10 @@ def test_broken_recipes(recipe, quick, no_set_up, tmp_path, capsys):
 
 
 def test_broken_recipes_that_are_built(recipe, quick, tmp_path, capsys):
-    """40 of them with all that comes before the first step: data, weights, optimizer."""
+    """10 of them with all that comes before the first step: data, weights, optimizer."""
     whole, path = yaml.safe_load(recipe.read_text()), tmp_path / "broken.yaml"
 
-    @settings(OFTEN, max_examples=40)
+    @settings(OFTEN, max_examples=10 * TIMES)
     @given(st.data())
     def run(data) -> None:
         path.write_text(yaml.safe_dump(broken(whole, data)))
@@ -162,9 +164,9 @@ def test_broken_recipes_that_are_built(recipe, quick, tmp_path, capsys):
 
 
 def test_broken_command_lines(recipe, quick, no_set_up, tmp_path, capsys):
-    """100 of them: options with values that were not meant for them."""
+    """25 of them: options with values that were not meant for them."""
 
-    @settings(OFTEN, max_examples=100)
+    @settings(OFTEN, max_examples=25 * TIMES)
     @given(st.sampled_from(OPTIONS), SCALARS)
     def run(option, value) -> None:
         words = [f"{option}={value}"]
@@ -174,10 +176,10 @@ def test_broken_command_lines(recipe, quick, no_set_up, tmp_path, capsys):
 
 
 def test_texts_that_are_no_recipe(quick, no_set_up, tmp_path, capsys):
-    """100 of them, for every verb that takes one."""
+    """25 of them, for every verb that takes one."""
     path = tmp_path / "broken.yaml"
 
-    @settings(OFTEN, max_examples=100)
+    @settings(OFTEN, max_examples=25 * TIMES)
     @given(st.one_of(st.text(max_size=30), st.binary(max_size=30)), st.sampled_from((0, 1)))
     def run(text, verb) -> None:
         path.write_bytes(text if isinstance(text, bytes) else text.encode())

@@ -13,7 +13,7 @@ from egowm.actions import ActionSpec
 from egowm.backbones import SVD
 from egowm.data import Clip, ClipData, Episode, Mixture, Window
 from egowm.data.loader import TrainingLoader
-from egowm.evaluation.evaluate import batches, choose
+from egowm.evaluation.roll_out import batches, choose
 from egowm.world_model import WorldModel
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")

@@ -1,9 +1,10 @@
-"""`egowm evaluate`: the run folder, one noise for all rows, the table, and mistakes in one line."""
+"""`egowm eval`: the run folder, one noise for all rows, the table, and mistakes in one line."""
 
 import copy
 import html
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ import torch
 
 from egowm.commands import main as cli
 from egowm.data import DonkeyTub
-from egowm.evaluation import evaluate as module
-from egowm.evaluation.evaluate import annotator, choose, evaluate, table
+from egowm.evaluation import roll_out as module
+from egowm.evaluation.evaluate import annotator, evaluate
+from egowm.evaluation.record import load
+from egowm.evaluation.roll_out import choose
 from egowm.evaluation.rows import Row
 from egowm.evaluation.run_folder import read_run
 from egowm.recipe import open_recipe
@@ -49,8 +52,9 @@ def run(_world_model_master, obeys, rooms, tmp_path_factory):
         Row("pred_obedient", "obedient", obeys),
         Row("pred_obedient_shuffled", "obedient, shuffled", obeys, "shuffled"),
     ]
-    summary = evaluate(rows, rooms, folder, horizon=6, annotate=rooms.annotation, title="Rooms")
-    return folder, rows, summary
+    options = {"annotate": rooms.annotation, "title": "Rooms"}
+    record = evaluate(rows, rooms, folder, horizon=6, seeds=2, **options)
+    return folder, rows, record
 
 
 def clips(rooms):
@@ -59,19 +63,19 @@ def clips(rooms):
 
 
 def test_the_layout(run, rooms):
-    folder, _, summary = run
+    folder = run[0]
     names = {clip.name for clip in clips(rooms)}
     assert len(names) == 3
-    videos = {"gt", "codec", *LABELS}
+    videos = {"gt", "codec", "mean_frame", *LABELS}
     scores = {"scs.json", *(f"scs_{f.removeprefix('pred_')}.json" for f in [*LABELS][1:])}
-    others = {"annotations", "clips.json", "report.html", "videos"}
+    others = {"annotations", "clips.json", "eval.json", "report.html", "seed_1", "videos"}
+    assert {p.name for p in (folder / "seed_1").iterdir()} == {*LABELS, *scores}
     assert {p.name for p in folder.iterdir()} == videos | scores | others
     for name in videos:
         assert {p.name for p in (folder / name).iterdir()} == names
         for clip in (folder / name).iterdir():
             assert sorted(p.name for p in clip.iterdir()) == [f"{k:05d}.png" for k in range(7)]
     assert {p.name for p in (folder / "annotations").iterdir()} == {f"{n}.png" for n in names}
-    assert summary["report"] == str(folder / "report.html")
     assert "obedient, shuffled" in (folder / "report.html").read_text()
 
 
@@ -127,48 +131,83 @@ def test_the_ceiling_is_the_truth_through_the_vae_in_chunks(run, obeys, rooms):
         assert np.abs(found - expected.numpy()).max() <= 1
 
 
-def test_the_summary(run, rooms):
-    folder, _, summary = run
-    assert summary.keys() == {*LABELS, "copy", "codec", "report"}
-    for name in ("pred_obedient", "copy"):
-        errors = []
-        for clip in clips(rooms):
-            truth = clip.frames[1:].double()
-            made = clip.frames[:1].double()
-            if name != "copy":
-                video = read_frames(folder / name / clip.name)[1:]
-                made = torch.from_numpy(video).permute(0, 3, 1, 2).double()
-            errors.append((made - truth).square().mean((1, 2, 3)))
-        psnr = 10 * torch.log10(255**2 / torch.stack(errors)).mean()
-        assert summary[name]["psnr"] == pytest.approx(psnr.item(), abs=1e-6)
-    for name in LABELS:
-        file = "scs" + name.removeprefix("pred") + ".json"
-        saved = json.loads((folder / file).read_text())
-        for row, kept in (
-            (name, saved),
-            ("copy", saved["copy"]),
-            ("codec", saved["ceiling_codec"]),
-        ):
-            assert kept["scs"] == pytest.approx(summary[row]["scs"], abs=1e-4)
-    assert summary["pred"]["scs"] == summary["pred_shuffled"]["scs"]
-    assert 0 <= summary["pred"]["scs"] < summary["copy"]["scs"] < 100
+def test_the_values(run, rooms):
+    """By hand from the frames that were written; rows are means over both seeds."""
+    folder, _, record = run
+    rows = {row["folder"]: row for row in record["rows"]}
+    assert list(rows) == [*LABELS, "copy", "mean_frame", "codec"]
+    assert [row["role"] for row in rows.values()] == ["model"] * 4 + ["reference"] * 3
+    places = {"pred_obedient": ["pred_obedient", "seed_1/pred_obedient"], "codec": ["codec"]}
+    for name, folders in places.items():
+        means = []
+        for place in folders:
+            errors = []
+            for clip in clips(rooms):
+                made = read_frames(folder / place / clip.name)[1:].astype(float)
+                truth = clip.frames[1:].numpy().transpose(0, 2, 3, 1).astype(float)
+                errors.append(((made - truth) ** 2).mean((1, 2, 3)))
+            means.append(float((10 * np.log10(255**2 / np.array(errors))).mean()))
+        cell = rows[name]["cells"]["psnr"]
+        assert cell["seeds"] == pytest.approx(means, abs=1e-5)
+        assert cell["value"] == pytest.approx(np.mean(means), abs=1e-5)
+        spread = None if len(means) == 1 else pytest.approx(np.std(means, ddof=1), abs=1e-5)
+        assert cell["spread"] == spread
+        assert len(cell["clips"]) == 3
+        assert len(cell["frames"]) == 6
 
 
-def test_the_table_in_text():
-    rows = [Row("pred", "mine", None), Row("pred_zero", "mine, standing still", None)]
-    summary = {
-        "pred": {"psnr": 20.126, "scs": 61.25},
-        "pred_zero": {"psnr": 9.5, "scs": 7.0},
-        "copy": {"psnr": 15.0, "scs": 40.0},
-        "codec": {"psnr": 28.0},
-    }
-    assert table(rows, summary).splitlines() == [
-        "                          SCS  PSNR (dB)",
-        "mine                     61.2   20.13",
-        "mine, standing still      7.0    9.50",
-        "Copy of the first frame  40.0   15.00",
-        "Codec ceiling               -   28.00",
-    ]
+def test_the_score_in_the_record_is_that_of_its_file(run):
+    folder, _, record = run
+    for row in record["rows"][:4]:
+        suffix = row["folder"].removeprefix("pred")
+        saved = [
+            json.loads((folder / place / f"scs{suffix}.json").read_text())
+            for place in ("", "seed_1")
+        ]
+        cell = row["cells"]["scs"]
+        assert cell["seeds"] == pytest.approx([each["scs"] for each in saved], abs=1e-3)
+        at = {k: np.mean([each["scs_at"][str(k)] for each in saved]) for k in (2, 4)}
+        assert cell["at"] == pytest.approx(at, abs=1e-3)
+    copy, codec = (record["rows"][k]["cells"]["scs"] for k in (4, 6))
+    assert copy["value"] == pytest.approx(saved[0]["copy"]["scs"], abs=1e-3)
+    assert copy["at"][2] == pytest.approx(saved[0]["copy"]["scs_at"]["2"], abs=1e-3)
+    assert codec["value"] == pytest.approx(saved[0]["ceiling_codec"]["scs"], abs=1e-3)
+
+
+def test_the_mean_frame_has_no_structure_of_any_one_clip(run, rooms):
+    shared = np.stack([clip.frames[0].numpy() for clip in clips(rooms)]).astype(float)
+    expected = shared.mean(0).round().transpose(1, 2, 0)
+    for clip in clips(rooms):
+        made = read_frames(run[0] / "mean_frame" / clip.name)
+        assert np.array_equal(made[1:], np.stack([expected] * 6))
+
+
+def test_the_file_is_the_record(run):
+    folder, _, record = run
+    kept = load(folder / "eval.json")
+    assert kept.keys() == record.keys()
+    assert kept["reads"] == {2: "2 frames", 4: "4 frames"}
+    for saved, row in zip(kept["rows"], record["rows"], strict=True):
+        for key, cell in row["cells"].items():
+            assert saved["cells"][key] == {**cell, "ci95": None}
+    assert record["seeds"] == [0, 1]
+    assert record["device"] == "cpu"
+    assert record["recordings"] == [name.rsplit("_", 1)[0] for name in record["clips"]]
+    for row in record["rows"]:
+        timed = row["role"] == "model"
+        assert (row["seconds_per_frame"] is not None) == timed
+        assert (row["peak_bytes"] is not None) == timed
+
+
+def test_other_videos_have_another_fingerprint(run, obeys, rooms, tmp_path):
+    """The same clips and protocol give the same one, whatever the model; fewer clips do not."""
+    record = run[2]
+    options = {"horizon": 6, "annotate": rooms.annotation, "steps": 1}
+    rows = [Row("pred", "obedient", obeys)]
+    again = evaluate(rows, rooms, tmp_path / "again", **options)
+    fewer = evaluate(rows, rooms, tmp_path / "fewer", clips=2, **options)
+    assert again["fingerprint"] == record["fingerprint"]
+    assert fewer["fingerprint"] != record["fingerprint"]
 
 
 def test_clips_are_spread_over_the_rooms(rooms):
@@ -232,23 +271,50 @@ def test_the_command(export, write_recipe, rooms, tmp_path, capsys):
     recipe = write_recipe(root=str(tmp_path / "nowhere"))
     output = tmp_path / "out"
     options = ["--data.root", rooms.root, "--clips", "2", "--horizon", "2", "--steps", "1"]
-    options += ["--actions", "true,mirrored"]
-    command = ["evaluate", str(export), "-c", str(recipe), "--output", str(output), *options]
-    assert cli.main(command) == 0
+    command = ["eval", "--model", str(export), "-c", str(recipe), "--output", str(output)]
+    assert cli.main([*command, *options]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert [line.split("  ")[0] for line in out[1:5]] == [
+    rows = out[2:9]
+    assert [re.split(" {2,}", line)[0] for line in rows] == [
         "model",
+        "model, another clip's actions",
+        "model, standing still",
         "model, mirrored actions",
         "Copy of the first frame",
+        "Mean frame",
         "Codec ceiling",
     ]
-    assert out[5] == f"report: {output / 'report.html'}"
-    page = (output / "report.html").read_text("utf-8")
+    assert out[1].split() == ["SCS", "PSNR", "SSIM", "s/frame", "GiB"]
+    assert out[-2:] == ["Rolled out on cpu.", f"report: {output / 'report.html'}"]
+    said = [line for line in out if line.startswith(("LPIPS", "DreamSim", "FID", "FVD"))]
+    assert len(said) == 4
+    assert all("--weights" in line or "egowm[metrics]" in line for line in said)
+    page = html.unescape((output / "report.html").read_text("utf-8"))
     assert len(page) > 10_000
-    assert all(line.split("  ")[0] in html.unescape(page) for line in out[1:5])
+    assert all(line.split("  ")[0] in page for line in rows)
+    assert all(line.split(": ")[1] in page for line in said)
     assert len(read_run(output).clips) == 2
-    assert all(len(actions) == 2 for actions in read_run(output).actions.values())
     assert not (tmp_path / "nowhere").exists()
+    about = load(output / "eval.json")["about"]
+    assert about["recipe"]["name"] == recipe.name
+    assert len(about["model"]["sha256"]) == len(about["model"]["base_sha256"]) == 64
+
+
+def test_more_context_than_a_model_takes(export, write_recipe, rooms, tmp_path):
+    """So that a model of one context frame and one of several are compared on the same clips."""
+    output = tmp_path / "out"
+    command = ["eval", "--model", str(export), "-c", str(write_recipe()), "--output", str(output)]
+    options = ["--clips", "2", "--horizon", "3", "--steps", "1", "--context", "3"]
+    assert cli.main([*command, *options, "--actions", "true"]) == 0
+    names = load(output / "eval.json")["clips"]
+    first = {clip.name: clip.frames for clip in clips(rooms)}[names[0]]
+    found = read_frames(output / "gt" / names[0])
+    assert np.array_equal(found, first[2:6].numpy().transpose(0, 2, 3, 1))
+
+
+def test_the_old_name_says_the_new_one(capsys):
+    assert cli.main(["evaluate", "model"]) == 2
+    assert "'evaluate' is now `egowm eval -c RECIPE --model EXPORT" in capsys.readouterr().err
 
 
 def test_a_run_again(export, write_recipe, rooms, tmp_path, capsys, monkeypatch):
@@ -261,14 +327,15 @@ def test_a_run_again(export, write_recipe, rooms, tmp_path, capsys, monkeypatch)
         raise ValueError("the page failed")
 
     output = tmp_path / "out"
-    command = ["evaluate", str(export), "-c", str(write_recipe()), "--output", str(output)]
+    command = ["eval", "--model", str(export), "-c", str(write_recipe()), "--output", str(output)]
     command += ["--clips", "2", "--horizon", "2", "--steps", "1"]
     assert cli.main([*command, "--actions", "true,zero"]) == 0
     (output / "annotations/mine.png").write_bytes(b"drawn")
     before = content()
     assert not any(f"-{os.getpid()}-".encode() in text for text in before.values())
+    command += ["--actions", "true,shuffled"]
     assert cli.main(command) == 2
-    assert "holds what `egowm evaluate` wrote before: --force" in capsys.readouterr().err
+    assert "holds what `egowm eval` wrote before: --force" in capsys.readouterr().err
     with monkeypatch.context() as patch:
         patch.setattr("egowm.evaluation.report.run_page.write_report", fail)
         with pytest.raises(ValueError, match="the page failed"):
@@ -276,8 +343,9 @@ def test_a_run_again(export, write_recipe, rooms, tmp_path, capsys, monkeypatch)
     assert content() == before
     assert cli.main([*command, "--force"]) == 0
     names = {p.name for p in output.iterdir()}
-    assert names == {"annotations", "clips.json", "codec", "gt", "pred", "pred_shuffled",
-                     "report.html", "scs.json", "scs_shuffled.json", "videos"}  # fmt: skip
+    assert names == {"annotations", "clips.json", "codec", "eval.json", "gt", "mean_frame", "pred",
+                     "pred_shuffled", "report.html", "scs.json", "scs_shuffled.json",
+                     "videos"}  # fmt: skip
     kept = ("scs.json", "annotations/mine.png")
     assert [content()[Path(name)] for name in kept] == [before[Path(name)] for name in kept]
 
@@ -292,13 +360,20 @@ def test_a_run_again(export, write_recipe, rooms, tmp_path, capsys, monkeypatch)
         ({}, ["--tracker", "fow"], "Expected a tracker of sam2, palette, flow"),
         ({"stride": 2}, ["--horizon", "2"], "trained at 4 Hz, the data come at 2 Hz"),
         ({}, ["--base", "./none"], "Expected a diffusers pipeline folder at ./none"),
+        ({}, ["--device", "gpu"], "--device: expected a device such as cpu or cuda, got 'gpu'"),
+        ({}, ["--seeds", "0"], "Expected at least 1 seed, got 0"),
+        ({}, ["--weights", "./none"], "No folder of weights at none"),
+        ({}, ["--gate", "./none"], "none"),
+        ({}, ["--protocol", "nwm-time", "--horizon", "4"], "SVD makes frames one after the other"),
+        ({}, ["--protocol", "nwm-rollout"], "one second is 4 frames at 4 Hz, and there are 3"),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(
     window, options, words, export, write_recipe, tmp_path, capsys
 ):
     output = tmp_path / "out"
-    command = ["evaluate", str(export), "-c", str(write_recipe(window)), "--output", str(output)]
+    recipe = str(write_recipe(window))
+    command = ["eval", "--model", str(export), "-c", recipe, "--output", str(output)]
     assert cli.main([*command, "--horizon", "3", *options]) == 2
     [line] = [row for row in capsys.readouterr().err.splitlines() if row.startswith("egowm: ")]
     assert words in line
@@ -307,10 +382,10 @@ def test_a_mistake_is_one_line_and_writes_nothing(
 
 def test_what_is_missing_is_one_line(export, write_recipe, tmp_path, capsys):
     recipe, none, out = str(write_recipe()), str(tmp_path / "none"), str(tmp_path / "out")
-    assert cli.main(["evaluate", none, "-c", recipe, "--output", out]) == 2
+    assert cli.main(["eval", "--model", none, "-c", recipe, "--output", out]) == 2
     assert "Expected an export (world_model.json)" in capsys.readouterr().err
-    assert cli.main(["evaluate", str(export), "-c", none, "--output", out]) == 2
+    assert cli.main(["eval", "--model", str(export), "-c", none, "--output", out]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith(f"egowm: No recipe at {none}:")
     drawn = ["--annotations", none, "--horizon", "3"]
-    assert cli.main(["evaluate", str(export), "-c", recipe, "--output", out, *drawn]) == 2
+    assert cli.main(["eval", "--model", str(export), "-c", recipe, "--output", out, *drawn]) == 2
     assert none in capsys.readouterr().err

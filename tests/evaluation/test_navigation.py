@@ -10,7 +10,7 @@ import torch
 from benchmarks.planning import arrivals, candidates
 from egowm.commands import main as cli
 from egowm.commands.plan import planner_of
-from egowm.evaluation.agents import PlanningAgent
+from egowm.evaluation.agents import PlanningAgent, SimulatorAgent, with_model
 from egowm.evaluation.navigation import (
     DISTANCE,
     Oracle,
@@ -24,6 +24,7 @@ from egowm.evaluation.navigation import (
     time_allowed,
 )
 from egowm.planning.search import Plan
+from egowm.sampling import Sampling
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (16, 16)
@@ -109,8 +110,30 @@ def test_an_agent_remembers_what_it_saw(history):
     assert looks == [shades[-history:] for shades in expected] * 2
 
 
+def test_a_robot_that_may_stop_stays_where_the_goal_is_seen():
+    """At the goal nothing it imagines is nearer; two metres away it drives."""
+    planner = planner_of("icem", 8, 1)
+    task = make_task(0)
+    there = Task(task.seed, task.goal, task.goal)
+    run = act_out(there, SimulatorAgent(planner, stops=True), 4, SMALL)
+    assert run.metres == run.degrees == 0.0
+    assert act_out(there, SimulatorAgent(planner), 4, SMALL).metres > 0
+    assert act_out(task, SimulatorAgent(planner, stops=True), 4, SMALL).metres < task.distance - 0.3
+
+
+@pytest.mark.parametrize("by", ["pixels", "latents"])
+def test_a_model_compares_what_is_seen_and_every_imagined_frame(obedient, by):
+    agent = with_model(obedient, planner_of("icem", 4, 1), Sampling(steps=1), by=by, stops=True)
+    seen, goal = torch.rand(1, 3, 16, 16), torch.rand(3, 16, 16)
+    found = agent.distances(seen, goal, torch.zeros(8, 3))
+    assert found.shape == (9,)
+    assert (found > 0).all()
+    assert agent.distances(goal[None], goal, torch.zeros(8, 3))[0] < 1e-9
+    assert with_model(obedient, planner_of("icem", 4, 1)).distances is None
+
+
 def test_the_verb_with_the_simulator(tmp_path, capsys):
-    options = ["--simulator", "--candidates", "2", "--rounds", "1", "--max_steps", "5"]
+    options = ["--simulator", "--candidates", "2", "--rounds", "1", "--max_steps", "5", "--stops"]
     assert cli.main(["plan", "--output", str(tmp_path), "--size", "16", "16", *options]) == 0
     (row,) = json.loads((tmp_path / "plan.json").read_text())
     assert len(row["poses"]) == 6
@@ -161,8 +184,10 @@ def test_arrivals_are_measured_once(benchmark, tmp_path, capsys):
         "from the prior, 1 step",
         "oracle bearing",
         "ours, 1 step",
+        "ours, which may stop, 1 step",
         "random",
         "simulator as model",
+        "simulator as model, which may stop",
         "straight ahead",
     ]
     assert {(row["distance_metres"], row["visible"]) for row in rows} == {(2.0, True)}
@@ -170,6 +195,7 @@ def test_arrivals_are_measured_once(benchmark, tmp_path, capsys):
     networks = {row["agent"]: list(row["weights"]) for row in rows if "weights" in row}
     assert networks == {
         "ours": ["rooms-world-model"],
+        "ours, which may stop": ["rooms-world-model"],
         "from scratch": ["from-scratch-long"],
         "from the prior": ["from-the-prior-long"],
         "from the prior by pixels": ["from-the-prior-long"],

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from egowm.commands.report import main
+from egowm.evaluation.record import save
 from egowm.evaluation.report.run_page import write_report
 from egowm.pixels import psnr
 from egowm.scs.masks import write_palette
 from egowm.video import read_frames, write_frames
+from tests.evaluation.records import made_up
 
 STEPS = 4
 CLIPS = ("best", "worst <b>", "middle & so")
@@ -383,3 +385,48 @@ def test_errors_are_one_line_and_status_2(
     assert error.startswith("egowm report: ")
     assert message in error
     assert not (run / "report.html").exists()
+
+
+# The section of metrics ---------------------------------------------------------------------------
+
+
+def metrics_page(run: Path, change=lambda record: None) -> str:
+    """The page with an eval.json of the run's clips."""
+    record = made_up(np.linspace(20, 30, len(CLIPS) * STEPS).reshape(len(CLIPS), STEPS))
+    record["clips"] = record["recordings"] = list(CLIPS)
+    change(record)
+    save(record, run / "eval.json")
+    return write_report(run, videos=False).read_text("utf-8")
+
+
+def test_the_page_shows_the_metrics(run):
+    """The mean of 20 to 30 dB, a chart of each metric with a line for the row, what is missing."""
+    assert 'aria-label="Metrics"' not in write_report(run, videos=False).read_text("utf-8")
+    page = metrics_page(run)
+    section = page[page.index('<section aria-label="Metrics">') : page.index('aria-label="Clips"')]
+    assert "<td>25.00</td>" in section
+    assert section.count('<svg class="chart"') == 2
+    assert section.count("<title>mine</title>") == 2
+    assert "PSNR by frame, higher is better" in section
+    assert "not measured: no structures are marked" in section
+    assert "no intervals: 3 recordings &lt; 10" in section
+    assert ">0.25</td><td>1.50</td>" in section
+
+
+def test_metrics_of_other_clips_are_refused(run, capsys):
+    with pytest.raises(ValueError, match="best is not in both this file and the run"):
+        metrics_page(run, lambda record: record["clips"].__setitem__(0, "other"))
+
+
+def test_a_text_of_the_metrics_stays_a_text(run):
+    evil = "<script>alert(1)</script>"
+
+    def change(record):
+        record["rows"][0]["label"] = record["columns"][1]["label"] = record["device"] = evil
+        record["columns"][0]["lacks"] = record["columns"][1]["meaning"] = f'" onload="{evil}'
+        record["reads"][2] = record["fingerprint"] = evil
+
+    page = metrics_page(run, change)
+    assert evil not in page
+    assert page.count("<script") == 1
+    assert ' onload="' not in page

@@ -242,15 +242,15 @@ TARGETS = {
         make_released,
         command(main, "import-egowm", "IN/released.pth", "--base", "KEPT/prior", *TO),
     ),
-    "evaluate, recipe": Target(
+    "eval, recipe": Target(
         taken("recipe.yaml"),
-        command(main, "evaluate", "KEPT/trained/export", *CONFIG, *TO, "--clips", "1",
+        command(main, "eval", "--model", "KEPT/trained/export", *CONFIG, *TO, "--clips", "1",
                 "--horizon", "2", "--actions", "true"),
         trusted=True,
     ),
-    "evaluate, export": Target(
+    "eval, export": Target(
         taken("export"),
-        command(main, "evaluate", "IN/export", "-c", "KEPT/trained/recipe.yaml", *TO,
+        command(main, "eval", "--model", "IN/export", "-c", "KEPT/trained/recipe.yaml", *TO,
                 "--clips", "1", "--horizon", "2", "--actions", "true"),
     ),
     "report": Target(

@@ -8,7 +8,15 @@ import pytest
 import torch
 
 from egowm.planning import Space, cem, goal_cost, gradient
-from egowm.planning.costs import Frames, Latents, Magnitude, Pixels, Smoothness, Weighted
+from egowm.planning.costs import (
+    Frames,
+    Latents,
+    Magnitude,
+    OnTheWay,
+    Pixels,
+    Smoothness,
+    Weighted,
+)
 from egowm.planning.features import Structure, dino, perceptual
 from egowm.planning.goal import goal_latents
 from egowm.sampling import Rollout, Sampling
@@ -257,3 +265,24 @@ def test_a_wrong_goal_is_refused(change, words):
     asked = {"context": torch.zeros(1, 1, 3, 4, 4), "goal": torch.zeros(3, 4, 4), "by": "pixels"}
     with pytest.raises(ValueError, match=words):
         goal_cost(Recorder(), **(asked | change))
+
+
+def test_on_the_way_is_the_least_over_frames_or_latents():
+    """Grey levels 0.2, 0.9, 0.5 against 1: the least square is 0.01, of the second frame."""
+    levels = torch.tensor([0.2, 0.9, 0.5])[None, :, None, None, None].expand(2, 3, 3, 4, 4)
+    actions = torch.zeros(2, 3, 1)
+    cost = OnTheWay(Pixels(torch.ones(3, 4, 4), pool=2))
+    assert cost.needs == "all"
+    each = cost.each(made(levels, levels), actions)
+    assert torch.allclose(each, torch.tensor([0.64, 0.01, 0.25]).expand(2, 3))
+    assert torch.allclose(cost(made(levels, levels), actions), torch.tensor([0.01, 0.01]))
+    cost = OnTheWay(Latents(torch.ones(3, 4, 4)))
+    assert cost.needs == "none"
+    nothing = torch.zeros(2, 0, 3, 4, 4)
+    assert torch.allclose(cost(made(nothing, levels), actions), torch.tensor([0.01, 0.01]))
+
+
+@pytest.mark.parametrize("term", [Smoothness(), Frames(lambda frames: frames.sum((1, 2, 3, 4)))])
+def test_on_the_way_takes_terms_of_one_frame(term):
+    with pytest.raises(ValueError, match="Expected a term of one frame"):
+        OnTheWay(term)

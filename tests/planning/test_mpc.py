@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from egowm.planning import MPC, Space, cem, icem
+from egowm.planning import MPC, Plan, Space, cem, icem
 from tests.planning.conftest import seeded
 
 
@@ -28,6 +28,24 @@ def test_a_point_is_brought_to_the_origin():
         assert action.abs().max() <= 0.25
         position = position + action
     assert position.norm() < 0.1
+
+
+def test_it_plans_again_where_it_is_told_and_stops_for_good():
+    """Due after 1, 2, 0 actions: three plans, each from the rest of the one before."""
+    due, means = iter([1, 2, 0]), []
+
+    def planner(cost, space, *, generator, initial):
+        means.append(space.mean.clone())
+        return Plan(torch.arange(1.0, 5)[:, None], 0.0, 1, 0.0, torch.ones(1, 4, 1))
+
+    told = lambda seen, plan: next(due)  # noqa: E731
+    agent = MPC(planner, to_zero, Space(torch.zeros(4, 1), 0.2), every=3, until=told)
+    acted = [float(agent.act(torch.zeros(1))) for _ in range(6)]
+    assert acted == [1.0, 1.0, 2.0, 0.0, 0.0, 0.0]
+    assert [mean[:, 0].tolist() for mean in means] == [[0] * 4, [2, 3, 4, 4], [3, 4, 4, 4]]
+    agent = MPC(planner, to_zero, Space(torch.zeros(4, 1), 0.2), every=3, until=lambda *_: 4)
+    with pytest.raises(ValueError, match="what until gives"):
+        agent.act(torch.zeros(1))
 
 
 def test_it_plans_again_after_every_second_action_from_where_it_was():

@@ -1,4 +1,4 @@
-"""Small line charts over the frames of a clip, as SVG: overlap of structures, and commands.
+"""Small line charts over the frames of a clip, as SVG: overlap, commands, and any metric.
 
 The page moves the cursor: `data-left` and `data-step` give its place at frame 0 and the distance
 between frames, in picture coordinates.
@@ -64,6 +64,40 @@ def iou_chart(
             Markup(
                 '<path class="curve" style="stroke:{}" d="{}"><title>structure {}</title></path>'
             ).format(colours[number], line, number)
+        )
+    return _frame(parts, bottom, last, label)
+
+
+def value_chart(
+    curves: Mapping[str, Sequence[float | None]], colours: Mapping[str, str], last: int, label: str
+) -> Markup:
+    """Values over frames 0..last, a line per row, from the least of them to the largest.
+
+    curves: label of a row -> one value per frame 0..last; None where it is undefined (a gap).
+    colours: label -> CSS colour. label: alternative text.
+    """
+    known = [v for values in curves.values() for v in values if v is not None]
+    low, high = (min(known), max(known)) if known else (0.0, 1.0)
+    span, bottom = (high - low) or 1.0, HEIGHT - _BOTTOM
+    tall = bottom - _TOP
+    parts = []
+    for value in (low, (low + high) / 2, high):
+        y = bottom - tall * (value - low) / span
+        parts.append(
+            Markup(
+                '<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
+                '<text x="{end}" y="{text:.1f}" text-anchor="end">{value:.3g}</text>'
+            ).format(left=_LEFT, right=WIDTH - _RIGHT, y=y, end=_LEFT - 4, text=y + 4, value=value)
+        )
+    for name, values in curves.items():
+        points = [
+            None if v is None else (_x(k, last), bottom - tall * (v - low) / span)
+            for k, v in enumerate(values)
+        ]
+        parts.append(
+            Markup('<path class="curve" style="stroke:{}" d="{}"><title>{}</title></path>').format(
+                colours[name], _pieces(points), name
+            )
         )
     return _frame(parts, bottom, last, label)
 

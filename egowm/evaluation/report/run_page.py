@@ -11,8 +11,10 @@ from markupsafe import Markup
 from tqdm import tqdm
 
 from egowm.checks import checked, counted
+from egowm.evaluation.record import EvalRecord, load
 from egowm.evaluation.report.clip_card import MAX_SIDE, curves_of, draw_run_card
 from egowm.evaluation.report.comparison_videos import write_comparison
+from egowm.evaluation.report.metric_parts import draw_metrics
 from egowm.evaluation.report.page import (
     draw_list,
     draw_orders,
@@ -97,8 +99,19 @@ def write_report(
         cards.append(draw_run_card(folder, clip, frames, entries, psnrs[clip]))
         if videos:
             write_comparison(folder, clip, frames)
-    write_whole(output, _page(folder, scores, psnrs, cards))
+    write_whole(output, _page(folder, scores, psnrs, cards, _read_metrics(folder)))
     return output
+
+
+def _read_metrics(run: RunFolder) -> EvalRecord | None:
+    """eval.json of the run, or None; `RunError` where it is of other clips."""
+    path = run.path / "eval.json"
+    if not path.exists():
+        return None
+    record = load(path)
+    if other := sorted({*record["clips"]} ^ set(run.clips)):
+        raise RunError(f"{path}: {other[0]} is not in both this file and the run. Evaluate again.")
+    return record
 
 
 def _scores_path(run: RunFolder, folder: str) -> Path:
@@ -177,11 +190,12 @@ def _page(
     scores: Scores,
     psnrs: Mapping[str, Mapping[str, float]],
     cards: Sequence[Markup],
+    metrics: EvalRecord | None,
 ) -> str:
     """Fill the template."""
     labels = {v.folder: v.label for v in run.variants}
     means = {key: sum(row[key] for row in psnrs.values()) / len(psnrs) for key in (*labels, "copy")}
-    rows = table_rows(labels, scores, means)
+    rows = table_rows(labels, scores, {} if metrics else means)  # else PSNR stands in the metrics
     left_out = len(run.clips) - len(cards)
     first = next((score for score in scores.values() if score), None)
     primary = _clips(scores[run.variants[0].folder])
@@ -191,11 +205,12 @@ def _page(
         "header": _about(run),
         "fps": f"{run.fps:g}",
         "last": max(len(actions) for actions in run.actions.values()),
-        "table": draw_table(rows),
+        "table": draw_table(rows) if first or metrics is None else "",
         "warning": draw_warning(first.get("warning")) if first else _UNSCORED,
         "notes": draw_notes(rows),
         "empty": draw_empty_shares(labels, scores),
         "brief": Markup('<p class="brief">{}</p>').format(_brief(run, first)),
+        "metrics": draw_metrics(metrics),
         "all_clips": "",
         "clip_count": f"{len(cards)} of {counted(len(run.clips), 'clip')}, lowest {measure} first"
         if left_out
