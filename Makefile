@@ -97,6 +97,7 @@ bench: $(STAMP)  ## measure rollout, sam2, data, training and plans; leave the m
 	$(BIN)/python -m benchmarks.speed.training
 	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.rooms_step
 	$(BIN)/python -m benchmarks.speed.foretold
+	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.latency --chart docs/latency.svg
 	env -u OMP_WAIT_POLICY $(BIN)/python -m benchmarks.speed.latent_cache
 	env -u OMP_WAIT_POLICY $(BIN)/python -m benchmarks.planning.decode_window
 	env -u OMP_WAIT_POLICY $(BIN)/python -m benchmarks.planning.candidates

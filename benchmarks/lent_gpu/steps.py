@@ -98,11 +98,13 @@ class Lent:
         toy = "--steps 1 --repeats 1"
         few = "--frames 3 --objects 1 --predictions 1 --lengths 3 --repeats 1"
         one = "--only 'conditioning, from' --steps 1 --warmup 1"
+        brief = "--frames 1 --rounds 1 --most-steps 1"
         sam2 = "scs" if self.toy else "scs{gpu}-tiny"
         return [
             self._row("speed.training", "training{gpu}", 50, "", one),
             self._row("speed.rollout", "rollout{gpu}", 12, "", f"--frames 1 --guidance 1 {toy}"),
             self._row("planning.candidates", "candidates{gpu}", 10, "", f"--timed 4 {toy}"),
+            self._row("speed.latency", "latency{gpu}", 12, "--compile --rounds 2", brief),
             self._row("scs.speed", sam2, 10, "--size tiny", few),
             self._probe(8),
         ]

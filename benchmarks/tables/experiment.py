@@ -75,7 +75,7 @@ def _line(
         f"{mean['scs_davis']:.1f}",
         f"{mean['scs_visible']:.1f}",
         f"{mean['psnr']:.2f}",
-        _traced(found, record),
+        traced(found, record),
     )
 
 
@@ -86,7 +86,7 @@ def steps_of(arm: str) -> int:
 # What is wrong with training records -----------------------------------------------------------
 
 
-def _traced(rows: Sequence[Record], record: Record) -> str:
+def traced(rows: Sequence[Record], record: Record) -> str:
     """What is wrong with the training records behind a line; "" where nothing is."""
     runs = {run["run"]: run for run in record["training"]}
     names = dict.fromkeys(r["run"] for r in rows if "run" in r)
@@ -169,7 +169,7 @@ def _told(
         f"{shuffled['scs']:.1f}" if shuffled else "",
         f"{gain:.2f}" if shuffled else "",
         f"{true['psnr']:.2f}",
-        _traced([true], record),
+        traced([true], record),
     )
 
 
@@ -218,7 +218,7 @@ def rates(results: Path) -> str:
         "run": lambda r: SAID[r["arm"]],
         "learning rate": lambda r: f"{r['learning_rate']:g}",
         "validation loss": lambda r: f"{r['loss']:.4f}",
-        TRACED: lambda r: _traced([r], record or {}),
+        TRACED: lambda r: traced([r], record or {}),
     }
     lines = lines_of(columns, record["search"] if record else [])
     return table(columns, lines) + (caveat(record) if record else "")
@@ -233,7 +233,7 @@ def ablations(results: Path) -> str:
         "SCS [95%]": lambda r: ranged(r["scs"], r["ci95"]),
         "visible": lambda r: f"{r['scs_visible']:.1f}",
         "PSNR, dB": lambda r: f"{r['psnr']:.2f}",
-        TRACED: lambda r: _traced([r], main or {}),
+        TRACED: lambda r: traced([r], main or {}),
     }
     if record is None or main is None:
         return table(columns, [])

@@ -194,6 +194,22 @@ def test_a_longer_rollout_goes_on_from_its_last_frame(model, context, actions):
     assert torch.equal(found, torch.cat([first[1:], second[1:]]))
 
 
+@pytest.mark.parametrize(("chunk", "changed"), [(4, [False, True]), (8, [True, True])])
+def test_later_actions(model, spec, context, actions, chunk, changed):
+    """The last four of eight: they leave the chunk before as it is, exactly; within a chunk the
+    network sees them all, so its first latent changes, too."""
+    model = Cosmos3(model.pipeline, spec, chunk=chunk, steps=1)
+    others = actions[:1].clone()
+    others[:, 4:] *= -1
+    plain, other = (
+        model.rollout(context, each, generator=generator()).latents[0]
+        for each in (actions[:1], others)
+    )
+    found = (plain - other).abs().flatten(1).amax(1)
+    assert [bool(d > 1e-5) for d in found] == changed == [bool(d) for d in found]
+    assert found[1] > 1e-2
+
+
 def test_actions_and_texts_change_the_video(model, context, actions):
     frames = model.rollout(context, actions[:1, :4], generator=generator()).frames
     other = model.rollout(context, -actions[:1, :4], generator=generator()).frames

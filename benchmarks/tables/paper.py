@@ -1,0 +1,127 @@
+"""The paper's numbers beside those of rooms: what compares is a ratio within a row of a table.
+
+The paper (EgoWM, arXiv 2601.15284) published no more scores than PAPER holds.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.experiment.claims import is_unet
+from benchmarks.measure import Record, read
+from benchmarks.tables.experiment import TRACED, is_chosen, traced
+from benchmarks.tables.markdown import MISSING, SAID, source, table
+
+FRAMES = ("2", "4", "8", "16")
+UNET, TRANSFORMER, BASELINE = "svd", "cosmos", "cdit"
+EPISODES = 64  # labelled
+
+
+class Published(NamedTuple):
+    """A score of the paper, of 16 frames."""
+
+    model: str
+    data: str
+    scs: float
+
+
+PAPER = (
+    Published("EgoWM on SVD", "RECON", 55.2),
+    Published("NWM", "RECON", 33.4),
+    Published("EgoWM on SVD", "1X, navigation", 34.4),
+    Published("the same network from scratch", "1X, navigation", 21.6),
+)
+
+
+class Shown(NamedTuple):
+    """A row of rooms: what it is called, and which of the record."""
+
+    model: str
+    arm: str
+    family: str
+    actions: str = "true"
+
+
+ROOMS = (
+    Shown("EgoWM on SVD, the shipped model", "W", UNET),
+    Shown("EgoWM on SVD, from the prior (long)", "P+", UNET),
+    Shown("the same network from scratch (long)", "S+", UNET),
+    Shown("EgoWM on Cosmos, from the prior", "P", TRANSFORMER),
+    Shown("the same network from scratch", "S", TRANSFORMER),
+    Shown("NWM's CDiT", "S", BASELINE),
+    Shown("first frame repeated", "copy", UNET, ""),
+    Shown("simulator, mean action", "simulator", UNET, "mean"),
+    Shown("truth through SVD's VAE", "truth through the VAE", UNET, ""),
+    Shown("truth through Cosmos' VAE", "truth through the VAE", TRANSFORMER, ""),
+)
+
+
+def tables(results: Path) -> str:
+    """Scores of the paper and of rooms, then the two ratios that both have."""
+    record = read(results / "rooms.json")
+    head = ("model", "data", *(f"SCS, {k} frames" for k in FRAMES), TRACED)
+    published = [(p.model, f"{p.data} (paper)", "", "", "", f"{p.scs:.1f}", "") for p in PAPER]
+    measured = [_line(shown, record) for shown in ROOMS]
+    note = f"\n\nRooms: {source(record)}." if record else ""
+    return f"{table(head, [*published, *measured])}\n\n{_ratios(record)}{note}"
+
+
+def _line(shown: Shown, record: Record | None) -> tuple[str, ...]:
+    row = _row(shown, record)
+    if row is None or record is None:
+        return (shown.model, "rooms", "", "", "", MISSING, "")
+    scores = [f"{row['scs_at'][k]:.1f}" for k in FRAMES]
+    return (shown.model, "rooms", *scores, traced([row], record))
+
+
+def _row(shown: Shown, record: Record | None) -> Record | None:
+    """The first seed at the chosen learning rate, without guidance; None where none was scored."""
+    for r in record["rows"] if record else ():
+        is_trained = r["arm"] in SAID and r["arm"] != "W"
+        if (
+            (r["arm"], r["actions"], r["world"]) == (shown.arm, shown.actions, "rooms")
+            and _family(r) == shown.family
+            and not r.get("variant")
+            and r.get("guidance", 1.0) == 1.0
+            and (not is_trained or r["episodes"] == EPISODES)
+            and (not is_unet(r) or is_chosen(r, record or {}))
+        ):
+            return dict(r)
+    return None
+
+
+def _family(row: Record) -> str:
+    return UNET if is_unet(row) else str(row["family"])
+
+
+def _ratios(record: Record | None) -> str:
+    """What the paper claims by a ratio, and the same ratio in rooms."""
+    rows = {shown.model: _row(shown, record) for shown in ROOMS}
+    pairs: Sequence[tuple[str, Published, Published, str, str]] = (
+        (
+            "EgoWM on SVD over NWM",
+            *PAPER[:2],
+            "EgoWM on SVD, from the prior (long)",
+            "NWM's CDiT",
+        ),
+        (
+            "pretrained over from scratch, SVD",
+            *PAPER[2:],
+            "EgoWM on SVD, from the prior (long)",
+            "the same network from scratch (long)",
+        ),
+        (
+            "pretrained over from scratch, Cosmos",
+            *(Published("", "", 0.0),) * 2,
+            "EgoWM on Cosmos, from the prior",
+            "the same network from scratch",
+        ),
+    )
+    head = ("gain in SCS, 16 frames", "paper", "rooms, at equal steps")
+    lines = []
+    for name, above, below, ours, theirs in pairs:
+        one, other = rows[ours], rows[theirs]
+        gained = f"{above.scs / below.scs - 1:+.0%}" if below.scs else "not published"
+        measured = f"{one['scs'] / other['scs'] - 1:+.0%}" if one and other else MISSING
+        lines.append((name, gained, measured))
+    return table(head, lines)
