@@ -223,7 +223,8 @@ def test_it_is_fitted_evaluated_and_plans(recipe, tiny, tmp_path):
     checkpoint = ["--ckpt_path", str(run / "checkpoints/last.ckpt")]
     assert cli.main(["export", *told, *checkpoint, "--output", export]) == 0
     few = ["--horizon", "2", "--steps", "1"]
-    command = ["evaluate", export, *told, "--output", str(tmp_path / "scored"), "--clips", "2"]
+    command = ["eval", "--model", export, *told, "--output", str(tmp_path / "scored")]
+    command += ["--clips", "2"]
     assert cli.main([*command, *few]) == 0
     command = ["plan", "--model", export, "--output", str(tmp_path / "plan"), "--size", "16", "16"]
     command += ["--candidates", "2", "--rounds", "1", "--max_steps", "3", "--every", "2"]

@@ -193,11 +193,14 @@ def test_the_quick_demo(tmp_path, monkeypatch, capsys):
     assert len(described["clips"]) == 2
     for name in ("scs.json", "scs_shuffled.json", "scs_fresh.json"):
         assert 0 <= json.loads((output / name).read_text())["scs"] <= 100
-    table = capsys.readouterr().out.split("SCS  PSNR (dB)")[1].splitlines()[1:6]
+    told = capsys.readouterr().out
+    assert " SCS   PSNR   SSIM" in told
+    table = told.partition(" SCS   PSNR   SSIM")[2].splitlines()[1:7]
     assert [line.split("  ")[0] for line in table] == [
         "committed model",
         "committed model, another clip's actions",
         "trained just now for 00:10",
         "Copy of the first frame",
+        "Mean frame",
         "Codec ceiling",
     ]

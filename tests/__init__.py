@@ -1,0 +1,1 @@
+"""Tests of egowm: a package, since dependencies install one of this name, too."""
