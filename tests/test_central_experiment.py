@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.experiment import arms, claims, room_clips, rooms
 from benchmarks.experiment.label_curve import label_curve
-from benchmarks.experiment.room_clips import PlainHue, RoomClips
+from benchmarks.experiment.room_clips import PlainHue, RoomClips, trained_precision
 from benchmarks.tables import claims as claim_tables
 from egowm.commands import main as cli
 from egowm.data import Rooms, Window
@@ -70,7 +70,7 @@ def test_a_stepped_frame_is_imagined_from_the_true_one_before(few_rooms):
         for t in range(3):
             noise = [torch.Generator().manual_seed(3 * k + t)]
             here, action = clip.frames[None, t : t + 1], clip.actions[None, t : t + 1]
-            with torch.autocast("cpu", torch.bfloat16):
+            with trained_precision(model):
                 made = model.rollout(here, action, Sampling(steps=1), generator=noise).frames
             difference = stepped[k][t] - 255 * made[0, 0].permute(1, 2, 0).numpy()
             assert np.abs(difference).mean() < 1
