@@ -66,6 +66,8 @@ def _number(value: float | None, form: str) -> str:
 
 
 def _off(drift: Sequence[float | None]) -> str:
+    if None in drift:
+        return "unknown"
     return f"{_number(drift[0], '.2f')} m, {_number(drift[1], '.1f')}°"
 
 
