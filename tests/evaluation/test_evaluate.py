@@ -284,7 +284,9 @@ def test_the_command(export, write_recipe, rooms, tmp_path, capsys):
         "Mean frame",
         "Codec ceiling",
     ]
-    assert out[1].split() == ["SCS", "PSNR", "SSIM", "s/frame", "GiB"]
+    following = ["off, m", "off, °", "drift, m", "lost, %"]
+    columns = ["SCS", "PSNR", "SSIM", *following, "s/frame", "GiB"]
+    assert re.split(" {2,}", out[1].strip()) == columns
     assert out[-2:] == ["Rolled out on cpu.", f"report: {output / 'report.html'}"]
     said = [line for line in out if line.startswith(("LPIPS", "DreamSim", "FID", "FVD"))]
     assert len(said) == 4
