@@ -27,7 +27,6 @@ from egowm.evaluation.flow_motion import Ground, Pinhole, follow_by_flow
 from egowm.shipped import default_model
 from egowm.world_model import WorldModel
 from egowm.worlds.motion import ROBOT_HEIGHT
-from egowm.worlds.rooms import Room
 
 EXPORTS = "benchmarks/exports/"
 MODELS = ("rooms", f"{EXPORTS}from-the-prior-long", f"{EXPORTS}from-scratch-long")
@@ -91,8 +90,7 @@ def measured(clips: RoomClips, told: str, videos: Videos, flow: bool) -> list[Ac
             ground = Ground(ROBOT_HEIGHT)
             found.append(follow_by_flow(frames, actions[k], spec, camera, ground=ground))
             continue
-        room = Room(int(clip.name.rsplit("_", 1)[0].removeprefix("room_")))
-        start = clips.start(clip.name).astype(float)
+        room, start = clips.data.place(clip.name)
         found.append(follow_in_room(frames, actions[k], spec, room, start))
     return found
 

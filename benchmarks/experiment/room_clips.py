@@ -176,7 +176,7 @@ class RoomClips:
         return [
             follow(
                 int(clip.name.rsplit("_", 1)[0].removeprefix("room_")),
-                self.start(clip.name),
+                self.data.place(clip.name)[1],
                 actions.numpy(),
                 height,
                 width,
@@ -233,7 +233,3 @@ class RoomClips:
             summarise(overlaps).scs_at,
             len(videos[0]),
         )
-
-    def start(self, name: str) -> np.ndarray:
-        """Where a clip's context frame was seen from: x, y, yaw; metres, radians."""
-        return self.data.place(name)[1]

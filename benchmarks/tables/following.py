@@ -62,7 +62,10 @@ def _median(dimension: int, form: str) -> object:
 
 
 def _number(value: float | None, form: str) -> str:
-    return "unknown" if value is None else f"{value:{form}}"
+    if value is None:
+        return "unknown"
+    text = f"{value:{form}}"
+    return text.removeprefix("-") if float(text) == 0 else text
 
 
 def _off(drift: Sequence[float | None]) -> str:

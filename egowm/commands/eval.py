@@ -2,7 +2,6 @@
 
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,7 +14,6 @@ from egowm.data.module import ClipData
 from egowm.evaluation import compare
 from egowm.evaluation.evaluate import annotator, evaluate
 from egowm.evaluation.metrics.catalogue import load_metrics
-from egowm.evaluation.metrics.following import following_of
 from egowm.evaluation.protocol import Name, check_model, make_protocol
 from egowm.evaluation.record import EvalRecord, load
 from egowm.evaluation.rows import known_kinds, make_rows
@@ -58,8 +56,7 @@ def _evaluated(args: Namespace, baseline: EvalRecord | None) -> EvalRecord:
     check_model(protocol, model)
     kinds = known_kinds(data.clip_meaning) if args.actions is None else args.actions
     rows = list(make_rows(model, Path(args.model).name, kinds))
-    metrics = load_metrics(args.weights, str(device))
-    metrics = replace(metrics, ready=[*metrics.ready, *following_of(data)])
+    metrics = load_metrics(args.weights, str(device), data)
     if baseline is not None:
         compare.check_gate(baseline, str(args.gate), protocol, metrics)
     model.to(device)

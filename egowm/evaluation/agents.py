@@ -107,8 +107,11 @@ def with_model(
         assert isinstance(term, OnTheWay)
         here = term.each(Rollout(last, latent, 0), actions[None])
         later = term.each(cost.imagine(actions[None]), actions[None])
-        stride = actions.shape[0] // later.shape[1]
-        return torch.cat([here, later.repeat_interleave(stride, 1)], 1)[0].cpu()
+        found = torch.full((1 + len(actions),), torch.inf)  # between latent frames nothing is known
+        stride = model.backbone.codec.temporal_stride if by == "latents" else 1
+        ends = [min(stride * (k + 1), len(actions)) for k in range(later.shape[1])]
+        found[[0, *ends]] = torch.cat([here, later], 1)[0].cpu()
+        return found
 
     history = model.backbone.context
     own = distances if stops else None

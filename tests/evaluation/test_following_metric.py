@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from egowm.data import Rooms, Window
+from egowm.evaluation.metrics.catalogue import load_metrics
 from egowm.evaluation.metrics.following import Following, following_of
 from egowm.evaluation.metrics.metric import Sample
 
@@ -62,3 +63,5 @@ def test_only_robots_that_are_told_to_move_are_measured(rooms):
     assert following_of(Rooms(world="passive")) == []
     assert following_of(Rooms(actions="none")) == []
     assert following_of(None) == []
+    assert load_metrics(None, data=rooms).columns[-1].key == "lost"
+    assert "lost" not in {column.key for column in load_metrics(None).columns}

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from egowm.checks import counted
+from egowm.data.module import ClipData
 from egowm.evaluation.metrics.distribution import FID, FVD
+from egowm.evaluation.metrics.following import following_of
 from egowm.evaluation.metrics.metric import Column, Metric, Unavailable
 from egowm.evaluation.metrics.perceptual import LPIPS, DreamSim
 from egowm.evaluation.metrics.pixel import PSNR, SSIM
@@ -50,10 +52,13 @@ def pixel_metrics(device: str = "cpu") -> Metrics:
     return Metrics([PSNR(None, device), SSIM(None, device)])
 
 
-def load_metrics(weights: Path | None, device: str = "cpu") -> Metrics:
+def load_metrics(
+    weights: Path | None, device: str = "cpu", data: ClipData | None = None
+) -> Metrics:
     """All metrics whose package and weights are here; the others with the reason.
 
-    weights: the folder of weights. Raises FileNotFoundError where there is none, ValueError for a
+    weights: the folder of weights. data: whose clips are measured, for metrics that know their
+    world. Raises FileNotFoundError where there is none, ValueError for a
     damaged file of weights.
     """
     if weights is not None and not weights.is_dir():
@@ -65,4 +70,4 @@ def load_metrics(weights: Path | None, device: str = "cpu") -> Metrics:
             ready.append(kind(weights, device))
         except Unavailable as reason:
             missing |= dict.fromkeys(kind.columns, str(reason))
-    return Metrics(ready, missing)
+    return Metrics([*ready, *following_of(data)], missing)

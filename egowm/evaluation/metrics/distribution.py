@@ -1,5 +1,6 @@
 """FID and FVD: distances between all imagined and all true frames or videos, without pairs."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from io import StringIO
@@ -42,11 +43,11 @@ class _OfAllClips(Metric):
             found[0, k - 1] = value
         return {self.columns[0].key: Values(found, found, is_per_clip=False)}
 
+    @abstractmethod
     def distances(
         self, pred: np.ndarray, truth: np.ndarray, wanted: list[int], cumulative: bool
     ) -> list[float]:
         """One for each of the frames `wanted`: of frames 1 to k, or of frame k alone."""
-        raise NotImplementedError
 
 
 class FID(_OfAllClips):

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from egowm.data.module import ClipData
 from egowm.data.rooms import Rooms
 from egowm.evaluation.action_following import follow_in_room, path
 from egowm.evaluation.metrics.metric import ClipMetric, Column, Sample
@@ -66,7 +67,8 @@ class Following(ClipMetric):
         }
 
 
-def following_of(data: object) -> list[ClipMetric]:
+def following_of(data: ClipData | None) -> list[ClipMetric]:
     """The metric where it can be measured: in rooms whose robot is told to move."""
-    can = isinstance(data, Rooms) and data.world == "robot" and data.actions != "none"
-    return [Following(data)] if can else []  # type: ignore[arg-type]
+    if not isinstance(data, Rooms) or data.world != "robot" or data.actions == "none":
+        return []
+    return [Following(data)]
