@@ -3,6 +3,7 @@ short matched run of the arms. Nothing here asks how well a model does."""
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -74,6 +75,22 @@ def test_a_stepped_frame_is_imagined_from_the_true_one_before(few_rooms):
                 made = model.rollout(here, action, Sampling(steps=1), generator=noise).frames
             difference = stepped[k][t] - 255 * made[0, 0].permute(1, 2, 0).numpy()
             assert np.abs(difference).mean() < 1
+
+
+def test_who_looks_at_several_frames_sees_the_first_as_often(few_rooms):
+    clips, seen = RoomClips(few_rooms, 2, 3), []
+
+    class Looking:
+        device, backbone = torch.device("cpu"), SimpleNamespace(context=4)
+
+        def rollout(self, context, actions, how, generator):
+            seen.append(context)
+            return SimpleNamespace(frames=torch.zeros(2, 3, 3, 64, 64))
+
+    clips.imagined(Looking(), "true")
+    assert seen[0].shape == (2, 4, 3, 64, 64)
+    for k in range(4):
+        assert torch.equal(seen[0][:, k], torch.stack([clip.frames[0] for clip in clips.clips]))
 
 
 def test_a_plainer_rule_gives_each_pixel_its_nearest_hue(few_rooms):
@@ -263,6 +280,14 @@ def test_every_arm_trains_and_is_scored(few_rooms, tmp_path, monkeypatch):
     arm.record.write_text(json.dumps(record))
     with pytest.raises(ValueError, match="belongs to another prior"):
         arms.run(arm)
+
+
+def test_the_baseline_has_a_recipe_and_the_vae_of_the_prior():
+    (arm,) = arms.baselines()
+    assert arm.name == "S-64-seed3-0.0006-cdit"
+    assert "recipes/rooms_cdit.yaml" in arm.options
+    assert arm.options[arm.options.index("--trainer.max_steps") + 1] == str(arms.STEPS)
+    assert arm.prior == ROOT / "priors/rooms-svd"
 
 
 def test_the_learning_rate_is_the_one_with_the_lowest_validation_loss():

@@ -7,10 +7,11 @@ P: the prior, fine-tuned with actions. P0: the same without actions. S: the same
 scratch with actions, as many steps. S+: from scratch, for the prior's compute on top, at the
 prior's learning rate. P+: the prior, fine-tuned for as many steps as S+. VAE, image encoder,
 sampler and data are the same. W, the model that ships: P+ trained on by `long_training.py`, on
-more episodes and where a one-step sampler asks. The learning rate of P and S is the one of three
-with the lowest validation loss at 64 episodes. Each run leaves `runs/arms/RUN/` (export, log) and
-`benchmarks/results/arms/RUN.json` (what it was, its curves, its rows): a run whose record is there
-is not repeated, so this can be stopped and started.
+more episodes and where a one-step sampler asks. The baseline, NWM's CDiT, is an S of its own
+family: as many steps and episodes, at its recipe's learning rate. The learning rate of P and S is
+the one of three with the lowest validation loss at 64 episodes. Each run leaves `runs/arms/RUN/`
+(export, log) and `benchmarks/results/arms/RUN.json` (what it was, its curves, its rows): a run
+whose record is there is not repeated, so this can be stopped and started.
 `benchmarks/experiment/rooms.py` makes the table.
 """
 
@@ -34,6 +35,7 @@ RATES = (3e-4, 6e-4, 1.2e-3)
 LONG_RATE = 6e-4  # of P+ and S+: that of recipes/pretrain_rooms_svd.yaml
 STEPS = 800  # of every short run, 16 frames each
 TRANSFORMER_RATE, TRANSFORMER_STEPS = 1e-3, 3000  # of every run of a transformer, also 16 frames
+BASELINE, BASELINE_RATE = "cdit", 6e-4  # NWM's network, which has no prior
 PRIOR_STEPS = 12750  # of P+ and S+ on top: as many frames as the prior's pretraining saw
 LABELLED, SEEDS = (16, 64, 256), (3, 4, 5)  # the first seed is that of the recipes
 MAIN = 64  # episodes of the runs that are told wrong actions, too
@@ -69,7 +71,7 @@ class Arm:
     @property
     def prior(self) -> Path:
         """What it starts from, or takes its sizes and VAE from."""
-        return ROOT / f"priors/rooms-{self.family}"
+        return ROOT / f"priors/rooms-{'svd' if self.family == BASELINE else self.family}"
 
     @property
     def folder(self) -> Path:
@@ -84,8 +86,10 @@ class Arm:
     @property
     def options(self) -> list[str]:
         """The command line of its training, after `egowm`."""
-        recipe = f"rooms_{self.family}" + ("_scratch" if self.arm.startswith("S") else "")
-        short = STEPS if self.family == "svd" else TRANSFORMER_STEPS
+        has_prior = self.family != BASELINE
+        recipe = f"rooms_{self.family}"
+        recipe += "_scratch" if has_prior and self.arm.startswith("S") else ""
+        short = TRANSFORMER_STEPS if self.family == "cosmos" else STEPS
         steps = short + (PRIOR_STEPS if self.arm in LONG else 0)
         options = [
             "fit", "-c", f"recipes/{recipe}.yaml",
@@ -279,6 +283,11 @@ def transformers() -> list[Arm]:
     return [p, replace(p, arm="S"), replace(p, variant="both-streams")]
 
 
+def baselines() -> list[Arm]:
+    """The custom model at equal steps and episodes."""
+    return [Arm("S", MAIN, SEEDS[0], BASELINE_RATE, family=BASELINE)]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
@@ -294,7 +303,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with ThreadPoolExecutor(args.jobs) as pool:
         long = [pool.submit(run, arm) for arm in longest()]
         list(pool.map(run, searches()))
-        list(pool.map(run, grid() + transformers()))
+        list(pool.map(run, grid() + transformers() + baselines()))
         for job in long:
             job.result()
     return 0

@@ -147,12 +147,14 @@ class RoomClips:
     ) -> list[np.ndarray]:
         """Frames (T, H, W, 3) of the model under the actions of a row; the same noise for all.
 
-        The networks run in the precision that they train in.
+        The networks run in the precision that they train in. Who looks at several frames before
+        the first sees it as often: the robot stood still.
         """
-        actions, frames = self.told(kind), []
+        actions, frames, seen = self.told(kind), [], model.backbone.context
         for start in range(0, len(self.clips), BATCH):
             numbers = range(start, min(start + BATCH, len(self.clips)))
-            context = torch.stack([self.clips[k].frames[:1] for k in numbers])
+            first = torch.stack([self.clips[k].frames[:1] for k in numbers])
+            context = first.expand(-1, seen, -1, -1, -1)
             noise = [torch.Generator().manual_seed(self.numbers[k]) for k in numbers]
             with trained_precision(model):
                 made = model.rollout(context, actions[list(numbers)], how, generator=noise)

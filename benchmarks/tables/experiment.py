@@ -143,7 +143,7 @@ def transformer(results: Path) -> str:
     record = read(results / "rooms.json")
     scores = ("SCS [95%], true actions", "shuffled", "action gain", "PSNR, dB")
     head = ("run", "guidance", *scores, TRACED)
-    rows = [r for r in record["rows"] if not is_unet(r)] if record else []
+    rows = [r for r in record["rows"] if r.get("family") == "cosmos"] if record else []
     if record is None or not rows:
         return table(head, [])
     wanted = ("simulator", "shuffled", "rooms")

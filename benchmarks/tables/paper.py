@@ -42,13 +42,16 @@ class Shown(NamedTuple):
     actions: str = "true"
 
 
+SHORT, LONG = "800 steps", "13,550 steps"
 ROOMS = (
+    Shown(f"EgoWM on SVD, from the prior, {SHORT}", "P", UNET),
+    Shown(f"SVD's network from scratch, {SHORT}", "S", UNET),
+    Shown(f"NWM's CDiT, {SHORT}", "S", BASELINE),
+    Shown(f"EgoWM on SVD, from the prior, {LONG}", "P+", UNET),
+    Shown(f"SVD's network from scratch, {LONG}", "S+", UNET),
     Shown("EgoWM on SVD, the shipped model", "W", UNET),
-    Shown("EgoWM on SVD, from the prior (long)", "P+", UNET),
-    Shown("the same network from scratch (long)", "S+", UNET),
-    Shown("EgoWM on Cosmos, from the prior", "P", TRANSFORMER),
-    Shown("the same network from scratch", "S", TRANSFORMER),
-    Shown("NWM's CDiT", "S", BASELINE),
+    Shown("EgoWM on Cosmos, from the prior, 3,000 steps", "P", TRANSFORMER),
+    Shown("Cosmos' network from scratch, 3,000 steps", "S", TRANSFORMER),
     Shown("first frame repeated", "copy", UNET, ""),
     Shown("simulator, mean action", "simulator", UNET, "mean"),
     Shown("truth through SVD's VAE", "truth through the VAE", UNET, ""),
@@ -101,20 +104,20 @@ def _ratios(record: Record | None) -> str:
         (
             "EgoWM on SVD over NWM",
             *PAPER[:2],
-            "EgoWM on SVD, from the prior (long)",
-            "NWM's CDiT",
+            f"EgoWM on SVD, from the prior, {SHORT}",
+            f"NWM's CDiT, {SHORT}",
         ),
         (
             "pretrained over from scratch, SVD",
             *PAPER[2:],
-            "EgoWM on SVD, from the prior (long)",
-            "the same network from scratch (long)",
+            f"EgoWM on SVD, from the prior, {LONG}",
+            f"SVD's network from scratch, {LONG}",
         ),
         (
             "pretrained over from scratch, Cosmos",
             *(Published("", "", 0.0),) * 2,
-            "EgoWM on Cosmos, from the prior",
-            "the same network from scratch",
+            "EgoWM on Cosmos, from the prior, 3,000 steps",
+            "Cosmos' network from scratch, 3,000 steps",
         ),
     )
     head = ("gain in SCS, 16 frames", "paper", "rooms, at equal steps")
