@@ -110,7 +110,8 @@ def following(clips: RoomClips, videos: Sequence[np.ndarray]) -> np.ndarray:
     """How far the motion seen by optical flow is from the actions, in their deviations."""
     spread, spec, found = clips.actions.flatten(0, 1).std(0).numpy(), clips.data.meaning, []
     moves = spread > 1e-6  # the robot does not go sideways
-    camera = Pinhole.of_view(*videos[0].shape[1:3], 90.0)
+    height, width = videos[0].shape[1:3]
+    camera = Pinhole.of_view(height, width, 90.0)
     for truth, actions, video in zip(clips.truth, clips.actions.numpy(), videos, strict=True):
         frames = np.concatenate([truth[:1], video])
         seen = follow_by_flow(frames, actions, spec, camera, ground=Ground(ROBOT_HEIGHT)).seen

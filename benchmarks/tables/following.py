@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.measure import Record, read
-from benchmarks.tables.markdown import Columns, lines_of, source, table
+from benchmarks.tables.markdown import Columns, caveat, lines_of, source, table
 
 NAMES = {
     "rooms": "the shipped model",
@@ -38,7 +38,7 @@ def drift(results: Path) -> str:
         for k in (2, 4, 8, HORIZON)
     }
     columns: Columns = {"frames": _name, **at}
-    return table(columns, lines_of(columns, found))
+    return table(columns, lines_of(columns, found)) + (caveat(record) if record else "")
 
 
 def _at(row: Record, horizon: int) -> Record:

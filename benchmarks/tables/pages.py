@@ -24,6 +24,7 @@ from benchmarks.tables import (
     scs,
     training,
     trials,
+    worth,
 )
 from egowm.files import whole
 
@@ -45,6 +46,8 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "decode-window": planning.windows,
     "action-following": following.following,
     "action-drift": following.drift,
+    "scores-and-arrivals": worth.models,
+    "rank-agreement": worth.taus,
     "scs-speed": scs.speed,
     "scs-real": scs.real,
     "scs-truth": scs.truth,
