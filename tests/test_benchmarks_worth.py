@@ -21,7 +21,7 @@ from benchmarks.planning.rank_agreement import (
     tau_b,
     with_interval,
 )
-from benchmarks.planning.scores_and_arrivals import FOLDER, file_of
+from benchmarks.planning.scores_and_arrivals import FOLDER, arrivals_file, scores_file
 from benchmarks.tables import worth
 from egowm.data import Rooms, Window
 from egowm.sampling import Sampling
@@ -140,15 +140,15 @@ def test_one_model_is_measured(tmp_path, monkeypatch, capsys):
     found = {path.name: json.loads(path.read_text()) for path in (tmp_path / FOLDER).iterdir()}
     assert set(found) == {
         "the-shipped-model-scores.json",
-        "the-shipped-model-rooms-000.json",
-        "random-rooms-000.json",
+        "the-shipped-model-2m-rooms-000.json",
+        "random-2m-rooms-000.json",
     }
     scores = found["the-shipped-model-scores.json"]["scores"]
     assert set(scores) == set(worth.SAID)
     assert scores["scs"][0] > 30
     assert 15 < scores["psnr"][0] < 35
     assert 0 < scores["following"][0] < scores_and_arrivals.NOT_SEEN
-    assert found["the-shipped-model-rooms-000.json"]["metres"][0] == pytest.approx(2, abs=0.5)
+    assert found["the-shipped-model-2m-rooms-000.json"]["metres"][0] == pytest.approx(2, abs=0.5)
     capsys.readouterr()
     assert scores_and_arrivals.main([*argv, "--only", "arrivals"]) == 0
     assert capsys.readouterr().out == ""
@@ -164,20 +164,24 @@ def planted(results: Path) -> None:
         scores |= dict.fromkeys((*LOWER_IS_BETTER, "psnr"), [float(place)] * 4)
         about = ABOUT | {"name": model.name, "kind": model.kind}
         record = about | {"settings": {"clips": 4}, "scores": scores}
-        file_of(results / FOLDER, model.name).write_text(json.dumps(record))
+        scores_file(results / FOLDER, model.name).write_text(json.dumps(record))
         arrived = (rng.random(8) < good).tolist()
         went = about | {"arrived": arrived, "metres": [place / 10] * 8}
-        file_of(results / FOLDER, model.name, 0).write_text(json.dumps(went))
+        arrivals_file(results / FOLDER, model.name, 2.0, 0).write_text(json.dumps(went))
+        if place < 5:
+            arrivals_file(results / FOLDER, model.name, 3.0, 0).write_text(json.dumps(went))
 
 
 def test_the_tables_show_what_the_records_say(tmp_path):
     planted(tmp_path)
     lines = worth.models(tmp_path).splitlines()
-    assert lines[2].startswith("| 1 | the shipped model | 100 ")
+    assert lines[2].startswith("| 1 | the shipped model | 100 [")
+    assert sum("not yet measured" in line for line in lines) == len(GRADED) - 5
     table = worth.taus(tmp_path)
     places = {said: table.index(f"| {said} |") for said in worth.SAID.values()}
     assert max(places, key=lambda said: places[said]) == "PSNR"
     assert "less PSNR's: 1." in table
+    assert "14 models, 9 of them not misled, 5 at 3 m." in table
     assert "not yet measured" in worth.models(tmp_path / "none")
     assert "not yet measured" in worth.taus(tmp_path / "none")
 

@@ -1,14 +1,15 @@
 """Does a score of imagined video say whether a robot that plans with the model arrives?
 
-    python -m benchmarks.planning.scores_and_arrivals             # scores, then rooms 0 to 15
-    python -m benchmarks.planning.scores_and_arrivals --rooms 32  # 16 rooms more
+    python -m benchmarks.planning.scores_and_arrivals               # scores, then 8 rooms, 2 m
+    python -m benchmarks.planning.scores_and_arrivals --rooms 16    # 8 rooms more
+    python -m benchmarks.planning.scores_and_arrivals --distance 3  # goals further away
 
 Fourteen models, from good to deliberately bad (`graded_models.py`), are ranked by each score of the
-same 64 unseen clips, and by how often a robot arrives at the place of a picture in the true
-simulator: 2 m away, seen from the start, within 0.5 m and 20 degrees at the end. The planner is the
-same for all; it compares imagined latents with the goal's, and stops where no imagined frame is
-nearer. Each file of `results/scores-and-arrivals/` is one model's scores, or its arrivals in 8
-rooms; what is there is not measured again.
+same unseen clips, and by how often a robot arrives at the place of a picture in the true simulator:
+2 or 3 m away, seen from the start, within 0.5 m and 20 degrees at the end. The planner is the same
+for all; it compares imagined latents with the goal's, and stops where no imagined frame is nearer.
+Each file of `results/scores-and-arrivals/` is one model's scores, or its arrivals in 8 rooms; what
+is there is not measured again.
 
 Expected before measuring. What a planner asks of a model is how the picture changes when the action
 does. So scores of that (the gain of the right actions over another clip's, and how well actions are
@@ -22,6 +23,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +57,7 @@ from egowm.worlds.motion import ROBOT_HEIGHT
 
 FOLDER = "scores-and-arrivals"
 BLOCK = 8  # rooms of one file
-DISTANCE = 2.0  # metres
+DISTANCES = (2.0, 3.0)  # metres
 CANDIDATES, ROUNDS = 12, 2
 LOSS_LEVEL = float(np.exp(4.0))  # where a one-step sampler asks
 NOT_SEEN = 2.0  # the error of a step whose motion flow does not find, in deviations of the actions
@@ -140,10 +142,10 @@ def _plain(value: float) -> float | None:
 # Arrivals ---------------------------------------------------------------------------------------
 
 
-def arrivals(agent: Agent, first: int, name: str) -> Record:
+def arrivals(agent: Agent, first: int, distance: float, name: str) -> Record:
     """Of one block of rooms: whether it arrived, and how far off it ended, room by room."""
-    tasks, began = make_tasks(first + BLOCK, distance=DISTANCE)[first:], time.perf_counter()
-    allowed = time_allowed(DISTANCE)
+    tasks, began = make_tasks(first + BLOCK, distance=distance)[first:], time.perf_counter()
+    allowed = time_allowed(distance)
     runs = [act_out(task, agent, allowed) for task in tqdm(tasks, name, leave=False)]
     return {
         "arrived": [bool(run.success) for run in runs],
@@ -159,10 +161,10 @@ def agent_of(model: WorldModel, how: Sampling, seed: int) -> Agent:
     return with_model(model, planner, how, by="latents", seed=seed, stops=True)
 
 
-def agent_without(name: str, seed: int) -> Agent:
+def agent_without(name: str, distance: float, seed: int) -> Agent:
     """Who needs no model."""
     if name == "straight ahead":
-        return StraightAhead(DISTANCE)
+        return StraightAhead(distance)
     if name == "random":
         return Random(seed)
     return SimulatorAgent(planner_of("icem", CANDIDATES, ROUNDS), seed=seed, stops=True)
@@ -171,17 +173,26 @@ def agent_without(name: str, seed: int) -> Agent:
 # Files ------------------------------------------------------------------------------------------
 
 
-def file_of(folder: Path, name: str, first: int | None = None) -> Path:
-    """The record of a model's scores, or of its arrivals from a room on."""
-    words = name.replace(", ", "-").replace(" ", "-").replace("(", "").replace(")", "")
-    return folder / (f"{words}-scores.json" if first is None else f"{words}-rooms-{first:03d}.json")
+def scores_file(folder: Path, name: str) -> Path:
+    """The record of a model's scores."""
+    return folder / f"{_words(name)}-scores.json"
+
+
+def arrivals_file(folder: Path, name: str, distance: float, first: int) -> Path:
+    """The record of a model's arrivals in a block of rooms from the first on."""
+    return folder / f"{_words(name)}-{distance:g}m-rooms-{first:03d}.json"
+
+
+def _words(name: str) -> str:
+    return name.replace(" ", "-").replace("(", "").replace(")", "")
 
 
 def options(add: Callable[..., Any]) -> None:
     names = [*WITHOUT, *(graded.name for graded in GRADED)]
     add("--models", nargs="+", choices=names, default=names, metavar="NAME")
     add("--only", choices=("scores", "arrivals"), help="the other is for another process")
-    add("--rooms", type=positive, default=16, help="multiples of 8; more than before adds some")
+    add("--rooms", type=positive, default=8, help="multiples of 8; more than before adds some")
+    add("--distance", type=float, choices=DISTANCES, default=DISTANCES[0], help="metres")
     add("--clips", type=positive, default=32, help="that are scored, of 64")
     add("--seed", type=int, default=0)
     add("--results", type=Path, default=RESULTS, help="folder that is written")
@@ -202,7 +213,7 @@ def measure_scores(folder: Path, arguments: argparse.Namespace) -> None:
     clips = unseen_clips()
     clips.keep(range(min(arguments.clips, len(clips.clips))))
     for graded in GRADED:
-        path = file_of(folder, graded.name)
+        path = scores_file(folder, graded.name)
         if graded.name in arguments.models and not path.is_file():
             record = about(graded, arguments) | {"settings": picked(arguments, "clips")}
             write(path, record | {"scores": scores(graded, graded.make(), clips)})
@@ -211,15 +222,28 @@ def measure_scores(folder: Path, arguments: argparse.Namespace) -> None:
 
 def measure_arrivals(folder: Path, first: int, arguments: argparse.Namespace) -> None:
     """Of all chosen models, and of those who need none, in one block of rooms."""
-    seed, chosen = arguments.seed, arguments.models
-    for name in WITHOUT:
-        if name in chosen and not file_of(folder, name, first).is_file():
-            origin = provenance(seed, "cpu") | {"name": name, "kind": "without a model"}
-            _write_arrivals(folder, name, first, origin, agent_without(name, seed))
+    seed, distance = arguments.seed, arguments.distance
+    agents: list[tuple[str, Callable[[], Record], Callable[[], Agent]]] = [
+        (name, partial(about_none, name, seed), partial(agent_without, name, distance, seed))
+        for name in WITHOUT
+    ]
     for graded in GRADED:
-        if graded.name in chosen and not file_of(folder, graded.name, first).is_file():
-            agent = agent_of(graded.make(), graded.how, seed)
-            _write_arrivals(folder, graded.name, first, about(graded, arguments), agent)
+        make = partial(_planning_with, graded, seed)
+        agents.append((graded.name, partial(about, graded, arguments), make))
+    for name, origin, agent in agents:
+        path = arrivals_file(folder, name, distance, first)
+        if name not in arguments.models or path.is_file():
+            continue
+        settings = {"distance": distance, "candidates": CANDIDATES, "rounds": ROUNDS}
+        settings |= {"horizon": HORIZON, "every": EVERY, "first_room": first}
+        record = origin() | {"settings": settings}
+        found = arrivals(agent(), first, distance, name)
+        write(path, record | found)
+        print(f"{path.name}: {100 * sum(found['arrived']) / BLOCK:.0f} %", flush=True)
+
+
+def _planning_with(graded: Graded, seed: int) -> Agent:
+    return agent_of(graded.make(), graded.how, seed)
 
 
 def about(graded: Graded, arguments: argparse.Namespace) -> Record:
@@ -229,13 +253,9 @@ def about(graded: Graded, arguments: argparse.Namespace) -> Record:
     return origin | {"name": graded.name, "kind": graded.kind, "steps": graded.steps}
 
 
-def _write_arrivals(folder: Path, name: str, first: int, origin: Record, agent: Agent) -> None:
-    settings = {"distance": DISTANCE, "candidates": CANDIDATES, "rounds": ROUNDS}
-    settings |= {"horizon": HORIZON, "every": EVERY, "first_room": first}
-    found = arrivals(agent, first, name)
-    write(file_of(folder, name, first), origin | {"settings": settings} | found)
-    share = 100 * sum(found["arrived"]) / BLOCK
-    print(f"{file_of(folder, name, first).name}: {share:.0f} %", flush=True)
+def about_none(name: str, seed: int) -> Record:
+    """The same for who needs no model."""
+    return provenance(seed, "cpu") | {"name": name, "kind": "without a model"}
 
 
 main = Script(__file__, __doc__, options, work)

@@ -7,9 +7,16 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import Record, read
-from benchmarks.planning.graded_models import GRADED
+from benchmarks.planning.graded_models import GRADED, Graded
 from benchmarks.planning.rank_agreement import Ranked, agreement, ranked, with_interval
-from benchmarks.planning.scores_and_arrivals import BLOCK, FOLDER, WITHOUT, file_of
+from benchmarks.planning.scores_and_arrivals import (
+    BLOCK,
+    DISTANCES,
+    FOLDER,
+    WITHOUT,
+    arrivals_file,
+    scores_file,
+)
 from benchmarks.tables.markdown import MISSING, Columns, lines_of, ranged, source, table
 from egowm.scs.bootstrap import interval
 
@@ -25,24 +32,35 @@ SAID = {
     "latents": "distance of VAE latents (lower is better)",
     "loss": "training loss at high noise (lower is better)",
 }
+FEWEST = 4  # models, for a tau
+TAUS = (
+    "score",
+    "tau with arrivals at 2 m [95%]",
+    "with metres left",
+    "with arrivals, none misled",
+    "with arrivals at 3 m",
+)
+Blocks = list[list[Record]]
 FAIR = ("trained", "between two", "noise")  # not misled about its actions
 
 
-def known(results: Path) -> tuple[list[Record], list[list[Record]]]:
+def known(results: Path, distance: float = DISTANCES[0]) -> tuple[list[Record], Blocks]:
     """Records of scores, and of arrivals in the rooms that all of these models have."""
-    folder = results / FOLDER
-    scored = [r for graded in GRADED if (r := read(file_of(folder, graded.name)))]
-    blocks = [blocks_of(results, record["name"]) for record in scored]
-    scored = [record for record, found in zip(scored, blocks, strict=True) if found]
-    blocks = [found for found in blocks if found]
+    folder, scored, blocks = results / FOLDER, [], []
+    for graded in GRADED:
+        record, found = read(scores_file(folder, graded.name)), blocks_of(folder, graded, distance)
+        if record and found:
+            scored.append(record)
+            blocks.append(found)
     least = min(map(len, blocks), default=0)
     return scored, [found[:least] for found in blocks]
 
 
-def blocks_of(results: Path, name: str) -> list[Record]:
+def blocks_of(folder: Path, model: Graded | str, distance: float) -> list[Record]:
     """Arrivals of one model, block after block until one is missing."""
     found: list[Record] = []
-    while record := read(file_of(results / FOLDER, name, BLOCK * len(found))):
+    name = model if isinstance(model, str) else model.name
+    while record := read(arrivals_file(folder, name, distance, BLOCK * len(found))):
         found.append(record)
     return found
 
@@ -50,44 +68,50 @@ def blocks_of(results: Path, name: str) -> list[Record]:
 def numbered(results: Path) -> list[Record]:
     """One row a model, the one that arrives most often first."""
     rows = [_row(*pair) for pair in zip(*known(results), strict=True)]
+    far = {r["name"]: found for r, found in zip(*known(results, DISTANCES[1]), strict=True)}
     rows.sort(key=lambda r: (-r["arrived"].mean(), r["metres"].mean()))
-    return [row | {"number": str(k + 1)} for k, row in enumerate(rows)]
+    for number, row in enumerate(rows):
+        row |= {"number": str(number + 1), "far": _arrived_in(far.get(row["name"], []))}
+    return rows
 
 
 def models(results: Path) -> str:
     """One line a model; then those without a model."""
-    scored, blocks = known(results)
-    rows, count = numbered(results), len(blocks[0]) if blocks else 0
+    (scored, blocks), rows = known(results), numbered(results)
+    far, count = known(results, DISTANCES[1])[1], len(blocks[0]) if blocks else 0
     for name in WITHOUT if count else ():
-        if found := blocks_of(results, name)[:count]:
-            rows.append(_row(found[0], found) | {"number": ""})
+        near, further = (blocks_of(results / FOLDER, name, metres) for metres in DISTANCES)
+        if near:
+            row = _row(near[0], near[:count]) | {"number": ""}
+            rows.append(row | {"far": _arrived_in(further[: len(far[0])] if far else [])})
     parts = [table(MODELS, lines_of(MODELS, rows))]
     if scored:
         size = f"{scored[0]['settings']['clips']} clips, {BLOCK * count} rooms."
         parts.append(f"{size} Scores: {source(scored[0])}. Arrivals: {source(blocks[0][0])}.")
-        parts += _doubts([*scored, *(r for found in blocks for r in found)])
+        parts += _doubts([*scored, *(r for found in [*blocks, *far] for r in found)])
     return "\n\n".join(parts)
 
 
 def taus(results: Path) -> str:
     """One line a score, the one that agrees best with the robots first."""
     scored, blocks = known(results)
-    columns = ["score", "tau with arrivals [95%]", "with metres left [95%]",
-               "with arrivals, none misled [95%]"]  # fmt: skip
-    if len(scored) < 3:
-        return table(columns, [])
+    if len(scored) < FEWEST:
+        return table(TAUS, [])
     everyone = ranked(scored, blocks)
     fair = everyone.only([record["kind"] in FAIR for record in scored])
+    distant = ranked(*known(results, DISTANCES[1]))
     parts = [
         agreement(everyone, _arrivals),
         agreement(everyone, lambda found: -found.metres),
-        agreement(fair, _arrivals) if len(fair.names) > 2 else {},
+        *(agreement(m, _arrivals) if len(m.names) >= FEWEST else {} for m in (fair, distant)),
     ]
     order = sorted(parts[0], key=lambda name: -parts[0][name][0])
     lines = [(SAID[name], *(_tau(part, name) for part in parts)) for name in order]
     gap = parts[0]["gain"] - parts[0]["psnr"]
-    said = f"The gain's tau less PSNR's: {ranged(*with_interval(gap), '.2f')}."
-    return "\n\n".join([table(columns, lines), said, *_doubts(scored)])
+    said = f"{len(everyone.names)} models, {len(fair.names)} of them not misled"
+    said += f", {len(distant.names)} at 3 m." if distant.names else "."
+    said += f" The gain's tau less PSNR's: {ranged(*with_interval(gap), '.2f')}."
+    return "\n\n".join([table(TAUS, lines), said, *_doubts(scored)])
 
 
 def _arrivals(found: Ranked) -> np.ndarray:
@@ -107,7 +131,7 @@ def _row(record: Record, blocks: list[Record]) -> Record:
         "name": record["name"],
         "kind": record["kind"],
         "means": means,
-        "arrived": 100 * np.concatenate([np.array(b["arrived"], float) for b in blocks]),
+        "arrived": _arrived_in(blocks),
         "metres": np.concatenate([b["metres"] for b in blocks]),
     }
 
@@ -121,8 +145,12 @@ def _mean(name: str, form: str, row: Record) -> str:
     return f"{row['means'][name]:{form}}" if name in row["means"] else ""
 
 
-def _arrived(row: Record) -> str:
-    return ranged(row["arrived"].mean(), interval(row["arrived"]) or (), ".0f")
+def _arrived_in(blocks: list[Record]) -> np.ndarray:
+    return np.array([100.0 * arrived for block in blocks for arrived in block["arrived"]])
+
+
+def _share(arrived: np.ndarray) -> str:
+    return ranged(arrived.mean(), interval(arrived) or (), ".0f") if len(arrived) else MISSING
 
 
 def _cell(name: str, form: str) -> Callable[[Record], str]:
@@ -132,8 +160,9 @@ def _cell(name: str, form: str) -> Callable[[Record], str]:
 MODELS: Columns = {
     "": lambda r: r["number"],
     "model": lambda r: r["name"],
-    "arrive, % [95%]": _arrived,
-    "off, m": lambda r: f"{r['metres'].mean():.2f}",
+    "arrive at 2 m, % [95%]": lambda r: _share(r["arrived"]),
+    "at 3 m": lambda r: _share(r["far"]),
+    "off at 2 m": lambda r: f"{r['metres'].mean():.2f}",
     "SCS": _cell("scs", ".1f"),
     "gain": _cell("gain", ".1f"),
     "motion off": _cell("following", ".2f"),
