@@ -48,6 +48,10 @@ def test_the_face_alone_loads_no_torch():
     assert not modules_after(code) & {"torch", *HEAVY}
 
 
+def test_help_of_a_page_loads_no_torch():
+    assert not modules_after("import egowm.commands.report") & {"torch", *HEAVY}
+
+
 @pytest.mark.parametrize("name", FACES)
 def test_every_public_name_exists(name):
     face = import_module(name)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from egowm.commands.parser import Parser
-from egowm.evaluation.report.run_page import write_report
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,6 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--no_videos", action="store_true", help="write no RUN/videos/*.mp4")
     args = parser.parse_args(argv)
+    from egowm.evaluation.report.run_page import write_report  # after --help, which needs no torch
+
     try:
         path = write_report(args.run, args.output, args.max_clips, videos=not args.no_videos)
     except (ValueError, OSError) as error:
