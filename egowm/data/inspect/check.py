@@ -10,7 +10,7 @@ import numpy as np
 from egowm.checks import counted
 from egowm.data.episode import Episode
 from egowm.data.inspect.checksums import sum_findings
-from egowm.data.inspect.findings import LEVELS, Finding
+from egowm.data.inspect.findings import LEVELS, Finding, Level
 from egowm.data.inspect.labels import (
     dimension_findings,
     state_findings,
@@ -82,11 +82,9 @@ def _split(data: ClipData, split: str, findings: list[Finding]) -> list[Episode]
         level = "error" if isinstance(error, ValueError) or split == "train" else "note"
         findings.append(Finding(level, "unreadable", f"split {split}", str(error)))  # type: ignore[arg-type]
         return []
-    if not found:
-        named = isinstance(data, NamedRecordings)
-        names = ": list names in train_names and test_names" if named else ""
-        text = f"no recording is in it{names}"
-        findings.append(Finding("note", "empty", f"split {split}", text))
+    if why := data.lacks(split):
+        needed: Level = "error" if split == "train" else "warning"
+        findings.append(Finding(needed, "empty", f"split {split}", why))
     return found
 
 
