@@ -1,4 +1,4 @@
-"""Splits that a few recordings leave empty: found before any work, with the option that mends it."""
+"""Splits that a few recordings leave empty: found before any work, with what mends them."""
 
 import logging
 from pathlib import Path
