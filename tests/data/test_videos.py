@@ -15,7 +15,7 @@ WINDOW = Window(context=1, horizon=2, height=32, width=32)
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """40 frames at 10 Hz, and 40 at 20 Hz in a folder below; a pixel pattern is a frame's number."""
+    """40 frames at 10 Hz, and 40 at 20 Hz in a folder below; a pattern is a frame's number."""
     (tmp_path / "phone").mkdir()
     write_mp4(tmp_path / "slow.mp4", bars(np.arange(40)), 10)
     write_mp4(tmp_path / "phone/fast.mp4", bars(np.arange(40)), 20)
@@ -49,7 +49,7 @@ def test_a_video_slower_than_the_rate_is_refused(folder):
 
 def test_two_files_of_one_name_are_refused(folder):
     write_mp4(folder / "phone_fast.mp4", bars(np.arange(4)), 10)
-    with pytest.raises(ValueError, match="two files of .* are called phone_fast"):
+    with pytest.raises(ValueError, match=r"two files of .* are called phone_fast"):
         Videos(str(folder)).recordings()
 
 

@@ -26,8 +26,10 @@ SPLITS = ("train", "val", "test")
 MOST = 4  # kinds of files, and folders, that a message lists
 
 
-def open_folder(path: Path) -> ClipData:
+def open_folder(path: Path, kind: str | None = None) -> ClipData:
     """The data module for a folder of recordings, with its format's defaults.
+
+    kind: what the columns of tables beside videos hold, see `VideoCSV`.
 
     Raises FileNotFoundError for a missing path, ValueError for a folder of no known format.
     """
@@ -42,22 +44,20 @@ def open_folder(path: Path) -> ClipData:
             f"egowm data convert {path} OUTPUT."
         )
     if next(path.glob("*.[cC][sS][vV]"), None):
-        return formats.VideoCSV(str(path), Window())
+        return formats.VideoCSV(str(path), Window(), kind=kind)  # type: ignore[arg-type]
     if any(map(is_video, path.rglob("*"))):
         return formats.Videos(str(path), Window())
     raise ValueError(
-        f"{path}: no format was recognised. Looked for {_looked_for()}; found {_found(path)}. Give "
-        f"the folder that holds the recordings, or a recipe that names its data class; docs/data.md "
-        f"shows the layout of each format."
+        f"{path}: no format was recognised. Looked for {_looked_for()}; found {_found(path)}. "
+        f"Give the folder that holds the recordings, or a recipe that names its data class; "
+        f"docs/data.md shows the layout of each format."
     )
 
 
 def _looked_for() -> str:
     """The files that tell each format."""
     signs = [f"{' or '.join(files)} ({data.__name__})" for data, files in SIGNS]  # type: ignore[attr-defined]
-    return ", ".join(
-        [*signs, "*.csv beside videos (VideoCSV)", "**/*.mp4 or another video (Videos)"]
-    )
+    return ", ".join([*signs, "*.csv beside videos (VideoCSV)", "videos at any depth (Videos)"])
 
 
 def _found(path: Path) -> str:
