@@ -157,7 +157,7 @@ class Recordings(NamedRecordings, Generic[Place]):
         count = len(names := self.recordings())
         shares = self.splits.mended(names)
         if shares is not None:
-            sizes = Split(self.source, **shares)
+            sizes = Split(self.source, None, None, shares["val_share"], shares["test_share"])
             parts = ", ".join(
                 f"{len(sizes.of(x, names, self.folder))} {x}" for x in ("train", "val", "test")
             )

@@ -5,6 +5,7 @@ none are read.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ class Videos(Recordings[Path]):
 
     Args:
         root: Folder of the videos, which may lie in folders of it, at any depth.
-        rate_hz: Frames a second that are taken of each video; without it those of the first one.
+        rate_hz: Frames a second that are taken of each video; without it those of the slowest one.
 
     Raises:
         FileNotFoundError: No video.
@@ -52,8 +53,16 @@ class Videos(Recordings[Path]):
 
     @cached_property
     def meaning(self) -> ActionSpec:  # type: ignore[override]
-        rate = self.rate_hz or _rate(next(iter(self.recordings().values())))
+        rate = self.rate_hz or self._slowest()
         return ActionSpec((), (), "none", "difference", rate)
+
+    def _slowest(self) -> float:
+        """The lowest rate of the videos that can be read; the others are named when they are."""
+        rates, places = [], list(self.recordings().values())
+        for place in places:
+            with suppress(ValueError):
+                rates.append(_rate(place))
+        return min(rates) if rates else _rate(places[0])
 
     def recordings(self) -> dict[str, Path]:
         found = sorted(path for path in self.folder.rglob("*") if is_video(path))
@@ -80,7 +89,7 @@ class Videos(Recordings[Path]):
     def read(self, place: Path) -> Episode:
         rate, own = self.meaning.rate_hz, _rate(place)
         if own < SLOWER * rate:
-            raise bad(place, f"comes at {own:g} frames a second, rate_hz asks for {rate:g}")
+            raise bad(place, f"comes at {own:g} frames a second, rate_hz {rate:g} asks for more")
         shown = frame_index(place).times
         wanted = shown[0] + np.arange(int((shown[-1] - shown[0]) * rate + 1e-6) + 1) / rate
         near = np.abs(shown[_nearest(shown, wanted)] - wanted) <= 0.5 / rate + 1e-6
