@@ -138,7 +138,7 @@ def test_the_gap_that_was_refused_is_named(tmp_path, caplog):
     data = all_of(write_sequence(tmp_path / "desk", measured=measured))
     data.split("train")
     data.split("test")
-    told = "desk: 3 pictures without a pose: 3 between poses 0.32 to 0.32 s apart, where max_gap_s"
+    told = "desk: 3 pictures without a pose: 3 between poses 0.31 to 0.31 s apart, where max_gap_s"
     assert caplog.text.count(told) == 1
     sparse = write_sequence(tmp_path / "slow", measured=np.arange(0, 2.2, 0.2))
     with pytest.raises(

@@ -81,7 +81,7 @@ def test_poses_become_steps_in_the_body_frame(tmp_path):
     np.testing.assert_allclose(episode.actions, np.tile(expected, (11, 1)), atol=1e-6)
     assert (found.meaning.kind, found.meaning.frame) == ("se2", "body")
     with pytest.raises(ValueError, match="three action columns"):
-        data(tmp_path, kind="pose")
+        data(tmp_path, kind="pose", actions=["x", "y"])
 
 
 def test_the_rate_is_asked_for_where_nothing_tells_it(tmp_path):
