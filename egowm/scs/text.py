@@ -55,8 +55,8 @@ def why_no_score(result: Result) -> str:
             f"of more pixels, or track with sam2."
         )
     return (
-        f"no structure of {clips} is ever seen in frames 1..T, in the truth or in the prediction. "
-        f"Annotate structures that cover more of the picture and stay in view."
+        f"{tracker} finds no structure of {clips} in frames 1..T, in the truth or in the "
+        f"prediction. Annotate structures that cover more of the picture and stay in view."
     )
 
 

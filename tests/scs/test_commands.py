@@ -74,7 +74,7 @@ def test_a_score_without_a_structure_is_a_reason_and_not_a_number(tmp_path, caps
     assert main([*command, out["none"], gone, gone]) == 1
     told = capsys.readouterr()
     assert told.out == ""
-    assert "egowm-scs: no score: no structure of 1 clip is ever seen in frames 1..T" in told.err
+    assert "egowm-scs: no score: masks finds no structure of 1 clip in frames 1..T" in told.err
     assert main(["compare", out["none"], out["none"]]) == 2
     told = capsys.readouterr()
     assert "no clip has a score in all of them" in told.err
@@ -95,7 +95,7 @@ def test_structures_that_the_tracker_loses_are_named_as_the_reason(tmp_path, cap
     annotations = ["--annotations", str(tmp_path / "annotations")]
     assert main(["score", *words, "--tracker", "flow", *annotations]) == 1
     told = capsys.readouterr().err
-    assert "the tracker flow loses 1 structure of 1 clip in the truth itself" in told
+    assert "no score: flow finds no structure of 1 clip in frames 1..T" in told
 
 
 def test_track_then_score_the_masks(world, tmp_path, capsys):
