@@ -119,7 +119,7 @@ def load(folder: Path, base: str | None, make: Callable[..., Model]) -> Model:
         }
         check_arguments(make, given)
         model = make(**given)
-    model.familiar_psnr, model.specs = record["familiar_psnr"], specs.specs
+    model.specs = specs.specs
     model.configure_model()
     check_base(model.backbone, record["base_sha256"], f"{folder} belongs to", "Pass base=FOLDER.")
     with undamaged(folder / WEIGHTS):

@@ -27,7 +27,6 @@ class Described(Protocol):
     alignment: Any
     drop_action: float
     optimizer: Any
-    familiar_psnr: float | None
 
     def configure_model(self) -> None: ...
 
@@ -44,7 +43,6 @@ def describe(model: Described) -> dict[str, Any]:
         "state_spec": model.state_spec.record() if model.state_spec else None,
         "chunk": model.chunk,
         "steps": model.steps,
-        "familiar_psnr": model.familiar_psnr,
         "trained": model.part.record,
         "features": model.features,
         "alignment": model.alignment,
@@ -70,7 +68,6 @@ class ExportRecord(TypedDict):
     drop_action: NotRequired[float]
     chunk: int
     steps: int
-    familiar_psnr: float | None
 
 
 class Specs(NamedTuple):

@@ -127,7 +127,6 @@ class WorldModel(LightningModule):
         self.gradient_checkpointing, self.optimizer = gradient_checkpointing, optimizer
         self.offload, self.compiler = offload, compile
         self.specs: dict[str, ActionSpec] = {}  # by source, where the data mix several
-        self.familiar_psnr: float | None = None  # dB; see `egowm.commands.rollout.familiarity`
         self.sigma = torch.zeros(0)  # noise levels of the batch at hand, for messages about it
         self.strict_loading = False  # checkpoints leave the frozen parts out
 

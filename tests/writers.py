@@ -261,7 +261,7 @@ def export_model(root: Path, version: int) -> None:
     from egowm.export import save
 
     model = tiny_model(beside(root))
-    model.familiar_psnr = float(version)
+    model.steps = version + 1
     save(model, root / "export")
 
 
@@ -454,12 +454,11 @@ def roll_out(root: Path, version: int) -> None:
     model = SimpleNamespace(
         backbone=SimpleNamespace(folder=root, context=1),
         spec=wheeled(),
-        familiar_psnr=None,
         rollout=lambda *given, **more: SimpleNamespace(frames=pixels),
     )
     video.write_image(beside(root) / "a.png", FRAMES[0])
     opened = patch.object(rollout.WorldModel, "from_pretrained", lambda *given, **more: model)
-    with opened, patch.object(rollout, "familiarity", lambda *given: None):
+    with opened:
         words = ["--actions", "www", "--size", "16", "16", "--output", root / "walk", "--force"]
         run(rollout.main, beside(root) / "a.png", *words)
 

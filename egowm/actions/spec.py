@@ -109,6 +109,11 @@ class ActionSpec:
         Extremes and percentiles are symmetric around 0 except for commands, so no motion stays at
         0. Mean and deviation are the values' own.
         """
+        if not self.width:
+            raise ValueError(
+                "These videos come without actions, so no world model can be fitted to them: train "
+                "a video prior (egowm.pretraining.VideoPrior, recipes/passive_video_svd.yaml)."
+            )
         rows = np.concatenate(
             [np.empty((0, self.width)), *[_rows(one, self.width) for one in actions]]
         )

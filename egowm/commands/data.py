@@ -19,6 +19,8 @@ from egowm.files import FileKind, check_file, check_folder
 
 SPEC = FileKind("an ActionSpec", rb'\{\s*"names": \[')
 SOURCE = "a folder of recordings, or a recipe whose data section says how to read them"
+KINDS = ("pose", "command", "difference")
+KIND = "without a recipe: what the columns of tables beside videos hold"
 log = logging.getLogger(__name__)
 
 
@@ -55,6 +57,7 @@ def _add_check(verbs: Any) -> None:
     )
     check.add_argument("path", type=Path, help=SOURCE)
     check.add_argument("--root", help="in place of the recipe's root")
+    check.add_argument("--kind", choices=KINDS, help=KIND)
     check.add_argument("--json", action="store_true", help="findings as JSON on stdout")
     check.add_argument("--workers", type=int, default=0, help="threads (default: one a core)")
 
@@ -68,6 +71,7 @@ def _add_stats(verbs: Any) -> None:
     )
     stats.add_argument("path", type=Path, help=SOURCE)
     stats.add_argument("--root", help="in place of the recipe's root")
+    stats.add_argument("--kind", choices=KINDS, help=KIND)
     stats.add_argument("-o", "--output", type=Path, help="JSON file (default: print it)")
     stats.add_argument(
         "--normaliser",
@@ -85,6 +89,7 @@ def _add_show(verbs: Any) -> None:
     )
     show.add_argument("path", type=Path, help=SOURCE)
     show.add_argument("--root", help="in place of the recipe's root")
+    show.add_argument("--kind", choices=KINDS, help=KIND)
     show.add_argument(
         "-o",
         "--output",
@@ -161,11 +166,14 @@ def _open(args: argparse.Namespace):  # type: ignore[no-untyped-def]
     from egowm.data.inspect.opening import open_folder
     from egowm.recipe import open_recipe
 
+    kind = getattr(args, "kind", None)
     if args.path.suffix in (".yaml", ".yml"):
+        if kind is not None:
+            raise ValueError(f"--kind is for a folder; write kind: {kind} into {args.path}.")
         return open_recipe(args.path).data(args.root)
     if args.root is not None:
         raise ValueError(f"--root takes the place of a recipe's root; {args.path} is not a recipe.")
-    return open_folder(args.path)
+    return open_folder(args.path, kind)
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -206,6 +214,7 @@ def _stats(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace) -> int:
     from egowm.data.inspect.contact_sheet import contact_sheet, kind_of, write_sheet
+    from egowm.data.inspect.conventions import conventions
 
     check_file(args.output, kind_of(args.output), args.force)
     if min(args.episodes, args.frames, args.stride) < 1:
@@ -215,6 +224,8 @@ def _show(args: argparse.Namespace) -> int:
     if not episodes:
         raise ValueError(f"{args.path}: no episode in split {args.split}; choose another --split.")
     write_sheet(args.output, contact_sheet(episodes, data.meaning, args.frames, args.stride))
+    for line in conventions(data.meaning):
+        print(line)
     print(args.output)
     return 0
 

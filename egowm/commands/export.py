@@ -5,20 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from egowm.commands.base_faults import naming
 from egowm.commands.parser import Parser
-from egowm.evaluation.familiarity import familiarity, is_measurable
 from egowm.export import EXPORT, save
 from egowm.files import check_folder
-from egowm.recipe import Recipe, RecipeError, build, open_recipe
+from egowm.recipe import build, open_recipe
 from egowm.training.average import averaged_weights
 from egowm.training.checkpoints import read_checkpoint
 from egowm.world_model import WorldModel
 
 log = logging.getLogger(__name__)
-NUM_PICTURES = 32  # validation pictures that say what is familiar
 
 
 def load_checkpoint(recipe: Path, checkpoint: Path, averaged: bool = True) -> WorldModel:
@@ -38,29 +34,6 @@ def load_checkpoint(recipe: Path, checkpoint: Path, averaged: bool = True) -> Wo
     return model.eval()
 
 
-def first_frames(recipe: Recipe, root: str | None) -> list[Tensor]:
-    """First frames (1, 1, 3, H, W) of some validation clips.
-
-    None where the recipe has no such clips or its recordings are not on this machine: weights and
-    the meaning of actions come from the checkpoint. Only a root that is asked for must exist.
-    """
-    try:
-        clips = recipe.data(root).windows("val", tiled=True)
-        return [clips[number].frames[None, :1] for number in range(min(NUM_PICTURES, len(clips)))]
-    except (ValueError, OSError, ImportError, RecipeError) as error:
-        if root is not None and isinstance(error, FileNotFoundError | RecipeError):
-            raise
-        log.warning("Which pictures are familiar to the model stays unknown: %s", error)
-        return []
-
-
-def measure_familiarity(model: WorldModel, frames: Sequence[Tensor]) -> float | None:
-    """The 5th percentile of `familiarity` over pictures (1, 1, 3, H, W); dB."""
-    found = [familiarity(model, frame, seed=number) for number, frame in enumerate(frames)]
-    known = torch.tensor([value for value in found if value is not None])
-    return float(known.quantile(0.05)) if len(known) else None
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """`egowm export -c RECIPE --ckpt_path FILE --output FOLDER`."""
     parser = Parser(
@@ -72,7 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-c", "--config", required=True, type=Path, help="the training's recipe")
     parser.add_argument("--ckpt_path", required=True, type=Path, help="usually .../last.ckpt")
     parser.add_argument("--output", required=True, type=Path, help="folder to write")
-    parser.add_argument("--data.root", dest="root", help="replaces the recipe's data root")
     parser.add_argument("--half", action="store_true", help="round the weights to float16")
     parser.add_argument(
         "--newest", action="store_true", help="the newest weights, also where an average was kept"
@@ -81,9 +53,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     check_folder(args.output, EXPORT, args.force)
     model = load_checkpoint(args.config, args.ckpt_path, averaged=not args.newest)
-    frames = first_frames(open_recipe(args.config), args.root) if is_measurable(model) else []
-    with naming(str(model.backbone.folder)):
-        model.familiar_psnr = measure_familiarity(model, frames)
     save(model, args.output, torch.float16 if args.half else None)
     print(f"{args.output}: an export of {args.ckpt_path}")
     return 0

@@ -20,7 +20,6 @@ from egowm.checks import counted
 from egowm.commands.base_faults import naming
 from egowm.commands.parser import Parser
 from egowm.conditioning.guidance import Guide
-from egowm.evaluation.familiarity import familiarity
 from egowm.files import FolderKind, check_folder, filled
 from egowm.limits import TEXT, load_json, read_bytes
 from egowm.pixels import to_uint8
@@ -167,7 +166,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             source=args.source,
             generator=torch.Generator().manual_seed(args.seed),
         )
-        found = familiarity(model, context, args.seed)
     frames = np.concatenate([first, to_uint8(made.frames[0])])
     large, fps = np.repeat(np.repeat(frames, 4, 1), 4, 2), model.spec.rate_hz
     with filled(args.output, WALK) as folder:
@@ -175,18 +173,4 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_mp4(folder / "rollout.mp4", large, fps)
         (folder / "rollout.webp").write_bytes(webp_bytes(large, fps))
     print(f"{counted(len(frames), 'frame')} in {args.output}: frames/, rollout.mp4, rollout.webp")
-    _say_familiarity(model.familiar_psnr, found)
     return 0
-
-
-def _say_familiarity(known: float | None, found: float | None) -> None:
-    if known is None or found is None:
-        print("Whether this picture is like those the model was trained on is not known.")
-    elif found < known:
-        print(
-            f"This picture is outside the model's domain: standing still, the model shows it at "
-            f"{found:.1f} dB; 95% of its own test pictures are above {known:.1f} dB. Expect it "
-            f"to drift towards what the model knows."
-        )
-    else:
-        print(f"The picture looks familiar to the model ({found:.1f} dB, usual above {known:.1f}).")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from egowm.data.rooms import Rooms
     from egowm.data.tum_rgbd import TumRgbd
     from egowm.data.video_csv import VideoCSV
+    from egowm.data.videos import Videos
 
 __all__ = [
     "NWM",
@@ -35,6 +36,7 @@ __all__ = [
     "Rooms",
     "TumRgbd",
     "VideoCSV",
+    "Videos",
     "Window",
 ]
 

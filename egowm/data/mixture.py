@@ -91,6 +91,13 @@ class Mixture(ClipData):
             {key: self._cut(data).windows(name, tiled) for key, data in self.sources.items()}
         )
 
+    def lacks(self, name: str) -> str:
+        found = {key: self._cut(data).lacks(name) for key, data in self.sources.items()}
+        return next((f"source {key}: {why}" for key, why in found.items() if why), "")
+
+    def vacant(self) -> list[str]:
+        return sorted({name for data in self.sources.values() for name in data.vacant()})
+
     def _order(self, clips: Any) -> Order:
         weights = [1.0 * size for size in clips.sizes]
         if self.weights is not None:

@@ -1,5 +1,6 @@
 """Data sets of clips: splits, ranges, loaders. One subclass per format, one file each."""
 
+import logging
 from abc import abstractmethod
 from copy import copy
 from dataclasses import replace
@@ -19,6 +20,7 @@ from egowm.data.reading import collate
 from egowm.data.windows import Cache, KnownClips, Window, Windows
 from egowm.paths import expanded
 
+log = logging.getLogger(__name__)
 __all__ = ["Cache", "ClipData", "KnownClips", "Window", "Windows"]
 
 
@@ -151,23 +153,42 @@ class ClipData(LightningDataModule):
 
     def windows(self, name: str, tiled: bool) -> Windows:
         """The clips of a split; an error when the episodes are too short for one."""
-        clips = Windows(self.split(name), self.window, self.source, self.meaning, tiled)
-        if not clips.episodes:
-            without = ", or train with --trainer.limit_val_batches 0" if name == "val" else ""
-            raise ValueError(
-                f"{self.source} {self.root}: no {name} clip: no recording is in this split. Divide "
-                f"them by names (train_names, test_names) or other shares (val_share, test_share)"
-                f"{without}."
-            )
-        if not len(clips):
-            longest = max(e.num_frames for e in clips.episodes)
-            raise ValueError(
-                f"{self.source} {self.root}: no {name} clip: a window needs "
-                f"{counted(self.window.span, 'frame')}, got "
-                f"{counted(len(clips.episodes), 'episode')}, the longest of {longest}. Shorten "
-                f"the window (context, horizon, stride)."
-            )
-        return clips
+        if why := self.lacks(name):
+            raise ValueError(f"{self.source} {self.root}: no {name} clip: {why}")
+        return Windows(self.split(name), self.window, self.source, self.meaning, tiled)
+
+    def lacks(self, name: str) -> str:
+        """Why a split holds no clip, and the option that mends it; "" where it holds some."""
+        episodes, span = self.split(name), self.window.span
+        if not episodes:
+            without = " Or train without: --trainer.limit_val_batches 0." if name == "val" else ""
+            return f"no recording is in this split. {self.mend(name)}{without}"
+        longest = max(episode.num_frames for episode in episodes)
+        if longest >= span:
+            return ""
+        return (
+            f"a window needs {counted(span, 'frame')}, got {counted(len(episodes), 'episode')}, "
+            f"the longest of {longest}. Shorten the window (context, horizon, stride)."
+        )
+
+    def mend(self, name: str) -> str:
+        """The option that gives an empty split recordings, one sentence."""
+        return "Give recordings of it."
+
+    def vacant(self) -> list[str]:
+        """Splits without a recording, as far as that is known without reading any."""
+        return []
+
+    def setup(self, stage: str) -> None:
+        """Refuse a fit that lacks clips before its first step, and name what later steps lack."""
+        if stage != "fit":
+            return
+        validated = self.trainer is None or self.trainer.limit_val_batches
+        for name in ("train", "val") if validated else ("train",):
+            self.windows(name, tiled=True)
+        for name in self.vacant():
+            without = {"val": "this fit is not validated", "test": "egowm eval will find no clip"}
+            log.warning("Split %s is empty: %s. %s", name, without[name], self.mend(name))
 
     def train_dataloader(self) -> TrainingLoader | DataLoader[Clip]:
         clips = self._fitted("train", tiled=False)

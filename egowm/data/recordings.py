@@ -6,13 +6,13 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from egowm.checks import counted
 from egowm.data.episode import Episode
 from egowm.data.label_index import Index, Kept, read_indexed
 from egowm.data.module import ClipData, Window
-from egowm.data.splits import Split
+from egowm.data.splits import Split, span
 from egowm.data.times import breaks
 
 log = logging.getLogger(__name__)
@@ -82,6 +82,10 @@ class NamedRecordings(ClipData):
         """Takes the error of a corrupt recording; None where it stops everything."""
         return self.on_corrupt or (_warn if self.skip_corrupt else None)
 
+    def mend(self, name: str) -> str:
+        share = "val_share" if name == "val" else "test_share"
+        return f"Raise {share}, or list names in train_names and test_names."
+
 
 class Recordings(NamedRecordings, Generic[Place]):
     """Recordings of which each is found and read by itself.
@@ -90,14 +94,26 @@ class Recordings(NamedRecordings, Generic[Place]):
     next start.
 
     Args:
+        divide: "names" puts each recording into one split as a whole. "time" divides each one:
+            first training, then validation, then test, by val_share and test_share; for one or a
+            few recordings.
         max_gap_s: Seconds between two frames beyond which a recording is cut into episodes, where
             its format has times; without it 2.5 times their median.
     """
 
     def __init__(
-        self, root: str, window: Window = Window(), *, max_gap_s: float | None = None, **rest: Any
+        self,
+        root: str,
+        window: Window = Window(),
+        *,
+        divide: Literal["names", "time"] = "names",
+        max_gap_s: float | None = None,
+        **rest: Any,
     ) -> None:
         super().__init__(root, window, **rest)
+        self.divide = divide
+        if divide == "time":
+            _check_time_shares(self, self.splits)
         if max_gap_s is not None and not max_gap_s > 0:
             raise ValueError(
                 f"{type(self).__name__}: max_gap_s is seconds above 0, got {max_gap_s}."
@@ -106,10 +122,10 @@ class Recordings(NamedRecordings, Generic[Place]):
         self.cut: dict[str, Episode] = {}  # whole, by name, the recordings that were cut
 
     def episodes(self, split: str) -> list[Episode]:
-        places = self.recordings()
+        places, whole = self.recordings(), self.divide == "time"
         read = read_indexed(
             f"{self.source}: reading {split} labels",
-            self.splits.of(split, places, self.folder),
+            list(places) if whole else self.splits.of(split, places, self.folder),
             lambda name: self.read(places[name]),
             self.leave_out,
             Index(
@@ -118,7 +134,39 @@ class Recordings(NamedRecordings, Generic[Place]):
                 lambda name, kept: self.made(places[name], kept),
             ),
         )
+        if whole:
+            read = [part for episode in read for part in self._in_time(episode, split)]
         return [part for episode in read for part in self._unbroken(episode)]
+
+    def _in_time(self, episode: Episode, split: str) -> list[Episode]:
+        """The part of a recording that is in a split; none where it is shorter than two frames."""
+        shares = self.splits.val_share, self.splits.test_share
+        first, end = span(split, episode.num_frames, *shares)
+        return [episode.part(first, end)] if end - first > 1 else []
+
+    def vacant(self) -> list[str]:
+        if self.divide == "time":
+            shares = {"val": self.splits.val_share, "test": self.splits.test_share}
+            return [name for name, share in shares.items() if not share]
+        names = self.recordings()
+        return [x for x in ("val", "test") if not self.splits.of(x, names, self.folder)]
+
+    def mend(self, name: str) -> str:
+        if self.divide == "time":
+            return f"Raise {'val_share' if name == 'val' else 'test_share'}."
+        count = len(names := self.recordings())
+        shares = self.splits.mended(names)
+        if shares is not None:
+            sizes = Split(self.source, None, None, shares["val_share"], shares["test_share"])
+            parts = ", ".join(
+                f"{len(sizes.of(x, names, self.folder))} {x}" for x in ("train", "val", "test")
+            )
+            options = ", ".join(f"{key}: {value:g}" for key, value in shares.items())
+            return f"{options} divide the recordings into {parts}. So does divide: time, in time."
+        if self.splits.train_names is not None:
+            return super().mend(name)
+        few = counted(count, "recording is", "recordings are")
+        return f"{few} too few to fill three splits: divide: time divides each one in time."
 
     def _unbroken(self, episode: Episode) -> list[Episode]:
         """The episode, or its parts where its times have holes: no action leads across one."""
@@ -169,15 +217,24 @@ class LongRecordings(ClipData):
         **rest: Any,
     ) -> None:
         super().__init__(root, window, **rest)
-        if min(val_share, test_share) < 0 or val_share + test_share >= 1:
-            raise ValueError(
-                f"{type(self).__name__}: val_share {val_share} and test_share {test_share} leave "
-                f"no training records; give shares of 0 or more whose sum is below 1."
-            )
         self.val_share, self.test_share = val_share, test_share
+        _check_time_shares(self, self)
 
     def span(self, split: str, count: int) -> tuple[int, int]:
         """First frame of a split of a recording of `count` frames, and the one after its last."""
-        test = count - round(self.test_share * count)
-        val = test - round(self.val_share * count)
-        return {"train": (0, val), "val": (val, test), "test": (test, count)}[split]
+        return span(split, count, self.val_share, self.test_share)
+
+    def mend(self, name: str) -> str:
+        if name == "train":
+            return "Lower val_share and test_share, or give longer recordings."
+        return f"Raise {name}_share, or give longer recordings."
+
+
+def _check_time_shares(owner: ClipData, shares: Any) -> None:
+    """Refuse shares that leave nothing of a recording for training."""
+    val_share, test_share = shares.val_share, shares.test_share
+    if min(val_share, test_share) < 0 or val_share + test_share >= 1:
+        raise ValueError(
+            f"{type(owner).__name__}: val_share {val_share} and test_share {test_share} leave no "
+            f"training records; give shares of 0 or more whose sum is below 1."
+        )

@@ -2,9 +2,11 @@
 
 import hashlib
 import logging
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 
 from egowm.checks import counted
@@ -55,6 +57,23 @@ class Split:
             log.warning("%s: %s lacks %d of %s, the first is %s", *about)
         return [name for name in names if self._split_of(name) == split]
 
+    def mended(self, names: Collection[str]) -> dict[str, float] | None:
+        """Shares, as near to the given ones as may be, that leave no split of `names` empty; None
+        where there are too few names, or where files list them."""
+        if self._listed:
+            return None
+        for test, val in product(*(self._shares(names, kind) for kind in ("test", "val"))):
+            other = Split(self.owner, val_share=val, test_share=test)
+            if len({other._split_of(name) for name in names}) == 3:
+                return {"val_share": val, "test_share": test}
+        return None
+
+    def _shares(self, names: Collection[str], kind: str) -> list[float]:
+        """The share that is set, then those that rise with each name."""
+        own = {"val": self.val_share, "test": self.test_share}[kind]
+        ends = sorted(math.floor(100 * share_of(name, kind) + 1) / 100 for name in names)
+        return [own, *(end for end in ends if end < 1)]
+
     def _split_of(self, name: str) -> str:
         """The split of an episode; "" for one that neither names file lists."""
         if self._listed:
@@ -90,3 +109,11 @@ def share_of(name: str, salt: str) -> float:
     """A number in [0, 1) that depends on the name alone."""
     digest = hashlib.sha256(f"{salt}:{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def span(split: str, count: int, val_share: float, test_share: float) -> tuple[int, int]:
+    """First frame of a split of a recording of `count` frames that is divided in time, and the
+    frame after its last one: training comes first, then validation, then test."""
+    test = count - round(test_share * count)
+    val = test - round(val_share * count)
+    return {"train": (0, val), "val": (val, test), "test": (test, count)}[split]

@@ -6,6 +6,7 @@ camera's pose in the world, metres, at about 100 Hz) and, in the original, `rgb.
 forward.
 """
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 
 from egowm.actions import ActionSpec, NormaliserName
 from egowm.actions.poses import product, quaternion, rotated, rotation_vector
+from egowm.checks import counted
 from egowm.data.episode import Episode
 from egowm.data.module import Window
 from egowm.data.recordings import LongRecordings
@@ -23,6 +25,8 @@ from egowm.data.times import breaks, surrounded
 from egowm.paths import inside
 from egowm.readable import readable
 from egowm.video import read_images
+
+log = logging.getLogger(__name__)
 
 
 class TumRgbd(LongRecordings):
@@ -55,6 +59,7 @@ class TumRgbd(LongRecordings):
     ) -> None:
         super().__init__(root, window, latency_frames=0, **rest)
         self.rate_hz, self.max_gap_s, self.normaliser = rate_hz, max_gap_s, normaliser
+        self._told: set[Path] = set()  # sequences whose gaps were named
 
     @cached_property
     def meaning(self) -> ActionSpec:  # type: ignore[override]
@@ -86,6 +91,8 @@ class TumRgbd(LongRecordings):
         times, files = read_pictures(folder)
         measured, where, turn = read_poses(folder / "groundtruth.txt")
         known = surrounded(times, measured, self.max_gap_s)
+        if not known.all():
+            self._tell_gaps(folder, times[~known], measured, not known.any())
         first, last = self.span(split, len(times))
         holes = np.union1d(breaks(times, None), np.flatnonzero(~known[1:] | ~known[:-1]) + 1)
         episodes = []
@@ -99,6 +106,28 @@ class TumRgbd(LongRecordings):
             steps = se3_steps(*poses)
             episodes.append(Episode(name, len(part), read, steps, times=times[part]))
         return episodes
+
+    def _tell_gaps(
+        self, folder: Path, left: np.ndarray, measured: np.ndarray, refuse: bool
+    ) -> None:
+        """Say which pictures, at times `left`, have no pose, and what mends it; refuse all."""
+        after = np.searchsorted(measured, left, side="right")
+        within = (after > 0) & (after < len(measured))
+        apart = measured[after[within]] - measured[after[within] - 1]
+        outside = len(left) - len(apart)
+        parts = [f"{outside} before the first or after the last pose"] if outside else []
+        if len(apart):
+            parts.append(
+                f"{len(apart)} between poses {apart.min():.3g} to {apart.max():.3g} s apart, where "
+                f"max_gap_s is {self.max_gap_s:g} (set max_gap_s: {apart.max() * 1.01:.3g} to "
+                f"interpolate there, too)"
+            )
+        text = f"{folder}: {counted(len(left), 'picture')} without a pose: {' and '.join(parts)}"
+        if refuse:
+            raise ValueError(f"{text}. No picture is left.")
+        if folder not in self._told:
+            log.warning("%s. They are left out.", text)
+            self._told.add(folder)
 
 
 def read_pngs(files: list[Path], indices: Sequence[int]) -> np.ndarray:

@@ -24,6 +24,7 @@ from egowm.data.episode import Episode
 from egowm.data.label_index import Kept
 from egowm.data.module import Window
 from egowm.data.normalisers import WHEELED
+from egowm.data.pose_columns import asked, pose_columns
 from egowm.data.recon import se2_steps
 from egowm.data.recordings import Recordings, bad, matching
 from egowm.data.text import text_of
@@ -52,8 +53,9 @@ class VideoCSV(Recordings[Path]):
         states: Columns of states; without them clips have none.
         kind: What the action columns hold: "command" (what the robot was told at a frame, which
             takes it to the next), "difference" (of states, from a frame to the next) or "pose" (x,
-            y in metres and yaw in radians in the world, or in their headers' units; actions are
-            steps in the body frame).
+            y in metres and yaw in radians in the world, or in their headers' units, yaw
+            counter-clockwise from x to y; actions are steps in the body frame). Without it
+            commands, but columns that look like a pose are asked about.
         time: The column of times, used where it exists: seconds, or the unit of its header.
         rate_hz: Rate of the frames; without it that of the first table's times.
         normaliser: How each dimension is scaled to about [-1, 1].
@@ -70,14 +72,14 @@ class VideoCSV(Recordings[Path]):
         *,
         actions: list[str] | None = None,
         states: list[str] | None = None,
-        kind: Literal["command", "difference", "pose"] = "command",
+        kind: Literal["command", "difference", "pose"] | None = None,
         time: str = "time",
         rate_hz: float | None = None,
         normaliser: NormaliserName = "min-max",
         **rest: Any,
     ) -> None:
         super().__init__(root, window, **rest)
-        if kind == "pose" and (actions is None or len(actions) != 3):
+        if kind == "pose" and actions is not None and len(actions) != 3:
             raise ValueError(
                 f"VideoCSV: kind pose takes three action columns x, y, yaw; got {actions}."
             )
@@ -92,8 +94,9 @@ class VideoCSV(Recordings[Path]):
             spec = replace(WHEELED, rate_hz=rate)
         else:
             names = tuple(self._columns(file, list(units)))
-            frame = "command" if self.kind == "command" else "state"
-            spec = ActionSpec(names, tuple(units[n] for n in names), frame, self.kind, rate)
+            kind = self.kind or "command"
+            frame = "command" if kind == "command" else "state"
+            spec = ActionSpec(names, tuple(units[n] for n in names), frame, kind, rate)
         return replace(spec, normalisers=(self.normaliser,) * spec.width)
 
     @cached_property
@@ -161,9 +164,14 @@ class VideoCSV(Recordings[Path]):
         wanted = self.actions
         if wanted is None:
             wanted = [name for name in header if name != self.time and name not in self.states]
+            if self.kind == "pose":
+                wanted = pose_columns(wanted)
+        if self.kind is None and (found := pose_columns(wanted)):
+            raise asked(found)
         missing = [name for name in [*wanted, *self.states] if name not in header]
         if missing or not wanted:
-            what = f"no column {missing[0]!r}" if missing else "no action columns"
+            none = "no columns x, y, yaw" if self.kind == "pose" else "no action columns"
+            what = f"no column {missing[0]!r}" if missing else none
             raise bad(file, f"{what}; the header has {', '.join(header)}")
         return wanted
 

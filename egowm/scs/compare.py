@@ -65,6 +65,12 @@ def compare_runs(a: Sequence[Path | str], b: Sequence[Path | str]) -> Comparison
         ci95 = interval(change, groups) if len(paths) == 2 else two_level(one, other, groups)
         found.append(Difference(key, a_mean, b_mean, mean, ci95))
         defined = change if key == "scs" else defined
+    if np.isnan(defined).all():
+        raise ValueError(
+            f"{', '.join(map(str, paths))}: no clip has a score in all of them, because every "
+            f"structure was left out of one: there is nothing to compare. `egowm-scs score` says "
+            f"why."
+        )
     return Comparison(
         rows=tuple(found),
         num_clips=int((~np.isnan(defined)).sum()),
@@ -107,6 +113,9 @@ def format_comparison(found: Comparison) -> str:
     lines = [f"{'':<12}{'A':>8}{'B':>8}{'B - A':>8}"]
     for row in found.rows:
         interval_text = f"[{row.ci95[0]:+.1f}, {row.ci95[1]:+.1f}]" if row.ci95 else "no interval"
+        if np.isnan(row.difference):  # no clip has this variant in both
+            lines.append(f"{row.name:<12}{'-':>8}{'-':>8}{'-':>8}")
+            continue
         numbers = f"{row.a:>8.1f}{row.b:>8.1f}{row.difference:>+8.1f}"
         lines.append(f"{row.name:<12}{numbers}   {interval_text}")
     runs = found.num_runs

@@ -44,6 +44,22 @@ def format_result(result: Result) -> str:
     return "\n".join(lines)
 
 
+def why_no_score(result: Result) -> str:
+    """Why a result has no score at all, and what to do."""
+    doubtful = sum(len(clip.doubtful) for clip in result.clips)
+    tracker, clips = result.protocol["tracker"]["name"], counted(len(result.clips), "clip")
+    if doubtful:
+        return (
+            f"the tracker {tracker} loses {counted(doubtful, 'structure')} of {clips} in the truth "
+            f"itself, and none is left. Annotate larger structures that stay in view, give frames "
+            f"of more pixels, or track with sam2."
+        )
+    return (
+        f"{tracker} finds no structure of {clips} in frames 1..T, in the truth or in the "
+        f"prediction. Annotate structures that cover more of the picture and stay in view."
+    )
+
+
 def _line(name: str, row: Row) -> str:
     found = row.summary
     values = [found.scs, found.scs_davis, found.scs_visible, *found.scs_at.values()]

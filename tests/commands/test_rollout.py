@@ -13,12 +13,11 @@ from egowm.actions import ActionSpec
 from egowm.backbones import SVD
 from egowm.backbones.texts import Texts
 from egowm.commands import main as cli
-from egowm.commands import rollout
 from egowm.commands.rollout import read_actions
 from egowm.evaluation.run_writer import to_uint8
 from egowm.sampling import Sampling
 from egowm.video import count_frames, read_frames, read_image, write_frames
-from egowm.world_model import Rollout, WorldModel
+from egowm.world_model import WorldModel
 
 CAR = ActionSpec(
     ("angle", "throttle"), ("", ""), "command", "command", 5.0, low=(-1, 0.2), high=(1, 0.6)
@@ -115,10 +114,9 @@ def picture(tmp_path) -> Path:
 
 @pytest.fixture
 def command(obedient, picture, tmp_path):
-    """The command on an export whose `familiar_psnr` is given; the output folder comes first."""
+    """The command on an export; the output folder comes first."""
 
-    def make(known: float | None = None, actions: str = "wwwaad", **options) -> list[str]:
-        obedient.familiar_psnr = known
+    def make(actions: str = "wwwaad", **options) -> list[str]:
         obedient.save_pretrained(tmp_path / "model")
         words = ["rollout", str(options.get("picture", picture)), "--actions", actions]
         words += ["--output", str(tmp_path / "out"), "--model", str(tmp_path / "model")]
@@ -163,39 +161,6 @@ def test_actions_and_seed_decide(command, tmp_path):
     for other in (made("--seed", "1"), made("--guidance", "3"), made(actions="wwa")):
         assert np.array_equal(other[0], first[0])
         assert np.abs(other[1:] - first[1:]).max() > 2
-
-
-def test_familiarity_in_closed_form(obedient, monkeypatch):
-    """PSNR of standing still against the picture, on the export's own seed and chunk."""
-    context = torch.full((1, 1, 3, 16, 16), 51, dtype=torch.uint8)
-    asked = []
-
-    def still(given, actions, generator=None):
-        asked.append(actions)
-        assert torch.equal(given, context)
-        frames = given.float().expand(1, actions.shape[1], 3, 16, 16) / 255
-        return Rollout(frames + 0.1, frames, 0)
-
-    monkeypatch.setattr(obedient, "rollout", still)
-    assert rollout.familiarity(obedient, context, seed=0) == pytest.approx(20.0, abs=1e-4)
-    assert torch.equal(asked[0], torch.zeros(1, 4, 3))
-    obedient.spec = CAR
-    assert rollout.familiarity(obedient, context, seed=0) is None  # commands cannot stand still
-    obedient.spec = obedient.state_spec = ARM
-    assert rollout.familiarity(obedient, context, seed=0) is None  # no picture shows the state
-
-
-@pytest.mark.parametrize(
-    ("known", "words"),
-    [
-        (90.0, "This picture is outside the model's domain"),
-        (-90.0, "The picture looks familiar to the model"),
-        (None, "is not known"),
-    ],
-)
-def test_whether_the_model_knows_such_pictures(known, words, command, capsys):
-    assert cli.main(command(known, "w")) == 0
-    assert words in capsys.readouterr().out.splitlines()[1]
 
 
 @pytest.mark.parametrize("damage", ["text", "cut", "empty", "missing"])

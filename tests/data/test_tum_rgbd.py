@@ -129,3 +129,21 @@ def test_the_excerpts_poses_are_the_benchmarks_own(shared_data):
     back = turn * [1, -1, -1, -1]
     moved = rotated(back[:-1], np.diff(where, axis=0))
     assert np.abs(episode.actions[:, :3] - moved).max() < 0.01  # a pose is at most 3.6 ms older
+
+
+def test_the_gap_that_was_refused_is_named(tmp_path, caplog):
+    """Poses every 0.01 s, but none between 0.65 and 0.95 s, where three pictures lie."""
+    measured = np.arange(0, 2.1, 0.01)
+    measured = measured[(measured < 0.65) | (measured > 0.95)]
+    data = all_of(write_sequence(tmp_path / "desk", measured=measured))
+    data.split("train")
+    data.split("test")
+    told = "desk: 3 pictures without a pose: 3 between poses 0.31 to 0.31 s apart, where max_gap_s"
+    assert caplog.text.count(told) == 1
+    sparse = write_sequence(tmp_path / "slow", measured=np.arange(0, 2.2, 0.2))
+    with pytest.raises(
+        ValueError, match=r"0\.2 to 0\.2 s apart, .* \(set max_gap_s: 0\.202.*No pict"
+    ):
+        all_of(sparse).split("train")
+    mended = TumRgbd(str(sparse), WINDOW, val_share=0, test_share=0, max_gap_s=0.202)
+    assert mended.split("train")[0].num_frames == 20

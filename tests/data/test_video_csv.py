@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from egowm.commands import main as cli
 from egowm.data import VideoCSV, Window, video_csv
 from egowm.video import write_frames, write_mp4
 
@@ -80,7 +81,7 @@ def test_poses_become_steps_in_the_body_frame(tmp_path):
     np.testing.assert_allclose(episode.actions, np.tile(expected, (11, 1)), atol=1e-6)
     assert (found.meaning.kind, found.meaning.frame) == ("se2", "body")
     with pytest.raises(ValueError, match="three action columns"):
-        data(tmp_path, kind="pose")
+        data(tmp_path, kind="pose", actions=["x", "y"])
 
 
 def test_the_rate_is_asked_for_where_nothing_tells_it(tmp_path):
@@ -299,3 +300,24 @@ def test_the_first_table_may_be_the_corrupt_one(tmp_path):
     found = data(tmp_path, skip_corrupt=True)
     assert (found.meaning.rate_hz, found.meaning.units) == (10, ("", "m/s", ""))
     assert [episode.name for episode in found.split("train")] == ["b"]
+
+
+def test_columns_that_look_like_a_pose_are_asked_about(tmp_path, capsys):
+    turn = np.linspace(0, np.pi / 2, 12)
+    write_episode(tmp_path, "run", x=np.sin(turn), y=1 - np.cos(turn), yaw=turn)
+    write_mp4(tmp_path / "run.mp4", bars(np.arange(12)), 10)
+    for columns in (None, ["x", "y", "yaw"]):
+        with pytest.raises(
+            ValueError, match=r"x, y, yaw look like a pose .* kind: pose .* kind: c"
+        ):
+            data(tmp_path, actions=columns).split("train")
+    assert data(tmp_path, actions=["steering"]).meaning.names == ("steering",)
+    assert data(tmp_path, actions=["x", "y", "yaw"], kind="command").meaning.kind == "command"
+    steps = [
+        data(tmp_path, kind="pose", actions=a).split("train")[0].actions for a in (columns, None)
+    ]
+    np.testing.assert_array_equal(*steps)
+    assert cli.main(["data", "check", str(tmp_path)]) == 2
+    assert "--kind pose" in capsys.readouterr().err
+    cli.main(["data", "check", str(tmp_path), "--kind", "pose"])
+    assert "actions dx, dy, dyaw" in capsys.readouterr().out

@@ -12,6 +12,8 @@ import pytest
 
 from egowm.commands.scs.main import COMMANDS, _parser, main
 from egowm.scs import score_folders
+from egowm.scs.masks import write_palette
+from egowm.video import write_frames
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -53,6 +55,47 @@ def test_demo(tmp_path, capsys):
     found = json.loads((tmp_path / "scs.json").read_text())
     assert 0 < found["scs"] < 100
     assert len(found["terciles"]) == 3
+
+
+def masks(folder: pathlib.Path, frames: list[np.ndarray]) -> str:
+    for number, labels in enumerate(frames):
+        write_palette(folder / f"clip/{number:05d}.png", labels)
+    return str(folder)
+
+
+def test_a_score_without_a_structure_is_a_reason_and_not_a_number(tmp_path, capsys):
+    """The structure of frame 0 is never seen again, in neither: every frame is left out."""
+    wall, nothing = np.zeros((16, 16), np.uint8), np.zeros((16, 16), np.uint8)
+    wall[:, 4:12] = 1
+    gone = masks(tmp_path / "gone", [wall, nothing, nothing])
+    stays = masks(tmp_path / "stays", [wall, wall, wall])
+    out = {name: str(tmp_path / f"{name}.json") for name in ("none", "some")}
+    command = ["score", "--tracker", "masks", "--json"]
+    assert main([*command, out["none"], gone, gone]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "egowm-scs: no score: masks finds no structure of 1 clip in frames 1..T" in told.err
+    assert main(["compare", out["none"], out["none"]]) == 2
+    told = capsys.readouterr()
+    assert "no clip has a score in all of them" in told.err
+    assert "nan" not in told.out + told.err
+    assert main([*command, out["some"], stays, stays]) == 0
+    assert "nan" not in capsys.readouterr().out
+
+
+def test_structures_that_the_tracker_loses_are_named_as_the_reason(tmp_path, capsys):
+    """Noise shows no motion that flow could follow, there and back."""
+    frames = np.random.default_rng(0).integers(0, 255, (6, 48, 48, 3), np.uint8)
+    write_frames(tmp_path / "gt/clip", frames)
+    write_frames(tmp_path / "pred/clip", frames)
+    labels = np.zeros((48, 48), np.uint8)
+    labels[8:30, 8:30] = 1
+    write_palette(tmp_path / "annotations/clip.png", labels)
+    words = [str(tmp_path / name) for name in ("pred", "gt")]
+    annotations = ["--annotations", str(tmp_path / "annotations")]
+    assert main(["score", *words, "--tracker", "flow", *annotations]) == 1
+    told = capsys.readouterr().err
+    assert "no score: flow finds no structure of 1 clip in frames 1..T" in told
 
 
 def test_track_then_score_the_masks(world, tmp_path, capsys):

@@ -19,7 +19,7 @@ from egowm.limits import load_json
 if TYPE_CHECKING:
     from egowm.scs.result import Result
 
-BELOW = 1
+NOT_SCORED = BELOW = 1
 RESULT = FileKind("a result of `egowm-scs score --json`", rb'\{\s*"scs": ')
 TABLE = FileKind("a table of `egowm-scs score --csv`", b"clip,trajectory,sample,object,frame,")
 
@@ -43,7 +43,7 @@ layouts of PRED and GT:
       same folder twice; intervals then draw whole <traj>
   id_<n>/0.png ... without frame 0: give --first DIR
 
-Exit status: 0 scored, 1 below --fail_under, 2 bad input.
+Exit status: 0 scored, 1 below --fail_under or no structure is left to score, 2 bad input.
 """
 
 
@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _shard(arguments)
     from egowm.scs.evaluate import score_folders
     from egowm.scs.result import write_whole
-    from egowm.scs.text import format_csv, format_result
+    from egowm.scs.text import format_csv, format_result, why_no_score
 
     options = given(arguments)
     result = score_folders(
@@ -110,10 +110,14 @@ def run(arguments: argparse.Namespace) -> int:
             result.save(arguments.json)
         if arguments.csv is not None:
             write_whole(arguments.csv, format_csv(result.clips))
-        if arguments.report is not None:
+        if arguments.report is not None and result.scs == result.scs:
             _report(arguments, result, options)
     finally:  # hours of tracking are not lost to a disk that became full meanwhile
-        print(format_result(result))
+        if result.scs == result.scs:
+            print(format_result(result))
+    if result.scs != result.scs:
+        print(f"egowm-scs: no score: {why_no_score(result)}", file=sys.stderr)
+        return NOT_SCORED
     limit = arguments.fail_under
     if limit is not None and not result.scs >= limit:
         print(f"egowm-scs: score {result.scs:.1f} is below {limit:g}", file=sys.stderr)

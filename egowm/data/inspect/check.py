@@ -10,7 +10,7 @@ import numpy as np
 from egowm.checks import counted
 from egowm.data.episode import Episode
 from egowm.data.inspect.checksums import sum_findings
-from egowm.data.inspect.findings import LEVELS, Finding
+from egowm.data.inspect.findings import LEVELS, Finding, Level
 from egowm.data.inspect.labels import (
     dimension_findings,
     state_findings,
@@ -63,10 +63,14 @@ def check(data: ClipData, workers: int = 0, progress: bool = True) -> list[Findi
     for source in _sources(data):
         for whole in source.cut.values() if isinstance(source, Recordings) else ():
             findings += [*time_findings(whole, rate, cut=True), *_video_findings(whole, rate)]
-    findings += dimension_findings(data.meaning, episodes)
-    findings += magnitude_findings(data.meaning, episodes)
-    findings += yaw_findings(data.meaning, episodes)
-    findings.append(_alignment(data, [item for item in checked if item.seen]))
+    if data.meaning.width:
+        findings += dimension_findings(data.meaning, episodes)
+        findings += magnitude_findings(data.meaning, episodes)
+        findings += yaw_findings(data.meaning, episodes)
+        findings.append(_alignment(data, [item for item in checked if item.seen]))
+    else:
+        text = "none: they serve a video prior (recipes/passive_video_svd.yaml), not a world model"
+        findings.append(Finding("note", "actions", "", text))
     findings += _origins(rate, episodes)
     if not any(episode.times.size for episode in episodes):
         text = f"the format carries no times: {rate:g} Hz is taken as given"
@@ -82,11 +86,9 @@ def _split(data: ClipData, split: str, findings: list[Finding]) -> list[Episode]
         level = "error" if isinstance(error, ValueError) or split == "train" else "note"
         findings.append(Finding(level, "unreadable", f"split {split}", str(error)))  # type: ignore[arg-type]
         return []
-    if not found:
-        named = isinstance(data, NamedRecordings)
-        names = ": list names in train_names and test_names" if named else ""
-        text = f"no recording is in it{names}"
-        findings.append(Finding("note", "empty", f"split {split}", text))
+    if why := data.lacks(split):
+        needed: Level = "error" if split == "train" else "warning"
+        findings.append(Finding(needed, "empty", f"split {split}", why))
     return found
 
 
@@ -211,5 +213,5 @@ def summary(data: ClipData) -> str:
     return (
         f"{data.source}: {counted(len(episodes), 'episode')} ({parts}), "
         f"{counted(frames, 'frame')}, {hours:.2g} h at {data.meaning.rate_hz:g} Hz; actions "
-        f"{', '.join(data.meaning.names)}"
+        f"{', '.join(data.meaning.names) or 'none'}"
     )

@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
 
 from egowm.actions import ActionSpec
 from egowm.data.episode import Episode
+from egowm.data.inspect.conventions import conventions
 from egowm.files import FileKind, whole
 from egowm.video import PICTURES, resize, write_image
 
 HEIGHT = 120  # of a frame on the sheet
 BAR, STRIP = 9, 6  # a dimension's bar and the space below them
 MOST = 12  # dimensions drawn
+LINE, LETTER = 15, 7  # pixels of a line of the legend, and of a letter
 MADE_BY = "egowm data show"  # a text in the PNG
 GROUND, INK, AXIS = (24, 24, 24), (120, 220, 255), (90, 90, 90)
 
@@ -23,16 +26,29 @@ def contact_sheet(
     """Rows of frames, an episode each, every `stride`-th from its start, `(H, W, 3)` uint8.
 
     Under a frame, a bar for each dimension of the action that leads to the next frame: to the left
-    of the axis below zero, to the right above, full width at the largest of all actions.
+    of the axis below zero, to the right above, full width at the largest of all actions. The last
+    lines say how long a full bar is, and what the signs mean.
     """
     largest = np.max([np.abs(episode.actions).max(0) for episode in episodes], 0)
     varying = [k for k in range(spec.width) if largest[k] > 0][:MOST]
     scales = {k: float(largest[k]) for k in varying}
     rows = [_row(episode, spec, scales, frames, stride) for episode in episodes]
     width = max(row.shape[1] for row in rows)
+    rows.append(_legend(spec, scales, width))
     return np.concatenate(
         [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]
     )
+
+
+def _legend(spec: ActionSpec, scales: dict[int, float], width: int) -> np.ndarray:
+    """The length of full bars and the meaning of signs, wrapped to the sheet's width."""
+    bars = [f"{spec.names[k]} {scale:.3g} {spec.units[k]}".strip() for k, scale in scales.items()]
+    lines = [f"bars: right is +, left is -; a full bar is {', '.join(bars)}"] if bars else []
+    text = [part for line in [*lines, *conventions(spec)] for part in wrap(line, width // LETTER)]
+    out = np.full((LINE * len(text) + STRIP, width, 3), GROUND, np.uint8)
+    for number, line in enumerate(text):
+        _write(out, line, (3, LINE * number + LINE - 3), 0.36)
+    return out
 
 
 def kind_of(path: Path) -> FileKind:

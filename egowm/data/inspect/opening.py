@@ -1,12 +1,15 @@
 """The format of a folder of recordings, and its data module."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 from egowm import data as formats
+from egowm.checks import counted
 from egowm.data.module import ClipData, Window
 from egowm.data.one_x import TRAIN, VAL
 from egowm.data.packed import INDEX
+from egowm.data.videos import is_video
 
 # What tells a folder's format, in the order asked.
 SIGNS: tuple[tuple[Callable[..., ClipData], tuple[str, ...]], ...] = (
@@ -20,10 +23,13 @@ SIGNS: tuple[tuple[Callable[..., ClipData], tuple[str, ...]], ...] = (
     (formats.Recon, ("*.hdf5",)),
 )
 SPLITS = ("train", "val", "test")
+MOST = 4  # kinds of files, and folders, that a message lists
 
 
-def open_folder(path: Path) -> ClipData:
+def open_folder(path: Path, kind: str | None = None) -> ClipData:
     """The data module for a folder of recordings, with its format's defaults.
+
+    kind: what the columns of tables beside videos hold, see `VideoCSV`.
 
     Raises FileNotFoundError for a missing path, ValueError for a folder of no known format.
     """
@@ -38,9 +44,29 @@ def open_folder(path: Path) -> ClipData:
             f"egowm data convert {path} OUTPUT."
         )
     if next(path.glob("*.[cC][sS][vV]"), None):
-        return formats.VideoCSV(str(path), Window())
-    known = ", ".join(data.__name__ for data, _ in SIGNS)  # type: ignore[attr-defined]
+        return formats.VideoCSV(str(path), Window(), kind=kind)  # type: ignore[arg-type]
+    if any(map(is_video, path.rglob("*"))):
+        return formats.Videos(str(path), Window())
     raise ValueError(
-        f"{path}: no format was recognised ({known}, VideoCSV). Give the folder that holds the "
-        f"recordings, or a recipe that names its data class."
+        f"{path}: no format was recognised. Looked for {_looked_for()}; found {_found(path)}. "
+        f"Give the folder that holds the recordings, or a recipe that names its data class; "
+        f"docs/data.md shows the layout of each format."
     )
+
+
+def _looked_for() -> str:
+    """The files that tell each format."""
+    signs = [f"{' or '.join(files)} ({data.__name__})" for data, files in SIGNS]  # type: ignore[attr-defined]
+    return ", ".join([*signs, "*.csv beside videos (VideoCSV)", "videos at any depth (Videos)"])
+
+
+def _found(path: Path) -> str:
+    """What lies in a folder, a few words."""
+    inside = [entry for entry in path.iterdir() if entry.name[0] != "."]
+    folders = sorted(entry.name for entry in inside if entry.is_dir())
+    kinds = Counter(entry.suffix.lower() or entry.name for entry in inside if entry.is_file())
+    parts = [f"{count} of *{kind}" for kind, count in kinds.most_common(MOST)]
+    if folders:
+        listed = ", ".join(folders[:MOST]) + (", ..." if folders[MOST:] else "")
+        parts.append(f"{counted(len(folders), 'folder')} ({listed})")
+    return ", ".join(parts) or "nothing"
