@@ -8,7 +8,7 @@ import numpy as np
 from egowm.evaluation.film import SIDE, Colour
 
 _MARGIN = 18.0  # pixels around what is shown
-_MIN_SPAN = 1.0  # metres: a robot that stands still is not magnified into a journey
+_SPAN = 1.0  # metres: a robot that stands still is not magnified into a journey
 _FINE = 3  # drawn so many times as large, then made smaller, for smooth lines
 _INK = (20, 20, 20)
 _GOAL: Colour = (200, 30, 30)
@@ -34,6 +34,7 @@ def draw_map(
     outlines: Sequence[Outline] = (),
     goal: np.ndarray | None = None,
     planned: Sequence[Way] = (),
+    span: float = _SPAN,
 ) -> np.ndarray:
     """Frames (n, side, side, 3) uint8 of robots under way; the first robot starts looking up.
 
@@ -43,10 +44,11 @@ def draw_map(
         outlines: Of walls and things, in the coordinates of the poses.
         goal: A pose (3,).
         planned: For each frame the way ahead that was planned, drawn thin.
+        span: Metres that are shown at least.
     """
     ends = [way.poses[:, :2] for way in (*ways, *planned)]
     ends += [] if goal is None else [goal[None, :2]]
-    sheet = _Sheet(np.concatenate(ends), ways[0].poses[0], side)
+    sheet = _Sheet(np.concatenate(ends), ways[0].poses[0], side, span)
     for outline in outlines:
         sheet.fill(outline.corners, outline.colour)
     for way in ways:
@@ -75,15 +77,16 @@ def _faint(colour: Colour) -> Colour:
 class _Sheet:
     """Paper on which metres are drawn.
 
-    points (n, 2): what must be on it. start: the pose (3,) that looks up. side: pixels.
+    points (n, 2): what must be on it. start: the pose (3,) that looks up. side: pixels. span:
+    metres that are shown at least.
     """
 
-    def __init__(self, points: np.ndarray, start: np.ndarray, side: int) -> None:
+    def __init__(self, points: np.ndarray, start: np.ndarray, side: int, span: float) -> None:
         from PIL import Image
 
         self.start, self.side = np.asarray(start, float), side
         low, high = self._turned(points).min(0), self._turned(points).max(0)
-        span = max(float((high - low).max()), _MIN_SPAN)
+        span = max(float((high - low).max()), span)
         self.scale, self.centre = (side - 2 * _MARGIN) / span, (low + high) / 2
         self._draw(Image.new("RGB", (side * _FINE, side * _FINE), "white"))
 

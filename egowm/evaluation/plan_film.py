@@ -14,6 +14,7 @@ from egowm.evaluation.navigation import Robot, Run, Task, off
 from egowm.evaluation.report.path_drawing import integrate_poses
 from egowm.worlds.floor_plan import floor_plan
 
+_ROOM = 6.0  # metres on the map, so that walls are on it
 _ACTED, _PLANNED = COLOURS[0], COLOURS[1]
 
 
@@ -43,6 +44,7 @@ def drive_film(task: Task, run: Run, plans: Sequence[Foreseen]) -> np.ndarray:
         outlines,
         np.array(task.goal),
         ways,
+        span=_ROOM,
     )
     away = [off(tuple(pose), task.goal) for pose in run.poses]
     left = [f"{metres:.2f} m, {np.degrees(turn):.0f}° from the goal" for metres, turn in away]
