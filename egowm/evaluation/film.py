@@ -10,7 +10,7 @@ import numpy as np
 SIDE = 192  # pixels: smaller frames are magnified by a whole number, up to this at most
 COLUMNS = 5  # panels in a row at most
 COLOURS = ((0, 90, 181), (213, 94, 0), (0, 130, 95), (170, 60, 130))  # of several ways
-STRIP, _GAP, _FONT = 22, 4, 13
+STRIP, _GAP, _FONTS = 22, 4, (13, 11, 10)
 _INK, _PAPER = (20, 20, 20), (255, 255, 255)
 Colour = tuple[int, int, int]
 
@@ -65,15 +65,17 @@ def write_film(path: Path, frames: np.ndarray, fps: float) -> None:
 
 @lru_cache(maxsize=1024)
 def strip(text: str, width: int, colour: Colour | None = None) -> np.ndarray:
-    """Dark text on white (22, width, 3), cut where it would not fit."""
-    image, draw, font = _blank(width)
-    left = 4
+    """Dark text on white (22, width, 3), smaller or cut where it would not fit."""
+    left = 4 if colour is None else 18
+    for size in _FONTS:
+        image, draw, font = _blank(width, size)
+        if draw.textlength(text, font=font) <= width - left - 4:
+            break
     if colour is not None:
         draw.rectangle((4, 6, 13, 15), fill=colour)
-        left = 18
     while len(text) > 1 and draw.textlength(text, font=font) > width - left - 4:
         text = text.removesuffix("…")[:-1].rstrip() + "…"
-    draw.text((left, 3), text, fill=_INK, font=font)
+    draw.text((left, 11), text, fill=_INK, font=font, anchor="lm")
     return np.array(image)
 
 
@@ -96,12 +98,12 @@ def key_strips(keys: str, width: int, colour: Colour) -> list[np.ndarray]:
     return strips
 
 
-def _blank(width: int) -> tuple[Any, Any, Any]:
+def _blank(width: int, size: int = _FONTS[0]) -> tuple[Any, Any, Any]:
     """A white strip, its pen and its font."""
     from PIL import Image, ImageDraw, ImageFont
 
     image = Image.new("RGB", (width, STRIP), _PAPER)
-    return image, ImageDraw.Draw(image), ImageFont.load_default(size=_FONT)
+    return image, ImageDraw.Draw(image), ImageFont.load_default(size=size)
 
 
 def _held(frames: np.ndarray, count: int) -> np.ndarray:

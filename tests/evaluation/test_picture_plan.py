@@ -89,7 +89,7 @@ def test_the_verb(words, tmp_path, capsys):
     [
         (["--rooms", "2"], "--rooms: not with --picture and --goal"),
         (["--stops", "--hidden"], "--stops, --hidden: not with --picture and --goal"),
-        (["--state", "1"], "takes no state"),
+        (["--state", "1"], "embeds no state"),
         (["--horizon", "0"], "a horizon of at least 1"),
     ],
 )

@@ -81,8 +81,8 @@ def draw_run_card(
         note = _note(scores.get(variant.folder), psnrs[variant.folder])
         figure = draw_figure(videos[variant.folder], "Prediction", variant.label, note, clip)
         chart = draw_overlap(curves.get(variant.folder), colours, last, variant.label)
-        told = _draw_told(run, clip, variant.folder)
-        figures.append(draw_column("pred", figure, chart, told))
+        below = Markup("<div>{}{}</div>").format(chart, _draw_told(run, clip, variant.folder))
+        figures.append(draw_column("pred", figure, below))
     primary = run.variants[0].folder
     return draw_card(clip, figures, last, scores.get(primary), psnrs[primary], colours, outline)
 
