@@ -224,7 +224,7 @@ def _described(path: Path, described: Described) -> RunFolder:
 
 def _told(
     path: Path, described: Described, actions: Mapping[str, np.ndarray]
-) -> dict[str, Mapping[str, ToldEntry]]:
+) -> Mapping[str, Mapping[str, ToldEntry]]:
     """The actions that variants were told, each of the shape of the clip's own."""
     found = {clip: entry.get("told") or {} for clip, entry in described["clips"].items()}
     for clip, variants in found.items():
