@@ -170,7 +170,7 @@ def test_names_and_labels_are_escaped(run: Path) -> None:
 
 def test_the_embedded_clips_span_the_scores(run: Path) -> None:
     page = page_of(run, max_clips=2)
-    assert [card["data-name"] for card in page.found["article"]] == ["worst <b>", "best"]
+    assert [card["data-name"] for card in page.found["article"]] == ["middle & so", "worst <b>"]
     assert "2 of 3 clips" in page.text
     assert "The clip with the most typical SCS comes first." in page.text
     assert "the table counts all, also 1 clip left out" in page.text

@@ -191,8 +191,10 @@ def _typical_first(
         scores = {clip: psnrs[clip][run.variants[0].folder] for clip in run.clips}
     order = sorted(scores, key=lambda clip: scores[clip])
     if len(order) > most:
-        places = np.linspace(0, len(order) - 1, most) if most > 1 else [(len(order) - 1) // 2]
-        order = [order[round(place)] for place in places]
+        middle = (len(order) - 1) // 2  # takes the place of the one nearest to it
+        places = [round(place) for place in np.linspace(len(order) - 1, 0, most)]
+        places[int(np.argmin([abs(place - middle) for place in places]))] = middle
+        order = [order[place] for place in places]
     median = float(np.median(list(scores.values())))
     typical = sorted(order, key=lambda clip: abs(scores[clip] - median))
     return [*typical, *(clip for clip in run.clips if clip not in scores)][:most]
