@@ -15,14 +15,9 @@ import pytest
 import torch
 from PIL import Image
 
-from egowm import WorldModel
-from egowm.backbones import SVD
 from egowm.commands import main as cli
 from egowm.commands.parser import Parser
 from egowm.commands.scs import main as scs
-from egowm.data import VideoCSV, Window
-
-from .test_your_robot import record
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("priors/*/README.md")]
@@ -43,19 +38,6 @@ RUN = [str(page.relative_to(ROOT)) for page in PAGES if code_blocks(page)]
 # What a page takes for given ----------------------------------------------------------------------
 
 
-def your_robot() -> dict[str, Any]:
-    """Recordings, and an export from them that has not been trained."""
-    Path("my_robot").mkdir()
-    for number in range(1, 11):
-        record(Path("my_robot"), f"kitchen_{number:02d}", number)
-    window = Window(context=1, horizon=1, stride=2, height=64, width=64)
-    data = VideoCSV("my_robot", window, actions=["turn", "speed"], test_share=0.2)
-    model = WorldModel(SVD("./priors/rooms-svd"), spec=data.spec, chunk=1, steps=2)
-    model.configure_model()
-    model.save_pretrained("runs/my_robot/export")
-    return {}
-
-
 def picture() -> dict[str, Any]:
     """Any picture, of another shape than the model's."""
     source = Image.open(ROOT / "docs/rooms.png")
@@ -64,7 +46,6 @@ def picture() -> dict[str, Any]:
 
 
 GIVEN: dict[str, Callable[[], dict[str, Any]]] = {
-    "docs/your-robot.md": your_robot,
     "priors/rooms-svd/README.md": picture,
 }
 
@@ -93,11 +74,6 @@ def check_planning(scope: dict[str, Any]) -> None:
     assert len(body.splitlines()) <= 11  # "Ten lines of your own"
 
 
-def check_robot(scope: dict[str, Any]) -> None:
-    assert scope["plan"].actions.shape == (4, 2)
-    assert scope["plan"].evaluations == 48
-
-
 def check_prior(scope: dict[str, Any]) -> None:
     frames = scope["frames"]
     assert [frame.size for frame in frames] == [(64, 64)] * 5
@@ -118,7 +94,6 @@ RESULT: dict[str, Callable[[dict[str, Any]], None]] = {
     "README.md": check_readme,
     "docs/backbones.md": check_backbones,
     "docs/planning.md": check_planning,
-    "docs/your-robot.md": check_robot,
     "priors/rooms-svd/README.md": check_prior,
     "priors/rooms-world-model/README.md": check_export,
 }

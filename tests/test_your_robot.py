@@ -9,14 +9,15 @@ import json
 import re
 import shlex
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 
-from egowm import Space
+from egowm import Space, WorldModel
 from egowm.data import Packed
+from egowm.video import count_frames
 from tests.h264 import write_h264
 from tests.shell import run_command, run_copy
 from tests.test_video_file import trimmed
@@ -29,10 +30,8 @@ LESS = {
     "batch_size: 16": "batch_size: 2",
     "height: 64, width: 64": "height: 16, width: 16",
     "--clips 8": "--clips 2 --steps 1",
-    "height=64, width=64": "height=16, width=16",
-    "samples=16": "samples=4",
-    "elites=4": "elites=2",
-    "iterations=3": "iterations=1",
+    "--size 64 64": "--size 16 16",
+    "--candidates 16": "--candidates 4 --rounds 1",
 }
 
 
@@ -122,14 +121,6 @@ def follow(
     return printed
 
 
-def planned() -> dict[str, Any]:
-    """What the page's Python defines."""
-    (code,) = blocks("python")
-    scope: dict[str, Any] = {}
-    exec(compile(code, "docs/your-robot.md", "exec"), scope)
-    return scope
-
-
 def assert_read(printed: dict[str, str]) -> None:
     """The recordings are whole and in step with their tables, and were packed."""
     assert "10 episodes (7 train, 2 val, 1 test), 400 frames" in printed["data check"]
@@ -171,17 +162,19 @@ def test_from_recordings_to_a_plan(tiny_prior, tmp_path, monkeypatch):
     values = printed["eval -c"].split("\n\n")[1].splitlines()[:4]  # without seconds and memory
     found = run_command(again, tmp_path, first="decord").split("\n\n")[1].splitlines()
     assert found[:4] == values
-    scope = planned()
-    plan = scope["plan"]
-    assert plan.actions.shape == (4, 2)
-    assert plan.evaluations == 4
-    space = Space.of(scope["model"].spec, horizon=4)
-    assert (plan.actions >= space.low - 1e-6).all()
-    assert (plan.actions <= space.high + 1e-6).all()
+    plan = json.loads(Path("runs/my_robot/plan/plan.json").read_text())
+    assert (plan["names"], plan["units"]) == (["turn", "speed"], ["rad/s", "m/s"])
+    space = Space.of(WorldModel.from_pretrained("runs/my_robot/export").spec, horizon=4)
+    actions = torch.tensor(plan["actions"])
+    assert (actions >= space.low - 1e-6).all()
+    assert (actions <= space.high + 1e-6).all()
+    assert re.search(r"0\.20 s: turn -?[\d.]+ rad/s, speed [\d.]+ m/s", printed["plan --model"])
+    for film in ("plan/plan.mp4", "walk/rollout.mp4"):
+        assert count_frames(Path("runs/my_robot", film)) == 5
 
 
 def test_every_block_of_the_page_is_run():
     kinds = re.findall(r"^```(\w*)$", PAGE, re.MULTILINE)
-    assert {kind for kind in kinds if kind} == {"yaml", "bash", "python"}
+    assert {kind for kind in kinds if kind} == {"yaml", "bash"}
     assert {command[0] for command in commands()} == {"egowm"}
-    assert len(commands()) == 7
+    assert len(commands()) == 9

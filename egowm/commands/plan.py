@@ -1,6 +1,7 @@
-"""`egowm plan`: a robot finds its way to a picture, in rooms that the model has never seen.
+"""`egowm plan`: the way to a picture, in unseen rooms or from a picture of your own.
 
-The world model imagines what candidate actions lead to; the robot acts in the true simulator.
+The world model imagines what candidate actions lead to. In the rooms a robot then acts in the true
+simulator; with --picture and --goal the plan is written for your robot.
 """
 
 import argparse
@@ -20,10 +21,13 @@ from egowm.planning.mpc import Planner
 
 PLAN = FolderKind(
     "egowm plan",
-    r"plan\.json|room_\d+\.webp",
-    lambda folder: begins(folder / "plan.json", rb'\[\s*\{\s*"room": '),
+    r"plan\.(json|mp4|webp)|actions\.csv|room_\d+\.(mp4|webp)",
+    lambda folder: begins(folder / "plan.json", rb'(\[\s*)?\{\s*"(room|picture)": '),
 )
 NAMES = ("icem", "cem", "mppi", "random")
+RATE_HZ = 4.0  # of the rooms
+OF_ROOMS = ("simulator", "rooms", "every", "stops", "distance", "hidden", "max_steps")
+OF_PICTURES = ("state", "text", "source")
 
 
 def planner_of(name: str, candidates: int, rounds: int) -> Planner:
@@ -45,11 +49,15 @@ def _parser() -> Parser:
     parser = Parser(
         prog="egowm plan",
         description=__doc__,
-        example="egowm plan --output runs/plan --rooms 2 --distance 1",
+        example="egowm plan --output runs/plan --rooms 2 --distance 1\n"
+        "egowm plan --picture now.jpg --goal there.jpg --model runs/my_robot/export "
+        "--output runs/plan",
     )
     parser.add_argument("--output", required=True, type=Path, help="folder to write")
     parser.add_argument("--model", help="an export (default: the rooms model that came along)")
     parser.add_argument("--base", help="folder of the base pipeline, if it moved")
+    parser.add_argument("--picture", metavar="PICTURE", help="what your robot sees now")
+    parser.add_argument("--goal", metavar="PICTURE", help="what it is to see in the end")
     parser.add_argument("--simulator", action="store_true", help="plan with the true simulator")
     parser.add_argument("--rooms", type=int, default=1, help="how many unseen rooms (default 1)")
     parser.add_argument(
@@ -103,21 +111,52 @@ def _parser() -> Parser:
         default=(64, 64),
         help="pixels of the pictures (default 64 64)",
     )
+    parser.add_argument(
+        "--text", default="", help="what --picture shows, for backbones that take text"
+    )
+    parser.add_argument(
+        "--state", type=float, nargs="+", help="state of the body, for models that take one"
+    )
+    parser.add_argument(
+        "--source", help="data set whose action ranges count, of a model fitted on several"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of rooms, goals and noise (default 0)")
     parser.add_argument("--force", action="store_true", help="replace plans that are there")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Plans in each room, writes plan.json and a moving picture of each, prints a line for each."""
-    args = _parser().parse_args(argv)
+    """Plans in each room, or from --picture to --goal; writes plan.json and a film of each."""
+    parser = _parser()
+    args = parser.parse_args(argv)
     check_folder(args.output, PLAN, args.force)
+    pictures = args.picture is not None or args.goal is not None
+    others = OF_ROOMS if pictures else OF_PICTURES
+    wrong = [f"--{name}" for name in others if getattr(args, name) != parser.get_default(name)]
+    if wrong:
+        means = "with --picture and --goal" if pictures else "in the rooms, without --picture"
+        raise ValueError(f"{', '.join(wrong)}: not {means}.")
+    if min(args.rooms, args.candidates, args.rounds) < 1:
+        raise ValueError("Expected --rooms, --candidates and --rounds of at least 1.")
+    if not pictures:
+        return _in_rooms(args)
+    if args.picture is None or args.goal is None:
+        raise ValueError("A plan of your own takes both --picture and --goal.")
+    from egowm.commands.plan_pictures import plan_pictures
+
+    planner = planner_of(args.planner, args.candidates, args.rounds)
+    return plan_pictures(args, _model, planner, _sampling(args), PLAN)
+
+
+def _in_rooms(args: argparse.Namespace) -> int:
+    from egowm.evaluation.film import write_film
     from egowm.evaluation.navigation import Run, act_out, make_tasks, time_allowed
+    from egowm.evaluation.plan_film import drive_film
 
     where = {"distance": args.distance, "visible": not args.hidden}
     max_steps = time_allowed(**where) if args.max_steps is None else args.max_steps
-    if min(args.rooms, args.candidates, args.rounds, max_steps) < 1:
-        raise ValueError("Expected --rooms, --candidates, --rounds and --max_steps of at least 1.")
+    if max_steps < 1:
+        raise ValueError("Expected --max_steps of at least 1.")
     if not 0.5 < args.distance <= 6:
         raise ValueError(f"Expected a --distance above 0.5 m, at most 6, got {args.distance:g}.")
 
@@ -128,40 +167,45 @@ def main(argv: Sequence[str] | None = None) -> int:
         for number, task in enumerate(tqdm(tasks, "rooms", leave=False, disable=len(tasks) == 1)):
             made: Run = act_out(task, agent, max_steps, tuple(args.size))
             rows.append({"room": task.seed, "start": task.start, "goal": task.goal} | _row(made))
-            _draw(folder / f"room_{number}.webp", task, made)
+            write_film(folder / f"room_{number}", drive_film(task, made, agent.plans), RATE_HZ)
         (folder / "plan.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     for row in rows:
         word = "arrived" if row["success"] else "missed"
         print(f"room {row['room']}: {word}, {row['metres']:.2f} m and {row['degrees']:.0f} degrees")
-    print(f"{sum(row['success'] for row in rows)} of {len(rows)} arrived; {args.output}")
+    films = "room_0.mp4" if len(rows) == 1 else f"room_0.mp4 to room_{len(rows) - 1}.mp4"
+    print(f"{sum(row['success'] for row in rows)} of {len(rows)} arrived; {args.output}: {films}")
     return 0
 
 
 def _agent(args: argparse.Namespace) -> Any:
-    import torch
-
     from egowm.evaluation.agents import SimulatorAgent, with_model
 
     planner = planner_of(args.planner, args.candidates, args.rounds)
     ahead = {"horizon": args.horizon, "every": args.every, "seed": args.seed}
-    ahead["stops"] = args.stops
+    ahead |= {"stops": args.stops, "watched": True}
     imagines = {"--model": args.model, "--steps": args.steps, "--chain": args.chain}
     given = [name for name, value in (imagines | {"--dtype": args.dtype}).items() if value]
     if args.simulator and given:
         raise ValueError(f"--simulator takes no world model: leave {', '.join(given)} out.")
     if args.simulator:
         return SimulatorAgent(planner, **ahead)
-    from egowm.sampling import Sampling
+    return with_model(_model(args), planner, _sampling(args), by=args.by, **ahead)
+
+
+def _model(args: argparse.Namespace) -> Any:
     from egowm.shipped import default_model
     from egowm.world_model import WorldModel
 
-    model = WorldModel.from_pretrained(args.model or default_model(), base=args.base)
-    return with_model(
-        model,
-        planner,
-        Sampling(steps=args.steps, chain=args.chain, dtype=getattr(torch, args.dtype or "float32")),
-        by=args.by,
-        **ahead,
+    return WorldModel.from_pretrained(args.model or default_model(), base=args.base)
+
+
+def _sampling(args: argparse.Namespace) -> Any:
+    import torch
+
+    from egowm.sampling import Sampling
+
+    return Sampling(
+        steps=args.steps, chain=args.chain, dtype=getattr(torch, args.dtype or "float32")
     )
 
 
@@ -173,13 +217,3 @@ def _row(made: Any) -> dict[str, Any]:
         "degrees": round(made.degrees, 1),
         "poses": np.round(made.poses, 4).tolist(),
     }
-
-
-def _draw(path: Path, task: Any, made: Any) -> None:
-    """What the robot saw, beside the goal."""
-    from egowm.evaluation.navigation import Robot
-    from egowm.video import webp_bytes
-
-    goal = Robot(task, *made.frames.shape[1:3]).look(task.goal)
-    both = np.concatenate([made.frames, np.broadcast_to(goal, made.frames.shape)], 2)
-    path.write_bytes(webp_bytes(np.repeat(np.repeat(both, 4, 1), 4, 2), 4.0))

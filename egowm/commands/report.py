@@ -17,7 +17,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="folder that `egowm eval` or `egowm predict` wrote")
     parser.add_argument("--output", type=Path, help="where to write (default: RUN/report.html)")
     parser.add_argument(
-        "--max_clips", type=int, default=24, help="clips on the page, worst first (default: 24)"
+        "--max_clips",
+        type=int,
+        default=24,
+        help="clips on the page, from the lowest score to the highest (default: 24)",
     )
     parser.add_argument("--no_videos", action="store_true", help="write no RUN/videos/*.mp4")
     args = parser.parse_args(argv)

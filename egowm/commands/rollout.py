@@ -6,6 +6,7 @@ This is how one walks into a painting.
 import csv
 import io
 import logging
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -15,31 +16,26 @@ import torch
 from torch import Tensor
 
 from egowm.actions import ActionSpec
+from egowm.actions.keys import KEYS, MOVES, in_words, pressed
 from egowm.arrays import read_npy
 from egowm.checks import counted
 from egowm.commands.base_faults import naming
 from egowm.commands.parser import Parser
 from egowm.conditioning.guidance import Guide
+from egowm.evaluation.film import write_film
+from egowm.evaluation.report.path_drawing import integrate_poses, path_summary
+from egowm.evaluation.rollout_film import rollout_film
 from egowm.files import FolderKind, check_folder, filled
 from egowm.limits import TEXT, load_json, read_bytes
 from egowm.pixels import to_uint8
 from egowm.sampling import Sampling
 from egowm.shipped import default_model
-from egowm.video import read_image, resize, webp_bytes, write_frames, write_mp4
+from egowm.video import read_image, resize, write_frames
 from egowm.world_model import WorldModel
 
 log = logging.getLogger(__name__)
-WALK = FolderKind("egowm rollout", r"frames/\d{5}\.png|rollout\.(mp4|webp)")
-KEYS = "w forward, s back, a turn left, d turn right, q forward left, e forward right, . wait"
-_MOVES = {  # shares of the largest forward motion and turn
-    "w": (1.0, 0.0),
-    "s": (-1.0, 0.0),
-    "a": (0.0, 1.0),
-    "d": (0.0, -1.0),
-    "q": (1.0, 1.0),
-    "e": (1.0, -1.0),
-    ".": (0.0, 0.0),
-}
+WALK = FolderKind("egowm rollout", r"frames(_\d+)?/\d{5}\.png|rollout\.(mp4|webp)")
+MOST = 12  # action sequences in one film
 
 
 def read_actions(text: str, spec: ActionSpec) -> Tensor:
@@ -49,17 +45,21 @@ def read_actions(text: str, spec: ActionSpec) -> Tensor:
     Raises ValueError naming what was expected.
     """
     path = Path(text)
-    if path.suffix in _READERS:
+    if _is_file(text):
         if not path.is_file():
             raise FileNotFoundError(f"No action file at {path}.")
         return torch.from_numpy(_read_file(path, spec))
-    strange = sorted(set(text) - set(_MOVES))
+    strange = sorted(set(text) - set(MOVES))
     if strange or not text:
         raise ValueError(
             f"Expected a file (.csv, .json, .npy) or keys ({KEYS}), got {text!r}"
             + (f" with {' '.join(strange)}" if strange else "")
         )
-    return torch.from_numpy(_keys(text, spec))
+    return torch.from_numpy(pressed(text, spec))
+
+
+def _is_file(text: str) -> bool:
+    return Path(text).suffix in _READERS
 
 
 def _read_file(path: Path, spec: ActionSpec) -> np.ndarray:
@@ -94,19 +94,6 @@ _READERS: dict[str, Callable[[Path, ActionSpec], Any]] = {
 }
 
 
-def _keys(text: str, spec: ActionSpec) -> np.ndarray:
-    moves = np.array([_MOVES[key] for key in text], np.float32)
-    if spec.kind == "se2":
-        forward, turn = 0.8 * spec.high[0], 0.8 * spec.high[2]
-        return np.stack([moves[:, 0] * forward, 0 * moves[:, 0], moves[:, 1] * turn], 1)
-    if spec.names == ("angle", "throttle"):  # Donkey: positive angle is right, always forward
-        throttle = spec.low[1] + (spec.high[1] - spec.low[1]) * (0.5 + 0.5 * moves[:, 0])
-        return np.stack([-0.8 * spec.high[0] * moves[:, 1], throttle], 1).astype(np.float32)
-    raise ValueError(
-        f"Keys steer wheeled robots; this model's actions are {', '.join(spec.names)}: give a file."
-    )
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """`egowm rollout PICTURE --actions FILE|KEYS --output DIR`."""
     parser = Parser(
@@ -115,7 +102,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         example="egowm rollout painting.jpg --actions wwwaaw --output runs/walk",
     )
     parser.add_argument("picture", help="any picture; it is resized, aspect not kept")
-    parser.add_argument("--actions", required=True, help=f"a file, or keys: {KEYS}")
+    parser.add_argument(
+        "--actions",
+        required=True,
+        nargs="+",
+        help=f"a file, or keys: {KEYS}; several are shown side by side",
+    )
     parser.add_argument("--output", required=True, type=Path, help="folder to write")
     parser.add_argument("--model", help="an export (default: the rooms model that came along)")
     parser.add_argument("--base", help="folder of the base pipeline, if it moved")
@@ -150,27 +142,51 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--force", action="store_true", help="replace a rollout that is there")
     args = parser.parse_args(argv)
     check_folder(args.output, WALK, args.force)
+    if len(args.actions) > MOST:
+        raise ValueError(f"Expected at most {MOST} sequences of actions, got {len(args.actions)}.")
     picture = read_image(args.picture)
     model = WorldModel.from_pretrained(args.model or default_model(), base=args.base)
     assert model.spec is not None
-    actions = read_actions(args.actions, model.spec)
+    told = [read_actions(text, model.spec) for text in args.actions]
     first = resize(picture[None], *args.size)
     context = torch.from_numpy(first.transpose(0, 3, 1, 2).copy())[None]
     with naming(str(model.backbone.folder)):
-        made = model.rollout(
-            context.expand(-1, model.backbone.context, -1, -1, -1),  # the robot stood still before
-            actions,
-            Sampling(steps=args.steps, guidance=args.guidance, guide_on=args.guide_on),
-            state=None if args.state is None else torch.tensor([args.state]),
-            text=args.text,
-            source=args.source,
-            generator=torch.Generator().manual_seed(args.seed),
-        )
-    frames = np.concatenate([first, to_uint8(made.frames[0])])
-    large, fps = np.repeat(np.repeat(frames, 4, 1), 4, 2), model.spec.rate_hz
+        videos = [
+            np.concatenate([first, to_uint8(_imagined(model, context, actions, args))])
+            for actions in told
+        ]
+    shown = rollout_film(videos, args.actions, [actions.numpy() for actions in told], model.spec)
     with filled(args.output, WALK) as folder:
-        write_frames(folder / "frames", frames)
-        write_mp4(folder / "rollout.mp4", large, fps)
-        (folder / "rollout.webp").write_bytes(webp_bytes(large, fps))
-    print(f"{counted(len(frames), 'frame')} in {args.output}: frames/, rollout.mp4, rollout.webp")
+        for number, video in enumerate(videos, 1):
+            write_frames(folder / ("frames" if len(videos) == 1 else f"frames_{number}"), video)
+        write_film(folder / "rollout", shown, model.spec.rate_hz)
+    _say_motion(args.actions, told, model.spec)
+    names = "frames/" if len(videos) == 1 else f"frames_1/ to frames_{len(videos)}/"
+    frames = " + ".join(str(len(video)) for video in videos)
+    print(f"{frames} frames in {args.output}: {names}, rollout.mp4, rollout.webp")
     return 0
+
+
+def _imagined(model: WorldModel, context: Tensor, actions: Tensor, args: Namespace) -> Tensor:
+    """Frames (T, 3, H, W); every sequence of actions meets the same noise."""
+    return model.rollout(
+        context.expand(-1, model.backbone.context, -1, -1, -1),  # the robot stood still before
+        actions,
+        Sampling(steps=args.steps, guidance=args.guidance, guide_on=args.guide_on),
+        state=None if args.state is None else torch.tensor([args.state]),
+        text=args.text,
+        source=args.source,
+        generator=torch.Generator().manual_seed(args.seed),
+    ).frames[0]
+
+
+def _say_motion(texts: Sequence[str], told: Sequence[Tensor], spec: ActionSpec) -> None:
+    """How far each key goes, and where each sequence leads."""
+    keys = [key for key in MOVES if any(key in text for text in texts if not _is_file(text))]
+    each = [f"{key} {in_words(pressed(key, spec)[0], spec)}" for key in keys]
+    if each:
+        print(f"A key lasts {1 / spec.rate_hz:g} s: {'; '.join(each)}.")
+    if spec.kind == "se2":
+        for text, actions in zip(texts, told, strict=True):
+            way = path_summary(integrate_poses(actions.numpy()), spec.units[0])
+            print(f"{text}: {way}, in {len(actions) / spec.rate_hz:g} s.")

@@ -1,13 +1,14 @@
 """Agents that plan in the rooms: with a world model, or with the simulator in its place."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from egowm.evaluation.navigation import MAX_FORWARD, Robot, Task, simulate
+from egowm.evaluation.navigation import MAX_FORWARD, Pose, Robot, Task, simulate
+from egowm.pixels import to_uint8
 from egowm.planning.costs import Latents, OnTheWay, Pixels, Term
 from egowm.planning.goal import By, GoalCost, goal_cost, goal_latents
 from egowm.planning.mpc import MPC, Planner
@@ -25,6 +26,17 @@ HIGH = torch.tensor([MAX_FORWARD, 0.0, MAX_TURN], dtype=torch.float32)
 MEAN, STD = torch.tensor([0.15, 0.0, 0.0]), torch.tensor([0.12, 0.0, 0.08])
 
 
+class Foreseen(NamedTuple):
+    """A plan that was made on the way, and what it was imagined to lead to.
+
+    begun: the number of the frame that was seen then. actions: (T, 3). frames: (T, H, W, 3) uint8.
+    """
+
+    begun: int
+    actions: np.ndarray
+    frames: np.ndarray
+
+
 class PlanningAgent:
     """Goes where the goal picture is, by a planner and a cost that is made anew for every look.
 
@@ -33,6 +45,8 @@ class PlanningAgent:
     frames that are remembered; before the first it stood still. distances: of what is seen, the
     goal and actions (T, A), how far from the goal the robot is now and after each action (1+T,);
     where it is given, the robot plans again at the least of them, and stops where that is now.
+    imagine: of what is seen and actions (T, A), the frames (T, 3, H, W) that follow; where it is
+    given, `plans` keeps those of every plan.
     """
 
     def __init__(
@@ -44,13 +58,15 @@ class PlanningAgent:
         seed: int = 0,
         history: int = 1,
         distances: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
+        imagine: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         self.planner, self.cost_of, self.history = planner, cost_of, history
-        self.distances = distances
+        self.distances, self.imagine = distances, imagine
         self.horizon, self.every, self.seed = horizon, every, seed
 
     def begin(self, task: Task, goal: np.ndarray) -> None:
         wanted, self.seen, distances = _frame(goal), torch.zeros(0), self.distances
+        self.acted, self.plans = 0, list[Foreseen]()
 
         def nearest(seen: Tensor, plan: Plan) -> int:
             assert distances is not None
@@ -69,7 +85,15 @@ class PlanningAgent:
         now = _frame(frame)[None]
         before = self.seen if len(self.seen) else now.expand(self.history, -1, -1, -1)
         self.seen = torch.cat([before[1:], now])
+        last = self.mpc.plan
         action: np.ndarray = self.mpc.act(self.seen).numpy().astype(float)
+        if self.imagine is not None and self.mpc.plan is not None and self.mpc.plan is not last:
+            actions = self.mpc.plan.actions
+            if not self.mpc.due:  # arrived: it stays
+                actions = torch.zeros_like(actions[:1])
+            frames = to_uint8(self.imagine(self.seen, actions))
+            self.plans.append(Foreseen(self.acted, actions.numpy(), frames))
+        self.acted += 1
         return action
 
 
@@ -84,10 +108,12 @@ def with_model(
     horizon: int = HORIZON,
     every: int = EVERY,
     stops: bool = False,
+    watched: bool = False,
 ) -> PlanningAgent:
     """Imagines with a world model; by pixels, averaged over squares of 4, or by latents.
 
     stops: the robot may stop before a plan ends: every imagined frame is compared with the goal.
+    watched: `plans` keeps what every plan was imagined to lead to.
     """
 
     def compared(goal: Tensor) -> Term:
@@ -113,9 +139,13 @@ def with_model(
         found[[0, *ends]] = torch.cat([here, later], 1)[0].cpu()
         return found
 
+    def imagine(seen: Tensor, actions: Tensor) -> Tensor:
+        noise = torch.Generator().manual_seed(seed)
+        return model.rollout(seen[None], actions, how, generator=noise).frames[0].cpu()
+
     history = model.backbone.context
-    own = distances if stops else None
-    return PlanningAgent(planner, cost_of, horizon, every, seed, history, own)
+    own, shown = (distances if stops else None), (imagine if watched else None)
+    return PlanningAgent(planner, cost_of, horizon, every, seed, history, own, shown)
 
 
 class SimulatorAgent(PlanningAgent):
@@ -129,9 +159,10 @@ class SimulatorAgent(PlanningAgent):
         every: int = EVERY,
         seed: int = 0,
         stops: bool = False,
+        watched: bool = False,
     ) -> None:
-        own = self._distances if stops else None
-        super().__init__(planner, self._cost, horizon, every, seed, distances=own)
+        own, shown = (self._distances if stops else None), (self._imagine if watched else None)
+        super().__init__(planner, self._cost, horizon, every, seed, distances=own, imagine=shown)
 
     def begin(self, task: Task, goal: np.ndarray) -> None:
         super().begin(task, goal)
@@ -154,12 +185,19 @@ class SimulatorAgent(PlanningAgent):
 
     def _future(self, actions: Tensor) -> Tensor:
         """Frames (T, 3, H, W) that actions (T, A) lead to; where it cannot stop, the last alone."""
+        poses = self._poses(actions)
+        wanted = poses if self.distances is not None else poses[-1:]
+        return torch.stack([_frame(self.robot.look(pose)) for pose in wanted])
+
+    def _imagine(self, seen: Tensor, actions: Tensor) -> Tensor:
+        return torch.stack([_frame(self.robot.look(pose)) for pose in self._poses(actions)])
+
+    def _poses(self, actions: Tensor) -> list[Pose]:
         poses, pose = [], self.robot.pose
         for action in actions.numpy():
             pose = simulate(self.robot.room, pose, [action])
             poses.append(pose)
-        wanted = poses if self.distances is not None else poses[-1:]
-        return torch.stack([_frame(self.robot.look(pose)) for pose in wanted])
+        return poses
 
     def _distances(self, seen: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
         frames = torch.cat([seen[-1:], self._future(actions)])[None]

@@ -35,6 +35,7 @@ def evaluate(
     metrics: Metrics | None = None,
     annotate: Callable[[str], np.ndarray] | None = None,
     title: str = "",
+    model: str = "",
     about: Mapping[str, Any] | None = None,
     kind: FolderKind = RUN,
 ) -> EvalRecord:
@@ -58,6 +59,7 @@ def evaluate(
         metrics: The columns beside SCS; None takes PSNR and SSIM.
         annotate: Gives the structures of a clip's first frame; without it there is no SCS.
         title: Of the page.
+        model: What the page says of the models; the first row's label by default.
         about: What eval.json says of recipe and model.
         kind: Of the folder, which says what may be replaced.
     """
@@ -73,15 +75,15 @@ def evaluate(
     for clip in chosen:
         inside(output, clip.name, f"the clips of {data.source}")
     metrics = (metrics or pixel_metrics()).for_size(*chosen[0].frames.shape[-2:])
-    model = rows[0].model
-    assert model.spec is not None
+    spec = rows[0].model.spec
+    assert spec is not None
     labels = {row.folder: row.label for row in rows}
     run = Evaluation(
         rows, chosen, others, how, range(seed, seed + seeds), metrics, follow if annotate else None
     )
     record: EvalRecord | None = None
     try:
-        with new_run(output, model.spec, data.source, rows[0].label, labels, kind) as writer:
+        with new_run(output, spec, data.source, model or rows[0].label, labels, kind) as writer:
             watches = roll_out(rows, chosen, others, writer, run.seeds, steps, annotate)
             writer.finish(title)
             record = run.measure(writer, watches, about)

@@ -48,6 +48,9 @@ def roll_out(
                     writer.annotation(name, annotate(name))
             _codec(rows[0].model, batch, writer)
             for row in rows:
+                _note_actions(
+                    row, batch, shuffled, [chosen[others[k]].name for k in numbers], writer
+                )
                 for k, seed in enumerate(seeds):
                     made = _imagined(row, batch, shuffled, numbers, seed, steps, writer, watches)
                     for index in range(len(numbers)):
@@ -105,6 +108,18 @@ def _imagined(
     with watches[row.folder].rollout(actions.shape[0] * actions.shape[1]):
         made = row.model.rollout_of(batch, actions, Sampling(steps=steps), generator=generators)
     return made.frames
+
+
+def _note_actions(
+    row: Row, batch: Clip, shuffled: Tensor, names: Sequence[str], writer: RunWriter
+) -> None:
+    """Which actions a row is told in place of the clips' own; names: whose a shuffle takes."""
+    if row.actions == "true":
+        return
+    actions = changed(batch.actions, shuffled, row.actions, writer.spec)
+    for index, name in enumerate(batch.name):
+        whose = names[index] if row.actions == "shuffled" else ""
+        writer.told(row.folder, name, actions[index], whose)
 
 
 @torch.no_grad()

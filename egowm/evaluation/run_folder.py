@@ -5,7 +5,7 @@ context frame; RUN/annotations/<clip>.png, where there are any, shows frame 0's 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Required, TypedDict
 
@@ -19,10 +19,18 @@ TRUTH = "gt"
 PRIMARY = "pred"
 
 
-class ClipEntry(TypedDict):
-    """One clip of clips.json."""
+class ToldEntry(TypedDict):
+    """Which actions a variant of a clip was told; clip: whose, "" where they are of none."""
 
-    actions: list[list[float] | float]
+    actions: list[list[float]]
+    clip: str
+
+
+class ClipEntry(TypedDict, total=False):
+    """One clip of clips.json. told: by variant, where the actions are not the clip's own."""
+
+    actions: Required[list[list[float] | float]]
+    told: dict[str, ToldEntry]
 
 
 class Described(TypedDict, total=False):
@@ -65,7 +73,8 @@ class RunFolder:
     """A run as its clips.json describes it.
 
     variants: the first is the one that clips are ordered by. actions: per clip (T, A), physical
-    units; `actions[k]` takes frame k of the folder to frame k+1.
+    units; `actions[k]` takes frame k of the folder to frame k+1. told: per clip and variant the
+    actions that were not the clip's own.
 
     >>> meaning = Actions(("dx",), ("m",), "body")
     >>> pred = (Variant("pred", "prediction"),)
@@ -82,6 +91,7 @@ class RunFolder:
     meaning: Actions
     variants: tuple[Variant, ...]
     actions: Mapping[str, np.ndarray]
+    told: Mapping[str, Mapping[str, ToldEntry]] = field(default_factory=dict)
 
     @property
     def clips(self) -> list[str]:
@@ -208,7 +218,24 @@ def _described(path: Path, described: Described) -> RunFolder:
         meaning=Actions(tuple(names), tuple(units), described.get("action_frame", "")),
         variants=tuple(Variant(folder, label) for folder, label in variants.items()),
         actions=actions,
+        told=_told(path, described, actions),
     )
+
+
+def _told(
+    path: Path, described: Described, actions: Mapping[str, np.ndarray]
+) -> Mapping[str, Mapping[str, ToldEntry]]:
+    """The actions that variants were told, each of the shape of the clip's own."""
+    found = {clip: entry.get("told") or {} for clip, entry in described["clips"].items()}
+    for clip, variants in found.items():
+        for variant, entry in variants.items():
+            lengths = {len(row) for row in entry["actions"]} | {actions[clip].shape[1]}
+            if len(entry["actions"]) != len(actions[clip]) or len(lengths) != 1:
+                raise RunError(
+                    f"{path / 'clips.json'}: clips.{clip}.told.{variant}: expected as many actions "
+                    f"and dimensions as in clips.{clip}.actions. Run `egowm eval` again."
+                )
+    return found
 
 
 def _check_folder(path: Path, folder: str, clips: list[str]) -> None:

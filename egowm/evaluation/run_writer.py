@@ -59,14 +59,19 @@ class RunWriter:
     ) -> None:
         self.folder, self.spec, self.variants = folder, spec, dict(variants)
         self.source, self.model = source, model
-        self.actions: dict[str, Any] = {}
+        self.clips: dict[str, dict[str, Any]] = {}
 
     def truth(self, clip: Clip, index: int) -> None:
         """The true frames of clip `index` of a batch: the last context frame, then the future."""
         name = clip.name[index]
         frames = clip.frames[index][-len(clip.actions[index]) - 1 :]
         write_frames(self._place("gt", name), frames.numpy().transpose(0, 2, 3, 1))
-        self.actions[name] = clip.actions[index].tolist()
+        self.clips[name] = {"actions": clip.actions[index].tolist()}
+
+    def told(self, variant: str, name: str, actions: Tensor, clip: str) -> None:
+        """Note that a variant of a clip was told the actions (T, A) of `clip`, or of none ("")."""
+        entry = {"actions": actions.tolist(), "clip": clip}
+        self.clips[name].setdefault("told", {})[variant] = entry
 
     def prediction(self, variant: str, clip: Clip, index: int, frames: Tensor) -> None:
         """Predicted frames (T, 3, H, W) in [0, 1]; the shared context frame is put before them."""
@@ -94,7 +99,7 @@ class RunWriter:
             "action_units": spec.units,
             "action_frame": spec.frame,
             "variants": self.variants,
-            "clips": {name: {"actions": rows} for name, rows in self.actions.items()},
+            "clips": self.clips,
         }
         with whole(self.folder / "clips.json") as temporary:
             temporary.write_text(json.dumps(described, indent=1) + "\n")

@@ -1,6 +1,7 @@
 """`egowm demo`: what it trains, compares and says; the whole of it as a slow test."""
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,7 +28,7 @@ def trained(obedient, monkeypatch) -> list[list[str]]:
 
     def build(arguments):
         seen.append(arguments)
-        return SimpleNamespace(model=obedient)
+        return SimpleNamespace(model=obedient, trainer=SimpleNamespace(global_step=7))
 
     monkeypatch.setattr(fit, "build", build)
     return seen
@@ -40,7 +41,10 @@ def evaluated(monkeypatch) -> list[SimpleNamespace]:
 
     def evaluate(rows, data, output, **options):
         seen.append(SimpleNamespace(rows=rows, data=data, output=output, **options))
-        return made_up(np.full((2, 4), 20.0), labels=[row.label for row in rows])
+        record = made_up(np.full((2, 4), 20.0), labels=[row.label for row in rows])
+        for row, made in zip(rows, record["rows"], strict=False):
+            made["folder"] = row.folder
+        return record
 
     monkeypatch.setattr(demo, "evaluate", evaluate)
     return seen
@@ -68,7 +72,8 @@ def parsed(arguments: list[str], capsys) -> dict:
 @pytest.mark.parametrize("recipe", ["rooms_svd", "donkeycar_svd"])
 def test_train(recipe, trained, obedient, tmp_path, capsys):
     """The recipe with small batches and a time limit; what comes back was exported and loaded."""
-    model = demo.train(recipe, tmp_path, "00:00:00:07", ["--trainer.max_steps", "9"])
+    model, steps = demo.train(recipe, tmp_path, "00:00:00:07", ["--trainer.max_steps", "9"])
+    assert steps == 7
     found = parsed(trained[0], capsys)
     assert found["data"]["init_args"]["batch_size"] == 8
     assert found["model"]["init_args"]["warmup"] == 20
@@ -91,18 +96,26 @@ def test_rooms(quick, clips, limit, trained, evaluated, committed, tmp_path, cap
     [call] = evaluated
     assert [(row.folder, row.actions) for row in call.rows] == [
         ("pred", "true"),
-        ("pred_shuffled", "shuffled"),
         ("pred_fresh", "true"),
+        ("pred_shuffled", "shuffled"),
     ]
-    assert call.rows[0].model is call.rows[1].model
-    assert call.rows[0].model is not call.rows[2].model
+    assert call.rows[0].model is call.rows[2].model
+    assert call.rows[0].model is not call.rows[1].model
+    assert call.model.startswith("shipped model: SVD from ")
     assert (call.clips, call.horizon, call.output) == (clips, 8, tmp_path / "demo")
     assert call.annotate == call.data.annotation
     assert trained[0][trained[0].index("--trainer.max_time") + 1] == f"00:00:{limit}"
     out = capsys.readouterr().out
-    assert f"trained just now for {limit}" in out
+    assert f"from the prior for {limit}" in out
+    assert "trained just now, 7 steps" in out
+    assert "The row 'trained just now, 7 steps' is a check that training runs here" in out
     assert "Copy of the first frame" in out
-    assert f"Open {tmp_path / 'demo/report.html'} in a browser." in out
+    page, said = out.rstrip().splitlines()[-3::2]
+    assert page.endswith(f"Open {tmp_path / 'demo/report.html'} in a browser.")
+    assert said == (
+        "Told the clip's own actions the model scores PSNR 20.0, told another clip's 20.0: its own "
+        "are better on 0 of 2 clips, too few clips to say whether the model follows its actions."
+    )
 
 
 def test_a_demo_again(trained, evaluated, committed, tmp_path, capsys):
@@ -189,17 +202,18 @@ def test_the_quick_demo(tmp_path, monkeypatch, capsys):
     assert cli.main(["demo", "--quick", "--output", str(output)]) == 0
     assert "<html" in (output / "report.html").read_text()
     described = json.loads((output / "clips.json").read_text())
-    assert list(described["variants"]) == ["pred", "pred_shuffled", "pred_fresh"]
+    assert list(described["variants"]) == ["pred", "pred_fresh", "pred_shuffled"]
     assert len(described["clips"]) == 2
     for name in ("scs.json", "scs_shuffled.json", "scs_fresh.json"):
         assert 0 <= json.loads((output / name).read_text())["scs"] <= 100
     told = capsys.readouterr().out
     assert " SCS   PSNR   SSIM" in told
     table = told.partition(" SCS   PSNR   SSIM")[2].splitlines()[1:7]
+    assert "Told the clip's own actions the model scores SCS" in told.splitlines()[-1]
     assert [line.split("  ")[0] for line in table] == [
-        "committed model",
-        "committed model, another clip's actions",
-        "trained just now for 00:10",
+        "shipped model",
+        re.search(r"trained just now, \d+ steps?", told)[0],
+        "shipped model, another clip's actions",
         "Copy of the first frame",
         "Mean frame",
         "Codec ceiling",

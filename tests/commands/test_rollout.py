@@ -126,7 +126,8 @@ def command(obedient, picture, tmp_path):
 
 
 def test_a_picture_of_any_size(command, picture, tmp_path, capsys):
-    """T+1 frames in all three outputs; frame 0 is the picture, resized."""
+    """T+1 frames in all three outputs; frame 0 is the picture, resized. The film has a panel and a
+    map, and rests for a second where it begins anew."""
     assert cli.main(command()) == 0
     out = tmp_path / "out"
     written = {"frames", "rollout.mp4", "rollout.webp"}
@@ -138,17 +139,46 @@ def test_a_picture_of_any_size(command, picture, tmp_path, capsys):
     ramp = np.interp(centres, np.arange(53), expected[0])
     assert np.abs(frames[0, :, :, 0] - ramp).max() < 2
     assert count_frames(out / "rollout.mp4") == 7
-    assert read_frames(out / "rollout.mp4").shape == (7, 64, 64, 3)
-    assert count_webp(out / "rollout.webp") == 7
-    assert f"7 frames in {out}: frames/, rollout.mp4, rollout.webp" in capsys.readouterr().out
+    assert read_frames(out / "rollout.mp4").shape == (7, 192 + 2 * 22, 2 * 192 + 4, 3)
+    assert seconds_of(out / "rollout.webp") == 7 / 4 + 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[:3] == [
+        "A key lasts 0.25 s: w 0.24 m ahead; a 4.6° left; d 4.6° right.",
+        "wwwaad: 0.7 m, turns 4.6° left, in 1.5 s.",
+        f"7 frames in {out}: frames/, rollout.mp4, rollout.webp",
+    ]
     assert read_image(picture).shape == (37, 53, 3)
 
 
-def count_webp(path: Path) -> int:
+def seconds_of(path: Path) -> float:
     from PIL import Image
 
+    milliseconds = 0
     with Image.open(path) as image:
-        return image.n_frames
+        for number in range(image.n_frames):
+            image.seek(number)
+            image.load()
+            milliseconds += image.info["duration"]
+    return milliseconds / 1000
+
+
+def test_several_sequences_side_by_side(command, tmp_path, capsys):
+    """Each as it is alone, with the same noise; the shorter one holds its last frame."""
+    words = command()
+    place = words.index("wwwaad")
+    assert cli.main([*words[:place], "ww", "wwaa", *words[place + 1 :]]) == 0
+    out = tmp_path / "out"
+    film = read_frames(out / "rollout.mp4")
+    assert film.shape == (5, 192 + 2 * 22, 3 * 192 + 2 * 4, 3)
+    shorter, longer = read_frames(out / "frames_1"), read_frames(out / "frames_2")
+    assert (len(shorter), len(longer)) == (3, 5)
+    assert "3 + 5 frames in" in capsys.readouterr().out
+    assert cli.main([*command(actions="wwaa"), "--force"]) == 0
+    assert np.array_equal(read_frames(out / "frames"), longer)
+    assert not (out / "frames_1").exists()
+    many = [*words[:place], *["w"] * 13, *words[place + 1 :], "--force"]
+    assert cli.main(many) == 2
+    assert "at most 12 sequences of actions, got 13" in capsys.readouterr().err
 
 
 def test_actions_and_seed_decide(command, tmp_path):

@@ -25,6 +25,7 @@ from egowm.evaluation.navigation import (
 )
 from egowm.planning.search import Plan
 from egowm.sampling import Sampling
+from egowm.video import read_frames
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (16, 16)
@@ -121,6 +122,23 @@ def test_a_robot_that_may_stop_stays_where_the_goal_is_seen():
     assert act_out(task, SimulatorAgent(planner, stops=True), 4, SMALL).metres < task.distance - 0.3
 
 
+def test_the_simulator_s_plans_are_kept_as_they_come_true():
+    """Planned again after two actions; what it foresees is what the robot then sees."""
+    agent = SimulatorAgent(planner_of("icem", 5, 1), horizon=3, every=2, watched=True)
+    run = act_out(make_task(0), agent, 4, SMALL)
+    assert [plan.begun for plan in agent.plans] == [0, 2]
+    for plan in agent.plans:
+        assert plan.actions.shape == (3, 3)
+        seen = run.frames[plan.begun + 1 : plan.begun + 3]
+        assert np.abs(plan.frames[:2].astype(int) - seen).max() <= 1
+    assert not np.array_equal(run.frames[0], run.frames[2])
+    act_out(make_task(0), agent, 2, SMALL)
+    assert len(agent.plans) == 1  # of this drive
+    unwatched = SimulatorAgent(planner_of("icem", 5, 1))
+    act_out(make_task(0), unwatched, 1, SMALL)
+    assert unwatched.plans == []
+
+
 @pytest.mark.parametrize("by", ["pixels", "latents"])
 def test_a_model_compares_what_is_seen_and_every_imagined_frame(obedient, by):
     agent = with_model(obedient, planner_of("icem", 4, 1), Sampling(steps=1), by=by, stops=True)
@@ -138,6 +156,8 @@ def test_the_verb_with_the_simulator(tmp_path, capsys):
     (row,) = json.loads((tmp_path / "plan.json").read_text())
     assert len(row["poses"]) == 6
     assert (tmp_path / "room_0.webp").stat().st_size > 100
+    film = read_frames(tmp_path / "room_0.mp4")
+    assert film.shape == (len(row["poses"]), 192 + 2 * 22, 5 * 192 + 4 * 4, 3)
     assert "arrived; " in capsys.readouterr().out
 
 

@@ -135,11 +135,30 @@ def test_page_is_complete_in_itself(run: Path) -> None:
     )
 
 
-def test_every_clip_is_there_worst_first(run: Path) -> None:
+def test_every_clip_is_there_the_typical_one_first(run: Path) -> None:
     cards = page_of(run).found["article"]
-    assert [card["data-name"] for card in cards] == ["worst <b>", "middle & so", "best"]
-    assert [card["data-scs"] for card in cards] == ["20.0", "55.0", "90.0"]
+    assert [card["data-name"] for card in cards] == ["middle & so", "worst <b>", "best"]
+    assert [card["data-scs"] for card in cards] == ["55.0", "20.0", "90.0"]
     assert all(card["data-last"] == str(STEPS) for card in cards)
+
+
+def test_the_actions_of_the_wrong_column_are_drawn(run: Path) -> None:
+    """0.4 m in place of 0.8 m, and whose they are; nothing below a column told the clip's own."""
+    clips = json.loads((run / "clips.json").read_text())["clips"]
+    told = {"actions": [[0.1, 0.0, 0.0]] * STEPS, "clip": "worst <b>"}
+    clips["best"]["told"] = {"pred_shuffled": told}
+    change(run, clips=clips)
+    page = page_of(run)
+    paths = [svg.get("aria-label") for svg in page.found["svg"] if svg.get("class") == "path"]
+    assert sorted(paths) == [
+        "Path from above: 0.4 m, no turn",
+        *["Path from above: 0.8 m, turns 22.9° left"] * 3,
+    ]
+    assert page.text.count("Told the actions of clip worst <b>, seen from above") == 1
+    clips["best"]["told"]["pred_shuffled"] = told | {"actions": told["actions"][1:]}
+    change(run, clips=clips)
+    with pytest.raises(ValueError, match=r"told\.pred_shuffled: expected as many actions"):
+        page_of(run)
 
 
 def test_names_and_labels_are_escaped(run: Path) -> None:
@@ -149,11 +168,14 @@ def test_names_and_labels_are_escaped(run: Path) -> None:
     assert all(item.keys() == {"style"} for item in page.found["i"])  # only the legend's swatches
 
 
-def test_only_the_worst_clips_are_embedded(run: Path) -> None:
+def test_the_embedded_clips_span_the_scores(run: Path) -> None:
     page = page_of(run, max_clips=2)
-    assert [card["data-name"] for card in page.found["article"]] == ["worst <b>", "middle & so"]
-    assert "2 of 3 clips, lowest SCS first" in page.text
-    assert "leaves out 1 clip of higher SCS; the table counts all" in page.text
+    assert [card["data-name"] for card in page.found["article"]] == ["middle & so", "worst <b>"]
+    assert "2 of 3 clips" in page.text
+    assert "The clip with the most typical SCS comes first." in page.text
+    assert "the table counts all, also 1 clip left out" in page.text
+    (only,) = page_of(run, max_clips=1).found["article"]
+    assert only["data-name"] == "middle & so"
 
 
 @pytest.mark.parametrize("scored", [[], ["scs_shuffled.json"]])
@@ -162,9 +184,9 @@ def test_clips_without_a_score_stand_by_psnr(run: Path, scored: list[str]) -> No
     for name in {"scs.json", "scs_shuffled.json"} - set(scored):
         (run / name).unlink()
     page = page_of(run, max_clips=1)
-    assert "1 of 3 clips, lowest PSNR first" in page.text
-    assert "leaves out 2 clips of higher PSNR" in page.text
-    assert [option["value"] for option in page.found["option"]][:2] == ["psnr", "name"]
+    assert "the most typical PSNR comes first" in page.text
+    assert "also 2 clips left out" in page.text
+    assert [option["value"] for option in page.found["option"]][:2] == ["typical", "psnr"]
     assert ("Not scored yet" in page.text) == (not scored)
 
 

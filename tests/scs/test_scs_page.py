@@ -1,11 +1,7 @@
 """The page of a scoring: complete in itself, escaped, and alive in a real browser."""
 
 import json
-import os
 import re
-import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -15,17 +11,9 @@ from egowm.evaluation.report.scs_page import choose_clips
 from egowm.evaluation.report.scs_parts import by_frame, reach
 from egowm.scs.masks import write_palette
 from egowm.video import read_frames, write_frames
+from tests.browser import result_of
 
 EVIL = "<script>alert('x')<"
-
-
-def browser():
-    """A Chromium: EGOWM_CHROMIUM, one on the PATH, or Playwright's; None if there is none."""
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome", "headless_shell")
-    found = os.environ.get("EGOWM_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    cache = Path.home() / ".cache" / "ms-playwright"
-    installed = [*cache.glob("chromium*/*/chrome"), *cache.glob("chromium*/*/headless_shell")]
-    return found or (str(installed[-1]) if installed else None)
 
 
 @pytest.fixture
@@ -144,25 +132,9 @@ addEventListener("load", () => setTimeout(() => {
 
 @pytest.mark.slow
 def test_page_in_chromium(page):
-    chromium = browser()
-    if chromium is None:
-        pytest.skip("no Chromium here: install one, or name it in EGOWM_CHROMIUM")
     probe = page.with_name("probe.html")
     probe.write_text(page.read_text("utf-8").replace("</body>", f"{CHECK}</body>"), "utf-8")
-    command = [
-        chromium,
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--virtual-time-budget=4000",
-    ]
-    done = subprocess.run(
-        [*command, "--dump-dom", f"{probe.as_uri()}#frame=0"],
-        capture_output=True, text=True, timeout=100,
-    )  # fmt: skip
-    found = re.search(r"RESULT(\{.*\})RESULT", done.stdout)
-    assert found, done.stderr[-2000:]
-    out = json.loads(found[1])
+    out = result_of(probe, "#frame=0")
     assert out["toggled"]
     assert out["place"].startswith("Frame 1 of 4")
     assert out["cursor"] == "translate(51.5 0)"

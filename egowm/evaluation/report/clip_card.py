@@ -13,7 +13,7 @@ from egowm.evaluation.report.line_chart import command_chart, iou_chart
 from egowm.evaluation.report.page import joined
 from egowm.evaluation.report.path_drawing import draw_path, is_planar
 from egowm.evaluation.report.score_table import number
-from egowm.evaluation.run_folder import TRUTH, RunFolder
+from egowm.evaluation.run_folder import TRUTH, Actions, RunFolder
 from egowm.scs.masks import VOID, davis_palette
 from egowm.scs.record import ClipRecord
 
@@ -81,7 +81,8 @@ def draw_run_card(
         note = _note(scores.get(variant.folder), psnrs[variant.folder])
         figure = draw_figure(videos[variant.folder], "Prediction", variant.label, note, clip)
         chart = draw_overlap(curves.get(variant.folder), colours, last, variant.label)
-        figures.append(draw_column("pred", figure, chart))
+        below = Markup("<div>{}{}</div>").format(chart, _draw_told(run, clip, variant.folder))
+        figures.append(draw_column("pred", figure, below))
     primary = run.variants[0].folder
     return draw_card(clip, figures, last, scores.get(primary), psnrs[primary], colours, outline)
 
@@ -161,18 +162,29 @@ def sheet(frames: np.ndarray) -> Sheet:
 
 
 def _truth_column(run: RunFolder, clip: str, frames: np.ndarray) -> Markup:
-    actions, meaning = run.actions[clip], run.meaning
     figure = draw_figure(frames, "Truth", "recorded video", Markup(""), clip)
+    return draw_column("truth", figure, _draw_actions("Actions", run.actions[clip], run.meaning))
+
+
+def _draw_told(run: RunFolder, clip: str, folder: str) -> Markup:
+    """The actions that a variant was told, where they are not the clip's own."""
+    told = run.told.get(clip, {}).get(folder)
+    if told is None:
+        return Markup("")
+    whose = f"of clip {told['clip']}" if told["clip"] else "not of this clip"
+    return _draw_actions(f"Told the actions {whose}", np.asarray(told["actions"]), run.meaning)
+
+
+def _draw_actions(title: str, actions: np.ndarray, meaning: Actions) -> Markup:
+    """Actions (T, A) under a title: a path from above, or each one over time."""
     if not len(actions) or not meaning.names:
-        return draw_column("truth", figure)
+        return Markup("")
     if is_planar(meaning):
         drawing, below = draw_path(actions, meaning)
-        title = "Actions, seen from above"
+        title = f"{title}, seen from above"
     else:
         drawing, below = command_chart(actions, meaning.names, meaning.units)
-        title = "Actions"
-    plot = Markup('<div class="plot"><h4>{}</h4>{}<p>{}</p></div>').format(title, drawing, below)
-    return draw_column("truth", figure, plot)
+    return Markup('<div class="plot"><h4>{}</h4>{}<p>{}</p></div>').format(title, drawing, below)
 
 
 def draw_figure(

@@ -61,7 +61,9 @@ function toggle() {
 }
 function step(by) { play(false); show(frame + by); }
 
+const places = new Map(cards.map((item, k) => [item.card.dataset.name, k]));
 const orders = {
+  typical: (a, b) => places.get(a.name) - places.get(b.name),
   worst: (a, b) => number(a.scs, 1e9) - number(b.scs, 1e9) || a.psnr - b.psnr,
   best: (a, b) => number(b.scs, -1) - number(a.scs, -1) || b.psnr - a.psnr,
   psnr: (a, b) => a.psnr - b.psnr,

@@ -15,6 +15,7 @@ from egowm.scs.record import ScoreRecord
 
 NOTHING = Markup("&ndash;")
 _ORDERS = {
+    "typical": "typical first",
     "worst": "lowest SCS first",
     "best": "highest SCS first",
     "psnr": "lowest PSNR first",

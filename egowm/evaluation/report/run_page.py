@@ -7,6 +7,7 @@ scores. The page opens from disk without internet. Beside it, RUN/videos/ gets a
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from markupsafe import Markup
 from tqdm import tqdm
 
@@ -48,6 +49,7 @@ _LEAD = (
     "Every video starts from the same recorded frame. Then the truth shows what the camera saw, "
     "the predictions what the model expected. All videos move in step."
 )
+_SPREAD = "The clips here are spread evenly from the lowest to the highest; the table counts all,"
 
 
 @checked
@@ -60,7 +62,8 @@ def write_report(
     """Write the report of a run folder and return its path.
 
     run: what `egowm predict` wrote, scored or not. output: RUN/report.html by default.
-    max_clips: how many clips the page embeds, worst first. videos: also write RUN/videos/*.mp4 of
+    max_clips: how many clips the page embeds, spread evenly from the
+    lowest score to the highest, the most typical first. videos: also write RUN/videos/*.mp4 of
     these clips. Raises `ValueError` (one line that says what to do) for a folder that does not fit,
     an OSError where the page would take the place of another file.
 
@@ -91,7 +94,7 @@ def write_report(
         for clip in tqdm(folder.clips, desc="Report: reading clips", disable=None)
     }
     by_clip = {f: {c["name"]: c for c in _clips(score)} for f, score in scores.items()}
-    shown = _worst_first(folder, by_clip[folder.variants[0].folder], psnrs)[:max_clips]
+    shown = _typical_first(folder, by_clip[folder.variants[0].folder], psnrs, max_clips)
     cards = []
     for clip in tqdm(shown, desc="Report: drawing clips", disable=None):
         frames = folder.videos(clip)
@@ -172,17 +175,29 @@ def _clip_psnrs(run: RunFolder, clip: str) -> dict[str, float]:
     return {folder: psnr(video[1:], truth[1:]) for folder, video in videos.items()}
 
 
-def _worst_first(
-    run: RunFolder, entries: Mapping[str, ClipRecord], psnrs: Mapping[str, Mapping[str, float]]
+def _typical_first(
+    run: RunFolder,
+    entries: Mapping[str, ClipRecord],
+    psnrs: Mapping[str, Mapping[str, float]],
+    most: int,
 ) -> list[str]:
-    """Clips by SCS of the first variant, ascending; those without a score last, by PSNR."""
-    primary = run.variants[0].folder
+    """At most so many clips, spread evenly over the first variant's SCS, the median first.
 
-    def key(clip: str) -> tuple[bool, float]:
-        scs = entries[clip].get("scs") if clip in entries else None
-        return (scs is None, psnrs[clip][primary] if scs is None else scs)
-
-    return sorted(run.clips, key=key)
+    Clips without a score come last; without any score the clips stand by PSNR.
+    """
+    values = {clip: entries[clip].get("scs") for clip in run.clips if clip in entries}
+    scores = {clip: scs for clip, scs in values.items() if scs is not None}
+    if not scores:
+        scores = {clip: psnrs[clip][run.variants[0].folder] for clip in run.clips}
+    order = sorted(scores, key=lambda clip: scores[clip])
+    if len(order) > most:
+        middle = (len(order) - 1) // 2  # takes the place of the one nearest to it
+        places = [round(place) for place in np.linspace(len(order) - 1, 0, most)]
+        places[int(np.argmin([abs(place - middle) for place in places]))] = middle
+        order = [order[place] for place in places]
+    median = float(np.median(list(scores.values())))
+    typical = sorted(order, key=lambda clip: abs(scores[clip] - median))
+    return [*typical, *(clip for clip in run.clips if clip not in scores)][:most]
 
 
 def _page(
@@ -212,14 +227,14 @@ def _page(
         "brief": Markup('<p class="brief">{}</p>').format(_brief(run, first)),
         "metrics": draw_metrics(metrics),
         "all_clips": "",
-        "clip_count": f"{len(cards)} of {counted(len(run.clips), 'clip')}, lowest {measure} first"
+        "clip_count": f"{len(cards)} of {counted(len(run.clips), 'clip')}"
         if left_out
         else counted(len(cards), "clip"),
-        "lead": f"{_LEAD} This page leaves out {counted(left_out, 'clip')} of higher {measure}; "
-        "the table counts all."
-        if left_out
-        else _LEAD,
-        "orders": draw_orders(*(("worst", "best") if measure == "SCS" else ()), "psnr", "name"),
+        "lead": f"{_LEAD} The clip with the most typical {measure} comes first."
+        + (f" {_SPREAD} also {counted(left_out, 'clip')} left out." if left_out else ""),
+        "orders": draw_orders(
+            "typical", *(("worst", "best") if measure == "SCS" else ()), "psnr", "name"
+        ),
         "columns": 1 + len(labels),
         "cards": joined(cards),
         "mask_button": "",

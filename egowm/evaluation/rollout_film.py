@@ -1,0 +1,40 @@
+"""The film of rollouts from one picture: what each sequence shows, and a map of the ways."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from egowm.actions import ActionSpec
+from egowm.actions.keys import MOVES, in_words
+from egowm.evaluation.film import COLOURS, STRIP, beside, key_strips, panel
+from egowm.evaluation.map_drawing import Way, draw_map
+from egowm.evaluation.report.path_drawing import integrate_poses
+
+
+def rollout_film(
+    videos: Sequence[np.ndarray],
+    names: Sequence[str],
+    actions: Sequence[np.ndarray],
+    spec: ActionSpec,
+) -> np.ndarray:
+    """Frames (n, H', W', 3) uint8: a panel for each video, and the ways from above.
+
+    Args:
+        videos: (T+1, H, W, 3) uint8 each, the picture first.
+        names: The keys of each, or the name of its file.
+        actions: (T, A) of each, in the units of the spec.
+        spec: What the actions mean. Without motions in the plane there is no map.
+    """
+    colours = [COLOURS[k % len(COLOURS)] for k in range(len(videos))]
+    panels = []
+    for video, name, told, colour in zip(videos, names, actions, colours, strict=True):
+        keys = set(name) <= set(MOVES)
+        width = panel(video[:1], "").shape[2]
+        label = key_strips(name, width, colour) if keys else name
+        notes = ["the picture", *(in_words(action, spec) for action in told)]
+        panels.append(panel(video, label, notes, None if keys else colour))
+    if spec.kind == "se2":
+        ways = [Way(integrate_poses(told), c) for told, c in zip(actions, colours, strict=True)]
+        drawn = draw_map(ways, panels[0].shape[1] - 2 * STRIP)
+        panels.append(panel(drawn, "the way from above", [""]))
+    return beside(panels)
