@@ -194,7 +194,9 @@ FORMS = {
     "Recon": Form("JPEG in HDF5", recon, lambda root, window: Recon(root, window, **WHOLE)),
     "DonkeyTub": Form("JPEG", tub, lambda root, window: DonkeyTub(root, window, **WHOLE)),
     "TumRgbd": Form("PNG", tum, lambda root, window: TumRgbd(root, window, max_gap_s=0.2, **WHOLE)),
-    "VideoCSV": Form("mp4", videos, lambda root, window: VideoCSV(root, window, **WHOLE)),
+    "VideoCSV": Form(
+        "mp4", videos, lambda root, window: VideoCSV(root, window, kind="pose", **WHOLE)
+    ),
     "LeRobot": Form("mp4", lerobot, lambda root, window: LeRobot(root, window, **WHOLE)),
     "OneX": Form("mp4", one_x, lambda root, window: OneX(root, window, val_share=0.0)),
     "Droid": Form("mp4", droid, lambda root, window: Droid(root, window, val_share=0.0)),

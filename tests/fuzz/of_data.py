@@ -61,11 +61,15 @@ def bag(kind: str) -> Target:
     )
 
 
+KINDS = {"VideoCSV": ("--kind=pose",)}  # of columns that are asked about
 PACKED = ("OUT/pack", "--height", "16", "--width", "16", "--workers", "1")
 TARGETS = {
     **{f"read {form}": Target(made(form), trained_on(form)) for form in FORMS},
-    **{f"data check {form}": Target(made(form), data("check", "--workers=1")) for form in FORMS},
-    "data stats": Target(made("VideoCSV"), data("stats", "-o", "OUT/spec.json")),
+    **{
+        f"data check {form}": Target(made(form), data("check", "--workers=1", *KINDS.get(form, ())))
+        for form in FORMS
+    },
+    "data stats": Target(made("VideoCSV"), data("stats", "-o", "OUT/spec.json", "--kind=pose")),
     "data show": Target(made("DonkeyTub"), data("show", "-o", "OUT/sheet.png")),
     "data pack": Target(made("LeRobot"), data("pack", *PACKED), leaves=r"^pack/"),
     "data convert rover": Target(

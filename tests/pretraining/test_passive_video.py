@@ -27,7 +27,7 @@ def test_from_videos_to_a_world_model(tiny_prior, tmp_path, monkeypatch):
     recipe = str(ROOT / "recipes/passive_video_svd.yaml")
     first = ["--model.backbone.pretrained", str(tiny_prior), "--trainer.val_check_interval", "2"]
     assert cli.main(["fit", "-c", recipe, *first, *SMALL, *QUICK]) == 0
-    prior = Path("runs/passive_video/prior")
+    prior = Path("runs/passive_video_svd/prior")
     weights = "unet/diffusion_pytorch_model.safetensors"
     assert (prior / weights).read_bytes() != (tiny_prior / weights).read_bytes()
     page = (ROOT / "docs/your-robot.md").read_text()

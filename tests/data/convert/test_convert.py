@@ -187,7 +187,9 @@ def test_show_draws_frames_with_their_actions(folder, tmp_path, capsys):
     sheet = tmp_path / "sheet.png"
     command = ["data", "show", str(folder), "-o", str(sheet), "--frames", "3", "--episodes", "2"]
     assert cli.main(command) == 0
-    assert capsys.readouterr().out == f"{sheet}\n"
+    *conventions, last = capsys.readouterr().out.splitlines()
+    assert last == str(sheet)
+    assert "dx [m]: + forward, - back" in conventions
     picture = read_image(sheet)
     assert picture.shape[1] == 3 * (160 + 2)
     assert picture.shape[0] > 120
