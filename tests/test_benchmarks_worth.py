@@ -175,7 +175,7 @@ def planted(results: Path) -> None:
 def test_the_tables_show_what_the_records_say(tmp_path):
     planted(tmp_path)
     lines = worth.models(tmp_path).splitlines()
-    assert lines[2].startswith("| 1 | the shipped model | 100 [")
+    assert lines[2].startswith("| 1 | the shipped model | 100 | 100 |")
     assert sum("not yet measured" in line for line in lines) == len(GRADED) - 5
     table = worth.taus(tmp_path)
     places = {said: table.index(f"| {said} |") for said in worth.SAID.values()}

@@ -184,7 +184,7 @@ def arrivals_file(folder: Path, name: str, distance: float, first: int) -> Path:
 
 
 def _words(name: str) -> str:
-    return name.replace(" ", "-").replace("(", "").replace(")", "")
+    return "".join(letter for letter in name.replace(" ", "-") if letter not in "(),")
 
 
 def options(add: Callable[..., Any]) -> None:

@@ -25,7 +25,7 @@ APART = 13.0  # pixels between numbers, at least
 
 def chart(rows: list[Record]) -> str:
     """Two panels of the same models, numbered as in the table."""
-    parts = [_text(WIDTH - 4, 16, "each number is a model of the table", anchor="end")]
+    parts = [_text(WIDTH - 4, 16, "% that arrive; numbers as in the table", anchor="end")]
     for place, (name, label) in enumerate(PANELS.items()):
         parts += _panel(rows, name, label, LEFT + place * (PANEL + GAP))
     for place, (kind, colour) in enumerate(COLOURS.items()):
@@ -41,14 +41,15 @@ def chart(rows: list[Record]) -> str:
 
 def _panel(rows: list[Record], name: str, label: str, left: int) -> list[str]:
     values = [row["means"][name] for row in rows]
-    ends = np.floor(min(values) / 5) * 5, np.ceil(max(values) / 5) * 5
+    step = 5 if max(values) - min(values) < 20 else 10
+    ends = np.floor(min(values) / step) * step, np.ceil(max(values) / step) * step
     right, bottom = left + PANEL, HEIGHT - BOTTOM
     parts = []
     for percent in range(0, 101, 25):
         y = _height(percent)
         parts.append(f'<path d="M{left} {y:.1f}H{right}" stroke="#e4e4e4"/>')
         parts.append(_text(left - 6, y + 4, str(percent), anchor="end"))
-    for mark in np.linspace(*ends, 5):
+    for mark in np.arange(ends[0], ends[1] + 1, step):
         x = _across(float(mark), ends, left)
         parts.append(_text(x, bottom + 16, f"{mark:g}", anchor="middle"))
     parts.append(_text((left + right) / 2, bottom + 34, label, anchor="middle"))

@@ -79,16 +79,18 @@ def models(results: Path) -> str:
     """One line a model; then those without a model."""
     (scored, blocks), rows = known(results), numbered(results)
     far, count = known(results, DISTANCES[1])[1], len(blocks[0]) if blocks else 0
+    went = [record for found in [*blocks, *far] for record in found]
     for name in WITHOUT if count else ():
         near, further = (blocks_of(results / FOLDER, name, metres) for metres in DISTANCES)
         if near:
             row = _row(near[0], near[:count]) | {"number": ""}
+            went += near[:count]
             rows.append(row | {"far": _arrived_in(further[: len(far[0])] if far else [])})
     parts = [table(MODELS, lines_of(MODELS, rows))]
     if scored:
         size = f"{scored[0]['settings']['clips']} clips, {BLOCK * count} rooms."
         parts.append(f"{size} Scores: {source(scored[0])}. Arrivals: {source(blocks[0][0])}.")
-        parts += _doubts([*scored, *(r for found in [*blocks, *far] for r in found)])
+        parts += _doubts([*scored, *went])
     return "\n\n".join(parts)
 
 
@@ -111,7 +113,8 @@ def taus(results: Path) -> str:
     said = f"{len(everyone.names)} models, {len(fair.names)} of them not misled"
     said += f", {len(distant.names)} at 3 m." if distant.names else "."
     said += f" The gain's tau less PSNR's: {ranged(*with_interval(gap), '.2f')}."
-    return "\n\n".join([table(TAUS, lines), said, *_doubts(scored)])
+    went = [record for found in [*blocks, *known(results, DISTANCES[1])[1]] for record in found]
+    return "\n\n".join([table(TAUS, lines), said, *_doubts([*scored, *went])])
 
 
 def _arrivals(found: Ranked) -> np.ndarray:
@@ -150,7 +153,11 @@ def _arrived_in(blocks: list[Record]) -> np.ndarray:
 
 
 def _share(arrived: np.ndarray) -> str:
-    return ranged(arrived.mean(), interval(arrived) or (), ".0f") if len(arrived) else MISSING
+    """In percent; with an interval where there are rooms enough."""
+    if not len(arrived):
+        return MISSING
+    ends = interval(arrived)
+    return ranged(arrived.mean(), ends, ".0f") if ends else f"{arrived.mean():.0f}"
 
 
 def _cell(name: str, form: str) -> Callable[[Record], str]:

@@ -2,6 +2,7 @@
 
 from math import comb
 
+from egowm.checks import counted
 from egowm.evaluation.record import EvalRecord
 
 _MEASURES = ("scs", "psnr")  # the first that both rows have, clip by clip
@@ -33,7 +34,7 @@ def verdict(record: EvalRecord, true: str = "pred", shuffled: str = "pred_shuffl
         return (
             f"Told the clip's own actions the model scores {labels[key]} {own['value']:.1f}, told "
             f"another clip's {other['value']:.1f}: its own are better on {wins} of "
-            f"{len(record['clips'])} clips, {_therefore(wins, clips)}."
+            f"{counted(len(record['clips']), 'clip')}, {_therefore(wins, clips)}."
         )
     raise ValueError(f"Expected SCS or PSNR of both rows, {true} and {shuffled}.")
 
