@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from egowm.commands.condition_options import add_conditions
 from egowm.commands.parser import Parser
 from egowm.files import FolderKind, begins, check_folder, filled
 from egowm.planning import cem, icem, mppi, random_shooting
@@ -25,7 +26,6 @@ PLAN = FolderKind(
     lambda folder: begins(folder / "plan.json", rb'(\[\s*)?\{\s*"(room|picture)": '),
 )
 NAMES = ("icem", "cem", "mppi", "random")
-RATE_HZ = 4.0  # of the rooms
 OF_ROOMS = ("simulator", "rooms", "every", "stops", "distance", "hidden", "max_steps")
 OF_PICTURES = ("state", "text", "source")
 
@@ -111,15 +111,7 @@ def _parser() -> Parser:
         default=(64, 64),
         help="pixels of the pictures (default 64 64)",
     )
-    parser.add_argument(
-        "--text", default="", help="what --picture shows, for backbones that take text"
-    )
-    parser.add_argument(
-        "--state", type=float, nargs="+", help="state of the body, for models that take one"
-    )
-    parser.add_argument(
-        "--source", help="data set whose action ranges count, of a model fitted on several"
-    )
+    add_conditions(parser)
     parser.add_argument("--seed", type=int, default=0, help="of rooms, goals and noise (default 0)")
     parser.add_argument("--force", action="store_true", help="replace plans that are there")
     return parser
@@ -149,6 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _in_rooms(args: argparse.Namespace) -> int:
+    from egowm.data.normalisers import WHEELED
     from egowm.evaluation.film import write_film
     from egowm.evaluation.navigation import Run, act_out, make_tasks, time_allowed
     from egowm.evaluation.plan_film import drive_film
@@ -167,7 +160,8 @@ def _in_rooms(args: argparse.Namespace) -> int:
         for number, task in enumerate(tqdm(tasks, "rooms", leave=False, disable=len(tasks) == 1)):
             made: Run = act_out(task, agent, max_steps, tuple(args.size))
             rows.append({"room": task.seed, "start": task.start, "goal": task.goal} | _row(made))
-            write_film(folder / f"room_{number}", drive_film(task, made, agent.plans), RATE_HZ)
+            film = drive_film(task, made, agent.plans)
+            write_film(folder / f"room_{number}", film, WHEELED.rate_hz)
         (folder / "plan.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     for row in rows:
         word = "arrived" if row["success"] else "missed"

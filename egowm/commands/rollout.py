@@ -20,6 +20,7 @@ from egowm.actions.keys import KEYS, MOVES, in_words, pressed
 from egowm.arrays import read_npy
 from egowm.checks import counted
 from egowm.commands.base_faults import naming
+from egowm.commands.condition_options import add_conditions
 from egowm.commands.parser import Parser
 from egowm.conditioning.guidance import Guide
 from egowm.evaluation.film import write_film
@@ -129,15 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         choices=get_args(Guide),
         help="what guidance is on (default: the backbone's first choice)",
     )
-    parser.add_argument(
-        "--text", default="", help="what is to be seen, for backbones that take text"
-    )
-    parser.add_argument(
-        "--state", type=float, nargs="+", help="state of the body, for models that take one"
-    )
-    parser.add_argument(
-        "--source", help="data set whose action ranges count, of a model fitted on several"
-    )
+    add_conditions(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
     parser.add_argument("--force", action="store_true", help="replace a rollout that is there")
     args = parser.parse_args(argv)

@@ -55,6 +55,11 @@ def test_two_files_of_one_name_are_refused(folder):
         Videos(str(folder)).recordings()
 
 
+def test_a_format_that_knows_its_actions_takes_no_kind(folder, capsys):
+    assert cli.main(["data", "check", str(folder), "--kind", "pose"]) == 2
+    assert "this is Videos, which knows what its actions are" in capsys.readouterr().err
+
+
 def test_a_folder_of_videos_is_recognised(folder, capsys):
     assert cli.main(["data", "check", str(folder), "--workers", "1"]) == 0
     out = capsys.readouterr().out

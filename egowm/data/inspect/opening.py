@@ -35,9 +35,14 @@ def open_folder(path: Path, kind: str | None = None) -> ClipData:
     """
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: expected a folder of recordings or a recipe (.yaml).")
-    for data, signs in SIGNS:
-        if any(next(path.glob(sign), None) for sign in signs):
-            return data(str(path), Window())
+    found = _without_tables(path)
+    if found is not None and kind is not None:
+        raise ValueError(
+            f"{path}: --kind {kind} is for columns of tables beside videos (VideoCSV); this is "
+            f"{type(found).__name__}, which knows what its actions are. Leave --kind out."
+        )
+    if found is not None:
+        return found
     if (path / "robot_log.csv").is_file():
         raise ValueError(
             f"{path}: a rover's log. Turn it into a folder that is read: "
@@ -45,13 +50,22 @@ def open_folder(path: Path, kind: str | None = None) -> ClipData:
         )
     if next(path.glob("*.[cC][sS][vV]"), None):
         return formats.VideoCSV(str(path), Window(), kind=kind)  # type: ignore[arg-type]
-    if any(map(is_video, path.rglob("*"))):
-        return formats.Videos(str(path), Window())
     raise ValueError(
         f"{path}: no format was recognised. Looked for {_looked_for()}; found {_found(path)}. "
         f"Give the folder that holds the recordings, or a recipe that names its data class; "
         f"docs/data.md shows the layout of each format."
     )
+
+
+def _without_tables(path: Path) -> ClipData | None:
+    """Of a folder whose format needs no word about columns; None where it is of no such format."""
+    for data, signs in SIGNS:
+        if any(next(path.glob(sign), None) for sign in signs):
+            return data(str(path), Window())
+    tables = next(path.glob("*.[cC][sS][vV]"), None)
+    if not tables and any(map(is_video, path.rglob("*"))):
+        return formats.Videos(str(path), Window())
+    return None
 
 
 def _looked_for() -> str:
