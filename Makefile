@@ -110,7 +110,7 @@ lent-gpu: $(STAMP)  ## ten minutes on a lent GPU: ARGS="1 --out home/1", then 2 
 arrivals: $(STAMP)  ## let robots plan in 50 rooms, for rows that are not there yet (hours)
 	$(BIN)/python -m benchmarks.planning.arrivals
 	$(BIN)/python -m benchmarks.planning.scores_and_arrivals
-	$(BIN)/python -m benchmarks.planning.worth_chart docs/does-scs-predict-arrivals.svg
+	$(BIN)/python -m benchmarks.planning.arrivals_chart docs/does-scs-predict-arrivals.svg
 	$(BIN)/python -m benchmarks.tables.pages
 
 fuzz: $(STAMP)  ## damage 10,000 inputs of every command and format, and call Python wrongly (an hour)

@@ -11,7 +11,7 @@ from scipy.stats import kendalltau
 
 from benchmarks.experiment.room_clips import RoomClips
 from benchmarks.measure import ROOT
-from benchmarks.planning import scores_and_arrivals, worth_chart
+from benchmarks.planning import arrivals_chart, scores_and_arrivals
 from benchmarks.planning.graded_models import GRADED, between, exported, misled, noisy
 from benchmarks.planning.rank_agreement import (
     LOWER_IS_BETTER,
@@ -22,7 +22,7 @@ from benchmarks.planning.rank_agreement import (
     with_interval,
 )
 from benchmarks.planning.scores_and_arrivals import FOLDER, arrivals_file, scores_file
-from benchmarks.tables import worth
+from benchmarks.tables import scores_and_arrivals as tables
 from egowm.data import Rooms, Window
 from egowm.sampling import Sampling
 from egowm.world_model import WorldModel
@@ -120,7 +120,7 @@ def test_a_misled_model_sees_other_actions_than_it_is_told(shipped):
 
 def test_at_least_twelve_models_of_names_of_their_own():
     assert len({g.name for g in GRADED}) == len(GRADED) >= 12
-    assert {g.kind for g in GRADED} == {*worth_chart.COLOURS}
+    assert {g.kind for g in GRADED} == {*arrivals_chart.COLOURS}
 
 
 # Measuring, and what is shown -------------------------------------------------------------------
@@ -144,7 +144,7 @@ def test_one_model_is_measured(tmp_path, monkeypatch, capsys):
         "random-2m-rooms-000.json",
     }
     scores = found["the-shipped-model-scores.json"]["scores"]
-    assert set(scores) == set(worth.SAID)
+    assert set(scores) == set(tables.SAID)
     assert scores["scs"][0] > 30
     assert 15 < scores["psnr"][0] < 35
     assert 0 < scores["following"][0] < scores_and_arrivals.NOT_SEEN
@@ -160,7 +160,7 @@ def planted(results: Path) -> None:
     rng = np.random.default_rng(0)
     for place, model in enumerate(GRADED):
         good = 1 - place / len(GRADED)
-        scores = {name: [100 * good] * 4 for name in worth.SAID}
+        scores = {name: [100 * good] * 4 for name in tables.SAID}
         scores |= dict.fromkeys((*LOWER_IS_BETTER, "psnr"), [float(place)] * 4)
         about = ABOUT | {"name": model.name, "kind": model.kind}
         record = about | {"settings": {"clips": 4}, "scores": scores}
@@ -174,23 +174,23 @@ def planted(results: Path) -> None:
 
 def test_the_tables_show_what_the_records_say(tmp_path):
     planted(tmp_path)
-    lines = worth.models(tmp_path).splitlines()
+    lines = tables.models(tmp_path).splitlines()
     assert lines[2].startswith("| 1 | the shipped model | 100 | 100 |")
     assert sum("not yet measured" in line for line in lines) == len(GRADED) - 5
-    table = worth.taus(tmp_path)
-    places = {said: table.index(f"| {said} |") for said in worth.SAID.values()}
+    table = tables.taus(tmp_path)
+    places = {said: table.index(f"| {said} |") for said in tables.SAID.values()}
     assert max(places, key=lambda said: places[said]) == "PSNR"
     assert "less PSNR's: 1." in table
     assert "14 models, 9 of them not misled, 5 at 3 m." in table
-    assert "not yet measured" in worth.models(tmp_path / "none")
-    assert "not yet measured" in worth.taus(tmp_path / "none")
+    assert "not yet measured" in tables.models(tmp_path / "none")
+    assert "not yet measured" in tables.taus(tmp_path / "none")
 
 
 def test_the_chart_has_every_model(tmp_path):
     planted(tmp_path)
     file = tmp_path / "chart.svg"
-    assert worth_chart.main([str(file), "--results", str(tmp_path)]) == 0
+    assert arrivals_chart.main([str(file), "--results", str(tmp_path)]) == 0
     text = file.read_text()
     assert all(text.count(f">{k}</text>") >= 2 for k in range(6, len(GRADED) + 1))
-    assert worth_chart.main([str(file), "--results", str(ROOT / "docs")]) == 2
+    assert arrivals_chart.main([str(file), "--results", str(ROOT / "docs")]) == 2
     assert file.read_text() == text

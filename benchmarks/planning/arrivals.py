@@ -155,14 +155,19 @@ def _agent(row: Row, arguments: argparse.Namespace) -> Agent:
         stops = row.agent.endswith(STOPS)
         how = replace(how, steps=row.steps)
         return with_model(model, planner, how, seed=arguments.seed, stops=stops)
-    others: dict[str, Callable[[], Agent]] = {
-        SIMULATOR: lambda: SimulatorAgent(planner, seed=arguments.seed),
-        SIMULATOR + STOPS: lambda: SimulatorAgent(planner, seed=arguments.seed, stops=True),
-        "straight ahead": lambda: StraightAhead(row.distance),
+    return agent_without(row.agent, planner, row.distance, arguments.seed)
+
+
+def agent_without(name: str, planner: Planner, distance: float, seed: int) -> Agent:
+    """One of `WITHOUT`: who needs no world model."""
+    agents: dict[str, Callable[[], Agent]] = {
+        SIMULATOR: lambda: SimulatorAgent(planner, seed=seed),
+        SIMULATOR + STOPS: lambda: SimulatorAgent(planner, seed=seed, stops=True),
+        "straight ahead": lambda: StraightAhead(distance),
         "oracle bearing": Oracle,
-        "random": lambda: Random(arguments.seed),
+        "random": lambda: Random(seed),
     }
-    return others[row.agent]()
+    return agents[name]()
 
 
 def options(add: Callable[..., Any]) -> None:

@@ -1,6 +1,6 @@
 """Draws how often robots arrive against the scores of the models they plan with, as SVG.
 
-python -m benchmarks.planning.worth_chart docs/does-scs-predict-arrivals.svg
+python -m benchmarks.planning.arrivals_chart docs/does-scs-predict-arrivals.svg
 """
 
 import argparse
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import RESULTS, Record, Script
-from benchmarks.tables.worth import numbered
+from benchmarks.tables.scores_and_arrivals import numbered
 from egowm.files import whole
 
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM, GAP = 720, 320, 52, 30, 44, 44

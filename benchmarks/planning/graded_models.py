@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from benchmarks.experiment.arms import EXPORTS
 from benchmarks.measure import ROOT
+from benchmarks.planning.arrivals import QUICK
 from egowm.backbones import SVD
-from egowm.network.precision import computes_in_bfloat16
 from egowm.sampling import Sampling
 from egowm.world_model import WorldModel
 
@@ -41,9 +41,8 @@ class Graded:
 
     @property
     def how(self) -> Sampling:
-        """The quick way to imagine, in a precision that this machine computes at speed."""
-        dtype = torch.bfloat16 if computes_in_bfloat16("cpu") else torch.float32
-        return Sampling(steps=self.steps, chain="latents_only", dtype=dtype)
+        """The quick way to imagine."""
+        return replace(QUICK, steps=self.steps)
 
 
 def exported(arm: str) -> WorldModel:
@@ -114,8 +113,3 @@ GRADED = (
            lambda: between("S+", exported("P+"), 0.5)),
     Graded("metres not seen", "misled", lambda: misled(0.0, 0.0, 1.0)),
 )  # fmt: skip
-
-
-def in_steps(graded: Graded, steps: int) -> Graded:
-    """The same model with more sampling steps, as a row of its own."""
-    return replace(graded, name=f"{graded.name}, {steps} steps", steps=steps)

@@ -35,22 +35,17 @@ from tqdm import tqdm
 from benchmarks.experiment.arms import EXPORTS
 from benchmarks.experiment.room_clips import RoomClips, unseen_clips
 from benchmarks.measure import RESULTS, ROOT, Record, Script, picked, positive, provenance, write
+from benchmarks.planning.arrivals import SIMULATOR, STOPS, agent_without
 from benchmarks.planning.graded_models import GRADED, Graded
 from egowm.clip import Clip
 from egowm.commands.plan import planner_of
-from egowm.evaluation.agents import EVERY, HORIZON, SimulatorAgent, with_model
+from egowm.evaluation.agents import EVERY, HORIZON, with_model
 from egowm.evaluation.flow_motion import Ground, Pinhole, follow_by_flow
 from egowm.evaluation.metrics.metric import Sample
 from egowm.evaluation.metrics.pixel import SSIM
-from egowm.evaluation.navigation import (
-    Agent,
-    Random,
-    StraightAhead,
-    act_out,
-    make_tasks,
-    time_allowed,
-)
+from egowm.evaluation.navigation import Agent, act_out, make_tasks, time_allowed
 from egowm.pixels import to_model
+from egowm.planning.mpc import Planner
 from egowm.sampling import Sampling
 from egowm.world_model import WorldModel
 from egowm.worlds.motion import ROBOT_HEIGHT
@@ -61,7 +56,11 @@ DISTANCES = (2.0, 3.0)  # metres
 CANDIDATES, ROUNDS = 12, 2
 LOSS_LEVEL = float(np.exp(4.0))  # where a one-step sampler asks
 NOT_SEEN = 2.0  # the error of a step whose motion flow does not find, in deviations of the actions
-WITHOUT = ("simulator as model", "straight ahead", "random")
+WITHOUT = {  # rows without a world model, and their agents: the simulator may stop, as models may
+    SIMULATOR: SIMULATOR + STOPS,
+    "straight ahead": "straight ahead",
+    "random": "random",
+}
 
 
 # Scores of clips --------------------------------------------------------------------------------
@@ -157,17 +156,11 @@ def arrivals(agent: Agent, first: int, distance: float, name: str) -> Record:
 
 def agent_of(model: WorldModel, how: Sampling, seed: int) -> Agent:
     """The same planner for every model."""
-    planner = planner_of("icem", CANDIDATES, ROUNDS)
-    return with_model(model, planner, how, by="latents", seed=seed, stops=True)
+    return with_model(model, _planner(), how, by="latents", seed=seed, stops=True)
 
 
-def agent_without(name: str, distance: float, seed: int) -> Agent:
-    """Who needs no model."""
-    if name == "straight ahead":
-        return StraightAhead(distance)
-    if name == "random":
-        return Random(seed)
-    return SimulatorAgent(planner_of("icem", CANDIDATES, ROUNDS), seed=seed, stops=True)
+def _planner() -> Planner:
+    return planner_of("icem", CANDIDATES, ROUNDS)
 
 
 # Files ------------------------------------------------------------------------------------------
@@ -223,9 +216,10 @@ def measure_scores(folder: Path, arguments: argparse.Namespace) -> None:
 def measure_arrivals(folder: Path, first: int, arguments: argparse.Namespace) -> None:
     """Of all chosen models, and of those who need none, in one block of rooms."""
     seed, distance = arguments.seed, arguments.distance
+    where = distance, seed
     agents: list[tuple[str, Callable[[], Record], Callable[[], Agent]]] = [
-        (name, partial(about_none, name, seed), partial(agent_without, name, distance, seed))
-        for name in WITHOUT
+        (name, partial(about_none, name, seed), partial(agent_without, who, _planner(), *where))
+        for name, who in WITHOUT.items()
     ]
     for graded in GRADED:
         make = partial(_planning_with, graded, seed)
@@ -250,7 +244,8 @@ def about(graded: Graded, arguments: argparse.Namespace) -> Record:
     """Where a record comes from, and of which model it is."""
     weights = [*EXPORTS.values(), ROOT / "priors/rooms-svd"]
     origin = provenance(arguments.seed, "cpu", weights=weights)
-    return origin | {"name": graded.name, "kind": graded.kind, "steps": graded.steps}
+    how = {"steps": graded.steps, "dtype": str(graded.how.dtype)}
+    return origin | {"name": graded.name, "kind": graded.kind} | how
 
 
 def about_none(name: str, seed: int) -> Record:

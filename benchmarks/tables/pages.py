@@ -21,10 +21,10 @@ from benchmarks.tables import (
     planning,
     reliability,
     rollout,
+    scores_and_arrivals,
     scs,
     training,
     trials,
-    worth,
 )
 from egowm.files import whole
 
@@ -46,8 +46,8 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "decode-window": planning.windows,
     "action-following": following.following,
     "action-drift": following.drift,
-    "scores-and-arrivals": worth.models,
-    "rank-agreement": worth.taus,
+    "scores-and-arrivals": scores_and_arrivals.models,
+    "rank-agreement": scores_and_arrivals.taus,
     "scs-speed": scs.speed,
     "scs-real": scs.real,
     "scs-truth": scs.truth,
