@@ -19,6 +19,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from egowm.checks import hints_of
 from egowm.data.module import ClipData
 from egowm.limits import read_yaml_text
+from egowm.shipped import existing_recipe
 
 _NOISE = (  # lines of jsonargparse's messages that say nothing about the mistake
     "Does not validate against",
@@ -185,10 +186,8 @@ def open_recipe(path: Path) -> Recipe:
 
     Raises FileNotFoundError where there is none, ValueError for a file that is not a recipe.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"No recipe at {path}: `egowm recipes` lists those that exist.")
     try:
-        content = yaml.safe_load(read_yaml_text(path, "a recipe, a YAML file"))
+        content = yaml.safe_load(read_yaml_text(existing_recipe(path), "a recipe, a YAML file"))
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: expected a recipe, a YAML file ({error}).") from error
     if not isinstance(content, dict):

@@ -20,6 +20,13 @@ def recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(share_folder("recipes").glob("*.yaml"))}
 
 
+def existing_recipe(path: Path) -> Path:
+    """The path of a recipe; FileNotFoundError where there is none."""
+    if not path.is_file():
+        raise FileNotFoundError(f"No recipe at {path}: `egowm recipes` lists those that exist.")
+    return path
+
+
 def default_model() -> Path:
     """The fine-tuned export that comes with egowm."""
     return share_folder("priors") / "rooms-world-model"

@@ -141,7 +141,7 @@ def test_a_command_of_the_page_is_understood(words, monkeypatch):
     monkeypatch.chdir(ROOT)
     assert all(Path(word).is_file() for word in rest if word.startswith("recipes/"))
     if program != "egowm-scs" and cli.VERBS[verb].passes_itself:
-        monkeypatch.setattr("egowm.commands.fit.FitCLI.before_instantiate_classes", stop)
+        monkeypatch.setattr("egowm.commands.work.fit.FitCLI.before_instantiate_classes", stop)
         with pytest.raises(Understood):
             cli._run([verb, *rest])
         return

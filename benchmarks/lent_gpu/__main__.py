@@ -30,7 +30,7 @@ from benchmarks.measure import ROOT, Record, Script, provenance, write
 
 LARGEST, POINTS = 16_000_000, 40
 GRACE = 10.0  # seconds to save a checkpoint in, once the time is over
-READY = ["diffusers", "lightning", "egowm.commands.fit", "egowm.backbones.svd"]
+READY = ["diffusers", "lightning", "egowm.commands.work.fit", "egowm.backbones.svd"]
 
 
 def run(step: Step, seconds: float, log: Path) -> Record:

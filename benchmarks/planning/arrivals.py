@@ -37,7 +37,7 @@ from benchmarks.measure import (
     provenance,
     write,
 )
-from egowm.commands.plan import planner_of
+from egowm.commands.work.plan import planner_of
 from egowm.evaluation.agents import EVERY, HORIZON, SimulatorAgent, with_model
 from egowm.evaluation.navigation import (
     Agent,

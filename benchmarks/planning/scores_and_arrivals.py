@@ -38,7 +38,7 @@ from benchmarks.measure import RESULTS, ROOT, Record, Script, picked, positive, 
 from benchmarks.planning.arrivals import SIMULATOR, STOPS, agent_without
 from benchmarks.planning.graded_models import GRADED, Graded
 from egowm.clip import Clip
-from egowm.commands.plan import planner_of
+from egowm.commands.work.plan import planner_of
 from egowm.evaluation.agents import EVERY, HORIZON, with_model
 from egowm.evaluation.flow_motion import Ground, Pinhole, follow_by_flow
 from egowm.evaluation.metrics.metric import Sample

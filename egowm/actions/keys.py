@@ -1,8 +1,11 @@
 """Keys that steer a wheeled robot, and actions in words."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from egowm.actions.spec import ActionSpec
+if TYPE_CHECKING:
+    from egowm.actions.spec import ActionSpec
 
 KEYS = "w forward, s back, a turn left, d turn right, q forward left, e forward right, . wait"
 MOVES = {  # shares of the largest forward motion and turn
@@ -16,7 +19,7 @@ MOVES = {  # shares of the largest forward motion and turn
 }
 
 
-def pressed(keys: str, spec: ActionSpec) -> np.ndarray:
+def pressed(keys: str, spec: "ActionSpec") -> np.ndarray:
     """Actions (T, A) of keys: at most 80% of the largest that the model was trained on.
 
     Raises ValueError for actions of which it is not known what turns and what drives.
@@ -33,7 +36,7 @@ def pressed(keys: str, spec: ActionSpec) -> np.ndarray:
     )
 
 
-def in_words(action: np.ndarray, spec: ActionSpec) -> str:
+def in_words(action: np.ndarray, spec: "ActionSpec") -> str:
     """An action (A,) in words: metres and degrees where it is a motion, else its numbers.
 
     >>> spec = ActionSpec(("dx", "dy", "dyaw"), ("m", "m", "rad"), "body", "se2", 4.0)

@@ -3,7 +3,10 @@
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
+
+from egowm.shipped import existing_recipe
 
 
 class Parser(argparse.ArgumentParser):
@@ -40,3 +43,8 @@ def underscored(words: Sequence[str]) -> Iterator[str]:
             name, equals, value = word[2:].partition("=")
             word = f"--{name.replace('-', '_')}{equals}{value}"
         yield word
+
+
+def recipe_file(word: str) -> Path:
+    """The type of an option that names a recipe; a missing file is refused at once."""
+    return existing_recipe(Path(word))

@@ -5,13 +5,14 @@ image and text in both branches (UniSim, arXiv 2310.06114, writes g as 1 + eta);
 the image. Cosmos' own scale is g - 1.
 """
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Guide = Literal["image", "action", "text"]
 
 
-def guided(null: Tensor, cond: Tensor, scale: float) -> Tensor:
+def guided(null: "Tensor", cond: "Tensor", scale: float) -> "Tensor":
     """The guided estimate; both are clean latents (B, ...)."""
     return null + scale * (cond - null)

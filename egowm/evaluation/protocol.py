@@ -1,11 +1,13 @@
 """Protocols: which frames a model predicts, in what way, and at which of them values are read."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from egowm.checks import checked, counted
-from egowm.data.module import ClipData
-from egowm.world_model import WorldModel
+
+if TYPE_CHECKING:
+    from egowm.data.module import ClipData
+    from egowm.world_model import WorldModel
 
 Name = Literal["egowm", "nwm-rollout", "nwm-time"]
 HORIZONS = (2, 4, 8, 16, 64)  # frames, of EgoWM's tables and figures
@@ -48,7 +50,7 @@ class Protocol:
         }
 
 
-def make_protocol(name: Name, data: ClipData, horizon: int | None = None) -> Protocol:
+def make_protocol(name: Name, data: "ClipData", horizon: int | None = None) -> Protocol:
     """The protocol on some data.
 
     horizon: future frames; None takes 16, or as many whole seconds as half of the test recordings
@@ -70,7 +72,7 @@ def make_protocol(name: Name, data: ClipData, horizon: int | None = None) -> Pro
     return Protocol(name, max(reads), reads)
 
 
-def check_model(protocol: Protocol, model: WorldModel) -> None:
+def check_model(protocol: Protocol, model: "WorldModel") -> None:
     """Refuse a model that cannot predict as the protocol wants."""
     if protocol.name != "nwm-time":
         return
@@ -88,7 +90,7 @@ def check_model(protocol: Protocol, model: WorldModel) -> None:
         )
 
 
-def _reached(data: ClipData) -> int:
+def _reached(data: "ClipData") -> int:
     """Future frames that at least half of the test recordings have."""
     window = data.window
     lengths = sorted(episode.num_frames for episode in data.split("test"))

@@ -174,7 +174,7 @@ class RunCheckpoint(Checkpoint):
         if trainer.global_step == self._step or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         path = self.folder / f"step={trainer.global_step}.ckpt"
-        trainer.save_checkpoint(path)
+        trainer.save_checkpoint(path, weights_only=False)  # said, or Lightning says so each time
         self._step, self.path = trainer.global_step, path
         if trainer.is_global_zero:
             _link(path)

@@ -1,5 +1,6 @@
-"""How fast a run is, how much of its time it waits for data, and how much memory it takes."""
+"""How far and how fast a run is, how long it waits for data, and how much memory it takes."""
 
+import logging
 import sys
 import time
 from collections import deque
@@ -7,9 +8,41 @@ from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 
+log = logging.getLogger(__name__)
 RECENT = 50  # batches that the logged rates are over
+LINES = 10  # of a run's log, where no bar is drawn
+
+
+class RunBar(TQDMProgressBar):
+    """Lightning's bar in a terminal, over all steps of a run whose length is given in steps.
+
+    Elsewhere it draws nothing; `Progress` then logs a line for each tenth of the run.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(refresh_rate=int(sys.stdout.isatty()))
+
+    def on_train_start(self, trainer: Trainer, *args: Any) -> None:
+        super().on_train_start(trainer, *args)
+        if trainer.max_steps > 0:
+            bar = self.train_progress_bar
+            bar.total, bar.initial = trainer.max_steps, trainer.global_step
+            bar.set_description("Step")
+
+    def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
+        if trainer.max_steps < 0:
+            super().on_train_epoch_start(trainer, *args)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
+    ) -> None:
+        if trainer.max_steps < 0:
+            super().on_train_batch_end(trainer, pl_module, *args, **kwargs)
+            return
+        self.train_progress_bar.n = trainer.global_step
+        self.train_progress_bar.set_postfix(self.get_metrics(trainer, pl_module))
 
 
 class Progress(Callback):
@@ -17,7 +50,7 @@ class Progress(Callback):
     `train/peak_memory_gb`.
 
     `train/waiting` is the share of the time in which training waits for its loader. Time spent in
-    validation does not count.
+    validation does not count. A line before the first step says how much is trained.
 
     >>> Progress().batches
     0
@@ -29,10 +62,17 @@ class Progress(Callback):
         self._aside = 0.0  # seconds that are no training
         self._paused = 0.0
         self._start = (0.0, 0.0)
+        self._told = 0  # tenths of the run
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        counts = [(p.numel(), p.requires_grad) for p in pl_module.parameters()]
+        trained, whole = sum(n for n, trains in counts if trains), sum(n for n, _ in counts)
+        _tell(trainer, f"Training {trained / 1e6:.1f} M of {whole / 1e6:.1f} M parameters.")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._aside = 0.0
         self._start = self._now(trainer)
+        self._told = LINES * trainer.global_step // max(trainer.max_steps, 1)
         self._recent.clear()
         self._recent.append(self._start)
 
@@ -48,6 +88,16 @@ class Progress(Callback):
         pl_module.log("train/batches_per_second", rate)
         pl_module.log("train/waiting", waited / max(seconds, 1e-9))
         pl_module.log("train/peak_memory_gb", peak_memory(pl_module.device) / 1e9)
+        if trainer.max_steps > 0 and not sys.stdout.isatty():
+            self._tell_tenths(trainer, rate)
+
+    def _tell_tenths(self, trainer: Trainer, rate: float) -> None:
+        step, steps = trainer.global_step, trainer.max_steps
+        if LINES * step // steps > self._told:
+            self._told = LINES * step // steps
+            loss = trainer.callback_metrics.get("train/loss")
+            about = "" if loss is None else f", train/loss {loss:.4g}"
+            _tell(trainer, f"Step {step} of {steps}{about}, {rate:.3g} batches/s")
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._paused = time.perf_counter()
@@ -59,6 +109,11 @@ class Progress(Callback):
         """Seconds on the clock of training, and seconds waited for data."""
         waited = getattr(trainer.train_dataloader, "waited", 0.0)
         return time.perf_counter() - self._aside, waited
+
+
+def _tell(trainer: Trainer, line: str) -> None:
+    if trainer.is_global_zero:
+        log.info(line)
 
 
 def peak_memory(device: torch.device) -> int:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from lightning import Trainer
 
 from egowm.commands import main as cli
-from egowm.commands.fit import FitCLI
+from egowm.commands.work.fit import FitCLI
 from egowm.training.checkpoints import CheckpointError, read_checkpoint
 
 pytestmark = [

@@ -12,9 +12,9 @@ from egowm.backbones import LTX, SVD, Cosmos, Wan
 from egowm.backbones.cosmos3 import CameraSteps, Cosmos3
 from egowm.commands import main as cli
 from egowm.commands.doctor import TRACKERS
-from egowm.commands.fit import TITLES
 from egowm.commands.parser import Parser, underscored
 from egowm.commands.scs import main as scs
+from egowm.commands.work.fit import TITLES
 from egowm.data import ClipData, Window
 from egowm.network.trained_part import TrainedPart
 from egowm.pretraining import Autoencoder, VideoPrior

@@ -17,7 +17,7 @@ from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 
 from egowm.actions import ActionSpec
 from egowm.commands import main as cli
-from egowm.commands.import_egowm import published
+from egowm.commands.work.import_egowm import published
 from egowm.sampling import Sampling
 from egowm.world_model import WorldModel
 

@@ -219,6 +219,24 @@ def test_help_and_import_stay_light():
     assert float(seconds) < 1.0
 
 
+def test_a_missing_option_is_told_before_torch_is_loaded():
+    """Every verb, and every subcommand of `egowm data`, without options in one fresh process."""
+    data = [f"data {word}" for word in ("check", "stats", "show", "convert", "pack", "cache")]
+    verbs = [verb for verb in cli.VERBS if verb not in ("doctor", "recipes", "data", "demo")]
+    code = (
+        "import sys\nfrom egowm.commands.main import main\n"
+        f"for words in {[*verbs, *data, 'demo --nothing', 'fit -c nowhere.yaml']}:\n"
+        "    try: status = main(words.split())\n"
+        "    except SystemExit as stop: status = stop.code\n"
+        "    assert status == 2, words\n"
+        f"print([name for name in {set(HEAVY) - {'numpy', 'cv2'}} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+    assert "egowm: fit: give a recipe, -c RECIPE.yaml" in done.stderr
+    assert "egowm: No recipe at nowhere.yaml: `egowm recipes` lists those" in done.stderr
+
+
 @pytest.mark.parametrize("command", ["egowm", "lightning"])
 def test_console_scripts_are_one_program(command):
     done = subprocess.run([SCRIPTS / command, "--help"], capture_output=True, text=True)

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from egowm.actions import ActionSpec
+from egowm.actions.files import read_actions
 from egowm.backbones import SVD
 from egowm.backbones.texts import Texts
 from egowm.commands import main as cli
-from egowm.commands.rollout import read_actions
 from egowm.evaluation.run_writer import to_uint8
 from egowm.sampling import Sampling
 from egowm.video import count_frames, read_frames, read_image, write_frames

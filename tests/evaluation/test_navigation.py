@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.planning import arrivals, candidates
 from egowm.commands import main as cli
-from egowm.commands.plan import planner_of
+from egowm.commands.work.plan import planner_of
 from egowm.evaluation.agents import PlanningAgent, SimulatorAgent, with_model
 from egowm.evaluation.navigation import (
     DISTANCE,

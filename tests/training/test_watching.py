@@ -4,14 +4,18 @@ import csv
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from lightning import Trainer
+from lightning.pytorch.demos.boring_classes import BoringModel
 
 from egowm import world_model
 from egowm.commands import main as cli
 from egowm.training.loggers import run_loggers
+from egowm.training.progress import RunBar
 from egowm.training.run_record import RunRecord, exit_reason
 from egowm.world_model import WorldModel
 
@@ -47,6 +51,13 @@ def test_what_a_run_leaves(recipe, tmp_path, caplog):
     [line] = [r.message for r in caplog.records if r.message.startswith("2 steps in")]
     assert "waiting for data" in line
     assert "guard/gap" in line
+    said = [r.message for r in caplog.records]
+    assert (
+        sum(line.startswith("Training ") and line.endswith(" M parameters.") for line in said) == 1
+    )
+    steps = [line.partition(",")[0] for line in said if line.startswith("Step ")]
+    assert steps == ["Step 1 of 2", "Step 2 of 2"]
+    assert not [line for line in said if "weights_only" in line or "FLOPs" in line]
 
     folder = tmp_path / "run/lightning_logs/version_0"
     assert list(folder.glob("events.out.tfevents.*"))
@@ -59,6 +70,28 @@ def test_what_a_run_leaves(recipe, tmp_path, caplog):
     ratio = float(guard["guard/shuffled"]) / float(guard["guard/true"])
     assert float(guard["guard/gap"]) == pytest.approx(ratio - 1, abs=1e-5)
     assert float(guard["guard/mirrored"]) > 0
+
+
+def test_the_bar_of_a_terminal_counts_the_steps_of_the_whole_run(monkeypatch, capsys, tmp_path):
+    """Four steps are two epochs here; Lightning's own bar would begin anew with each."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    options = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+    trainer = Trainer(
+        max_steps=4,
+        max_epochs=-1,
+        limit_train_batches=2,
+        limit_val_batches=0,
+        callbacks=[RunBar()],
+        accelerator="cpu",
+        default_root_dir=tmp_path,
+        **options,
+    )
+    trainer.fit(BoringModel())
+    drawn = capsys.readouterr().out
+    assert trainer.current_epoch == 2
+    assert "Step: 100%" in drawn
+    assert "4/4" in drawn
+    assert "Epoch" not in drawn
 
 
 def test_the_record_is_there_from_the_first_second(tmp_path):

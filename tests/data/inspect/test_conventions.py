@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import torch
 
-from egowm.commands.rollout import read_actions
+from egowm.actions.files import read_actions
 from egowm.data.donkey_tub import DonkeyTub
 from egowm.data.inspect.conventions import conventions
 from egowm.data.inspect.opening import SIGNS

@@ -1,0 +1,75 @@
+"""What `egowm rollout` does."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from egowm.actions import ActionSpec
+from egowm.actions.files import is_file, read_actions
+from egowm.actions.keys import MOVES, in_words, pressed
+from egowm.commands.base_faults import naming
+from egowm.evaluation.film import write_film
+from egowm.evaluation.report.path_drawing import integrate_poses, path_summary
+from egowm.evaluation.rollout_film import rollout_film
+from egowm.files import FolderKind, check_folder, filled
+from egowm.pixels import to_uint8
+from egowm.sampling import Sampling
+from egowm.shipped import default_model
+from egowm.video import read_image, resize, write_frames
+from egowm.world_model import WorldModel
+
+WALK = FolderKind("egowm rollout", r"frames(_\d+)?/\d{5}\.png|rollout\.(mp4|webp)")
+
+
+def run(args: Namespace) -> int:
+    """Imagine a video for each sequence of actions, write them, and say where they lead."""
+    check_folder(args.output, WALK, args.force)
+    picture = read_image(args.picture)
+    model = WorldModel.from_pretrained(args.model or default_model(), base=args.base)
+    assert model.spec is not None
+    told = [read_actions(text, model.spec) for text in args.actions]
+    first = resize(picture[None], *args.size)
+    context = torch.from_numpy(first.transpose(0, 3, 1, 2).copy())[None]
+    with naming(str(model.backbone.folder)):
+        videos = [
+            np.concatenate([first, to_uint8(_imagined(model, context, actions, args))])
+            for actions in told
+        ]
+    shown = rollout_film(videos, args.actions, [actions.numpy() for actions in told], model.spec)
+    with filled(args.output, WALK) as folder:
+        for number, video in enumerate(videos, 1):
+            write_frames(folder / ("frames" if len(videos) == 1 else f"frames_{number}"), video)
+        write_film(folder / "rollout", shown, model.spec.rate_hz)
+    _say_motion(args.actions, told, model.spec)
+    names = "frames/" if len(videos) == 1 else f"frames_1/ to frames_{len(videos)}/"
+    frames = " + ".join(str(len(video)) for video in videos)
+    print(f"{frames} frames in {args.output}: {names}, rollout.mp4, rollout.webp")
+    return 0
+
+
+def _imagined(model: WorldModel, context: Tensor, actions: Tensor, args: Namespace) -> Tensor:
+    """Frames (T, 3, H, W); every sequence of actions meets the same noise."""
+    return model.rollout(
+        context.expand(-1, model.backbone.context, -1, -1, -1),  # the robot stood still before
+        actions,
+        Sampling(steps=args.steps, guidance=args.guidance, guide_on=args.guide_on),
+        state=None if args.state is None else torch.tensor([args.state]),
+        text=args.text,
+        source=args.source,
+        generator=torch.Generator().manual_seed(args.seed),
+    ).frames[0]
+
+
+def _say_motion(texts: Sequence[str], told: Sequence[Tensor], spec: ActionSpec) -> None:
+    """How far each key goes, and where each sequence leads."""
+    keys = [key for key in MOVES if any(key in text for text in texts if not is_file(text))]
+    each = [f"{key} {in_words(pressed(key, spec)[0], spec)}" for key in keys]
+    if each:
+        print(f"A key lasts {1 / spec.rate_hz:g} s: {'; '.join(each)}.")
+    if spec.kind == "se2":
+        for text, actions in zip(texts, told, strict=True):
+            way = path_summary(integrate_poses(actions.numpy()), spec.units[0])
+            print(f"{text}: {way}, in {len(actions) / spec.rate_hz:g} s.")
