@@ -52,7 +52,8 @@ def checked(door: Door) -> Door:
     constructor and its public methods.
 
     A whole number is no bool, a number no NaN, a tensor dense, real and with data; of a record, the
-    fields too. An array or tensor of one axis is several numbers. Nothing is converted. Raises
+    fields too. An array or tensor of one axis is several numbers. Where a tensor is expected, an
+    array of NumPy becomes one, float64 in float32; nothing else is converted. Raises
     `ArgumentError`; not under torch.compile, which cannot follow the checks.
 
     >>> @checked
@@ -80,14 +81,42 @@ def checked(door: Door) -> Door:
         if _is_compiling():
             return door(*args, **kwargs)
         known = hints()
-        placed = zip(chain(names, *map(repeat, rest)), args, strict=False)
-        for name, value in chain(placed, kwargs.items()):
-            if name in known:
-                _check(name, known[name], value)
-        return door(*args, **kwargs)
+        placed = zip(chain(names, *map(repeat, rest), repeat("")), args, strict=False)
+        told = [_taken(name, known, value) for name, value in placed]
+        return door(*told, **{name: _taken(name, known, kwargs[name]) for name in kwargs})
 
     setattr(call, _DONE, True)  # a wrapper of this one keeps it, and may say something first
     return call  # type: ignore[return-value]
+
+
+def _taken(name: str, hints: Mapping[str, Any], value: Any) -> Any:
+    """An argument as its function takes it; refuses what its annotation does not admit."""
+    if name in hints:
+        value = _as_tensors(hints[name], value)
+        _check(name, hints[name], value)
+    return value
+
+
+def _as_tensors(hint: Any, value: Any) -> Any:
+    """An array as a tensor of its own where that is expected; of a record, its fields."""
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        found = _fields(type(value)).items()
+        made = {name: _as_tensors(kind, getattr(value, name)) for name, kind in found}
+        changed = {name: item for name, item in made.items() if item is not getattr(value, name)}
+        return value._replace(**changed) if changed else value
+    if not (isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and _is_of_tensor(hint)):
+        return value
+    import torch
+
+    wide = value.dtype.kind == "f" and value.dtype.itemsize >= 8
+    dtype = np.dtype(np.float32) if wide else value.dtype.newbyteorder("=")
+    return torch.from_numpy(np.array(value, dtype, order="C"))
+
+
+def _is_of_tensor(hint: Any) -> bool:
+    """Whether an annotation names a tensor, and no array beside it."""
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return np.ndarray not in parts and any(getattr(p, "__name__", "") == "Tensor" for p in parts)
 
 
 def _check(name: str, hint: Any, value: Any) -> None:

@@ -42,7 +42,8 @@ CASES: list[tuple[object, list[object], list[object], str]] = [
     (str | Path, ["a", Path("a")], [None, 3], "a text or a path"),
     (float | None, [None, 1.0], ["1"], "a number"),
     (Literal["a", "b"], ["a"], ["c", 1, None], "a or b"),
-    (Tensor, [torch.ones(2)], [np.ones(2), torch.ones(2, device="meta"), [1.0]], "torch tensor"),
+    (Tensor, [torch.ones(2)], [np.array(["a"]), torch.ones(2, device="meta")], "torch tensor"),
+    (Tensor, [], [[1.0], np.ones(2) * 1j], "torch tensor"),
     (Tensor, [], [torch.ones(2).to_sparse(), torch.ones(2) * 1j], "of real numbers"),
     (np.ndarray, [np.ones(2)], [torch.ones(2), np.array(["a"]), np.array(1j)], "NumPy array"),
     (tuple[float, ...], [(), (1, 2.0), [1.0]], [(1, "a"), {1.0}, 1.0], "several, each a number"),
@@ -79,6 +80,40 @@ def test_what_an_annotation_admits(hint, right, wrong, words):
         for arguments, named in (((*right[:1], value), {}), (right[:1], {"named": value})):
             with pytest.raises(ArgumentError, match=r"Expected (given|others|named)"):
                 door(*arguments, **named)
+
+
+class Pair(NamedTuple):
+    left: Tensor
+    right: np.ndarray
+
+
+@pytest.mark.parametrize(
+    ("array", "dtype"),
+    [
+        (np.arange(3.0), torch.float32),
+        (np.arange(3.0, dtype=np.float16), torch.float16),
+        (np.arange(3, dtype=">i4")[::-1], torch.int32),
+        (np.arange(3, dtype=np.uint8), torch.uint8),
+        (np.array([True, False, True]), torch.bool),
+    ],
+)
+def test_an_array_becomes_a_tensor_where_one_is_expected(array, dtype):
+    """Of its own memory; beside an array in the annotation, and in a list, it stays one."""
+
+    @checked
+    def door(one: Tensor | None, *more: Tensor, either: Tensor | np.ndarray, pair: Pair) -> object:
+        return one, more, either, pair
+
+    one, (more,), either, pair = door(array, array, either=array, pair=Pair(array, array))
+    for made in (one, more, pair.left):
+        assert made.dtype == dtype
+        assert made.tolist() == array.tolist()
+    assert either is array
+    assert pair.right is array
+    one[0] = 0 if array[0] else 1
+    assert array[0] != one[0]
+    with pytest.raises(TypeError, match="positional argument"):
+        checked(lambda: None)(array)
 
 
 @pytest.mark.parametrize(
