@@ -103,7 +103,8 @@ def _as_tensors(hint: Any, value: Any) -> Any:
         found = _fields(type(value)).items()
         made = {name: _as_tensors(kind, getattr(value, name)) for name, kind in found}
         changed = {name: item for name, item in made.items() if item is not getattr(value, name)}
-        return value._replace(**changed) if changed else value
+        record: Any = value
+        return record._replace(**changed) if changed else record
     if not (isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and _is_of_tensor(hint)):
         return value
     import torch

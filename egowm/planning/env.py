@@ -42,7 +42,12 @@ class WorldModelEnv(VectorEnv):
 
     def __init__(self, worlds: ImaginedWorlds) -> None:
         self.worlds, self.num_envs = worlds, len(worlds)
-        self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+        self.metadata = {
+            "autoreset_mode": AutoresetMode.NEXT_STEP,
+            "render_modes": ["rgb_array"],
+            "render_fps": worlds.spec.rate_hz,
+        }
+        self.render_mode = "rgb_array"  # the frames are there anyway
         height, width = worlds.contexts.shape[-2:]
         allowed = Space.of(worlds.spec, horizon=worlds.block)
         low, high = (bound.numpy().copy() for bound in (allowed.low, allowed.high))
@@ -80,6 +85,10 @@ class WorldModelEnv(VectorEnv):
         made: Step = self.worlds.step(told[:, None] if self.worlds.block == 1 else told)
         infos = {"frames": made.frames} | self._state
         return made.frames[:, -1], made.reward, made.terminated, made.truncated, infos
+
+    def render(self) -> tuple[np.ndarray, ...]:
+        """The last frame of each world, (H, W, 3) uint8."""
+        return tuple(self.worlds.seen)
 
     @property
     def _state(self) -> dict[str, Any]:

@@ -106,18 +106,27 @@ class ImaginedWorlds:
         self.state = None if self.first_state is None else self.first_state.float().clone()
         self.taken = np.zeros(len(self), np.int64)
         self.over = np.zeros(len(self), bool)
-        return _pixels((self.chunk.frames[:, -1:] + 1) / 2)[:, 0]
+        return self.seen
+
+    @property
+    def seen(self) -> np.ndarray:
+        """The last frame of each world (N, H, W, 3) uint8; ValueError before the first reset."""
+        return _pixels((self._begun().frames[:, -1:] + 1) / 2)[:, 0]
+
+    def _begun(self) -> Chunk:
+        if self.chunk is None:
+            raise ValueError("Expected reset() before the first step().")
+        return self.chunk
 
     @torch.no_grad()
     def step(self, actions: Tensor | np.ndarray) -> Step:
         """Imagine the frames that follow (N, block, A) actions in physical units."""
-        if self.chunk is None:
-            raise ValueError("Expected reset() before the first step().")
+        chunk = self._begun()
         check_shape("actions", actions, "N n A", N=len(self), n=self.block, A=self.spec.width)
         told = torch.as_tensor(actions, dtype=torch.float32, device=self.model.device)
         self.spec.check(told, self.sampler.how.strict)
         begun = torch.from_numpy(self.over)
-        self.chunk, made = self.sampler.advance(self.chunk, told, self._embedded(), [""])
+        self.chunk, made = self.sampler.advance(chunk, told, self._embedded(), [""])
         self._advance_state(told)
         frames = made.frames
         if self.over.any():

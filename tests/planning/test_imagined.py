@@ -180,6 +180,22 @@ def test_a_wrapper_of_gymnasium(obedient, contexts):
     assert infos[1]["episode"]["r"].tolist() == [2.0, 2.0]
 
 
+def test_render_shows_what_was_seen_last(obedient, contexts):
+    """As Gymnasium asks: one frame of each world, also where one has begun anew."""
+    worlds = ImaginedWorlds(obedient, contexts.numpy(), max_steps=1)
+    env = egowm.planning.WorldModelEnv(worlds)
+    with pytest.raises(ValueError, match=r"reset\(\) before the first step"):
+        env.render()
+    assert env.render_mode in env.metadata["render_modes"]
+    assert env.metadata["render_fps"] == 4
+    seen = [env.reset(seed=1)[0], *(env.step(np.full((2, 3), 0.1))[0] for _ in range(2))]
+    assert not np.array_equal(seen[0], seen[1])
+    assert np.array_equal(seen[0], seen[2])
+    for frame, shown in zip(seen[2], env.render(), strict=True):
+        assert shown.dtype == np.uint8
+        assert np.array_equal(shown, frame)
+
+
 def test_the_environment(obedient, contexts):
     env = egowm.planning.WorldModelEnv(ImaginedWorlds(obedient, contexts, max_steps=2))
     seen, infos = env.reset(seed=1)
