@@ -184,12 +184,18 @@ def clips(row: Row, folder: Path) -> ClipData:
 
 
 def foretold(row: Row, pretrained: str, window: Window, device: str) -> dict[str, Any]:
-    """What `egowm memory` says of the row, and the operations of a step, none of them twice."""
+    """What `egowm memory` says of the row, and the operations of a step, none of them twice.
+
+    One step is traced for both, unless its blocks are recomputed, which does not count."""
     spec = replace(Rooms.meaning, low=(-1.0,) * 3, high=(1.0,) * 3)  # the range changes no size
     row = replace(row, compiler=None)
-    memory = traced(build(row, pretrained, spec), window, row.batch_size, row.precision)
-    once, counter = replace(row, gradient_checkpointing=False), FlopCounterMode(display=False)
-    fake_step(build(once, pretrained, spec), window, row.batch_size, row.precision, counter)
+    counter, again = FlopCounterMode(display=False), row.gradient_checkpointing
+    about = window, row.batch_size, row.precision
+    beside = nullcontext() if again else counter
+    memory = traced(build(row, pretrained, spec), *about, beside)
+    if again:
+        once = replace(row, gradient_checkpointing=False)
+        fake_step(build(once, pretrained, spec), *about, counter)
     return {
         "predicted_bytes": memory.peak if device == "cuda" else memory.step,
         "parameters": memory.parameters,
