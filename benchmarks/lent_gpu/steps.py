@@ -25,6 +25,8 @@ TOY: Record = {
     "data.init_args.episodes_test": 1,
     "data.init_args.num_frames": 9,
     "data.init_args.batch_size": 2,
+    "data.init_args.window.height": 32,
+    "data.init_args.window.width": 32,
     "trainer.val_check_interval": 1,
     "trainer.limit_val_batches": 1,
     "trainer.log_every_n_steps": 1,
@@ -98,12 +100,14 @@ class Lent:
         toy = "--steps 1 --repeats 1"
         few = "--frames 3 --objects 1 --predictions 1 --lengths 3 --repeats 1"
         one = "--only 'conditioning, from' --steps 1 --warmup 1"
-        brief = "--frames 1 --rounds 1 --most-steps 1"
+        brief = "--scale toy --frames 1 --rounds 1 --most-steps 1"
         sam2 = "scs" if self.toy else "scs{gpu}-tiny"
         return [
             self._row("speed.training", "training{gpu}", 50, "", one),
             self._row("speed.rollout", "rollout{gpu}", 12, "", f"--frames 1 --guidance 1 {toy}"),
-            self._row("planning.candidates", "candidates{gpu}", 10, "", f"--timed 4 {toy}"),
+            self._row(
+                "planning.candidates", "candidates{gpu}", 10, "", f"--timed 4 --frames 1 {toy}"
+            ),
             self._row("speed.latency", "latency{gpu}", 12, "--compile --rounds 2", brief),
             self._row("scs.speed", sam2, 10, "--size tiny", few),
             self._probe(8),
@@ -119,7 +123,10 @@ class Lent:
         return Step(name, weight, lambda _: words, {path.name: path})
 
     def _probe(self, weight: float) -> Step:
-        full, toy = "--batches 16 64 256 1024 --rounds 3", "--batches 1 2 --rounds 1 --calls 1"
+        full, toy = (
+            "--batches 16 64 256 1024 --rounds 3",
+            "--size 32 --batches 1 2 --rounds 1 --calls 1",
+        )
         return self._row("speed.rooms_step", "rooms-step{gpu}", weight, full, toy)
 
     def _world(self, name: str, weight: float, change: Callable[[float], Record]) -> list[Step]:

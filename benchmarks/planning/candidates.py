@@ -189,7 +189,8 @@ def one_video(arguments: argparse.Namespace) -> list[Record]:
         return torch.cat([contest.call(n, decoded, 0) for n in sizes])
 
     tried = [model.chunk] if model.backbone.codec.decodes_in_time else [1, 4, model.chunk, AT_ONCE]
-    decoded = min(tried, key=lambda size: seconds(partial(contest.call, AT_ONCE, size, 0)))
+    at_once = min(AT_ONCE, count)
+    decoded = min(tried, key=lambda size: seconds(partial(contest.call, at_once, size, 0)))
     runs = {
         "ours, nothing decoded": partial(ours, "latents"),
         "ours, the last frame decoded": partial(ours, "pixels"),

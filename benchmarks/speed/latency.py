@@ -110,7 +110,7 @@ def options(add: Callable[..., Any]) -> None:
     add("--frames", type=positive, nargs="+", default=list(FRAMES), help="lengths of videos")
     add("--rounds", type=positive, default=3, help="runs of each, in turns")
     add("--limit", type=float, default=20.0, help="seconds that a run may be expected to take")
-    add("--scale", choices=("reduced", "paper"), help="default: paper on a GPU")
+    add("--scale", choices=("toy", "reduced", "paper"), help="default: paper on a GPU")
     add("--compile", action="store_true", help="with a row whose network is compiled")
     add("--most-steps", type=positive, help="sampling steps at most: a toy's")
     add("--chart", type=Path, help="SVG of seconds against frames")

@@ -13,14 +13,15 @@ import torch
 from egowm.sampling import Sampling
 
 Family = Literal["cdit", "svd", "cosmos"]
-Scale = Literal["reduced", "paper"]
+Scale = Literal["toy", "reduced", "paper"]
 Size = tuple[int, int]
 CHUNK: dict[Family, int] = {"cdit": 1, "svd": 8, "cosmos": 16}  # frames that are made at once
 SIZES: dict[Scale, dict[Family, Size]] = {  # H, W
+    "toy": {"cdit": (32, 32), "svd": (32, 32), "cosmos": (32, 32)},  # whose times say nothing
     "reduced": {"cdit": (32, 32), "svd": (64, 64), "cosmos": (64, 80)},
     "paper": {"cdit": (224, 224), "svd": (512, 512), "cosmos": (480, 640)},
 }
-EQUAL: dict[Scale, Size] = {"reduced": (64, 64), "paper": (256, 256)}
+EQUAL: dict[Scale, Size] = {"toy": (32, 32), "reduced": (64, 64), "paper": (256, 256)}
 SOME = 16  # frames of the rows that are compared at one length
 STEPS = {"cdit": 250, "svd": 25, "cosmos": 35}  # those of Cosmos are its stock pipeline's
 PAPER, SIZE, CALLS, CHOICES = "as published", "equal size", "equal calls", "one choice more"
