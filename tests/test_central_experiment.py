@@ -239,7 +239,10 @@ def test_intervals_cover_runs_and_clips():
 
 @pytest.mark.slow
 def test_every_arm_trains_and_is_scored(few_rooms, tmp_path, monkeypatch):
-    """Two steps each, from the same recipes; the rows are finite and say what they are."""
+    """Two steps each, from the same recipes; the rows are finite and say what they are.
+
+    S differs from P by its recipe, P+ from P by its length: S+ has both.
+    """
     monkeypatch.setattr(arms, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(arms, "RECORDS", tmp_path / "records")
     monkeypatch.setattr(arms, "ROOT", tmp_path)
@@ -261,7 +264,7 @@ def test_every_arm_trains_and_is_scored(few_rooms, tmp_path, monkeypatch):
             assert cli.main([str(word) for word in command[1:]]) == 0
 
     monkeypatch.setattr(arms, "_call", call)
-    for name in ("P", "P0", "S", "P+", "S+"):
+    for name in ("P", "P0", "S+"):
         arm = arms.Arm(name, 2, 3, 1e-3)
         arms.run(arm)
         record = json.loads(arm.record.read_text())
@@ -272,7 +275,7 @@ def test_every_arm_trains_and_is_scored(few_rooms, tmp_path, monkeypatch):
         assert (row["arm"], row["actions"]) == (name, "none" if name == "P0" else "true")
         assert np.isfinite([row["psnr"], arms.validation_loss(record)]).all()
     assert {run["run"] for run in arms.trained()} == {
-        f"{name}-2-seed3-0.001" for name in ("P", "P0", "S", "P+", "S+")
+        f"{name}-2-seed3-0.001" for name in ("P", "P0", "S+")
     }
     monkeypatch.setattr(arms, "_call", None)
     arms.run(arm)  # its record is there: nothing is called

@@ -1,12 +1,14 @@
-import subprocess
-import sys
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 
 from egowm.scs import SCS, scs
 from egowm.scs.score import overlap, summarise
+from tests.forks import forks
 
 
 def clips(count=4):
@@ -54,35 +56,32 @@ def test_reset_and_no_clip():
     assert found.compute()["scs"] == 0
 
 
-RANK = """
-import sys, torch
-import torch.distributed as dist
-from egowm.scs import SCS
-rank, file = int(sys.argv[1]), sys.argv[2]
-dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
-metric = SCS()
-for shares in ([[0, 1, 2, 3, 4], []], [[0, 2, 4], [1, 3, 0]]):
-    for k in shares[rank]:
-        clip = torch.rand(2, 3 + k, 1 + k % 3, 16, 16, generator=torch.Generator().manual_seed(k))
-        metric.update(*(clip < 0.4), clip=k)
-    print(repr(metric.compute()["scs"].item()))
-    metric.reset()
-dist.destroy_process_group()
-"""
+def score_shares(rank: int, folder: Path) -> None:
+    """In one of two processes: both scores, in a file of its own."""
+    torch.set_num_threads(1)
+    place = f"file://{folder / 'init'}"
+    dist.init_process_group("gloo", init_method=place, rank=rank, world_size=2)
+    metric, found = SCS(), []
+    for shares in ([[0, 1, 2, 3, 4], []], [[0, 2, 4], [1, 3, 0]]):
+        for k in shares[rank]:
+            generator = torch.Generator().manual_seed(k)
+            clip = torch.rand(2, 3 + k, 1 + k % 3, 16, 16, generator=generator)
+            metric.update(*(clip < 0.4), clip=k)
+        found.append(metric.compute()["scs"].item())
+        metric.reset()
+    (folder / str(rank)).write_text(repr(found))
+    dist.destroy_process_group()
 
 
-@pytest.mark.slow
 def test_two_processes_agree_on_5_clips(tmp_path):
     """One process has no clip; then the sampler gave both three, so that clip 0 comes twice."""
-    command = [sys.executable, "-c", RANK]
-    ranks = [
-        subprocess.Popen(
-            [*command, str(rank), str(tmp_path / "init")], stdout=subprocess.PIPE, text=True
-        )
-        for rank in (0, 1)
-    ]
-    printed = [rank.communicate(timeout=100)[0] for rank in ranks]
-    found = [float(line) for text in printed for line in text.split()]
+    ranks = [forks().Process(target=score_shares, args=(rank, tmp_path)) for rank in (0, 1)]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join(100)
+        assert rank.exitcode == 0
+    found = [value for rank in "01" for value in json.loads((tmp_path / rank).read_text())]
     data = []
     for k in range(5):
         generator = torch.Generator().manual_seed(k)
