@@ -12,7 +12,7 @@ import yaml
 from benchmarks.speed.training_row import traced_peak
 from egowm.backbones import SVD
 from egowm.commands import main as cli
-from egowm.commands import memory as memory_cli
+from egowm.commands.work import memory as memory_cli
 from egowm.commands.work.memory import LADDER, Rung, Way, choices
 from egowm.data import Clip, Window
 from egowm.network.optimizer import adamw
