@@ -7,20 +7,26 @@ from dataclasses import replace
 
 import pytest
 import torch
+import yaml
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks.measure import RESULTS, ROOT
 from benchmarks.speed import latency
 from benchmarks.speed.latency_cases import (
     ALL_ON,
+    AS_TRAINED,
     CALLS,
     CHOICES,
     COSMOS,
     MODELS,
     NWM,
     PAPER,
+    SHIPPED,
     SIZE,
     SVD,
+    TRAINED_CDIT,
+    TRAINED_COSMOS,
+    TRAINED_SVD,
     cases,
 )
 from benchmarks.speed.latency_chart import latency_chart
@@ -28,6 +34,7 @@ from benchmarks.speed.latency_models import Models, pipeline
 from benchmarks.speed.training_row import random_weights
 from benchmarks.tables import latency as tables
 from egowm.backbones import CDiT
+from egowm.shipped import default_model, recipes
 
 KNOWN = cases("reduced", torch.float32, compiled=True, other=True)
 FIGURE = {case.name: case for case in KNOWN if case.group == PAPER}
@@ -69,6 +76,28 @@ def found(record, group: str, name: str, frames: int):
 def test_network_calls_by_hand(name, frames, calls):
     case = FIGURE[name]
     assert case.calls(case.frames(frames)) == calls
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe", "calls"),
+    [
+        (TRAINED_CDIT, "rooms_cdit", 16 * 25),
+        (TRAINED_SVD, "rooms_svd", 16 * 3),
+        (TRAINED_COSMOS, "rooms_cosmos", 4 * 5),
+        (SHIPPED, None, 16),
+    ],
+)
+def test_rooms_models_are_timed_as_they_imagine(name, recipe, calls):
+    """The sampling steps and the frames at once of their recipes, or of the export."""
+    (case,) = [case for case in KNOWN if (case.group, case.name) == (AS_TRAINED, name)]
+    assert case.calls(case.frames(16)) == calls
+    if recipe is None:
+        told = json.loads((default_model() / "world_model.json").read_text())
+        assert (told["steps"], told["chunk"]) == (case.how.steps, case.chunk)
+        return
+    told = yaml.safe_load(recipes()[recipe].read_text())
+    assert told["model"]["init_args"]["steps"] == case.how.steps
+    assert told["data"]["init_args"]["window"]["horizon"] == case.chunk
 
 
 def test_as_many_calls_as_frames():

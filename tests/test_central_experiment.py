@@ -274,6 +274,8 @@ def test_every_arm_trains_and_is_scored(few_rooms, tmp_path, monkeypatch):
         (row,) = record["rows"]
         assert (row["arm"], row["actions"]) == (name, "none" if name == "P0" else "true")
         assert np.isfinite([row["psnr"], arms.validation_loss(record)]).all()
+        if name != "P0":
+            assert (row["following"]["horizon"], row["following"]["clips"]) == (2, 2)
     assert {run["run"] for run in arms.trained()} == {
         f"{name}-2-seed3-0.001" for name in ("P", "P0", "S+")
     }

@@ -176,6 +176,7 @@ def check_base(arm: Arm) -> None:
 
 def score(arm: Arm) -> None:
     """Roll out the test rooms and write the record of this run: its log and its rows."""
+    from benchmarks.experiment.action_following import followed
     from benchmarks.experiment.room_clips import unseen_clips
     from egowm.sampling import Sampling
     from egowm.world_model import WorldModel
@@ -190,7 +191,9 @@ def score(arm: Arm) -> None:
         told += [(kind, how, {"guidance": guidance}) for kind in arm.kinds]
     rows = []
     for kind, how, extra in told:
-        found = clips.score(clips.imagined(model, kind, how))
+        videos = clips.imagined(model, kind, how)
+        extra = extra | {"following": followed(clips, kind, videos)} if kind == "true" else extra
+        found = clips.score(videos)
         rows.append(found.row(about | {"actions": "none" if arm.arm == "P0" else kind} | extra))
     if main and arm.family != "svd":
         ceiling = {"arm": "truth through the VAE", "actions": "", "episodes": None}

@@ -25,8 +25,10 @@ EQUAL: dict[Scale, Size] = {"toy": (32, 32), "reduced": (64, 64), "paper": (256,
 SOME = 16  # frames of the rows that are compared at one length
 STEPS = {"cdit": 250, "svd": 25, "cosmos": 35}  # those of Cosmos are its stock pipeline's
 PAPER, SIZE, CALLS, CHOICES = "as published", "equal size", "equal calls", "one choice more"
+AS_TRAINED = "as trained in rooms"
 NWM, NWM_FEW = "NWM (CDiT), 250 steps", "NWM (CDiT), 25 steps"
 SVD, COSMOS, ALL_ON = "EgoWM on SVD", "EgoWM on Cosmos", "on SVD, everything on"
+TRAINED_CDIT, TRAINED_SVD, SHIPPED, TRAINED_COSMOS = "CDiT", "SVD", "SVD, shipped", "Cosmos"
 MODELS = (NWM, NWM_FEW, SVD, COSMOS, ALL_ON)  # of the figure
 
 
@@ -34,7 +36,7 @@ class Case(NamedTuple):
     """One model, and how it imagines.
 
     Args:
-        group: PAPER, SIZE, CALLS or CHOICES: what it is compared with.
+        group: PAPER, SIZE, CALLS, CHOICES or AS_TRAINED: what it is compared with.
         name: Unique in its group.
         family: Whose network.
         size: Frames' (H, W).
@@ -91,7 +93,20 @@ def cases(scale: Scale, dtype: torch.dtype, compiled: bool, other: bool) -> list
     ours = next(case for case in choices if case.name == "context encoded once")
     figure = [*published, ours._replace(group=PAPER, name=ALL_ON)]
     same = [case._replace(group=SIZE, size=EQUAL[scale]) for case in figure]
-    return [*figure, *same, *_equal_calls(EQUAL[scale], base), *choices]
+    trained = _as_trained(EQUAL[scale], replace(base, chain=Sampling().chain))
+    return [*figure, *same, *_equal_calls(EQUAL[scale], base), *choices, *trained]
+
+
+def _as_trained(size: Size, base: Sampling) -> list[Case]:
+    """As the recipes of rooms imagine: their sampling steps, and frames made at once."""
+    found = {
+        TRAINED_CDIT: _case(AS_TRAINED, TRAINED_CDIT, "cdit", size, base, 25),
+        TRAINED_SVD: _case(AS_TRAINED, TRAINED_SVD, "svd", size, base, 3),
+        SHIPPED: _case(AS_TRAINED, SHIPPED, "svd", size, base, 1),
+        TRAINED_COSMOS: _case(AS_TRAINED, TRAINED_COSMOS, "cosmos", size, base, 5),
+    }
+    chunks = {TRAINED_SVD: 1, SHIPPED: 1, TRAINED_COSMOS: 4}
+    return [c._replace(chunk=chunks.get(name, c.chunk), whole=False) for name, c in found.items()]
 
 
 def _equal_calls(size: Size, base: Sampling) -> list[Case]:

@@ -9,12 +9,28 @@ from typing import NamedTuple
 
 from benchmarks.experiment.claims import is_unet
 from benchmarks.measure import Record, read
+from benchmarks.speed.latency_cases import (
+    AS_TRAINED,
+    SHIPPED,
+    SOME,
+    TRAINED_CDIT,
+    TRAINED_COSMOS,
+    TRAINED_SVD,
+)
 from benchmarks.tables.experiment import TRACED, is_chosen, traced
 from benchmarks.tables.markdown import MISSING, SAID, source, table
 
 FRAMES = ("2", "4", "8", "16")
 UNET, TRANSFORMER, BASELINE = "svd", "cosmos", "cdit"
 EPISODES = 64  # labelled
+MORE = ("off a step: ahead, turn", f"seconds for {SOME} frames")
+FOLLOWED = {  # rows of action-following.json
+    ("W", UNET): "rooms",
+    ("P+", UNET): "from-the-prior-long",
+    ("S+", UNET): "from-scratch-long",
+    ("copy", UNET): "copy of the first frame",
+    ("truth through the VAE", UNET): "truth through the VAE",
+}
 
 
 class Published(NamedTuple):
@@ -34,47 +50,81 @@ PAPER = (
 
 
 class Shown(NamedTuple):
-    """A row of rooms: what it is called, and which of the record."""
+    """A row of rooms: what it is called, which of the record, and whose latency it has."""
 
     model: str
     arm: str
     family: str
+    speed: str = ""
     actions: str = "true"
 
 
 SHORT, LONG = "800 steps", "13,550 steps"
 ROOMS = (
-    Shown(f"EgoWM on SVD, from the prior, {SHORT}", "P", UNET),
-    Shown(f"SVD's network from scratch, {SHORT}", "S", UNET),
-    Shown(f"NWM's CDiT, {SHORT}", "S", BASELINE),
-    Shown(f"EgoWM on SVD, from the prior, {LONG}", "P+", UNET),
-    Shown(f"SVD's network from scratch, {LONG}", "S+", UNET),
-    Shown("EgoWM on SVD, the shipped model", "W", UNET),
-    Shown("EgoWM on Cosmos, from the prior, 3,000 steps", "P", TRANSFORMER),
-    Shown("Cosmos' network from scratch, 3,000 steps", "S", TRANSFORMER),
-    Shown("first frame repeated", "copy", UNET, ""),
-    Shown("simulator, mean action", "simulator", UNET, "mean"),
-    Shown("truth through SVD's VAE", "truth through the VAE", UNET, ""),
-    Shown("truth through Cosmos' VAE", "truth through the VAE", TRANSFORMER, ""),
+    Shown(f"EgoWM on SVD, from the prior, {SHORT}", "P", UNET, TRAINED_SVD),
+    Shown(f"SVD's network from scratch, {SHORT}", "S", UNET, TRAINED_SVD),
+    Shown(f"NWM's CDiT, {SHORT}", "S", BASELINE, TRAINED_CDIT),
+    Shown(f"EgoWM on SVD, from the prior, {LONG}", "P+", UNET, TRAINED_SVD),
+    Shown(f"SVD's network from scratch, {LONG}", "S+", UNET, TRAINED_SVD),
+    Shown("EgoWM on SVD, the shipped model", "W", UNET, SHIPPED),
+    Shown("EgoWM on Cosmos, from the prior, 3,000 steps", "P", TRANSFORMER, TRAINED_COSMOS),
+    Shown("Cosmos' network from scratch, 3,000 steps", "S", TRANSFORMER, TRAINED_COSMOS),
+    Shown("first frame repeated", "copy", UNET, actions=""),
+    Shown("simulator, mean action", "simulator", UNET, actions="mean"),
+    Shown("truth through SVD's VAE", "truth through the VAE", UNET, actions=""),
+    Shown("truth through Cosmos' VAE", "truth through the VAE", TRANSFORMER, actions=""),
 )
 
 
 def tables(results: Path) -> str:
     """Scores of the paper and of rooms, then the two ratios that both have."""
-    record = read(results / "rooms.json")
-    head = ("model", "data", *(f"SCS, {k} frames" for k in FRAMES), TRACED)
-    published = [(p.model, f"{p.data} (paper)", "", "", "", f"{p.scs:.1f}", "") for p in PAPER]
-    measured = [_line(shown, record) for shown in ROOMS]
-    note = f"\n\nRooms: {source(record)}." if record else ""
-    return f"{table(head, [*published, *measured])}\n\n{_ratios(record)}{note}"
+    record, timed = read(results / "rooms.json"), read(results / "latency.json")
+    moved = read(results / "action-following.json")
+    head = ("model", "data", *(f"SCS, {k} frames" for k in FRAMES), *MORE, TRACED)
+    published = [
+        (p.model, f"{p.data} (paper)", "", "", "", f"{p.scs:.1f}", "", "", "") for p in PAPER
+    ]
+    measured = [
+        _line(shown, record, _off_a_step(shown, record, moved), _seconds(shown, timed))
+        for shown in ROOMS
+    ]
+    note = "".join(
+        f" {name}: {source(one)}."
+        for name, one in (("Rooms", record), ("Motion", moved), ("Seconds", timed))
+        if one
+    )
+    return f"{table(head, [*published, *measured])}\n\n{_ratios(record)}\n\n{note.strip()}"
 
 
-def _line(shown: Shown, record: Record | None) -> tuple[str, ...]:
+def _line(shown: Shown, record: Record | None, off: str, seconds: str) -> tuple[str, ...]:
     row = _row(shown, record)
     if row is None or record is None:
-        return (shown.model, "rooms", "", "", "", MISSING, "")
+        return (shown.model, "rooms", "", "", "", MISSING, off, seconds, "")
     scores = [f"{row['scs_at'][k]:.1f}" for k in FRAMES]
-    return (shown.model, "rooms", *scores, traced([row], record))
+    return (shown.model, "rooms", *scores, off, seconds, traced([row], record))
+
+
+def _off_a_step(shown: Shown, record: Record | None, moved: Record | None) -> str:
+    """Median error of a step's dx and dyaw over all frames, by alignment: the row's own, or that
+    of the export that travels along."""
+    found = (_row(shown, record) or {}).get("following")
+    for row in moved["rows"] if moved and not found else ():
+        kinds = row["name"], row["told"], row["method"]
+        if kinds == (FOLLOWED.get((shown.arm, shown.family)), "true", "alignment"):
+            found = max(row["horizons"], key=lambda h: h["horizon"])
+    if not found:
+        return MISSING if shown.speed else ""
+    return f"{found['error'][0]:.3f} m, {found['error'][2]:.2f}°"
+
+
+def _seconds(shown: Shown, timed: Record | None) -> str:
+    """Of 16 frames, with as many sampling steps as the recipe takes."""
+    if not shown.speed:
+        return ""
+    for row in timed["rows"] if timed else ():
+        if (row["group"], row["name"], row["frames"]) == (AS_TRAINED, shown.speed, SOME):
+            return f"{row['seconds']:.3g} ({row['network_calls']} calls)"
+    return MISSING
 
 
 def _row(shown: Shown, record: Record | None) -> Record | None:
