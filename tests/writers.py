@@ -449,6 +449,7 @@ def roll_out(root: Path, version: int) -> None:
     import torch
 
     from egowm.commands import rollout
+    from egowm.commands.work import rollout as work
 
     pixels = torch.from_numpy(frames(version).transpose(0, 3, 1, 2).copy())[None] / 255
     model = SimpleNamespace(
@@ -457,7 +458,7 @@ def roll_out(root: Path, version: int) -> None:
         rollout=lambda *given, **more: SimpleNamespace(frames=pixels),
     )
     video.write_image(beside(root) / "a.png", FRAMES[0])
-    opened = patch.object(rollout.WorldModel, "from_pretrained", lambda *given, **more: model)
+    opened = patch.object(work.WorldModel, "from_pretrained", lambda *given, **more: model)
     with opened:
         words = ["--actions", "www", "--size", "16", "16", "--output", root / "walk", "--force"]
         run(rollout.main, beside(root) / "a.png", *words)
@@ -465,12 +466,13 @@ def roll_out(root: Path, version: int) -> None:
 
 def plan_ways(root: Path, version: int) -> None:
     from egowm.commands import plan
+    from egowm.commands.work import plan as work
     from egowm.evaluation import agents, navigation
 
     made = navigation.Run(np.zeros((4, 3)), frames(version), 0.1 * version, 1.0, True, True)
     foreseen = agents.Foreseen(0, np.zeros((3, 3)), made.frames[1:])
-    acted = patch.object(navigation, "act_out", lambda *given: made)
-    with acted, patch.object(plan, "_agent", lambda args: SimpleNamespace(plans=[foreseen])):
+    acted = patch.object(work, "act_out", lambda *given: made)
+    with acted, patch.object(work, "_agent", lambda args: SimpleNamespace(plans=[foreseen])):
         size = ["--rooms", "1", "--size", "16", "16"]
         run(plan.main, *size, "--output", root / "plan", "--force")
 
@@ -481,7 +483,7 @@ def evaluate(kind: str) -> Callable[[Path, int], None]:
     def write(root: Path, version: int) -> None:
         import torch
 
-        from egowm.commands import demo
+        from egowm.commands.work import demo
         from egowm.evaluation.evaluate import write_results
         from egowm.evaluation.rows import Row
         from egowm.evaluation.run_writer import RUN, new_run

@@ -28,8 +28,7 @@ def refuse_without_recipe(argv: Sequence[str]) -> None:
     alone = {"-h", "--help", "--model", "--model.help", "--data.help", "--print_config"}
     if not named and not alone & set(options):
         raise ValueError(
-            f"{argv[0]}: give a recipe, -c RECIPE.yaml; `egowm recipes` lists those that "
-            f"came along."
+            f"{argv[0]}: give a recipe, -c recipes/NAME.yaml (`egowm recipes` lists them)."
         )
     for name in named:
         if name.endswith((".yaml", ".yml")):  # Lightning also takes a recipe's text

@@ -11,8 +11,8 @@ import torch
 import yaml
 from PIL import Image
 
-from egowm.commands import demo, fit
 from egowm.commands import main as cli
+from egowm.commands.work import demo, fit
 from egowm.evaluation.roll_out import choose
 from egowm.recipe import open_recipe
 from egowm.shipped import default_model, recipes

@@ -177,8 +177,9 @@ def test_a_mistake_is_one_line(recipe, elsewhere, options, words, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["fit"], "required: fit.data, fit.model. Give a recipe: -c recipes/NAME.yaml"),
-        (["fit", "-c", "none.yaml"], "File does not exist"),
+        (["fit"], "fit: give a recipe, -c recipes/NAME.yaml"),
+        (["fit", "-c", "none.yaml"], "No recipe at none.yaml"),
+        (["fit", "--model", "egowm.WorldModel"], "required: fit.data"),
     ],
 )
 def test_a_missing_recipe_is_one_line(elsewhere, arguments, words, capsys):

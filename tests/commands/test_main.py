@@ -233,7 +233,7 @@ def test_a_missing_option_is_told_before_torch_is_loaded():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
-    assert "egowm: fit: give a recipe, -c RECIPE.yaml" in done.stderr
+    assert "egowm: fit: give a recipe, -c recipes/NAME.yaml" in done.stderr
     assert "egowm: No recipe at nowhere.yaml: `egowm recipes` lists those" in done.stderr
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from egowm.commands import eval as command
 from egowm.commands import main as cli
+from egowm.commands.work import eval as command
 from egowm.evaluation.compare import compare_evaluations, format_comparison, format_gate
 from egowm.evaluation.protocol import Protocol
 from egowm.evaluation.record import load, save
 from egowm.evaluation.table import table
 from egowm.scs.bootstrap import interval
+from egowm.shipped import recipes
 from tests.evaluation.records import made_up
 
 CLIPS = 20
@@ -146,7 +147,15 @@ def test_the_gate_s_status(saved, tmp_path, monkeypatch, capsys):
     for added, status, words in ((0.0, 0, "gate: passed"), (-1.0, 4, "gate: PSNR is worse")):
         record = made_up(20 + NOISE + added, np.full((CLIPS, 4), 0.5))
         monkeypatch.setattr(command, "_evaluated", lambda args, b, record=record: record)
-        words_of = ["eval", "-c", "r.yaml", "--model", "rooms", "--output", str(tmp_path / "run")]
+        words_of = [
+            "eval",
+            "-c",
+            str(recipes()["rooms_svd"]),
+            "--model",
+            "rooms",
+            "--output",
+            str(tmp_path / "run"),
+        ]
         assert cli.main([*words_of, "--gate", str(baseline)]) == status
         out = capsys.readouterr().out
         assert words in out

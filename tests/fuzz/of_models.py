@@ -163,7 +163,7 @@ def memory(*words: str) -> Callable[[Place], int]:
     """With the first ways of training; each of them takes seconds."""
 
     def run(place: Place) -> int:
-        from egowm.commands import memory
+        from egowm.commands.work import memory
 
         memory.LADDER = memory.LADDER[:1]
         return command(main, "memory", *words)(place)
