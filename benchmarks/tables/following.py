@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.measure import Record, read
 from benchmarks.tables.markdown import Columns, caveat, lines_of, source, table
 
@@ -39,6 +41,44 @@ def drift(results: Path) -> str:
     }
     columns: Columns = {"frames": _name, **at}
     return table(columns, lines_of(columns, found)) + (caveat(record) if record else "")
+
+
+def recordings(results: Path) -> str:
+    """The errors of steps in recordings with measured poses, and the size of the steps."""
+    record = read(results / "action-following-real.json")
+    found = record["rows"] if record else []
+    columns: Columns = {
+        "recording": lambda r: r["name"],
+        "steps told": lambda r: r["told"],
+        "known": lambda r: r["method"],
+        "aligned, %": lambda r: f"{100 * _last(r)['aligned']:.0f}",
+        "off, m": lambda r: _largest(_last(r)["error"][: _moves(r)], ".3f"),
+        "off, degrees": lambda r: _largest(_last(r)["error"][_moves(r) :], ".2f"),
+        "a step": _step,
+    }
+    note = f"\n\n{source(record)}." if record else ""
+    return table(columns, lines_of(columns, found)) + note
+
+
+def _moves(row: Record) -> int:
+    """How many of a step's dimensions are metres: dx, dy, dyaw, or three and three."""
+    return 2 if len(row["size_of_a_step"]) == 3 else 3
+
+
+def _last(row: Record) -> Record:
+    found: Record = row["horizons"][-1]
+    return found
+
+
+def _largest(errors: Sequence[float | None], form: str) -> str:
+    """Of dimensions' median errors; what the method cannot see says so."""
+    known = [error for error in errors if error is not None]
+    return f"{max(known):{form}}" if known else "not seen"
+
+
+def _step(row: Record) -> str:
+    size, cut = row["size_of_a_step"], _moves(row)
+    return f"{np.linalg.norm(size[:cut]):.3f} m, {np.degrees(np.linalg.norm(size[cut:])):.1f}°"
 
 
 def _at(row: Record, horizon: int) -> Record:

@@ -46,6 +46,7 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "decode-window": planning.windows,
     "action-following": following.following,
     "action-drift": following.drift,
+    "action-following-real": following.recordings,
     "scores-and-arrivals": scores_and_arrivals.models,
     "rank-agreement": scores_and_arrivals.taus,
     "scs-speed": scs.speed,
