@@ -494,7 +494,7 @@ def test_sizes_that_cannot_be_halved(model, family):
         model.backbone.latent_shape(height, family.size[1])
 
 
-# Pipelines of the same folders that a family must not take for its own, and the words of the refusal.
+# What model_index.json may say that a family must not take for its own, and the refusal.
 FOREIGN = ({"_class_name": "FluxPipeline"}, "expected a pipeline of .*, got FluxPipeline")
 FORMS_OF_WAN = (  # that Wan alone comes in
     ({"transformer_2": ["diffusers", "WanTransformer3DModel"]}, "two transformers .*A14B"),
