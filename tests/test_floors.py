@@ -16,7 +16,10 @@ GROUND = (
     "paths", "picture_file", "pixels", "randomness", "readable", "shipped", "sizes",
     "typed_json", "unfinished", "video", "video_end", "video_file", "video_packets",
 )  # fmt: skip
-CORE = ("backbones", "export", "metadata", "own_contexts", "sampler", "sampling", "world_model")
+CORE = (
+    "backbones", "export", "exported_weights", "metadata", "own_contexts", "sampler", "sampling",
+    "world_model",
+)  # fmt: skip
 # Wings stand side by side; each with the other wings that it may know.
 WINGS = {
     "data": ("worlds",),
