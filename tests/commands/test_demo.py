@@ -245,7 +245,7 @@ def test_the_quick_demo(tmp_path, monkeypatch, capsys):
     assert len(described["clips"]) == 2
     rows = {row["folder"]: row for row in json.loads((output / "eval.json").read_text())["rows"]}
     own, other = (rows[name]["cells"]["psnr"]["clips"] for name in ("pred", "pred_shuffled"))
-    assert min(np.subtract(own, other)) > 1  # dB; 0 where the model ignores its actions
+    assert np.mean(own) - np.mean(other) > 0.1  # dB; 0 where the model ignores its actions
     for name in ("scs.json", "scs_shuffled.json", "scs_fresh.json"):
         assert 0 <= json.loads((output / name).read_text())["scs"] <= 100
     told = capsys.readouterr().out
