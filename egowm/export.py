@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import Any, TypedDict, TypeVar, get_args
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from egowm.actions import ActionSpec
 from egowm.actions.spec import Kind
 from egowm.backbones.arguments import check_arguments
 from egowm.backbones.base import Backbone
 from egowm.checksums import sum_of
+from egowm.exported_weights import read_weights, take_weights, weights_of
 from egowm.files import FolderKind, begins, check_folder, filled
 from egowm.metadata import Described, ExportRecord, Specs, check_base, describe, specs_of
-from egowm.network.trained_part import merged_weights
+from egowm.network.finite import check_finite
 from egowm.readable import undamaged
 from egowm.shipped import world_models
 from egowm.typed_json import read_json
@@ -61,15 +62,14 @@ def save(model: Described, folder: Path, dtype: torch.dtype | None = None, note:
         folder: New, or an export.
         dtype: The weights are rounded to it (float16 halves the file); None keeps theirs.
         note: More text for the README.
+
+    Raises ValueError for weights with NaN or infinity, and for those that `dtype` cannot hold.
     """
     check_folder(folder, EXPORT, force=True)
     backbone = model.backbone
     if model.spec is None or not hasattr(backbone, "network"):
         raise ValueError("Nothing to save yet: fit the model or load weights first.")
-    network = merged_weights(backbone.network, dtype)
-    weights = {f"network.{k}": v for k, v in network.items()}
-    weights |= _embeddings(model) | _empty_text(backbone)
-    weights = {k: v.detach().cpu().to(dtype or v.dtype).contiguous() for k, v in weights.items()}
+    weights = weights_of(model, dtype)
     arguments = _arguments(backbone)
     record = {
         "format": FORMAT,
@@ -123,27 +123,11 @@ def load(folder: Path, base: str | None, make: Callable[..., Model]) -> Model:
     model.configure_model()
     check_base(model.backbone, record["base_sha256"], f"{folder} belongs to", "Pass base=FOLDER.")
     with undamaged(folder / WEIGHTS):
-        _take_weights(model, folder / WEIGHTS, record.get("weights_sha256"))
+        weights = read_weights(folder / WEIGHTS, record.get("weights_sha256"))
+    check_finite(weights, str(folder / WEIGHTS), "Export an earlier checkpoint again.")
+    with undamaged(folder / WEIGHTS):
+        take_weights(model, weights)
     return model.eval()
-
-
-def _take_weights(model: Any, file: Path, sha256: str | None) -> None:
-    """All that `save` wrote, and nothing else; older exports name no sha256."""
-    if sha256 not in (None, sum_of(file)):
-        raise ValueError(f"expected weights with sha256 {str(sha256)[:12]}...")
-    backbone, weights = model.backbone, load_file(file)
-    network = {k: v for k, v in weights.items() if k.startswith("network.")}
-    backbone.network.load_state_dict({k.removeprefix("network."): v for k, v in network.items()})
-    if "text.embedding" in weights:
-        texts = backbone.codec.texts
-        texts.remember("", weights["text.embedding"], weights["text.mask"])
-    own = {k: v for k, v in weights.items() if not k.startswith(("network.", "text."))}
-    left = model.load_state_dict(own, strict=False)
-    missing = set(_embeddings(model)) & set(left.missing_keys)
-    if missing or left.unexpected_keys:
-        raise ValueError(
-            f"Missing key(s) {sorted(missing)}, unexpected key(s) {left.unexpected_keys}"
-        )
 
 
 def _specs(record: ExportRecord) -> Specs:
@@ -171,20 +155,6 @@ def find(folder: Path) -> Path:
             f"save_pretrained wrote, or the name of a shipped model ({', '.join(known)})."
         )
     return path
-
-
-def _embeddings(model: Described) -> dict[str, torch.Tensor]:
-    """What egowm adds to the backbone: the weights of the embeddings."""
-    state = model.state_dict()
-    return {k: v for k, v in state.items() if not k.startswith("backbone.")}
-
-
-def _empty_text(backbone: Backbone) -> dict[str, torch.Tensor]:
-    """What "" means to the backbone: an export needs no text encoder for it."""
-    if backbone.codec.texts is None:
-        return {}
-    embedding, mask = backbone.codec.texts([""], torch.device("cpu"))
-    return {"text.embedding": embedding[0], "text.mask": mask[0]}
 
 
 def _arguments(backbone: Backbone) -> dict[str, Any]:

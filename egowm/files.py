@@ -7,28 +7,28 @@ another of its own kind. Neither may be a link itself.
 
 import ctypes
 import os
-import platform
 import re
 import shutil
-import zlib
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from egowm.unfinished import (
+    ASIDE,
+    LEFT,
+    UNFINISHED,
+    aside_of,
+    is_being_written,
+    is_unfinished,
+    new_of,
+    remove,
+    sweep_once,
+    unfinished,
+)
+
 MARK = ".egowm"  # names the command in folders whose content does not tell it
 _HEAD = 512  # bytes from which a kind of file is told
-# What killed processes, and the file browser of macOS, leave in a folder. Not what a replacement
-# had moved aside when it was killed: that may be the only copy.
-_LEFT = re.compile(r"(.*/)?(\.egowm-\d+-[^/]+(/.*)?|\.DS_Store)")
-UNFINISHED = ".egowm-"  # how names of what is not whole yet begin
-_ASIDE = ".egowm-aside-"
-# Folders may be shared between machines, and between containers that count processes apart.
-_SPACE = os.readlink("/proc/self/ns/pid") if os.path.islink("/proc/self/ns/pid") else ""
-_MACHINE = f"{zlib.crc32(f'{platform.node()}{_SPACE}'.encode()):08x}"
-_UNFINISHED = re.compile(r"\.egowm-(\d+)-(?:([0-9a-f]{8})-)?")  # process, machine
-_MOVED = re.compile(rf"{re.escape(_ASIDE)}(\d+)-([0-9a-f]{{8}})-(\d+)")  # and how many come
 
 
 class FileKind(NamedTuple):
@@ -66,8 +66,8 @@ def check_folder(folder: Path, kind: FolderKind, force: bool = False) -> None:
         return
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file: expected the name of a folder to write.")
-    with _alone(folder):
-        _recover(folder)
+    with _alone(folder) as alone:
+        _recover(folder, alone)
         _refuse_others(folder, kind, force)
 
 
@@ -76,15 +76,15 @@ def _refuse_others(folder: Path, kind: FolderKind, force: bool) -> None:
     for place, name in ((Path(), "working folder"), (Path(home), "home folder")):
         if place.resolve().is_relative_to(here):
             raise FileExistsError(f"{folder} is or holds the {name}: give a folder of its own.")
-    held = next((path for path in _paths(folder) if not _LEFT.fullmatch(path)), None)
+    held = next((path for path in _paths(folder) if not LEFT.fullmatch(path)), None)
     if held is None:
         return
     marked = re.escape(f"{kind.command}\n").encode()
     made = kind.made or (lambda path: begins(path / MARK, marked))
     allowed = re.compile(rf"{kind.files}|{re.escape(MARK)}")
-    others = (p for p in _paths(folder) if not (allowed.fullmatch(p) or _LEFT.fullmatch(p)))
+    others = (p for p in _paths(folder) if not (allowed.fullmatch(p) or LEFT.fullmatch(p)))
     stranger = next(others, None) if made(folder) else held
-    if stranger is not None and stranger.startswith(_ASIDE):
+    if stranger is not None and stranger.startswith(ASIDE):
         raise FileExistsError(
             f"{folder} holds {stranger}, which a command that was killed had moved aside: move it "
             f"back or delete it, and run the command again."
@@ -147,12 +147,11 @@ def whole(path: Path) -> Iterator[Path]:
     system can. What killed processes left in the folder is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep_once(path.parent)
-    temporary = path.with_name(f"{_unfinished()}{path.name}")
-    _remove(temporary)
+    sweep_once(path.parent)
+    temporary = path.with_name(unfinished(path.name))
     with _named(path, temporary):
         yield temporary
-        inner = any(map(_UNFINISHED.match, path.parts))  # then the outer block syncs
+        inner = any(map(is_unfinished, path.parts))  # then the outer block syncs
         if not inner:
             _sync(temporary)
         _replace(temporary, path)
@@ -178,23 +177,7 @@ def _named(path: Path, temporary: Path) -> Iterator[None]:
         raise of_disk from None
     finally:
         with suppress(OSError):  # such as of a disk that became read-only
-            _remove(temporary)
-
-
-def sweep(folder: Path) -> None:
-    """Remove what killed processes did not finish writing in a folder; not what `_recover` may
-    need."""
-    with suppress(OSError):  # another process sweeps too, or the folder may not be listed
-        for name in os.listdir(folder):
-            left = _UNFINISHED.match(name) and not name.endswith("-new")
-            if left and not _is_being_written(name):
-                _remove(folder / name)
-
-
-@lru_cache(maxsize=4096)
-def _sweep_once(folder: Path) -> None:
-    """In this process: a folder of many files is not listed for each of them."""
-    sweep(folder)
+            remove(temporary)
 
 
 @contextmanager
@@ -210,8 +193,7 @@ def filled(folder: Path, kind: FolderKind) -> Iterator[Path]:
             _begin(temporary, kind)
             yield temporary
         return
-    temporary = folder / f"{_unfinished()}new"
-    _remove(temporary)
+    temporary = folder / unfinished()
     with _named(folder, temporary):
         _begin(temporary, kind)
         yield temporary
@@ -226,11 +208,6 @@ def mark(folder: Path, kind: FolderKind) -> None:
         temporary.write_text(f"{kind.command}\n", encoding="utf-8")
 
 
-def _unfinished() -> str:
-    """As `UNFINISHED`, in this process."""
-    return f"{UNFINISHED}{os.getpid()}-{_MACHINE}-"
-
-
 def _begin(folder: Path, kind: FolderKind) -> None:
     folder.mkdir()
     if kind.made is None:
@@ -240,10 +217,10 @@ def _begin(folder: Path, kind: FolderKind) -> None:
 def _swap(new: Path, folder: Path, kind: FolderKind) -> None:
     """The entries of `new` in place of the old ones; all back where one cannot be moved."""
     come = list(new.iterdir())
-    aside = folder / f"{_ASIDE}{os.getpid()}-{_MACHINE}-{len(come)}"
-    kept = {name for name in kind.keeps if not _UNFINISHED.match(name)}
+    aside = aside_of(new, len(come))
+    kept = {name for name in kind.keeps if not is_unfinished(name)}
     stays = {new.name} | kept
-    old = [p for p in folder.iterdir() if p.name not in stays and not _is_being_written(p.name)]
+    old = [p for p in folder.iterdir() if p.name not in stays and not is_being_written(p)]
     moves = [(path, aside / path.name) for path in old]
     moves += [(path, folder / path.name) for path in come]
     aside.mkdir()
@@ -260,54 +237,38 @@ def _swap(new: Path, folder: Path, kind: FolderKind) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait while another process replaces what a folder holds, where the system can tell."""
-    descriptor = None
+def _alone(folder: Path) -> Iterator[bool]:
+    """Wait while another process replaces what a folder holds; False where the system has no such
+    locks. Containers of one machine, and machines on one NFS, share them."""
+    descriptor, alone = None, False
     with suppress(ImportError, OSError):
         from fcntl import LOCK_EX, flock
 
         descriptor = os.open(folder, os.O_RDONLY)
         flock(descriptor, LOCK_EX)
+        alone = True
     try:
-        yield
+        yield alone
     finally:
         if descriptor is not None:
             os.close(descriptor)
 
 
-def _recover(folder: Path) -> None:
-    """Undo a replacement that was killed before the first new entry came, else finish it."""
-    for aside in [path for path in folder.iterdir() if path.name.startswith(_ASIDE)]:
-        found = _MOVED.fullmatch(aside.name)
-        if found is None or _is_alive(int(found[1]), found[2]):
+def _recover(folder: Path, alone: bool) -> None:
+    """Undo a replacement that was killed before the first new entry came, else finish it.
+
+    alone: within `_alone`, so that no replacement is under way.
+    """
+    for aside in [path for path in folder.iterdir() if path.name.startswith(ASIDE)]:
+        found = new_of(aside)
+        if found is None or not found[0].is_dir() or (is_being_written(found[0]) and not alone):
             continue
-        new = folder / f".egowm-{found[1]}-{found[2]}-new"
-        if not new.is_dir():
-            continue
-        came = len(os.listdir(new)) < int(found[3])
+        new, count = found
+        came = len(os.listdir(new)) < count
         for path in list((new if came else aside).iterdir()):
             path.rename(folder / path.name)
-        _remove(aside)
-        _remove(new)
-
-
-def _is_being_written(name: str) -> bool:
-    """Whether a name is of what another process is still writing."""
-    found = _UNFINISHED.match(name)
-    return found is not None and _is_alive(int(found[1]), found[2] or _MACHINE)
-
-
-def _is_alive(process: int, machine: str) -> bool:
-    """Whether a process still runs; on another machine, where that is not known: yes."""
-    if machine != _MACHINE or os.name != "posix":
-        return True
-    try:
-        os.kill(process, 0)
-    except PermissionError:
-        return True
-    except (ProcessLookupError, OverflowError):
-        return False
-    return True
+        remove(aside)
+        remove(new)
 
 
 def _check_place(path: Path) -> None:
@@ -318,8 +279,8 @@ def _check_place(path: Path) -> None:
     if not above.is_dir():
         raise NotADirectoryError(f"{path}: {above} is not a folder.")
     for place in {above, path.absolute().parent}:  # where replacements begin
-        _sweep_once(place)
-    probe = above / f"{_unfinished()}probe"
+        sweep_once(place)
+    probe = above / unfinished("probe")
     try:
         probe.write_bytes(bytes(1 << 12))
     except PermissionError as error:
@@ -350,19 +311,12 @@ def _paths(folder: Path) -> Iterator[str]:
             yield here.as_posix()
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def _replace(new: Path, path: Path) -> None:
     """`new` in the place of `path`; of two folders, `new` is the name of the old one afterwards."""
     if not (new.is_dir() and path.is_dir()):
         new.replace(path)
     elif not _exchange(new, path):
-        aside = path.with_name(f"{_ASIDE}{os.getpid()}-{path.name}")
+        aside = path.with_name(f"{ASIDE}{new.name.removeprefix(UNFINISHED)}")
         for source, target in ((path, aside), (new, path), (aside, new)):
             source.rename(target)
 

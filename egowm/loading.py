@@ -35,6 +35,8 @@ def load_model(cls: Any, folder: Path, dtype: "torch.dtype | Literal['auto'] | N
     """
     import torch
 
+    from egowm.network.finite import check_finite
+
     expect(folder, CONFIG)
     of_diffusers = hasattr(cls, "load_config")
     stem = "diffusion_pytorch_model" if of_diffusers else "model"
@@ -48,6 +50,7 @@ def load_model(cls: Any, folder: Path, dtype: "torch.dtype | Literal['auto'] | N
         if missing := sorted(info.get("missing_keys", ())):  # the library would draw them
             weights = counted(len(missing), "weight is", "weights are")
             raise ValueError(f"{weights} missing, the first is {missing[0]}")
+        check_finite(dict(model.named_parameters()), "its weights")
     return model
 
 

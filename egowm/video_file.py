@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from egowm.decord_library import array_of, decord_errors, has_decord, load_decord
-from egowm.video_packets import SEEKING, Packets, VideoError, when_shown
+from egowm.video_packets import SEEKING, Packets, VideoError, check_size, when_shown
 
 KEPT_OPEN = 8  # files; opening one costs as much as decoding some frames
 KEPT_INDEXES = 4096
@@ -103,11 +103,10 @@ def _index(name: str, changed: int, size: int) -> FrameIndex:
     shown: list[int] = []
     keys: list[int] = []
     torn: list[int] = []
-    with closing(Packets(path)) as packets:
+    with closing(Packets(path, quick=True)) as packets:
         counts = packets.container == "avi"  # in which frames are found by their order of decoding
         for packet, missed in packets:
-            if first is None:
-                first = next(iter(packets.decode(packet) or []), None)
+            first = first or packets.alone(packet)
             if not packet.size:
                 continue  # the end
             when = when_shown(packet)
@@ -127,6 +126,7 @@ def _index(name: str, changed: int, size: int) -> FrameIndex:
         tick, rate = float(packets.stream.time_base), float(packets.stream.average_rate or 0)
     if not shown or first is None:
         raise VideoError(f"{path}: not a readable video, corrupt or cut short: no frame in it")
+    check_size(path, first)
     turns = round(first.rotation / 90) % 4
     # of an AVI also those that its index has and the file lost
     ticks = np.unique(np.asarray(shown + [when + min(shown) - begin for when in packets.kept]))

@@ -16,6 +16,11 @@ _PADDING = bytes(32)  # more zeros than any recorder adds to a unit
 _UNITS, _ZEROS = re.compile(rb"\0{3}[^\0\1]"), re.compile(rb"\0{32}")
 # bytes that a codec forbids inside its frames, or never writes; lost sectors read as zeros
 _HOLES = {"h264": _UNITS, "hevc": _UNITS, "vp9": _ZEROS, "av1": _ZEROS}
+_MOV = (".mp4", ".m4v", ".mov")
+_QUICK = {
+    "options": {"probesize": "32", "analyzeduration": "0", "fpsprobesize": "0"},
+    "stream_options": [{"skip_frame": "all"}] * 8,
+}
 _NAMES = {"libdav1d": "av1", "libaom-av1": "av1", "libvpx-vp9": "vp9"}
 
 
@@ -26,12 +31,14 @@ class VideoError(ValueError):
 class Packets:
     """An open video file.
 
-    codec: the coding's name, whichever decoder reads it. container: "mov", "avi" and so on.
+    quick: of an MP4 or MOV with H.264, take what its header says; FFmpeg decodes frames to learn
+    the same. codec: the coding's name, whichever decoder reads it. container: "mov", "avi" and so
+    on.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, quick: bool = False) -> None:
         self.path = path
-        self._container, self.stream = _opened(path)
+        self._container, self.stream = _opened(path, quick and path.suffix.lower() in _MOV)
         self._decoder = self.stream.codec_context
         self.codec = _NAMES.get(self._decoder.name, self._decoder.name)
         self.container = str(self._container.format.name).split(",")[0]
@@ -85,14 +92,20 @@ class Packets:
                 before = packet
 
     def decode(self, packet: Any) -> list[Any] | None:
-        """The frames that a packet completes; None where it is damaged."""
+        """The frames that a packet completes, or the end (None); None where it is damaged."""
         import av
 
         try:
-            frames: list[Any] = self._decoder.decode(packet if packet.size else None)
+            frames: list[Any] = self._decoder.decode(packet if packet and packet.size else None)
         except (av.FFmpegError, ValueError):
             return None
         return frames
+
+    def alone(self, packet: Any) -> Any:
+        """The frame of a packet, by itself; None where it has none, is damaged or needs others."""
+        frames = self.decode(packet) or self.decode(None)  # else it waits for the next packets
+        self._decoder.flush_buffers()
+        return next(iter(frames or []), None)
 
     def _stricter(self) -> None:
         """Read VP9 with its authors' decoder, which notices most damage; FFmpeg's own does not."""
@@ -130,11 +143,15 @@ class Packets:
             return False
         data = bytes(packet)
         if not self._prefix:
-            return bool(self._hole.search(data))
+            return self._holed(data)
         return any(
-            not unit or is_cut or self._hole.search(unit) or unit.endswith(_PADDING)
+            not unit or is_cut or self._holed(unit) or unit.endswith(_PADDING)
             for unit, is_cut in self._units(data)
         )
+
+    def _holed(self, data: bytes) -> bool:
+        # all patterns begin with zeros, which are found many times as fast by themselves
+        return b"\0\0\0" in data and self._hole is not None and bool(self._hole.search(data))
 
     def _units(self, data: bytes) -> Iterator[tuple[bytes, bool]]:
         """The units of a packet, each behind its length, and whether it is shorter than that."""
@@ -169,29 +186,42 @@ def _prefix(codec: str, setup: bytes) -> int:
     return (setup[4 if codec == "h264" else 21] & 3) + 1
 
 
-def _opened(path: Path) -> tuple[Any, Any]:
+def _opened(path: Path, quick: bool) -> tuple[Any, Any]:
     import av
 
     container: Any
+    options: dict[str, Any] = _QUICK if quick else {}
     if not path.is_file():
         raise VideoError(f"{path}: expected a video file, got a device or a pipe")
     try:
         with path.open("rb") as file:  # FFmpeg takes names in UTF-8 only
             name = str(path) if str(path).isprintable() else f"/dev/fd/{file.fileno()}"
-            container = av.open(name, metadata_errors="ignore")
+            container = av.open(name, metadata_errors="ignore", **options)
     except (av.FFmpegError, ValueError) as error:
         raise VideoError(f"{path}: not a readable video, corrupt or cut short") from error
     if not container.streams.video:
         container.close()
         raise VideoError(f"{path}: holds no video, only other streams")
     stream = container.streams.video[0]
+    known = stream.codec_context is not None and stream.codec_context.name == "h264"
+    if quick and not (known and stream.codec_context.width and stream.average_rate):
+        container.close()
+        return _opened(path, quick=False)
     if stream.codec_context is None:
         container.close()
         raise VideoError(f"{path}: its codec is not known here; convert it to H.264")
-    width, height = stream.codec_context.width, stream.codec_context.height
+    try:
+        check_size(path, stream.codec_context)
+    except VideoError:
+        container.close()
+        raise
+    return container, stream
+
+
+def check_size(path: Path, frame: Any) -> None:
+    """Refuse frames that are larger than the limit; frame: one of them, or a codec's context."""
+    width, height = frame.width, frame.height
     try:
         admit(f"{path}: frames of {width}x{height}", width * height, "pixels", PIXELS)
     except TooLarge as error:
-        container.close()
         raise VideoError(str(error)) from error
-    return container, stream

@@ -12,16 +12,19 @@ import random
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 from benchmarks.measure import RESULTS, Record, provenance, read, write
+from egowm import unfinished
 from egowm.commands.main import explain
 from tests.forks import forks
 from tests.tracing import CREATES, GROWS, SYNCS, Ended, Fault, in_copy, traced
@@ -225,10 +228,29 @@ def _some(count: int, most: int, chance: random.Random) -> list[int]:
 
 
 def examine(name: str, folder: Path, most: int) -> Found:
-    """Try a writer in this process, which has no threads."""
+    """Try a writer in this process, which has no threads. most: of kills, or 0 for those of
+    `examine_container` alone."""
+    if not most:
+        return examine_container(name, folder)
     writing = Writing(name, folder)
+    return tried_of(name, writing, writing.trials(most))
+
+
+def examine_container(name: str, folder: Path) -> Found:
+    """Kill a writer at every rename over an earlier result, where each process has the number 1, as
+    in a container that starts again."""
+    one = SimpleNamespace(**vars(os) | {"getpid": lambda: 1})
+    with patch.multiple(unfinished, os=one, _started=lambda process: str(os.getpid())):
+        writing = Writing(name, folder)
+        calls = enumerate(writing.calls[False], start=1)
+        renames = [Fault(at) for at, call in calls if call.name.startswith("rename")]
+        return tried_of(name, writing, [Trial("killed", fault, False) for fault in renames])
+
+
+def tried_of(name: str, writing: Writing, trials: Iterable[Trial]) -> Found:
+    """What comes of some trials."""
     tried, losses = Counter[str](), []
-    for trial in writing.trials(most):
+    for trial in trials:
         tried[trial.what] += 1
         start = "nothing" if trial.fresh else "an earlier result"
         for loss in writing.losses(trial):

@@ -10,6 +10,7 @@ import torch
 
 from egowm import export
 from egowm.backbones import SVD
+from egowm.checksums import sum_of
 from egowm.commands.main import explain
 from egowm.shipped import world_models
 from egowm.world_model import WorldModel
@@ -249,6 +250,61 @@ def test_other_weights_are_refused(folder):
     save_file(weights, folder / "weights.safetensors")
     with pytest.raises(ValueError, match=r"Missing key\(s\).*linear_1.weight"):
         WorldModel.from_pretrained(folder)
+
+
+BROKEN = "backbone.network.conv_in.weight", "action_embedding.linear_1.bias"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(BROKEN[0], torch.nan), (BROKEN[1], torch.inf), (BROKEN[1], -torch.inf)]
+)
+def test_weights_that_are_no_numbers_are_not_saved(name, value, obedient, folder):
+    """As a training that went astray leaves them; what was there stays."""
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    weight = obedient.state_dict()[name]
+    weight.flatten()[2:5] = value
+    assert weight.flatten()[3].isnan() or weight.flatten()[3].isinf()
+    words = rf"3 of the {weight.numel()} values of {name.removeprefix('backbone.')} are NaN or "
+    with pytest.raises(ValueError, match=f"^Nothing was written: {words}.*earlier checkpoint"):
+        obedient.save_pretrained(folder)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["network.conv_in.weight", "action_embedding.linear_1.bias"])
+def test_an_export_with_weights_that_are_no_numbers_is_refused(name, folder):
+    """Older versions wrote them, with a checksum that fits."""
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "weights.safetensors")
+    weights[name].flatten()[0] = float("nan")
+    weights["network.conv_out.bias"][:] = float("inf")
+    save_file(weights, folder / "weights.safetensors")
+    edit(folder, weights_sha256=sum_of(folder / "weights.safetensors"))
+    with pytest.raises(ValueError, match=r"weights\.safetensors: .* NaN or infinite") as caught:
+        WorldModel.from_pretrained(folder)
+    line = explain(caught.value)
+    assert f"1 of the {weights[name].numel()} values of {name} are NaN" in line
+    assert "(so are some of 1 more tensor)" in line
+    assert "Export an earlier checkpoint again." in line
+    assert "copy it again" not in line
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_weights_beyond_float16_are_saved_without_rounding_only(name, obedient, tmp_path):
+    """Its largest number is 65504; 65519 is still rounded to it, 65520 no more."""
+    weight = obedient.state_dict()[name].flatten()
+    weight[1] = -65519.0
+    export.save(obedient, tmp_path / "half", torch.float16)
+    weight[1] = -70000.0
+    own = name.removeprefix("backbone.")
+    words = rf"float16 cannot hold {own}, whose largest value is 70000.*no --half"
+    with pytest.raises(ValueError, match=words):
+        export.save(obedient, tmp_path / "other", torch.float16)
+    assert [p.name for p in tmp_path.iterdir()] == ["half"]
+    obedient.save_pretrained(tmp_path / "whole")
+    loaded = WorldModel.from_pretrained(tmp_path / "whole")
+    assert loaded.state_dict()[name].flatten()[1] == -70000
+    assert WorldModel.from_pretrained(tmp_path / "half").state_dict()[name].min() == -65504
 
 
 def test_nothing_half_written(obedient, folder, tmp_path, monkeypatch):

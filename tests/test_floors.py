@@ -14,9 +14,12 @@ GROUND = (
     "actions", "arrays", "augmentation", "checks", "checksums", "clip", "conditioning", "ddpm",
     "decord_library", "diffusion", "files", "lazy", "limits", "loading", "moved", "network",
     "paths", "picture_file", "pixels", "randomness", "readable", "shipped", "sizes",
-    "typed_json", "video", "video_end", "video_file", "video_packets",
+    "typed_json", "unfinished", "video", "video_end", "video_file", "video_packets",
 )  # fmt: skip
-CORE = ("backbones", "export", "metadata", "own_contexts", "sampler", "sampling", "world_model")
+CORE = (
+    "backbones", "export", "exported_weights", "metadata", "own_contexts", "sampler", "sampling",
+    "world_model",
+)  # fmt: skip
 # Wings stand side by side; each with the other wings that it may know.
 WINGS = {
     "data": ("worlds",),

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from egowm.limits import TEXT, TooLarge
-from egowm.loading import hub_folder, read_json, variant_of
+from egowm.loading import hub_folder, load_model, read_json, variant_of
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,20 @@ def test_a_failed_download_says_why(monkeypatch):
     assert hub_folder("a/b", ["x"], "0" * 40) is None
     with pytest.raises(ConnectionError, match=r"a/b was not downloaded .*No space left.*blobs/a"):
         hub_folder("a/b", ["x"], "0" * 40, download=True)
+
+
+def test_a_base_with_weights_that_are_no_numbers_is_refused(tiny_prior, tmp_path):
+    import shutil
+
+    from diffusers import UNetSpatioTemporalConditionModel
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(tiny_prior / "unet", tmp_path / "unet")
+    file = tmp_path / "unet/diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    weights["conv_in.bias"][3] = float("nan")
+    save_file(weights, file, {"format": "pt"})
+    count = weights["conv_in.bias"].numel()
+    words = rf"unet cannot be read \(.*1 of the {count} values of conv_in.bias .*copy it again"
+    with pytest.raises(ValueError, match=words):
+        load_model(UNetSpatioTemporalConditionModel, tmp_path / "unet")

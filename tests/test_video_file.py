@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from egowm import video_file
+from egowm.limits import PIXELS
 from egowm.video import VideoError, count_frames, read_frames, video_rate
 from egowm.video_file import frame_index, strictly
 from tests.h264 import CODECS, write_h264
@@ -132,6 +133,34 @@ def test_times_of_a_recording_whose_rate_varies(tmp_path, reader):
     write_h264(path, FRAMES[:7], 30, ticks=ticks)
     assert_shows(path, list(range(7)))
     np.testing.assert_allclose(frame_index(path).times, np.array(ticks) / 30, atol=1e-4)
+
+
+@pytest.mark.parametrize(("ending", "options"), [(".mp4", {"bf": "2"}), (".mov", {"bf": "0"})])
+def test_the_header_of_an_mp4_says_what_its_frames_say(tmp_path, monkeypatch, ending, options):
+    """Opened quickly or not: the same rate, times and key frames."""
+    path = tmp_path / f"a{ending}"
+    write_h264(path, FRAMES, 10, **options)
+    quick = frame_index(path)
+    monkeypatch.setattr("egowm.video_packets._MOV", ())
+    video_file._index.cache_clear()
+    thorough = frame_index(path)
+    assert (quick.rate, len(quick.ticks), quick.plain) == (10, COUNT, True)
+    assert quick[2:] == thorough[2:]
+    np.testing.assert_array_equal(quick.ticks, thorough.ticks)
+    np.testing.assert_array_equal(quick.keys, thorough.keys)
+
+
+def test_frames_larger_than_their_header_says_are_refused(tmp_path, monkeypatch):
+    """The size in an MP4's header is not that of its frames: the limit counts their pixels."""
+    path = tmp_path / "a.mp4"
+    write_h264(path, FRAMES[:3], 10)
+    data, size = path.read_bytes(), struct.pack(">HH", WIDTH, HEIGHT)
+    assert data.count(b"avc1") >= 1
+    at = data.index(size, data.rindex(b"avc1"))
+    path.write_bytes(data[:at] + struct.pack(">HH", 8, 8) + data[at + 4 :])
+    monkeypatch.setenv(PIXELS, str(WIDTH * HEIGHT - 1))
+    with pytest.raises(VideoError, match=f"frames of {WIDTH}x{HEIGHT}"):
+        count_frames(path)
 
 
 def packets_of(path: Path) -> list[tuple[int, int]]:

@@ -35,6 +35,15 @@ def test_a_writer(writer: str, tmp_path: Path) -> None:
     assert found.tried.keys() >= {"torn", "disk full", "read-only", "twice at once"}
 
 
+@TRACED
+@pytest.mark.parametrize("writer", ["export of a model", "predict"])
+def test_a_killed_container_starts_again(writer: str, tmp_path: Path) -> None:
+    """The same number of a process is no sign that the one that was killed still writes."""
+    found = examined(writer, tmp_path, 0)
+    assert found.losses == []
+    assert found.tried["killed"] >= 6  # old entries go, new ones come
+
+
 @pytest.mark.parametrize("command", ["score", "compare", "eval"])
 def test_a_table_is_printed_where_its_file_cannot_be_written(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch

@@ -16,8 +16,10 @@ from egowm.backbones.base import Backbone
 from egowm.backbones.codec_wrappers import Cached
 from egowm.clip import Clip
 from egowm.diffusion import denoising_loss
+from egowm.exported_weights import EARLIER
 from egowm.files import FolderKind, check_folder, filled
 from egowm.loading import CONFIG, EMPTY, INDEX, read_json
+from egowm.network.finite import check_finite
 from egowm.network.optimizer import adamw, use_schedule
 from egowm.pixels import to_model
 from egowm.randomness import StepSeeds
@@ -157,7 +159,9 @@ def save_pipeline(backbone: Backbone, folder: Path) -> None:
     kept = {path.name for path in folder.iterdir()} - names if folder.is_dir() else ()
     with filled(folder, PIPELINE._replace(keeps=kept)) as temporary:
         for name, module in backbone.parts.items():
-            copy.deepcopy(module).half().save_pretrained(temporary / name)
+            half = copy.deepcopy(module).half()
+            check_finite(dict(half.named_parameters()), f"The {name} in float16", f"{EARLIER}.")
+            half.save_pretrained(temporary / name)
             _load_in_float32(temporary / name)
         if not _is_base(backbone, folder):
             _copy_rest(backbone, temporary)

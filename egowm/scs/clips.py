@@ -18,10 +18,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from egowm.checks import checked, counted
-from egowm.files import UNFINISHED
 from egowm.limits import ordinary
 from egowm.picture_file import opened
 from egowm.scs.masks import MASKS, is_sav, read_masks
+from egowm.unfinished import UNFINISHED
 from egowm.video import (
     PICTURES,
     count_frames,

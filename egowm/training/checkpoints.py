@@ -14,7 +14,8 @@ from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from egowm.files import sweep, whole
+from egowm.files import whole
+from egowm.unfinished import sweep
 
 log = logging.getLogger(__name__)
 LAST = "last.ckpt"

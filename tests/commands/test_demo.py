@@ -15,6 +15,7 @@ from egowm.commands import main as cli
 from egowm.commands.work import demo, fit
 from egowm.evaluation.roll_out import choose
 from egowm.recipe import open_recipe
+from egowm.sampling import Sampling
 from egowm.shipped import default_model, recipes
 from tests.evaluation.records import made_up
 
@@ -118,6 +119,44 @@ def test_rooms(quick, clips, limit, trained, evaluated, committed, tmp_path, cap
     )
 
 
+def imagined(model, actions: torch.Tensor) -> torch.Tensor:
+    """What a model imagines of made-up clips, from the same noise whatever it is told."""
+    first, second = (torch.Generator().manual_seed(seed) for seed in (0, 1))
+    context = torch.rand(len(actions), 1, 3, 16, 16, generator=first)
+    return model.rollout(context, actions, Sampling(steps=1), generator=second).frames
+
+
+@pytest.mark.parametrize("ignores", [False, True])
+def test_its_last_line_tells_whether_the_model_follows_its_actions(
+    ignores, obedient, trained, committed, tmp_path, monkeypatch, capsys
+):
+    """Six clips as the obedient model sees them; one whose embedding is zero cannot pass."""
+    told = torch.rand(6, 4, 3, generator=torch.Generator().manual_seed(1)) * 0.2 - 0.1
+    truth = imagined(obedient, told)
+    if ignores:
+        torch.nn.init.zeros_(obedient.action_embedding.linear_2.weight)
+
+    def evaluate(rows, *given, **options):
+        record = None
+        for row in rows:
+            made = imagined(row.model, told if row.actions == "true" else told.roll(1, 0))
+            wrong = (made - truth).square().mean((1, 2, 3, 4)).numpy()
+            psnr = -10 * np.log10(wrong + 1e-9)
+            found = made_up(np.tile(psnr, (4, 1)).T, labels=[row.label])
+            found["rows"][0]["folder"] = row.folder
+            record = record or found | {"rows": []}
+            record["rows"].append(found["rows"][0])
+        return record
+
+    monkeypatch.setattr(demo, "evaluate", evaluate)
+    assert cli.main(["demo", "--quick", "--output", str(tmp_path / "demo")]) == 0
+    said = capsys.readouterr().out.rstrip().splitlines()[-1]
+    wins, follows = re.search(r"better on (\d) of 6 clips, (.*)\.$", said).groups()
+    assert (wins, follows == "so the model follows its actions") == (
+        ("0", False) if ignores else ("6", True)
+    )
+
+
 def test_a_demo_again(trained, evaluated, committed, tmp_path, capsys):
     """Its own folder is replaced with --force, as `make demo` does; nobody else's ever."""
     output = tmp_path / "demo"
@@ -204,6 +243,9 @@ def test_the_quick_demo(tmp_path, monkeypatch, capsys):
     described = json.loads((output / "clips.json").read_text())
     assert list(described["variants"]) == ["pred", "pred_fresh", "pred_shuffled"]
     assert len(described["clips"]) == 2
+    rows = {row["folder"]: row for row in json.loads((output / "eval.json").read_text())["rows"]}
+    own, other = (rows[name]["cells"]["psnr"]["clips"] for name in ("pred", "pred_shuffled"))
+    assert np.mean(own) - np.mean(other) > 0.1  # dB; 0 where the model ignores its actions
     for name in ("scs.json", "scs_shuffled.json", "scs_fresh.json"):
         assert 0 <= json.loads((output / name).read_text())["scs"] <= 100
     told = capsys.readouterr().out

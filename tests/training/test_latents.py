@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from egowm.backbones import SVD
@@ -19,7 +20,7 @@ from egowm.data import Rooms, Window
 from egowm.pretraining.prior import VideoPrior
 from egowm.training.latents import writer as caching
 from egowm.training.latents.callback import Opened
-from egowm.training.latents.shards import damage
+from egowm.training.latents.shards import damage, save_shard
 from egowm.training.latents.writer import LatentWriter
 from egowm.world_model import WorldModel
 
@@ -185,6 +186,34 @@ def test_shards_over_processes_and_going_on(tmp_path, backbone, monkeypatch, cap
         assert again.keys() == tensors.keys()
         assert all(torch.equal(again[name], value) for name, value in tensors.items())
     assert cache.shard(4).stat().st_mtime_ns == untouched
+
+
+def test_the_same_bytes_again(tmp_path, backbone, monkeypatch):
+    """Another run writes the same files, so that copies of a cache can be compared by checksum."""
+    monkeypatch.setattr(caching, "SHARD", 5 * 1408)  # 5 frames of 24
+    found = []
+    for name in ("one", "other"):
+        LatentWriter(backbone, rooms(tmp_path)).write(tmp_path / name)
+        paths = [path for path in (tmp_path / name).rglob("*") if path.is_file()]
+        found.append({str(p.relative_to(tmp_path / name)): p.read_bytes() for p in paths})
+    assert len(found[0]) == 6  # the index and 5 shards
+    assert found[0] == found[1]
+
+
+def test_the_same_bytes_with_texts(tmp_path):
+    """Three values beside the tensors have six orders."""
+    tensors = {"embedding": torch.arange(6.0).reshape(2, 3), "mask": torch.ones(2, 3)}
+    file, found = tmp_path / "texts.safetensors", set()
+    for _ in range(20):
+        save_shard(tensors, file, "key", texts='["", "links \u00e4"]')
+        found.add(file.read_bytes())
+    [data] = found
+    header = int.from_bytes(data[:8], "little")
+    assert (header % 8, len(data)) == (0, 8 + header + 2 * 6 * 4)
+    assert damage(file, "key", thorough=True) is None
+    with safe_open(file, "pt") as stream:
+        assert stream.metadata()["texts"] == '["", "links \u00e4"]'
+        assert torch.equal(stream.get_tensor("embedding"), tensors["embedding"])
 
 
 def refused(recipe: Path, folder: Path, capsys, *options: str) -> str:

@@ -1,6 +1,7 @@
 """One file of a latent cache: written whole or not at all, and checked when it is read."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,11 +21,24 @@ class Damage(NamedTuple):
 
 
 def save_shard(tensors: dict[str, Tensor], file: Path, key: str, **more: str) -> None:
-    """One file of a cache, whole or not at all."""
+    """One file of a cache, whole or not at all; the same tensors give the same bytes."""
     tensors = {name: value.contiguous() for name, value in tensors.items()}
-    with whole(file) as temporary:
-        # `save_file` would leave a temporary of its own where it is killed
-        temporary.write_bytes(save(tensors, {"key": key, "sha256": checksum(tensors), **more}))
+    # `save_file` would leave a temporary of its own where it is killed
+    data = save(tensors, {"key": key, "sha256": checksum(tensors), **more})
+    header, values = _ordered(data)
+    with whole(file) as temporary, temporary.open("wb") as stream:
+        stream.write(header)
+        stream.write(values)
+
+
+def _ordered(data: bytes) -> tuple[bytes, memoryview]:
+    """Header and values of a safetensors file, which comes with its metadata in random order."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the values begin at a multiple of 8
+    return len(text).to_bytes(8, "little") + text, memoryview(data)[end:]
 
 
 def checksum(tensors: dict[str, Tensor]) -> str:

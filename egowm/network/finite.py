@@ -1,0 +1,40 @@
+"""Weights that are numbers: a training that went astray leaves NaN or infinity in them."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from egowm.checks import counted
+
+
+def check_finite(weights: Mapping[str, Tensor], place: str, advice: str = "") -> None:
+    """Refuse weights that hold NaN or infinity, which would make every frame black or grey.
+
+    Args:
+        weights: Tensors of any shape by their names.
+        place: What holds them, the beginning of the message.
+        advice: What to do, its end.
+
+    Raises ValueError, which names the first tensor and how many of its values are none.
+
+    >>> check_finite({"a": torch.tensor([1.0, 2.0])}, "The export", "Copy it again.")
+    """
+    broken = [name for name, weight in weights.items() if not is_finite(weight)]
+    if not broken:
+        return
+    first = weights[broken[0]]
+    count = int((~first.isfinite()).sum())
+    rest = counted(len(broken) - 1, "more tensor")
+    more = f" (so are some of {rest})" if broken[1:] else ""
+    raise ValueError(
+        f"{place}: {count} of the {first.numel()} values of {broken[0]} are NaN or infinite{more}, "
+        f"expected finite weights. {advice}".rstrip()
+    )
+
+
+def is_finite(weight: Tensor) -> bool:
+    """Whether all values of a tensor are finite; one pass, without a copy."""
+    if not weight.numel() or not weight.is_floating_point():
+        return True
+    return bool(torch.stack(torch.aminmax(weight.detach())).isfinite().all())
