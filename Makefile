@@ -11,13 +11,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SHARED ?= $(or $(EGOWM_SHARED),../shared)
+TUB := $(SHARED)/data/donkeycar_tub
 ARGS ?=
 JOBS ?= 2
 
 # Torch's threads spin while they wait, and starve whatever else runs on a small machine.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help install format lint types test golden fuzz kills dist check demo real results picture \
+.PHONY: help install format lint types test golden fuzz kills dist check demo real tub results picture \
         results-train merge bench lent-gpu arrivals tables clean
 
 help:  ## list these targets
@@ -63,8 +64,13 @@ check: $(STAMP)  ## everything that must pass before a commit
 demo: $(STAMP)  ## the main job: train, roll out, score and look, in a few minutes on a CPU
 	$(BIN)/egowm demo --force $(ARGS)
 
-real: $(STAMP)  ## the same on real driving video (SHARED=../shared)
-	$(BIN)/egowm demo --force --real $(SHARED)/data/donkeycar_tub $(ARGS)
+real: tub $(STAMP)  ## the same on real driving video (SHARED=../shared)
+	$(BIN)/egowm demo --force --real $(TUB) $(ARGS)
+
+tub:  # before anything is installed: where the recording is to be had, if it is not here
+	@[ -d $(TUB) ] || $(PYTHON) -c "from pathlib import Path; \
+	from egowm.data.public_recordings import how_to_get; \
+	raise SystemExit('make real: no folder $(TUB). ' + how_to_get(Path('$(TUB)')))"
 
 results: $(STAMP)  ## score the committed models anew and rewrite the tables (10 minutes on 2 cores)
 	export OMP_NUM_THREADS=1; \

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 import egowm
 
@@ -30,6 +31,18 @@ def test_every_package_is_listed(project):
     found = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
     listed = set(project["tool"]["setuptools"]["packages"])
     assert listed - {"egowm.recipes", "egowm.priors"} == found
+
+
+def test_the_citation_is_of_this_version(project):
+    """The keys that CFF 1.2.0 requires, the version that is installed, and the method's paper."""
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= cited.keys()
+    assert cited["cff-version"] == "1.2.0"
+    assert cited["version"] == egowm.__version__
+    assert cited["license"] == project["project"]["license"]
+    (paper,) = cited["references"]
+    assert {"type", "title", "authors"} <= paper.keys()
+    assert paper["url"] == "https://arxiv.org/abs/2601.15284"
 
 
 def test_every_package_has_its_init():

@@ -16,6 +16,17 @@ def test_the_front_page_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 
+def test_papers_that_pages_and_recipes_name_are_linked():
+    """An arXiv number on the front page or in a recipe's header has its link among the papers."""
+    papers = (ROOT / "docs/recipes.md").read_text()
+    heads = ["".join(path.open().readlines()[:3]) for path in (ROOT / "recipes").glob("*.yaml")]
+    front = (ROOT / "README.md").read_text()
+    named = set(re.findall(r"\d{4}\.\d{5}", " ".join([front, *heads])))
+    assert {"2601.15284", "2412.03572"} <= named
+    assert {number for number in named if f"https://arxiv.org/abs/{number})" not in papers} == set()
+    assert "(CITATION.cff)" in front
+
+
 def test_the_moving_picture_is_small_and_moves():
     from PIL import Image
 

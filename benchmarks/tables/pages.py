@@ -19,6 +19,7 @@ from benchmarks.tables import (
     latency,
     paper,
     planning,
+    recordings,
     reliability,
     rollout,
     scores_and_arrivals,
@@ -62,6 +63,7 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "latency": latency.latency,
     "fuzz": reliability.fuzz,
     "kills": reliability.kills,
+    "recordings": recordings.recordings,
 }
 
 

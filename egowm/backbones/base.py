@@ -241,7 +241,8 @@ def locate(pretrained: str, revision: str | None = None, download: bool = False)
     if pretrained.startswith((".", "/", "~")):
         raise FileNotFoundError(
             f"Expected a diffusers pipeline folder at {pretrained}, found none: give another with "
-            f"--model.backbone.pretrained PATH_OR_ID."
+            f"--model.backbone.pretrained PATH_OR_ID, or fetch one: hf download ID --local-dir "
+            f"{pretrained} (docs/reproduce.md has ids, sizes and licences)."
         )
     if download and not revision:
         raise ValueError(f"Downloading {pretrained} needs a pinned revision (a commit hash).")
@@ -249,8 +250,9 @@ def locate(pretrained: str, revision: str | None = None, download: bool = False)
     found = hub_folder(pretrained, wanted, revision, download)
     if found is None:
         raise FileNotFoundError(
-            f"{pretrained} is neither a folder nor in the local hub cache. Copy the pipeline's "
-            f"folder here and pass --model.backbone.pretrained PATH, or allow a download with "
+            f"{pretrained} is neither a folder nor in the local hub cache. Fetch it where there is "
+            f"internet (size and licence: docs/reproduce.md), hf download {pretrained} --local-dir "
+            f"PATH, and pass --model.backbone.pretrained PATH, or allow a download with "
             f"--model.backbone.download true --model.backbone.revision COMMIT."
         )
     return found

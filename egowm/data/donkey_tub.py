@@ -20,6 +20,7 @@ from egowm.actions import ActionSpec
 from egowm.checks import counted
 from egowm.data.episode import Episode
 from egowm.data.module import Window
+from egowm.data.public_recordings import missing
 from egowm.data.recordings import LongRecordings
 from egowm.data.text import text_of
 from egowm.paths import inside
@@ -122,12 +123,16 @@ def read_frames(folder: Path, pictures: np.ndarray, indices: Sequence[int]) -> n
 def read_records(root: Path) -> list[Record]:
     """All records of a tub that are not deleted, in order."""
     if not root.is_dir():
-        raise FileNotFoundError(f"DonkeyTub: no folder {root}; pass --data.root PATH.")
+        raise missing("DonkeyTub", root, f"no folder {root}; pass --data.root PATH.")
     manifest = root / "manifest.json"
     if not manifest.is_file():
-        old = " It holds a tub of version 1: convert it with Donkey's convert_to_tub_v2."
-        hint = old if next(root.glob("record_*.json"), None) else ""
-        raise FileNotFoundError(f"DonkeyTub: looked for {manifest} and found none.{hint}")
+        looked = f"looked for {manifest} and found none."
+        if next(root.glob("record_*.json"), None) is None:
+            raise missing("DonkeyTub", root, looked)
+        raise FileNotFoundError(
+            f"DonkeyTub: {looked} It holds a tub of version 1: convert it with Donkey's "
+            f"convert_to_tub_v2."
+        )
     *_, catalogs = [{}, *_lines(manifest)]
     paths = catalogs.get("paths") if isinstance(catalogs, dict) else None
     deleted = catalogs.get("deleted_indexes") or [] if isinstance(catalogs, dict) else []

@@ -18,6 +18,7 @@ from egowm.actions import ActionSpec, NormaliserName
 from egowm.checks import counted
 from egowm.data.episode import Episode, read_all
 from egowm.data.module import Window
+from egowm.data.public_recordings import missing
 from egowm.data.recordings import NamedRecordings, bad
 from egowm.data.text import text_of
 from egowm.paths import inside
@@ -74,9 +75,11 @@ class Droid(NamedRecordings):
         folder = root / "annotation" / ("val" if split == "test" else "train")
         files = {f"{folder.name}_{file.stem}": file for file in sorted(folder.glob("*.json"))}
         if not files:
-            raise FileNotFoundError(
-                f"Droid: looked for {folder}/*.json and found none; pass --data.root PATH, the "
-                f"folder that holds annotation and videos."
+            raise missing(
+                "Droid",
+                root,
+                f"looked for {folder}/*.json and found none; pass --data.root PATH, the folder "
+                f"that holds annotation and videos.",
             )
         names = list(files) if split == "test" else self.splits.of(split, files, root)
         return read_all(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from egowm.data.parquet import read_columns
+from egowm.data.public_recordings import missing
 from egowm.data.text import text_of
 from egowm.paths import inside
 
@@ -34,9 +35,11 @@ def read_info(root: Path) -> dict[str, Any]:
     """`meta/info.json`, with a version that is known, a rate and features."""
     file = root / "meta" / "info.json"
     if not file.is_file():
-        raise FileNotFoundError(
-            f"LeRobot: looked for {file} and found none; pass --data.root PATH, the folder that "
-            f"holds meta, data and videos."
+        raise missing(
+            "LeRobot",
+            root,
+            f"looked for {file} and found none; pass --data.root PATH, the folder that holds meta, "
+            f"data and videos.",
         )
     try:
         info = json.loads(text_of(file))

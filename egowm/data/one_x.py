@@ -20,6 +20,7 @@ from egowm.actions import ActionSpec
 from egowm.checks import counted
 from egowm.data.episode import Episode, read_all
 from egowm.data.module import Window
+from egowm.data.public_recordings import missing
 from egowm.data.recordings import NamedRecordings, bad
 from egowm.data.text import text_of
 from egowm.video import read_frames
@@ -96,15 +97,18 @@ class OneX(NamedRecordings):
         """The shards of the training or of the validation folder; some may not be downloaded."""
         folder = self.folder / (VAL if test else TRAIN)
         if not folder.is_dir():
-            raise FileNotFoundError(
-                f"OneX: no folder {folder}; pass --data.root PATH, the folder that holds {TRAIN} "
-                f"and {VAL}."
+            raise missing(
+                "OneX",
+                self.folder,
+                f"no folder {folder}; pass --data.root PATH, the folder that holds {TRAIN} and "
+                f"{VAL}.",
             )
         files = folder.glob("states_*.bin" if test else "robot_states/states_*.bin")
         numbers = sorted(int(n) for f in files if (n := f.stem.removeprefix("states_")).isdigit())
         if not numbers:
             where = folder if test else folder / "robot_states"
-            raise FileNotFoundError(f"OneX: looked for {where}/states_0.bin ... and found none.")
+            looked = f"looked for {where}/states_0.bin ... and found none."
+            raise missing("OneX", self.folder, looked)
         shards = [shard_of(folder, number, test) for number in numbers]
         return {shard.name: shard for shard in shards}
 

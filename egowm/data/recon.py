@@ -5,10 +5,11 @@ Frames are JPEG byte strings in `images/rgb_left` and `images/rgb_right` (T,); p
 times: 4 Hz, as NWM and EgoWM take them.
 """
 
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ from egowm.data.recordings import Recordings, bad, matching
 from egowm.limits import BYTES, admit, ordinary
 from egowm.video import VideoError, decode_image
 
+log = logging.getLogger(__name__)
 COPIES = 16  # of the labels, while steps are computed
 
 
@@ -64,6 +66,12 @@ class Recon(Recordings[Path]):
             return super().spec
         return waypoint_range(self.clip_meaning, published_spacing(self.normaliser))
 
+    def episodes(self, split: str) -> list[Episode]:
+        found = super().episodes(split)
+        if self.splits.train_names is None:
+            _tell_own_split()
+        return found
+
     def recordings(self) -> dict[str, Path]:
         return {path.stem: path for path in matching("Recon", self.folder, "*.hdf5")}
 
@@ -78,6 +86,14 @@ class Recon(Recordings[Path]):
 
     def options(self) -> list[Any]:
         return [self.camera]
+
+
+@cache  # once a process: a fit asks for several splits
+def _tell_own_split() -> None:
+    log.info(
+        "RECON: divided by the hash of its names, so no number on it compares with a published "
+        "one. With NWM's lists it does: --data.train_names FILE --data.test_names FILE."
+    )
 
 
 def read_episode(file: Path, camera: str) -> Episode:

@@ -12,6 +12,7 @@ from egowm.checks import counted
 from egowm.data.episode import Episode
 from egowm.data.label_index import Index, Kept, read_indexed
 from egowm.data.module import ClipData, Window
+from egowm.data.public_recordings import missing
 from egowm.data.splits import Split, span
 from egowm.data.times import breaks
 
@@ -33,13 +34,16 @@ def matching(owner: str, folder: Path, pattern: str) -> list[Path]:
     """The files of a folder, in order, also where they are in capitals; FileNotFoundError says
     where there may be some."""
     if not folder.is_dir():
-        raise FileNotFoundError(f"{owner}: no folder {folder}; pass --data.root PATH.")
+        raise missing(owner, folder, f"no folder {folder}; pass --data.root PATH.")
     either = re.sub("[a-z]", lambda letter: f"[{letter[0]}{letter[0].upper()}]", pattern)
     files = sorted(path for path in folder.glob(either) if path.name[0] != ".")
     if not files:
         below = next(folder.glob(f"*/{pattern}"), None)
-        hint = f" There are some in {below.parents[pattern.count('/')]}." if below else ""
-        raise FileNotFoundError(f"{owner}: looked for {folder}/{pattern} and found none.{hint}")
+        looked = f"looked for {folder}/{pattern} and found none."
+        if below is None:
+            raise missing(owner, folder, looked)
+        at = below.parents[pattern.count("/")]
+        raise FileNotFoundError(f"{owner}: {looked} There are some in {at}.")
     return files
 
 

@@ -10,6 +10,7 @@ from itertools import product
 from pathlib import Path
 
 from egowm.checks import counted
+from egowm.data.public_recordings import how_to_get
 from egowm.data.text import text_of
 from egowm.paths import expanded
 
@@ -101,7 +102,8 @@ class Split:
     def _read(self, file: str) -> frozenset[str]:
         path = expanded(file)
         if not path.is_file():
-            raise FileNotFoundError(f"{self.owner}: no file {path} with one episode name a line.")
+            absent = f"{self.owner}: no file {path} with one episode name a line."
+            raise FileNotFoundError(f"{absent} {how_to_get(path)}".strip())
         return frozenset(line.strip() for line in text_of(path).splitlines() if line.strip())
 
 

@@ -19,6 +19,7 @@ from egowm.actions.poses import product, quaternion, rotated, rotation_vector
 from egowm.checks import counted
 from egowm.data.episode import Episode
 from egowm.data.module import Window
+from egowm.data.public_recordings import missing
 from egowm.data.recordings import LongRecordings
 from egowm.data.text import text_of
 from egowm.data.times import breaks, surrounded
@@ -80,9 +81,11 @@ class TumRgbd(LongRecordings):
             return [root]
         folders = sorted(path.parent for path in root.glob("*/groundtruth.txt"))
         if not folders:
-            raise FileNotFoundError(
-                f"TumRgbd: looked for {root}/groundtruth.txt and {root}/*/groundtruth.txt and "
-                f"found none; pass --data.root PATH."
+            raise missing(
+                "TumRgbd",
+                root,
+                f"looked for {root}/groundtruth.txt and {root}/*/groundtruth.txt and found none; "
+                f"pass --data.root PATH.",
             )
         return folders
 

@@ -22,7 +22,7 @@ def test_locate_what_is_not_cached(name):
         locate(name)
     line = str(caught.value)
     assert line.startswith(f"{name} is neither a folder nor in the local hub cache.")
-    assert "--model.backbone.pretrained PATH" in line
+    assert f"hf download {name} --local-dir PATH, and pass --model.backbone.pretrained PATH" in line
     assert "\n" not in line
 
 

@@ -207,7 +207,7 @@ def test_a_tub_of_ones_own_is_predicted_and_not_scored(trained, evaluated, tmp_p
     assert "No structures are drawn for this tub" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("count", "words"), [(0, "No Donkey Car tub at"), (60, "no test clip")])
+@pytest.mark.parametrize(("count", "words"), [(0, "no folder"), (60, "no test clip")])
 def test_a_tub_that_cannot_be_used_fails_before_training(count, words, trained, tmp_path, capsys):
     tub = tmp_path / "tub"
     if count:

@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
+from egowm.data import recon
 from egowm.data.module import Window
 from egowm.data.recon import Recon, read_episode, se2_steps
 from egowm.video import VideoError
@@ -162,10 +163,28 @@ def test_bad_split_options(tmp_path: Path, make: Callable[..., Path]) -> None:
         Recon(root, train_names=both, test_names=str(tmp_path / "b.txt")).episodes("train")
 
 
+def test_its_own_split_is_said_not_to_compare_once(
+    tmp_path: Path, make: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    root = str(make(tmp_path / "recon", 3))
+    (tmp_path / "train.txt").write_text("jackal_000")
+    (tmp_path / "test.txt").write_text("jackal_001")
+    lists = {key: str(tmp_path / f"{key[:-6]}.txt") for key in ("train_names", "test_names")}
+    recon._tell_own_split.cache_clear()
+    with caplog.at_level(logging.INFO, "egowm"):
+        Recon(root, **lists).split("test")
+        assert "compares" not in caplog.text
+        for data in (Recon(root), Recon(root)):
+            data.split("train"), data.split("val")
+    (said,) = [record for record in caplog.records if "compares" in record.getMessage()]
+    assert said.levelno == logging.INFO
+    assert "--data.train_names FILE --data.test_names FILE" in said.getMessage()
+
+
 def test_missing_and_empty_roots(tmp_path: Path, make: Callable[..., Path]) -> None:
     with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere; pass --data.root"):
         Recon(str(tmp_path / "nowhere")).episodes("train")
-    with pytest.raises(FileNotFoundError, match=r"looked for .*\*\.hdf5 and found none\.$"):
+    with pytest.raises(FileNotFoundError, match=r"looked for .*\*\.hdf5 and found none\. RECON: "):
         Recon(str(tmp_path)).episodes("train")
     make(tmp_path / "recon_release", 1, n=2)
     with pytest.raises(FileNotFoundError, match=r"There are some in .*recon_release"):

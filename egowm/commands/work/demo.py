@@ -11,6 +11,7 @@ import numpy as np
 
 from egowm.checks import counted
 from egowm.data.module import ClipData
+from egowm.data.public_recordings import missing
 from egowm.evaluation.evaluate import annotator, evaluate
 from egowm.evaluation.record import EvalRecord
 from egowm.evaluation.roll_out import choose
@@ -82,7 +83,7 @@ def real(tub: Path, output: Path, quick: bool) -> int:
     """A real tub: fine-tune, then the last fifth of the recording, scored on drawn structures."""
     started = time.monotonic()
     if not tub.is_dir():
-        raise FileNotFoundError(f"No Donkey Car tub at {tub}: give --real FOLDER.")
+        raise missing("DonkeyTub", tub, f"no folder {tub}; give --real FOLDER, a Donkey Car tub.")
     data = open_recipe(recipes()["donkeycar_svd"]).data(str(tub))
     annotate = _drawn(data, clips=6, horizon=8)
     budget = "00:00:00:10" if quick else "00:00:08:00"

@@ -9,6 +9,7 @@ from egowm.checks import counted
 from egowm.data.module import ClipData, Window
 from egowm.data.one_x import TRAIN, VAL
 from egowm.data.packed import INDEX
+from egowm.data.public_recordings import how_to_get
 from egowm.data.videos import is_video
 
 # What tells a folder's format, in the order asked.
@@ -34,7 +35,8 @@ def open_folder(path: Path, kind: str | None = None) -> ClipData:
     Raises FileNotFoundError for a missing path, ValueError for a folder of no known format.
     """
     if not path.is_dir():
-        raise FileNotFoundError(f"{path}: expected a folder of recordings or a recipe (.yaml).")
+        expected = f"{path}: expected a folder of recordings or a recipe (.yaml)."
+        raise FileNotFoundError(f"{expected} {how_to_get(path)}".strip())
     found = _without_tables(path)
     if found is not None and kind is not None:
         raise ValueError(

@@ -1,0 +1,92 @@
+"""Recordings that are missing: the error ends in where they are to be had, and misleads nobody."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from egowm.commands import main as cli
+from egowm.data import DonkeyTub, Droid, LeRobot, OneX, Recon, TumRgbd
+from egowm.data.inspect.check import check
+from egowm.data.public_recordings import how_to_get, public_recordings
+from egowm.shipped import recipes
+
+ROOT = Path(__file__).resolve().parents[2]
+TUB = (
+    "Donkey Car's sample tub: https://github.com/autorope/donkeycar (licence: MIT; size: 5 MB, "
+    "1,000 pictures). Get it with: git clone https://github.com/autorope/donkeycar && "
+)
+
+
+def roots() -> list[tuple[str, Path, str]]:
+    """Recipe, folder and class of all recordings that do not come along and are not a user's."""
+    found = []
+    for name, path in recipes().items():
+        data = yaml.safe_load(path.read_text()).get("data", {})
+        sources = data.get("init_args", {}).get("sources", {"": data})
+        for source in sources.values():
+            root = Path(source.get("init_args", {}).get("root", "my_videos"))
+            if root.name != "my_videos" and not source["class_path"].endswith((".Rooms", ".Clips")):
+                found.append((name, root, source["class_path"].rpartition(".")[2]))
+    return found
+
+
+@pytest.mark.parametrize(("recipe", "root", "reader"), roots())
+def test_the_recordings_of_a_recipe_are_known(recipe, root, reader):
+    offer = how_to_get(root, reader)
+    assert re.search(
+        r": https://\S+ \(licence: .+; size: .+\)\. .*(Get it with: |Download it)", offer
+    )
+    assert "Public recordings" in "".join((ROOT / f"recipes/{recipe}.yaml").open().readlines()[:3])
+
+
+def test_ten_recipes_lean_on_recordings():
+    assert len({recipe for recipe, _, _ in roots()}) == 10
+
+
+@pytest.mark.parametrize("data", [DonkeyTub, Droid, LeRobot, OneX, Recon, TumRgbd])
+def test_an_error_ends_in_the_command(data, tmp_path):
+    known = next(x for x in public_recordings() if data.__name__ in x.folders.values())
+    root = tmp_path / "a b" / next(iter(known.folders))
+    with pytest.raises(FileNotFoundError, match=r"--data\.root PATH") as caught:
+        (lambda it: (it.episodes("train"), it.meaning))(data(str(root)))
+    command = known.command_into(root)
+    assert str(caught.value).endswith(f"Get it with: {command}")
+    assert f"'{root}'" in command
+    assert subprocess.run(["bash", "-n", "-c", command]).returncode == 0
+
+
+def test_a_users_own_folder_is_not_taken_for_a_public_one(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*/mine; pass --data\.root PATH\.$"):
+        DonkeyTub(str(tmp_path / "mine")).episodes("train")
+    assert how_to_get(Path("data/rover"), "VideoCSV") == ""
+    assert how_to_get(Path("elsewhere"), "NWM") == ""
+    assert how_to_get(Path("elsewhere"), "Recon").startswith("RECON: https://sites.google.com/")
+    assert how_to_get(Path("elsewhere")) == ""
+
+
+def test_a_list_of_names_that_is_missing(tmp_path):
+    names = str(tmp_path / "traj_names.txt")
+    with pytest.raises(FileNotFoundError, match=r"one episode name a line\. NWM's lists .* BY-NC;"):
+        Recon(str(tmp_path), train_names=names, test_names=names).splits.of("train", [], tmp_path)
+
+
+def test_the_check_says_it_once(tmp_path, capsys):
+    found = check(DonkeyTub(str(tmp_path / "donkeycar_tub")), progress=False)
+    assert sum(TUB in finding.text for finding in found) == 1
+    assert cli.main(["data", "check", str(tmp_path / "donkeycar_tub")]) == 2
+    assert TUB in capsys.readouterr().err
+
+
+def test_make_real_ends_before_it_installs(tmp_path):
+    """The line comes of Python alone, from the checkout."""
+    make = ["make", "-C", str(ROOT), "real", f"SHARED={tmp_path}", f"VENV={tmp_path}/venv"]
+    planned = subprocess.run([*make, "-n"], capture_output=True, text=True).stdout
+    assert 0 <= planned.index("how_to_get") < planned.index(".ci/install")
+    (tmp_path / "venv").mkdir()
+    (tmp_path / "venv/.installed").touch()  # so that nothing is installed if the line is missing
+    done = subprocess.run(make, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert f"make real: no folder {tmp_path}/data/donkeycar_tub. {TUB}" in done.stderr
