@@ -107,8 +107,8 @@ def taught(face: str) -> Iterator[tuple[str, Callable[..., Any]]]:
         methods = vars(value) if inspect.isclass(value) else {}
         for name, held in methods.items():
             method = getattr(held, "__func__", held)  # of a class method
-            hook = name.startswith("_") or hasattr(LightningModule, name)
-            if inspect.isfunction(method) and not hook:
+            hook = issubclass(value, LightningModule) and hasattr(LightningModule, name)
+            if inspect.isfunction(method) and not hook and not name.startswith("_"):
                 yield f"{word}.{name}", method
 
 
