@@ -27,7 +27,18 @@ class Encodings(NamedTuple):
 class Clip(NamedTuple):
     """Context and future frames, and the actions that lead through them.
 
-    `actions[k]` takes frame K-1+k to frame K+k. Default collate stacks clips along a first axis B.
+    Default collate stacks clips along a first axis B.
+
+    Args:
+        frames: (K+T, 3, H, W) uint8, K of context and T future ones.
+        actions: (T, A) float32 in physical units; `actions[k]` takes frame K-1+k to frame K+k.
+        past_actions: (K-1, A), those between the context frames.
+        state: (S,) in physical units at the last context frame; S = 0 where a robot reports none.
+        text: What the clip shows or the robot is to do; "" where there is none.
+        source: The data set; a batch comes from one source.
+        name: Episode and first frame.
+        encodings: Cached, in place of the frames: of these the context's are left, or none
+            (0, ...). Empty by default: there is no cache.
 
     >>> frames = torch.full((1 + 4, 3, 64, 64), 255, dtype=torch.uint8)
     >>> actions, past, state = torch.zeros(4, 3), torch.zeros(0, 3), torch.zeros(0)
@@ -36,19 +47,21 @@ class Clip(NamedTuple):
     1
     """
 
-    frames: Tensor  # (K+T, 3, H, W) uint8
-    actions: Tensor  # (T, A) float32, physical units
-    past_actions: Tensor  # (K-1, A)
-    state: Tensor  # (S,) at the last context frame; S = 0 where a robot reports none
-    text: str  # "" where there is none
-    source: str  # the data set; a batch comes from one source
-    name: str  # episode and first frame
-    encodings: Encodings = (
-        Encodings()
-    )  # in place of frames: of these the context's are left, or none (0, ...)
+    frames: Tensor
+    actions: Tensor
+    past_actions: Tensor
+    state: Tensor
+    text: str
+    source: str
+    name: str
+    encodings: Encodings = Encodings()
 
     def to(self, device: torch.device | str) -> "Clip":
-        """The clip with its tensors on `device`."""
+        """The clip with its tensors on another device.
+
+        Args:
+            device: Where they go, for instance "cuda".
+        """
         return self._replace(
             frames=self.frames.to(device),
             actions=self.actions.to(device),
@@ -71,7 +84,11 @@ class Clip(NamedTuple):
             )
 
     def one(self, number: int) -> "Clip":
-        """Clip `number` of a batch."""
+        """One clip of a batch.
+
+        Args:
+            number: In [-B, B); negative ones count from the end.
+        """
         if not -len(self.frames) <= number < len(self.frames):
             clips = counted(len(self.frames), "clip")
             raise ValueError(f"Expected a number of one of {clips}, got {number}.")
@@ -84,10 +101,12 @@ class Clip(NamedTuple):
         return self.encodings.latents.numel() > 0
 
     def scaled(self, num_context: int) -> tuple[Tensor, Tensor]:
-        """Of a batch, the last `num_context` context frames with the future ones (B, K+T, 3, H, W)
-        in [-1, 1], and the former alone.
+        """Of a batch, all frames (B, K+T, 3, H, W) in [-1, 1], and those of the context alone.
 
         Pixels that a cache left out are NaN, a view of one number: whatever looked at them shows.
+
+        Args:
+            num_context: K, how many of the last context frames are taken; at least 1.
         """
         self.check()
         pictures, horizon = to_model(self.frames), self.actions.shape[1]

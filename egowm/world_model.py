@@ -199,10 +199,13 @@ class WorldModel(LightningModule):
     def embed(
         self, actions: Tensor, state: Tensor | None = None, drop: Tensor | None = None
     ) -> Tensor:
-        """Normalised actions (B, T, A), and state (B, S), to one vector per latent frame (B, t, D).
+        """One vector per latent frame (B, t, D); t counts the context's, which take no action.
 
-        t counts the context's latents, which take no action. drop: (B,), true where the learned
-        null embedding stands in for the actions.
+        Args:
+            actions: (B, T, A), normalised.
+            state: (B, S), normalised; None for a model that embeds none.
+            drop: (B,) bool, true where the learned null embedding stands in for the actions; none
+                by default.
         """
         check_shape("actions", actions, "B T A")
         if state is not None and self.state_spec is None:
@@ -237,7 +240,10 @@ class WorldModel(LightningModule):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Denoise the future frames of a batch of clips; scalar loss and logs.
 
-        level: one noise level for all samples, in place of drawing them.
+        Args:
+            clip: The batch, of one source.
+            generator: Of noise and dropout; torch's global one by default.
+            level: One noise level above 0 for all samples; by default each is drawn.
         """
         clip.check()
         if level is not None:
@@ -298,20 +304,24 @@ class WorldModel(LightningModule):
         """Imagine the frames that `actions` lead to.
 
         Args:
-            context: Clean frames (B, K, 3, H, W), uint8 or float in [0, 1]; with B = 1 all action
-                sequences share them (encoded once). One picture (H, W, 3) in uint8 is one frame.
-            actions: (N, T, A) in physical units, or (T, A) for one sequence; T may exceed `chunk`.
+            context: Clean frames (B, K, 3, H, W), tensor or array, uint8 or float in [0, 1]; with
+                B = 1 all action sequences share them (encoded once). One picture (H, W, 3) in uint8
+                is one frame.
+            actions: (N, T, A) in physical units, or (T, A) for one sequence; tensor, array or list.
+                T may exceed `chunk`.
             how: The settings, see `Sampling`.
-            state: The body's state (N or 1, S) at the last context frame in physical units, for
-                models that embed it. Later chunks add the actions to it where these are differences
-                of states; else give the state at the start of each chunk, (N or 1, chunks, S).
+            state: The body's state (N or 1, S) at the last context frame in physical units, tensor
+                or array, for models that embed it. Later chunks add the actions to it where these
+                are differences of states; else give the state at the start of each chunk,
+                (N or 1, chunks, S).
             text: One, or one for each context, where the backbone takes it.
             source: Whose ranges normalise the actions, of a model that was fitted on several data
                 sets; the first by default.
             generator: One for all; one for each sequence, which makes a rollout independent of its
                 batch; or a `SharedNoise`, whose numbers all sequences share.
 
-        Raises ValueError for shapes, NaN and sizes, saying what was expected.
+        Raises:
+            ValueError: Shapes, NaN and sizes that do not fit, saying what was expected.
         """
         sampler = Sampler(self, how, self.spec_of(source), generator)
         return sampler.rollout(context, actions, state, text)
@@ -330,8 +340,11 @@ class WorldModel(LightningModule):
     ) -> Iterator[Rollout]:
         """The same frames as `rollout`, `chunk` at a time, each as soon as it is imagined.
 
-        The arguments are those of `rollout`. Micro-batches advance side by side, so a generator
-        that they share draws other noise than in `rollout`.
+        Micro-batches advance side by side, so a generator that they share draws other noise than in
+        `rollout`.
+
+        Args:
+            context, actions, how, state, text, source, generator: As in `rollout`.
         """
         sampler = Sampler(self, how, self.spec_of(source), generator)
         return sampler.stream(context, actions, state, text)
@@ -367,7 +380,11 @@ class WorldModel(LightningModule):
 
     @checked
     def spec_of(self, source: str | None) -> ActionSpec:
-        """What actions mean, with the ranges of one source; of the first one for None."""
+        """What actions mean, with the ranges of one source.
+
+        Args:
+            source: Name of a data set that the model was fitted on; None for the first one.
+        """
         if self.spec is None:
             raise ValueError("This model has no ActionSpec yet: fit it on data or load an export.")
         if source is None:
@@ -378,7 +395,11 @@ class WorldModel(LightningModule):
         return self.specs[source]
 
     def source_of(self, clip: Clip) -> str | None:
-        """The one source of a batch of clips; None for a model that was fitted on one data set."""
+        """The one source of a batch of clips; None for a model that was fitted on one data set.
+
+        Args:
+            clip: The batch.
+        """
         if not self.specs:
             return None
         names = sorted(set(clip.source))
@@ -445,13 +466,30 @@ class WorldModel(LightningModule):
 
     @checked
     def save_pretrained(self, folder: Path | str) -> None:
-        """Write an export: see `egowm.export.save`."""
+        """Write an export: the trained weights and the actions' meaning, whole or not at all.
+
+        Args:
+            folder: New, or an export, which is replaced; another folder is refused.
+
+        Raises:
+            ValueError: A model that has nothing to save yet.
+        """
         export.save(self, Path(folder))
 
     @classmethod
     @checked
     def from_pretrained(cls, folder: Path | str, base: str | None = None) -> "WorldModel":
-        """Load an export by its folder, or a shipped model by its name: see `egowm.export.load`.
+        """Load an export, or a model that comes with egowm.
+
+        Args:
+            folder: The export's folder, or the name of a shipped model ("rooms"); a folder of that
+                name goes first.
+            base: Folder or id where the base pipeline lies now; None for where the export says.
+
+        Raises:
+            FileNotFoundError: No such folder, model, file or base.
+            ValueError: Another format or class, damaged files, or another base than it was fitted
+                on.
 
         >>> model = WorldModel.from_pretrained("rooms")
         >>> ahead = torch.tensor([[[0.2, 0.0, 0.0]] * 4])  # (B, T, A): metres, metres, radians

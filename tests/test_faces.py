@@ -1,11 +1,13 @@
 """Public names: cheap to import, two levels deep, found under their old names, said once."""
 
 import ast
+import inspect
+import pydoc
 import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ LIGHT = ("ActionSpec", "Clip", "Rollout", "Sampling", "Space")
 FACES = ("egowm", "egowm.actions", "egowm.backbones", "egowm.backbones.cosmos3",
          "egowm.conditioning", "egowm.data", "egowm.network", "egowm.planning", "egowm.pretraining",
          "egowm.scs", "egowm.training", "egowm.worlds")  # fmt: skip
+TEACHING = ("egowm", "egowm.actions", "egowm.conditioning", "egowm.evaluation", "egowm.planning",
+            "egowm.scs", "egowm.worlds")  # fmt: skip
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
 PAGES += [*sorted(ROOT.glob("priors/*/README.md")), *sorted(ROOT.glob("recipes/*.yaml"))]
@@ -85,6 +89,80 @@ def test_an_old_class_path_still_builds_a_recipe():
             LightningModule,
         )
     assert model.learning_rate == 0.5
+
+
+# What `help()` teaches ---------------------------------------------------------------------------
+
+
+def taught(face: str) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """The functions and classes of a face, and the public methods that its classes define."""
+    from lightning import LightningModule
+
+    room = import_module(face)
+    for word in room.__all__:
+        value = getattr(room, word)
+        if not (inspect.isclass(value) or inspect.isfunction(value)):
+            continue  # names of types
+        yield word, value
+        methods = vars(value) if inspect.isclass(value) else {}
+        for name, held in methods.items():
+            method = getattr(held, "__func__", held)  # of a class method
+            hook = issubclass(value, LightningModule) and hasattr(LightningModule, name)
+            if inspect.isfunction(method) and not hook and not name.startswith("_"):
+                yield f"{word}.{name}", method
+
+
+def untold(value: Callable[..., Any]) -> list[str]:
+    """The parameters that the `Args:` of a docstring do not name."""
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    block = re.search(r"^Args:\n((?:    .*\n?)+)", inspect.getdoc(value) or "", re.MULTILINE)
+    told = re.findall(r"^    (\w+(?:, \w+)*): \S", block[1] if block else "", re.MULTILINE)
+    named = {name for names in told for name in names.split(", ")}
+    return [
+        name
+        for name, parameter in inspect.signature(value).parameters.items()
+        if name not in {"self", "cls", *named} and parameter.kind not in several
+    ]
+
+
+@pytest.mark.parametrize("face", TEACHING)
+def test_a_docstring_names_every_parameter(face):
+    missing = {name: lacks for name, value in taught(face) if (lacks := untold(value))}
+    assert missing == {}
+
+
+def test_a_parameter_that_is_not_told_is_found():
+    def drive(metres: float, turn: float, gain: float, *rest: float) -> None:
+        """Drive metres: ahead.
+
+        Args:
+            metres: Ahead.
+
+                turn: Deeper than a parameter lies.
+
+        gain: After the block.
+        """
+
+    assert untold(drive) == ["turn", "gain"]
+    assert untold(lambda metres: metres) == ["metres"]
+
+
+def test_methods_are_among_what_is_taught_and_hooks_are_not():
+    names = {name for name, _ in taught("egowm")}
+    assert {"WorldModel.rollout", "WorldModel.from_pretrained", "Clip.to"} <= names
+    assert not {"WorldModel.setup", "WorldModel.training_step", "WorldModel.train"} & names
+
+
+def test_help_shows_what_a_rollout_takes():
+    from egowm import WorldModel
+
+    shown = pydoc.plain(pydoc.render_doc(WorldModel.rollout))
+    assert "rollout(self, context:" in shown
+    assert re.search(r"Args:\n +context: Clean frames \(B, K, 3, H, W\)", shown)
+
+
+def test_the_planning_face_lists_the_environment():
+    assert "WorldModelEnv" in dir(import_module("egowm.planning"))
 
 
 # What pages and recipes name ----------------------------------------------------------------------

@@ -13,11 +13,20 @@ from egowm.checks import check_shape, checked, counted
 def integrate(
     state: Tensor, actions: Tensor, spec: ActionSpec, state_spec: ActionSpec, chunk: int
 ) -> Tensor:
-    """The state at the start of every chunk, (N, chunks, S), from the first one, (1 or N, S).
+    """The state at the start of every chunk, (N, chunks, S), from the first one.
 
-    actions: (N, T, A), physical, as is the state. Where actions are differences of states, the
-    later states follow from them; a rollout of one chunk needs no later state.
-    Raises ValueError, saying what to give, where states do not follow from actions.
+    Where actions are differences of states, the later states follow from them; a rollout of one
+    chunk needs no later state.
+
+    Args:
+        state: The first one, (1 or N, S) in physical units, tensor or array.
+        actions: (N, T, A) in physical units, tensor or array.
+        spec: What the actions mean.
+        state_spec: What the state means.
+        chunk: Actions of a chunk, at least 1.
+
+    Raises:
+        ValueError: States that do not follow from actions; the message says what to give.
 
     >>> elbow = ActionSpec(("elbow",), ("rad",), "joint", "difference", 10.0)
     >>> integrate(torch.tensor([[1.0]]), torch.full((1, 4, 1), 0.1), elbow, elbow, chunk=2)[0, :, 0]
@@ -43,10 +52,13 @@ def integrate(
 
 @checked
 def compose(actions: np.ndarray, stride: int, kind: Kind) -> np.ndarray:
-    """Actions over `stride` native frames each: (N, A) -> (N // stride, A).
+    """Actions over several native frames each, (N // stride, A) float32.
 
-    "se2" and "se3" compose the poses exactly, "difference" adds, "command" averages. The turn of a
-    composed pose is the shortest one, at most pi.
+    Args:
+        actions: (N, A) in physical units, one per native frame.
+        stride: Native frames per composed action, at least 1.
+        kind: "se2" and "se3" compose the poses exactly (the turn of a composed pose is the shortest
+            one, at most pi), "difference" adds, "command" averages.
 
     >>> ahead_and_left, ahead = [1.0, 0.0, np.pi / 2], [1.0, 0.0, 0.0]
     >>> compose(np.array([ahead_and_left, ahead]), 2, "se2").round(2)

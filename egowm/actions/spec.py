@@ -44,14 +44,24 @@ class SpecRecord(TypedDict):
 class ActionSpec:
     """The meaning of an action, saved in every checkpoint and export.
 
-    names, units: one per dimension. frame: what the numbers are expressed in ("body" = the
-    previous pose's frame, "command", "joint"). kind: how actions compose over skipped frames:
-    "se2" poses (dx, dy, dyaw), "se3" poses (dx, dy, dz and a rotation vector; each is the next
-    pose in the frame of the one before), "difference" of states (summed), "command" (averaged).
-    rate_hz: of the frames of a clip, after skipping. low, high: per dimension, mapped to [-1, 1];
-    a dimension with low == high is left at 0. normalisers: per dimension, what low and high are:
-    "min-max" the extremes (also where it is left out), "quantile" the 1st and 99th percentile,
-    "mean-std" mean minus and plus one standard deviation, "none" -1 and 1 (values pass unchanged).
+    Args:
+        names: One per dimension, A of them.
+        units: One per dimension, for instance "m" or "rad/s".
+        frame: What the numbers are expressed in: "body" (the previous pose's frame), "command" or
+            "joint".
+        kind: How actions compose over skipped frames: "se2" poses (dx, dy, dyaw), "se3" poses (dx,
+            dy, dz and a rotation vector; each is the next pose in the frame of the one before),
+            "difference" of states (summed), "command" (averaged).
+        rate_hz: Of the frames of a clip, after skipping; above 0.
+        low: Per dimension, what is mapped to -1; empty until the range is measured. A dimension
+            with low == high is left at 0.
+        high: Per dimension, what is mapped to 1.
+        normalisers: Per dimension, what low and high are: "min-max" the extremes (also where it is
+            left out), "quantile" the 1st and 99th percentile, "mean-std" mean minus and plus one
+            standard deviation, "none" -1 and 1 (values pass unchanged).
+
+    Raises:
+        ValueError: Numbers of names, units and ranges that differ, or a range upside down.
 
     >>> low, high = (0.0, -1.0), (2.0, 1.0)
     >>> units = ("m/s", "rad/s")
@@ -103,11 +113,16 @@ class ActionSpec:
         return len(self.names)
 
     def fitted(self, actions: Iterable[np.ndarray]) -> "ActionSpec":
-        """This spec with low and high measured from (N, A) arrays of composed actions, each
-        dimension by its normaliser.
+        """This spec with low and high measured, each dimension by its normaliser.
 
         Extremes and percentiles are symmetric around 0 except for commands, so no motion stays at
         0. Mean and deviation are the values' own.
+
+        Args:
+            actions: Arrays (N, A) of composed actions in physical units, N of any length.
+
+        Raises:
+            ValueError: No actions, another width, or a number that is not finite.
         """
         if not self.width:
             raise ValueError(
@@ -149,19 +164,29 @@ class ActionSpec:
         return self.normalisers or (least,) * self.width
 
     def normalise(self, actions: Tensor) -> Tensor:
-        """Physical (..., A) to about [-1, 1]."""
+        """Physical units to about [-1, 1].
+
+        Args:
+            actions: (..., A) floats in physical units, tensor or array.
+        """
         low, span = self._range(self._fitting(actions))
         return torch.where(span > 0, 2 * (actions - low) / span.clamp(min=1e-12) - 1, 0.0)
 
     def denormalise(self, actions: Tensor) -> Tensor:
-        """The inverse of `normalise`; a constant dimension returns its constant."""
+        """The inverse of `normalise`; a constant dimension returns its constant.
+
+        Args:
+            actions: (..., A) floats in about [-1, 1], tensor or array.
+        """
         low, span = self._range(self._fitting(actions))
         return low + (actions + 1) / 2 * span
 
     def check(self, actions: Tensor, strict: bool = False) -> int:
         """Refuse a wrong width or NaN; return how many values lie beyond 1.5x the training range.
 
-        With `strict`, such values are refused too; else they warn once.
+        Args:
+            actions: (..., T, A) floats in physical units, tensor or array.
+            strict: Refuse values beyond the range too; else they warn once.
         """
         if actions.ndim < 2:
             raise ValueError(
@@ -202,7 +227,14 @@ class ActionSpec:
         return [special.get(name, MARGIN) for name in self._normaliser_names()]
 
     def compare(self, other: "ActionSpec") -> None:
-        """Refuse another meaning (names, units, frame, kind, rate), naming the difference."""
+        """Refuse another meaning, naming the difference.
+
+        Args:
+            other: Of the data; names, units, frame and kind must be the same, the rate within 1%.
+
+        Raises:
+            ValueError: They differ.
+        """
         for name in ("names", "units", "frame", "kind"):
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
@@ -217,7 +249,11 @@ class ActionSpec:
             )
 
     def save(self, path: Path) -> None:
-        """Write as JSON, whole or not at all."""
+        """Write as JSON, whole or not at all.
+
+        Args:
+            path: The file; one that is there is replaced.
+        """
         with whole(path) as temporary:
             temporary.write_text(json.dumps(self.record(), indent=2) + "\n")
 
@@ -230,14 +266,29 @@ class ActionSpec:
 
     @classmethod
     def load(cls, path: Path | str) -> "ActionSpec":
-        """Read what `save` wrote; ValueError names the file and what is wrong in it."""
+        """Read what `save` wrote.
+
+        Args:
+            path: The file.
+
+        Raises:
+            ValueError: It holds no ActionSpec; the message names what is wrong in it.
+        """
         with readable(Path(path), "an ActionSpec"):
             found = read_json(Path(path), SpecRecord, "an ActionSpec")
         return cls.of_record(found, f"{path}: ")
 
     @classmethod
     def of_record(cls, fields: Any, owner: str = "") -> "ActionSpec":
-        """The spec of what `record` gave and a file held; `owner` begins the ValueErrors."""
+        """The spec of what `record` gave and a file held.
+
+        Args:
+            fields: A dict of the fields, with lists or tuples.
+            owner: What the messages begin with, for instance the file's name; nothing by default.
+
+        Raises:
+            ValueError: The fields make no ActionSpec.
+        """
         if isinstance(fields, dict):  # checkpoints keep tuples
             fields = {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
         for fault in faults(fields, SpecRecord):

@@ -36,10 +36,15 @@ def scalar_features(values: Tensor, features: Features) -> Tensor:
 
 @checked
 class ActionEmbedding(nn.Module):
-    """MLP on scalar features: normalised actions (B, T, A) -> Z_a (B, T, D).
+    """MLP on features of each scalar of an action, or of the body's state.
 
-    With `zero_init` the last layer starts at zero, so the wrapped network starts as it was; the
-    authors' released code starts at the default initialisation. A state (B, S) gives (B, D).
+    Args:
+        width: A, numbers of an action (or S, of a state).
+        embedding_dim: D, length of the vector that comes out.
+        features: Of each scalar: "fourier" (sin and cos, for values in about [-1, 1]), "sinusoidal"
+            (those of a timestep embedding, as in EgoWM) or "linear" (the value itself).
+        zero_init: The last layer starts at zero, so the wrapped network starts as it was; false
+            starts at the default initialisation, as the authors' released code does.
 
     >>> embed = ActionEmbedding(width=3, embedding_dim=8)
     >>> before_training = embed(torch.ones(1, 4, 3))
@@ -62,6 +67,11 @@ class ActionEmbedding(nn.Module):
             nn.init.zeros_(self.linear_2.bias)
 
     def forward(self, values: Tensor) -> Tensor:
+        """Embed what is normalised: (B, T, A) to (B, T, D), a state (B, S) to (B, D).
+
+        Args:
+            values: (..., A), normalised.
+        """
         if not values.ndim or values.shape[-1] != self.width:
             expected = counted(self.width, "value")
             raise ValueError(f"Expected {expected} per step, got {tuple(values.shape)}.")

@@ -45,9 +45,15 @@ def takes_actions(network: Network, site: Site) -> Network:
 @checked
 @contextmanager
 def inject(network: nn.Module, embedding: Tensor) -> Iterator[nn.Module]:
-    """Condition plain calls of `network` on `embedding` (B, t, D), one vector per latent frame.
+    """Condition plain calls of a network on an embedding, inside a `with` block.
 
-    Raises TypeError for a network without a site, RuntimeError when nested on one network.
+    Args:
+        network: Of a loaded backbone, or one that `takes_actions` marked.
+        embedding: (B, t, D), one vector per latent frame.
+
+    Raises:
+        TypeError: A network without a site.
+        RuntimeError: Nested on one network.
 
     >>> from egowm import WorldModel
     >>> model = WorldModel.from_pretrained("rooms")

@@ -38,7 +38,12 @@ Pose = tuple[float, float, float]  # x, y, yaw; metres, radians
 @checked
 @dataclass(frozen=True)
 class Task:
-    """Go from start to goal in the room of this seed.
+    """Go from start to goal in a room.
+
+    Args:
+        seed: Of the room.
+        start: Pose (x, y, yaw), metres and radians.
+        goal: Pose (x, y, yaw), metres and radians.
 
     >>> Task(7, (0.0, 0.0, 0.0), (3.0, 4.0, 1.0)).distance
     5.0
@@ -102,10 +107,16 @@ class Robot:
 def make_task(
     index: int, split: str = "test", distance: float = DISTANCE, visible: bool = True
 ) -> Task:
-    """The task of one unseen room: a goal `distance` metres away, within a quarter of a metre.
+    """The task of one unseen room: a goal to which the straight way is free.
 
-    visible: within 35 degrees of where the robot looks, else 60 to 150 degrees off. The straight
-    way is free in both cases. Raises ValueError where the room allows none.
+    Args:
+        index: Number of the room in its set, from 0.
+        split: Set of rooms; the default is of those that no model was trained on.
+        distance: Metres to the goal, kept within a quarter of a metre; 0.5 to 100.
+        visible: The goal is within 35 degrees of where the robot looks, else 60 to 150 degrees off.
+
+    Raises:
+        ValueError: The room allows no such task.
 
     >>> round(make_task(0).distance, 2)
     1.97
@@ -181,6 +192,12 @@ def arrived(pose: Pose, goal: Pose) -> bool:
 def act_out(task: Task, agent: Agent, max_steps: int = 16, size: tuple[int, int] = (64, 64)) -> Run:
     """Let an agent do a task in the true simulator.
 
+    Args:
+        task: Where to go.
+        agent: Has `begin(task, goal)` and `act(frame)`, as `Oracle` has.
+        max_steps: Actions of the episode, 0 or more.
+        size: Height and width of the frames, in pixels.
+
     >>> run = act_out(make_task(0), StraightAhead(1.0), max_steps=6)
     >>> run.frames.shape, round(run.metres, 1), run.success
     ((7, 64, 64, 3), 1.0, False)
@@ -253,10 +270,21 @@ class Oracle:
     """
 
     def begin(self, task: Task, goal: np.ndarray) -> None:
+        """Start an episode.
+
+        Args:
+            task: Where it is and where to go.
+            goal: The frame (H, W, 3) uint8 at the goal, which it has no need of.
+        """
         self.task, self.pose = task, task.start
         self.room = Room(task.seed)
 
     def act(self, frame: np.ndarray) -> np.ndarray:
+        """The next action (dx, dy, dyaw), metres and radians.
+
+        Args:
+            frame: (H, W, 3) uint8, what the robot sees, which it has no need of.
+        """
         x, y, yaw = self.pose
         gx, gy, gyaw = self.task.goal
         metres, _ = off(self.pose, self.task.goal)

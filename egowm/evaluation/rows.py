@@ -51,6 +51,9 @@ def known_kinds(meaning: ActionSpec) -> str:
 def derangement(count: int) -> list[int]:
     """For each clip another one, far away in the list, the same in every table.
 
+    Args:
+        count: Clips, at least 2.
+
     >>> derangement(5)
     [2, 3, 4, 0, 1]
     """

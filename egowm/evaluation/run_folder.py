@@ -72,9 +72,17 @@ class Actions:
 class RunFolder:
     """A run as its clips.json describes it.
 
-    variants: the first is the one that clips are ordered by. actions: per clip (T, A), physical
-    units; `actions[k]` takes frame k of the folder to frame k+1. told: per clip and variant the
-    actions that were not the clip's own.
+    Args:
+        path: The folder.
+        title: Of the report; "" for none.
+        model: What predicted; "" where unknown.
+        source: The data set; "" where unknown.
+        fps: Frames per second of the clips.
+        meaning: What the numbers of an action mean.
+        variants: Rows of predictions; the first is the one that clips are ordered by.
+        actions: Per clip (T, A) in physical units; `actions[k]` takes frame k of the folder to
+            frame k+1.
+        told: Per clip and variant the actions that were not the clip's own; none by default.
 
     >>> meaning = Actions(("dx",), ("m",), "body")
     >>> pred = (Variant("pred", "prediction"),)
@@ -99,13 +107,25 @@ class RunFolder:
         return list(self.actions)
 
     def frames(self, folder: str, clip: str) -> np.ndarray:
-        """Frames (T+1, H, W, 3) uint8 of one video."""
+        """Frames (T+1, H, W, 3) uint8 of one video.
+
+        Args:
+            folder: "gt" for the truth, or the folder of a variant.
+            clip: Name of the clip.
+        """
         from egowm.video import read_frames
 
         return read_frames(self.path / folder / clip)
 
     def videos(self, clip: str) -> dict[str, np.ndarray]:
-        """All videos of a clip by folder, the truth first; all of one shape (T+1, H, W, 3)."""
+        """All videos of a clip by folder, the truth first; all of one shape (T+1, H, W, 3).
+
+        Args:
+            clip: Name of the clip.
+
+        Raises:
+            RunError: Videos that differ in length or size.
+        """
         truth = self.frames(TRUTH, clip)
         videos = {TRUTH: truth}
         steps = len(self.actions[clip])
@@ -132,7 +152,11 @@ class RunFolder:
         return videos
 
     def annotation(self, clip: str) -> tuple[np.ndarray, np.ndarray] | None:
-        """Structure ids (H, W) uint8 of frame 0 and their palette (256, 3) uint8, if annotated."""
+        """Structure ids (H, W) uint8 of frame 0 and their palette (256, 3) uint8, if annotated.
+
+        Args:
+            clip: Name of the clip.
+        """
         from egowm.picture_file import opened
         from egowm.scs.masks import read_palette
 
@@ -151,7 +175,11 @@ class RunFolder:
 def read_run(path: Path) -> RunFolder:
     """Read clips.json and check that every variant holds exactly its clips.
 
-    Raises `RunError` for a missing folder or file and for clips that are not in all folders.
+    Args:
+        path: The folder that `egowm predict` wrote.
+
+    Raises:
+        RunError: A missing folder or file, or clips that are not in all folders.
 
     >>> import json
     >>> from tempfile import TemporaryDirectory

@@ -24,11 +24,11 @@ def cem(
     """Fit mean and standard deviation to the `elites` best of `samples`, `iterations` times.
 
     Args:
+        cost, space, samples, generator, initial: As in `random_shooting`.
+        iterations: Rounds, or a `Budget` of rounds, seconds or both.
         elites: Sequences of a round that the next one is fitted to.
         momentum: Share of the old mean and standard deviation that stays.
         min_std: The least standard deviation, where the space's was not less.
-
-    The other arguments: see `random_shooting`.
 
     >>> space = Space(torch.zeros(3, 1), std=0.5, high=1.0)
     >>> bowl = lambda actions: (actions - 0.5).square().sum((1, 2))  # least at 0.5

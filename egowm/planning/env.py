@@ -30,7 +30,10 @@ class WorldModelEnv(VectorEnv):
     (block, A) where the model's VAE makes several frames at once, within the training range. The
     frames in between come as `infos["frames"]`, the body's state (N, S) as `infos["state"]` where
     the model embeds one. A world that ended begins anew with the next step
-    (`AutoresetMode.NEXT_STEP`). Each reset begins at the same contexts; the seed is of the noise.
+    (`AutoresetMode.NEXT_STEP`). Each reset begins at the same contexts.
+
+    Args:
+        worlds: N imagined worlds, which become N sub-environments.
 
     >>> import torch
     >>> from egowm import WorldModel
@@ -65,7 +68,12 @@ class WorldModelEnv(VectorEnv):
         seed: int | Sequence[int | None] | None = None,
         options: dict[str, Any] | None = None,
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begin all worlds; one seed for all of them."""
+        """Begin all worlds; observations (N, H, W, 3) uint8 and infos.
+
+        Args:
+            seed: Of the noise, one for all worlds; None goes on with the generator as it is.
+            options: There are none; anything else than None or {} is refused.
+        """
         if options:
             raise ValueError(f"Expected no options, got {sorted(options)}.")
         if seed is not None and not isinstance(seed, int):
@@ -79,7 +87,11 @@ class WorldModelEnv(VectorEnv):
     def step(
         self, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Observations (N, H, W, 3), rewards, terminations, truncations (N,), and infos."""
+        """Observations (N, H, W, 3), rewards, terminations, truncations (N,), and infos.
+
+        Args:
+            actions: (N, A) in physical units, or (N, block, A).
+        """
         told = np.asarray(actions, np.float32)
         check_shape("actions", told, "N A" if self.worlds.block == 1 else "N n A")
         made: Step = self.worlds.step(told[:, None] if self.worlds.block == 1 else told)

@@ -98,7 +98,11 @@ class GoalCost:
 
     @checked
     def imagine(self, actions: Tensor) -> Rollout:
-        """What the cost of actions (N, T, A) is a cost of; all of them at once."""
+        """What the cost of actions is a cost of; all of them at once.
+
+        Args:
+            actions: (N, T, A) in physical units, tensor or array.
+        """
         check_shape("actions", actions, "N T A")
         actions = actions.to(self.model.device, torch.float32)
         return self.model.rollout(

@@ -24,13 +24,15 @@ def gradient(
     """Adam on `samples` sequences, each on its own, projected onto the bounds after every step.
 
     Args:
-        cost: Differentiable.
+        cost: Differentiable, of sequences (N, T, A) to (N,); lower is better.
+        space, generator, initial: As in `random_shooting`.
         iterations: Steps of Adam, or a `Budget` with a number of them.
         samples: Sequences; the first starts at the space's mean, the others around it.
         rate: Step size in units of the space's std, falling linearly to 0 over the iterations; a
             dimension with std 0 stays.
 
-    The other arguments: see `random_shooting`. Raises ValueError where the cost has no gradient.
+    Raises:
+        ValueError: The cost has no gradient.
 
     >>> space = Space(torch.zeros(3, 1), std=0.5, high=1.0)
     >>> bowl = lambda actions: (actions - 0.5).square().sum((1, 2))  # least at 0.5

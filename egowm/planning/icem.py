@@ -57,6 +57,7 @@ def icem(
     """CEM with noise of colour `beta`; see `coloured`.
 
     Args:
+        cost, space, samples, iterations, generator: As in `random_shooting`.
         elites: Sequences of a round that the next one is fitted to.
         beta: The noise's power falls with frequency as f^-beta.
         decay: Each round has so many times fewer samples than the one before, at least twice the
@@ -66,8 +67,6 @@ def icem(
         momentum: Share of the old mean and standard deviation that stays.
         initial: The elites (M, T, A) of the plan before, shifted; a share `kept` of them is tried
             in the first round.
-
-    The other arguments: see `random_shooting`.
 
     >>> space = Space(torch.zeros(3, 1), std=0.5, high=1.0)
     >>> bowl = lambda actions: (actions - 0.5).square().sum((1, 2))  # least at 0.5

@@ -42,7 +42,7 @@ class ImaginedWorlds:
 
     Args:
         model: What imagines.
-        contexts: (N, K, 3, H, W), uint8 or float in [0, 1].
+        contexts: (N, K, 3, H, W), tensor or array, uint8 or float in [0, 1].
         how: The settings of `WorldModel.rollout`; all frames are decoded, all worlds step at once,
             and no gradient is kept.
         reward: Of the last frame (N, 3, H, W) in [0, 1], (N,); 0 by default. A term of
@@ -50,8 +50,8 @@ class ImaginedWorlds:
             actions.
         ended: As reward, whether a world has ended; none does by default.
         max_steps: Steps after which a world is truncated.
-        state: (N, S) at the contexts, for models that embed one; later ones follow where actions
-            are differences of states.
+        state: (N, S) at the contexts in physical units, tensor or array, for models
+            that embed one; later ones follow where actions are differences of states.
         source: Whose ranges normalise the actions, of a model fitted on several data sets.
 
     >>> from egowm import WorldModel
@@ -98,7 +98,11 @@ class ImaginedWorlds:
 
     @torch.no_grad()
     def reset(self, seed: int | None = None) -> np.ndarray:
-        """Begin all worlds; returns the last context frame (N, H, W, 3) uint8."""
+        """Begin all worlds; returns the last context frame (N, H, W, 3) uint8.
+
+        Args:
+            seed: Of the noise; None goes on with the generator as it is.
+        """
         if seed is not None:
             check_between("seed", seed, -MOST_SEED, MOST_SEED)
             self.generator.manual_seed(seed)
@@ -120,7 +124,14 @@ class ImaginedWorlds:
 
     @torch.no_grad()
     def step(self, actions: Tensor | np.ndarray) -> Step:
-        """Imagine the frames that follow (N, block, A) actions in physical units."""
+        """Imagine the frames that follow the actions.
+
+        Args:
+            actions: (N, block, A) in physical units, tensor or array.
+
+        Raises:
+            ValueError: Before the first reset, or another shape.
+        """
         chunk = self._begun()
         check_shape("actions", actions, "N n A", N=len(self), n=self.block, A=self.spec.width)
         told = torch.as_tensor(actions, dtype=torch.float32, device=self.model.device)

@@ -79,7 +79,11 @@ class MPC(Generic[Observation]):
         self.due = self.every  # actions of it after which to plan again; 0: arrived
 
     def act(self, observation: Observation) -> Tensor:
-        """The next action (A,), planned anew from `observation` where it is time to."""
+        """The next action (A,), in the units of the space; planned anew where it is time to.
+
+        Args:
+            observation: What is seen now, of the kind that `cost_of` takes.
+        """
         if self.plan is None or self.done == self.due > 0:
             self.plan = self._plan(observation)
             self.done, self.due = 0, self._due(observation, self.plan)

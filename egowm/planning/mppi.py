@@ -23,12 +23,11 @@ def mppi(
     """Move the mean to the average of all samples, weighted by exp(-cost / temperature).
 
     Args:
+        cost, space, samples, iterations, generator, initial: As in `random_shooting`.
         temperature: In standard deviations of a round's costs, so that it does not depend on the
             cost's unit.
         decay: Of the noise from round to round, as in DIAL-MPC (Xue et al. 2024, arXiv 2409.15610);
             1 keeps it as it is.
-
-    The other arguments: see `random_shooting`.
 
     >>> space = Space(torch.zeros(3, 1), std=0.5, high=1.0)
     >>> bowl = lambda actions: (actions - 0.5).square().sum((1, 2))  # least at 0.5

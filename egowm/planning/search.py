@@ -27,9 +27,13 @@ MOST = 1_000_000  # rounds of a search, or samples of a round: more is a mistake
 class Plan(NamedTuple):
     """The best sequence of actions that was evaluated.
 
-    actions: (T, A). cost: its cost. evaluations: sequences whose cost was computed. seconds:
-    spent. elites: (E, T, A) the best ones, best first, from which a next plan can start.
-    interrupted: by Ctrl-C; then this is the best until there.
+    Args:
+        actions: (T, A) in the units of the space.
+        cost: Its cost.
+        evaluations: Sequences whose cost was computed.
+        seconds: Time spent.
+        elites: (E, T, A) the best ones, best first, from which a next plan can start.
+        interrupted: By Ctrl-C; then this is the best until there.
 
     >>> best = torch.zeros(8, 2)
     >>> plan = Plan(best, cost=0.5, evaluations=64, seconds=1.0, elites=best[None])
@@ -249,8 +253,11 @@ def check_counts(samples: int, elites: int = 1) -> None:
 
 @checked
 def shifted(actions: Tensor, steps: int) -> Tensor:
-    """Sequences (..., T, A) after `steps` of their actions were carried out: the rest, and then the
-    last action again and again. Where a next plan begins.
+    """Where a next plan begins: the rest of a plan, and then its last action again and again.
+
+    Args:
+        actions: (..., T, A), tensor or array.
+        steps: Actions that were carried out, 0 or more.
 
     >>> shifted(torch.tensor([[1.0], [2.0], [3.0]]), 1).flatten().tolist()
     [2.0, 3.0, 3.0]

@@ -96,7 +96,10 @@ class Space:
         return cls(centre.expand(horizon, -1), half / 2, centre - half, centre + half)
 
     def bounded(self, actions: Tensor) -> Tensor:
-        """Actions (..., T, A) with each value moved to the nearest allowed one.
+        """The actions with each value moved to the nearest allowed one.
+
+        Args:
+            actions: (..., T, A) in the space's units, tensor or array.
 
         >>> import torch
         >>> Space(torch.zeros(1, 2), 1.0, low=-1.0, high=0.5).bounded(torch.tensor([[-3.0, 3.0]]))

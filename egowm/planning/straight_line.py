@@ -53,9 +53,9 @@ def straight_line(
         cost: Of the lines' actions, (N, horizon, 3) to (N,).
         space: Of the end (1, 3): dx, dy, dyaw from the start, metres and radians.
         horizon: Equal steps that the line is split into.
-        turn: Where the robot turns; see `line_actions`.
-
-    The other arguments: see `cem`; the defaults are NWM's.
+        samples, elites, iterations, generator: As in `cem`; the defaults are NWM's.
+        turn: Where the robot turns: "last" at the last step, so that the path is straight; "even" a
+            little at every step, which makes an arc.
 
     >>> end = Space(torch.tensor([[0.8, 0.0, 0.0]]), std=torch.tensor([0.2, 0.0, 0.1]))
     >>> forward = lambda actions: (actions.sum(1)[:, 0] - 1.0).abs()  # metres short of 1

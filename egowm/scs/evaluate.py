@@ -58,15 +58,24 @@ def score_folders(
 ) -> Result:
     """Score every clip of `pred` against `gt`: frame 0 shared, frames 1..T compared.
 
-    annotations: folder with the structures of frame 0, one file per clip; not needed where masks
-    are read from disk (there it selects ids). tracker: a short name, a class path or an object.
-    ceiling_codec: the truth through a codec or VAE, clips as in `gt`. ceiling_tracker: also track
-    the truth anew from its middle. trajectories: clip -> recording it was cut from; intervals then
-    draw whole recordings. first: folder with frames 0, where the videos lack them. cache: folder
-    that keeps tracks. reanchor: folder with structures of later true frames. min_area:
-    share of the frame below which a mask counts as empty.
+    Args:
+        pred: Folder of the predicted clips.
+        gt: Folder of the true clips, of the same names.
+        annotations: Folder with the structures of frame 0, one file per clip; not needed where
+            masks are read from disk (there it selects ids).
+        tracker: A short name, a class path or an object.
+        ceiling_codec: Folder of the truth through a codec or VAE, clips as in `gt`.
+        ceiling_tracker: Also track the truth anew from its middle.
+        trajectories: Clip -> recording it was cut from; intervals then draw whole recordings.
+        first: Folder with frames 0, where the videos lack them.
+        cache: Folder that keeps tracks; by default none are kept.
+        reanchor: Folder with structures of later true frames, from which to track anew.
+        min_area: Share of the frame, 0 to 1, below which a mask counts as empty.
+        progress: Show a bar.
 
-    Raises ValueError or FileNotFoundError, naming every clip, frame or file that does not fit.
+    Raises:
+        ValueError: Names every clip or frame that does not fit.
+        FileNotFoundError: Names every file that is missing.
 
     >>> from tempfile import TemporaryDirectory
     >>> from egowm.scs.masks import write_palette

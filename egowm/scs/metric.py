@@ -16,11 +16,11 @@ _EXACT = 2**24  # whole numbers below it are exact in float32
 class SCS(Metric):
     """Accumulates clips; `compute` gives a dict of scalars, for instance for `self.log_dict`.
 
-    `update(pred_masks, target_masks, clip=n)` takes one clip, (T+1, O, H, W) bool with the shared
-    frame first; clips may differ in T, O and size. n is its number in the data set (`dataset_idx`):
-    over several processes a sampler repeats clips to make shares equal, and a number that comes
-    again is counted once. Without numbers every update counts. `compute` gives `scs`, `scs_davis`,
-    `scs_visible` and `scs_at_2` ... `scs_at_16`, each 0..100, NaN if undefined.
+    `compute` gives `scs`, `scs_davis`, `scs_visible` and `scs_at_2` ... `scs_at_16`, each 0..100,
+    NaN if undefined.
+
+    Args:
+        min_area: Share of the frame, 0 to 1, below which a mask counts as empty.
 
     >>> metric = SCS()
     >>> masks = torch.ones(3, 1, 8, 8, dtype=torch.bool)
@@ -49,7 +49,16 @@ class SCS(Metric):
         lost: Tensor | np.ndarray | None = None,
         clip: int | Tensor | None = None,
     ) -> None:
-        """Add one clip. lost: (T+1, O) bool, where the prediction's track has no evidence."""
+        """Add one clip; clips may differ in T, O and size.
+
+        Args:
+            pred_masks: (T+1, O, H, W) bool with the shared frame first, tensor or array.
+            target_masks: The truth's, of the same shape.
+            lost: (T+1, O) bool, where the prediction's track has no evidence; nowhere by default.
+            clip: Its number in the data set (`dataset_idx`). Over several processes a sampler
+                repeats clips to make shares equal, and a number that comes again is counted once;
+                without numbers every update counts.
+        """
         if isinstance(clip, Tensor) and clip.ndim:
             raise ValueError(f"Expected the clip's number, got a tensor of {tuple(clip.shape)}.")
         if clip is not None and not 0 <= clip < _EXACT:

@@ -99,8 +99,17 @@ def scs(
 ) -> float:
     """Structural Consistency Score of one clip, 0..100, or NaN if no frame can be judged.
 
-    Masks are (T+1, O, H, W) bool with the shared frame first; the rest as in `overlap` and
-    `Overlap.iou`.
+    Args:
+        pred_masks: (T+1, O, H, W) bool with the shared frame first, tensor or array.
+        target_masks: The truth's, of the same shape.
+        empty: Frames where both masks are empty are not counted ("left_out") or perfect ("davis",
+            as DAVIS and SA-V count); "visible" judges frames where the target is not empty.
+        min_area: Share of the frame, 0 to 1, below which a mask counts as empty, on both sides.
+        lost: (T+1, O) bool, where the prediction's track has no evidence, which counts 0; nowhere
+            by default.
+
+    Raises:
+        ValueError: Other shapes or types.
 
     >>> target = np.zeros((3, 1, 8, 8), bool)
     >>> target[:, :, :, :4] = True

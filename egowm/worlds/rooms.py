@@ -27,7 +27,15 @@ _LIGHT = np.array([0.36, 0.27, 0.89])
 
 
 class Camera(NamedTuple):
-    """Camera pose: metres and radians; x forward at yaw 0, y left, z up; pitch > 0 looks up.
+    """Where a camera is and looks.
+
+    Args:
+        x: Metres, forward at yaw 0.
+        y: Metres, left at yaw 0.
+        z: Metres above the floor.
+        yaw: Radians, left turns are positive.
+        pitch: Radians, above 0 looks up.
+        roll: Radians about the direction of view.
 
     >>> Camera(x=0.0, y=0.0, z=0.6, yaw=0.5).pitch
     0.0
@@ -175,7 +183,11 @@ def check_size(height: int, width: int) -> None:
 class Room:
     """A room that can be looked at. One per process: the ray caster works in its own `MjData`.
 
-    papers: a folder of pictures that take the place of the texture.
+    Args:
+        seed: Of the room.
+        style: "robot", a rectangular hall of boxes and cylinders, or "passive", a polygonal room of
+            ellipsoids and capsules.
+        papers: Folder of pictures that take the place of the texture; "" for none.
 
     >>> view = Room(seed=20_000_000).render(Camera(0.0, 0.0, 0.6, 0.0))
     >>> view.rgb.shape, view.depth.shape
@@ -198,7 +210,11 @@ class Room:
         self.colours = self.plan.colours.astype(np.float32)
 
     def move(self, positions: np.ndarray) -> None:
-        """Place the moving things; `positions` (M, 2) in metres."""
+        """Place the moving things.
+
+        Args:
+            positions: (M, 2) in metres, x and y of each.
+        """
         check_shape("positions", positions, f"{len(self.data.mocap_pos)} 2")
         self.data.mocap_pos[:, :2] = positions
         mujoco.mj_kinematics(self.model, self.data)
@@ -206,7 +222,11 @@ class Room:
     def cast(self, origin: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, ...]:
         """Ids (P,), distances (P,) and normals (P, 3) of the first surface along unit rays.
 
-        A ray that meets nothing, as happens outside the hall, is the floor at `_FAR` metres.
+        A ray that meets nothing, as happens outside the hall, is the floor at 100 metres.
+
+        Args:
+            origin: (3,) in metres, where all rays begin.
+            rays: (P, 3) unit vectors.
         """
         check_shape("origin", origin, "3")
         check_shape("rays", rays, "P 3")
@@ -227,7 +247,14 @@ class Room:
     def render(
         self, camera: Camera, height: int = 64, width: int = 64, fov_degrees: float = 90.0
     ) -> View:
-        """Draw one frame of any size; `fov_degrees` is horizontal."""
+        """Draw one frame.
+
+        Args:
+            camera: Where it is and looks.
+            height: Pixels, 1 to 8192.
+            width: Pixels, 1 to 8192.
+            fov_degrees: Horizontal field of view, 1 to 179.
+        """
         check_size(height, width)
         check_between("fov_degrees", fov_degrees, 1.0, 179.0)
         if not np.isfinite(camera).all():

@@ -61,11 +61,16 @@ def write_report(
 ) -> Path:
     """Write the report of a run folder and return its path.
 
-    run: what `egowm predict` wrote, scored or not. output: RUN/report.html by default.
-    max_clips: how many clips the page embeds, spread evenly from the
-    lowest score to the highest, the most typical first. videos: also write RUN/videos/*.mp4 of
-    these clips. Raises `ValueError` (one line that says what to do) for a folder that does not fit,
-    an OSError where the page would take the place of another file.
+    Args:
+        run: Folder that `egowm predict` wrote, scored or not.
+        output: The page; RUN/report.html by default.
+        max_clips: How many clips the page embeds, at least 1, spread evenly from the lowest score
+            to the highest, the most typical first.
+        videos: Also write RUN/videos/*.mp4 of these clips.
+
+    Raises:
+        ValueError: A folder that does not fit; one line says what to do.
+        OSError: The page would take the place of another file.
 
     >>> import json
     >>> from tempfile import TemporaryDirectory

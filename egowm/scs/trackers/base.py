@@ -37,10 +37,23 @@ class Tracker(ABC):
 
     @abstractmethod
     def track(self, frames: np.ndarray, masks: np.ndarray) -> Tracks:
-        """Follow `masks (O, H, W)` bool of frame 0 through `frames (T+1, H, W, 3)` uint8 RGB."""
+        """Follow the structures of frame 0 through a video.
+
+        Args:
+            frames: (T+1, H, W, 3) uint8 RGB.
+            masks: (O, H, W) bool, of frame 0.
+
+        Returns:
+            Masks (T+1, O, H, W) bool and evidence (T+1, O).
+        """
 
     def track_many(self, videos: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> list[Tracks]:
-        """As `track` for each pair; for a tracker that is faster on many videos at once."""
+        """As `track` for each pair; for a tracker that is faster on many videos at once.
+
+        Args:
+            videos: Frames of each, (T+1, H, W, 3) uint8 RGB.
+            masks: Of frame 0 of each, (O, H, W) bool.
+        """
         return [self.track(frames, found) for frames, found in zip(videos, masks, strict=True)]
 
     def options(self) -> dict[str, float | int | str]:
