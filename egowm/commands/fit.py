@@ -10,7 +10,7 @@ from egowm.shipped import existing_recipe
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`egowm fit -c RECIPE ...` and its siblings."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = recipes_first(sys.argv[1:] if argv is None else argv)
     refuse_without_recipe(words)
     from egowm.commands.work.fit import build
 
@@ -37,7 +37,7 @@ def refuse_without_recipe(argv: Sequence[str]) -> None:
 
 def recipe_names(argv: Sequence[str]) -> Iterator[str]:
     """What follows `-c` and `--config`."""
-    words = iter(recipes_first(argv)[1:])
+    words = iter(argv[1:])
     for word in words:
         if word in ("-c", "--config"):
             yield from islice(words, 1)

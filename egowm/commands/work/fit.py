@@ -16,7 +16,6 @@ from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from egowm.commands.fit import recipes_first
 from egowm.commands.main import VERBS, explain
 from egowm.evaluation.prediction_writer import PREDICTIONS, PredictionWriter
 from egowm.files import check_folder
@@ -238,7 +237,7 @@ def _folder(trainer: Any) -> Path:
 def build(argv: Sequence[str]) -> FitCLI:
     """Run one Lightning subcommand and return the CLI with its model, data and trainer.
 
-    `argv` includes the subcommand's name.
+    `argv` includes the subcommand's name, and then its recipes: an option before `-c` is lost.
     Raises RecipeError, in one line, for a recipe or an option that does not fit.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -248,7 +247,7 @@ def build(argv: Sequence[str]) -> FitCLI:
         LightningDataModule,
         subclass_mode_model=True,
         subclass_mode_data=True,
-        args=recipes_first(argv),
+        args=list(argv),
         save_config_kwargs={"overwrite": True},
         parser_class=RecipeParser,
         parser_kwargs={"prog": "egowm"},
