@@ -61,7 +61,7 @@ def keep_checkpoints(root: Path, version: int) -> None:
     from egowm.training.checkpoints import RunCheckpoint, write_checkpoint
 
     trainer: Any = SimpleNamespace(global_step=version, fast_dev_run=False, is_global_zero=True)
-    trainer.save_checkpoint = lambda path: write_checkpoint(
+    trainer.save_checkpoint = lambda path, weights_only: write_checkpoint(
         {"n": version, "w": torch.ones(3)}, path
     )
     RunCheckpoint(root).on_train_end(trainer, None)  # type: ignore[arg-type]

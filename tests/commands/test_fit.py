@@ -179,7 +179,7 @@ def test_a_mistake_is_one_line(recipe, elsewhere, options, words, capsys):
     [
         (["fit"], "fit: give a recipe, -c recipes/NAME.yaml"),
         (["fit", "-c", "none.yaml"], "No recipe at none.yaml"),
-        (["fit", "--model", "egowm.WorldModel"], "required: fit.data"),
+        (["fit", "--model", "egowm.WorldModel"], "Give a recipe: -c recipes/NAME.yaml"),
     ],
 )
 def test_a_missing_recipe_is_one_line(elsewhere, arguments, words, capsys):

@@ -184,3 +184,26 @@ def test_slopes_without_a_bound_are_no_alignment(frames, start, monkeypatch):
     fit = render_alignment.align_frame(frames[1], Room(SEED), tuple(start))
     assert not fit.good
     assert np.isinf(fit.doubt)
+
+
+@pytest.mark.real_data
+def test_recordings_against_their_measured_poses(shared_data):
+    """Five steps of a hand-held camera with depth, in the median; a rover's fastest turn."""
+    from benchmarks.experiment.action_following_real import desk, rover
+
+    real = desk(shared_data / "tum_fr1_rpy_excerpt")
+    assert real.depth is not None
+    ends, wrong = slice(20, 26), real.steps[40:45]
+    frames, steps, far = real.frames[ends], real.steps[20:25], real.depth[ends]
+    found = follow_by_flow(frames, steps, real.spec, real.camera, depth=far)
+    off = np.median(np.abs(found.errors), 0)
+    assert off[:3].max() < 0.02
+    assert off[3:].max() < 0.5
+    told = np.degrees(found.seen[:, 3:] - wrong[:, 3:])
+    assert np.median(np.abs(told), 0).max() > 1.0
+    drive = rover(shared_data / "udacity_rover_sim", 4)
+    turning = int(np.argmax(np.abs(drive.steps[:, 2])))
+    turn = drive.steps[turning : turning + 1]
+    assert np.degrees(np.abs(turn[0, 2])) > 5
+    seen = follow_by_flow(drive.frames[turning : turning + 2], turn, drive.spec, drive.camera)
+    assert abs(seen.errors[0, 2]) < 0.5
