@@ -54,6 +54,7 @@ def recordings(results: Path) -> str:
         "aligned, %": lambda r: f"{100 * _last(r)['aligned']:.0f}",
         "off, m": lambda r: _largest(_last(r)["error"][: _moves(r)], ".3f"),
         "off, degrees": lambda r: _largest(_last(r)["error"][_moves(r) :], ".2f"),
+        "of dx told": _ahead,
         "a step": _step,
     }
     note = f"\n\n{source(record)}." if record else ""
@@ -74,6 +75,11 @@ def _largest(errors: Sequence[float | None], form: str) -> str:
     """Of dimensions' median errors; what the method cannot see says so."""
     known = [error for error in errors if error is not None]
     return f"{max(known):{form}}" if known else "not seen"
+
+
+def _ahead(row: Record) -> str:
+    """The share of a wheeled robot's way that is seen."""
+    return _largest(_last(row)["gain"][:1], ".2f") if _moves(row) == 2 else ""
 
 
 def _step(row: Record) -> str:
