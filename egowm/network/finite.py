@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from egowm.checks import counted
 
@@ -34,7 +35,11 @@ def check_finite(weights: Mapping[str, Tensor], place: str, advice: str = "") ->
 
 
 def is_finite(weight: Tensor) -> bool:
-    """Whether all values of a tensor are finite; one pass, without a copy."""
-    if not weight.numel() or not weight.is_floating_point():
+    """Whether all values of a tensor are finite; one pass, without a copy.
+
+    A tensor without values, as `egowm memory` traces it, is.
+    """
+    traced = weight.is_meta or isinstance(weight, FakeTensor)
+    if traced or not weight.numel() or not weight.is_floating_point():
         return True
     return bool(torch.stack(torch.aminmax(weight.detach())).isfinite().all())
