@@ -53,7 +53,7 @@ def checked(door: Door) -> Door:
 
     A whole number is no bool, a number no NaN, a tensor dense, real and with data; of a record, the
     fields too. An array or tensor of one axis is several numbers. Where a tensor is expected, an
-    array of NumPy becomes one, float64 in float32; nothing else is converted. Raises
+    array of NumPy becomes one, in float32 if it is wider; nothing else is converted. Raises
     `ArgumentError`; not under torch.compile, which cannot follow the checks.
 
     >>> @checked
@@ -105,13 +105,14 @@ def _as_tensors(hint: Any, value: Any) -> Any:
         changed = {name: item for name, item in made.items() if item is not getattr(value, name)}
         record: Any = value
         return record._replace(**changed) if changed else record
-    if not (isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and _is_of_tensor(hint)):
+    if not (_is_a(np.ndarray, value) and _is_of_tensor(hint)):
         return value
     import torch
 
     wide = value.dtype.kind == "f" and value.dtype.itemsize >= 8
     dtype = np.dtype(np.float32) if wide else value.dtype.newbyteorder("=")
-    return torch.from_numpy(np.array(value, dtype, order="C"))
+    with np.errstate(over="ignore"):  # what becomes infinite is refused where it is used
+        return torch.from_numpy(np.array(value, dtype, order="C"))
 
 
 def _is_of_tensor(hint: Any) -> bool:
@@ -285,7 +286,8 @@ def _is_a(kind: Any, value: Any) -> bool:
     if kind is float:
         return not isinstance(value, bool) and isinstance(value, Real) and value == value
     if kind is np.ndarray:
-        return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+        masked = isinstance(value, np.ma.MaskedArray)  # whose hidden values would become data
+        return isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and not masked
     if kind.__name__ == "Tensor":
         return _is_tensor(value) and _is_plain(value)
     if issubclass(kind, _Elsewhere):

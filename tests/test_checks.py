@@ -43,7 +43,7 @@ CASES: list[tuple[object, list[object], list[object], str]] = [
     (float | None, [None, 1.0], ["1"], "a number"),
     (Literal["a", "b"], ["a"], ["c", 1, None], "a or b"),
     (Tensor, [torch.ones(2)], [np.array(["a"]), torch.ones(2, device="meta")], "torch tensor"),
-    (Tensor, [], [[1.0], np.ones(2) * 1j], "torch tensor"),
+    (Tensor, [], [[1.0], np.ones(2) * 1j, np.ma.masked_equal(np.ones(2), 1)], "torch tensor"),
     (Tensor, [], [torch.ones(2).to_sparse(), torch.ones(2) * 1j], "of real numbers"),
     (np.ndarray, [np.ones(2)], [torch.ones(2), np.array(["a"]), np.array(1j)], "NumPy array"),
     (tuple[float, ...], [(), (1, 2.0), [1.0]], [(1, "a"), {1.0}, 1.0], "several, each a number"),

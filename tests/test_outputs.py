@@ -21,11 +21,11 @@ SCORE = ["score", "pred", "gt", "--tracker", "palette", "--annotations", "drawn"
 FOLLOW = ["track", "pred", "--tracker", "palette", "--annotations", "drawn"]
 PAGE = ["report", "pred", "gt", "--tracker", "palette", "--scores", "scs.json"]
 EGOWM = {
-    "export": ["export", "-c", "a.yaml", "--ckpt_path", "a.ckpt", "--output"],
+    "export": ["export", "-c", "{recipe}", "--ckpt_path", "a.ckpt", "--output"],
     "import-egowm": ["import-egowm", "a.pth", "--base", "base", "--output"],
     "rollout": ["rollout", "a.png", "--actions", "ww", "--output"],
     "plan": ["plan", "--model", "model", "--output"],
-    "eval": ["eval", "--model", "model", "-c", "a.yaml", "--output"],
+    "eval": ["eval", "--model", "model", "-c", "{recipe}", "--output"],
     "report": ["report", "run", "--output"],
     "demo": ["demo", "--quick", "--output"],
     "demo --real": ["demo", "--real", "nowhere", "--output"],

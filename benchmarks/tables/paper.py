@@ -90,10 +90,16 @@ def tables(results: Path) -> str:
     ]
     note = "".join(
         f" {name}: {source(one)}."
-        for name, one in (("Rooms", record), ("Motion", moved), ("Seconds", timed))
+        for name, one in (("Rooms", record), ("Motion", moved), ("Seconds", _timed(timed)))
         if one
     )
     return f"{table(head, [*published, *measured])}\n\n{_ratios(record)}\n\n{note.strip()}"
+
+
+def _timed(record: Record | None) -> Record | None:
+    """The record, if it times models of rooms."""
+    groups = {row["group"] for row in record["rows"]} if record else set()
+    return record if AS_TRAINED in groups else None
 
 
 def _line(shown: Shown, record: Record | None, off: str, seconds: str) -> tuple[str, ...]:
@@ -106,7 +112,7 @@ def _line(shown: Shown, record: Record | None, off: str, seconds: str) -> tuple[
 
 def _off_a_step(shown: Shown, record: Record | None, moved: Record | None) -> str:
     """Median error of a step's dx and dyaw over all frames, by alignment: the row's own, or that
-    of the export that travels along."""
+    of a committed export."""
     found = (_row(shown, record) or {}).get("following")
     for row in moved["rows"] if moved and not found else ():
         kinds = row["name"], row["told"], row["method"]

@@ -1,8 +1,8 @@
 """`egowm fit`, `validate`, `test` and `predict`: one command line of Lightning's, from a recipe."""
 
 import sys
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
+from itertools import islice, pairwise
 from pathlib import Path
 
 from egowm.shipped import existing_recipe
@@ -23,26 +23,15 @@ def refuse_without_recipe(argv: Sequence[str]) -> None:
 
     Help is given without one, and a model can be named by options alone.
     """
-    named = list(recipe_names(argv))
-    options = [word.partition("=")[0] for word in argv]
-    alone = {"-h", "--help", "--model", "--model.help", "--data.help", "--print_config"}
-    if not named and not alone & set(options):
+    options = [word.partition("=")[0] for word in argv[1:]]
+    alone = ("-h", "--help", "--model", "--print_config", "-c", "--con")
+    if not any(word.startswith(alone) or word.endswith(".help") for word in options):
         raise ValueError(
             f"{argv[0]}: give a recipe, -c recipes/NAME.yaml (`egowm recipes` lists them)."
         )
-    for name in named:
-        if name.endswith((".yaml", ".yml")):  # Lightning also takes a recipe's text
-            existing_recipe(Path(name))
-
-
-def recipe_names(argv: Sequence[str]) -> Iterator[str]:
-    """What follows `-c` and `--config`."""
-    words = iter(argv[1:])
-    for word in words:
-        if word in ("-c", "--config"):
-            yield from islice(words, 1)
-        elif word.startswith("--config="):
-            yield word.partition("=")[2]
+    for word, name in pairwise(argv):
+        if word in ("-c", "--config") and name.endswith((".yaml", ".yml")):  # or a recipe's text
+            existing_recipe(Path(name).expanduser())
 
 
 def recipes_first(argv: Sequence[str]) -> list[str]:

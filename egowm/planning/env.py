@@ -72,7 +72,7 @@ class WorldModelEnv(VectorEnv):
 
         Args:
             seed: Of the noise, one for all worlds; None goes on with the generator as it is.
-            options: There are none; anything else than None or {} is refused.
+            options: Not used; must be None or {}.
         """
         if options:
             raise ValueError(f"Expected no options, got {sorted(options)}.")

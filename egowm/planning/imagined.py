@@ -119,7 +119,7 @@ class ImaginedWorlds:
 
     def _begun(self) -> Chunk:
         if self.chunk is None:
-            raise ValueError("Expected reset() before the first step().")
+            raise ValueError("Expected reset() first: the worlds have not begun.")
         return self.chunk
 
     @torch.no_grad()

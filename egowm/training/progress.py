@@ -16,9 +16,10 @@ LINES = 10  # of a run's log, where no bar is drawn
 
 
 class RunBar(TQDMProgressBar):
-    """Lightning's bar in a terminal, over all steps of a run whose length is given in steps.
+    """Lightning's bar, of training in a terminal over all steps of a run, also where it is given in
+    epochs.
 
-    Elsewhere it draws nothing; `Progress` then logs a line for each tenth of the run.
+    Without a terminal no training is drawn: `Progress` logs a line for each tenth of it.
     """
 
     def __init__(self) -> None:
@@ -26,19 +27,19 @@ class RunBar(TQDMProgressBar):
 
     def on_train_start(self, trainer: Trainer, *args: Any) -> None:
         super().on_train_start(trainer, *args)
-        if trainer.max_steps > 0:
+        if steps := steps_of(trainer):
             bar = self.train_progress_bar
-            bar.total, bar.initial = trainer.max_steps, trainer.global_step
+            bar.total, bar.initial = steps, trainer.global_step
             bar.set_description("Step")
 
     def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
-        if trainer.max_steps < 0:
+        if not steps_of(trainer):
             super().on_train_epoch_start(trainer, *args)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
     ) -> None:
-        if trainer.max_steps < 0:
+        if not steps_of(trainer):
             super().on_train_batch_end(trainer, pl_module, *args, **kwargs)
             return
         self.train_progress_bar.n = trainer.global_step
@@ -72,7 +73,7 @@ class Progress(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._aside = 0.0
         self._start = self._now(trainer)
-        self._told = LINES * trainer.global_step // max(trainer.max_steps, 1)
+        self._told = LINES * trainer.global_step // (steps_of(trainer) or 1)
         self._recent.clear()
         self._recent.append(self._start)
 
@@ -88,11 +89,11 @@ class Progress(Callback):
         pl_module.log("train/batches_per_second", rate)
         pl_module.log("train/waiting", waited / max(seconds, 1e-9))
         pl_module.log("train/peak_memory_gb", peak_memory(pl_module.device) / 1e9)
-        if trainer.max_steps > 0 and not sys.stdout.isatty():
-            self._tell_tenths(trainer, rate)
+        if not sys.stdout.isatty() and (steps := steps_of(trainer)):
+            self._tell_tenths(trainer, steps, rate)
 
-    def _tell_tenths(self, trainer: Trainer, rate: float) -> None:
-        step, steps = trainer.global_step, trainer.max_steps
+    def _tell_tenths(self, trainer: Trainer, steps: int, rate: float) -> None:
+        step = trainer.global_step
         if LINES * step // steps > self._told:
             self._told = LINES * step // steps
             loss = trainer.callback_metrics.get("train/loss")
@@ -109,6 +110,13 @@ class Progress(Callback):
         """Seconds on the clock of training, and seconds waited for data."""
         waited = getattr(trainer.train_dataloader, "waited", 0.0)
         return time.perf_counter() - self._aside, waited
+
+
+def steps_of(trainer: Trainer) -> int:
+    """Optimizer steps of the whole run, by its steps or epochs, whichever ends it first; 0 where
+    that is not known."""
+    steps = trainer.estimated_stepping_batches
+    return int(steps) if steps < float("inf") else 0
 
 
 def _tell(trainer: Trainer, line: str) -> None:

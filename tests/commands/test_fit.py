@@ -190,6 +190,22 @@ def test_a_missing_recipe_is_one_line(elsewhere, arguments, words, capsys):
     assert words in err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--optimizer.help", "torch.optim.AdamW"],
+        ["--model.class_path", "egowm.WorldModel"],
+        ["-ca.yaml"],
+        ["--conf", "a.yaml"],
+        ["--help"],
+    ],
+)
+def test_what_needs_no_recipe_or_names_one_in_other_ways(words):
+    fit.refuse_without_recipe(["fit", *words])
+    with pytest.raises(ValueError, match="fit: give a recipe"):
+        fit.refuse_without_recipe(["fit", "--ckpt_path", "last"])
+
+
 def test_a_class_that_is_not_there(recipe, elsewhere, capsys):
     text = recipe.read_text().replace("egowm.data.Rooms", "egowm.data.Halls")
     recipe.write_text(text)

@@ -88,7 +88,7 @@ def test_a_reward_from_a_cost(obedient, contexts):
 
 def test_what_makes_no_step_is_refused(obedient, contexts):
     worlds = ImaginedWorlds(obedient, contexts)
-    with pytest.raises(ValueError, match=r"reset\(\) before the first step"):
+    with pytest.raises(ValueError, match=r"Expected reset\(\) first"):
         worlds.step(np.zeros((2, 1, 3)))
     worlds.reset()
     with pytest.raises(ValueError, match=r"actions \(2, 1, 3\), got \(2, 3\)"):
@@ -184,7 +184,7 @@ def test_render_shows_what_was_seen_last(obedient, contexts):
     """As Gymnasium asks: one frame of each world, also where one has begun anew."""
     worlds = ImaginedWorlds(obedient, contexts.numpy(), max_steps=1)
     env = egowm.planning.WorldModelEnv(worlds)
-    with pytest.raises(ValueError, match=r"reset\(\) before the first step"):
+    with pytest.raises(ValueError, match=r"Expected reset\(\) first"):
         env.render()
     assert env.render_mode in env.metadata["render_modes"]
     assert env.metadata["render_fps"] == 4

@@ -15,7 +15,7 @@ from lightning.pytorch.demos.boring_classes import BoringModel
 from egowm import world_model
 from egowm.commands import main as cli
 from egowm.training.loggers import run_loggers
-from egowm.training.progress import RunBar
+from egowm.training.progress import Progress, RunBar
 from egowm.training.run_record import RunRecord, exit_reason
 from egowm.world_model import WorldModel
 
@@ -72,23 +72,31 @@ def test_what_a_run_leaves(recipe, tmp_path, caplog):
     assert float(guard["guard/mirrored"]) > 0
 
 
-def test_the_bar_of_a_terminal_counts_the_steps_of_the_whole_run(monkeypatch, capsys, tmp_path):
+@pytest.mark.parametrize("length", [{"max_steps": 4, "max_epochs": -1}, {"max_epochs": 2}])
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_run_counts_the_steps_of_the_whole_of_it(
+    length, terminal, monkeypatch, capsys, caplog, tmp_path
+):
     """Four steps are two epochs here; Lightning's own bar would begin anew with each."""
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
     options = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
     trainer = Trainer(
-        max_steps=4,
-        max_epochs=-1,
+        **length,
         limit_train_batches=2,
         limit_val_batches=0,
-        callbacks=[RunBar()],
+        callbacks=[RunBar(), Progress()],
         accelerator="cpu",
         default_root_dir=tmp_path,
         **options,
     )
-    trainer.fit(BoringModel())
+    with caplog.at_level("INFO"):
+        trainer.fit(BoringModel())
     drawn = capsys.readouterr().out
     assert trainer.current_epoch == 2
+    if not terminal:
+        said = [r.message.partition(",")[0] for r in caplog.records if "Step" in r.message]
+        assert (drawn, said) == ("", [f"Step {k} of 4" for k in (1, 2, 3, 4)])
+        return
     assert "Step: 100%" in drawn
     assert "4/4" in drawn
     assert "Epoch" not in drawn
