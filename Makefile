@@ -65,12 +65,12 @@ demo: $(STAMP)  ## the main job: train, roll out, score and look, in a few minut
 	$(BIN)/egowm demo --force $(ARGS)
 
 real: tub $(STAMP)  ## the same on real driving video (SHARED=../shared)
-	$(BIN)/egowm demo --force --real $(TUB) $(ARGS)
+	$(BIN)/egowm demo --force --real "$(TUB)" $(ARGS)
 
 tub:  # before anything is installed: where the recording is to be had, if it is not here
-	@[ -d $(TUB) ] || $(PYTHON) -c "from pathlib import Path; \
+	@[ -d "$(TUB)" ] || $(PYTHON) -c "import sys; from pathlib import Path; \
 	from egowm.data.public_recordings import how_to_get; \
-	raise SystemExit('make real: no folder $(TUB). ' + how_to_get(Path('$(TUB)')))"
+	sys.exit(f'make real: no folder {sys.argv[1]}. ' + how_to_get(Path(sys.argv[1])))" "$(TUB)"
 
 results: $(STAMP)  ## score the committed models anew and rewrite the tables (10 minutes on 2 cores)
 	export OMP_NUM_THREADS=1; \

@@ -124,7 +124,7 @@ def load(folder: Path, base: str | None, make: Callable[..., Model]) -> Model:
     check_base(model.backbone, record["base_sha256"], f"{folder} belongs to", "Pass base=FOLDER.")
     with undamaged(folder / WEIGHTS):
         weights = read_weights(folder / WEIGHTS, record.get("weights_sha256"))
-    check_finite(weights, str(folder / WEIGHTS), "Export an earlier checkpoint again.")
+    check_finite(weights, str(folder / WEIGHTS), "Export an earlier checkpoint.")
     with undamaged(folder / WEIGHTS):
         take_weights(model, weights)
     return model.eval()

@@ -198,6 +198,8 @@ def _opened(path: Path, quick: bool) -> tuple[Any, Any]:
             name = str(path) if str(path).isprintable() else f"/dev/fd/{file.fileno()}"
             container = av.open(name, metadata_errors="ignore", **options)
     except (av.FFmpegError, ValueError) as error:
+        if quick:  # its options are those of one container
+            return _opened(path, quick=False)
         raise VideoError(f"{path}: not a readable video, corrupt or cut short") from error
     if not container.streams.video:
         container.close()

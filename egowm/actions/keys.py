@@ -32,7 +32,8 @@ def pressed(keys: str, spec: "ActionSpec") -> np.ndarray:
         throttle = spec.low[1] + (spec.high[1] - spec.low[1]) * (0.5 + 0.5 * moves[:, 0])
         return np.stack([-0.8 * spec.high[0] * moves[:, 1], throttle], 1).astype(np.float32)
     raise ValueError(
-        f"Keys steer wheeled robots; this model's actions are {', '.join(spec.names)}: give a file."
+        f"Keys stand for actions dx, dy, dyaw or angle, throttle; this model's are "
+        f"{', '.join(spec.names)}: give a file."
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple
 
 import torch
@@ -242,7 +243,7 @@ def locate(pretrained: str, revision: str | None = None, download: bool = False)
         raise FileNotFoundError(
             f"Expected a diffusers pipeline folder at {pretrained}, found none: give another with "
             f"--model.backbone.pretrained PATH_OR_ID, or fetch one: hf download ID --local-dir "
-            f"{pretrained} (docs/reproduce.md has ids, sizes and licences)."
+            f"{quote(pretrained)} (docs/reproduce.md has ids, sizes and licences)."
         )
     if download and not revision:
         raise ValueError(f"Downloading {pretrained} needs a pinned revision (a commit hash).")
@@ -250,10 +251,11 @@ def locate(pretrained: str, revision: str | None = None, download: bool = False)
     found = hub_folder(pretrained, wanted, revision, download)
     if found is None:
         raise FileNotFoundError(
-            f"{pretrained} is neither a folder nor in the local hub cache. Fetch it where there is "
-            f"internet (size and licence: docs/reproduce.md), hf download {pretrained} --local-dir "
-            f"PATH, and pass --model.backbone.pretrained PATH, or allow a download with "
-            f"--model.backbone.download true --model.backbone.revision COMMIT."
+            f"{pretrained} is neither a folder nor in the local hub cache. If it is an id, fetch "
+            f"it where there is internet (size and licence: docs/reproduce.md), hf download "
+            f"{quote(pretrained)} --local-dir PATH, and pass --model.backbone.pretrained PATH, or "
+            f"allow a download with --model.backbone.download true --model.backbone.revision "
+            f"COMMIT."
         )
     return found
 

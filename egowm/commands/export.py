@@ -18,6 +18,11 @@ def _parser() -> Parser:
     )
     parser.add_argument("--ckpt_path", required=True, type=Path, help="usually .../last.ckpt")
     parser.add_argument("--output", required=True, type=Path, help="folder to write")
+    parser.add_argument(
+        "--model.backbone.pretrained",
+        dest="pretrained",
+        help="base of the training, where that was not the recipe's",
+    )
     parser.add_argument("--half", action="store_true", help="round the weights to float16")
     parser.add_argument(
         "--newest", action="store_true", help="the newest weights, also where an average was kept"

@@ -60,12 +60,15 @@ def how_to_get(root: Path, reader: str = "") -> str:
     """Where the recordings that belong into a folder are to be had; "" where that is not known.
 
     They are known by the folder's name, or by a class that reads nothing else: a folder of another
-    name may be of a user's own recordings, of which nothing is said.
+    name may be of a user's own recordings, of which nothing is said, as of a folder that holds
+    something: nothing is to be copied into it.
 
     Args:
-        root: The folder that is missing.
+        root: The folder that is missing or empty.
         reader: Name of the class that would read it; "" for any.
     """
+    if root.is_dir() and any(root.iterdir()):
+        return ""
     for known in public_recordings():
         if known.folders.get(root.name) in ((reader,) if reader else known.folders.values()):
             return known.offer(root)

@@ -122,6 +122,12 @@ class VideoCSV(Recordings[Path]):
     def recordings(self) -> dict[str, Path]:
         return {path.stem: path for path in matching("VideoCSV", self.folder, "*.csv")}
 
+    def without_table(self) -> list[str]:
+        """Names of the videos that have no table beside them, which are not read."""
+        tables = {name.lower() for name in self.recordings()}
+        videos = [path for path in self.folder.iterdir() if path.suffix.lower() in VIDEOS]
+        return sorted(path.name for path in videos if path.stem.lower() not in tables)
+
     def files(self, place: Path) -> Sequence[Path]:
         return (place, _video(place))
 
@@ -172,7 +178,8 @@ class VideoCSV(Recordings[Path]):
         if missing or not wanted:
             none = "no columns x, y, yaw" if self.kind == "pose" else "no action columns"
             what = f"no column {missing[0]!r}" if missing else none
-            raise bad(file, f"{what}; the header has {', '.join(header)}")
+            has = f"the header has {', '.join(header)}"
+            raise bad(file, f"{what}; {has}: name its columns in `actions`, without their units")
         return wanted
 
     def _check_units(self, file: Path, units: dict[str, str], columns: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ def check_finite(weights: Mapping[str, Tensor], place: str, advice: str = "") ->
         place: What holds them, the beginning of the message.
         advice: What to do, its end.
 
-    Raises ValueError, which names the first tensor and how many of its values are none.
+    Raises ValueError, which names the first tensor and how many of its values are not finite.
 
     >>> check_finite({"a": torch.tensor([1.0, 2.0])}, "The export", "Copy it again.")
     """
@@ -29,7 +29,8 @@ def check_finite(weights: Mapping[str, Tensor], place: str, advice: str = "") ->
     rest = counted(len(broken) - 1, "more tensor")
     more = f" (so are some of {rest})" if broken[1:] else ""
     raise ValueError(
-        f"{place}: {count} of the {first.numel()} values of {broken[0]} are NaN or infinite{more}, "
+        f"{place}: of {counted(first.numel(), 'value')} in {broken[0]}, NaN or infinite: "
+        f"{count}{more}, "
         f"expected finite weights. {advice}".rstrip()
     )
 
@@ -37,9 +38,10 @@ def check_finite(weights: Mapping[str, Tensor], place: str, advice: str = "") ->
 def is_finite(weight: Tensor) -> bool:
     """Whether all values of a tensor are finite; one pass, without a copy.
 
-    A tensor without values, as `egowm memory` traces it, is.
+    A tensor without values, as `egowm memory` traces it, counts as finite.
     """
     traced = weight.is_meta or isinstance(weight, FakeTensor)
     if traced or not weight.numel() or not weight.is_floating_point():
         return True
-    return bool(torch.stack(torch.aminmax(weight.detach())).isfinite().all())
+    values = weight.detach().float() if weight.element_size() == 1 else weight.detach()  # float8
+    return bool(torch.stack(torch.aminmax(values)).isfinite().all())

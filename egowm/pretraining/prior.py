@@ -160,7 +160,9 @@ def save_pipeline(backbone: Backbone, folder: Path) -> None:
     with filled(folder, PIPELINE._replace(keeps=kept)) as temporary:
         for name, module in backbone.parts.items():
             half = copy.deepcopy(module).half()
-            check_finite(dict(half.named_parameters()), f"The {name} in float16", f"{EARLIER}.")
+            check_finite(dict(module.named_parameters()), f"The {name}", f"{EARLIER}.")
+            too_large = "A weight is beyond float16, in which priors are kept: train on."
+            check_finite(dict(half.named_parameters()), f"The {name} in float16", too_large)
             half.save_pretrained(temporary / name)
             _load_in_float32(temporary / name)
         if not _is_base(backbone, folder):

@@ -16,12 +16,21 @@ from egowm.world_model import WorldModel
 log = logging.getLogger(__name__)
 
 
-def load_checkpoint(recipe: Path, checkpoint: Path, averaged: bool = True) -> WorldModel:
+def load_checkpoint(
+    recipe: Path, checkpoint: Path, averaged: bool = True, pretrained: str | None = None
+) -> WorldModel:
     """The recipe's model with the checkpoint's trained weights and ActionSpec.
 
-    averaged: take the weights' moving average (`WeightAverage`), where the checkpoint holds one.
+    Args:
+        recipe: Of the training.
+        checkpoint: One of its files.
+        averaged: Take the weights' moving average (`WeightAverage`), where the checkpoint holds
+            one.
+        pretrained: The base, where the training had another than the recipe's.
     """
-    model = build(open_recipe(recipe).section("model"), WorldModel)
+    opened = open_recipe(recipe)
+    section = opened.world_model(pretrained) if pretrained else opened.section("model")
+    model = build(section, WorldModel)
     state = read_checkpoint(checkpoint)
     model.on_load_checkpoint(state)
     model.configure_model()
@@ -36,7 +45,7 @@ def load_checkpoint(recipe: Path, checkpoint: Path, averaged: bool = True) -> Wo
 def run(args: Namespace) -> int:
     """Write the export that the options ask for."""
     check_folder(args.output, EXPORT, args.force)
-    model = load_checkpoint(args.config, args.ckpt_path, averaged=not args.newest)
+    model = load_checkpoint(args.config, args.ckpt_path, not args.newest, args.pretrained)
     save(model, args.output, torch.float16 if args.half else None)
     print(f"{args.output}: an export of {args.ckpt_path}")
     return 0

@@ -27,6 +27,7 @@ from egowm.data.packed import Packed
 from egowm.data.recordings import NamedRecordings, Recordings
 from egowm.data.threads import in_threads
 from egowm.data.times import breaks
+from egowm.data.video_csv import VideoCSV
 from egowm.video import VideoError, count_frames, video_rate
 from egowm.video_file import DamagedFrames, damaged, frame_index, strictly
 
@@ -61,6 +62,10 @@ def check(data: ClipData, workers: int = 0, progress: bool = True) -> list[Findi
     for item in checked:
         findings += item.findings
     for source in _sources(data):
+        if isinstance(source, VideoCSV) and (lone := source.without_table()):
+            names = ", ".join(lone[:3]) + (" ..." if len(lone) > 3 else "")
+            text = f"{counted(len(lone), 'video')} without a table of the same name: {names}"
+            findings.append(Finding("warning", "no table", "", text))
         for whole in source.cut.values() if isinstance(source, Recordings) else ():
             findings += [*time_findings(whole, rate, cut=True), *_video_findings(whole, rate)]
     if data.meaning.width:

@@ -19,7 +19,7 @@ BLOCK_S = 2.0
 FEW_BLOCKS = 6  # a short recording is cut finer, to have as many
 DRAWS = 400
 TURNS = (  # names of a dimension that turns a wheeled robot
-    *("turn", "dyaw", "yaw", "yaw_rate", "omega", "wz", "angular", "angular_velocity"),
+    *("turn", "turn_rate", "dyaw", "yaw", "yaw_rate", "omega", "wz", "angular", "angular_velocity"),
     *("angle", "steer", "steering", "steer_angle", "steering_angle"),
 )
 POSE = ("x", "y", "z", "roll", "pitch", "yaw")
