@@ -264,7 +264,7 @@ def test_weights_that_are_no_numbers_are_not_saved(name, value, obedient, folder
     weight = obedient.state_dict()[name]
     weight.flatten()[2:5] = value
     assert weight.flatten()[3].isnan() or weight.flatten()[3].isinf()
-    words = rf"3 of the {weight.numel()} values of {name.removeprefix('backbone.')} are NaN or "
+    words = rf"of {weight.numel()} values in {name.removeprefix('backbone.')}, NaN or infinite: 3"
     with pytest.raises(ValueError, match=f"^Nothing was written: {words}.*earlier checkpoint"):
         obedient.save_pretrained(folder)
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
@@ -283,9 +283,9 @@ def test_an_export_with_weights_that_are_no_numbers_is_refused(name, folder):
     with pytest.raises(ValueError, match=r"weights\.safetensors: .* NaN or infinite") as caught:
         WorldModel.from_pretrained(folder)
     line = explain(caught.value)
-    assert f"1 of the {weights[name].numel()} values of {name} are NaN" in line
+    assert f"of {weights[name].numel()} values in {name}, NaN or infinite: 1" in line
     assert "(so are some of 1 more tensor)" in line
-    assert "Export an earlier checkpoint again." in line
+    assert "Export an earlier checkpoint." in line
     assert "copy it again" not in line
 
 

@@ -98,7 +98,7 @@ def test_keys_that_do_not_fit(spec):
         read_actions("wxw!", spec)
     with pytest.raises(ValueError, match="got ''"):
         read_actions("", spec)
-    with pytest.raises(ValueError, match="actions are shoulder: give a file"):
+    with pytest.raises(ValueError, match="this model's are shoulder: give a file"):
         read_actions("ww", ARM)
     with pytest.raises(FileNotFoundError, match=r"No action file at walk\.csv"):
         read_actions("walk.csv", spec)

@@ -34,8 +34,14 @@ def roots() -> list[tuple[str, Path, str]]:
 
 
 @pytest.mark.parametrize(("recipe", "root", "reader"), roots())
-def test_the_recordings_of_a_recipe_are_known(recipe, root, reader):
-    offer = how_to_get(root, reader)
+def test_the_recordings_of_a_recipe_are_known(recipe, root, reader, tmp_path):
+    """Also into an empty folder; nothing is to be copied into one that holds something."""
+    folder = tmp_path / root.name
+    offer = how_to_get(folder, reader)
+    folder.mkdir()
+    assert how_to_get(folder, reader) == offer
+    (folder / "mine.txt").touch()
+    assert how_to_get(folder, reader) == ""
     assert re.search(
         r": https://\S+ \(licence: .+; size: .+\)\. .*(Get it with: |Download it)", offer
     )
