@@ -339,3 +339,10 @@ def test_a_relative_name_with_a_colon(tmp_path, reader, monkeypatch):
     write_h264(tmp_path / "a.mp4", FRAMES[:5], 10)
     (tmp_path / "a.mp4").rename("run:1.mp4")
     assert_shows(Path("run:1.mp4"), list(range(5)))
+
+
+def test_a_container_of_another_name_is_read(tmp_path):
+    """Opening quickly gives options of MP4, which other containers refuse."""
+    write_h264(tmp_path / "a.flv", np.stack([drawn(k) for k in range(6)]), fps=10)
+    (tmp_path / "a.flv").rename(tmp_path / "a.mp4")
+    assert [number(frame) for frame in read_frames(tmp_path / "a.mp4")] == [*range(6)]

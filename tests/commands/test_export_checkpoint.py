@@ -58,6 +58,15 @@ def test_checkpoint_to_export(recipe, tmp_path, capsys):
     assert all(torch.equal(own[k], v.half().float()) for k, v in saved.items())
     assert model.chunk == 1
 
+    content = yaml.safe_load(recipe.read_text())
+    backbone = content["model"]["init_args"]["backbone"]["init_args"]
+    base, backbone["pretrained"] = backbone["pretrained"], "./of/another/training"
+    recipe.write_text(yaml.safe_dump(content))
+    named = ["--model.backbone.pretrained", base, "--output", str(tmp_path / "of a base")]
+    assert cli.main([*command, *named]) == 0
+    again = (tmp_path / "of a base/weights.safetensors").read_bytes()
+    assert again == (tmp_path / "export/weights.safetensors").read_bytes()
+
 
 NOWHERE = {"root": "no/such/folder", "window": {"horizon": 1, "height": 16, "width": 16}}
 WITHOUT = {  # what can be said of the data where there is nothing to validate on

@@ -186,6 +186,15 @@ def test_corrupt_recordings_are_findings_and_the_rest_is_read(drives, mixed, ski
                 read.split("train")
 
 
+def test_videos_without_a_table_are_named(drives):
+    """They are not read, and may be what was meant."""
+    (drives / "drive_2.csv").unlink()
+    data = VideoCSV(str(drives))
+    (found,) = [finding for finding in check(data, progress=False) if finding.kind == "no table"]
+    assert found.level == "warning"
+    assert found.text == "1 video without a table of the same name: drive_2.mp4"
+
+
 def test_the_sign_of_turning_is_said_and_not_judged(drives):
     for table in drives.glob("*.csv"):
         rewrite(table, lambda cells: [[t, str(-float(turn)), *rest] for t, turn, *rest in cells])
