@@ -24,6 +24,7 @@ LEFT = re.compile(r"(.*/)?(\.egowm-\d+-[^/]+(/.*)?|\.DS_Store)")
 _NEW = "new"  # what comes into a folder that is there
 _NAME = re.compile(r"\.egowm-(\d+)-(?:([0-9a-f]{8})-(?:(\d+)-[0-9a-f]{8}-)?)?")
 _MOVED = re.compile(rf"{re.escape(ASIDE)}(\d+-[0-9a-f]{{8}}(?:-\d+-[0-9a-f]{{8}})?)-(\d+)")
+_LONGEST = 255  # bytes of a name
 _WEEK = 7 * 24 * 3600  # seconds without a change, after which a writer elsewhere has ended
 
 
@@ -44,9 +45,12 @@ _FORMER = _space(platform.node())  # as older versions named it
 
 
 def unfinished(name: str = _NEW) -> str:
-    """A name that no other writer has, for what will be `name`."""
+    """A name that no other writer has, for what will be `name`: its end, where that is long."""
     process = os.getpid()
-    return f"{UNFINISHED}{process}-{_SPACE}-{_started(process)}-{secrets.token_hex(4)}-{name}"
+    first = f"{UNFINISHED}{process}-{_SPACE}-{_started(process)}-{secrets.token_hex(4)}-"
+    while len(os.fsencode(first + name)) > _LONGEST:
+        name = name[1:]
+    return first + name
 
 
 def is_unfinished(name: str) -> bool:

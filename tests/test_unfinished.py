@@ -155,3 +155,13 @@ def test_a_replacement_killed_in_a_container_does_not_block_the_next(tmp_path, w
     assert texts() == {".egowm": "egowm made\n", "a.txt": "2" if moved == 3 else "1"}
     make("3")
     assert texts() == {".egowm": "egowm made\n", "a.txt": "3"}
+
+
+def test_a_name_may_be_as_long_as_the_system_lets_it(tmp_path):
+    """Also in letters of three bytes; the ending, which writers look at, stays."""
+    for name in ("a" * 251 + ".txt", "\u6f22" * 83 + ".txt"):
+        assert unfinished(name).endswith(".txt")
+        with whole(tmp_path / name) as temporary:
+            temporary.write_text("b")
+        assert (tmp_path / name).read_text() == "b"
+    assert len(list(tmp_path.iterdir())) == 2
