@@ -67,7 +67,7 @@ demo: $(STAMP)  ## the main job: train, roll out, score and look, in a few minut
 real: tub $(STAMP)  ## the same on real driving video (SHARED=../shared)
 	$(BIN)/egowm demo --force --real "$(TUB)" $(ARGS)
 
-tub:  # before anything is installed: where the recording is to be had, if it is not here
+tub:  # before anything is installed: how to get the recording, if it is not here
 	@[ -d "$(TUB)" ] || $(PYTHON) -c "import sys; from pathlib import Path; \
 	from egowm.data.public_recordings import how_to_get; \
 	sys.exit(f'make real: no folder {sys.argv[1]}. ' + how_to_get(Path(sys.argv[1])))" "$(TUB)"

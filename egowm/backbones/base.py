@@ -251,13 +251,27 @@ def locate(pretrained: str, revision: str | None = None, download: bool = False)
     found = hub_folder(pretrained, wanted, revision, download)
     if found is None:
         raise FileNotFoundError(
-            f"{pretrained} is neither a folder nor in the local hub cache. If it is an id, fetch "
-            f"it where there is internet (size and licence: docs/reproduce.md), hf download "
-            f"{quote(pretrained)} --local-dir PATH, and pass --model.backbone.pretrained PATH, or "
-            f"allow a download with --model.backbone.download true --model.backbone.revision "
-            f"COMMIT."
+            f"{pretrained} is neither a folder nor in the local hub cache. {_advice(pretrained)}"
         )
     return found
+
+
+def _advice(pretrained: str) -> str:
+    """What to do where it was not found: it may be an id, OWNER/NAME, or a folder."""
+    owner, _, name = pretrained.partition("/")
+    is_id = owner and name and not {"/", "\\"} & {*name, *owner} and not Path(owner).exists()
+    if not is_id:
+        return (
+            "Give the folder of a diffusers pipeline with --model.backbone.pretrained PATH, as "
+            "./NAME where it lies here, or an id, OWNER/NAME; docs/reproduce.md has ids, sizes, "
+            "licences and the commands that fetch them."
+        )
+    return (
+        f"If it is a folder, write {quote(f'./{pretrained}')}. If it is an id, fetch it where "
+        f"there is internet (size and licence: docs/reproduce.md), hf download "
+        f"{quote(pretrained)} --local-dir PATH, and pass --model.backbone.pretrained PATH, or "
+        f"allow a download with --model.backbone.download true --model.backbone.revision COMMIT."
+    )
 
 
 def weights_sha256(*folders: Path) -> str:

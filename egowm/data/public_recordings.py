@@ -1,4 +1,4 @@
-"""Recordings that recipes read and that do not come with egowm: where each one is to be had.
+"""Recordings that recipes read and that do not come with egowm: page, licence, size, command.
 
 The facts are in `constants/recordings.json`. Nothing is downloaded. `make real` imports this file
 before anything is installed, so it needs nothing but Python.
@@ -42,7 +42,7 @@ class PublicRecording:
         return self.command.replace("{root}", quote(str(root)))
 
     def offer(self, root: Path) -> str:
-        """Where it is to be had, its licence, its size and the command, in one line."""
+        """Its page, licence, size and command, in one line."""
         facts = f"{self.name}: {self.page} (licence: {self.licence}; size: {self.size})."
         if not self.command:
             return f"{facts} Download it there. {self.then}".strip()
@@ -57,17 +57,17 @@ def public_recordings() -> tuple[PublicRecording, ...]:
 
 
 def how_to_get(root: Path, reader: str = "") -> str:
-    """Where the recordings that belong into a folder are to be had; "" where that is not known.
+    """How to get the recordings that belong into a folder; "" where that is not known.
 
-    They are known by the folder's name, or by a class that reads nothing else: a folder of another
-    name may be of a user's own recordings, of which nothing is said, as of a folder that holds
-    something: nothing is to be copied into it.
+    They are known by the folder's name, or by a class that reads nothing else. A folder of another
+    name may be meant for a user's own recordings. One that holds something gets "", too: the
+    command would mix public recordings with what is there.
 
     Args:
-        root: The folder that is missing or empty.
+        root: The folder, missing or empty.
         reader: Name of the class that would read it; "" for any.
     """
-    if root.is_dir() and any(root.iterdir()):
+    if root.is_file() or (root.is_dir() and any(root.iterdir())):
         return ""
     for known in public_recordings():
         if known.folders.get(root.name) in ((reader,) if reader else known.folders.values()):
@@ -76,7 +76,7 @@ def how_to_get(root: Path, reader: str = "") -> str:
 
 
 def missing(reader: str, root: Path, found: str) -> FileNotFoundError:
-    """The error for recordings that are not there; it ends in where they are to be had.
+    """The error for recordings that are not there; it ends in how to get them, where known.
 
     Args:
         reader: Name of the class that looked for them.

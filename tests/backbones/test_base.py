@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -15,15 +16,31 @@ def test_locate_a_missing_folder(tmp_path):
             locate(name)
 
 
-@pytest.mark.parametrize("name", ["nobody/no-such-model", "a/folder/that/lacks"])
+@pytest.mark.parametrize("name", ["nobody/no-such-model", "nobody/a model"])
 def test_locate_what_is_not_cached(name):
-    """Offline: one line that says what to do, also for a path that is no hub id."""
+    """Offline: one line that says what to do."""
     with pytest.raises(FileNotFoundError) as caught:
         locate(name)
     line = str(caught.value)
     assert line.startswith(f"{name} is neither a folder nor in the local hub cache.")
-    assert f"hf download {name} --local-dir PATH, and pass --model.backbone.pretrained PATH" in line
+    assert f"hf download {quote(name)} --local-dir PATH, and pass --model.backbone." in line
+    assert f"If it is a folder, write {quote('./' + name)}." in line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    "name", ["a/folder/that/lacks", "weights/svd", "svd", r"C:\models\svd", r"a\b/svd"]
+)
+def test_locate_what_is_no_id(name, tmp_path, monkeypatch):
+    """A path, or a name in a folder that is there: no command downloads it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights").mkdir()
+    with pytest.raises(FileNotFoundError) as caught:
+        locate(name)
+    line = str(caught.value)
+    assert line.startswith(f"{name} is neither a folder nor in the local hub cache. Give the ")
+    assert "./NAME" in line
+    assert "hf download" not in line
 
 
 def test_locate_downloads_only_a_pinned_revision():

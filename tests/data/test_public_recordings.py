@@ -1,4 +1,4 @@
-"""Recordings that are missing: the error ends in where they are to be had, and misleads nobody."""
+"""Recordings that are missing: the error ends in how to get them, and misleads nobody."""
 
 import re
 import subprocess
@@ -71,6 +71,39 @@ def test_a_users_own_folder_is_not_taken_for_a_public_one(tmp_path):
     assert how_to_get(Path("elsewhere"), "NWM") == ""
     assert how_to_get(Path("elsewhere"), "Recon").startswith("RECON: https://sites.google.com/")
     assert how_to_get(Path("elsewhere")) == ""
+    (tmp_path / "recon").write_text("a file in the place of a folder")
+    assert how_to_get(tmp_path / "recon", "NWM") == ""
+
+
+@pytest.mark.parametrize(
+    ("data", "own"),
+    [
+        (Droid, "annotation/train/0.json"),
+        (OneX, "train_v2.0_raw/robot_states/mine.txt"),
+        (Recon, "mine.bag"),
+        (TumRgbd, "mine.txt"),
+    ],
+)
+@pytest.mark.parametrize("public", [True, False])
+def test_nothing_is_to_be_copied_into_a_folder_that_holds_something(data, own, public, tmp_path):
+    """Whether it has the name of the public one or not: one half of a data set may be missing."""
+    known = next(x for x in public_recordings() if data.__name__ in x.folders.values())
+    root = tmp_path / (next(iter(known.folders)) if public else "mine")
+    (root / own).parent.mkdir(parents=True)
+    (root / own).write_text("{}")
+    with pytest.raises(FileNotFoundError) as caught:
+        data(str(root)).episodes("test")
+    assert "Get it with" not in str(caught.value)
+
+
+def test_commands_may_be_run_twice(tmp_path):
+    """A second copy goes over the first, not into it; the clone is there already."""
+    (tmp_path / "nwm/data_splits/recon").mkdir(parents=True)
+    lists = next(x for x in public_recordings() if "traj_names.txt" in x.folders)
+    copied = lists.command_into(tmp_path).partition(" && ")[2]
+    for _ in range(2):
+        subprocess.run(["bash", "-c", copied], cwd=tmp_path, check=True)
+    assert [p.name for p in (tmp_path / "data/splits").iterdir()] == ["recon"]
 
 
 def test_a_list_of_names_that_is_missing(tmp_path):

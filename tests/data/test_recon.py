@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
+from egowm.commands import main as cli
 from egowm.data import recon
 from egowm.data.module import Window
 from egowm.data.recon import Recon, read_episode, se2_steps
@@ -179,6 +180,19 @@ def test_its_own_split_is_said_not_to_compare_once(
     (said,) = [record for record in caplog.records if "compares" in record.getMessage()]
     assert said.levelno == logging.INFO
     assert "--data.train_names FILE --data.test_names FILE" in said.getMessage()
+
+
+def test_a_command_says_that_its_own_split_does_not_compare(
+    tmp_path: Path,
+    make: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On stderr, once, at the level that commands show."""
+    monkeypatch.setattr(logging.root, "handlers", [])  # pytest's, with which a command adds none
+    recon._tell_own_split.cache_clear()
+    cli.main(["data", "check", str(make(tmp_path / "recon_release", 3)), "--workers", "1"])
+    assert capsys.readouterr().err.count("no number on it compares with a published one") == 1
 
 
 def test_missing_and_empty_roots(tmp_path: Path, make: Callable[..., Path]) -> None:
