@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from egowm.backbones.base import Backbone
 from egowm.checksums import sum_of
 from egowm.metadata import Described
-from egowm.network.finite import check_finite, is_finite
+from egowm.network.finite import check_finite, check_rounded
 from egowm.network.trained_part import merged_weights
 
 EARLIER = "Train on from an earlier checkpoint with a lower learning rate, and export that"
@@ -26,12 +26,12 @@ def weights_of(model: Described, dtype: torch.dtype | None) -> dict[str, torch.T
     weights = _of_network(merged_weights(backbone.network, dtype))
     weights |= _embeddings(model) | _empty_text(backbone)
     rounded = {k: v.detach().cpu().to(dtype or v.dtype).contiguous() for k, v in weights.items()}
-    for name in (name for name, weight in rounded.items() if not is_finite(weight)):
-        exact = _of_network(merged_weights(backbone.network)).get(name, weights[name])
-        raise ValueError(
-            f"Nothing was written: {str(rounded[name].dtype)[6:]} cannot hold {name}, whose "
-            f"largest value is {exact.abs().max().item():g}. Export without rounding (no --half)."
-        )
+
+    def exact(name: str) -> torch.Tensor:
+        return _of_network(merged_weights(backbone.network)).get(name, weights[name])
+
+    advice = "Export without rounding: no --half, or no dtype."
+    check_rounded(rounded, exact, "Nothing was written", advice)
     return rounded
 
 

@@ -21,7 +21,7 @@ UNFINISHED = ".egowm-"  # how the names begin
 ASIDE = ".egowm-aside-"  # what a replacement moved aside: it may be the only copy
 # What killed processes, and the file browser of macOS, leave in a folder, and what lies in it.
 LEFT = re.compile(r"(.*/)?(\.egowm-\d+-[^/]+(/.*)?|\.DS_Store)")
-_NEW = "new"  # what comes into a folder that is there
+_NEW = "new"  # the name of new entries for an existing folder
 _NAME = re.compile(r"\.egowm-(\d+)-(?:([0-9a-f]{8})-(?:(\d+)-[0-9a-f]{8}-)?)?")
 _MOVED = re.compile(rf"{re.escape(ASIDE)}(\d+-[0-9a-f]{{8}}(?:-\d+-[0-9a-f]{{8}})?)-(\d+)")
 _LONGEST = 255  # bytes of a name
@@ -75,8 +75,8 @@ def is_being_written(path: Path) -> bool:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed processes did not finish writing in a folder; not what comes into one
-    that is there, of which some may have come."""
+    """Remove what killed processes did not finish writing in a folder, but no half-done
+    replacement of its entries: `check_folder` finishes or undoes that."""
     with suppress(OSError):  # another process sweeps too, or the folder may not be listed
         for name in os.listdir(folder):
             left = is_unfinished(name) and not name.endswith(f"-{_NEW}")
@@ -103,7 +103,7 @@ def new_of(aside: Path) -> tuple[Path, int] | None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link or a folder; one that is not there is none the less."""
+    """Remove a file, a link or a folder; a missing one is no error."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

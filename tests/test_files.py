@@ -9,6 +9,7 @@ import pytest
 
 from egowm import files
 from egowm.files import FileKind, FolderKind, check_file, check_folder, filled, whole
+from tests.forks import dying
 
 MADE = FolderKind("egowm made", r"[ab]\.txt|parts/\d+\.txt", keeps=("parts",))
 PAGE = FileKind("a page", rb"<page")
@@ -158,18 +159,10 @@ def test_a_replacement_that_was_killed_is_undone_or_finished(tmp_path, monkeypat
     """Killed before each of its renames: the old entries move aside first, then the new come."""
     folder = tmp_path / "out"
     make(folder, a="1")
-    before, left = tree(folder), [moved]
-    rename = Path.rename
-
-    def killed(path, target):
-        left[0] -= 1
-        if left[0] < 0:
-            os._exit(0)
-        return rename(path, target)
-
+    before = tree(folder)
     child = os.fork()
     if not child:
-        Path.rename = killed
+        Path.rename = dying(moved)
         make(folder, a="2")
         os._exit(1)  # never comes so far, but where all four renames are done
     assert os.waitpid(child, 0)[1] == (256 if moved == 4 else 0)

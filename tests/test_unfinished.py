@@ -14,6 +14,7 @@ import pytest
 from egowm import unfinished as module
 from egowm.files import FolderKind, check_folder, filled, whole
 from egowm.unfinished import is_being_written, is_unfinished, sweep, unfinished
+from tests.forks import dying
 
 MADE = FolderKind("egowm made", r"[ab]\.txt")
 WEEK = 7 * 24 * 3600
@@ -136,18 +137,10 @@ def test_a_replacement_killed_in_a_container_does_not_block_the_next(tmp_path, w
         return {path.name: path.read_text() for path in folder.iterdir()}
 
     make("1")
-    left, rename = [moved], Path.rename
-
-    def killed(path, target):
-        left[0] -= 1
-        if left[0] < 0:
-            os._exit(0)
-        return rename(path, target)
-
     child = os.fork()
     if not child:
         where(setattr)
-        Path.rename = killed
+        Path.rename = dying(moved)
         make("2")
         os._exit(1)
     assert os.waitpid(child, 0)[1] == 0

@@ -1,6 +1,6 @@
-"""Weights that are numbers: a training that went astray leaves NaN or infinity in them."""
+"""Weights without NaN and infinity: a training that went astray, or rounding, leaves them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -30,9 +30,28 @@ def check_finite(weights: Mapping[str, Tensor], place: str, advice: str = "") ->
     more = f" (so are some of {rest})" if broken[1:] else ""
     raise ValueError(
         f"{place}: of {counted(first.numel(), 'value')} in {broken[0]}, NaN or infinite: "
-        f"{count}{more}, "
-        f"expected finite weights. {advice}".rstrip()
+        f"{count}{more}, expected finite weights. {advice}".rstrip()
     )
+
+
+def check_rounded(
+    rounded: Mapping[str, Tensor], exact: Callable[[str], Tensor], place: str, advice: str
+) -> None:
+    """Refuse weights that were finite and are beyond the type to which they were rounded.
+
+    Args:
+        rounded: Tensors of any shape by their names.
+        exact: The tensor of a name before it was rounded.
+        place: What would have held them, the beginning of the message.
+        advice: What to do, its end.
+
+    Raises ValueError, which names the first tensor and its largest value.
+    """
+    for name in (name for name, weight in rounded.items() if not is_finite(weight)):
+        kind, largest = str(rounded[name].dtype)[6:], exact(name).abs().max().item()
+        raise ValueError(
+            f"{place}: {kind} cannot hold {name}, whose largest value is {largest:g}. {advice}"
+        )
 
 
 def is_finite(weight: Tensor) -> bool:

@@ -19,7 +19,7 @@ from egowm.diffusion import denoising_loss
 from egowm.exported_weights import EARLIER
 from egowm.files import FolderKind, check_folder, filled
 from egowm.loading import CONFIG, EMPTY, INDEX, read_json
-from egowm.network.finite import check_finite
+from egowm.network.finite import check_finite, check_rounded
 from egowm.network.optimizer import adamw, use_schedule
 from egowm.pixels import to_model
 from egowm.randomness import StepSeeds
@@ -159,10 +159,10 @@ def save_pipeline(backbone: Backbone, folder: Path) -> None:
     kept = {path.name for path in folder.iterdir()} - names if folder.is_dir() else ()
     with filled(folder, PIPELINE._replace(keeps=kept)) as temporary:
         for name, module in backbone.parts.items():
-            half = copy.deepcopy(module).half()
-            check_finite(dict(module.named_parameters()), f"The {name}", f"{EARLIER}.")
-            too_large = "A weight is beyond float16, in which priors are kept: train on."
-            check_finite(dict(half.named_parameters()), f"The {name} in float16", too_large)
+            half, exact = copy.deepcopy(module).half(), dict(module.named_parameters())
+            check_finite(exact, f"The {name}", f"{EARLIER}.")
+            advice = "A pipeline's folder is in float16: train with weight decay or a lower rate."
+            check_rounded(dict(half.named_parameters()), exact.__getitem__, f"The {name}", advice)
             half.save_pretrained(temporary / name)
             _load_in_float32(temporary / name)
         if not _is_base(backbone, folder):

@@ -78,7 +78,7 @@ class Progress(Callback):
         self._recent.append(self._start)
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *args: Any, **kwargs: Any
     ) -> None:
         now = self._now(trainer)
         self.batches += 1
@@ -90,15 +90,14 @@ class Progress(Callback):
         pl_module.log("train/waiting", waited / max(seconds, 1e-9))
         pl_module.log("train/peak_memory_gb", peak_memory(pl_module.device) / 1e9)
         if not sys.stdout.isatty() and (steps := steps_of(trainer)):
-            self._tell_tenths(trainer, steps, rate)
+            self._tell_tenths(trainer, steps, outputs, rate)
 
-    def _tell_tenths(self, trainer: Trainer, steps: int, rate: float) -> None:
+    def _tell_tenths(self, trainer: Trainer, steps: int, outputs: Any, rate: float) -> None:
         step = trainer.global_step
         if LINES * step // steps > self._told:
             self._told = LINES * step // steps
-            loss = trainer.callback_metrics.get("train/loss")
-            about = "" if loss is None else f", train/loss {loss:.4g}"
-            _tell(trainer, f"Step {step} of {steps}{about}, {rate:.3g} batches/s")
+            loss = float(outputs["loss"])  # of this batch: what is logged may be older
+            _tell(trainer, f"Step {step} of {steps}, loss {loss:.4g}, {rate:.3g} batches/s")
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._paused = time.perf_counter()

@@ -143,6 +143,19 @@ def test_saving_over_its_own_folder(tiny_prior, tmp_path):
     assert (folder / "model_index.json").is_file()
 
 
+def test_a_weight_beyond_float16_leaves_the_folder_as_it_was(tiny_prior, tmp_path):
+    folder = tmp_path / "prior"
+    shutil.copytree(tiny_prior, folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    backbone = SVD(str(folder))
+    backbone.load()
+    with torch.no_grad():
+        next(backbone.network.parameters()).view(-1)[0] = 1e6
+    with pytest.raises(ValueError, match=r"The unet: float16 cannot hold .* is 1e\+06"):
+        save_pipeline(backbone, folder)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
 def test_the_context_is_the_first_frame_of_the_target(tiny_prior, rooms, monkeypatch):
     """SVD's convention, which fine-tuning with actions leaves: there, only the future is made."""
     module = VideoPrior(SVD(str(tiny_prior)), drop_image=0.0)
