@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from egowm.data.donkey_tub import DonkeyTub
     from egowm.data.droid import Droid
     from egowm.data.episode import Episode
+    from egowm.data.humanoid import HumanoidHalls
     from egowm.data.lerobot import LeRobot
     from egowm.data.mixture import Mixture
     from egowm.data.module import ClipData, Window
@@ -28,6 +29,7 @@ __all__ = [
     "DonkeyTub",
     "Droid",
     "Episode",
+    "HumanoidHalls",
     "LeRobot",
     "Mixture",
     "OneX",

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from egowm.actions import ActionSpec
+from egowm.actions.humanoid_states import NAMES, UNITS
 from egowm.checks import counted
 from egowm.data.episode import Episode, read_all
 from egowm.data.module import Window
@@ -26,23 +27,6 @@ from egowm.data.text import text_of
 from egowm.video import read_frames
 
 TRAIN, VAL = "train_v2.0_raw", "val_v2.0_raw"
-_ARM = (
-    "shoulder_pitch",
-    "shoulder_roll",
-    "shoulder_yaw",
-    "elbow_pitch",
-    "elbow_yaw",
-    "wrist_pitch",
-    "wrist_roll",
-)
-NAMES = (  # 15 to 19 by symmetry, 20 to 24 from the published ranges
-    *("hip_yaw", "hip_roll", "hip_pitch", "knee_pitch", "ankle_roll", "ankle_pitch"),
-    *(f"left_{joint}" for joint in _ARM),
-    *(f"right_{joint}" for joint in _ARM),
-    *("neck_pitch", "left_hand_closure", "right_hand_closure"),
-    *("linear_velocity", "angular_velocity"),
-)
-UNITS = (*("rad",) * 21, "closed share", "closed share", "m/s", "rad/s")  # 0 open, 1 closed
 
 
 @dataclass(frozen=True)

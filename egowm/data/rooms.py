@@ -1,33 +1,25 @@
 """The embedded rooms as a data set: made on first use, cached, the same on every machine."""
 
 import hashlib
-import json
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from tqdm import tqdm
 
+from egowm.data.drawn import Drawn
 from egowm.data.episode import Episode
-from egowm.data.module import ClipData, Window
+from egowm.data.module import Window
 from egowm.data.normalisers import WHEELED
-from egowm.paths import expanded, inside
 from egowm.worlds.motion import Disturbances
-from egowm.worlds.recording import seed_of, structures
+from egowm.worlds.recording import seed_of
 from egowm.worlds.rooms import Room
-from egowm.worlds.store import (
-    WORLD_VERSION,
-    make_recording,
-    make_recordings,
-    read_frames,
-    read_ids,
-    read_labels,
-)
+from egowm.worlds.store import WORLD_VERSION, make_recording, read_frames, read_labels
 
 
-class Rooms(ClipData):
+class Rooms(Drawn):
     """Rooms of the embedded world, with a robot that drives as in RECON, at 4 Hz.
 
     Rooms of the splits, and of the two worlds, are disjoint.
@@ -49,6 +41,7 @@ class Rooms(ClipData):
         papers: Folder of pictures whose luminance takes the place of the walls' texture.
     """
 
+    prefix = "room"
     meaning = WHEELED
 
     def __init__(
@@ -76,9 +69,7 @@ class Rooms(ClipData):
     def source(self) -> str:
         return "Rooms" if self.world == "robot" else "Rooms (passive)"
 
-    @property
-    def folder(self) -> Path:
-        """The folder of these episodes; its name depends on everything that made them."""
+    def made_by(self) -> dict[str, Any]:
         made_by: dict[str, Any] = {
             "version": WORLD_VERSION[self.world],
             "world": self.world,
@@ -88,17 +79,12 @@ class Rooms(ClipData):
         }
         if self.papers:
             made_by["papers"] = _sha256(Path(self.papers))
-        key = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()[:12]
-        return expanded(self.root) / f"{self.world}-{key}"
+        return made_by
 
-    def prepare_data(self) -> None:
-        """Make what is missing."""
-        for split in self.counts:
-            self._make(split)
-
-    def episodes(self, split: str) -> list[Episode]:
-        self._make(split)
-        return [self._episode(split, k) for k in range(self.counts[split])]
+    def maker(self) -> Callable[[int], None]:
+        size = (self.window.height, self.window.width)
+        how = (self.world, self.num_frames, size, self.disturbances, self.papers)
+        return partial(make_recording, self.folder, *how)
 
     def seeds(self, split: str) -> list[int]:
         """Room seeds of a split."""
@@ -108,43 +94,18 @@ class Rooms(ClipData):
         offset = {"train": 0, "val": 8_000_000, "test": 9_000_000}[split]
         return [seed_of("passive", offset + k) for k in range(count)]
 
-    def annotation(self, clip_name: str) -> np.ndarray:
-        """Scored structures of a clip's last context frame, which truth and prediction share:
-        (H, W) uint8, 0 background, ids from 1."""
-        episode, start = clip_name.rsplit("_", 1)
-        shared = int(start) + (self.window.context - 1) * self.window.stride
-        ids = read_ids(inside(self.folder, episode, "the clips' names"), shared)
-        out = np.zeros(ids.shape, np.uint8)
-        for number, value in enumerate(structures(ids), start=1):
-            out[ids == value] = number
-        return out
-
     def place(self, clip_name: str) -> tuple[Room, np.ndarray]:
         """The room of a clip, and where its last context frame was seen from: x, y, yaw (3,) in
         metres and radians."""
-        episode, start = clip_name.rsplit("_", 1)
-        shared = int(start) + (self.window.context - 1) * self.window.stride
-        labels = read_labels(inside(self.folder, episode, "the clips' names"))
-        room = Room(int(episode.removeprefix("room_")), self.world, self.papers)
-        return room, labels["cameras"][shared][[0, 1, 3]].astype(float)
+        folder, first = self.shared(clip_name)
+        room = Room(int(folder.name.removeprefix("room_")), self.world, self.papers)
+        return room, read_labels(folder)["cameras"][first][[0, 1, 3]].astype(float)
 
-    def _episode(self, split: str, number: int) -> Episode:
-        name = f"room_{self.seeds(split)[number]}"
-        folder = self.folder / name
+    def episode(self, name: str, folder: Path) -> Episode:
         labels = read_labels(folder)
         none = np.zeros_like(labels["realised"])
         actions = none if self.actions == "none" else labels[self.actions]
         return Episode(name, self.num_frames, partial(read_frames, folder), actions)
-
-    def _make(self, split: str) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        missing = [s for s in self.seeds(split) if not (self.folder / f"room_{s}").is_dir()]
-        size = (self.window.height, self.window.width)
-        how = (self.world, self.num_frames, size, self.disturbances, self.papers)
-        made = make_recordings(partial(make_recording, self.folder, *how), missing)
-        if missing:
-            for _ in tqdm(made, f"drawing {split} rooms", len(missing), unit="room"):
-                pass
 
 
 def _sha256(folder: Path) -> str:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from egowm.checks import MOST_SEED, check_between, check_shape, checked, shown
+from egowm.worlds.drawing import View, check_size
 from egowm.worlds.motion import ROBOT_HEIGHT, Disturbances, drive, hand_held, step
-from egowm.worlds.rooms import FIRST_STRUCTURE, Camera, Room, Style, View, check_size
+from egowm.worlds.rooms import FIRST_STRUCTURE, Camera, Room, Style
 
 # The first seed of each set; a set may hold up to 10 million rooms, so no two sets share one.
 FIRST_SEED = {"train": 0, "val": 10_000_000, "test": 20_000_000, "passive": 30_000_000}

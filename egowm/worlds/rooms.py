@@ -8,7 +8,6 @@ stand for internet video, have polygonal plans, ellipsoids and capsules, and oth
 
 import colorsys
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -17,13 +16,11 @@ import numpy as np
 
 from egowm.checks import MOST_SEED, check_between, check_shape, checked
 from egowm.worlds import texture
+from egowm.worlds.drawing import Hits, View, cast, check_size, lit, ray_fan
 
 Style = Literal["robot", "passive"]
 NUM_HUES = 18
-MOST_PIXELS = 8192  # along a side of a picture
-FLOOR, CEILING, FIRST_STRUCTURE = 0, 1, 2
-_FAR = 100.0  # metres, where rays end
-_LIGHT = np.array([0.36, 0.27, 0.89])
+CEILING, FIRST_STRUCTURE = 1, 2
 
 
 class Camera(NamedTuple):
@@ -49,14 +46,6 @@ class Camera(NamedTuple):
     roll: float = 0.0
 
 
-class View(NamedTuple):
-    """One picture of the camera."""
-
-    rgb: np.ndarray  # (H, W, 3) uint8
-    ids: np.ndarray  # (H, W) uint8: 0 floor, 1 ceiling, 2.. structures
-    depth: np.ndarray  # (H, W) float32, metres along the ray
-
-
 @dataclass(frozen=True)
 class Plan:
     """A room before it is built: geoms as MJCF, their colours, and where a camera may start."""
@@ -67,7 +56,8 @@ class Plan:
     moving: int  # how many of the last geoms move (passive rooms)
 
 
-def _colour(rng: np.random.Generator, hue_index: int, style: Style) -> tuple[float, float, float]:
+def colour(rng: np.random.Generator, hue_index: int, style: Style) -> tuple[float, float, float]:
+    """RGB in [0, 1] of a structure; robot rooms keep to the hues of the grid."""
     if style == "robot":
         hue, saturation, value = hue_index / NUM_HUES, rng.uniform(0.6, 0.9), rng.uniform(0.6, 0.75)
     else:
@@ -76,11 +66,13 @@ def _colour(rng: np.random.Generator, hue_index: int, style: Style) -> tuple[flo
     return colorsys.hsv_to_rgb(hue, saturation, value)
 
 
-def _grey(rng: np.random.Generator, low: float, high: float) -> tuple[float, float, float]:
+def grey(rng: np.random.Generator, low: float, high: float) -> tuple[float, float, float]:
+    """RGB of a floor or ceiling, its value between low and high."""
     return colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.02, 0.12), rng.uniform(low, high))
 
 
-def _wall(x: float, y: float, yaw: float, half: float, height: float) -> str:
+def wall(x: float, y: float, yaw: float, half: float, height: float) -> str:
+    """A wall of 0.2 m around (x, y): half its length, its height, metres."""
     return (
         f'<geom type="box" size="{half:.3f} 0.1 {height / 2:.3f}" '
         f'pos="{x:.3f} {y:.3f} {height / 2:.3f}" euler="0 0 {yaw:.4f}"/>'
@@ -92,18 +84,18 @@ def _walls(rng: np.random.Generator, style: Style, height: float) -> tuple[list[
     if style == "robot":
         a, b = rng.uniform(5, 10), rng.uniform(3.5, 6)
         sides = [(a, 0, np.pi / 2, b), (-a, 0, np.pi / 2, b), (0, b, 0, a), (0, -b, 0, a)]
-        return [_wall(x, y, yaw, half, height) for x, y, yaw, half in sides], a, b
+        return [wall(x, y, yaw, half, height) for x, y, yaw, half in sides], a, b
     count, radius = int(rng.integers(3, 8)), rng.uniform(3, 7)
     turn, walls = rng.uniform(0, 2 * np.pi), []
     for k in range(count):
         angle = turn + 2 * np.pi * k / count
         half = radius * np.tan(np.pi / count)
         x, y = radius * np.cos(angle), radius * np.sin(angle)
-        walls.append(_wall(x, y, angle + np.pi / 2, half, height))
+        walls.append(wall(x, y, angle + np.pi / 2, half, height))
     return walls, radius * 0.7, radius * 0.7
 
 
-def _thing(rng: np.random.Generator, style: Style, x: float, y: float, body: str = "") -> str:
+def thing(rng: np.random.Generator, style: Style, x: float, y: float, body: str = "") -> str:
     """One piece of furniture standing at (x, y)."""
     radius, half = rng.uniform(0.25, 0.7), rng.uniform(0.35, 1.0)
     yaw = rng.uniform(0, np.pi)
@@ -140,26 +132,15 @@ def plan_room(seed: int, style: Style = "robot") -> Plan:
     things = []
     for k, (x, y) in enumerate(spots):
         body = f"mover{k}" if k >= len(spots) - moving else ""
-        things.append(_thing(rng, style, x, y, body))
+        things.append(thing(rng, style, x, y, body))
     hues = rng.permutation(NUM_HUES)[: len(walls) + len(things)]
-    colours = [_grey(rng, 0.3, 0.5), _grey(rng, 0.75, 0.85)]
-    colours += [_colour(rng, int(hue), style) for hue in hues]
+    colours = [grey(rng, 0.3, 0.5), grey(rng, 0.75, 0.85)]
+    colours += [colour(rng, int(hue), style) for hue in hues]
     planes = [
         '<geom type="plane" size="30 30 0.1"/>',
         f'<geom type="plane" size="30 30 0.1" pos="0 0 {height:.3f}" euler="3.14159265 0 0"/>',
     ]
     return Plan(tuple(planes + walls + things), np.array(colours), (a, b), moving)
-
-
-@lru_cache(maxsize=16)
-def _ray_fan(height: int, width: int, fov: float) -> np.ndarray:
-    """Unit rays (H*W, 3) of a pinhole camera looking along x; `fov` is horizontal, radians."""
-    half = np.tan(fov / 2)
-    u = half * (1 - (2 * np.arange(width) + 1) / width)
-    v = half * height / width * (1 - (2 * np.arange(height) + 1) / height)
-    vv, uu = np.meshgrid(v, u, indexing="ij")
-    rays = np.stack([np.ones_like(uu), uu, vv], -1).reshape(-1, 3)
-    return rays / np.linalg.norm(rays, axis=1, keepdims=True)
 
 
 def _rotation(camera: Camera) -> np.ndarray:
@@ -171,12 +152,6 @@ def _rotation(camera: Camera) -> np.ndarray:
     pitch = np.array([[cp, 0, -sp], [0, 1, 0], [sp, 0, cp]])
     roll = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
     return yaw @ pitch @ roll
-
-
-def check_size(height: int, width: int) -> None:
-    """Refuse a picture of nothing, and one that fills the memory."""
-    check_between("height", height, 1, MOST_PIXELS)
-    check_between("width", width, 1, MOST_PIXELS)
 
 
 @checked
@@ -219,8 +194,8 @@ class Room:
         self.data.mocap_pos[:, :2] = positions
         mujoco.mj_kinematics(self.model, self.data)
 
-    def cast(self, origin: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Ids (P,), distances (P,) and normals (P, 3) of the first surface along unit rays.
+    def cast(self, origin: np.ndarray, rays: np.ndarray) -> Hits:
+        """The first surface along unit rays; a geom's number is its structure's id.
 
         A ray that meets nothing, as happens outside the hall, is the floor at 100 metres.
 
@@ -232,17 +207,7 @@ class Room:
         check_shape("rays", rays, "P 3")
         if not np.isfinite(origin).all() or not np.isfinite(rays).all():
             raise ValueError("Expected an origin and rays of finite numbers, got NaN or inf.")
-        count = len(rays)
-        ids, distance = np.zeros(count, np.int32), np.zeros(count)
-        normals = np.zeros(3 * count)
-        vectors = np.ascontiguousarray(rays, np.float64).reshape(-1)
-        seen = (ids, distance, normals)  # filled
-        mujoco.mj_multiRay(
-            self.model, self.data, origin, vectors, None, True, -1, *seen, count, _FAR
-        )
-        missed = ids < 0
-        ids[missed], distance[missed] = FLOOR, _FAR
-        return ids, distance, normals.reshape(-1, 3)
+        return cast(self.model, self.data, origin, rays)
 
     def render(
         self, camera: Camera, height: int = 64, width: int = 64, fov_degrees: float = 90.0
@@ -260,16 +225,14 @@ class Room:
         if not np.isfinite(camera).all():
             raise ValueError(f"Expected a camera of finite numbers, got {camera}.")
         fov = np.radians(fov_degrees)
-        rays = _ray_fan(height, width, fov) @ _rotation(camera).T
+        rays = ray_fan(height, width, fov) @ _rotation(camera).T
         origin = np.array([camera.x, camera.y, camera.z])
         ids, distance, normals = self.cast(origin, rays)
         points = origin + rays * distance[:, None] - self.data.geom_xpos[ids]
         footprint = distance * (2 * np.tan(fov / 2) / width)
-        light = 0.55 + 0.45 * np.abs(normals @ _LIGHT)
-        light = light * self.luminance(points, normals, ids, footprint)
-        rgb = np.clip(self.colours[ids] * light[:, None], 0, 1)
+        rgb = lit(self.colours[ids], normals, self.luminance(points, normals, ids, footprint))
         return View(
-            (rgb * 255 + 0.5).astype(np.uint8).reshape(height, width, 3),
+            rgb.reshape(height, width, 3),
             ids.astype(np.uint8).reshape(height, width),
             distance.astype(np.float32).reshape(height, width),
         )

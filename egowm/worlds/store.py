@@ -6,6 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from egowm.worlds.recording import record
 from egowm.worlds.rooms import Style
 
 # Raised when a world draws or moves differently; recordings of another version are made again.
-WORLD_VERSION: dict[Style, int] = {"robot": 2, "passive": 1}
+WORLD_VERSION = {"robot": 2, "passive": 1, "navigation": 1, "manipulation": 1}
 
 
 def read_frames(folder: Path, indices: Sequence[int]) -> np.ndarray:
@@ -33,7 +34,8 @@ def read_ids(folder: Path, index: int) -> np.ndarray:
 
 
 def read_labels(folder: Path) -> dict[str, np.ndarray]:
-    """Commanded and realised actions (N-1, 3) and cameras (N, 6)."""
+    """Of a room: commanded and realised actions (N-1, 3) and cameras (N, 6). Of a humanoid: states
+    (N, 25) and positions (N, Q)."""
     with _told(folder, "labels.npz") as file:
         return read_npz(file)
 
@@ -61,23 +63,21 @@ def make_recording(
     papers: str,
     seed: int,
 ) -> None:
-    """Draw the room of `seed` into the folder `root/room_<seed>`.
-
-    Several workers may make the same one: the first wins, all are equal.
-    """
+    """Draw the room of `seed` into the folder `root/room_<seed>`."""
     made = record(seed, style, num_frames, size[0], size[1], disturbances, papers)
-    folder = root / f"room_{seed}"
+    labels = {"commanded": made.commanded, "realised": made.realised, "cameras": made.cameras}
+    keep(root / f"room_{seed}", made.frames, made.ids, labels)
+
+
+def keep(folder: Path, frames: np.ndarray, ids: np.ndarray, labels: dict[str, Any]) -> None:
+    """Write a recording as a whole. Several workers may make the same one: the first wins, all are
+    equal."""
     try:
         with whole(folder) as temporary:
             temporary.mkdir()
-            np.save(temporary / "frames.npy", made.frames)
-            np.save(temporary / "ids.npy", made.ids)
-            np.savez(
-                temporary / "labels.npz",
-                commanded=made.commanded,
-                realised=made.realised,
-                cameras=made.cameras,
-            )
+            np.save(temporary / "frames.npy", frames)
+            np.save(temporary / "ids.npy", ids)
+            np.savez(temporary / "labels.npz", **labels)
             write_sums(temporary, {path.name: sum_of(path) for path in temporary.iterdir()})
     except OSError:
         if not folder.is_dir():  # not a lost race: a full disk, a missing permission
@@ -87,7 +87,7 @@ def make_recording(
 def make_recordings(make: Callable[[int], None], seeds: Sequence[int]) -> Iterator[None]:
     """Make the room of each seed, on all cores when there are many; yields as they are done.
 
-    make: `make_recording` with all but the seed given.
+    make: `make_recording`, or that of another world, with all but the seed given.
     """
     workers = min(os.cpu_count() or 1, 1 + len(seeds) // 32)
     if workers == 1:
