@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from egowm.actions import ActionSpec
+from egowm.actions import ActionSpec, NormaliserName
 from egowm.actions.humanoid_states import NAMES, UNITS
 from egowm.data.drawn import Drawn
 from egowm.data.episode import Episode
@@ -38,6 +38,7 @@ class HumanoidHalls(Drawn):
         episodes_test: Halls for tests.
         num_frames: Frames of each episode.
         state: Clips carry the body's state at the last context frame, which a model embeds.
+        normaliser: How each dimension is scaled to about [-1, 1].
     """
 
     prefix = "hall"
@@ -55,11 +56,13 @@ class HumanoidHalls(Drawn):
         episodes_test: int = 64,
         num_frames: int = 64,
         state: bool = True,
+        normaliser: NormaliserName = "min-max",
         **rest: Any,
     ) -> None:
         super().__init__(root, window, batch_size, latency_frames=0, **rest)
         self.world, self.num_frames, self.state = behaviour, num_frames, state
         self.counts = {"train": episodes_train, "val": episodes_val, "test": episodes_test}
+        self.meaning = replace(self.meaning, normalisers=(normaliser,) * len(NAMES))
         self.state_meaning = replace(self.meaning, kind="command") if state else None
 
     @property
