@@ -145,19 +145,37 @@ class RoomClips:
     def imagined(
         self, model: WorldModel, kind: str, how: Sampling = Sampling()
     ) -> list[np.ndarray]:
-        """Frames (T, H, W, 3) of the model under the actions of a row; the same noise for all.
+        """Frames (T, H, W, 3) of the model under the actions of a row; the same noise for all."""
+        return self.imagined_under(model, self.told(kind), how)
+
+    def imagined_under(
+        self,
+        model: WorldModel,
+        actions: Tensor,
+        how: Sampling = Sampling(),
+        states: Tensor | None = None,
+    ) -> list[np.ndarray]:
+        """Frames (T, H, W, 3) of the model under actions (N, T, A); the same noise for all.
 
         The networks run in the precision that they train in. Who looks at several frames before
-        the first sees it as often: the robot stood still.
+        the first sees it as often: the robot stood still. states: of the body, (N, S) or (N,
+        chunks, S) for a model that embeds them; the clips' own where they are left out.
         """
-        actions, frames, seen = self.told(kind), [], model.backbone.context
+        frames, seen = [], model.backbone.context
+        if model.state_spec is None:
+            states = None
+        elif states is None:
+            states = torch.stack([clip.state for clip in self.clips])
         for start in range(0, len(self.clips), BATCH):
             numbers = range(start, min(start + BATCH, len(self.clips)))
             first = torch.stack([self.clips[k].frames[:1] for k in numbers])
             context = first.expand(-1, seen, -1, -1, -1)
             noise = [torch.Generator().manual_seed(self.numbers[k]) for k in numbers]
             with trained_precision(model):
-                made = model.rollout(context, actions[list(numbers)], how, generator=noise)
+                here = None if states is None else states[list(numbers)]
+                made = model.rollout(
+                    context, actions[list(numbers)], how, state=here, generator=noise
+                )
             frames += [to_uint8(video) for video in made.frames]
         return frames
 

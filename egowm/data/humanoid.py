@@ -15,6 +15,7 @@ from egowm.data.episode import Episode
 from egowm.data.module import Window
 from egowm.worlds.humanoid import RATE_HZ, Humanoid
 from egowm.worlds.humanoid_recording import STRIDE, make_humanoid_recording
+from egowm.worlds.humanoid_replay import Replay
 from egowm.worlds.recording import seed_of
 from egowm.worlds.store import WORLD_VERSION, read_frames, read_labels
 
@@ -91,11 +92,9 @@ class HumanoidHalls(Drawn):
         actions = np.diff(states.astype(np.float64), axis=0).astype(np.float32)
         return Episode(name, self.num_frames, partial(read_frames, folder), actions, kept)
 
-    def place(self, clip_name: str) -> tuple[Humanoid, np.ndarray]:
-        """The robot as it was at a clip's last context frame, and everything's positions (N, Q)
-        from there to the end of the episode, for `Humanoid.restore`."""
+    def place(self, clip_name: str) -> Replay:
+        """The run from a clip's last context frame to the end of its episode."""
         folder, first = self.shared(clip_name)
         robot = Humanoid(int(folder.name.removeprefix(f"{self.prefix}_")))
-        positions = read_labels(folder)["positions"][first:]
-        robot.restore(positions[0])
-        return robot, positions
+        labels = read_labels(folder)
+        return Replay(robot, labels["positions"][first:], labels["states"][first:])

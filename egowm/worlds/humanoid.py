@@ -127,6 +127,24 @@ class Humanoid:
         self.data.qpos[:], self.data.qvel[:] = positions, 0
         mujoco.mj_forward(self.model, self.data)
 
+    def shift(self, change: np.ndarray, base: Base) -> None:
+        """Move the body from where it is, without physics.
+
+        Args:
+            change: (25,) of the state; joints and hands stay within their ranges. Speeds move
+                nothing: say where the wheels stand.
+            base: Where the wheels stand.
+        """
+        check_shape("change", change, "25")
+        if change.any():
+            ranges = self.model.jnt_range[[self.model.joint(name).id for name in JOINTS]]
+            joints = self.data.qpos[self._joints] + change[:21]
+            self.data.qpos[self._joints] = joints.clip(*ranges.T)
+            fingers = self.data.qpos[self._fingers] - _OPEN * change[21:23, None]
+            self.data.qpos[self._fingers] = fingers.clip(0, _OPEN)
+        self.data.qpos[:3] = base
+        mujoco.mj_forward(self.model, self.data)
+
     def step(self, targets: np.ndarray) -> None:
         """Let the motors pull towards targets for a thirtieth of a second.
 
@@ -174,16 +192,20 @@ class Humanoid:
         turned = self.data.site_xmat[self._camera].reshape(3, 3)
         return np.array(self.data.site_xpos[self._camera]), np.array(turned)
 
-    def render(self, height: int = 64, width: int = 64) -> View:
+    def render(
+        self, height: int = 64, width: int = 64, moved: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    ) -> View:
         """What the head camera sees, 90 degrees wide.
 
         Args:
             height: Pixels, 1 to 8192.
             width: Pixels, 1 to 8192.
+            moved: Of a camera elsewhere: metres ahead and to the left, and radians to the left, in
+                the head camera's own frame.
         """
         check_size(height, width)
         fov = np.radians(FOV_DEGREES)
-        origin, rotation = self.camera()
+        origin, rotation = _moved(*self.camera(), *moved)
         rays = ray_fan(height, width, fov) @ rotation.T
         geoms, distance, normals = cast(self.model, self.data, origin, rays, self._head)
         points = origin + rays * distance[:, None] - self.data.geom_xpos[geoms]
@@ -216,6 +238,17 @@ class Humanoid:
         for geom in range(len(hall), self.model.ngeom):
             ids[geom] = _id_of(self.model.body(self.model.geom_bodyid[geom]).name)
         return ids
+
+
+def _moved(
+    origin: np.ndarray, rotation: np.ndarray, ahead: float, left: float, turn: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """A camera after a motion in its own frame."""
+    if not (ahead or left or turn):
+        return origin, rotation
+    c, s = np.cos(turn), np.sin(turn)
+    turned = rotation @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    return origin + rotation @ np.array([ahead, left, 0.0]), turned
 
 
 @lru_cache(maxsize=64)

@@ -1,0 +1,134 @@
+"""Unseen halls of the embedded humanoid, ready to be scored: camera, hands, what is carried."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from benchmarks.experiment.room_clips import CLIPS, FRAMES, RoomClips
+from benchmarks.measure import Record
+from egowm.actions.humanoid_states import NAMES
+from egowm.data import HumanoidHalls
+from egowm.evaluation.metrics.following import HallFollowing
+from egowm.evaluation.metrics.hands import Hands
+from egowm.evaluation.metrics.metric import Sample
+from egowm.recipe import open_recipe
+from egowm.scs.bootstrap import interval
+from egowm.scs.score import mean_defined
+from egowm.shipped import recipes
+from egowm.world_model import WorldModel
+from egowm.worlds.humanoid_replay import Replay
+
+HORIZONS = (2, 4, 8, 16)  # frames
+GAIN_FRAMES, GAIN_CLIPS = 4, 32
+_RESAMPLES = 2000
+
+
+def unseen_halls(recipe: str) -> "HallClips":
+    """Of a recipe's test halls."""
+    data = open_recipe(recipes()[recipe]).data()
+    assert isinstance(data, HumanoidHalls)
+    return HallClips(data, CLIPS, FRAMES)
+
+
+class HallClips(RoomClips):
+    """One clip from each of `clips` test halls."""
+
+    data: Any  # HumanoidHalls
+
+    def __init__(self, data: HumanoidHalls, clips: int, horizon: int) -> None:
+        super().__init__(data, clips, horizon)  # type: ignore[arg-type]
+
+    def replays(self) -> list[Replay]:
+        """The run behind each clip."""
+        return [self.data.place(clip.name) for clip in self.clips]
+
+    def simulated(self, kind: str) -> list[np.ndarray]:
+        """What the body would see under a row's actions, by kinematics."""
+        pairs = zip(self.replays(), self.told(kind), strict=True)
+        return [self._seen(replay, actions.numpy()) for replay, actions in pairs]
+
+    def given(self) -> torch.Tensor:
+        """The true state (N, T, S) before each frame."""
+        states = [replay.states[: self.horizon] for replay in self.replays()]
+        return torch.tensor(np.stack(states), dtype=torch.float32)
+
+    def followed(self, videos: Sequence[np.ndarray], kind: str) -> Record:
+        """Where the camera, the hands and moved things are, at each horizon; see the metrics.
+
+        Medians over clips of the camera's errors, means of the hands' and things'.
+        """
+        rows: dict[str, list[np.ndarray]] = {}
+        metrics = (HallFollowing(self.data), Hands(self.data))
+        for clip, video, told in zip(self.clips, videos, self.told(kind), strict=True):
+            frames = clip.frames.numpy().transpose(0, 2, 3, 1)
+            acts = (told.numpy(), clip.actions.numpy())
+            sample = Sample(clip.name, frames[0], video, frames[1:], *acts, self.data.clip_meaning)
+            for metric in metrics:
+                for key, values in metric.clip(sample).items():
+                    rows.setdefault(key, []).append(values)
+        means = {key: np.stack(values) for key, values in rows.items()}
+        return {str(k): {key: _upto(v, key, k) for key, v in means.items()} for k in HORIZONS}
+
+    def gains(self, model: WorldModel) -> list[Record]:
+        """How much of what each dimension changes in the picture the model changes, too.
+
+        One dimension's actions are those of another clip, the others its own. The change of the
+        model's frames is regressed on that of the simulator's, both low-passed by a pixel: 1 obeys,
+        0 ignores. 4 frames of 32 clips; intervals over clips.
+        """
+        few = HallClips(self.data, GAIN_CLIPS, GAIN_FRAMES)
+        replays, own = few.replays(), _smooth(few.imagined(model, "true"))
+        truth = _smooth([frames[1:] for frames in few.truth])
+        rows = []
+        for number, name in enumerate(NAMES):
+            actions = few.actions.clone()
+            actions[..., number] = few.other_actions[..., number]
+            changed = _smooth(few.imagined_under(model, actions)) - own
+            seen = [few._seen(*pair) for pair in zip(replays, actions.numpy(), strict=True)]
+            rows.append({"dimension": name} | _gain(changed, _smooth(seen) - truth))
+        return rows
+
+    def _seen(self, replay: Replay, actions: np.ndarray) -> np.ndarray:
+        height, width = self.truth[0].shape[1:3]
+        return np.stack([robot.render(height, width).rgb for robot in replay.told(actions)])
+
+
+def _upto(values: np.ndarray, key: str, horizon: int) -> Record:
+    """The mean over frames up to a horizon, with its interval over clips; drift at the horizon."""
+    part = values[:, horizon - 1] if key == "drift" else mean_defined(values[:, :horizon], axis=1)
+    known = part[np.isfinite(part)]
+    if not len(known):
+        return {"mean": None, "median": None, "ci95": [], "clips": 0}
+    return {
+        "mean": round(float(known.mean()), 4),
+        "median": round(float(np.median(known)), 4),
+        "ci95": [round(x, 4) for x in interval(known) or ()],
+        "clips": len(known),
+    }
+
+
+def _smooth(videos: Sequence[np.ndarray]) -> np.ndarray:
+    """(N, T, H, W, 3) float32, low-passed by a pixel."""
+    frames = np.stack(videos).astype(np.float32)
+    flat = frames.reshape(-1, *frames.shape[2:])
+    return np.stack([cv2.GaussianBlur(f, (0, 0), 1.0) for f in flat]).reshape(frames.shape)
+
+
+def _gain(changed: np.ndarray, true: np.ndarray) -> Record:
+    """Least squares through 0 over clips, and how visible the dimension is (RMS grey levels)."""
+    axes = (1, 2, 3, 4)
+    common, power = (changed * true).sum(axes), np.square(true).sum(axes)
+    draws = np.random.default_rng(0).integers(len(power), size=(_RESAMPLES, len(power)))
+    total = power[draws].sum(1)
+    drawn = common[draws].sum(1)[total > 0] / total[total > 0]
+    visible = float(np.sqrt(power.sum() / true.size))
+    if not power.sum():
+        return {"gain": None, "ci95": [], "visible": 0.0}
+    return {
+        "gain": round(float(common.sum() / power.sum()), 3),
+        "ci95": [round(float(x), 3) for x in np.quantile(drawn, (0.025, 0.975))],
+        "visible": round(visible, 2),
+    }
