@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from egowm.data.module import ClipData, Window
     from egowm.data.nwm import NWM
     from egowm.data.one_x import OneX
+    from egowm.data.one_x_writer import OneXWriter
     from egowm.data.packed import Packed
     from egowm.data.recon import Recon
     from egowm.data.rooms import Rooms
@@ -31,6 +32,7 @@ __all__ = [
     "LeRobot",
     "Mixture",
     "OneX",
+    "OneXWriter",
     "Packed",
     "Recon",
     "Rooms",
