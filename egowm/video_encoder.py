@@ -45,15 +45,15 @@ class VideoEncoder:
         import av
 
         check_between("fps", fps, 0.01, 1000)
-        self.codec = _encoder(options)
-        self.num_frames, self.num_bytes = 0, 0  # of those that left the encoder
+        name = _encoder(options)
+        self.num_frames = self._num_encoded = self._num_bytes = 0
         self.shape = shape
         self._is_closed = False
         self._container = av.open(stream, "w", format="mp4")
         rate = Fraction(float(fps)).limit_denominator(1001)
-        added: Any = self._container.add_stream(self.codec, rate=rate)
-        added.pix_fmt, added.options = "yuv420p", dict(options[self.codec])
-        self._stream = added
+        added: Any = self._container.add_stream(name, rate=rate)
+        added.pix_fmt, added.options = "yuv420p", dict(options[name])
+        self._stream, self.codec = added, str(added.codec_context.codec.canonical_name)
 
     def add(self, frame: np.ndarray, key: bool = False) -> None:
         """Append a frame (H, W, 3) uint8 RGB. key: decoding may begin there."""
@@ -79,9 +79,19 @@ class VideoEncoder:
             if self.num_frames:
                 self._mux(self._stream.encode())
 
+    @property
+    def num_bytes(self) -> float:
+        """About how many bytes the frames so far take; the encoder still holds some of them."""
+        return self.bytes_of(self.num_frames)
+
+    def bytes_of(self, count: int) -> float:
+        """About how many bytes that many frames take."""
+        return self._num_bytes / max(1, self._num_encoded) * count
+
     def _mux(self, packets: Iterable[Any]) -> None:
         for packet in packets:
-            self.num_bytes += packet.size
+            self._num_bytes += packet.size
+            self._num_encoded += 1
             self._container.mux(packet)
 
 

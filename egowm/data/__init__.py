@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from egowm.data.droid import Droid
     from egowm.data.episode import Episode
     from egowm.data.lerobot import LeRobot
+    from egowm.data.lerobot_writer import LeRobotWriter
     from egowm.data.mixture import Mixture
     from egowm.data.module import ClipData, Window
     from egowm.data.nwm import NWM
@@ -30,6 +31,7 @@ __all__ = [
     "Droid",
     "Episode",
     "LeRobot",
+    "LeRobotWriter",
     "Mixture",
     "OneX",
     "OneXWriter",
