@@ -74,6 +74,7 @@ class TableFile:
     def __init__(self, path: Path, metadata: Mapping[str, str] = MappingProxyType({})) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.metadata = path, dict(metadata)
+        self._file = path.open("wb")  # pyarrow refuses some names that the system has
         self.num_bytes = 0  # of the rows, before they are compressed
         self._writer: Any = None
 
@@ -84,14 +85,16 @@ class TableFile:
         table = pyarrow.table({key: _column(values) for key, values in columns.items()})
         if self._writer is None:
             schema = table.schema.with_metadata(self.metadata)
-            self._writer = load_parquet(self.path).ParquetWriter(str(self.path), schema)
+            self._writer = load_parquet(self.path).ParquetWriter(self._file, schema)
         self._writer.write_table(table.cast(self._writer.schema))
         self.num_bytes += table.nbytes
 
     def close(self) -> None:
-        """Write the file's index of its parts."""
-        if self._writer is not None:
-            self._writer.close()
+        """Write the file's index of its parts; again is no error."""
+        if not self._file.closed:
+            with self._file:
+                if self._writer is not None:
+                    self._writer.close()
 
 
 def _column(values: Any) -> Any:
