@@ -47,12 +47,14 @@ class FolderKind(NamedTuple):
 
     command: as it is typed. files: a pattern of the paths of all files in it. made: whether the
     command made a folder; None where it is marked. keeps: entries that stay when it is replaced.
+    forced: how one asks to replace it.
     """
 
     command: str
     files: str
     made: Callable[[Path], bool] | None = None
     keeps: Collection[str] = ()
+    forced: str = "--force"
 
 
 def check_folder(folder: Path, kind: FolderKind, force: bool = False) -> None:
@@ -96,8 +98,8 @@ def _refuse_others(folder: Path, kind: FolderKind, force: bool) -> None:
         )
     if not force:
         raise FileExistsError(
-            f"{folder} holds what `{kind.command}` wrote before: --force replaces it as a whole, "
-            f"or give another folder."
+            f"{folder} holds what `{kind.command}` wrote before: {kind.forced} replaces it as a "
+            f"whole, or give another folder."
         )
 
 

@@ -7,9 +7,7 @@ gives a folder of PNG (exact: what scoring reads), mp4 (players) or animated Web
 import io
 import re
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,13 +15,10 @@ from egowm.checks import counted
 from egowm.files import whole
 from egowm.limits import read_bytes
 from egowm.picture_file import decode_image
+from egowm.video_encoder import ENCODERS, VideoEncoder
 from egowm.video_file import VideoError, frame_index, read_video
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-ENCODERS = {  # what browsers play; the first that is there is used
-    "libx264": {"crf": "18"},
-    "libvpx-vp9": {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4"},
-}
 
 
 def picture_paths(folder: str | Path) -> list[Path]:
@@ -126,36 +121,16 @@ def write_mp4(path: str | Path, frames: np.ndarray, fps: float) -> None:
 
     An odd height or width gains one repeated row or column, since H.264 takes even sizes only.
     """
-    import av
-
     _check_frames(frames, fps)
     height, width = frames.shape[1:3]
     even = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    name, options = _encoder()
-    file = io.BytesIO()  # an error of the disk would come out of FFmpeg as another
-    with av.open(file, "w", format="mp4") as container:
-        stream: Any = container.add_stream(name, rate=Fraction(float(fps)).limit_denominator(1001))
-        stream.height, stream.width = even.shape[1:3]
-        stream.pix_fmt, stream.options = "yuv420p", options
-        for frame in even:
-            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())
+    file = io.BytesIO()  # of a short film; an error of the disk comes from the write below
+    encoder = VideoEncoder(file, fps, ENCODERS)
+    for frame in even:
+        encoder.add(frame)
+    encoder.close()
     with whole(Path(path)) as temporary:
         temporary.write_bytes(file.getvalue())
-
-
-def _encoder() -> tuple[str, dict[str, str]]:
-    """The first encoder of `ENCODERS` that PyAV was built with, and its options."""
-    import av
-
-    for name, options in ENCODERS.items():
-        if name in av.codecs_available:
-            return name, options
-    raise VideoError(
-        f"expected a PyAV with one of the encoders {', '.join(ENCODERS)}, got one without: the "
-        f"wheels of PyAV have them (`pip install --force-reinstall --only-binary av av`)"
-    )
 
 
 def webp_bytes(frames: np.ndarray, fps: float, quality: int = 80) -> bytes:

@@ -12,7 +12,8 @@ PLURAL = re.compile(r"(?:#|%d)[ -]((?:[a-z]+ ){0,2}?)([a-z]{2,}s|#s)\b")
 NO_NOUNS = {
     "as", "is", "was", "has", "its", "this", "needs", "takes", "gives", "holds", "does", "says",
     "makes", "decodes", "imports", "overwrites", "reads", "describes", "reaches", "moves",
-    "belongs", "lets", "lacks", "loads", "names", "from", "in", "of", "or", "with", "to",
+    "belongs", "lets", "lacks", "loads", "names", "replaces", "from",
+    "in", "of", "or", "with", "to",
 }  # fmt: skip
 EXEMPT = {
     # a word is put in, or several

@@ -66,6 +66,12 @@ def check_backbones(scope: dict[str, Any]) -> None:
     assert scope["embedding"].shape == (1, 1, scope["model"].backbone.embedding_dim)
 
 
+def check_data(scope: dict[str, Any]) -> None:
+    data = scope["data"]
+    assert data.meaning.names == ("shoulder", "elbow", "vx", "wz")
+    assert sum(len(data.split(split)) for split in ("train", "val", "test")) == 20
+
+
 def check_planning(scope: dict[str, Any]) -> None:
     assert scope["plan"].actions.shape == (2, 3)
     assert scope["plan"].evaluations == 8
@@ -93,6 +99,7 @@ def check_export(scope: dict[str, Any]) -> None:
 RESULT: dict[str, Callable[[dict[str, Any]], None]] = {
     "README.md": check_readme,
     "docs/backbones.md": check_backbones,
+    "docs/data.md": check_data,
     "docs/planning.md": check_planning,
     "priors/rooms-svd/README.md": check_prior,
     "priors/rooms-world-model/README.md": check_export,

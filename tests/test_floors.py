@@ -14,7 +14,8 @@ GROUND = (
     "actions", "arrays", "augmentation", "checks", "checksums", "clip", "conditioning", "ddpm",
     "decord_library", "diffusion", "files", "lazy", "limits", "loading", "moved", "network",
     "paths", "picture_file", "pixels", "randomness", "readable", "shipped", "sizes",
-    "typed_json", "unfinished", "video", "video_end", "video_file", "video_packets",
+    "typed_json", "unfinished", "video", "video_encoder", "video_end", "video_file",
+    "video_packets",
 )  # fmt: skip
 CORE = (
     "backbones", "export", "exported_weights", "metadata", "own_contexts", "sampler", "sampling",

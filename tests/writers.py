@@ -445,6 +445,14 @@ def convert_drive(root: Path, version: int) -> None:
         list(module.convert(beside(root), root / "drives", force=True))
 
 
+def record(root: Path, version: int) -> None:
+    """As all subclasses of `RecordingWriter` do."""
+    from egowm.data import OneXWriter
+
+    with OneXWriter(root / "1x", force=True) as writer:
+        writer.add(frames(version), np.full((3, 25), version, np.float32))
+
+
 def roll_out(root: Path, version: int) -> None:
     import torch
 
@@ -633,6 +641,7 @@ WRITERS = {
     "convert-sam2 to a folder": Writer(once(convert_sam2("a")), of_folder("a"), tiny_sam2),
     "copy of a recipe": Writer(once(copy_recipe), files_of),
     "data convert": Writer(convert_drive, of_folder("drives")),
+    "recordings": Writer(record, of_folder("1x")),
     "rollout": Writer(roll_out, of_folder("walk")),
     "plan": Writer(plan_ways, of_folder("plan")),
     "eval": Writer(evaluate("eval"), of_folder("run")),

@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from egowm.data.episode import Episode
     from egowm.data.humanoid import HumanoidHalls
     from egowm.data.lerobot import LeRobot
+    from egowm.data.lerobot_writer import LeRobotWriter
     from egowm.data.mixture import Mixture
     from egowm.data.module import ClipData, Window
     from egowm.data.nwm import NWM
     from egowm.data.one_x import OneX
+    from egowm.data.one_x_writer import OneXWriter
     from egowm.data.packed import Packed
     from egowm.data.recon import Recon
     from egowm.data.rooms import Rooms
@@ -31,8 +33,10 @@ __all__ = [
     "Episode",
     "HumanoidHalls",
     "LeRobot",
+    "LeRobotWriter",
     "Mixture",
     "OneX",
+    "OneXWriter",
     "Packed",
     "Recon",
     "Rooms",

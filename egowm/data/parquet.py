@@ -1,7 +1,9 @@
-"""Columns out of Parquet files; nothing else here reads them."""
+"""Columns in and out of Parquet files; nothing else here reads or writes them."""
 
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,13 +24,7 @@ def read_columns(file: Path, names: list[str]) -> dict[str, np.ndarray]:
     Raises FileNotFoundError for a missing file, ValueError for one that cannot be read or lacks a
     column, PyarrowMissing where pyarrow is not installed.
     """
-    try:
-        from pyarrow import parquet
-    except ImportError as error:
-        raise PyarrowMissing(
-            f"{file}: Parquet files are read by pyarrow, which is not installed: "
-            f"pip install 'egowm[lerobot]'."
-        ) from error
+    parquet = load_parquet(file)
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing. Download it, or copy the data set again.")
     try:
@@ -53,6 +49,61 @@ def read_columns(file: Path, names: list[str]) -> dict[str, np.ndarray]:
         listed = ", ".join(sorted(known))
         raise ValueError(f"{file}: expected a column {missing[0]}, got {listed}.")
     return {name: _array(table[name]) for name in names}
+
+
+def load_parquet(file: Path) -> Any:
+    """The module of pyarrow; PyarrowMissing where it is not installed. file: for the message."""
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise PyarrowMissing(
+            f"{file}: Parquet files are read and written by pyarrow, which is not installed: "
+            f"pip install 'egowm[lerobot]'."
+        ) from error
+    return parquet
+
+
+class TableFile:
+    """A Parquet file that takes rows part by part.
+
+    Args:
+        path: Its folder is made.
+        metadata: Texts that its schema carries.
+    """
+
+    def __init__(self, path: Path, metadata: Mapping[str, str] = MappingProxyType({})) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path, self.metadata = path, dict(metadata)
+        self._file = path.open("wb")  # pyarrow refuses some names that the system has
+        self.num_bytes = 0  # of the rows, before they are compressed
+        self._writer: Any = None
+
+    def add(self, columns: Mapping[str, Any]) -> None:
+        """Append rows: numbers (N,), or (N, L) as lists of one length, or Python lists."""
+        import pyarrow
+
+        table = pyarrow.table({key: _column(values) for key, values in columns.items()})
+        if self._writer is None:
+            schema = table.schema.with_metadata(self.metadata)
+            self._writer = load_parquet(self.path).ParquetWriter(self._file, schema)
+        self._writer.write_table(table.cast(self._writer.schema))
+        self.num_bytes += table.nbytes
+
+    def close(self) -> None:
+        """Write the file's index of its parts; again is no error."""
+        if not self._file.closed:
+            with self._file:
+                if self._writer is not None:
+                    self._writer.close()
+
+
+def _column(values: Any) -> Any:
+    import pyarrow
+
+    if not isinstance(values, np.ndarray) or values.ndim == 1:
+        return pyarrow.array(values)
+    flat = pyarrow.array(np.ascontiguousarray(values).reshape(-1))
+    return pyarrow.FixedSizeListArray.from_arrays(flat, values.shape[1])
 
 
 def _admitted(file: Path, about: Any, names: list[str]) -> list[str]:

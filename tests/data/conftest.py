@@ -1,6 +1,5 @@
 """Small recordings in the raw layouts of the formats."""
 
-import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from egowm.video import write_mp4
+from egowm.data import OneXWriter
 
 
 def jpeg(picture: np.ndarray) -> bytes:
@@ -83,30 +82,27 @@ def _write_trajectory(
 
 
 @pytest.fixture
-def write_shard() -> Callable[..., np.ndarray]:
-    return _write_shard
+def write_one_x() -> Callable[..., list[np.ndarray]]:
+    return _write_one_x
 
 
-def _write_shard(
-    folder: Path, ids: list[int], number: int = 0, flat: bool = False, size: int = 32
-) -> np.ndarray:
-    """A shard of 1X's raw release, training layout or `flat`; returns its states (N, 25).
+def _write_one_x(
+    root: Path, shards: list[list[int]], val: int = 0, size: int = 32
+) -> list[np.ndarray]:
+    """1X's raw release with training shards of segments of these lengths, and a segment of `val`
+    frames for validation; returns the states (N, 25) of each shard.
 
-    Frame k shows k as 8 black or white bars (grey levels drift in mp4). Dimension d of state k is
-    (d + 1) k (k-1) / 2, so its difference k is (d + 1) k.
+    Frame k of a shard shows k as 8 black or white bars (grey levels drift in mp4). Dimension d of
+    state k is (d + 1) k (k-1) / 2, so its difference k is (d + 1) k.
     """
-    k = np.arange(len(ids), dtype=np.float32)
+    k = np.arange(max([val, *map(sum, shards)]), dtype=np.float32)
     states = ((k * (k - 1) / 2)[:, None] * np.arange(1, 26)).astype(np.float32)
-    names = ("videos", "robot_states", "segment_indices", "metadata")
-    videos, state_files, segments, metadata = (folder if flat else folder / n for n in names)
-    for place in (videos, state_files, segments, metadata):
-        place.mkdir(parents=True, exist_ok=True)
     bars = np.unpackbits(k.astype(np.uint8)[:, None], axis=1).repeat(size // 8, 1) * 255
-    frames = np.ascontiguousarray(np.broadcast_to(bars[:, None, :, None], (len(k), size, size, 3)))
-    write_mp4(videos / f"video_{number}.mp4", frames, 30)
-    states.tofile(state_files / f"states_{number}.bin")
-    np.array(ids, np.int32).tofile(segments / f"segment_idx_{number}.bin")
-    told = {"shard_ind": number, "shard_num_frames": len(ids)}
-    (metadata / f"metadata_{number}.json").write_text(json.dumps(told))
-    (folder / "metadata.json").write_text(json.dumps({"num_shards": 1, "hz": 30}))
-    return states
+    frames = np.broadcast_to(bars[:, None, :, None], (len(k), size, size, 3))
+    with OneXWriter(root, frames_per_shard=max(map(sum, shards))) as writer:
+        for lengths in shards:
+            for end, length in zip(np.cumsum(lengths), lengths, strict=True):
+                writer.add(frames[end - length : end], states[end - length : end])
+        if val:
+            writer.add(frames[:val], states[:val], split="val")
+    return [states[: sum(lengths)] for lengths in shards]

@@ -89,7 +89,7 @@ def recon_position(root: Path, bad: Bad, get: Any) -> ClipData:
 
 
 def one_x(root: Path, bad: Bad, get: Any) -> ClipData:
-    states = get("write_shard")(root / "train_v2.0_raw", [0] * 12)
+    (states,) = get("write_one_x")(root, [[12]])
     states[5, 3] = float(bad)
     states.tofile(root / "train_v2.0_raw/robot_states/states_0.bin")
     return OneX(str(root), **WHOLE)

@@ -63,10 +63,8 @@ def test_three_data_sets_each_with_its_spacing(write_trajectory, tiny_prior, tmp
     assert predicted(tmp_path) == clips
 
 
-def test_a_humanoid_with_its_state(write_shard, tiny_prior, tmp_path, monkeypatch):
-    for number in range(3):
-        write_shard(tmp_path / "data/1x/train_v2.0_raw", [0] * 52 + [1] * 52, number)
-    write_shard(tmp_path / "data/1x/val_v2.0_raw", [5] * 50, flat=True)
+def test_a_humanoid_with_its_state(write_one_x, tiny_prior, tmp_path, monkeypatch):
+    write_one_x(tmp_path / "data/1x", [[52, 52]] * 3, val=50)
     monkeypatch.chdir(tmp_path)
     saved = fit("onex_svd.yaml", tiny_prior, tmp_path)
     spec, state_spec = saved["egowm"]["spec"], saved["egowm"]["state_spec"]

@@ -11,7 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from egowm.actions import integrate
-from egowm.data import LeRobot, Window
+from egowm.data import LeRobot, LeRobotWriter, Window
 from egowm.data.parquet import PyarrowMissing, read_columns
 from egowm.video import VideoError, write_mp4
 from tests.h264 import write_h264
@@ -55,19 +55,16 @@ def write_table():
 
 
 def write_info(root: Path, version: str, **changes: Any) -> None:
-    two = version != "v3.0"
     info = {
         "codebase_version": version,
         "robot_type": "arm",
         "fps": FPS,
         "total_episodes": len(LENGTHS),
         "chunks_size": 1000,
-        "data_path": "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet"
-        if two
-        else "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
-        "video_path": "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4"
-        if two
-        else "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
+        "data_path": "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",
+        "video_path": (
+            "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4"
+        ),
         "features": {
             "action": {"dtype": "float32", "shape": [2], "names": ["lift", "grip"]},
             "observation.state": {
@@ -99,38 +96,21 @@ def write_v2(root: Path, write, version: str = "v2.1") -> Path:
     return root
 
 
-def write_v3(root: Path, write) -> Path:
-    """Episodes 0 and 1 share a table and a video; 2 has its own, in another file of each."""
-    write_info(root, "v3.0")
-    files = [(0, 0, 0.0), (0, 0, LENGTHS[0] / FPS), (1, 1, 0.0)]
-    data, videos = root / "data/chunk-000", root / "videos" / CAMERA / "chunk-000"
-    for folder in (data, videos, root / "meta/episodes/chunk-000"):
-        folder.mkdir(parents=True)
-    tables = [table_of(k, sum(LENGTHS[:k])) for k in range(3)]
-    write(data / "file-000.parquet", {key: tables[0][key] + tables[1][key] for key in tables[0]})
-    write(data / "file-001.parquet", tables[2])
-    numbers = [50 * k + np.arange(length) for k, length in enumerate(LENGTHS)]
-    write_mp4(videos / "file-000.mp4", bars(np.concatenate(numbers[:2])), FPS)
-    write_mp4(videos / "file-001.mp4", bars(numbers[2]), FPS)
-    starts = np.concatenate([[0], np.cumsum(LENGTHS)]).tolist()
-    rows = {
-        "episode_index": [0, 1, 2],
-        "tasks": [["task 0"], ["task 1"], ["task 2"]],
-        "length": list(LENGTHS),
-        "data/chunk_index": [0, 0, 0],
-        "data/file_index": [data_file for data_file, _, _ in files],
-        "dataset_from_index": starts[:-1],
-        "dataset_to_index": starts[1:],
-        f"videos/{CAMERA}/chunk_index": [0, 0, 0],
-        f"videos/{CAMERA}/file_index": [video_file for _, video_file, _ in files],
-        f"videos/{CAMERA}/from_timestamp": [start for _, _, start in files],
-    }
-    write(root / "meta/episodes/chunk-000/file-000.parquet", rows)
-    return root
+def write_v3(root: Path) -> Path:
+    """Episodes 0 and 1 share a table, 2 has its own; all share a video."""
+    names = {"action": ["lift", "grip"], "observation.state": ["a", "b"]}
+    with LeRobotWriter(root / "v3", names, FPS, data_files_size_in_mb=0.0015) as writer:
+        for number, length in enumerate(LENGTHS):
+            table = table_of(number, 0)
+            frames = bars(50 * number + np.arange(length))
+            rows = {key: np.array(table[key]) for key in names}
+            writer.add(rows, {CAMERA: frames}, f"task {number}")
+    assert len(list(root.glob("v3/data/*/*"))) == 2
+    return root / "v3"
 
 
 def write_version(root: Path, write, version: str) -> Path:
-    return write_v3(root, write) if version == "v3.0" else write_v2(root, write, version)
+    return write_v3(root) if version == "v3.0" else write_v2(root, write, version)
 
 
 def all_of(root: Path, **options: Any) -> LeRobot:

@@ -8,19 +8,17 @@ import pytest
 
 from egowm.data import OneX, Window
 from egowm.data.one_x import NAMES, UNITS
-from egowm.video import VideoError
+from egowm.video import VideoError, write_mp4
 
-Write = Callable[..., np.ndarray]
+Write = Callable[..., list[np.ndarray]]
 WINDOW = Window(context=2, horizon=3, stride=6, height=32, width=32)
 
 
 @pytest.fixture
-def root(tmp_path: Path, write_shard: Write) -> Path:
+def root(tmp_path: Path, write_one_x: Write) -> Path:
     """Two training shards, the first of two segments, and the flat validation folder."""
-    write_shard(tmp_path / "train_v2.0_raw", [7] * 40 + [8] * 35)
-    write_shard(tmp_path / "train_v2.0_raw", [8] * 30, number=1)
-    write_shard(tmp_path / "val_v2.0_raw", [3] * 31, flat=True)
-    return tmp_path
+    write_one_x(tmp_path / "1x", [[40, 35], [30]], val=31)
+    return tmp_path / "1x"
 
 
 def shown(frames: np.ndarray) -> list[int]:
@@ -53,7 +51,7 @@ def test_an_action_takes_its_frame_to_the_next(root: Path) -> None:
     assert clip.state.shape == (25,)
 
 
-def test_windows_stay_within_a_segment_of_a_shard(root: Path, write_shard: Write) -> None:
+def test_windows_stay_within_a_segment_of_a_shard(root: Path) -> None:
     data = OneX(str(root), WINDOW, val_share=0)
     episodes = {e.name: e.num_frames for e in data.episodes("train")}
     assert episodes == {"train_0_000000": 40, "train_0_000040": 35, "train_1_000000": 30}
@@ -63,12 +61,13 @@ def test_windows_stay_within_a_segment_of_a_shard(root: Path, write_shard: Write
     assert second.name == "train_0_000040_00000"
     assert shown(second.frames.permute(0, 2, 3, 1).numpy()) == [40, 46, 52, 58, 64]
     assert second.past_actions[0, 0] == sum(range(40, 46))
-    write_shard(root / "train_v2.0_raw", [1, 1, 2, 2, 2, 1], number=2)  # an id that comes back
+    ids = np.array([1] * 2 + [2] * 3 + [1] * 25, np.int32)  # an id that comes back
+    ids.tofile(root / "train_v2.0_raw/segment_indices/segment_idx_1.bin")
     found = {e.name: e.num_frames for e in data.episodes("train")}
-    assert {k: n for k, n in found.items() if "train_2" in k} == {
-        "train_2_000000": 2,
-        "train_2_000002": 3,
-        "train_2_000005": 1,
+    assert {k: n for k, n in found.items() if "train_1" in k} == {
+        "train_1_000000": 2,
+        "train_1_000002": 3,
+        "train_1_000005": 25,
     }
 
 
@@ -156,11 +155,9 @@ def test_corrupt_shards_name_file_and_numbers(
     assert "left out: " in caplog.text
 
 
-def test_a_video_that_is_too_short_is_named_when_read(root: Path, write_shard: Write) -> None:
-    folder = root / "train_v2.0_raw"
-    video = folder / "videos/video_1.mp4"
-    write_shard(root / "short", [0] * 20)
-    video.write_bytes((root / "short/videos/video_0.mp4").read_bytes())
+def test_a_video_that_is_too_short_is_named_when_read(root: Path) -> None:
+    video = root / "train_v2.0_raw/videos/video_1.mp4"
+    write_mp4(video, np.zeros((20, 32, 32, 3), np.uint8), 30)
     episode = OneX(str(root), WINDOW, val_share=0).episodes("train")[2]
     with pytest.raises(VideoError, match=r"video_1\.mp4: frame 25 is out of range"):
         episode.read([25])
