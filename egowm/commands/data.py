@@ -2,6 +2,7 @@
 
 check: read everything once and name what is wrong. stats: measure actions into an ActionSpec.
 show: a contact sheet with actions drawn. convert: a rover's log or a ROS bag into NWM folders.
+draw: runs of the embedded humanoid in 1X's or LeRobot's layout.
 pack: decode and resize once, into what is read fastest. cache: ask a recipe's frozen encoders once.
 """
 
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one subcommand; exit status 1 when `check` found errors."""
-    from egowm.commands import data_cache, data_convert
+    from egowm.commands import data_cache, data_convert, data_draw
 
     args = _parser().parse_args(argv)
     run = {
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "stats": _stats,
         "show": _show,
         "convert": data_convert.run,
+        "draw": data_draw.run,
         "pack": _pack,
         "cache": data_cache.run,
     }
@@ -43,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser(prog="egowm data", description=__doc__, example="egowm data check recordings/")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for add in (_add_check, _add_stats, _add_show, _add_convert, _add_pack, _add_cache):
+    for add in (_add_check, _add_stats, _add_show, _add_convert, _add_draw, _add_pack, _add_cache):
         add(verbs)
     return parser
 
@@ -118,6 +120,19 @@ def _add_convert(verbs: Any) -> None:
             "convert",
             "a rover's log or a ROS bag into NWM folders",
             "egowm data convert drive.bag recordings/ --images /camera --odometry /odom",
+        )
+    )
+
+
+def _add_draw(verbs: Any) -> None:
+    from egowm.commands import data_draw
+
+    data_draw.configure(
+        _verb(
+            verbs,
+            "draw",
+            "runs of the embedded humanoid in 1X's or LeRobot's layout",
+            "egowm data draw humanoid/ --layout one-x --behaviour navigation",
         )
     )
 

@@ -35,8 +35,10 @@ class HumanoidRecording:
 
 
 @checked
-def live(seed: int, behaviour: Behaviour, every: int = STRIDE) -> Iterator[Humanoid]:
-    """The robot of a hall while it behaves, without end.
+def live(
+    seed: int, behaviour: Behaviour, every: int = STRIDE
+) -> Iterator[tuple[Humanoid, np.ndarray]]:
+    """The robot of a hall while it behaves and the targets (25,) that come next, without end.
 
     Args:
         seed: Of the hall and of what is done in it.
@@ -44,7 +46,7 @@ def live(seed: int, behaviour: Behaviour, every: int = STRIDE) -> Iterator[Human
         every: Thirtieths of a second between two looks.
 
     >>> robots = live(20_000_000, "manipulation")
-    >>> states = [next(robots).state() for _ in range(2)]
+    >>> states = [next(robots)[0].state() for _ in range(2)]
     >>> len(states[0])
     25
     """
@@ -54,7 +56,7 @@ def live(seed: int, behaviour: Behaviour, every: int = STRIDE) -> Iterator[Human
     run = BEHAVIOURS[behaviour](robot, np.random.default_rng([seed, 7]))
     for k, targets in enumerate(run):
         if k % every == 0:
-            yield robot
+            yield robot, targets
         robot.step(targets)
 
 
@@ -75,7 +77,7 @@ def record_humanoid(
     check_size(height, width)
     seen = [
         (robot.render(height, width), robot.state(), robot.data.qpos.copy())
-        for robot in islice(live(seed, behaviour), num_frames)
+        for robot, _ in islice(live(seed, behaviour), num_frames)
     ]
     views, states, positions = zip(*seen, strict=True)
     frames, ids = (np.stack([view[k] for view in views]) for k in range(2))

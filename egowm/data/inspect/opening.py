@@ -6,6 +6,7 @@ from pathlib import Path
 
 from egowm import data as formats
 from egowm.checks import counted
+from egowm.data.lerobot_index import read_info
 from egowm.data.module import ClipData, Window
 from egowm.data.one_x import TRAIN, VAL
 from egowm.data.packed import INDEX
@@ -63,11 +64,23 @@ def _without_tables(path: Path) -> ClipData | None:
     """Of a folder whose format needs no word about columns; None where it is of no such format."""
     for data, signs in SIGNS:
         if any(next(path.glob(sign), None) for sign in signs):
-            return data(str(path), Window())
+            return _lerobot(path) if data is formats.LeRobot else data(str(path), Window())
     tables = next(path.glob("*.[cC][sS][vV]"), None)
     if not tables and any(map(is_video, path.rglob("*"))):
         return formats.Videos(str(path), Window())
     return None
+
+
+def _lerobot(path: Path) -> ClipData:
+    """Of a LeRobot folder, whose action and state may be split into parts: those are joined."""
+    features = read_info(path)["features"]
+
+    def whole(name: str) -> str:
+        split = name not in features and any(key.startswith(f"{name}.") for key in features)
+        return f"{name}.*" if split else name
+
+    how = {"action": whole("action"), "state": whole("observation.state")}
+    return formats.LeRobot(str(path), Window(), **how)  # type: ignore[arg-type]
 
 
 def _looked_for() -> str:
