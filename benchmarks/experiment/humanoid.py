@@ -113,7 +113,7 @@ def options(add: Callable[..., Any]) -> None:
     add("--folder", type=Path, required=True, help="of the runs, outside the tree")
     add("--steps", type=positive, default=STEPS, help="of each arm")
     add("--record", type=Path, default=RECORD)
-    add("--only_train", action="store_true", help="train and export, score nothing")
+    add("--only", choices=("train", "score"), help="one of the two; score what is exported")
 
 
 def work(arguments: argparse.Namespace) -> None:
@@ -126,9 +126,11 @@ def work(arguments: argparse.Namespace) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         export = folder / "export"
         if not export.is_dir():
+            if arguments.only == "score":
+                continue
             export = train(arm, folder, arguments.steps)
             print(*arm[:2], "trained", flush=True)
-        if arguments.only_train:
+        if arguments.only == "train":
             continue
         if not any(r["behaviour"] == arm.behaviour for r in rows):
             rows += references(arm.behaviour)
