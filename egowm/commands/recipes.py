@@ -15,13 +15,17 @@ NAMED_PRIOR = re.compile(r"\./priors/([\w.-]*\w)")
 
 
 def header(recipe: Path) -> list[str]:
-    """A recipe's opening comment: what it is set up after, what it costs, what it gave."""
+    """A recipe's opening comment: what it is set up after, what it costs, what it gave.
+
+    Those are three lines or more: one whose end is no full stop goes on in the next.
+    """
     lines = []
     for line in recipe.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             break
         lines.append(line.lstrip("# ").rstrip())
-    return lines[:3]
+    ends = [number for number, line in enumerate(lines, 1) if line.endswith(".")]
+    return lines[: ends[2] if len(ends) > 2 else len(lines)]
 
 
 def copy(names: Sequence[str], destination: Path, force: bool = False) -> list[Path]:

@@ -11,7 +11,9 @@ from egowm.actions.keys import KEYS
 from egowm.commands.condition_options import add_conditions
 from egowm.commands.parser import Parser
 from egowm.conditioning.guidance import Guide
+from egowm.files import FolderKind, check_folder
 
+WALK = FolderKind("egowm rollout", r"frames(_\d+)?/\d{5}\.png|rollout\.(mp4|webp)")
 MOST = 12  # action sequences in one film
 
 
@@ -61,6 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(arguments.actions) > MOST:
         found = len(arguments.actions)
         raise ValueError(f"Expected at most {MOST} sequences of actions, got {found}.")
+    check_folder(arguments.output, WALK, arguments.force)
+    from egowm.video import read_image
+
+    read_image(arguments.picture)  # a file that is no picture is told before torch is loaded
     from egowm.commands.work.rollout import run
 
     return run(arguments)

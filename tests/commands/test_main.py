@@ -248,3 +248,19 @@ def test_lazy_names():
     assert set(dir(egowm)) >= {"ActionSpec", "WorldModel"}
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = egowm.Nothing
+
+
+def test_a_picture_that_is_none_is_told_without_torch(tmp_path):
+    words = tmp_path / "words.jpg"
+    words.write_text("no picture")
+    code = (
+        "import sys; from egowm.commands.main import main; "
+        f"status = main(['rollout', {str(words)!r}, '--actions', 'w', '--output', 'walk']); "
+        "sys.exit(9 if 'torch' in sys.modules else status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 2, done.stderr
+    assert "words.jpg" in done.stderr
+    assert done.stderr.count("\n") == 1

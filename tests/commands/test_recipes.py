@@ -8,9 +8,10 @@ from egowm import shipped
 from egowm.commands import main as cli
 from egowm.commands import recipes as share
 
-RECIPE = """# Reproduces the table
-# Costs 5 minutes on 2 cores
-# Gave SCS 12.3
+RECIPE = """# Reproduces the table.
+# Costs 5 minutes
+# on 2 cores.
+# Gave SCS 12.3.
 # A fourth line
 model:
   backbone:
@@ -61,11 +62,12 @@ def test_the_folder_inside_the_package_comes_first(tmp_path, monkeypatch):
 def test_list_shows_three_header_lines(shelf, capsys):
     assert share.main([]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:6] == [
+    assert lines[:7] == [
         "a_first",
-        "    Reproduces the table",
-        "    Costs 5 minutes on 2 cores",
-        "    Gave SCS 12.3",
+        "    Reproduces the table.",
+        "    Costs 5 minutes",
+        "    on 2 cores.",
+        "    Gave SCS 12.3.",
         "b_second",
         "    One line",
     ]

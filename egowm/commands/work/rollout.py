@@ -11,22 +11,20 @@ from egowm.actions import ActionSpec
 from egowm.actions.files import is_file, read_actions
 from egowm.actions.keys import MOVES, in_words, pressed
 from egowm.commands.base_faults import naming
+from egowm.commands.rollout import WALK
 from egowm.evaluation.film import write_film
 from egowm.evaluation.report.path_drawing import integrate_poses, path_summary
 from egowm.evaluation.rollout_film import rollout_film
-from egowm.files import FolderKind, check_folder, filled
+from egowm.files import filled
 from egowm.pixels import to_uint8
 from egowm.sampling import Sampling
 from egowm.shipped import default_model
 from egowm.video import read_image, resize, write_frames
 from egowm.world_model import WorldModel
 
-WALK = FolderKind("egowm rollout", r"frames(_\d+)?/\d{5}\.png|rollout\.(mp4|webp)")
-
 
 def run(args: Namespace) -> int:
     """Imagine a video for each sequence of actions, write them, and say where they lead."""
-    check_folder(args.output, WALK, args.force)
     picture = read_image(args.picture)
     model = WorldModel.from_pretrained(args.model or default_model(), base=args.base)
     assert model.spec is not None

@@ -13,7 +13,7 @@ from egowm.files import FileKind, whole
 from egowm.video import PICTURES, resize, write_image
 
 HEIGHT = 120  # of a frame on the sheet
-BAR, STRIP = 9, 6  # a dimension's bar and the space below them
+NAME, BAR, STRIP = 10, 9, 6  # a dimension's name, its bar below, and the space below them
 MOST = 12  # dimensions drawn
 LINE, LETTER = 15, 7  # pixels of a line of the legend, and of a letter
 MADE_BY = "egowm data show"  # a text in the PNG
@@ -83,7 +83,7 @@ def _row(
     cells = []
     for number, picture in zip(numbers, resize(pictures, HEIGHT, width), strict=True):
         bars = _bars(episode.actions[number], spec, scales, width)
-        cell = np.concatenate([_labelled(picture, f"{episode.name} {number}"), bars])
+        cell = np.concatenate([_labelled(picture, f"{episode.name}, frame {number}"), bars])
         cells.append(np.pad(cell, ((0, 0), (0, 2), (0, 0))))
     return np.concatenate(cells, 1)
 
@@ -91,14 +91,15 @@ def _row(
 def _bars(action: np.ndarray, spec: ActionSpec, scales: dict[int, float], width: int) -> np.ndarray:
     import cv2
 
-    out = np.full((BAR * len(scales) + STRIP, width, 3), GROUND, np.uint8)
+    height = (NAME + BAR) * len(scales)
+    out = np.full((height + STRIP, width, 3), GROUND, np.uint8)
     middle = width // 2
-    cv2.line(out, (middle, 0), (middle, BAR * len(scales)), AXIS, 1)
+    cv2.line(out, (middle, 0), (middle, height), AXIS, 1)
     for place, (k, scale) in enumerate(scales.items()):
-        top = BAR * place
+        top = (NAME + BAR) * place + NAME
         end = middle + round(float(action[k] / scale) * (middle - 2))
         cv2.rectangle(out, (min(middle, end), top + 1), (max(middle, end), top + BAR - 2), INK, -1)
-        _write(out, spec.names[k][:12], (2, top + BAR - 2), 0.28)
+        _write(out, spec.names[k][:12], (2, top - 2), 0.28)
     return out
 
 
