@@ -2,7 +2,9 @@
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +20,7 @@ from egowm.readable import readable
 from egowm.typed_json import RecordError, faults, read_json
 
 log = logging.getLogger(__name__)
+_MEANT: ContextVar[bool] = ContextVar("meant", default=False)
 Kind = Literal["se2", "se3", "command", "difference"]
 NormaliserName = Literal["min-max", "quantile", "mean-std", "none"]
 POSE_WIDTHS = {"se2": 3, "se3": 6}
@@ -207,7 +210,7 @@ class ActionSpec:
                 f"{MARGIN} times the training range {self._ranges()}. Bound the planner's "
                 f"samples, or pass strict=False."
             )
-        if outside:
+        if outside and not _MEANT.get():
             _warn_once(self._ranges())
         return int(outside)
 
@@ -323,6 +326,20 @@ def _rows(actions: Any, width: int) -> np.ndarray:
     if rows.dtype.kind not in "biuf" or rows.shape[-1:] != (width,):
         raise ValueError(f"Expected arrays (N, {width}) of actions, got {shown(actions)}.")
     return rows.reshape(-1, width).astype(np.float64)
+
+
+@contextmanager
+def meant() -> Iterator[None]:
+    """Actions beyond the training range are asked for on purpose here: nobody is warned of them.
+
+    >>> with meant():
+    ...     still = True  # a robot that never stood still is told to
+    """
+    before = _MEANT.set(True)
+    try:
+        yield
+    finally:
+        _MEANT.reset(before)
 
 
 @lru_cache

@@ -69,4 +69,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     read_image(arguments.picture)  # a file that is no picture is told before torch is loaded
     from egowm.commands.work.rollout import run
 
-    return run(arguments)
+    return run(arguments, WALK)

@@ -1,6 +1,7 @@
 """Rolling out test clips: the truth, every row, the mean frame, and the truth through the VAE."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 from tqdm import tqdm
 
+from egowm.actions.spec import meant
 from egowm.clip import Clip
 from egowm.data.module import ClipData
 from egowm.evaluation.rows import Row, changed
@@ -105,7 +107,8 @@ def _imagined(
     """Frames (B, T, 3, H, W) of one row; the noise of a clip depends on its number and the seed."""
     generators = [torch.Generator().manual_seed(seed * 100_003 + k) for k in numbers]
     actions = changed(batch.actions, shuffled, row.actions, writer.spec)
-    with watches[row.folder].rollout(actions.shape[0] * actions.shape[1]):
+    expected = meant() if row.actions == "zero" else nullcontext()  # which many a robot never was
+    with expected, watches[row.folder].rollout(actions.shape[0] * actions.shape[1]):
         made = row.model.rollout_of(batch, actions, Sampling(steps=steps), generator=generators)
     return made.frames
 

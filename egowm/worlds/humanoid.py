@@ -3,7 +3,6 @@
 Its 25 states are those of 1X's recordings, in their order (`egowm.actions.humanoid_states`).
 """
 
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,18 +13,7 @@ from egowm.actions.humanoid_states import NAMES
 from egowm.checks import MOST_SEED, check_between, check_shape, checked
 from egowm.worlds import texture
 from egowm.worlds.drawing import View, cast, check_size, lit, ray_fan
-from egowm.worlds.humanoid_room import (
-    BODY,
-    FIRST_OBJECT,
-    LEFT_ARM,
-    LEFT_HAND,
-    NUM_OBJECTS,
-    RIGHT_ARM,
-    RIGHT_HAND,
-    STANDING,
-    ids_of,
-    plan_humanoid_room,
-)
+from egowm.worlds.humanoid_room import NUM_OBJECTS, STANDING, ids_of, plan_humanoid_room
 
 RATE_HZ = 30  # of the states and of the targets, as in 1X's recordings
 JOINTS = NAMES[:21]
@@ -42,7 +30,13 @@ _OPTIONS = (
 
 
 class Base(NamedTuple):
-    """Where the wheels stand: metres and radians, left turns are positive."""
+    """Where the wheels stand.
+
+    Args:
+        x: Metres.
+        y: Metres.
+        yaw: Radians, left turns are positive.
+    """
 
     x: float
     y: float
@@ -72,7 +66,7 @@ class Humanoid:
         )
         self.model = mujoco.MjModel.from_xml_string(xml, {"humanoid.xml": _XML})
         self.data = mujoco.MjData(self.model)
-        self.ids = self._ids()
+        self.ids = ids_of(self.room, self.model)
         places = [self.model.joint(name).qposadr[0] for name in JOINTS]
         self._joints, self._motors = np.array(places), [self.model.actuator(n).id for n in JOINTS]
         fingers = [[f"{side}_finger_out", f"{side}_finger_in"] for side in SIDES]
@@ -173,18 +167,31 @@ class Humanoid:
         return np.array(self.data.xpos[bodies])
 
     def to_world(self, way: np.ndarray) -> np.ndarray:
-        """A way (3,) ahead, left and up of the wheels, as one in the world; metres."""
+        """A way ahead, left and up of the wheels as one in the world (3,).
+
+        Args:
+            way: (3,) metres.
+        """
         c, s = np.cos(self.base.yaw), np.sin(self.base.yaw)
         return np.array([c * way[0] - s * way[1], s * way[0] + c * way[1], way[2]])
 
     def from_base(self, place: np.ndarray) -> np.ndarray:
-        """A place (3,) in the world as ahead, left and up of the wheels; metres."""
+        """A place of the world as metres ahead, left and up of the wheels (3,).
+
+        Args:
+            place: (3,) metres.
+        """
         c, s = np.cos(self.base.yaw), np.sin(self.base.yaw)
         x, y = place[0] - self.base.x, place[1] - self.base.y
         return np.array([c * x + s * y, c * y - s * x, place[2]])
 
     def hall_hits(self, origin: np.ndarray, directions: np.ndarray) -> np.ndarray:
-        """Metres (P,) from a point (3,) to the hall's own surfaces, along unit vectors (P, 3)."""
+        """Metres (P,) to the hall's own surfaces, as if robot and objects were not there.
+
+        Args:
+            origin: (3,) metres, where to look from.
+            directions: (P, 3) unit vectors.
+        """
         return cast(self.model, self.data, origin, directions, groups=_HALL).distance
 
     def camera(self) -> tuple[np.ndarray, np.ndarray]:
@@ -222,22 +229,18 @@ class Humanoid:
         )
 
     def project(self, points: np.ndarray, height: int = 64, width: int = 64) -> np.ndarray:
-        """Where points (P, 3) of the world lie in the picture: (P, 2) pixels, x right and y down;
-        NaN behind the camera."""
+        """Where points lie in the picture: (P, 2) pixels, right and down; NaN behind it.
+
+        Args:
+            points: (P, 3) metres in the world.
+            height: Pixels of the picture.
+            width: Pixels of the picture.
+        """
         check_shape("points", points, "P 3")
         origin, rotation = self.camera()
         ahead, left, up = ((points - origin) @ rotation).T
         scale = width / 2 / np.tan(np.radians(FOV_DEGREES) / 2) / np.where(ahead > 0, ahead, np.nan)
         return np.stack([width / 2 - left * scale - 0.5, height / 2 - up * scale - 0.5], 1)
-
-    def _ids(self) -> np.ndarray:
-        """The id (G,) of every geom."""
-        ids = np.full(self.model.ngeom, BODY)
-        hall = ids_of(self.room)
-        ids[: len(hall)] = hall  # the world's own geoms come first
-        for geom in range(len(hall), self.model.ngeom):
-            ids[geom] = _id_of(self.model.body(self.model.geom_bodyid[geom]).name)
-        return ids
 
 
 def _moved(
@@ -249,14 +252,3 @@ def _moved(
     c, s = np.cos(turn), np.sin(turn)
     turned = rotation @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
     return origin + rotation @ np.array([ahead, left, 0.0]), turned
-
-
-@lru_cache(maxsize=64)
-def _id_of(body: str) -> int:
-    """The id of what a moving body belongs to."""
-    if body.startswith("object"):
-        return FIRST_OBJECT + int(body.removeprefix("object"))
-    for side, hand, arm in (("left", LEFT_HAND, LEFT_ARM), ("right", RIGHT_HAND, RIGHT_ARM)):
-        if body.startswith(side):
-            return arm if body.endswith("arm") else hand
-    return BODY

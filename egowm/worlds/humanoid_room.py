@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import mujoco
 import numpy as np
 
 from egowm.worlds.rooms import NUM_HUES, colour, grey, thing, wall
@@ -59,10 +60,22 @@ def plan_humanoid_room(seed: int) -> HumanoidRoom:
     return HumanoidRoom(geoms, _objects(rng, *table), colours, (a, b), table, spots)
 
 
-def ids_of(room: HumanoidRoom) -> np.ndarray:
-    """The id of each of the hall's geoms: the table has two."""
+def ids_of(room: HumanoidRoom, model: mujoco.MjModel) -> np.ndarray:
+    """The id (G,) of every geom; the hall's own come first, and its table has two."""
     rest = len(room.geoms) - 4
-    return np.array([0, 1, TABLE, TABLE, *range(FIRST_WALL, FIRST_WALL + rest)])
+    hall = [0, 1, TABLE, TABLE, *range(FIRST_WALL, FIRST_WALL + rest)]
+    moving = range(len(hall), model.ngeom)
+    return np.array(hall + [_id_of(model.body(model.geom_bodyid[k]).name) for k in moving])
+
+
+def _id_of(body: str) -> int:
+    """The id of what a moving body belongs to."""
+    if body.startswith("object"):
+        return FIRST_OBJECT + int(body.removeprefix("object"))
+    for side, hand, arm in (("left", LEFT_HAND, LEFT_ARM), ("right", RIGHT_HAND, RIGHT_ARM)):
+        if body.startswith(side):
+            return arm if body.endswith("arm") else hand
+    return BODY
 
 
 def _colours(rng: np.random.Generator, others: int) -> np.ndarray:

@@ -82,6 +82,17 @@ def test_values_outside_are_counted_and_warned_once(caplog):
         ROBOT.check(outside, strict=True)
 
 
+def test_what_is_meant_is_counted_and_not_warned_of(caplog):
+    spec_module._warn_once.cache_clear()
+    outside = torch.tensor([[0.9, 0.0, 0.0]])
+    with caplog.at_level(logging.WARNING, "egowm"):
+        with spec_module.meant():
+            assert ROBOT.check(outside) == 1
+        assert not caplog.records
+        ROBOT.check(outside)  # outside of the block a user is told, also after it
+    assert len(caplog.records) == 1
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

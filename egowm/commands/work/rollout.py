@@ -11,11 +11,10 @@ from egowm.actions import ActionSpec
 from egowm.actions.files import is_file, read_actions
 from egowm.actions.keys import MOVES, in_words, pressed
 from egowm.commands.base_faults import naming
-from egowm.commands.rollout import WALK
 from egowm.evaluation.film import write_film
 from egowm.evaluation.report.path_drawing import integrate_poses, path_summary
 from egowm.evaluation.rollout_film import rollout_film
-from egowm.files import filled
+from egowm.files import FolderKind, filled
 from egowm.pixels import to_uint8
 from egowm.sampling import Sampling
 from egowm.shipped import default_model
@@ -23,8 +22,9 @@ from egowm.video import read_image, resize, write_frames
 from egowm.world_model import WorldModel
 
 
-def run(args: Namespace) -> int:
-    """Imagine a video for each sequence of actions, write them, and say where they lead."""
+def run(args: Namespace, walk: FolderKind) -> int:
+    """Imagine a video for each sequence of actions, write them into a folder of this kind, and say
+    where they lead."""
     picture = read_image(args.picture)
     model = WorldModel.from_pretrained(args.model or default_model(), base=args.base)
     assert model.spec is not None
@@ -37,7 +37,7 @@ def run(args: Namespace) -> int:
             for actions in told
         ]
     shown = rollout_film(videos, args.actions, [actions.numpy() for actions in told], model.spec)
-    with filled(args.output, WALK) as folder:
+    with filled(args.output, walk) as folder:
         for number, video in enumerate(videos, 1):
             write_frames(folder / ("frames" if len(videos) == 1 else f"frames_{number}"), video)
         write_film(folder / "rollout", shown, model.spec.rate_hz)

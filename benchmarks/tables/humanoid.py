@@ -1,0 +1,112 @@
+"""Tables of the humanoid: its arms, where camera and hands are, what each dimension is worth."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measure import Record, read
+from benchmarks.tables.markdown import Columns, lines_of, ranged, source, table
+from egowm.scs.bootstrap import interval
+
+FRAMES = ("2", "4", "8", "16")
+FIRST = "from the prior"
+
+
+def scores(results: Path) -> str:
+    """One line an arm or reference: SCS, PSNR, other actions, the gain, states given."""
+    record = read(results / "humanoid.json")
+    rows: list[Record] = record["rows"] if record else []
+    columns: Columns = {
+        "behaviour": lambda r: r["behaviour"],
+        "frames": lambda r: r["change"],
+        "SCS [95%]": lambda r: ranged(r["scs"], r["ci95"]),
+        **{f"to frame {k}": partial(_at, k) for k in FRAMES[:3]},
+        "PSNR, dB": lambda r: f"{r['psnr']:.1f}",
+        "another clip's actions": partial(_or_none, "shuffled", ".1f"),
+        "body held still": partial(_or_none, "zero", ".1f"),
+        "action gain": partial(_or_none, "gain", ".2f"),
+        "states given": partial(_or_none, "states given", ".1f"),
+        "less from the prior [95%]": partial(_less, rows),
+    }
+    note = f"\n\n{source(record)}." if record else ""
+    return table(columns, lines_of(columns, rows)) + note
+
+
+def following(results: Path) -> str:
+    """Camera, hands and moved things at each horizon."""
+    record = read(results / "humanoid.json")
+    rows: list[Record] = record["rows"] if record else []
+    lines = [row | {"frame": k, "at": row["following"][k]} for row in rows for k in FRAMES]
+    columns: Columns = {
+        "behaviour": lambda r: r["behaviour"],
+        "frames": lambda r: r["change"],
+        "to frame": lambda r: r["frame"],
+        "camera off a frame, m": _cell("moved", "median", ".3f"),
+        "degrees": _cell("turned", "median", ".2f"),
+        "drift, m": _cell("drift", "median", ".2f"),
+        "camera lost, %": _cell("lost", "mean", ".0f"),
+        "hands off, cm [95%]": _cell("hands", "mean", ".1f"),
+        "hands lost, %": _cell("hands_lost", "mean", ".0f"),
+        "moved things off, cm [95%]": _cell("carried", "mean", ".1f"),
+    }
+    return table(columns, lines_of(columns, lines))
+
+
+def dimensions(results: Path) -> str:
+    """The action gain of each of the 25 dimensions, a column for each arm that was measured."""
+    record = read(results / "humanoid.json")
+    rows = [r for r in record["rows"] if "dimensions" in r] if record else []
+    columns: dict[str, Callable[[Record], str]] = {"dimension": lambda r: r["dimension"]}
+    for behaviour in dict.fromkeys(r["behaviour"] for r in rows):
+        arms = [r for r in rows if r["behaviour"] == behaviour]
+        columns[f"{behaviour}: visible"] = partial(_visible, arms[0])
+        for arm in arms:
+            columns[f"{behaviour}, {arm['change']}"] = partial(_gain, arm)
+    names = [d["dimension"] for d in rows[0]["dimensions"]] if rows else []
+    return table(columns, lines_of(columns, [{"dimension": name} for name in names]))
+
+
+def _at(frame: str, row: Record) -> str:
+    return f"{row['scs_at'][frame]:.1f}"
+
+
+def _or_none(key: str, form: str, row: Record) -> str:
+    return f"{row[key]:{form}}" if row.get(key) is not None else ""
+
+
+def _less(rows: list[Record], row: Record) -> str:
+    """An arm less the one from the prior, clip by clip."""
+    first = [r for r in rows if r["behaviour"] == row["behaviour"] and r["change"] == FIRST]
+    if row["steps"] is None or row["change"] == FIRST or not first:
+        return ""
+    difference = np.array(row["clip_scs"]) - np.array(first[0]["clip_scs"])
+    low, high = interval(difference) or (np.nan, np.nan)
+    return f"{difference.mean():+.1f} [{low:+.1f} to {high:+.1f}]"
+
+
+def _cell(key: str, kind: str, form: str) -> Callable[[Record], str]:
+    def cell(row: Record) -> str:
+        found = row["at"][key]
+        if found[kind] is None:
+            return ""
+        if key in ("hands", "carried"):
+            return f"{ranged(found[kind], found['ci95'], form)} ({found['clips']})"
+        return f"{found[kind]:{form}}"
+
+    return cell
+
+
+def _named(arm: Record, row: Record) -> Record:
+    found: Record = next(d for d in arm["dimensions"] if d["dimension"] == row["dimension"])
+    return found
+
+
+def _visible(arm: Record, row: Record) -> str:
+    return f"{_named(arm, row)['visible']:.1f}"
+
+
+def _gain(arm: Record, row: Record) -> str:
+    found = _named(arm, row)
+    return "" if found["gain"] is None else ranged(found["gain"], found["ci95"], ".2f")
