@@ -19,7 +19,7 @@ JOBS ?= 2
 export OMP_WAIT_POLICY ?= passive
 
 .PHONY: help install format lint types test golden fuzz kills dist check demo real tub results picture \
-        results-train merge bench lent-gpu arrivals tables clean
+        results-train merge bench lent-gpu humanoid arrivals tables clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -112,6 +112,11 @@ bench: $(STAMP)  ## measure rollout, sam2, data, training and plans; leave the m
 
 lent-gpu: $(STAMP)  ## ten minutes on a lent GPU: ARGS="1 --out home/1", then 2 and 3 (docs/benchmarks.md)
 	env -u OMP_WAIT_POLICY $(BIN)/python -m benchmarks.lent_gpu $(ARGS)
+
+humanoid: $(STAMP)  ## train and score the humanoid's arms that are not there yet (hours): ARGS="--folder ~/halls"
+	$(BIN)/python -m benchmarks.experiment.humanoid $(ARGS)
+	$(BIN)/python -m benchmarks.experiment.humanoid $(ARGS) --picture docs/humanoid.webp
+	$(BIN)/python -m benchmarks.tables.pages
 
 arrivals: $(STAMP)  ## let robots plan in 50 rooms, for rows that are not there yet (hours)
 	$(BIN)/python -m benchmarks.planning.arrivals

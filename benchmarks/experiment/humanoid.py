@@ -14,9 +14,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from benchmarks.experiment.long_training import call
 from benchmarks.measure import RESULTS, ROOT, Record, Script, positive, provenance, read, write
+from egowm.files import whole
+from egowm.video import webp_bytes
 from egowm.world_model import WorldModel
+from egowm.worlds.humanoid import RATE_HZ
+from egowm.worlds.humanoid_recording import STRIDE
 
 RECORD = RESULTS / "humanoid.json"
 SHIPPED = "priors/rooms-world-model"  # its VAE is that of every arm
@@ -109,15 +115,42 @@ def references(behaviour: str) -> list[Record]:
     ]
 
 
+def draw(path: Path, folder: Path) -> None:
+    """The page's moving picture: the clip of each behaviour whose hands another clip's actions lead
+    farthest away; the arms from the prior."""
+    from benchmarks.experiment.hall_clips import unseen_halls
+    from benchmarks.experiment.picture import film
+
+    rows: list[list[np.ndarray]] = [[], [], []]
+    for number, arm in enumerate(ARMS):
+        export = folder / str(number) / "export"
+        if arm.change != "from the prior" or not export.is_dir():
+            continue
+        clips = unseen_halls(RECIPES[arm.behaviour])
+        apart = clips.score(clips.simulated("shuffled")).scs
+        clips.keep(np.argsort(apart, kind="stable")[:1].tolist())
+        model, truth = WorldModel.from_pretrained(export), clips.truth[0]
+        rows[0].append(truth)
+        for row, kind in zip(rows[1:], ("true", "shuffled"), strict=True):
+            row.append(np.concatenate([truth[:1], clips.imagined(model, kind)[0]]))
+    with whole(path) as temporary:
+        temporary.write_bytes(webp_bytes(film(rows), RATE_HZ / STRIDE))
+
+
 def options(add: Callable[..., Any]) -> None:
     add("--folder", type=Path, required=True, help="of the runs, outside the tree")
     add("--steps", type=positive, default=STEPS, help="of each arm")
     add("--record", type=Path, default=RECORD)
+    add("--picture", type=Path, help="WebP to draw; scores nothing")
     add("--only", choices=("train", "score"), help="one of the two; score what is exported")
 
 
 def work(arguments: argparse.Namespace) -> None:
-    rows = (read(arguments.record) or {"rows": []})["rows"]
+    if arguments.picture:
+        draw(arguments.picture, arguments.folder.expanduser())
+        return
+    before = read(arguments.record) or {"rows": [], "dirty": False}
+    rows = before["rows"]
     known = {(row["behaviour"], row["change"]) for row in rows}
     for number, arm in enumerate(ARMS):
         if (arm.behaviour, arm.change) in known:
@@ -138,6 +171,7 @@ def work(arguments: argparse.Namespace) -> None:
         rows.append(about | measured(export, arm.behaviour))
         origin = provenance(3, weights=[ROOT / "priors/rooms-svd"])
         origin["command"] = origin["command"].replace(str(Path.home()), "~")
+        origin["dirty"] |= before["dirty"]  # its rows stay
         write(arguments.record, origin | {"rows": rows})
         print(arm.behaviour, arm.change, rows[-1]["scs"], rows[-1]["gain"], flush=True)
 
