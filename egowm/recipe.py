@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from inspect import isclass, isfunction, signature
 from itertools import pairwise
 from pathlib import Path
@@ -73,8 +74,25 @@ class RecipeParser(LightningArgumentParser):
             line += " expected a recipe, a YAML file with the sections model, data and trainer."
         if "arguments are required" in line:
             line += ". Give a recipe: -c recipes/NAME.yaml (`egowm recipes` lists them)."
+        line += _meant(line, list(self._option_string_actions))
         line += "".join(f" Write {new}." for old, new in RENAMED.items() if old in line)
         raise RecipeError(line) from ex
+
+
+def _meant(line: str, options: list[str]) -> str:
+    """The option that a mistyped one in a message comes nearest to, as a question; "" for none."""
+    if found := re.search(r"nrecognized arguments: (--[\w.]+)", line):
+        near = get_close_matches(found[1], options, n=1)
+        return f". Did you mean {near[0]}?" if near else ""
+    named = re.findall(r"given class_path '([\w.]+)'", line)
+    found = re.search(r"Option '(\w+)' is not accepted", line)
+    if not named or not found:
+        return ""
+    kind = resolve_name(named[-1])
+    makers = [vars(k).get("__init__") for k in getattr(kind, "__mro__", ())]
+    known = {name for make in filter(isfunction, makers) for name in signature(make).parameters}
+    near = get_close_matches(found[1], sorted(known - {"self", "rest"}), n=1)
+    return f". Did you mean {near[0]}?" if near else ""
 
 
 def _classes(value: Any) -> Iterator[tuple[type, dict[str, Any]]]:

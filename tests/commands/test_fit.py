@@ -144,7 +144,9 @@ def test_options_before_the_recipe_count(recipe, capsys):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--data.rot", "/x"], "Option 'rot' is not accepted"),
+        (["--data.rot", "/x"], "Option 'rot' is not accepted. Did you mean root?"),
+        (["--model.backbone.fpss", "4"], "Option 'fpss' is not accepted. Did you mean fps?"),
+        (["--trainer.max_stpes", "1"], "Did you mean --trainer.max_steps?"),
         (
             ["--data.batch_size", "many"],
             "\"batch_size\": Expected a <class 'int'>. Got value: many",
