@@ -8,6 +8,7 @@ import platform
 import shlex
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -35,6 +36,7 @@ class RunRecord:
     def __init__(self, folder: Path, argv: Sequence[str], recipe: dict[str, Any]) -> None:
         self.path, self._started = folder / "run.json", monotonic()
         check_file(self.path, RECORD)
+        self._before = self.path.read_bytes() if self.path.exists() else None
         text = json.dumps(recipe, sort_keys=True, default=str)
         self.fields: dict[str, Any] = {
             "command": shlex.join(["egowm", *argv]),
@@ -49,6 +51,16 @@ class RunRecord:
             "recipe": json.loads(text),
         }
         self._write()
+
+    def withdraw(self) -> None:
+        """Leave the folder as it was: no run began."""
+        if self._before is not None:
+            with whole(self.path) as temporary:
+                temporary.write_bytes(self._before)
+            return
+        self.path.unlink(missing_ok=True)
+        with suppress(OSError):  # it held something else before
+            self.path.parent.rmdir()
 
     def note(self, **fields: Any) -> None:
         """Add what is known by now."""

@@ -141,6 +141,19 @@ def test_options_before_the_recipe_count(recipe, capsys):
     ]
 
 
+def test_a_run_that_was_refused_leaves_the_folder_as_it_was(recipe, elsewhere, tmp_path):
+    wrong = ["--data.window.height", "-1"]
+    fresh = ["--trainer.default_root_dir", str(tmp_path / "new")]
+    assert cli.main(["fit", "-c", str(recipe), *wrong, *fresh]) == 2
+    assert not (tmp_path / "new").exists()
+    kept = tmp_path / "old/run.json"
+    kept.parent.mkdir()
+    kept.write_text('{\n  "command": "egowm fit of yesterday"\n}\n')
+    known = ["--trainer.default_root_dir", str(kept.parent)]
+    assert cli.main(["fit", "-c", str(recipe), *wrong, *known]) == 2
+    assert "yesterday" in kept.read_text()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -154,6 +154,9 @@ class FitCLI(LightningCLI):
                 line = explain(cause) if isinstance(cause, Exception) else None
                 if (line := line or refused_value(error)) is None:
                     raise
+                if self.record is not None:
+                    self.record.withdraw()
+                    self.record = None
                 raise RecipeError(line) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
