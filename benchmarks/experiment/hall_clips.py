@@ -1,17 +1,15 @@
-"""Unseen halls of the embedded humanoid, ready to be scored: camera, hands, what is carried."""
+"""Unseen halls of the embedded humanoid, ready to be scored: its hands, what they carry."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
-import torch
 
 from benchmarks.experiment.room_clips import CLIPS, FRAMES, RoomClips
 from benchmarks.measure import Record
 from egowm.actions.humanoid_states import NAMES
 from egowm.data import HumanoidHalls
-from egowm.evaluation.metrics.following import HallFollowing
 from egowm.evaluation.metrics.hands import Hands
 from egowm.evaluation.metrics.metric import Sample
 from egowm.recipe import open_recipe
@@ -50,18 +48,10 @@ class HallClips(RoomClips):
         pairs = zip(self.replays(), self.told(kind), strict=True)
         return [self._seen(replay, actions.numpy()) for replay, actions in pairs]
 
-    def given(self) -> torch.Tensor:
-        """The true state (N, T, S) before each frame."""
-        states = [replay.states[: self.horizon] for replay in self.replays()]
-        return torch.tensor(np.stack(states), dtype=torch.float32)
-
     def followed(self, videos: Sequence[np.ndarray], kind: str) -> Record:
-        """Where the camera, the hands and moved things are, at each horizon; see the metrics.
-
-        Medians over clips of the camera's errors, means of the hands' and things'.
-        """
+        """Where hands and moved things are up to each horizon; see the metric."""
         rows: dict[str, list[np.ndarray]] = {}
-        metrics = (HallFollowing(self.data), Hands(self.data))
+        metrics = (Hands(self.data),)
         for clip, video, told in zip(self.clips, videos, self.told(kind), strict=True):
             frames = clip.frames.numpy().transpose(0, 2, 3, 1)
             acts = (told.numpy(), clip.actions.numpy())
@@ -70,7 +60,7 @@ class HallClips(RoomClips):
                 for key, values in metric.clip(sample).items():
                     rows.setdefault(key, []).append(values)
         means = {key: np.stack(values) for key, values in rows.items()}
-        return {str(k): {key: _upto(v, key, k) for key, v in means.items()} for k in HORIZONS}
+        return {str(k): {key: _upto(v, k) for key, v in means.items()} for k in HORIZONS}
 
     def gains(self, model: WorldModel) -> list[Record]:
         """How much of what each dimension changes in the picture the model changes, too.
@@ -96,15 +86,14 @@ class HallClips(RoomClips):
         return np.stack([robot.render(height, width).rgb for robot in replay.told(actions)])
 
 
-def _upto(values: np.ndarray, key: str, horizon: int) -> Record:
-    """The mean over frames up to a horizon, with its interval over clips; drift at the horizon."""
-    part = values[:, horizon - 1] if key == "drift" else mean_defined(values[:, :horizon], axis=1)
+def _upto(values: np.ndarray, horizon: int) -> Record:
+    """The mean over frames up to a horizon, with its interval over clips."""
+    part = mean_defined(values[:, :horizon], axis=1)
     known = part[np.isfinite(part)]
     if not len(known):
-        return {"mean": None, "median": None, "ci95": [], "clips": 0}
+        return {"mean": None, "ci95": [], "clips": 0}
     return {
         "mean": round(float(known.mean()), 4),
-        "median": round(float(np.median(known)), 4),
         "ci95": [round(x, 4) for x in interval(known) or ()],
         "clips": len(known),
     }

@@ -84,12 +84,10 @@ def measured(export: Path, behaviour: str) -> Record:
     scores = {kind: clips.score(video).row({}) for kind, video in videos.items()}
     perfect = clips.score(clips.simulated("shuffled")).row({})["scs"]
     true, other = scores["true"]["scs"], scores["shuffled"]["scs"]
-    given = clips.imagined_under(model, clips.actions, states=clips.given())
     return scores["true"] | {
         "shuffled": other,
         "zero": scores["zero"]["scs"],
         "gain": round((true - other) / (100 - perfect), 3),
-        "states given": clips.score(given).row({})["scs"],
         "following": clips.followed(videos["true"], "true"),
         "dimensions": clips.gains(model),
     }
@@ -115,15 +113,20 @@ def references(behaviour: str) -> list[Record]:
     ]
 
 
-def draw(path: Path, folder: Path) -> None:
-    """The page's moving picture: the clip of each behaviour whose hands another clip's actions lead
-    farthest away; the arms from the prior."""
+def place(folder: Path, arm: Arm, steps: int) -> Path:
+    """The folder of an arm's run of so many steps."""
+    return folder.expanduser() / f"{arm.behaviour} {arm.change} {steps}".replace(" ", "_")
+
+
+def draw(path: Path, folder: Path, steps: int) -> None:
+    """The page's moving picture: of each behaviour the clip whose structures another clip's actions
+    lead farthest away; the arms from the prior."""
     from benchmarks.experiment.hall_clips import unseen_halls
     from benchmarks.experiment.picture import film
 
     rows: list[list[np.ndarray]] = [[], [], []]
-    for number, arm in enumerate(ARMS):
-        export = folder / str(number) / "export"
+    for arm in ARMS:
+        export = place(folder, arm, steps) / "export"
         if arm.change != "from the prior" or not export.is_dir():
             continue
         clips = unseen_halls(RECIPES[arm.behaviour])
@@ -147,15 +150,15 @@ def options(add: Callable[..., Any]) -> None:
 
 def work(arguments: argparse.Namespace) -> None:
     if arguments.picture:
-        draw(arguments.picture, arguments.folder.expanduser())
+        draw(arguments.picture, arguments.folder, arguments.steps)
         return
     before = read(arguments.record) or {"rows": [], "dirty": False}
     rows = before["rows"]
     known = {(row["behaviour"], row["change"]) for row in rows}
-    for number, arm in enumerate(ARMS):
+    for arm in ARMS:
         if (arm.behaviour, arm.change) in known:
             continue
-        folder = arguments.folder.expanduser() / str(number)
+        folder = place(arguments.folder, arm, arguments.steps)
         folder.mkdir(parents=True, exist_ok=True)
         export = folder / "export"
         if not export.is_dir():

@@ -153,18 +153,16 @@ class RoomClips:
         model: WorldModel,
         actions: Tensor,
         how: Sampling = Sampling(),
-        states: Tensor | None = None,
     ) -> list[np.ndarray]:
         """Frames (T, H, W, 3) of the model under actions (N, T, A); the same noise for all.
 
         The networks run in the precision that they train in. Who looks at several frames before
-        the first sees it as often: the robot stood still. states: of the body, (N, S) or (N,
-        chunks, S) for a model that embeds them; the clips' own where they are left out.
+        the first sees it as often: the robot stood still. A model that embeds the body's state is
+        told that of the context frame.
         """
         frames, seen = [], model.backbone.context
-        if model.state_spec is None:
-            states = None
-        elif states is None:
+        states = None
+        if model.state_spec is not None:
             states = torch.stack([clip.state for clip in self.clips])
         for start in range(0, len(self.clips), BATCH):
             numbers = range(start, min(start + BATCH, len(self.clips)))

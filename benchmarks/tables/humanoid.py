@@ -1,4 +1,4 @@
-"""Tables of the humanoid: its arms, where camera and hands are, what each dimension is worth."""
+"""Tables of the humanoid: its arms, where hands are, what each dimension is worth."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +15,7 @@ FIRST = "from the prior"
 
 
 def scores(results: Path) -> str:
-    """One line an arm or reference: SCS, PSNR, other actions, the gain, states given."""
+    """One line an arm or reference: SCS, PSNR, other actions, the gain."""
     record = read(results / "humanoid.json")
     rows: list[Record] = record["rows"] if record else []
     columns: Columns = {
@@ -27,7 +27,6 @@ def scores(results: Path) -> str:
         "another clip's actions": partial(_or_none, "shuffled", ".1f"),
         "body held still": partial(_or_none, "zero", ".1f"),
         "action gain": partial(_or_none, "gain", ".2f"),
-        "states given": partial(_or_none, "states given", ".1f"),
         "less from the prior [95%]": partial(_less, rows),
     }
     note = f"\n\n{source(record)}." if record else ""
@@ -35,7 +34,7 @@ def scores(results: Path) -> str:
 
 
 def following(results: Path) -> str:
-    """Camera, hands and moved things at each horizon."""
+    """Hands and moved things up to each horizon."""
     record = read(results / "humanoid.json")
     rows: list[Record] = record["rows"] if record else []
     lines = [row | {"frame": k, "at": row["following"][k]} for row in rows for k in FRAMES]
@@ -43,13 +42,9 @@ def following(results: Path) -> str:
         "behaviour": lambda r: r["behaviour"],
         "frames": lambda r: r["change"],
         "to frame": lambda r: r["frame"],
-        "camera off a frame, m": _cell("moved", "median", ".3f"),
-        "degrees": _cell("turned", "median", ".2f"),
-        "drift, m": _cell("drift", "median", ".2f"),
-        "camera lost, %": _cell("lost", "mean", ".0f"),
-        "hands off, cm [95%]": _cell("hands", "mean", ".1f"),
-        "hands lost, %": _cell("hands_lost", "mean", ".0f"),
-        "moved things off, cm [95%]": _cell("carried", "mean", ".1f"),
+        "hands off, cm [95%]": _cell("hands", ".1f"),
+        "hands lost, %": _cell("hands_lost", ".0f"),
+        "moved things off, cm [95%]": _cell("carried", ".1f"),
     }
     return table(columns, lines_of(columns, lines))
 
@@ -86,14 +81,14 @@ def _less(rows: list[Record], row: Record) -> str:
     return f"{difference.mean():+.1f} [{low:+.1f} to {high:+.1f}]"
 
 
-def _cell(key: str, kind: str, form: str) -> Callable[[Record], str]:
+def _cell(key: str, form: str) -> Callable[[Record], str]:
     def cell(row: Record) -> str:
         found = row["at"][key]
-        if found[kind] is None:
+        if found["mean"] is None:
             return ""
         if key in ("hands", "carried"):
-            return f"{ranged(found[kind], found['ci95'], form)} ({found['clips']})"
-        return f"{found[kind]:{form}}"
+            return f"{ranged(found['mean'], found['ci95'], form)} ({found['clips']})"
+        return f"{found['mean']:{form}}"
 
     return cell
 

@@ -27,13 +27,13 @@ def configure(parser: Parser) -> None:
         "--episodes", type=int, default=16, help="training halls (default %(default)d)"
     )
     parser.add_argument(
-        "--val_episodes", type=int, default=4, help="validation halls (default %(default)d)"
+        "--val_episodes", type=int, help="validation halls, for one-x alone (default 4)"
     )
     parser.add_argument(
         "--seconds", type=float, default=12.0, help="of each run (default %(default)g)"
     )
     parser.add_argument(
-        "--size", type=int, default=128, help="pixels of a side (default %(default)d)"
+        "--size", type=int, default=128, help="pixels of a side, even (default %(default)d)"
     )
     parser.add_argument("--force", action="store_true", help="replace one that is there")
 

@@ -97,4 +97,6 @@ class HumanoidHalls(Drawn):
         folder, first = self.shared(clip_name)
         robot = Humanoid(int(folder.name.removeprefix(f"{self.prefix}_")))
         labels = read_labels(folder)
-        return Replay(robot, labels["positions"][first:], labels["states"][first:])
+        stride = self.window.stride
+        positions, states = labels["positions"][first::stride], labels["states"][first::stride]
+        return Replay(robot, positions, states, seconds=stride * STRIDE / RATE_HZ)

@@ -16,7 +16,7 @@ from egowm.data.one_x_writer import OneXWriter
 from egowm.worlds.behaviours import Behaviour
 from egowm.worlds.humanoid import RATE_HZ
 from egowm.worlds.humanoid_recording import live
-from egowm.worlds.recording import MOST_FRAMES, seed_of
+from egowm.worlds.recording import seed_of
 
 Layout = Literal["one-x", "lerobot"]
 CAMERA = "observation.images.head"
@@ -41,7 +41,7 @@ def write_humanoid(
     behaviour: Behaviour,
     *,
     episodes: int = 16,
-    val_episodes: int = 4,
+    val_episodes: int | None = None,
     seconds: float = 12.0,
     size: int = 128,
     force: bool = False,
@@ -51,13 +51,13 @@ def write_humanoid(
     Args:
         output: Folder to write.
         layout: "one-x": states alone, as 1X's release 2.0. "lerobot": targets as actions and the
-            states, each split into legs, arms, neck, hands and base, as codebase 3.0; its
-            validation episodes are the last ones.
+            states, each split into legs, arms, neck, hands and base, as codebase 3.0; whoever reads
+            it divides its episodes.
         behaviour: "navigation" or "manipulation".
         episodes: Halls for training, one run in each.
-        val_episodes: Halls for validation.
-        seconds: Of each run.
-        size: Pixels of a side, even.
+        val_episodes: Halls for validation, which only 1X's layout names: 4 there unless given.
+        seconds: Of each run, 0.25 to 600.
+        size: Pixels of a side, even, 16 to 1024.
         force: Replace what was written there before.
 
     Raises:
@@ -65,10 +65,19 @@ def write_humanoid(
         ValueError: A number out of range.
     """
     check_whole("episodes", episodes, 1, 10_000_000)
-    check_whole("val_episodes", val_episodes, 0, 10_000_000)
+    if layout == "lerobot" and val_episodes:
+        raise ValueError(
+            f"LeRobot's layout does not name validation episodes, got val_episodes {val_episodes}: "
+            f"leave it out, and divide the episodes where they are read (val_share, test_share)."
+        )
+    held_out = {"one-x": 4, "lerobot": 0}[layout] if val_episodes is None else val_episodes
+    check_whole("val_episodes", held_out, 0, 10_000_000)
+    check_between("seconds", seconds, 0.25, 600.0)
+    check_between("size", size, 16, 1024)
+    if size % 2:
+        raise ValueError(f"Expected an even size, as H.264 wants it, got {size}.")
     count = round(seconds * RATE_HZ)
-    check_between("seconds", count / RATE_HZ, 2 / RATE_HZ, MOST_FRAMES / RATE_HZ)
-    wanted = [("train", k) for k in range(episodes)] + [("val", k) for k in range(val_episodes)]
+    wanted = [("train", k) for k in range(episodes)] + [("val", k) for k in range(held_out)]
     runs = (
         (split, _run(seed_of(split, k), behaviour, count, size))
         for split, k in tqdm(wanted, "drawing halls", unit="hall")

@@ -7,13 +7,11 @@ are fitted to each colour channel, so a blurred or tinted frame aligns as well a
 search around a frame begins at the poses of the frames before it and never looks at an action.
 """
 
-from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from egowm.checks import check_shape, checked
-from egowm.worlds.drawing import View
 from egowm.worlds.motion import ROBOT_HEIGHT, step
 from egowm.worlds.rooms import Camera, Room
 
@@ -97,33 +95,15 @@ def align(frames: np.ndarray, room: Room, start: np.ndarray) -> Alignment:
 
 def align_frame(frame: np.ndarray, room: Room, near: Pose, steps: int = 1) -> Fit:
     """One frame (H, W, 3) uint8, at most `steps` actions away from a pose."""
+    look, coarse, fine = (_Target(frame, room, size) for size in SIZES)
+    if fine.contrast < MIN_CONTRAST:
+        return Fit(near, 1.0, 0.0, np.inf)
     starts = [
         step(*near, np.array([steps * ahead, 0.0, np.radians(steps * turn)]))
         for ahead in AHEAD
         for turn in TURNS
     ]
-
-    def draw(pose: Pose, size: int) -> View:
-        return room.render(Camera(pose[0], pose[1], ROBOT_HEIGHT, pose[2]), size, size)
-
-    return align_drawn(frame, draw, near, starts)
-
-
-def align_drawn(
-    frame: np.ndarray, draw: Callable[[Pose, int], View], near: Pose, starts: Sequence[Pose]
-) -> Fit:
-    """One frame (H, W, 3) uint8 in any world that can be drawn.
-
-    Args:
-        frame: Of a camera that sees 90 degrees across.
-        draw: What is seen from a pose, as a square picture of so many pixels.
-        near: The pose that is given for a frame which shows nothing.
-        starts: Poses where the search begins.
-    """
-    look, coarse, fine = (_Target(frame, draw, size) for size in SIZES)
-    if fine.contrast < MIN_CONTRAST:
-        return Fit(near, 1.0, 0.0, np.inf)
-    starts = sorted(starts, key=lambda pose: look.fit(pose, 0).cost)
+    starts.sort(key=lambda pose: look.fit(pose, 0).cost)
     best = min((coarse.fit(pose) for pose in starts[:_KEPT]), key=lambda fit: fit.cost)
     near = coarse.fit(best.pose).pose
     fine.blur_like_the_frame(near)
@@ -131,15 +111,15 @@ def align_drawn(
 
 
 class _Target:
-    """A low-passed frame at one size, to which renderings of a world are fitted.
+    """A low-passed frame at one size, to which renderings of a room are fitted.
 
     Pictures are rows of pixels, (P, C).
     """
 
-    def __init__(self, frame: np.ndarray, draw: Callable[[Pose, int], View], size: int) -> None:
+    def __init__(self, frame: np.ndarray, room: Room, size: int) -> None:
         import cv2
 
-        self.draw, self.size, self.blur = draw, size, 0.0
+        self.room, self.size, self.blur = room, size, 0.0
         self.picture = _low_passed(cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA))
         self.contrast = float(self.picture.std((0, 1)).max())
         self.scale = _SCALE * max(float(self.picture.std((0, 1)).mean()), 1.0)
@@ -177,7 +157,8 @@ class _Target:
 
     def _draw(self, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
         """A rendering (H, W, 3) uint8, and what its pixels show: (3, P) metres."""
-        view = self.draw(pose, self.size)
+        camera = Camera(pose[0], pose[1], ROBOT_HEIGHT, pose[2])
+        view = self.room.render(camera, self.size, self.size)
         return view.rgb, self.rays * view.depth.reshape(-1)
 
     def _slopes(self, drawn: np.ndarray, points: np.ndarray) -> np.ndarray:

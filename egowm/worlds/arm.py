@@ -112,7 +112,7 @@ def skills(robot: Humanoid, rng: np.random.Generator) -> Iterator[Task]:
     """Tasks without end: an object, the hand that is nearer, and what to do with it."""
     while True:
         place = _in_reach(robot, rng)
-        sideways = robot.from_base(place)[1]
+        sideways = robot.point_to_base(place)[1]
         side = int(sideways < rng.normal(0, 0.04))
         name = str(rng.choice(("reach", "push", "grasp"), p=(0.15, 0.25, 0.6)))
         if rng.uniform() < MISSES:
@@ -127,14 +127,14 @@ def _in_reach(robot: Humanoid, rng: np.random.Generator) -> np.ndarray:
         place = robot.objects()[k]
         if np.allclose(place, _on_table(robot, place), atol=1e-3) and place[2] > top:
             return place
-    spot = robot.to_world(rng.uniform((0.35, -0.3, 0.0), (0.5, 0.3, 0.0)))
+    spot = robot.vector_to_world(rng.uniform((0.35, -0.3, 0.0), (0.5, 0.3, 0.0)))
     return np.array([robot.base.x + spot[0], robot.base.y + spot[1], top + 0.06])
 
 
 def _on_table(robot: Humanoid, place: np.ndarray) -> np.ndarray:
     """The nearest place (3,) above the half of the table that hands reach, well inside its edge."""
-    near = np.clip(robot.from_base(place), (*_REACH[0], -np.inf), (*_REACH[1], np.inf))
-    way = robot.to_world(near)
+    near = np.clip(robot.point_to_base(place), (*_REACH[0], -np.inf), (*_REACH[1], np.inf))
+    way = robot.vector_to_world(near)
     return np.array([robot.base.x + way[0], robot.base.y + way[1], place[2]])
 
 
@@ -149,8 +149,8 @@ def _reach(robot: Humanoid, place: np.ndarray, side: int, rng: np.random.Generat
 
 def _push(robot: Humanoid, place: np.ndarray, side: int, rng: np.random.Generator) -> list[Goal]:
     """From the hand's own side across, closed."""
-    outward = robot.to_world(np.array([0.0, (0.11, -0.11)[side], 0.0]))
-    away = robot.to_world(np.array([rng.uniform(-0.05, 0.1), 0.0, 0.0]))
+    outward = robot.vector_to_world(np.array([0.0, (0.11, -0.11)[side], 0.0]))
+    away = robot.vector_to_world(np.array([rng.uniform(-0.05, 0.1), 0.0, 0.0]))
     start, high = place + outward, _up(0.14)
     end = _on_table(robot, place - outward * rng.uniform(0.3, 1.2) + away)
     return [
@@ -165,7 +165,7 @@ def _grasp(robot: Humanoid, place: np.ndarray, side: int, rng: np.random.Generat
     """Down, close, lift, carry, put down, let go."""
     high = _up(0.14)
     lift = place + _up(rng.uniform(0.12, 0.25))
-    aside = robot.to_world(np.append(rng.uniform((-0.08, -0.15), (0.06, 0.15)), 0.0))
+    aside = robot.vector_to_world(np.append(rng.uniform((-0.08, -0.15), (0.06, 0.15)), 0.0))
     carry = _on_table(robot, lift + aside)
     low = np.array([carry[0], carry[1], place[2] + 0.005])
     return [

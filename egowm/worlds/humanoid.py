@@ -19,6 +19,7 @@ RATE_HZ = 30  # of the states and of the targets, as in 1X's recordings
 JOINTS = NAMES[:21]
 SIDES = ("left", "right")
 FOV_DEGREES = 90.0
+FASTEST = 3.0  # m/s and rad/s that the wheels can be told
 _OPEN = 0.06  # metres that a finger of an open hand is from where it closes
 _HALL = np.array([1, 0, 0, 0, 0, 0], np.uint8)  # robot and objects are in group 1
 _STEPS = 16  # of the physics, for one of the targets
@@ -27,6 +28,12 @@ _OPTIONS = (
     f'<option timestep="{1 / RATE_HZ / _STEPS:.9f}" integrator="implicitfast" cone="elliptic" '
     f'impratio="10" noslip_iterations="3"/>'
 )
+
+
+def check_finite(name: str, values: np.ndarray) -> None:
+    """Refuse NaN and infinity, by which the physics would begin anew without a word."""
+    if not np.isfinite(values).all():
+        raise ValueError(f"Expected {name} of finite numbers, got NaN or inf.")
 
 
 class Base(NamedTuple):
@@ -69,6 +76,7 @@ class Humanoid:
         self.ids = ids_of(self.room, self.model)
         places = [self.model.joint(name).qposadr[0] for name in JOINTS]
         self._joints, self._motors = np.array(places), [self.model.actuator(n).id for n in JOINTS]
+        self._ranges = self.model.jnt_range[[self.model.joint(name).id for name in JOINTS]]
         fingers = [[f"{side}_finger_out", f"{side}_finger_in"] for side in SIDES]
         self._fingers = np.array([[self.model.joint(n).qposadr[0] for n in f] for f in fingers])
         self._finger_motors = [[self.model.actuator(n).id for n in f] for f in fingers]
@@ -103,6 +111,8 @@ class Humanoid:
             base: Where the wheels stand.
         """
         check_shape("state", state, "25")
+        check_finite("state", state)
+        check_finite("base", np.array(base))
         self.data.qpos[:3] = base
         self.data.qpos[self._joints] = state[:21]
         self.data.qpos[self._fingers] = _OPEN * (1 - np.asarray(state)[21:23, None])
@@ -118,6 +128,7 @@ class Humanoid:
             positions: (Q,) as `data.qpos` had them; metres, radians, quaternions.
         """
         check_shape("positions", positions, f"{self.model.nq}")
+        check_finite("positions", positions)
         self.data.qpos[:], self.data.qvel[:] = positions, 0
         mujoco.mj_forward(self.model, self.data)
 
@@ -130,10 +141,11 @@ class Humanoid:
             base: Where the wheels stand.
         """
         check_shape("change", change, "25")
+        check_finite("change", change)
         if change.any():
-            ranges = self.model.jnt_range[[self.model.joint(name).id for name in JOINTS]]
-            joints = self.data.qpos[self._joints] + change[:21]
-            self.data.qpos[self._joints] = joints.clip(*ranges.T)
+            joints = self.data.qpos[self._joints]
+            moved = (joints + change[:21]).clip(*self._ranges.T)
+            self.data.qpos[self._joints] = np.where(change[:21] == 0, joints, moved)
             fingers = self.data.qpos[self._fingers] - _OPEN * change[21:23, None]
             self.data.qpos[self._fingers] = fingers.clip(0, _OPEN)
         self.data.qpos[:3] = base
@@ -143,17 +155,18 @@ class Humanoid:
         """Let the motors pull towards targets for a thirtieth of a second.
 
         Args:
-            targets: (25,) as states: joint angles in radians, shares closed, m/s ahead, rad/s.
+            targets: (25,) as states: joint angles in radians, shares closed, m/s ahead, rad/s. What
+                lies beyond a range, or 3 m/s and 3 rad/s, is held at its end.
         """
         check_shape("targets", targets, "25")
-        if not np.isfinite(targets).all():
-            raise ValueError("Expected targets of finite numbers, got NaN or inf.")
+        check_finite("targets", targets)
         control, yaw = self.data.ctrl, self.data.qpos[2]
-        control[self._motors] = targets[:21]
-        for motors, closed in zip(self._finger_motors, targets[21:23], strict=True):
+        control[self._motors] = np.clip(targets[:21], *self._ranges.T)
+        hands = np.clip(targets[21:23], 0, 1)
+        for motors, closed in zip(self._finger_motors, hands, strict=True):
             control[motors] = _OPEN * (1 - closed) - 0.012 * closed  # presses when closed
-        speed = float(targets[23])
-        control[self._wheels] = speed * np.cos(yaw), speed * np.sin(yaw), targets[24]
+        speed, turn = np.clip(targets[23:], -FASTEST, FASTEST)
+        control[self._wheels] = speed * np.cos(yaw), speed * np.sin(yaw), turn
         mujoco.mj_step(self.model, self.data, nstep=_STEPS)
         mujoco.mj_forward(self.model, self.data)
 
@@ -166,7 +179,7 @@ class Humanoid:
         bodies = [self.model.body(f"object{k}").id for k in range(NUM_OBJECTS)]
         return np.array(self.data.xpos[bodies])
 
-    def to_world(self, way: np.ndarray) -> np.ndarray:
+    def vector_to_world(self, way: np.ndarray) -> np.ndarray:
         """A way ahead, left and up of the wheels as one in the world (3,).
 
         Args:
@@ -175,7 +188,7 @@ class Humanoid:
         c, s = np.cos(self.base.yaw), np.sin(self.base.yaw)
         return np.array([c * way[0] - s * way[1], s * way[0] + c * way[1], way[2]])
 
-    def from_base(self, place: np.ndarray) -> np.ndarray:
+    def point_to_base(self, place: np.ndarray) -> np.ndarray:
         """A place of the world as metres ahead, left and up of the wheels (3,).
 
         Args:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from egowm.actions.humanoid_states import NAMES
-from egowm.checks import check_shape, checked
-from egowm.worlds.humanoid import RATE_HZ, Base, Humanoid
+from egowm.checks import check_between, check_shape, checked
+from egowm.worlds.humanoid import RATE_HZ, Base, Humanoid, check_finite
 from egowm.worlds.humanoid_recording import STRIDE
 
 _SPEED, _TURN = NAMES.index("linear_velocity"), NAMES.index("angular_velocity")
@@ -21,8 +21,9 @@ class Replay:
 
     Args:
         robot: In the hall of the run.
-        positions: (N, Q) of everything, a fifth of a second apart.
+        positions: (N, Q) of everything, as `Humanoid.restore` takes them.
         states: (N, 25) at the same times.
+        seconds: From one of them to the next.
 
     >>> from egowm.worlds.humanoid_recording import record_humanoid
     >>> run = record_humanoid(20_000_000, "navigation", num_frames=3)
@@ -33,14 +34,22 @@ class Replay:
     [True, True]
     """
 
-    def __init__(self, robot: Humanoid, positions: np.ndarray, states: np.ndarray) -> None:
+    def __init__(
+        self,
+        robot: Humanoid,
+        positions: np.ndarray,
+        states: np.ndarray,
+        seconds: float = STRIDE / RATE_HZ,
+    ) -> None:
         check_shape("positions", positions, f"N {robot.model.nq}")
         check_shape("states", states, f"{len(positions)} 25")
-        self.robot, self.positions, self.states = robot, positions, np.asarray(states, float)
+        check_between("seconds", seconds, 1e-3, 60.0)
+        self.robot, self.seconds = robot, seconds
+        self.positions, self.states = positions, np.asarray(states, float)
         robot.restore(positions[0])
 
     def told(self, actions: np.ndarray) -> Iterator[Humanoid]:
-        """The robot after each action.
+        """The same robot after each action, moved on when the next one is asked for.
 
         Args:
             actions: (T, 25) differences of states in physical units; T below N.
@@ -51,6 +60,11 @@ class Replay:
                 f"Expected fewer actions than the {len(self.positions)} moments that are recorded, "
                 f"got {len(actions)}."
             )
+        check_finite("actions", actions)
+        return self._told(np.asarray(actions, float))
+
+    def _told(self, actions: np.ndarray) -> Iterator[Humanoid]:
+        self.robot.restore(self.positions[0])
         led = self.states[0] + np.concatenate([np.zeros((1, 25)), np.cumsum(actions, 0)])
         change = led - self.states[: len(led)]
         change[np.abs(change) < 1e-5] = 0  # of sums of differences in float32
@@ -63,7 +77,7 @@ class Replay:
     def _bases(self, led: np.ndarray, change: np.ndarray) -> list[Base]:
         """Where the wheels stand: along the recorded path, plus what the change of speed adds."""
         recorded = self.positions[: len(led), :3]
-        faster = (change[1:] + change[:-1])[:, [_SPEED, _TURN]] / 2 * STRIDE / RATE_HZ
+        faster = (change[1:] + change[:-1])[:, [_SPEED, _TURN]] / 2 * self.seconds
         turned = np.concatenate([[0.0], np.cumsum(faster[:, 1])])
         here, bases = recorded[0, :2].copy(), [Base(*recorded[0].tolist())]
         for k in range(1, len(led)):

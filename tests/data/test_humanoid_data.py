@@ -65,3 +65,15 @@ def test_the_place_of_a_clip_is_its_run_from_the_context_frame(halls):
     replay = halls.place("hall_20000000_00002")
     np.testing.assert_array_equal(replay.positions, labels["positions"][2:])
     np.testing.assert_allclose(replay.robot.state()[:23], labels["states"][2, :23], atol=1e-6)
+
+
+def test_a_stride_takes_as_many_moments(halls):
+    strided = HumanoidHalls(
+        halls.root, Window(context=1, horizon=2, stride=2, height=32, width=32),
+        behaviour="manipulation", episodes_train=2, episodes_val=1, episodes_test=1, num_frames=6,
+    )  # fmt: skip
+    clip = strided.windows("test", tiled=True)[0]
+    replay = strided.place(clip.name)
+    seen = np.stack([r.render(32, 32).rgb for r in replay.told(clip.actions.numpy())])
+    assert (seen == clip.frames[1:].numpy().transpose(0, 2, 3, 1)).all()
+    assert replay.seconds == pytest.approx(0.4)

@@ -45,7 +45,9 @@ def test_halls_of_validation_are_others(one_x):
 
 def test_lerobot_has_the_targets_as_actions_in_parts(tmp_path):
     root = tmp_path / "robot"
-    write_humanoid(root, "lerobot", "navigation", **FEW)
+    with pytest.raises(ValueError, match="does not name validation episodes"):
+        write_humanoid(root, "lerobot", "navigation", **FEW)
+    write_humanoid(root, "lerobot", "navigation", **(FEW | {"val_episodes": None}))
     parts = {"action": "action.*", "state": "observation.state.*"}
     data = LeRobot(str(root), WINDOW, val_share=0, test_share=0, **parts)
     assert data.meaning.names == NAMES
@@ -57,7 +59,7 @@ def test_lerobot_has_the_targets_as_actions_in_parts(tmp_path):
 
 
 def test_the_command_writes_and_refuses_to_overwrite(tmp_path, capsys):
-    few = ["--episodes", "1", "--val_episodes", "0", "--seconds", "0.2", "--size", "16"]
+    few = ["--episodes", "1", "--val_episodes", "0", "--seconds", "0.3", "--size", "16"]
     command = ["draw", str(tmp_path / "out"), "--layout", "one-x", *few]
     assert main(command) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "out")
@@ -65,4 +67,6 @@ def test_the_command_writes_and_refuses_to_overwrite(tmp_path, capsys):
     with pytest.raises(FileExistsError):
         main([*command, "--force"])
     with pytest.raises(ValueError, match="seconds"):
-        main([*command[:1], str(tmp_path / "other"), *few[:4], "--seconds", "0"])
+        main([*command[:1], str(tmp_path / "other"), *few[:4], "--seconds", "inf"])
+    with pytest.raises(ValueError, match="even size"):
+        main([*command[:1], str(tmp_path / "other"), *few[:4], "--size", "33"])

@@ -109,8 +109,8 @@ def test_objects_lie_still_on_the_table(robot, ready):
 
 def test_a_closed_hand_lifts_what_is_between_its_fingers(robot, ready):
     """The whole chain: inverse kinematics, motors, contact and friction against gravity."""
-    place = min(robot.objects(), key=lambda p: abs(robot.from_base(p)[1] - 0.15))
-    side = int(robot.from_base(place)[1] < 0)
+    place = min(robot.objects(), key=lambda p: abs(robot.point_to_base(p)[1] - 0.15))
+    side = int(robot.point_to_base(place)[1] < 0)
     arm, targets = Arm(robot, side, ready), ready.copy()
     high = place + np.array([0, 0, 0.14])
     object_number = int(np.argmin(np.linalg.norm(robot.objects() - place, axis=1)))
@@ -242,12 +242,39 @@ def test_wrong_input_is_told(robot, ready):
         robot.step(np.full(25, np.nan))
     with pytest.raises(ValueError, match="25"):
         robot.step(np.zeros(21))
+    with pytest.raises(ValueError, match="finite"):
+        robot.place(np.full(25, np.inf), robot.base)
+    with pytest.raises(ValueError, match="finite"):
+        robot.restore(np.full(robot.model.nq, np.nan))
     with pytest.raises(ValueError, match="navigation"):
         record_humanoid(SEED, "dancing", 3)
     run = record_humanoid(SEED, "navigation", 3, 16, 16)
     replay = Replay(Humanoid(SEED), run.positions, run.states)
     with pytest.raises(ValueError, match="fewer actions than the 3 moments"):
-        list(replay.told(np.zeros((3, 25))))
+        replay.told(np.zeros((3, 25)))
+    with pytest.raises(ValueError, match="finite"):
+        replay.told(np.full((1, 25), np.nan))
+
+
+def test_targets_out_of_reach_are_held_at_the_end_of_their_range(robot, ready):
+    """Without it the physics diverges, and begins anew at the origin without a word."""
+    wild = ready.copy()
+    wild[NAMES.index("left_shoulder_pitch")] = 1e4
+    wild[NAMES.index("right_hand_closure")] = -50.0
+    before = robot.base
+    for _ in range(30):
+        robot.step(wild)
+    assert robot.state()[NAMES.index("left_shoulder_pitch")] == pytest.approx(2.6, abs=0.1)
+    assert np.linalg.norm(np.array(robot.base[:2]) - before[:2]) < 0.05
+    assert robot.data.time == pytest.approx(1.0)
+
+
+def test_a_replay_can_be_gone_through_again():
+    run = record_humanoid(SEED, "manipulation", 4, 16, 16)
+    replay = Replay(Humanoid(SEED), run.positions, run.states)
+    own = np.diff(run.states.astype(float), axis=0)
+    first = [robot.state() for robot in replay.told(own)]
+    np.testing.assert_array_equal(first, [robot.state() for robot in replay.told(own)])
 
 
 def test_a_sway_stays_around_its_posture_and_never_jumps():

@@ -9,7 +9,6 @@ from egowm.data.humanoid import HumanoidHalls
 from egowm.data.module import ClipData
 from egowm.data.rooms import Rooms
 from egowm.evaluation.action_following import follow_in_room, path
-from egowm.evaluation.hall_following import follow_in_hall
 from egowm.evaluation.metrics.hands import Hands
 from egowm.evaluation.metrics.metric import ClipMetric, Column, Sample
 
@@ -70,33 +69,10 @@ class Following(ClipMetric):
         }
 
 
-class HallFollowing(ClipMetric):
-    """The same for the embedded humanoid: of its head camera, which its whole body moves.
-
-    Args:
-        data: The halls of the clips.
-    """
-
-    columns: ClassVar = Following.columns
-
-    def __init__(self, data: HumanoidHalls) -> None:
-        super().__init__()
-        self.data = data
-
-    def clip(self, sample: Sample) -> Mapping[str, np.ndarray]:
-        found = follow_in_hall(sample.pred, sample.told, self.data.place(sample.name))
-        return {
-            "moved": np.hypot(found.errors[:, 0], found.errors[:, 1]),
-            "turned": np.abs(found.errors[:, 2]),
-            "drift": found.drift,
-            "lost": 100.0 * ~found.aligned,
-        }
-
-
 def following_of(data: ClipData | None) -> list[ClipMetric]:
-    """The metrics that can be measured: in rooms whose robot is told to move, and of a humanoid."""
+    """What can be measured: motion in rooms whose robot is told to move, a humanoid's hands."""
     if isinstance(data, HumanoidHalls):
-        return [HallFollowing(data), Hands(data)]
+        return [Hands(data)]
     if not isinstance(data, Rooms) or data.world != "robot" or data.actions == "none":
         return []
     return [Following(data)]

@@ -8,7 +8,7 @@ import numpy as np
 from egowm.data.humanoid import HumanoidHalls
 from egowm.evaluation.metrics.metric import ClipMetric, Column, Sample
 from egowm.scs.trackers.palette import PaletteTracker
-from egowm.worlds.drawing import FLOOR, View
+from egowm.worlds.drawing import FLOOR, View, ray_fan
 from egowm.worlds.humanoid import FOV_DEGREES
 from egowm.worlds.humanoid_room import FIRST_OBJECT, LEFT_HAND, NUM_OBJECTS, RIGHT_HAND
 from egowm.worlds.rooms import CEILING
@@ -20,9 +20,10 @@ MOVED = 0.05  # metres: a thing that was carried or pushed
 class Hands(ClipMetric):
     """Hands and moved things, told by their hues, against where the body's states put them.
 
-    A hand that the told states bring into view and that the frame does not show counts as one that
-    stayed where it was in the context frame; so does a thing. Distances are in the plane of the
-    picture, at the true depth of what is looked for.
+    Of hands and things that the context frame shows: their hue is read there. One that should still
+    be in view and that the frame does not show counts as one that stayed where it was in the
+    context frame. Distances are in the plane of the picture, at the true depth of what is looked
+    for. Things are known to be where they were recorded, so they count under the true actions only.
 
     Args:
         data: The halls of the clips.
@@ -32,7 +33,7 @@ class Hands(ClipMetric):
         Column(
             "hands",
             "hands off, cm",
-            "Centimetres between a hand in the frame and where the told states put it",
+            "Centimetres between a hand that the context frame shows and where its states put it",
             1,
             False,
         ),
@@ -61,13 +62,17 @@ class Hands(ClipMetric):
         height, width = sample.context.shape[:2]
         first, places = replay.robot.render(height, width), replay.robot.objects()
         seen = self._seen(sample, first.ids)
+        ahead = ray_fan(height, width, np.radians(FOV_DEGREES))[:, 0].reshape(height, width)
         centimetres = 200 * np.tan(np.radians(FOV_DEGREES) / 2) / width  # a pixel's, at 1 m
+        own = np.allclose(sample.told, sample.actions, atol=1e-6)
         hands, lost, carried = [], [], []
         for k, robot in enumerate(replay.told(sample.told)):
             view = robot.render(height, width)
+            view = view._replace(depth=view.depth * ahead)  # along the axis, not along the ray
             moved = np.linalg.norm(robot.objects() - places, axis=1) > MOVED
             things = [FIRST_OBJECT + n for n in range(NUM_OBJECTS) if moved[n]]
             masks = {identity: video[k] for identity, video in seen.items()}
+            things = things if own else []
             off, gone = _apart(view, first, masks, (LEFT_HAND, RIGHT_HAND), centimetres)
             hands.append(off)
             lost.append(100 * gone)
@@ -86,6 +91,8 @@ class Hands(ClipMetric):
             for value, count in zip(values, counts, strict=True)
             if count >= LEAST_PIXELS and value not in (FLOOR, CEILING)
         ]
+        if not shown:
+            return {}
         frames = np.concatenate([sample.context[None], sample.pred])
         masks = self.tracker.track(frames, np.stack([ids == value for value in shown])).masks
         return {value: masks[1:, n] for n, value in enumerate(shown)}
