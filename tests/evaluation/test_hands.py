@@ -80,8 +80,13 @@ def test_a_pixel_in_the_corner_is_as_wide_as_one_in_the_middle(run, monkeypatch)
     masks = {hand: np.roll(run.ids[1:] == hand, -3, axis=1) for hand in hands}  # three pixels up
     monkeypatch.setattr(metric, "_seen", lambda *_: masks)
     found = metric.clip(sample(run, run.frames[1:]))["hands"][0]
-    both = ((replay.robot.hands() - origin) @ rotation)[:, 0].mean()
-    assert found == pytest.approx(3 * both * 200 / 64, rel=0.1)
+    robot = next(replay.told(np.diff(run.states[:2].astype(float), axis=0)))
+    view, depths = robot.render(), []
+    for hand in hands:
+        rows, columns = np.nonzero(view.ids == hand)
+        slant = np.sqrt(1 + ((columns - 31.5) / 32) ** 2 + ((rows - 31.5) / 32) ** 2)
+        depths.append(np.median(view.depth[rows, columns] / slant))
+    assert found == pytest.approx(3 * np.mean(depths) * 200 / 64, rel=0.02)
 
 
 def test_things_are_not_judged_under_other_actions(run):
