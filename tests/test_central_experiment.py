@@ -82,8 +82,9 @@ def test_who_looks_at_several_frames_sees_the_first_as_often(few_rooms):
 
     class Looking:
         device, backbone = torch.device("cpu"), SimpleNamespace(context=4)
+        state_spec = None
 
-        def rollout(self, context, actions, how, generator):
+        def rollout(self, context, actions, how, state, generator):
             seen.append(context)
             return SimpleNamespace(frames=torch.zeros(2, 3, 3, 64, 64))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import Record, read
-from benchmarks.tables.markdown import Columns, lines_of, ranged, source, table
+from benchmarks.tables.markdown import Columns, caveat, lines_of, ranged, source, table
 from egowm.scs.bootstrap import interval
 
 FRAMES = ("2", "4", "8", "16")
@@ -37,7 +37,8 @@ def following(results: Path) -> str:
     """Hands and moved things up to each horizon."""
     record = read(results / "humanoid.json")
     rows: list[Record] = record["rows"] if record else []
-    lines = [row | {"frame": k, "at": row["following"][k]} for row in rows for k in FRAMES]
+    known = [row for row in rows if "following" in row]
+    lines = [row | {"frame": k, "at": row["following"][k]} for row in known for k in FRAMES]
     columns: Columns = {
         "behaviour": lambda r: r["behaviour"],
         "frames": lambda r: r["change"],
@@ -46,7 +47,7 @@ def following(results: Path) -> str:
         "hands lost, %": _cell("hands_lost", ".0f"),
         "moved things off, cm [95%]": _cell("carried", ".1f"),
     }
-    return table(columns, lines_of(columns, lines))
+    return table(columns, lines_of(columns, lines)) + (caveat(record) if record else "")
 
 
 def dimensions(results: Path) -> str:
@@ -60,7 +61,8 @@ def dimensions(results: Path) -> str:
         for arm in arms:
             columns[f"{behaviour}, {arm['change']}"] = partial(_gain, arm)
     names = [d["dimension"] for d in rows[0]["dimensions"]] if rows else []
-    return table(columns, lines_of(columns, [{"dimension": name} for name in names]))
+    lines = lines_of(columns, [{"dimension": name} for name in names])
+    return table(columns, lines) + (caveat(record) if record else "")
 
 
 def _at(frame: str, row: Record) -> str:

@@ -39,6 +39,9 @@ def check_finite(name: str, values: np.ndarray) -> None:
 class Base(NamedTuple):
     """Where the wheels stand.
 
+    >>> Base(x=1.0, y=0.5, yaw=0.0).y
+    0.5
+
     Args:
         x: Metres.
         y: Metres.

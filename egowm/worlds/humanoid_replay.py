@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from egowm.actions.humanoid_states import NAMES
-from egowm.checks import check_between, check_shape, checked
+from egowm.checks import check_between, check_shape, checked, counted
 from egowm.worlds.humanoid import RATE_HZ, Base, Humanoid, check_finite
 from egowm.worlds.humanoid_recording import STRIDE
 
@@ -32,6 +32,8 @@ class Replay:
     >>> [bool((robot.render().rgb == run.frames[k + 1]).all()) for k, robot in
     ...  enumerate(replay.told(own))]
     [True, True]
+    >>> [round(robot.base.x, 2) for robot in replay.told(own)]
+    [3.43, 3.42]
     """
 
     def __init__(
@@ -57,8 +59,8 @@ class Replay:
         check_shape("actions", actions, "T 25")
         if len(actions) >= len(self.positions):
             raise ValueError(
-                f"Expected fewer actions than the {len(self.positions)} moments that are recorded, "
-                f"got {len(actions)}."
+                f"Expected fewer actions than the {counted(len(self.positions), 'moment')} "
+                f"recorded, got {len(actions)}."
             )
         check_finite("actions", actions)
         return self._told(np.asarray(actions, float))

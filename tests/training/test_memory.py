@@ -185,7 +185,8 @@ def test_what_is_no_recipe_is_refused(tmp_path, capsys, text):
 
 
 TRAINED = {  # parameters in millions, where all of the network is trained
-    "donkeycar_svd": 5.7, "droid_wrist_svd": 6.0, "gr1_humanoid_svd": 6.3, "rooms_cdit": 5.6,
+    "donkeycar_svd": 5.7, "droid_wrist_svd": 6.0, "gr1_humanoid_svd": 6.3,
+    "humanoid_manip_svd": 6.4, "humanoid_nav_svd": 6.4, "rooms_cdit": 5.6,
     "rooms_cosmos": 1.7, "rooms_cosmos_scratch": 1.7, "rooms_svd": 5.7, "rooms_svd_scratch": 5.7,
     "rover_svd": 5.7, "tum_svd": 5.7,
 }  # fmt: skip

@@ -250,7 +250,7 @@ def test_wrong_input_is_told(robot, ready):
         record_humanoid(SEED, "dancing", 3)
     run = record_humanoid(SEED, "navigation", 3, 16, 16)
     replay = Replay(Humanoid(SEED), run.positions, run.states)
-    with pytest.raises(ValueError, match="fewer actions than the 3 moments"):
+    with pytest.raises(ValueError, match="fewer actions than the 3 moments recorded"):
         replay.told(np.zeros((3, 25)))
     with pytest.raises(ValueError, match="finite"):
         replay.told(np.full((1, 25), np.nan))
