@@ -48,17 +48,15 @@ class HallClips(RoomClips):
         pairs = zip(self.replays(), self.told(kind), strict=True)
         return [self._seen(replay, actions.numpy()) for replay, actions in pairs]
 
-    def followed(self, videos: Sequence[np.ndarray], kind: str) -> Record:
+    def followed(self, videos: Sequence[np.ndarray]) -> Record:
         """Where hands and moved things are up to each horizon; see the metric."""
         rows: dict[str, list[np.ndarray]] = {}
-        metrics = (Hands(self.data),)
-        for clip, video, told in zip(self.clips, videos, self.told(kind), strict=True):
-            frames = clip.frames.numpy().transpose(0, 2, 3, 1)
-            acts = (told.numpy(), clip.actions.numpy())
-            sample = Sample(clip.name, frames[0], video, frames[1:], *acts, self.data.clip_meaning)
-            for metric in metrics:
-                for key, values in metric.clip(sample).items():
-                    rows.setdefault(key, []).append(values)
+        metric, meaning = Hands(self.data), self.data.clip_meaning
+        for clip, video, truth in zip(self.clips, videos, self.truth, strict=True):
+            own = clip.actions.numpy()
+            sample = Sample(clip.name, truth[0], video, truth[1:], own, own, meaning)
+            for key, values in metric.clip(sample).items():
+                rows.setdefault(key, []).append(values)
         means = {key: np.stack(values) for key, values in rows.items()}
         return {str(k): {key: _upto(v, k) for key, v in means.items()} for k in HORIZONS}
 

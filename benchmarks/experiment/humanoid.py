@@ -88,7 +88,7 @@ def measured(export: Path, behaviour: str) -> Record:
         "shuffled": other,
         "zero": scores["zero"]["scs"],
         "gain": round((true - other) / (100 - perfect), 3),
-        "following": clips.followed(videos["true"], "true"),
+        "following": clips.followed(videos["true"]),
         "dimensions": clips.gains(model),
     }
 
@@ -108,7 +108,7 @@ def references(behaviour: str) -> list[Record]:
     return [
         {"behaviour": behaviour, "change": name, "steps": None}
         | clips.score(video).row({})
-        | {"following": clips.followed(video, "true")}
+        | {"following": clips.followed(video)}
         for name, video in videos.items()
     ]
 

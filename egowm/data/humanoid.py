@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from egowm.actions.humanoid_states import NAMES, UNITS
 from egowm.data.drawn import Drawn
 from egowm.data.episode import Episode
 from egowm.data.module import Window
+from egowm.worlds.behaviours import Behaviour
 from egowm.worlds.humanoid import RATE_HZ, Humanoid
 from egowm.worlds.humanoid_recording import STRIDE, make_humanoid_recording
 from egowm.worlds.humanoid_replay import Replay
@@ -51,7 +52,7 @@ class HumanoidHalls(Drawn):
         window: Window = Window(horizon=4, height=64, width=64),
         batch_size: int = 32,
         *,
-        behaviour: Literal["navigation", "manipulation"] = "navigation",
+        behaviour: Behaviour = "navigation",
         episodes_train: int = 256,
         episodes_val: int = 16,
         episodes_test: int = 64,

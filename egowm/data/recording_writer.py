@@ -1,5 +1,6 @@
 """What writers of recordings share: a folder that is there as a whole, or not at all."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ from egowm.files import FolderKind, check_folder, filled
 from egowm.video import VideoError
 
 
-class RecordingWriter:
+class RecordingWriter(ABC):
     """A folder to which episodes are added in a `with` block, and which is there once it ended.
 
     Args:
@@ -74,13 +75,13 @@ class RecordingWriter:
                 f"is kept: let its error leave the with block, and write all of it again."
             )
 
+    @abstractmethod
     def _finish(self) -> None:
         """Write what comes last, and close all files. Raises ValueError where none was added."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _close(self) -> None:
         """Close the files that are open; again is no error."""
-        raise NotImplementedError
 
 
 def in_step(

@@ -215,20 +215,16 @@ class Humanoid:
         turned = self.data.site_xmat[self._camera].reshape(3, 3)
         return np.array(self.data.site_xpos[self._camera]), np.array(turned)
 
-    def render(
-        self, height: int = 64, width: int = 64, moved: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    ) -> View:
+    def render(self, height: int = 64, width: int = 64) -> View:
         """What the head camera sees, 90 degrees wide.
 
         Args:
             height: Pixels, 1 to 8192.
             width: Pixels, 1 to 8192.
-            moved: Of a camera elsewhere: metres ahead and to the left, and radians to the left, in
-                the head camera's own frame.
         """
         check_size(height, width)
         fov = np.radians(FOV_DEGREES)
-        origin, rotation = _moved(*self.camera(), *moved)
+        origin, rotation = self.camera()
         rays = ray_fan(height, width, fov) @ rotation.T
         geoms, distance, normals = cast(self.model, self.data, origin, rays, self._head)
         points = origin + rays * distance[:, None] - self.data.geom_xpos[geoms]
@@ -257,14 +253,3 @@ class Humanoid:
         ahead, left, up = ((points - origin) @ rotation).T
         scale = width / 2 / np.tan(np.radians(FOV_DEGREES) / 2) / np.where(ahead > 0, ahead, np.nan)
         return np.stack([width / 2 - left * scale - 0.5, height / 2 - up * scale - 0.5], 1)
-
-
-def _moved(
-    origin: np.ndarray, rotation: np.ndarray, ahead: float, left: float, turn: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """A camera after a motion in its own frame."""
-    if not (ahead or left or turn):
-        return origin, rotation
-    c, s = np.cos(turn), np.sin(turn)
-    turned = rotation @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
-    return origin + rotation @ np.array([ahead, left, 0.0]), turned
