@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from egowm.actions import ActionSpec, follows, integrate
 from egowm.checks import check_between, check_shape, checked, counted, shown
 from egowm.pixels import to_model
 
@@ -37,6 +38,8 @@ class Clip(NamedTuple):
         text: What the clip shows or the robot is to do; "" where there is none.
         source: The data set; a batch comes from one source.
         name: Episode and first frame.
+        later_states: (T, S) at the frames that the actions lead to, as recorded; empty, (0,), where
+            they are not known.
         encodings: Cached, in place of the frames: of these the context's are left, or none
             (0, ...). Empty by default: there is no cache.
 
@@ -54,6 +57,7 @@ class Clip(NamedTuple):
     text: str
     source: str
     name: str
+    later_states: Tensor = NONE
     encodings: Encodings = Encodings()
 
     def to(self, device: torch.device | str) -> "Clip":
@@ -67,6 +71,7 @@ class Clip(NamedTuple):
             actions=self.actions.to(device),
             past_actions=self.past_actions.to(device),
             state=self.state.to(device),
+            later_states=self.later_states.to(device),
             encodings=Encodings(*(x.to(device) for x in self.encodings)),
         )
 
@@ -93,7 +98,26 @@ class Clip(NamedTuple):
             clips = counted(len(self.frames), "clip")
             raise ValueError(f"Expected a number of one of {clips}, got {number}.")
         held = Encodings(*(x[number] for x in self.encodings)) if self.is_cached else Encodings()
-        return Clip._make([*(values[number] for values in self[:-1]), held])
+        later = self.later_states[number] if self.later_states.numel() else NONE
+        return Clip._make([*(values[number] for values in self[:-2]), later, held])
+
+    def states(self, spec: ActionSpec, state_spec: ActionSpec, chunk: int) -> Tensor:
+        """Of a batch, the body's state at the start of every chunk, (B, chunks, S).
+
+        Where actions are differences of states, the later ones follow from them. Else they are
+        those of the recording, which tell more than a robot knows beforehand.
+
+        Args:
+            spec: What the actions mean.
+            state_spec: What the state means.
+            chunk: Actions of a chunk, at least 1.
+
+        Raises:
+            ValueError: Later states neither follow nor are known.
+        """
+        if follows(spec, state_spec) or not self.later_states.numel():
+            return integrate(self.state, self.actions, spec, state_spec, chunk)
+        return torch.cat([self.state[:, None], self.later_states[:, :-1]], 1)[:, ::chunk]
 
     @property
     def is_cached(self) -> bool:

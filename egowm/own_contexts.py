@@ -7,9 +7,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from egowm.actions import ActionSpec, integrate
+from egowm.actions import ActionSpec
 from egowm.checks import counted
-from egowm.clip import Clip
+from egowm.clip import NONE, Clip
 from egowm.pixels import to_model
 from egowm.sampler import Model, Sampler
 from egowm.sampling import Chunk, Sampling
@@ -120,13 +120,7 @@ def _states(model: Trained, clip: Clip) -> Tensor:
     chunks = clip.actions.shape[1] // model.chunk
     if model.state_spec is None:
         return clip.state[:, None].expand(-1, chunks, -1)
-    spec, meaning = model.spec_of(model.source_of(clip)), model.state_spec
-    if spec.kind != "difference" or spec.names != meaning.names:
-        raise ValueError(
-            f"Own contexts need later states of the body, which follow from the actions only where "
-            f"these are differences of the state; these are {spec.kind}: leave own_contexts out."
-        )
-    return integrate(clip.state, clip.actions, spec, meaning, model.chunk)
+    return clip.states(model.spec_of(model.source_of(clip)), model.state_spec, model.chunk)
 
 
 def _part(clip: Clip, first: int, length: int) -> Clip:
@@ -138,4 +132,5 @@ def _part(clip: Clip, first: int, length: int) -> Clip:
         frames=clip.frames[:, first : first + num_context + length],
         actions=actions[:, now : now + length],
         past_actions=actions[:, first:now],
+        later_states=NONE,
     )

@@ -367,14 +367,18 @@ class WorldModel(LightningModule):
             generator: As in `rollout`.
         """
         clip.check()
+        source, state = self.source_of(clip), None
         num_context = clip.frames.shape[1] - clip.actions.shape[1]
+        clip = clip if actions is None else clip._replace(actions=actions)
+        if self.state_spec is not None:
+            state = clip.states(self.spec_of(source), self.state_spec, self.chunk)
         return self.rollout(
             clip.frames[:, :num_context],
-            clip.actions if actions is None else actions,
+            clip.actions,
             how,
-            state=None if self.state_spec is None else clip.state,
+            state=state,
             text=clip.text if self.backbone.codec.texts else "",
-            source=self.source_of(clip),
+            source=source,
             generator=generator,
         )
 

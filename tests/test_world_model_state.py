@@ -1,6 +1,7 @@
 """A body's state: where it is embedded, how it goes on from chunk to chunk, what is refused."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -142,6 +143,24 @@ def clip(count: int = 2) -> Clip:
     moves = MOVES.denormalise(torch.rand(count, 4, 2, generator=seeded(1)) * 2 - 1)
     state = POSTURE.denormalise(torch.rand(count, 2, generator=seeded(2)) * 2 - 1)
     return Clip(frames, moves, torch.zeros(count, 0, 2), state, *[[""] * count] * 3)
+
+
+def test_a_clip_gives_the_states_that_do_not_follow(model, context, actions, monkeypatch):
+    """Commands: the recorded state at frames 4 and 8; differences: what follows from the actions,
+    also from another clip's."""
+    recorded = torch.rand(3, 10, 2, generator=seeded(3)) * 0.5
+    pixels = context.expand(3, 11, -1, -1, -1)
+    state, names = FIRST.expand(3, -1), [[""] * 3] * 3
+    held = Clip(pixels, actions, actions[:, :0], state, *names, later_states=recorded)
+    seen = watch(model, monkeypatch)
+    model.rollout_of(held, generator=seeded())
+    other = actions.flip(0)
+    model.rollout_of(held, other, generator=seeded())
+    model.spec = replace(MOVES, kind="command")
+    model.rollout_of(held, other, generator=seeded())
+    told = [FIRST + values[:, :k].sum(1) for values in (actions, other) for k in (0, 4, 8)]
+    expected = [*told, state, recorded[:, 3], recorded[:, 7]]
+    torch.testing.assert_close(seen, [POSTURE.normalise(value) for value in expected])
 
 
 def test_the_loss_sees_the_state(model):

@@ -10,6 +10,21 @@ from egowm.checks import check_shape, checked, counted
 
 
 @checked
+def follows(spec: ActionSpec, state_spec: ActionSpec) -> bool:
+    """Whether later states follow from the actions: these are differences of the state.
+
+    Args:
+        spec: What the actions mean.
+        state_spec: What the state means.
+
+    >>> elbow = ActionSpec(("elbow",), ("rad",), "joint", "difference", 10.0)
+    >>> int(follows(elbow, elbow))
+    1
+    """
+    return spec.kind == "difference" and spec.names == state_spec.names
+
+
+@checked
 def integrate(
     state: Tensor, actions: Tensor, spec: ActionSpec, state_spec: ActionSpec, chunk: int
 ) -> Tensor:
@@ -40,7 +55,7 @@ def integrate(
         raise ValueError(f"Expected a chunk of at least 1 action, got {chunk}.")
     if actions.shape[1] <= chunk:
         return state[:, None]
-    if spec.kind != "difference" or spec.names != state_spec.names:
+    if not follows(spec, state_spec):
         raise ValueError(
             f"Later states follow from the actions only where these are differences of the state "
             f"(kind difference, the same names); these are {spec.kind}. Give a state for the start "

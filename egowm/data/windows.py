@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from egowm.actions import ActionSpec, compose
-from egowm.clip import Clip, Encodings
+from egowm.clip import NONE, Clip, Encodings
 from egowm.data.episode import Episode
 from egowm.data.reading import Wanted, read_batch, read_planes
 
@@ -105,15 +105,17 @@ class Windows(Dataset[Clip]):
         actions = episode.actions[start : start + w.span - 1]
         steps = torch.from_numpy(compose(actions, w.stride, self.spec.kind))
         last = start + (w.context - 1) * w.stride
-        state = episode.states[last] if episode.states.size else np.zeros(0, np.float32)
+        states = torch.as_tensor(episode.states[last : start + w.span : w.stride])
+        state, later = (states[0], states[1:]) if states.numel() else (torch.zeros(0), NONE)
         return Clip(
             frames,
             steps[w.context - 1 :],
             steps[: w.context - 1],
-            torch.as_tensor(state, dtype=torch.float32),
+            state.float(),
             episode.text,
             self.source,
             f"{episode.name}_{start:05d}",
+            later.float(),
             known,
         )
 

@@ -26,6 +26,7 @@ def test_a_clip_holds_differences_of_states_and_the_first_state(halls):
     assert clip.name == "hall_20000000_00000"
     np.testing.assert_allclose(clip.actions, np.diff(states[:4], axis=0), atol=1e-6)
     np.testing.assert_array_equal(clip.state, states[0])
+    np.testing.assert_array_equal(clip.later_states, states[1:4])
     assert halls.spec.rate_hz == 5.0
     assert halls.state_spec.kind == "command"
 
