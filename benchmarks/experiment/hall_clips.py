@@ -1,4 +1,4 @@
-"""Unseen halls of the embedded humanoid, ready to be scored: its hands, what they carry."""
+"""Unseen halls of the embedded humanoid, ready to be scored: hands, things, its head."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from benchmarks.experiment.room_clips import CLIPS, FRAMES, RoomClips
 from benchmarks.measure import Record
 from egowm.actions.humanoid_states import NAMES
 from egowm.data import HumanoidHalls
-from egowm.evaluation.metrics.hands import Hands
+from egowm.evaluation.metrics.following import following_of
 from egowm.evaluation.metrics.metric import Sample
 from egowm.recipe import open_recipe
 from egowm.scs.bootstrap import interval
@@ -49,14 +49,15 @@ class HallClips(RoomClips):
         return [self._seen(replay, actions.numpy()) for replay, actions in pairs]
 
     def followed(self, videos: Sequence[np.ndarray]) -> Record:
-        """Where hands and moved things are up to each horizon; see the metric."""
+        """Where hands, moved things and the head are up to each horizon; see the metrics."""
         rows: dict[str, list[np.ndarray]] = {}
-        metric, meaning = Hands(self.data), self.data.clip_meaning
+        metrics, meaning = following_of(self.data), self.data.clip_meaning
         for clip, video, truth in zip(self.clips, videos, self.truth, strict=True):
             own = clip.actions.numpy()
             sample = Sample(clip.name, truth[0], video, truth[1:], own, own, meaning)
-            for key, values in metric.clip(sample).items():
-                rows.setdefault(key, []).append(values)
+            for metric in metrics:
+                for key, values in metric.clip(sample).items():
+                    rows.setdefault(key, []).append(values)
         means = {key: np.stack(values) for key, values in rows.items()}
         return {str(k): {key: _upto(v, k) for key, v in means.items()} for k in HORIZONS}
 

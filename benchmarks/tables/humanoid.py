@@ -34,7 +34,7 @@ def scores(results: Path) -> str:
 
 
 def following(results: Path) -> str:
-    """Hands and moved things up to each horizon."""
+    """Hands, moved things and the head up to each horizon."""
     record = read(results / "humanoid.json")
     rows: list[Record] = record["rows"] if record else []
     known = [row for row in rows if "following" in row]
@@ -46,6 +46,10 @@ def following(results: Path) -> str:
         "hands off, cm [95%]": _cell("hands", ".1f"),
         "hands lost, %": _cell("hands_lost", ".0f"),
         "moved things off, cm [95%]": _cell("carried", ".1f"),
+        "head's motion off, cm [95%]": _cell("moved", ".1f", 100),
+        "head's turn off, ° [95%]": _cell("turned", ".2f"),
+        "head's place off, cm [95%]": _cell("drift", ".0f", 100),
+        "frames not aligned, %": _cell("lost", ".0f"),
     }
     return table(columns, lines_of(columns, lines)) + (caveat(record) if record else "")
 
@@ -83,14 +87,16 @@ def _less(rows: list[Record], row: Record) -> str:
     return f"{difference.mean():+.1f} [{low:+.1f} to {high:+.1f}]"
 
 
-def _cell(key: str, form: str) -> Callable[[Record], str]:
+def _cell(key: str, form: str, scale: float = 1) -> Callable[[Record], str]:
     def cell(row: Record) -> str:
-        found = row["at"][key]
+        found = row["at"].get(key, {"mean": None})
         if found["mean"] is None:
             return ""
-        if key in ("hands", "carried"):
-            return f"{ranged(found['mean'], found['ci95'], form)} ({found['clips']})"
-        return f"{found['mean']:{form}}"
+        mean = found["mean"] * scale
+        if key.endswith("lost"):
+            return f"{mean:{form}}"
+        shown = ranged(mean, [end * scale for end in found["ci95"]], form)
+        return f"{shown} ({found['clips']})" if key in ("hands", "carried") else shown
 
     return cell
 

@@ -222,11 +222,35 @@ class Humanoid:
             height: Pixels, 1 to 8192.
             width: Pixels, 1 to 8192.
         """
+        return self._view(*self.camera(), height, width)
+
+    def hall_view(
+        self, origin: np.ndarray, rotation: np.ndarray, height: int = 64, width: int = 64
+    ) -> View:
+        """What a camera elsewhere sees, as if robot and objects were not there.
+
+        Args:
+            origin: (3,) metres, where it is.
+            rotation: (3, 3), whose columns are ahead, left and up.
+            height: Pixels, 1 to 8192.
+            width: Pixels, 1 to 8192.
+        """
+        check_shape("origin", origin, "3")
+        check_shape("rotation", rotation, "3 3")
+        return self._view(origin, rotation, height, width, _HALL)
+
+    def _view(
+        self,
+        origin: np.ndarray,
+        rotation: np.ndarray,
+        height: int,
+        width: int,
+        groups: np.ndarray | None = None,
+    ) -> View:
         check_size(height, width)
         fov = np.radians(FOV_DEGREES)
-        origin, rotation = self.camera()
         rays = ray_fan(height, width, fov) @ rotation.T
-        geoms, distance, normals = cast(self.model, self.data, origin, rays, self._head)
+        geoms, distance, normals = cast(self.model, self.data, origin, rays, self._head, groups)
         points = origin + rays * distance[:, None] - self.data.geom_xpos[geoms]
         turn = self.data.geom_xmat.reshape(-1, 3, 3)[geoms]  # textures turn with what carries them
         points, turned = (np.einsum("pij,pi->pj", turn, v) for v in (points, normals))

@@ -115,7 +115,9 @@ def test_the_state_of_the_body_is_that_of_its_chunk(model, monkeypatch):
     torch.testing.assert_close(part.state, clip.state + clip.actions[:, :4].sum(1))
     torch.testing.assert_close(seen[0], MOVES.normalise(clip.state))
     model.spec = ORDERS
-    with pytest.raises(ValueError, match="where these are differences of the state .* these are command"):
+    with pytest.raises(
+        ValueError, match=r"where these are differences of the state .* these are command"
+    ):
         OwnContexts(1.0, 1).start(model, clip, seeded())
     recorded = torch.arange(2 * 8 * 3.0).reshape(2, 8, 3) / 100
     part, _ = OwnContexts(1.0, 1, steps=1).start(

@@ -6,9 +6,10 @@ import pytest
 
 from egowm.actions import ActionSpec
 from egowm.data.normalisers import WHEELED
-from egowm.evaluation import render_alignment
+from egowm.evaluation import image_alignment
 from egowm.evaluation.action_following import ActionFollowing, follow_in_room, summarise
 from egowm.evaluation.flow_motion import Ground, Pinhole, follow_by_flow
+from egowm.evaluation.render_alignment import RoomScene, standing
 from egowm.worlds.motion import ROBOT_HEIGHT
 from egowm.worlds.recording import follow, record, seed_of
 from egowm.worlds.rooms import Camera, Room
@@ -177,11 +178,11 @@ def test_a_turn_of_the_camera_in_space_by_hand():
 def test_slopes_without_a_bound_are_no_alignment(frames, start, monkeypatch):
     """A wall that the camera all but touches moves without a bound."""
     monkeypatch.setattr(
-        render_alignment._Target,
+        image_alignment._Target,
         "_slopes",
         lambda self, drawn, points: np.full((drawn.shape[0] * drawn.shape[1], 3, 3), np.inf),
     )
-    fit = render_alignment.align_frame(frames[1], Room(SEED), tuple(start))
+    fit = image_alignment.align_frame(frames[1], RoomScene(Room(SEED)), standing(*start))
     assert not fit.good
     assert np.isinf(fit.doubt)
 

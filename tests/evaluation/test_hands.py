@@ -1,19 +1,21 @@
-"""Where imagined frames show hands and things of the embedded humanoid."""
+"""Where imagined frames show hands, things and the head of the embedded humanoid."""
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import pytest
 
 from egowm.actions import ActionSpec
 from egowm.actions.humanoid_states import NAMES, UNITS
 from egowm.data import HumanoidHalls
-from egowm.evaluation.metrics.following import Hands, following_of
+from egowm.evaluation.hall_scene import HallScene
+from egowm.evaluation.metrics.following import Hands, HeadFollowing, following_of
 from egowm.evaluation.metrics.metric import Sample
 from egowm.worlds.humanoid import Humanoid
 from egowm.worlds.humanoid_recording import HumanoidRecording, record_humanoid
 from egowm.worlds.humanoid_replay import Replay
-from egowm.worlds.humanoid_room import LEFT_HAND, RIGHT_HAND
+from egowm.worlds.humanoid_room import LEFT_HAND, RIGHT_HAND, TABLE
 
 SEED, FRAMES = 20_000_000, 9
 MEANING = ActionSpec(NAMES, UNITS, "joint", "difference", 5.0)
@@ -96,4 +98,60 @@ def test_things_are_not_judged_under_other_actions(run):
 
 
 def test_halls_have_the_metric(tmp_path):
-    assert [type(m) for m in following_of(HumanoidHalls(str(tmp_path)))] == [Hands]
+    assert [type(m) for m in following_of(HumanoidHalls(str(tmp_path)))] == [Hands, HeadFollowing]
+
+
+# The head ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def drive() -> HumanoidRecording:
+    return record_humanoid(SEED, "navigation", 4)
+
+
+def test_the_head_in_true_frames_is_where_the_states_take_it(drive):
+    """Also in blurred frames that are tinted; whoever stays is off by the whole motion."""
+    metric = HeadFollowing(Place(drive))
+    true = metric.clip(sample(drive, drive.frames[1:]))
+    assert true["moved"].max() < 0.02
+    assert true["turned"].max() < 0.5
+    assert true["drift"].max() < 0.02
+    assert not true["lost"].any()
+    dim = [cv2.GaussianBlur(frame, (0, 0), 1.5) * 0.8 + 20 for frame in drive.frames[1:]]
+    blurred = metric.clip(sample(drive, np.array(dim).astype(np.uint8)))
+    assert blurred["drift"].max() < 0.05
+    assert blurred["turned"].max() < 1.5
+    still = metric.clip(sample(drive, np.repeat(drive.frames[:1], 3, 0)))
+    grey = metric.clip(sample(drive, np.full_like(drive.frames[1:], 128)))
+    assert (grey["lost"] == 100).all()
+    assert grey["moved"].max() > 0.05
+    assert grey["turned"].max() > 2.0
+    for key, within in (("moved", 0.02), ("turned", 0.5), ("drift", 0.02)):
+        np.testing.assert_allclose(still[key], grey[key], atol=within)
+
+
+def test_a_head_that_nods_more_than_it_was_told_is_off_by_as_much(drive):
+    told = np.diff(drive.states.astype(float), axis=0)
+    nodding = told.copy()
+    nodding[0, NAMES.index("neck_pitch")] += np.radians(6.0)
+    robots = Place(drive).place("").told(nodding)
+    seen = np.stack([robot.render().rgb for robot in robots])
+    found = HeadFollowing(Place(drive)).clip(sample(drive, seen, told))
+    assert found["turned"][0] == pytest.approx(6.0, abs=0.5)
+    assert found["turned"][1:].max() < 0.5
+    assert not found["lost"].any()
+
+
+def test_frames_of_another_hall_are_not_aligned(drive):
+    other = record_humanoid(SEED + 1, "navigation", 3).frames[1:]
+    assert (HeadFollowing(Place(drive)).clip(sample(drive, other, np.zeros((2, 25))))["lost"]).all()
+
+
+def test_what_moves_is_told_from_the_hall_by_its_hue(run):
+    robot = Humanoid(SEED)
+    robot.restore(run.positions[4])
+    view = robot.render()
+    shown = HallScene(robot).shown(view.rgb)
+    moves = (view.ids >= LEFT_HAND) & (view.ids < TABLE)
+    assert 0.05 < moves.mean() < 0.6
+    assert (shown == ~moves).mean() > 0.99
