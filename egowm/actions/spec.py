@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
 
@@ -21,6 +20,8 @@ from egowm.typed_json import RecordError, faults, read_json
 
 log = logging.getLogger(__name__)
 _MEANT: ContextVar[bool] = ContextVar("meant", default=False)
+_WARNED: set[tuple[Any, ...]] = set()  # names and ranges of which a warning was given
+_NAMED = 4  # dimensions that it names
 Kind = Literal["se2", "se3", "command", "difference"]
 NormaliserName = Literal["min-max", "quantile", "mean-std", "none"]
 POSE_WIDTHS = {"se2": 3, "se3": 6}
@@ -203,16 +204,23 @@ class ActionSpec:
             )
         low, span = self._range(actions)
         centre, scale = low + span / 2, actions.new_tensor(self._margins())
-        outside = ((actions - centre).abs() > scale * span / 2 + 1e-6).sum().item()
+        far = (actions - centre).abs() > scale * span / 2 + 1e-6
+        outside = int(far.sum())
         if outside and strict:
             raise ValueError(
-                f"{counted(int(outside), 'action value lies', 'action values lie')} beyond "
-                f"{MARGIN} times the training range {self._ranges()}. Bound the planner's "
+                f"{counted(outside, 'action value lies', 'action values lie')} beyond {MARGIN} "
+                f"times the training range: {self._beyond(actions, far)}. Bound the planner's "
                 f"samples, or pass strict=False."
             )
-        if outside and not _MEANT.get():
-            _warn_once(self._ranges())
-        return int(outside)
+        known = (self.names, self.low, self.high)
+        if outside and not _MEANT.get() and known not in _WARNED:
+            _WARNED.add(known)
+            log.warning(
+                "Some action values lie beyond %s times the training range: %s",
+                MARGIN,
+                self._beyond(actions, far),
+            )
+        return outside
 
     def _fitting(self, actions: Tensor) -> Tensor:
         """The same, of the spec's width and floating point."""
@@ -312,9 +320,16 @@ class ActionSpec:
         low = torch.tensor(self.low, dtype=like.dtype, device=like.device)
         return low, torch.tensor(self.high, dtype=like.dtype, device=like.device) - low
 
-    def _ranges(self) -> str:
-        rows = zip(self.names, self.low, self.high, self.units, strict=True)
-        return ", ".join(f"{n} {lo:.3g}..{hi:.3g} {u}" for n, lo, hi, u in rows)
+    def _beyond(self, actions: Tensor, far: Tensor) -> str:
+        """The first dimensions that are out of range: an example of each, and its range."""
+        here = far.flatten(0, -2).any(0).nonzero().flatten().tolist()
+        said = []
+        for k in here[:_NAMED]:
+            value = actions[..., k][far[..., k]].flatten()[0].item()
+            low, high = f"{self.low[k]:.3g}", f"{self.high[k]:.3g}"
+            said.append(f"{self.names[k]} {value:.3g} ({low}..{high} {self.units[k]})")
+        more = [f"and {len(here) - _NAMED} more"] if len(here) > _NAMED else []
+        return ", ".join(said + more)
 
 
 def _rows(actions: Any, width: int) -> np.ndarray:
@@ -342,6 +357,3 @@ def meant() -> Iterator[None]:
         _MEANT.reset(before)
 
 
-@lru_cache
-def _warn_once(ranges: str) -> None:
-    log.warning("Some action values lie beyond %s times the training range %s", MARGIN, ranges)
