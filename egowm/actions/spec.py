@@ -355,5 +355,3 @@ def meant() -> Iterator[None]:
         yield
     finally:
         _MEANT.reset(before)
-
-

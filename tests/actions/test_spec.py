@@ -78,7 +78,7 @@ def test_values_outside_are_counted_and_warned_once(caplog):
         assert ROBOT.check(outside) == 4
         assert ROBOT.check(outside[None].repeat(3, 1, 1)) == 12
     assert [record.message.partition("range: ")[2] for record in caplog.records] == [
-        "dx 0.455 (-0.3..0.3 m), dy -0.152 (-0.1..0.1 m), dyaw 0.303 (-0.2..0.2 rad)"
+        "dx 0.454 (-0.3..0.3 m), dy -0.152 (-0.1..0.1 m), dyaw 0.303 (-0.2..0.2 rad)"
     ]
     with pytest.raises(ValueError, match=r"4 action values lie beyond 1\.5 times"):
         ROBOT.check(outside, strict=True)
