@@ -1,5 +1,6 @@
 """Video files for tests, as recorders write them."""
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -27,7 +28,21 @@ def write_h264(
 ) -> None:
     """Write frames (n, H, W, 3) uint8 in a codec and container of real cameras; `more` goes to the
     encoder, e.g. bf="2" for frames that lean on later ones. ticks: when each is shown, in 1 / fps,
-    where the rate is not steady. turned: degrees by which a player turns them to the left."""
+    where the rate is not steady. turned: degrees by which a player turns them to the left.
+
+    SVT-AV1 makes the calling thread a real-time one where the user is root, and it would hold its
+    core against all others from then on: it gets its turn as before.
+    """
+    scheduler = os.sched_getscheduler(0)
+    try:
+        _write(path, frames, fps, codec, ticks, turned, more)
+    finally:
+        os.sched_setscheduler(0, scheduler, os.sched_param(0))
+
+
+def _write(
+    path: Path, frames: np.ndarray, fps: float, codec: str, ticks, turned: int, more: dict[str, str]
+) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1000))
         stream.height, stream.width = frames.shape[1:3]

@@ -346,3 +346,10 @@ def test_a_container_of_another_name_is_read(tmp_path):
     write_h264(tmp_path / "a.flv", np.stack([drawn(k) for k in range(6)]), fps=10)
     (tmp_path / "a.flv").rename(tmp_path / "a.mp4")
     assert [number(frame) for frame in read_frames(tmp_path / "a.mp4")] == [*range(6)]
+
+
+def test_writing_leaves_the_scheduler_as_it_was(tmp_path):
+    """SVT-AV1 would hold a core against every other test."""
+    before = os.sched_getscheduler(0)
+    write_h264(tmp_path / "a.mkv", FRAMES[:3], 10, "libsvtav1")
+    assert os.sched_getscheduler(0) == before
