@@ -12,8 +12,6 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from egowm.actions.poses import rotation_matrix
-
 # Of a frame with its rendering, both low-passed; less is not aligned. In validation rooms 60 of 60
 # true frames are aligned in their own room, and 0 of 120 in another one, where 0.92 was the most.
 MIN_CORRELATION = 0.93
@@ -38,7 +36,7 @@ class Eye(NamedTuple):
 
     def moved(self, motion: np.ndarray) -> "Eye":
         """After metres ahead, left and up, then radians around the same axes: (6,)."""
-        return Eye(self.place + self.turn @ motion[:3], self.turn @ rotation_matrix(motion[3:]))
+        return Eye(self.place + self.turn @ motion[:3], self.turn @ _rotation(motion[3:]))
 
 
 class Scene(Protocol):
@@ -191,7 +189,7 @@ class _Target:
         where a body hides them."""
         import cv2
 
-        turn, way = rotation_matrix(motion[3:]).astype(np.float32), motion[:3].astype(np.float32)
+        turn, way = _rotation(motion[3:]).astype(np.float32), motion[:3].astype(np.float32)
         ahead, left, up = turn.T @ (points - way[:, None])
         before = ahead > _NEAREST
         depth = np.where(before, ahead, np.float32(1))
@@ -220,10 +218,22 @@ class _Match(NamedTuple):
     correlation: float
 
 
+def _rotation(turn: np.ndarray) -> np.ndarray:
+    """(3, 3) of a rotation vector (3,) in radians; OpenCV's takes microseconds."""
+    import cv2
+
+    matrix: np.ndarray = cv2.Rodrigues(np.asarray(turn, float))[0]
+    return matrix
+
+
 def _carried(axis: int, points: np.ndarray) -> np.ndarray:
     """How points (3, P) change in the camera's view, per metre or radian of one of six motions."""
-    unit = np.eye(3)[axis % 3, :, None]
-    return -unit if axis < 3 else np.cross(points, unit, axis=0)
+    ahead, left, up = points
+    nothing = np.zeros_like(ahead)
+    if axis < 3:
+        return -np.eye(3, dtype=points.dtype)[axis, :, None]
+    turned = ((nothing, up, -left), (-up, nothing, ahead), (left, -ahead, nothing))
+    return np.stack(turned[axis - 3])
 
 
 def _dot(left: np.ndarray, right: np.ndarray) -> np.ndarray:
