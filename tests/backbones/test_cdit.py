@@ -267,8 +267,9 @@ def test_a_size_needs_a_vae_alone_and_makes_a_folder(tiny, spec, tmp_path):
     assert DDPMScheduler.from_pretrained(folder / "scheduler").config.beta_end == 0.02
     assert AutoencoderKL.from_pretrained(folder / "vae").config.latent_channels == 4
     network = CDiTTransformer2DModel.from_pretrained(folder / "transformer")
+    own = network.state_dict()
     for name, weight in backbone.network.state_dict().items():
-        assert torch.equal(network.state_dict()[name], weight.half().float())
+        assert torch.equal(own[name], weight.half().float())
     loaded = CDiT(str(folder), context=2)
     loaded.load()
     assert loaded.random == ()

@@ -86,8 +86,8 @@ def test_train(recipe, trained, obedient, tmp_path, capsys):
     assert found["model"]["init_args"]["steps"] == kept["steps"]
     assert (tmp_path / "export/world_model.json").is_file()
     assert model is not obedient
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, obedient.state_dict()[name])
+    exported = obedient.state_dict()
+    assert all(torch.equal(value, exported[k]) for k, value in model.state_dict().items())
 
 
 @pytest.mark.parametrize(("quick", "clips", "limit"), [(True, 2, "00:10"), (False, 12, "01:45")])
