@@ -188,6 +188,11 @@ def obedient(world_model):
 
 @pytest.fixture
 def recipe(tiny_prior, tmp_path) -> Path:
+    """See `write_recipe`."""
+    return write_recipe(tmp_path, tiny_prior)
+
+
+def write_recipe(folder: Path, prior: Path) -> Path:
     """A recipe of a few steps on two rooms: 5 batches in an epoch."""
     import yaml
 
@@ -199,7 +204,7 @@ def recipe(tiny_prior, tmp_path) -> Path:
             "init_args": {
                 "backbone": {
                     "class_path": "egowm.backbones.SVD",
-                    "init_args": {"pretrained": str(tiny_prior)},
+                    "init_args": {"pretrained": str(prior)},
                 },
                 "steps": 2,
                 "warmup": 1,
@@ -208,7 +213,7 @@ def recipe(tiny_prior, tmp_path) -> Path:
         "data": {
             "class_path": "egowm.data.Rooms",
             "init_args": {
-                "root": str(tmp_path / "rooms"),
+                "root": str(folder / "rooms"),
                 "window": window,
                 "batch_size": 2,
                 "episodes_train": 2,
@@ -218,7 +223,7 @@ def recipe(tiny_prior, tmp_path) -> Path:
             },
         },
         "trainer": {
-            "default_root_dir": str(tmp_path / "run"),
+            "default_root_dir": str(folder / "run"),
             "accelerator": "cpu",
             "max_steps": 2,
             "val_check_interval": 100,
@@ -229,6 +234,6 @@ def recipe(tiny_prior, tmp_path) -> Path:
             "log_every_n_steps": 1,
         },
     }
-    path = tmp_path / "recipe.yaml"
+    path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(text))
     return path

@@ -1,6 +1,9 @@
 """A stopped run goes on as if it had not been: the same losses and weights, bit for bit."""
 
 import csv
+import shutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from egowm.commands import main as cli
 from egowm.randomness import derived_seed
 from egowm.training.average import averaged_weights
 from egowm.training.checkpoints import RunCheckpoint
+from tests.conftest import write_recipe
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
@@ -25,10 +29,10 @@ def keep_all(monkeypatch):
 
 
 def fit(recipe: Path, root: Path, *options: str) -> None:
-    """`egowm fit` for 7 steps, validating every 3, a checkpoint at each step."""
+    """`egowm fit` for 7 steps, validating every 3, which leaves a checkpoint."""
     run = ["fit", "-c", str(recipe), "--trainer.default_root_dir", str(root)]
     run += ["--trainer.max_steps", str(STEPS), "--trainer.val_check_interval", "3"]
-    assert cli.main([*run, "--save_every", "1", *options]) == 0
+    assert cli.main([*run, *options]) == 0
 
 
 def losses(root: Path) -> dict[int, float]:
@@ -67,7 +71,7 @@ def test_resuming_changes_nothing(recipe, tmp_path, keep_all):
     """In the middle of an epoch, at its end and after it, with and without loader workers; the
     moving average of the weights, too."""
     whole = tmp_path / "whole"
-    fit(recipe, whole, "--data.num_workers", "2", *AVERAGE)
+    fit(recipe, whole, "--data.num_workers", "2", "--save_every", "1", *AVERAGE)
     expected = losses(whole)
     assert sorted(expected) == list(range(STEPS))
     assert len(set(expected.values())) == STEPS
@@ -131,6 +135,15 @@ def test_last_without_a_checkpoint_starts(recipe, tmp_path, capsys):
     assert "expected a checkpoint in" in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def stopped(tiny_prior, tmp_path_factory) -> Path:
+    """The recipe of a run that ended after its first step."""
+    folder = tmp_path_factory.mktemp("stopped")
+    recipe = write_recipe(folder, tiny_prior)
+    fit(recipe, folder / "run", "--trainer.max_steps", "1")
+    return recipe
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -142,47 +155,66 @@ def test_last_without_a_checkpoint_starts(recipe, tmp_path, capsys):
         ({"backbone": True}, "stands on another base"),
     ],
 )
-def test_another_model_is_refused(recipe, tmp_path, tiny_prior, changes, words, capsys):
-    import shutil
-
-    fit(recipe, tmp_path / "run", "--trainer.max_steps", "1")
-    text = yaml.safe_load(recipe.read_text())
+def test_another_model_is_refused(stopped, tmp_path, tiny_prior, changes, words, capsys):
+    text = yaml.safe_load(stopped.read_text())
     arguments = text["model"]["init_args"]
-    if changes.pop("backbone", False):
+    if "backbone" in changes:
         other = shutil.copytree(tiny_prior, tmp_path / "prior")
         shutil.copy(
             other / "vae/diffusion_pytorch_model.safetensors", other / "vae/other.safetensors"
         )
         arguments["backbone"]["init_args"]["pretrained"] = str(other)
-    arguments |= changes
+    else:
+        arguments |= changes
+    recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(text))
-    options = ["--ckpt_path", "last", "--trainer.default_root_dir", str(tmp_path / "run")]
+    last = stopped.with_name("run") / "checkpoints/last.ckpt"
+    options = ["--ckpt_path", str(last), "--trainer.default_root_dir", str(tmp_path / "run")]
     assert cli.main(["fit", "-c", str(recipe), *options]) == 2
     assert words in capsys.readouterr().err
 
 
+def with_other_data(recipe: Path, folder: Path, changes: dict) -> Path:
+    """The recipe with `OtherRooms`, in a folder."""
+    text = yaml.safe_load(recipe.read_text())
+    text["data"]["class_path"] = "tests.training.other_rooms.OtherRooms"
+    arguments, changes = text["data"]["init_args"], dict(changes)
+    arguments["window"]["stride"] = changes.pop("stride", 1)
+    path = folder / "other.yaml"
+    arguments |= changes
+    path.write_text(yaml.safe_dump(text))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(stopped, tmp_path_factory) -> Callable[[str], Path]:
+    """The checkpoint of a run whose robot has that state, or none."""
+
+    @cache
+    def train(state: str) -> Path:
+        folder = tmp_path_factory.mktemp("other")
+        path = with_other_data(stopped, folder, {"state": [state]} if state else {})
+        fit(path, folder / "run", "--trainer.max_steps", "1")
+        return folder / "run/checkpoints/last.ckpt"
+
+    return train
+
+
 @pytest.mark.parametrize(
-    ("before", "after", "words"),
+    ("state", "after", "words"),
     [
-        ({}, {"stride": 2}, "trained at 4 Hz, the data come at 2 Hz: change the window's stride"),
-        ({}, {"names": ["dx", "dy", "turn"]}, "differ in names: ('dx', 'dy', 'dyaw') against"),
-        ({}, {"state": ["battery"]}, "The data has states of the body and the checkpoint has none"),
-        ({"state": ["battery"]}, {}, "The checkpoint has states of the body and the data has none"),
-        ({"state": ["battery"]}, {"state": ["wheel"]}, "States of the body: The model's actions"),
+        ("", {"stride": 2}, "trained at 4 Hz, the data come at 2 Hz: change the window's stride"),
+        ("", {"names": ["dx", "dy", "turn"]}, "differ in names: ('dx', 'dy', 'dyaw') against"),
+        ("", {"state": ["battery"]}, "The data has states of the body and the checkpoint has none"),
+        ("battery", {}, "The checkpoint has states of the body and the data has none"),
+        ("battery", {"state": ["wheel"]}, "States of the body: The model's actions"),
     ],
 )
-def test_other_data_are_refused(recipe, tmp_path, before, after, words, capsys):
+def test_other_data_are_refused(stopped, trained, tmp_path, state, after, words, capsys):
     """What actions and states mean is in the checkpoint, and compared."""
-    for changes, status in ((before, 0), (after, 2)):
-        text = yaml.safe_load(recipe.read_text())
-        text["data"]["class_path"] = "tests.training.other_rooms.OtherRooms"
-        arguments, changes = text["data"]["init_args"], dict(changes)
-        arguments["window"]["stride"] = changes.pop("stride", 1)
-        path = tmp_path / "other.yaml"
-        arguments |= changes
-        path.write_text(yaml.safe_dump(text))
-        run = ["fit", "-c", str(path), "--ckpt_path", "last", "--trainer.max_steps", "1"]
-        assert cli.main(run) == status
+    run = ["fit", "-c", str(with_other_data(stopped, tmp_path, after))]
+    run += ["--ckpt_path", str(trained(state)), "--trainer.default_root_dir", str(tmp_path / "run")]
+    assert cli.main([*run, "--trainer.max_steps", "2"]) == 2
     assert words in capsys.readouterr().err
 
 
