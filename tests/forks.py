@@ -39,6 +39,7 @@ PRELOADED = [
     "transformers.models.clip.modeling_clip",
     "transformers.models.sam2_video.modeling_sam2_video",
     "yaml",
+    "tests.frozen",  # last
 ]
 
 

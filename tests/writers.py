@@ -196,7 +196,9 @@ def draw_room(root: Path, version: int) -> None:
 
 
 @cache
+@cache
 def tiny_backbone(folder: Path) -> Any:
+    """Loaded once: what is written is written by copies of the process that prepared it."""
     from egowm.backbones import SVD
     from tests.conftest import write_tiny_prior
 
