@@ -64,8 +64,9 @@ def take_turns(runs: Mapping[str, Run], rounds: int, calls: int = 1) -> dict[str
 
 
 def compare(ours: Run, theirs: Run, repeats: int) -> Timing:
-    """`repeats` pairs in alternating order; both must have been warmed up."""
-    calls = max(1, round(MIN_SECONDS / max(seconds(theirs), 1e-9)))
+    """`repeats` pairs in alternating order; both must have been warmed up. A single pair, which
+    only shows that both run, is one call of each."""
+    calls = max(1, round(MIN_SECONDS / max(seconds(theirs), 1e-9))) if repeats > 1 else 1
     mine, other = take_turns({"ours": ours, "theirs": theirs}, repeats, calls).values()
     ratios = [b / a for a, b in zip(mine, other, strict=True)]
     ends = median(ratios), min(ratios), max(ratios)

@@ -106,7 +106,7 @@ class Lent:
             self._row("speed.training", "training{gpu}", 50, "", one),
             self._row("speed.rollout", "rollout{gpu}", 12, "", f"--frames 1 --guidance 1 {toy}"),
             self._row(
-                "planning.candidates", "candidates{gpu}", 10, "", f"--timed 4 --frames 1 {toy}"
+                "planning.candidates", "candidates{gpu}", 10, "", f"--timed 1 --frames 1 {toy}"
             ),
             self._row("speed.latency", "latency{gpu}", 12, "--compile --rounds 2", brief),
             self._row("scs.speed", sam2, 10, "--size tiny", few),
