@@ -132,7 +132,7 @@ def rows(out: str) -> dict[str, list[float]]:
 
 
 def test_the_command(recipe, capsys, monkeypatch):
-    ladder = (*LADDER[:3], *LADDER[-2:])
+    ladder = (LADDER[0], *LADDER[-2:])
     monkeypatch.setattr(memory_cli, "LADDER", ladder)
     assert cli.main(["memory", "-c", str(recipe), "--trainer.precision", "bf16-mixed"]) == 0
     out = capsys.readouterr().out
@@ -143,14 +143,14 @@ def test_the_command(recipe, capsys, monkeypatch):
     assert cli.main(["memory", "-c", "none.yaml"]) == 2
 
 
-@pytest.mark.parametrize("said", ["float16", "float32"])
-def test_a_base_in_float16(said, tmp_path, capsys, monkeypatch):
+def test_a_base_in_float16(tmp_path, capsys, monkeypatch):
     """Whatever a folder says of itself: it is loaded in float32, and computes in bfloat16."""
     monkeypatch.setattr(memory_cli, "LADDER", (Way(),))
     folder = shutil.copytree(ROOT / "priors/rooms-svd", tmp_path / "base")
     config = folder / "image_encoder/config.json"
-    config.write_text(config.read_text().replace('"dtype": "float32"', f'"dtype": "{said}"'))
-    assert said in config.read_text()
+    said = config.read_text()
+    config.write_text(said.replace('"dtype": "float32"', '"dtype": "float16"'))
+    assert config.read_text() != said
     options = ["--model.backbone.pretrained", str(folder)]
     assert cli.main(["memory", "-c", str(ROOT / "recipes/rooms_svd.yaml"), *options]) == 0
     out = capsys.readouterr().out
@@ -159,7 +159,7 @@ def test_a_base_in_float16(said, tmp_path, capsys, monkeypatch):
 
 
 def test_a_recipe_that_is_no_rung_comes_first(recipe, capsys, monkeypatch):
-    ladder = (Way("conditioning", True), Way("conditioning", True, "adamw", True, 1))
+    ladder = (Way("conditioning", True),)
     monkeypatch.setattr(memory_cli, "LADDER", ladder)
     text = yaml.safe_load(recipe.read_text())
     arguments = text["model"]["init_args"]
