@@ -33,6 +33,12 @@ settings.register_profile("egowm", deadline=None, derandomize=True)
 settings.load_profile("egowm")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, so that the workers end at about the same time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     """One seed per test; torch only where something has imported it (its own start is fixed)."""
