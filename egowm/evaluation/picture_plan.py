@@ -16,7 +16,7 @@ from egowm.planning.space import Space
 from egowm.sampling import Sampling
 
 if TYPE_CHECKING:
-    from egowm.world_model import WorldModel
+    from egowm.dynamics import Dynamics
 
 
 class PicturePlan(NamedTuple):
@@ -34,7 +34,7 @@ class PicturePlan(NamedTuple):
 
 @checked
 def plan_between(
-    model: "WorldModel",
+    model: "Dynamics",
     start: np.ndarray,
     goal: np.ndarray,
     planner: Planner,
@@ -77,7 +77,7 @@ def plan_between(
         raise ValueError(f"Expected pictures of one size, got {start.shape} and {goal.shape}.")
     seen = torch.from_numpy(start.transpose(2, 0, 1).copy())
     wanted = torch.from_numpy(goal.transpose(2, 0, 1) / 255).float().to(model.device)
-    context = seen.expand(1, model.backbone.context, -1, -1, -1)
+    context = seen.expand(1, model.num_context, -1, -1, -1)
     term: Term = Pixels(wanted, POOL) if by == "pixels" else Latents(goal_latents(model, wanted))
     given = {"state": state, "text": text, "source": source}
     noise = torch.Generator().manual_seed(seed)

@@ -218,6 +218,11 @@ def _imagined(rollout: Rollout, part: str, axes: str) -> Tensor:
     check_shape(part, found, axes)
     check_float(part, found)
     imagined: Tensor = found
+    if not imagined.shape[1]:
+        raise ValueError(
+            f"Expected imagined {part}, got none: of a model without a decoder compare latents "
+            f"(--by latents), and decode what a cost of frames looks at."
+        )
     return imagined
 
 
