@@ -22,6 +22,7 @@ from egowm.backbones.base import Backbone
 from egowm.checksums import sum_of
 from egowm.exported_weights import read_weights, take_weights, weights_of
 from egowm.files import FolderKind, begins, check_folder, filled
+from egowm.limits import load_json
 from egowm.metadata import Described, ExportRecord, Specs, check_base, describe, specs_of
 from egowm.network.finite import check_finite
 from egowm.readable import undamaged
@@ -32,10 +33,13 @@ log = logging.getLogger(__name__)
 FORMAT, WEIGHTS = 1, "weights.safetensors"
 EXPECTED = "what save_pretrained writes (copy the export again)"
 LARGEST = 10_000  # of steps, and of frames at once
+_OPENS = rb'\{\s*"format": \d+,\s*"(backbone|latent)": '
 EXPORT = FolderKind(
     "egowm export",
     r"weights\.safetensors|world_model\.json|README\.md",
-    lambda folder: begins(folder / "world_model.json", rb'\{\s*"format": \d+,\s*"(backbone|latent)": '),
+    lambda folder: begins(
+        folder / "world_model.json", rb'\{\s*"format": \d+,\s*"(backbone|latent)": '
+    ),
 )
 GONE = ("random_start",)  # arguments of older exports, of training alone
 Model = TypeVar("Model", bound=Any)
@@ -101,7 +105,9 @@ def load(folder: Path, base: str | None, make: Callable[..., Model]) -> Model:
     if found != FORMAT:
         raise ValueError(f"{path}: expected format {FORMAT}, got {found!r}.")
     if "latent" in load_json(path, EXPECTED):
-        raise ValueError(f"{path}: an export of a latent model: egowm.latent.from_pretrained reads it.")
+        raise ValueError(
+            f"{path}: an export of a latent model: load it by egowm.latent.from_pretrained."
+        )
     record: ExportRecord = read_json(path, ExportRecord, EXPECTED)
     arguments = {k: v for k, v in record["backbone_arguments"].items() if k not in GONE}
     arguments |= {"pretrained": base} if base else {}

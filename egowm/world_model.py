@@ -570,16 +570,17 @@ class WorldModel(LightningModule):
             )
 
     @checked
-    def save_pretrained(self, folder: Path | str) -> None:
+    def save_pretrained(self, folder: Path | str, dtype: torch.dtype | None = None) -> None:
         """Write an export: the trained weights and the actions' meaning, whole or not at all.
 
         Args:
             folder: New, or an export, which is replaced; another folder is refused.
+            dtype: The weights are rounded to it (float16 halves the file); None keeps theirs.
 
         Raises:
             ValueError: A model that has nothing to save yet.
         """
-        export.save(self, Path(folder))
+        export.save(self, Path(folder), dtype)
 
     @classmethod
     @checked

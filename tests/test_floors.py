@@ -18,8 +18,8 @@ GROUND = (
     "video_packets",
 )  # fmt: skip
 CORE = (
-    "backbones", "dynamics", "export", "exported_weights", "metadata", "own_contexts", "sampler", "sampling",
-    "world_model",
+    "backbones", "dynamics", "export", "exported_weights", "metadata", "own_contexts", "sampler",
+    "sampling", "world_model",
 )  # fmt: skip
 # Wings stand side by side; each with the other wings that it may know.
 WINGS = {

@@ -89,6 +89,10 @@ class LatentDynamics(LightningModule, ABC):
     def losses(self, clip: Clip, generator: torch.Generator | None) -> tuple[Tensor, Any]:
         """Scalar loss and logs of a batch that was checked."""
 
+    @abstractmethod
+    def action_loss(self, clip: Clip, seed: int) -> Tensor:
+        """See `Dynamics.action_loss`."""
+
     # The contract ---------------------------------------------------------------------------------
 
     @property
@@ -160,14 +164,14 @@ class LatentDynamics(LightningModule, ABC):
             raise ValueError(
                 f"Expected a context (1 or {len(told)}, K, 3, H, W), got {tuple(frames.shape)}."
             )
-        parts = []
+        parts: list[tuple[Tensor, Tensor]] = []
         for start in range(0, len(told), size):
             here = slice(start, start + size)
             stepper = self.stepper(how, source, _part(generator, here))
             seen = frames if len(frames) == 1 else frames[here]
-            parts.append(stepper.rollout(seen, told[here]))
-        made = (torch.cat(each) for each in zip(*(part[:2] for part in parts), strict=True))
-        return Rollout(*made, outside)
+            parts.append(stepper.rollout(seen, told[here])[:2])
+        frames, latents = (torch.cat([part[k] for part in parts]) for k in (0, 1))
+        return Rollout(frames, latents, outside)
 
     def rollout_of(
         self,

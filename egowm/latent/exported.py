@@ -1,4 +1,4 @@
-"""Exports of latent models: weights, arguments and the actions' meaning, in the files of `export`."""
+"""Exports of latent models: weights, arguments and the actions' meaning, in export's files."""
 
 import inspect
 import json
@@ -20,6 +20,7 @@ from egowm.files import check_folder, filled
 from egowm.latent.base import LatentDynamics
 from egowm.latent.latent_model import LatentModel
 from egowm.latent.rssm import RSSM
+from egowm.loading import weight_files
 from egowm.network.finite import check_finite, check_rounded
 from egowm.readable import undamaged
 from egowm.sizes import no_larger_than, room_for
@@ -90,7 +91,8 @@ def load(folder: Path, base: str | None, kind: type[Model]) -> Model:
         if not arguments.get("encoder"):
             raise ValueError(f"{folder} has no frozen encoder: leave the base out.")
         arguments = arguments | {"encoder": base}
-    sizes = room_for([folder / WEIGHTS])
+    encoder = weight_files(Path(arguments["encoder"])) if arguments.get("encoder") else []
+    sizes = room_for([folder / WEIGHTS, *encoder])
     with undamaged(path):
         check_arguments(known, arguments)
         with no_larger_than(*sizes):
@@ -120,7 +122,7 @@ def from_pretrained(folder: Path | str, base: str | None = None) -> Dynamics:
     """
     path = find(Path(folder)) / "world_model.json"
     if "latent" in read_json(path, _Kind, EXPECTED):
-        return load(Path(folder), base, LatentDynamics)
+        return load(Path(folder), base, LatentDynamics)  # type: ignore[type-abstract]
     return WorldModel.from_pretrained(folder, base=base)
 
 

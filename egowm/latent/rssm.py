@@ -1,5 +1,6 @@
 """The recurrent state-space model of DreamerV2, with which DayDreamer learns on robots."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -15,14 +16,14 @@ from egowm.pixels import to_unit
 
 
 class Belief(NamedTuple):
-    """The state of N futures: deterministic (N, D) and stochastic (N, G * C), one-hot in G groups."""
+    """The state of N futures: deterministic (N, D), stochastic (N, G * C), one-hot in G groups."""
 
     deterministic: Tensor
     stochastic: Tensor
 
 
 class Signals(NamedTuple):
-    """What a robot was told besides frames: reward (B, T), and whether it goes on (B, T), 0 or 1."""
+    """What a robot was told besides frames: reward (B, T); goes_on (B, T), 0 where it ended."""
 
     reward: Tensor
     goes_on: Tensor
@@ -81,7 +82,8 @@ class RSSM(LatentDynamics):
         spec: Meaning of each action; null takes it from the data.
 
     >>> spec = ActionSpec(("turn",), ("rad",), "body", "difference", 4.0, (-1.0,), (1.0,))
-    >>> model = RSSM(deterministic=16, categoricals=4, classes=4, depth=2, units=16, size=8, spec=spec)
+    >>> small = {"deterministic": 16, "categoricals": 4, "classes": 4, "depth": 2, "units": 16}
+    >>> model = RSSM(**small, size=8, spec=spec)
     >>> model.configure_model()
     >>> made = model.rollout(torch.zeros(1, 1, 3, 8, 8), torch.zeros(2, 5, 1))
     >>> made.frames.shape, made.latents.shape
@@ -270,13 +272,13 @@ def _dense(width: int, units: int, out: int) -> nn.Sequential:
 
 def _halvings(channels: list[int]) -> list[nn.Module]:
     layers: list[nn.Module] = []
-    for before, after in zip(channels[:-1], channels[1:], strict=True):
+    for before, after in pairwise(channels):
         layers += [nn.Conv2d(before, after, 4, 2, 1), nn.ELU()]
     return layers
 
 
 def _doublings(channels: list[int]) -> list[nn.Module]:
     layers: list[nn.Module] = []
-    for before, after in zip(channels[:-1], channels[1:], strict=True):
+    for before, after in pairwise(channels):
         layers += [nn.ConvTranspose2d(before, after, 4, 2, 1), nn.ELU()]
     return layers[:-1]

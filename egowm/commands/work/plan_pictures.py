@@ -12,6 +12,7 @@ from egowm.actions import ActionSpec
 from egowm.actions.keys import in_words
 from egowm.checks import counted
 from egowm.commands.base_faults import naming
+from egowm.dynamics import Dynamics
 from egowm.evaluation.film import write_film
 from egowm.evaluation.picture_plan import PicturePlan, plan_between
 from egowm.evaluation.plan_film import picture_film
@@ -19,12 +20,11 @@ from egowm.files import FolderKind, filled
 from egowm.planning.mpc import Planner
 from egowm.sampling import Sampling
 from egowm.video import read_image, resize
-from egowm.world_model import WorldModel
 
 
 def plan_pictures(
     args: argparse.Namespace,
-    load: Callable[[argparse.Namespace], WorldModel],
+    load: Callable[[argparse.Namespace], Dynamics],
     planner: Planner,
     how: Sampling,
     kind: FolderKind,
@@ -37,7 +37,7 @@ def plan_pictures(
         resize(read_image(path)[None], *args.size)[0] for path in (args.picture, args.goal)
     )
     model = load(args)
-    with naming(str(model.backbone.folder)):
+    with naming(model.base):
         found = plan_between(
             model,
             start,
