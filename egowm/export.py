@@ -37,9 +37,7 @@ _OPENS = rb'\{\s*"format": \d+,\s*"(backbone|latent)": '
 EXPORT = FolderKind(
     "egowm export",
     r"weights\.safetensors|world_model\.json|README\.md",
-    lambda folder: begins(
-        folder / "world_model.json", rb'\{\s*"format": \d+,\s*"(backbone|latent)": '
-    ),
+    lambda folder: begins(folder / "world_model.json", _OPENS),
 )
 GONE = ("random_start",)  # arguments of older exports, of training alone
 Model = TypeVar("Model", bound=Any)
