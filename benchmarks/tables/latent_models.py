@@ -71,12 +71,11 @@ def _said(record: Record) -> str:
     """Budgets and speed, in sentences, and where the figures come from."""
     trained = next(row for row in record["frames"] if row["row"] == "RSSM")
     speed = record["speed"]
-    rates = {
-        d: (speed[f"RSSM {d}"], speed[f"shipped diffusion model {d}"]) for d in ("all", "none")
-    }
-    ratios = [f"{a / b:.0f} times ({a:,.0f} against {b:,.0f})" for a, b in rates.values()]
+    rates = [(speed[f"RSSM {d}"], speed[f"shipped diffusion model {d}"]) for d in ("all", "none")]
+    ratios = [f"{a / b:.0f} times ({a:,.0f} against {b:,.0f})" for a, b in rates]
+    budget = f"{trained['steps']:,} steps in {trained['cpu_seconds']:,} CPU seconds"
     return (
-        f"RSSM was trained for {trained['steps']:,} steps in {trained['cpu_seconds']:,} CPU "
-        f"seconds. It imagines {ratios[0]} as many steps per CPU second as the diffusion model with all "
-        f"frames decoded, and {ratios[1]} with none. {source(record)}."
+        f"RSSM was trained for {budget}. It imagines {ratios[0]} as many steps per CPU second as "
+        f"the diffusion model with all frames decoded, and {ratios[1]} with none. "
+        f"{source(record)}."
     )

@@ -1,7 +1,7 @@
 """Straightness of latent paths: a loss for any encoder, a prediction without parameters, a metric.
 
-Niu, Savin and Simoncelli (2024), "Learning predictable and robust neural representations by
-straightening image sequences"; variance and covariance terms: VICReg (Bardes et al. 2022).
+Niu, Savin and Simoncelli (2024), arXiv 2411.01777; variance and covariance terms: VICReg
+(Bardes et al. 2022, arXiv 2105.04906).
 """
 
 import torch
