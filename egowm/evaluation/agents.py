@@ -143,6 +143,8 @@ class Ahead:
         return found
 
     def imagine(self, seen: Tensor, actions: Tensor) -> Tensor:
+        if not self.model.makes_frames:  # films are black there
+            return torch.zeros(len(actions), *seen.shape[1:])
         noise = torch.Generator().manual_seed(self.seed)
         return self.model.rollout(seen[None], actions, self.how, generator=noise).frames[0].cpu()
 
@@ -163,12 +165,11 @@ def with_model(
     """Imagines with a world model; by pixels, averaged over squares of 4, or by latents.
 
     stops: the robot may stop before a plan ends: every imagined frame is compared with the goal.
-    watched: `plans` keeps what every plan was imagined to lead to; of a model that makes no frames
-    there is nothing to keep.
+    watched: `plans` keeps what every plan was imagined to lead to, black of a model without frames.
     """
     ahead, history = Ahead(model, how, by, seed, stops), model.num_context
     own = ahead.distances if stops else None
-    shown = ahead.imagine if watched and model.makes_frames else None
+    shown = ahead.imagine if watched else None
     return PlanningAgent(planner, ahead.cost_of, horizon, every, seed, history, own, shown)
 
 

@@ -23,13 +23,14 @@ class PicturePlan(NamedTuple):
     """What came of it.
 
     plan: its actions (T, A). imagined: (T+1, H, W, 3) uint8, the start first. before, after: dB
-    between the goal and the start, and between the goal and the last imagined frame.
+    between the goal and the start, and between the goal and the last imagined frame; a model
+    without frames leaves imagined black and after None.
     """
 
     plan: Plan
     imagined: np.ndarray
     before: float
-    after: float
+    after: float | None
 
 
 @checked
@@ -86,7 +87,9 @@ def plan_between(
     drawn = torch.Generator().manual_seed(seed)
     plan = planner(cost, Space.of(spec, horizon), generator=drawn, initial=None)
     made = model.rollout(context, plan.actions, how, generator=noise.clone_state(), **given)  # type: ignore[arg-type]
+    before = psnr(start[None], goal[None])
+    if not model.makes_frames:
+        unseen = np.zeros((horizon, *start.shape), np.uint8)
+        return PicturePlan(plan, np.concatenate([start[None], unseen]), before, None)
     imagined = np.concatenate([start[None], to_uint8(made.frames[0])])
-    return PicturePlan(
-        plan, imagined, psnr(start[None], goal[None]), psnr(imagined[-1:], goal[None])
-    )
+    return PicturePlan(plan, imagined, before, psnr(imagined[-1:], goal[None]))

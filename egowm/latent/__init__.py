@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from egowm.lazy import face
 
 if TYPE_CHECKING:
-    from egowm.latent.exported import from_pretrained
     from egowm.latent.latent_model import LatentModel
+    from egowm.latent.opened import from_pretrained
     from egowm.latent.rssm import RSSM, Signals, balanced_kl
     from egowm.latent.straightening import (
         covariance_loss,

@@ -15,6 +15,7 @@ from egowm.actions import ActionSpec
 from egowm.checks import checked, counted
 from egowm.clip import Clip
 from egowm.diffusion import Generator, SharedNoise
+from egowm.latent.exported import load, save
 from egowm.metadata import specs_of
 from egowm.network.optimizer import adamw, use_schedule
 from egowm.pixels import check_unit, to_unit
@@ -320,8 +321,6 @@ class LatentDynamics(LightningModule, ABC):
             folder: New, or an export, which is replaced; another folder is refused.
             dtype: The weights are rounded to it; None keeps theirs.
         """
-        from egowm.latent.exported import save
-
         save(self, Path(folder), dtype)
 
     @classmethod
@@ -337,9 +336,7 @@ class LatentDynamics(LightningModule, ABC):
             FileNotFoundError: No such folder or file.
             ValueError: An export of another class, or damaged files.
         """
-        from egowm.latent.exported import load
-
-        return load(Path(folder), base, cls)
+        return load(Path(folder), base, {cls.__name__: cls})
 
 
 @dataclass(frozen=True)

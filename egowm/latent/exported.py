@@ -2,41 +2,65 @@
 
 import inspect
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict, TypeVar
+from typing import Any, NotRequired, Protocol, TypedDict, TypeVar
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from egowm.actions.spec import SpecRecord
+from egowm.actions.spec import ActionSpec, SpecRecord
 from egowm.backbones.arguments import check_arguments
-from egowm.checks import checked
 from egowm.checksums import sum_of
-from egowm.dynamics import Dynamics
 from egowm.export import EXPECTED, EXPORT, FORMAT, WEIGHTS, find, spec_table
 from egowm.exported_weights import EARLIER, read_weights
 from egowm.files import check_folder, filled
-from egowm.latent.base import LatentDynamics
-from egowm.latent.latent_model import LatentModel
-from egowm.latent.rssm import RSSM
 from egowm.loading import weight_files
 from egowm.network.finite import check_finite, check_rounded
 from egowm.readable import undamaged
 from egowm.sizes import no_larger_than, room_for
 from egowm.typed_json import read_json
-from egowm.world_model import WorldModel
 
-KINDS: dict[str, type[LatentDynamics]] = {"RSSM": RSSM, "LatentModel": LatentModel}
-Model = TypeVar("Model", bound=LatentDynamics)
+Model = TypeVar("Model", bound="Exported")
 
 
-class _Kind(TypedDict):
+class Exported(Protocol):
+    """The members of a latent model that an export writes down."""
+
+    size: int
+    context: int
+    spec: ActionSpec | None
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def base(self) -> str: ...
+
+    def about(self) -> dict[str, Any]: ...
+
+    def meaning(self) -> dict[str, Any]: ...
+
+    def mean(self, saved: Mapping[str, Any]) -> None: ...
+
+    def spec_of(self, source: str | None) -> ActionSpec: ...
+
+    def trained_weights(self) -> dict[str, Tensor]: ...
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any: ...
+
+    def eval(self) -> Any: ...
+
+
+class Kind(TypedDict):
+    """What says of which kind an export is."""
+
     format: int
     latent: NotRequired[str]
 
 
-class _Record(_Kind):
+class _Record(Kind):
     arguments: dict[str, Any]
     base_sha256: str | None
     weights_sha256: str
@@ -44,17 +68,15 @@ class _Record(_Kind):
     specs: dict[str, SpecRecord]
 
 
-def save(model: LatentDynamics, folder: Path, dtype: torch.dtype | None = None) -> None:
-    """Write an export, whole or not at all; see `LatentDynamics.save_pretrained`.
+def save(model: Exported, folder: Path, dtype: torch.dtype | None = None) -> None:
+    """Write an export, whole or not at all; see `RSSM.save_pretrained`.
 
-    Raises ValueError for a model that is none of egowm's, for weights with NaN or infinity, and for
-    those that `dtype` cannot hold.
+    Raises ValueError for a model that is not fitted, for weights with NaN or infinity, and for those
+    that `dtype` cannot hold.
     """
     check_folder(folder, EXPORT, force=True)
-    if KINDS.get(model.name) is not type(model) or not hasattr(model, "built"):
-        raise ValueError(
-            f"Nothing to save: expected a fitted {' or '.join(KINDS)} of egowm.latent."
-        )
+    if model.spec is None or not hasattr(model, "built"):
+        raise ValueError("Nothing to save yet: fit the model or load weights first.")
     weights = model.trained_weights()
     check_finite(weights, "Nothing was written", f"{EARLIER}.")
     rounded = {k: v.detach().cpu().to(dtype or v.dtype).contiguous() for k, v in weights.items()}
@@ -72,21 +94,28 @@ def save(model: LatentDynamics, folder: Path, dtype: torch.dtype | None = None) 
         (temporary / "README.md").write_text(_readme(model, folder))
 
 
-def load(folder: Path, base: str | None, kind: type[Model]) -> Model:
-    """Read an export that `save` wrote; its class must be a `kind`.
+def load(folder: Path, base: str | None, kinds: Mapping[str, Callable[..., Model]]) -> Model:
+    """Read an export that `save` wrote.
+
+    Args:
+        folder: The export's.
+        base: Of the frozen encoder where it moved.
+        kinds: The classes that it may be of, by name; nothing is imported by a name in a file.
 
     Raises FileNotFoundError for a missing file, ValueError for another format or class, damaged
     files, and another base than it was trained on.
     """
     folder = find(folder)
     path = folder / "world_model.json"
-    record: _Record = read_json(path, _Record, EXPECTED)
-    known, arguments = KINDS.get(record.get("latent", "")), record["arguments"]
-    if record["format"] != FORMAT or known is None or not issubclass(known, kind):
+    named = read_json(path, Kind, EXPECTED)
+    make = kinds.get(named.get("latent", ""))
+    if named["format"] != FORMAT or make is None:
         raise ValueError(
-            f"{path}: expected an export of {kind.__name__} in format {FORMAT}, got "
-            f"{record.get('latent')!r} in format {record['format']}."
+            f"{path}: expected an export of {' or '.join(kinds)} in format {FORMAT}, got "
+            f"{named.get('latent')!r} in format {named['format']}."
         )
+    record: _Record = read_json(path, _Record, EXPECTED)
+    arguments = record["arguments"]
     if base is not None:
         if not arguments.get("encoder"):
             raise ValueError(f"{folder} has no frozen encoder: leave the base out.")
@@ -94,9 +123,9 @@ def load(folder: Path, base: str | None, kind: type[Model]) -> Model:
     encoder = weight_files(Path(arguments["encoder"])) if arguments.get("encoder") else []
     sizes = room_for([folder / WEIGHTS, *encoder])
     with undamaged(path):
-        check_arguments(known, arguments)
+        check_arguments(make, arguments)
         with no_larger_than(*sizes):
-            model = known(**arguments)
+            model = make(**arguments)
             model.mean(record)
     if model.about()["base_sha256"] != record["base_sha256"]:
         raise ValueError(f"{folder} belongs to another encoder than {model.base}: pass its base.")
@@ -105,28 +134,11 @@ def load(folder: Path, base: str | None, kind: type[Model]) -> Model:
     check_finite(weights, str(folder / WEIGHTS), "Export an earlier checkpoint.")
     with undamaged(folder / WEIGHTS):
         _take(model, weights)
-    assert isinstance(model, kind)
-    return model.eval()
+    model.eval()
+    return model
 
 
-@checked
-def from_pretrained(folder: Path | str, base: str | None = None) -> Dynamics:
-    """The world model of an export, whatever kind it is of; `WorldModel` where it is diffusion.
-
-    Args:
-        folder: The export's folder, or the name of a shipped model ("rooms").
-        base: Folder of what it stands on where that moved: a pipeline, or a frozen encoder.
-
-    >>> from_pretrained("rooms").num_context
-    1
-    """
-    path = find(Path(folder)) / "world_model.json"
-    if "latent" in read_json(path, _Kind, EXPECTED):
-        return load(Path(folder), base, LatentDynamics)  # type: ignore[type-abstract]
-    return WorldModel.from_pretrained(folder, base=base)
-
-
-def _take(model: LatentDynamics, weights: dict[str, Tensor]) -> None:
+def _take(model: Exported, weights: dict[str, Tensor]) -> None:
     """All that `save` wrote, and nothing else."""
     if weights.keys() != (own := model.trained_weights()).keys():
         other = min(weights.keys() ^ own.keys())
@@ -134,7 +146,7 @@ def _take(model: LatentDynamics, weights: dict[str, Tensor]) -> None:
     model.load_state_dict(weights, strict=False)
 
 
-def _readme(model: LatentDynamics, folder: Path) -> str:
+def _readme(model: Exported, folder: Path) -> str:
     spec = model.spec_of(None)
     return f"""# World model in a latent space
 
@@ -143,7 +155,7 @@ Actions: {spec.kind}, frame {spec.frame}:
 
 {spec_table(spec)}
 
-```python
+``python
 import torch
 
 from egowm.latent import {model.name}
@@ -151,5 +163,5 @@ from egowm.latent import {model.name}
 model = {model.name}.from_pretrained("{folder.as_posix()}")
 context = torch.rand(1, {model.context}, 3, {model.size}, {model.size})
 made = model.rollout(context, torch.zeros(1, 8, {spec.width}))  # (N, T, A) in these units
-```
+``
 """

@@ -23,7 +23,15 @@ class Belief(NamedTuple):
 
 
 class Signals(NamedTuple):
-    """What a robot was told besides frames: reward (B, T); goes_on (B, T), 0 where it ended."""
+    """What a robot was told besides frames.
+
+    Args:
+        reward: (B, T).
+        goes_on: (B, T), 0 where the episode ended, else 1.
+
+    >>> Signals(torch.zeros(1, 8), torch.ones(1, 8)).goes_on.shape
+    torch.Size([1, 8])
+    """
 
     reward: Tensor
     goes_on: Tensor

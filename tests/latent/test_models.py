@@ -170,7 +170,7 @@ def test_exports_come_back(spec, clip, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"latent": "os.system"}, "expected an export of LatentDynamics"),
+        ({"latent": "os.system"}, "expected an export of RSSM or LatentModel"),
         ({"arguments": {"size": 16, "evil": 1}}, "unexpected keyword argument 'evil'"),
         ({"arguments": {"size": 16, "units": 10**6}}, "ask for more than"),
         ({"weights_sha256": "0" * 64}, "expected weights with sha256"),

@@ -76,7 +76,7 @@ def _write_actions(
         "actions": found.plan.actions.tolist(),
         "cost": found.plan.cost,
         "decibels_of_start": round(found.before, 2),
-        "decibels_of_end": round(found.after, 2),
+        "decibels_of_end": None if found.after is None else round(found.after, 2),
     }
     (folder / "plan.json").write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
 
@@ -86,9 +86,15 @@ def _say(found: PicturePlan, spec: ActionSpec, output: Path) -> None:
     actions = found.plan.actions.tolist()
     for number, action in enumerate(actions, 1):
         print(f"{number / spec.rate_hz:.2f} s: {in_words(np.array(action), spec)}")
-    print(
-        f"Against the goal: the start {found.before:.1f} dB, the imagined end {found.after:.1f} dB."
-    )
-    if found.after <= found.before:
-        print("The end looks no more like the goal than the start: do not trust this plan.")
+    if found.after is None:
+        print("The model makes no frames: nothing says whether the end will look like the goal.")
+    else:
+        _compare(found.before, found.after)
     print(f"{counted(len(actions), 'action')} in {output}: plan.mp4, actions.csv, plan.json")
+
+
+def _compare(before: float, after: float) -> None:
+    """Whether the end looks more like the goal than the start did."""
+    print(f"Against the goal: the start {before:.1f} dB, the imagined end {after:.1f} dB.")
+    if after <= before:
+        print("The end looks no more like the goal than the start: do not trust this plan.")
