@@ -71,8 +71,8 @@ class _Record(Kind):
 def save(model: Exported, folder: Path, dtype: torch.dtype | None = None) -> None:
     """Write an export, whole or not at all; see `RSSM.save_pretrained`.
 
-    Raises ValueError for a model that is not fitted, for weights with NaN or infinity, and for those
-    that `dtype` cannot hold.
+    Raises ValueError for a model that is not fitted, for weights with NaN or infinity, and for
+    those that `dtype` cannot hold.
     """
     check_folder(folder, EXPORT, force=True)
     if model.spec is None or not hasattr(model, "built"):
