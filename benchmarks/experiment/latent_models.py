@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from benchmarks.experiment.latent_paths import measured as measured_paths
 from benchmarks.experiment.room_clips import RoomClips
@@ -182,7 +183,7 @@ def frames(arguments: argparse.Namespace, folder: Path) -> tuple[list[Record], R
 
 
 def _through(model: RSSM, clip: Clip) -> np.ndarray:
-    batch = Clip(*(x[None] if isinstance(x, Tensor) else [x] for x in clip[:-1]))
+    batch = Clip(*default_collate([clip]))
     made = model.reconstruct(batch)[0].clamp(0, 1).mul(255).round().byte()
     return made.permute(0, 2, 3, 1).numpy().copy()
 
