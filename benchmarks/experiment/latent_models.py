@@ -154,7 +154,7 @@ def work(arguments: argparse.Namespace) -> None:
             budget = 1e-9 if name == "untrained" else arguments.latent_seconds
             trained = train(model, data, budget, seed)
             model.save_pretrained(folder / f"latent-{name.split()[0]}-{seed}")
-            row = measured_paths(clips, lambda x, m=model: m.embed(x), model, arguments.tasks)
+            row = measured_paths(clips, model.embed, model, arguments.tasks)
             record["paths"].append({"row": name} | trained | row)
             keep()
     if ("pixels", 0) not in known:
