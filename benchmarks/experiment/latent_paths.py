@@ -87,6 +87,6 @@ def _rank(real: Tensor, clips: RoomClips) -> float:
         metres = np.linalg.norm(place - place[-1], axis=1)[:-1]
         far = (latents[:-1] - latents[-1]).norm(dim=1).numpy()
         if np.ptp(metres) > 0:
-            near, nearest = (np.argsort(np.argsort(x)).astype(float) for x in (metres, far))
-            found.append(np.corrcoef(near, nearest)[0, 1])
+            by_metres, by_latents = (np.argsort(np.argsort(x)).astype(float) for x in (metres, far))
+            found.append(np.corrcoef(by_metres, by_latents)[0, 1])
     return float(np.mean(found))
