@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         backbones,
         conditioning,
         data,
+        latent,
         network,
         planning,
         pretraining,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     )
     from egowm.actions.spec import ActionSpec
     from egowm.clip import Clip
+    from egowm.dynamics import Dynamics
     from egowm.planning.space import Space
     from egowm.sampling import Rollout, Sampling
     from egowm.world_model import WorldModel
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ActionSpec",
     "Clip",
+    "Dynamics",
     "Rollout",
     "Sampling",
     "Space",
@@ -50,6 +53,7 @@ __all__ = [
     "backbones",
     "conditioning",
     "data",
+    "latent",
     "network",
     "planning",
     "pretraining",

@@ -22,6 +22,7 @@ from egowm.backbones.base import Backbone
 from egowm.checksums import sum_of
 from egowm.exported_weights import read_weights, take_weights, weights_of
 from egowm.files import FolderKind, begins, check_folder, filled
+from egowm.limits import load_json
 from egowm.metadata import Described, ExportRecord, Specs, check_base, describe, specs_of
 from egowm.network.finite import check_finite
 from egowm.readable import undamaged
@@ -32,10 +33,11 @@ log = logging.getLogger(__name__)
 FORMAT, WEIGHTS = 1, "weights.safetensors"
 EXPECTED = "what save_pretrained writes (copy the export again)"
 LARGEST = 10_000  # of steps, and of frames at once
+_OPENS = rb'\{\s*"format": \d+,\s*"(backbone|latent)": '
 EXPORT = FolderKind(
     "egowm export",
     r"weights\.safetensors|world_model\.json|README\.md",
-    lambda folder: begins(folder / "world_model.json", rb'\{\s*"format": \d+,\s*"backbone": '),
+    lambda folder: begins(folder / "world_model.json", _OPENS),
 )
 GONE = ("random_start",)  # arguments of older exports, of training alone
 Model = TypeVar("Model", bound=Any)
@@ -100,6 +102,10 @@ def load(folder: Path, base: str | None, make: Callable[..., Model]) -> Model:
     found = read_json(path, _Format, EXPECTED)["format"]
     if found != FORMAT:
         raise ValueError(f"{path}: expected format {FORMAT}, got {found!r}.")
+    if "latent" in load_json(path, EXPECTED):
+        raise ValueError(
+            f"{path}: an export of a latent model: load it by egowm.latent.from_pretrained."
+        )
     record: ExportRecord = read_json(path, ExportRecord, EXPECTED)
     arguments = {k: v for k, v in record["backbone_arguments"].items() if k not in GONE}
     arguments |= {"pretrained": base} if base else {}
@@ -183,7 +189,7 @@ def _readme(model: Described, record: dict[str, Any], folder: Path) -> str:
     spec = model.spec
     assert spec is not None
     tables = "\n\n".join(
-        f"Ranges of source `{source}`:\n\n{_table(ranges)}"
+        f"Ranges of source `{source}`:\n\n{spec_table(ranges)}"
         for source, ranges in model.specs.items()
     )
     state = f", state=torch.zeros(1, {model.state_spec.width})" if model.state_spec else ""
@@ -196,7 +202,7 @@ An action-conditioned world model: the weights of the network and of the action 
 - Frames: {model.chunk} at once, {spec.rate_hz:g} Hz. Sampling steps: {model.steps}.
 - Actions: {spec.kind}, frame {spec.frame}:
 
-{tables or _table(spec)}
+{tables or spec_table(spec)}
 
 ```python
 import torch
@@ -211,7 +217,7 @@ frames = model.rollout(context, actions{state}).frames  # (N, T, 3, H, W) in [0,
 """
 
 
-def _table(spec: ActionSpec) -> str:
+def spec_table(spec: ActionSpec) -> str:
     """Dimensions with units and ranges, as Markdown."""
     rows = (
         f"| {name} | {unit} | {low:.4g} | {high:.4g} |"

@@ -204,6 +204,19 @@ class Sampler:
         known = latents[:, -1] if chain == "latents" else None
         return Chunk(frames[:, -backbone.context :], known), rollout
 
+    def begin_again(self, before: Chunk, context: Tensor, here: Tensor) -> Chunk:
+        """The same end, with the sequences where `here` (N,) is true back at their context; their
+        latents are those of its last frame."""
+        first = self.begin(context).frames
+        at = here.to(first.device)
+        frames = torch.where(at[:, None, None, None, None], first, before.frames)
+        latents = before.latents
+        if latents is not None:
+            fresh = self.model.backbone.codec.encode(first[here])[:, -1]
+            latents = latents.clone()
+            latents[at] = fresh
+        return Chunk(frames, latents)
+
     def _decoded_of(self, final: bool) -> Decode:
         """What is decoded of the last chunk, or of one before it."""
         if self.how.decode == "all" or final:

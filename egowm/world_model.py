@@ -28,6 +28,7 @@ from egowm.network.optimizer import Optimizer, adamw, use_schedule
 from egowm.network.sharding import shard
 from egowm.network.trained_part import ATTENTION, Train, TrainedPart
 from egowm.own_contexts import OwnContexts
+from egowm.pixels import to_model
 from egowm.randomness import StepSeeds
 from egowm.sampler import Sampler
 from egowm.sampling import Actions, Rollout, Sampling, takes_sampling
@@ -414,6 +415,110 @@ class WorldModel(LightningModule):
             )
         return names[0]
 
+    # The rest of `egowm.dynamics.Dynamics` --------------------------------------------------------
+
+    makes_frames = True
+
+    @property
+    def num_context(self) -> int:
+        """K, the context frames that the backbone is given."""
+        return self.backbone.context
+
+    @property
+    def frames_at_once(self) -> int:
+        """How many actions a step takes."""
+        return self.backbone.codec.frames_at_once
+
+    @property
+    def jump(self) -> int:
+        """Frames that it goes ahead in one step; 0 where it makes frame after frame."""
+        return self.chunk if self.backbone.jumps else 0
+
+    @property
+    def name(self) -> str:
+        """The backbone's class."""
+        return type(self.backbone).__name__
+
+    @property
+    def base(self) -> str:
+        """The folder of the pretrained pipeline."""
+        return str(self.backbone.folder)
+
+    def about(self) -> dict[str, Any]:
+        """What tables tell of it: the hash of its base."""
+        return {"base_sha256": self.backbone.base_sha256}
+
+    def check_size(self, height: int, width: int) -> None:
+        """Refuse frames of a size that the backbone does not take.
+
+        Args:
+            height: H, pixels.
+            width: W, pixels.
+        """
+        self.backbone.latent_shape(height, width)
+
+    def stepper(self, how: Sampling, source: str | None, generator: Generator) -> Sampler:
+        """What steps imagined worlds.
+
+        Args:
+            how: The settings.
+            source: Whose ranges normalise the actions.
+            generator: As in `rollout`.
+        """
+        return Sampler(self, how, self.spec_of(source), generator)
+
+    @torch.no_grad()
+    def encode_goal(self, frame: Tensor) -> Tensor:
+        """The latent (c, h, w) of a scene that stands still, as the last one of a rollout.
+
+        Args:
+            frame: (3, H, W) in [0, 1].
+        """
+        backbone, length = self.backbone, 1
+        if backbone.context_latents:
+            length = backbone.context + backbone.codec.frames_at_once
+        still = frame.to(self.device)[None, None].expand(1, length, -1, -1, -1) * 2 - 1
+        return backbone.codec.encode(still)[0, -1]
+
+    @torch.no_grad()
+    def reconstruct(self, clip: Clip) -> Tensor:
+        """The future frames (B, T, 3, H, W) in [0, 1] through the VAE, chunk by chunk.
+
+        Args:
+            clip: The batch.
+        """
+        backbone, horizon = self.backbone, clip.actions.shape[1]
+        video = to_model(clip.frames.to(self.device))
+        given = backbone.context if backbone.context_latents else 0  # that a video starts with
+        decoded = []
+        for start in range(video.shape[1] - horizon, video.shape[1], self.chunk):
+            part = video[:, start - given : start + self.chunk]
+            missing = (given - part.shape[1]) % backbone.codec.frames_at_once
+            part = torch.cat([part, part[:, -1:].expand(-1, missing, -1, -1, -1)], 1)
+            decoded.append(backbone.codec.decode(backbone.codec.encode(part))[:, given:])
+        return (torch.cat(decoded, 1)[:, :horizon].clamp(-1, 1) + 1) / 2
+
+    @torch.no_grad()
+    def action_loss(self, clip: Clip, seed: int) -> Tensor:
+        """The mean loss over the high noise levels, with nothing dropped for guidance.
+
+        Args:
+            clip: The batch.
+            seed: Of the noise, the same whatever the actions.
+        """
+        dropped = self.drop_image, self.drop_action
+        self.drop_image = 0.0
+        if self.drop_action:
+            self.drop_action = 1e-12  # 0 would leave the null embedding out of the model
+        try:
+            found = [
+                self.loss(clip, torch.Generator().manual_seed(seed), level)[0].detach().float()
+                for level in self.backbone.process.high_levels
+            ]
+        finally:
+            self.drop_image, self.drop_action = dropped
+        return torch.stack(found).mean()
+
     # Lightning's steps ----------------------------------------------------------------------------
 
     def training_step(self, clip: Clip, batch_idx: int) -> Tensor:
@@ -469,16 +574,17 @@ class WorldModel(LightningModule):
             )
 
     @checked
-    def save_pretrained(self, folder: Path | str) -> None:
+    def save_pretrained(self, folder: Path | str, dtype: torch.dtype | None = None) -> None:
         """Write an export: the trained weights and the actions' meaning, whole or not at all.
 
         Args:
             folder: New, or an export, which is replaced; another folder is refused.
+            dtype: The weights are rounded to it (float16 halves the file); None keeps theirs.
 
         Raises:
             ValueError: A model that has nothing to save yet.
         """
-        export.save(self, Path(folder))
+        export.save(self, Path(folder), dtype)
 
     @classmethod
     @checked

@@ -81,7 +81,7 @@ def test_who_looks_at_several_frames_sees_the_first_as_often(few_rooms):
     clips, seen = RoomClips(few_rooms, 2, 3), []
 
     class Looking:
-        device, backbone = torch.device("cpu"), SimpleNamespace(context=4)
+        device, num_context = torch.device("cpu"), 4
         state_spec = None
 
         def rollout(self, context, actions, how, state, generator):

@@ -14,6 +14,7 @@ FACES = (
     "egowm.conditioning",
     "egowm.data",
     "egowm.evaluation",
+    "egowm.latent",
     "egowm.network",
     "egowm.planning",
     "egowm.pretraining",

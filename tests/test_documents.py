@@ -72,6 +72,11 @@ def check_data(scope: dict[str, Any]) -> None:
     assert sum(len(data.split(split)) for split in ("train", "val", "test")) == 20
 
 
+def check_latent_models(scope: dict[str, Any]) -> None:
+    assert scope["plan"].actions.shape == (8, 3)
+    assert scope["plan"].evaluations == 160
+
+
 def check_planning(scope: dict[str, Any]) -> None:
     assert scope["plan"].actions.shape == (2, 3)
     assert scope["plan"].evaluations == 8
@@ -100,6 +105,7 @@ RESULT: dict[str, Callable[[dict[str, Any]], None]] = {
     "README.md": check_readme,
     "docs/backbones.md": check_backbones,
     "docs/data.md": check_data,
+    "docs/latent-models.md": check_latent_models,
     "docs/planning.md": check_planning,
     "priors/rooms-svd/README.md": check_prior,
     "priors/rooms-world-model/README.md": check_export,

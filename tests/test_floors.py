@@ -18,13 +18,14 @@ GROUND = (
     "video_packets",
 )  # fmt: skip
 CORE = (
-    "backbones", "export", "exported_weights", "metadata", "own_contexts", "sampler", "sampling",
-    "world_model",
+    "backbones", "dynamics", "export", "exported_weights", "metadata", "own_contexts", "sampler",
+    "sampling", "world_model",
 )  # fmt: skip
 # Wings stand side by side; each with the other wings that it may know.
 WINGS = {
     "data": ("worlds",),
     "evaluation": ("data", "planning", "scs", "worlds"),
+    "latent": ("planning",),
     "planning": ("scs",),
     "pretraining": ("data",),
     "recipe": ("data",),

@@ -78,7 +78,7 @@ def evaluated(root: Path, version: int) -> None:
     data: Any = SimpleNamespace(
         source="rooms", clip_meaning=None, window=window, with_horizon=lambda n: data
     )
-    model = SimpleNamespace(spec=wheeled(), device=torch.device("cpu"))
+    model = SimpleNamespace(spec=wheeled(), device=torch.device("cpu"), makes_frames=True)
     row = Row("pred", "prediction", model)  # type: ignore[arg-type]
     with patch.multiple(
         evaluate,

@@ -463,12 +463,12 @@ def roll_out(root: Path, version: int) -> None:
 
     pixels = torch.from_numpy(frames(version).transpose(0, 3, 1, 2).copy())[None] / 255
     model = SimpleNamespace(
-        backbone=SimpleNamespace(folder=root, context=1),
+        **{"base": str(root), "num_context": 1, "makes_frames": True},
         spec=wheeled(),
         rollout=lambda *given, **more: SimpleNamespace(frames=pixels),
     )
     video.write_image(beside(root) / "a.png", FRAMES[0])
-    opened = patch.object(work.WorldModel, "from_pretrained", lambda *given, **more: model)
+    opened = patch.object(work, "from_pretrained", lambda *given, **more: model)
     with opened:
         words = ["--actions", "www", "--size", "16", "16", "--output", root / "walk", "--force"]
         run(rollout.main, beside(root) / "a.png", *words)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from benchmarks.measure import Record
 from egowm.data import Rooms
+from egowm.dynamics import Dynamics
 from egowm.evaluation.roll_out import choose
 from egowm.evaluation.rows import changed, derangement
 from egowm.network.precision import computes_in_bfloat16
@@ -51,7 +52,7 @@ def unseen_clips(papers: str = "", afresh: bool = False) -> "RoomClips":
     return clips
 
 
-def trained_precision(model: WorldModel) -> AbstractContextManager[object]:
+def trained_precision(model: Dynamics) -> AbstractContextManager[object]:
     """bfloat16 by autocast; float32 on processors that do not compute in bfloat16."""
     device = model.device.type
     return torch.autocast(device, torch.bfloat16, enabled=computes_in_bfloat16(device))
@@ -142,15 +143,13 @@ class RoomClips:
             return self.actions / 2
         return changed(self.actions, self.other_actions, kind, self.data.meaning)
 
-    def imagined(
-        self, model: WorldModel, kind: str, how: Sampling = Sampling()
-    ) -> list[np.ndarray]:
+    def imagined(self, model: Dynamics, kind: str, how: Sampling = Sampling()) -> list[np.ndarray]:
         """Frames (T, H, W, 3) of the model under the actions of a row; the same noise for all."""
         return self.imagined_under(model, self.told(kind), how)
 
     def imagined_under(
         self,
-        model: WorldModel,
+        model: Dynamics,
         actions: Tensor,
         how: Sampling = Sampling(),
     ) -> list[np.ndarray]:
@@ -160,7 +159,7 @@ class RoomClips:
         the first sees it as often: the robot stood still. A model that embeds the body's state is
         told that of the context frame.
         """
-        frames, seen = [], model.backbone.context
+        frames, seen = [], model.num_context
         states = None
         if model.state_spec is not None:
             states = torch.stack([clip.state for clip in self.clips])

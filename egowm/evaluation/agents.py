@@ -1,5 +1,6 @@
 """Agents that plan in the rooms: with a world model, or with the simulator in its place."""
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -7,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from egowm.evaluation.navigation import MAX_FORWARD, Pose, Robot, Task, simulate
+from egowm.evaluation.navigation import MAX_FORWARD, Task
+from egowm.evaluation.simulator import Simulator
 from egowm.pixels import to_uint8
 from egowm.planning.costs import Latents, OnTheWay, Pixels, Term
 from egowm.planning.goal import By, GoalCost, goal_cost, goal_latents
@@ -16,9 +18,10 @@ from egowm.planning.search import Cost, Plan
 from egowm.planning.space import Space
 from egowm.sampling import Rollout, Sampling, takes_sampling
 from egowm.worlds.motion import MAX_TURN
+from egowm.worlds.rooms import Room
 
 if TYPE_CHECKING:
-    from egowm.world_model import WorldModel
+    from egowm.dynamics import Dynamics
 
 HORIZON, EVERY, POOL = 8, 4, 4
 LOW = torch.tensor([0.0, 0.0, -MAX_TURN], dtype=torch.float32)
@@ -97,9 +100,58 @@ class PlanningAgent:
         return action
 
 
+class Ahead:
+    """What a model imagines for a `PlanningAgent`: costs, distances, frames.
+
+    by: what is compared with the goal, pixels averaged over squares of 4, or latents. seed: of the
+    noise. stops: the cost is the least on the way, not that of the end.
+    """
+
+    def __init__(
+        self,
+        model: "Dynamics",
+        how: Sampling,
+        by: By = "pixels",
+        seed: int = 0,
+        stops: bool = False,
+    ) -> None:
+        self.model, self.how, self.by, self.seed, self.stops = model, how, by, seed, stops
+
+    def compared(self, goal: Tensor) -> Term:
+        if self.by == "latents":
+            return Latents(goal_latents(self.model, goal))
+        return Pixels(goal.to(self.model.device), POOL)
+
+    def cost_of(self, seen: Tensor, goal: Tensor) -> GoalCost:
+        term = OnTheWay(self.compared(goal)) if self.stops else self.compared(goal)
+        generator = torch.Generator().manual_seed(self.seed)
+        return goal_cost(self.model, seen[None], term, self.how, generator=generator)
+
+    def distances(self, seen: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
+        cost, last = self.cost_of(seen, goal), seen[-1:, None].to(self.model.device)
+        by_latents = self.by == "latents"
+        latent = goal_latents(self.model, seen[-1])[None, None] if by_latents else last
+        term = cost.term
+        assert isinstance(term, OnTheWay)
+        here = term.each(Rollout(last, latent, 0), actions[None])
+        later = term.each(cost.imagine(actions[None]), actions[None])
+        found = torch.full((1 + len(actions),), torch.inf)  # between latent frames nothing is known
+        block = self.model.frames_at_once
+        stride = math.ceil(len(actions) / block) * block // later.shape[1] if by_latents else 1
+        ends = [min(stride * (k + 1), len(actions)) for k in range(later.shape[1])]
+        found[[0, *ends]] = torch.cat([here, later], 1)[0].cpu()
+        return found
+
+    def imagine(self, seen: Tensor, actions: Tensor) -> Tensor:
+        if not self.model.makes_frames:  # films are black there
+            return torch.zeros(len(actions), *seen.shape[1:])
+        noise = torch.Generator().manual_seed(self.seed)
+        return self.model.rollout(seen[None], actions, self.how, generator=noise).frames[0].cpu()
+
+
 @takes_sampling
 def with_model(
-    model: "WorldModel",
+    model: "Dynamics",
     planner: Planner,
     how: Sampling = Sampling(),
     *,
@@ -113,39 +165,12 @@ def with_model(
     """Imagines with a world model; by pixels, averaged over squares of 4, or by latents.
 
     stops: the robot may stop before a plan ends: every imagined frame is compared with the goal.
-    watched: `plans` keeps what every plan was imagined to lead to.
+    watched: `plans` keeps what every plan was imagined to lead to, black of a model without frames.
     """
-
-    def compared(goal: Tensor) -> Term:
-        if by == "latents":
-            return Latents(goal_latents(model, goal))
-        return Pixels(goal.to(model.device), POOL)
-
-    def cost_of(seen: Tensor, goal: Tensor) -> GoalCost:
-        term = OnTheWay(compared(goal)) if stops else compared(goal)
-        generator = torch.Generator().manual_seed(seed)
-        return goal_cost(model, seen[None], term, how, generator=generator)
-
-    def distances(seen: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
-        cost, last = cost_of(seen, goal), seen[-1:, None].to(model.device)
-        latent = goal_latents(model, seen[-1])[None, None] if by == "latents" else last
-        term = cost.term
-        assert isinstance(term, OnTheWay)
-        here = term.each(Rollout(last, latent, 0), actions[None])
-        later = term.each(cost.imagine(actions[None]), actions[None])
-        found = torch.full((1 + len(actions),), torch.inf)  # between latent frames nothing is known
-        stride = model.backbone.codec.temporal_stride if by == "latents" else 1
-        ends = [min(stride * (k + 1), len(actions)) for k in range(later.shape[1])]
-        found[[0, *ends]] = torch.cat([here, later], 1)[0].cpu()
-        return found
-
-    def imagine(seen: Tensor, actions: Tensor) -> Tensor:
-        noise = torch.Generator().manual_seed(seed)
-        return model.rollout(seen[None], actions, how, generator=noise).frames[0].cpu()
-
-    history = model.backbone.context
-    own, shown = (distances if stops else None), (imagine if watched else None)
-    return PlanningAgent(planner, cost_of, horizon, every, seed, history, own, shown)
+    ahead, history = Ahead(model, how, by, seed, stops), model.num_context
+    own = ahead.distances if stops else None
+    shown = ahead.imagine if watched else None
+    return PlanningAgent(planner, ahead.cost_of, horizon, every, seed, history, own, shown)
 
 
 class SimulatorAgent(PlanningAgent):
@@ -161,47 +186,19 @@ class SimulatorAgent(PlanningAgent):
         stops: bool = False,
         watched: bool = False,
     ) -> None:
-        own, shown = (self._distances if stops else None), (self._imagine if watched else None)
-        super().__init__(planner, self._cost, horizon, every, seed, distances=own, imagine=shown)
+        self.simulator = Simulator()
+        ahead = Ahead(self.simulator, Sampling(), stops=stops)
+        own, shown = (ahead.distances if stops else None), (ahead.imagine if watched else None)
+        super().__init__(planner, ahead.cost_of, horizon, every, seed, distances=own, imagine=shown)
 
     def begin(self, task: Task, goal: np.ndarray) -> None:
         super().begin(task, goal)
-        self.robot = Robot(task, *goal.shape[:2])
+        self.simulator.places = [(Room(task.seed), task.start)]
 
     def act(self, frame: np.ndarray) -> np.ndarray:
         action = super().act(frame)
-        self.robot.move(action)
+        self.simulator.move(action)
         return action
-
-    def _cost(self, seen: Tensor, goal: Tensor) -> Cost:
-        last = Pixels(goal, POOL)
-        term: Term = last if self.distances is None else OnTheWay(last)
-
-        def cost(actions: Tensor) -> Tensor:
-            frames = torch.stack([self._future(row) for row in actions])
-            return term(Rollout(frames, frames, 0), actions)
-
-        return cost
-
-    def _future(self, actions: Tensor) -> Tensor:
-        """Frames (T, 3, H, W) that actions (T, A) lead to; where it cannot stop, the last alone."""
-        poses = self._poses(actions)
-        wanted = poses if self.distances is not None else poses[-1:]
-        return torch.stack([_frame(self.robot.look(pose)) for pose in wanted])
-
-    def _imagine(self, seen: Tensor, actions: Tensor) -> Tensor:
-        return torch.stack([_frame(self.robot.look(pose)) for pose in self._poses(actions)])
-
-    def _poses(self, actions: Tensor) -> list[Pose]:
-        poses, pose = [], self.robot.pose
-        for action in actions.numpy():
-            pose = simulate(self.robot.room, pose, [action])
-            poses.append(pose)
-        return poses
-
-    def _distances(self, seen: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
-        frames = torch.cat([seen[-1:], self._future(actions)])[None]
-        return OnTheWay(Pixels(goal, POOL)).each(Rollout(frames, frames, 0), actions[None])[0]
 
 
 def _frame(pixels: np.ndarray) -> Tensor:

@@ -16,25 +16,26 @@ from egowm.planning.space import Space
 from egowm.sampling import Sampling
 
 if TYPE_CHECKING:
-    from egowm.world_model import WorldModel
+    from egowm.dynamics import Dynamics
 
 
 class PicturePlan(NamedTuple):
     """What came of it.
 
     plan: its actions (T, A). imagined: (T+1, H, W, 3) uint8, the start first. before, after: dB
-    between the goal and the start, and between the goal and the last imagined frame.
+    between the goal and the start, and between the goal and the last imagined frame; a model
+    without frames leaves imagined black and after None.
     """
 
     plan: Plan
     imagined: np.ndarray
     before: float
-    after: float
+    after: float | None
 
 
 @checked
 def plan_between(
-    model: "WorldModel",
+    model: "Dynamics",
     start: np.ndarray,
     goal: np.ndarray,
     planner: Planner,
@@ -77,7 +78,7 @@ def plan_between(
         raise ValueError(f"Expected pictures of one size, got {start.shape} and {goal.shape}.")
     seen = torch.from_numpy(start.transpose(2, 0, 1).copy())
     wanted = torch.from_numpy(goal.transpose(2, 0, 1) / 255).float().to(model.device)
-    context = seen.expand(1, model.backbone.context, -1, -1, -1)
+    context = seen.expand(1, model.num_context, -1, -1, -1)
     term: Term = Pixels(wanted, POOL) if by == "pixels" else Latents(goal_latents(model, wanted))
     given = {"state": state, "text": text, "source": source}
     noise = torch.Generator().manual_seed(seed)
@@ -86,7 +87,9 @@ def plan_between(
     drawn = torch.Generator().manual_seed(seed)
     plan = planner(cost, Space.of(spec, horizon), generator=drawn, initial=None)
     made = model.rollout(context, plan.actions, how, generator=noise.clone_state(), **given)  # type: ignore[arg-type]
+    before = psnr(start[None], goal[None])
+    if not model.makes_frames:
+        unseen = np.zeros((horizon, *start.shape), np.uint8)
+        return PicturePlan(plan, np.concatenate([start[None], unseen]), before, None)
     imagined = np.concatenate([start[None], to_uint8(made.frames[0])])
-    return PicturePlan(
-        plan, imagined, psnr(start[None], goal[None]), psnr(imagined[-1:], goal[None])
-    )
+    return PicturePlan(plan, imagined, before, psnr(imagined[-1:], goal[None]))

@@ -7,7 +7,7 @@ from egowm.checks import checked, counted
 
 if TYPE_CHECKING:
     from egowm.data.module import ClipData
-    from egowm.world_model import WorldModel
+    from egowm.dynamics import Dynamics
 
 Name = Literal["egowm", "nwm-rollout", "nwm-time"]
 HORIZONS = (2, 4, 8, 16, 64)  # frames, of EgoWM's tables and figures
@@ -72,20 +72,25 @@ def make_protocol(name: Name, data: "ClipData", horizon: int | None = None) -> P
     return Protocol(name, max(reads), reads)
 
 
-def check_model(protocol: Protocol, model: "WorldModel") -> None:
+def check_model(protocol: Protocol, model: "Dynamics") -> None:
     """Refuse a model that cannot predict as the protocol wants."""
+    if not model.makes_frames:
+        raise ValueError(
+            f"{model.name} makes no frames, which scores compare: evaluate a model with a decoder; "
+            f"this one can plan (egowm plan --by latents)."
+        )
     if protocol.name != "nwm-time":
         return
-    if not model.backbone.jumps:
+    if not model.jump:
         raise ValueError(
             f"--protocol nwm-time predicts each frame in one jump from the context; "
-            f"{type(model.backbone).__name__} makes frames one after the other: take --protocol "
+            f"{model.name} makes frames one after the other: take --protocol "
             f"nwm-rollout, which reads the same seconds, or a model with the backbone CDiT."
         )
-    if protocol.horizon > model.chunk:
+    if protocol.horizon > model.jump:
         raise ValueError(
             f"--protocol nwm-time jumps {counted(protocol.horizon, 'frame')} ahead; this model was "
-            f"trained to jump at most {model.chunk}: train it with --data.window.horizon "
+            f"trained to jump at most {model.jump}: train it with --data.window.horizon "
             f"{protocol.horizon}, or give a smaller --horizon, or --protocol nwm-rollout."
         )
 

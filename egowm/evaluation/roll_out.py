@@ -15,9 +15,8 @@ from egowm.data.module import ClipData
 from egowm.evaluation.rows import Row, changed
 from egowm.evaluation.run_writer import CODEC, MEAN, RunWriter
 from egowm.evaluation.stopwatch import Stopwatch
-from egowm.pixels import to_model, to_unit
+from egowm.pixels import to_unit
 from egowm.sampling import Sampling
-from egowm.world_model import WorldModel
 
 BATCH = 4
 
@@ -48,7 +47,8 @@ def roll_out(
                 writer.prediction(MEAN, batch, index, still)
                 if annotate is not None:
                     writer.annotation(name, annotate(name))
-            _codec(rows[0].model, batch, writer)
+            for index, video in enumerate(rows[0].model.reconstruct(batch)):
+                writer.prediction(CODEC, batch, index, video)
             for row in rows:
                 _note_actions(
                     row, batch, shuffled, [chosen[others[k]].name for k in numbers], writer
@@ -123,20 +123,3 @@ def _note_actions(
     for index, name in enumerate(batch.name):
         whose = names[index] if row.actions == "shuffled" else ""
         writer.told(row.folder, name, actions[index], whose)
-
-
-@torch.no_grad()
-def _codec(model: WorldModel, batch: Clip, writer: RunWriter) -> None:
-    """The truth through the model's VAE, in the model's chunks: its ceiling."""
-    backbone, horizon = model.backbone, batch.actions.shape[1]
-    video = to_model(batch.frames.to(model.device))
-    given = backbone.context if backbone.context_latents else 0  # frames that a video starts with
-    decoded = []
-    for start in range(video.shape[1] - horizon, video.shape[1], model.chunk):
-        part = video[:, start - given : start + model.chunk]
-        missing = (given - part.shape[1]) % backbone.codec.frames_at_once
-        part = torch.cat([part, part[:, -1:].expand(-1, missing, -1, -1, -1)], 1)
-        decoded.append(backbone.codec.decode(backbone.codec.encode(part))[:, given:])
-    frames = (torch.cat(decoded, 1)[:, :horizon].clamp(-1, 1) + 1) / 2
-    for index in range(len(video)):
-        writer.prediction(CODEC, batch, index, frames[index])

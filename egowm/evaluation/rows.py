@@ -8,7 +8,7 @@ import torch
 from egowm.actions import ActionSpec
 from egowm.actions.contrast import KINDS, can_mirror, changed
 from egowm.checks import check_between, checked
-from egowm.world_model import WorldModel
+from egowm.dynamics import Dynamics
 
 MOST_CLIPS = 10_000_000
 
@@ -23,11 +23,11 @@ class Row:
 
     folder: str
     label: str
-    model: WorldModel
+    model: Dynamics
     actions: str = "true"
 
 
-def make_rows(model: WorldModel, label: str, kinds: str) -> Iterator[Row]:
+def make_rows(model: Dynamics, label: str, kinds: str) -> Iterator[Row]:
     """A row of `model` for each of `kinds`, comma-separated."""
     says = {
         "true": label,

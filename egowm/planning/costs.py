@@ -215,6 +215,11 @@ def last_frame(rollout: Rollout) -> Tensor:
 def _imagined(rollout: Rollout, part: str, axes: str) -> Tensor:
     """A part of the future, which a term of somebody else's future may lack."""
     found: Any = getattr(rollout, part, rollout)
+    if getattr(found, "ndim", 0) > 1 and not found.shape[1]:
+        raise ValueError(
+            f"Expected imagined {part}, got none: of a model without a decoder compare latents "
+            f"(--by latents), and decode what a cost of frames looks at."
+        )
     check_shape(part, found, axes)
     check_float(part, found)
     imagined: Tensor = found

@@ -29,22 +29,38 @@ def dino(goal: Tensor, folder: Path | str, size: int = DINO_SIZE) -> Features:
     folder: a local DINOv2 in transformers' format; nothing is downloaded. size: frames are resized
     to it, a multiple of the patch size. Raises FileNotFoundError for a file that is missing.
     """
-    from transformers import AutoModel
-
-    network = load_model(AutoModel, Path(folder))
-    if size % network.config.patch_size:
-        raise ValueError(
-            f"Expected a size that is a multiple of {network.config.patch_size}, got {size}."
-        )
-    network.requires_grad_(False).eval()
+    network = Patches(Path(folder), size)
 
     def patches(frames: Tensor) -> Tensor:
         """(N, 3, H, W) to (N, P, D)."""
-        network.to(frames.device)
-        hidden: Tensor = network(_standardised(frames, size)).last_hidden_state
-        return hidden[:, -((size // network.config.patch_size) ** 2) :]
+        return network.to(frames.device)(frames).flatten(2).mT
 
     return Features(goal, patches, _patch_distance)
+
+
+class Patches(nn.Module):
+    """Frozen patch features (N, D, h, w) of frames (N, 3, H, W) in [0, 1], by a vision transformer.
+
+    Args:
+        folder: In transformers' format; nothing is downloaded.
+        size: Frames are resized to it, a multiple of the patch size.
+    """
+
+    def __init__(self, folder: Path, size: int) -> None:
+        super().__init__()
+        from transformers import AutoModel
+
+        network = load_model(AutoModel, folder)
+        patch = network.config.patch_size
+        if size % patch:
+            raise ValueError(f"Expected a size that is a multiple of {patch}, got {size}.")
+        self.network = network.requires_grad_(False).eval()
+        self.size, self.side, self.width = size, size // patch, network.config.hidden_size
+
+    def forward(self, frames: Tensor) -> Tensor:
+        hidden = self.network(_standardised(frames, self.size)).last_hidden_state
+        patches = hidden[:, -(self.side**2) :].mT
+        return patches.unflatten(2, (self.side, self.side))
 
 
 @checked

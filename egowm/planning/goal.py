@@ -16,7 +16,7 @@ from egowm.planning.search import check_costs
 from egowm.sampling import Rollout, Sampling, as_frames, takes_sampling
 
 if TYPE_CHECKING:
-    from egowm.world_model import WorldModel
+    from egowm.dynamics import Dynamics
 
 log = logging.getLogger(__name__)
 By = Literal["latents", "pixels"]
@@ -49,7 +49,7 @@ class GoalCost:
 
     def __init__(
         self,
-        model: "WorldModel",
+        model: "Dynamics",
         context: Tensor,
         term: Term,
         how: Sampling,
@@ -118,7 +118,7 @@ class GoalCost:
 
 @takes_sampling
 def goal_cost(
-    model: "WorldModel",
+    model: "Dynamics",
     context: Tensor | np.ndarray,
     goal: Tensor | np.ndarray | Term,
     how: Sampling = Sampling(),
@@ -168,26 +168,21 @@ def goal_cost(
     return GoalCost(model, seen, term, how, noise, state, text, source)
 
 
-def _compared(model: "WorldModel", frame: Tensor, by: By) -> Term:
+def _compared(model: "Dynamics", frame: Tensor, by: By) -> Term:
     return Pixels(frame) if by == "pixels" else Latents(goal_latents(model, frame))
 
 
 @checked
 @torch.no_grad()
-def goal_latents(model: "WorldModel", frame: Tensor) -> Tensor:
+def goal_latents(model: "Dynamics", frame: Tensor) -> Tensor:
     """The latent (c, h, w) of a goal (3, H, W) in [0, 1]: the last one of a video that stands still
     there, since a causal VAE codes a first frame in another way than later ones."""
     check_shape("frame", frame, "3 H W")
     check_unit("goal", frame)
-    backbone = model.backbone
-    backbone.latent_shape(*frame.shape[1:])  # refuses a size of its family
-    length = (
-        1 if backbone.context_latents == 0 else backbone.context + backbone.codec.frames_at_once
-    )
+    model.check_size(frame.shape[1], frame.shape[2])
     if frame.dtype == torch.uint8:
         raise ValueError("Expected a goal of floats in [0, 1]: divide uint8 frames by 255.")
-    still = frame.to(model.device)[None, None].expand(1, length, -1, -1, -1) * 2 - 1
-    return backbone.codec.encode(still)[0, -1]
+    return model.encode_goal(frame)
 
 
 def _float(picture: Tensor | np.ndarray, context: Tensor) -> Tensor:

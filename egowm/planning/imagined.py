@@ -9,13 +9,12 @@ from torch import Tensor
 
 from egowm.actions import integrate
 from egowm.checks import MOST_SEED, check_between, check_shape, checked, shown
-from egowm.pixels import to_uint8
+from egowm.pixels import to_uint8, to_unit
 from egowm.planning.costs import Term
-from egowm.sampler import Sampler
-from egowm.sampling import Chunk, Rollout, Sampling, takes_sampling
+from egowm.sampling import Rollout, Sampling, takes_sampling
 
 if TYPE_CHECKING:
-    from egowm.world_model import WorldModel
+    from egowm.dynamics import Dynamics
 
 Judge = Callable[[Tensor], Tensor]
 
@@ -64,7 +63,7 @@ class ImaginedWorlds:
     @takes_sampling
     def __init__(
         self,
-        model: "WorldModel",
+        model: "Dynamics",
         contexts: Tensor,
         how: Sampling = Sampling(),
         *,
@@ -75,7 +74,12 @@ class ImaginedWorlds:
         source: str | None = None,
     ) -> None:
         check_shape("contexts", contexts, "N K 3 H W")
-        model.backbone.latent_shape(*contexts.shape[-2:])  # refuses a size of its family
+        model.check_size(*contexts.shape[-2:])
+        if not model.makes_frames:
+            raise ValueError(
+                f"{model.name} makes no frames, and these worlds are seen: plan with its latents "
+                f"(goal_cost), or take a model with a decoder."
+            )
         if how.decode != "all" or how.micro_batch is not None or how.gradient:
             raise ValueError(
                 f"Expected decode all, and neither micro_batch nor gradient, for worlds that are "
@@ -88,10 +92,10 @@ class ImaginedWorlds:
             )
         self.model, self.contexts, self.first_state = model, contexts, state
         self.reward, self.ended, self.max_steps = reward, ended, max_steps
-        self.spec, self.block = model.spec_of(source), model.backbone.codec.frames_at_once
-        self.generator = torch.Generator().manual_seed(0)
-        self.sampler = Sampler(model, how, self.spec, self.generator)
-        self.chunk: Chunk | None = None
+        self.spec, self.block = model.spec_of(source), model.frames_at_once
+        self.generator, self.strict = torch.Generator().manual_seed(0), how.strict
+        self.stepper = model.stepper(how, source, self.generator)
+        self.last: Tensor | None = None  # frames (N, 3, H, W) in [0, 1]
 
     def __len__(self) -> int:
         return len(self.contexts)
@@ -106,7 +110,8 @@ class ImaginedWorlds:
         if seed is not None:
             check_between("seed", seed, -MOST_SEED, MOST_SEED)
             self.generator.manual_seed(seed)
-        self.chunk = self.sampler.begin(self.contexts)
+        self.before = self.stepper.begin(self.contexts)
+        self.last = self._first
         self.state = None if self.first_state is None else self.first_state.float().clone()
         self.taken = np.zeros(len(self), np.int64)
         self.over = np.zeros(len(self), bool)
@@ -115,12 +120,18 @@ class ImaginedWorlds:
     @property
     def seen(self) -> np.ndarray:
         """The last frame of each world (N, H, W, 3) uint8; ValueError before the first reset."""
-        return _pixels((self._begun().frames[:, -1:] + 1) / 2)[:, 0]
+        return to_uint8(self._begun())
 
-    def _begun(self) -> Chunk:
-        if self.chunk is None:
+    @property
+    def _first(self) -> Tensor:
+        """What is seen at the beginning (N, 3, H, W) in [0, 1]."""
+        last = self.contexts[:, -1].to(self.model.device)
+        return to_unit(last) if last.dtype == torch.uint8 else last.float()
+
+    def _begun(self) -> Tensor:
+        if self.last is None:
             raise ValueError("Expected reset() first: the worlds have not begun.")
-        return self.chunk
+        return self.last
 
     @torch.no_grad()
     def step(self, actions: Tensor | np.ndarray) -> Step:
@@ -132,18 +143,19 @@ class ImaginedWorlds:
         Raises:
             ValueError: Before the first reset, or another shape.
         """
-        chunk = self._begun()
+        self._begun()
         check_shape("actions", actions, "N n A", N=len(self), n=self.block, A=self.spec.width)
         told = torch.as_tensor(actions, dtype=torch.float32, device=self.model.device)
-        self.spec.check(told, self.sampler.how.strict)
+        self.spec.check(told, self.strict)
         begun = torch.from_numpy(self.over)
-        self.chunk, made = self.sampler.advance(chunk, told, self._embedded(), [""])
+        self.before, made = self.stepper.advance(self.before, told, self._embedded(), [""])
         self._advance_state(told)
         frames = made.frames
         if self.over.any():
             self._begin_again(begun)
-            fresh = (self.chunk.frames[:, -1:] + 1) / 2
-            frames = torch.where(begun.to(frames.device)[:, None, None, None, None], fresh, frames)
+            here = begun.to(frames.device)[:, None, None, None, None]
+            frames = torch.where(here, self._first[:, None], frames)
+        self.last = frames[:, -1]
         self.taken = np.where(self.over, 0, self.taken + 1)
         reward = self._rewarded(made._replace(frames=frames), told).astype(np.float64)
         ended = self._judged(self.ended, frames).astype(bool) & ~self.over
@@ -154,19 +166,10 @@ class ImaginedWorlds:
         return Step(_pixels(frames), reward, ended, truncated)
 
     def _begin_again(self, begun: Tensor) -> None:
-        """The worlds that ended go back to their contexts; their latents are those of its frame."""
-        assert self.chunk is not None
-        first = self.sampler.begin(self.contexts).frames
-        here = begun.to(first.device)
-        frames = torch.where(here[:, None, None, None, None], first, self.chunk.frames)
-        latents = self.chunk.latents
-        if latents is not None:
-            fresh = self.model.backbone.codec.encode(first[begun])[:, -1]
-            latents = latents.clone()
-            latents[here] = fresh
+        """The worlds that ended go back to their contexts."""
+        self.before = self.stepper.begin_again(self.before, self.contexts, begun)
         if self.state is not None and self.first_state is not None:
             self.state[begun] = self.first_state.float()[begun]
-        self.chunk = Chunk(frames, latents)
 
     def _embedded(self) -> Tensor | None:
         if self.state is None:

@@ -21,7 +21,7 @@ from egowm.planning.space import MOST_ACTIONS, Space
 from egowm.sampling import Sampling, takes_sampling
 
 if TYPE_CHECKING:
-    from egowm.world_model import WorldModel
+    from egowm.dynamics import Dynamics
 
 
 class Costable(Protocol):
@@ -111,7 +111,7 @@ class PlannerSolver:
 
 @checked
 class GoalModel:
-    """A `WorldModel` for stable-worldmodel's solvers: how far the imagined end is from the goal.
+    """A world model for stable-worldmodel's solvers: how far the imagined end is from the goal.
 
     The candidates are in physical units, as the environment's actions; scale them in the solver.
 
@@ -125,7 +125,7 @@ class GoalModel:
     @takes_sampling
     def __init__(
         self,
-        model: "WorldModel",
+        model: "Dynamics",
         how: Sampling = Sampling(),
         *,
         by: By = "latents",
@@ -159,7 +159,7 @@ class GoalModel:
             seen, goal = (_frames(info_dict[k][number][0]) for k in ("pixels", "goal"))
             cost = goal_cost(
                 self.model,
-                seen[None, -self.model.backbone.context :],
+                seen[None, -self.model.num_context :],
                 goal[-1],
                 self.how,
                 by=self.by,

@@ -15,7 +15,7 @@ from torch import Tensor
 from egowm.actions.contrast import KINDS, can_mirror, changed
 from egowm.checks import counted
 from egowm.clip import Clip
-from egowm.world_model import WorldModel
+from egowm.dynamics import Dynamics
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +27,10 @@ class ActionsIgnored(Exception):
 class ActionGuard(Callback):
     """Compares true with wrong actions at validation, on the same clips with the same noise.
 
-    Logs `guard/KIND`, the loss over the high noise levels of the backbone's process under true,
-    shuffled (another clip's), zero and mirrored actions, and `guard/gap`: the share by which the
-    loss under shuffled actions exceeds that under true ones. A model that ignores its actions has
-    a gap of 0.
+    Logs `guard/KIND`, the model's `action_loss` (of a diffusion model the loss over its high noise
+    levels) under true, shuffled (another clip's), zero and mirrored actions, and `guard/gap`: the
+    share by which the loss under shuffled actions exceeds that under true ones. A model that
+    ignores its actions has a gap of 0.
 
     Args:
         min_gap: smallest gap of a model that follows its actions; 0.01 is 1 %.
@@ -59,7 +59,7 @@ class ActionGuard(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
-        self._kinds = kinds(pl_module) if fitting and isinstance(pl_module, WorldModel) else []
+        self._kinds = kinds(pl_module) if fitting and isinstance(pl_module, Dynamics) else []
         self._sums = torch.zeros(len(self._kinds) + 1, device=pl_module.device)
         self._done, self._other = 0, None
 
@@ -76,7 +76,7 @@ class ActionGuard(Callback):
         other, self._other = self._other, batch.actions if alone else None
         if self._done >= self.batches or not self._kinds or (alone and other is None):
             return
-        assert isinstance(pl_module, WorldModel)
+        assert isinstance(pl_module, Dynamics)
         self._sums[:-1] += losses(pl_module, batch, batch_idx, other if alone else None)
         self._sums[-1] += 1
         self._done += 1
@@ -123,39 +123,19 @@ class ActionGuard(Callback):
         self.below_since = state_dict["below_since"]
 
 
-def kinds(model: WorldModel) -> list[str]:
+def kinds(model: Dynamics) -> list[str]:
     """The kinds of actions that are compared: mirrored ones where it is known what that means."""
     known = can_mirror(model.spec_of(None))
     return [kind for kind in KINDS if kind != "mirrored" or known]
 
 
 @torch.no_grad()
-def losses(model: WorldModel, clip: Clip, seed: int, other: Tensor | None = None) -> Tensor:
-    """The loss (kinds,) under each kind of actions, mean over the high noise levels, with the same
-    noise. Nothing is dropped for guidance. other: another clip's actions, for a batch of one."""
+def losses(model: Dynamics, clip: Clip, seed: int, other: Tensor | None = None) -> Tensor:
+    """The model's `action_loss` (kinds,) under each kind of actions, with the same noise. other:
+    another clip's actions, for a batch of one."""
     meaning = model.spec_of(None)
     shuffled = other
     if shuffled is None:
         shuffled = clip.actions.roll(len(clip.actions) // 2, 0)  # neighbours are often alike
-    dropped = model.drop_image, model.drop_action
-    model.drop_image = 0.0
-    if model.drop_action:
-        model.drop_action = 1e-12  # 0 would leave the null embedding out of the model
-    try:
-        return torch.stack(
-            [
-                _loss(model, clip, changed(clip.actions, shuffled, kind, meaning), seed)
-                for kind in kinds(model)
-            ]
-        )
-    finally:
-        model.drop_image, model.drop_action = dropped
-
-
-def _loss(model: WorldModel, clip: Clip, actions: Tensor, seed: int) -> Tensor:
-    """Mean over the high noise levels."""
-    clip, found = clip._replace(actions=actions), []
-    for level in model.backbone.process.high_levels:
-        generator = torch.Generator().manual_seed(seed)
-        found.append(model.loss(clip, generator, level)[0].detach().float())
-    return torch.stack(found).mean()
+    told = [changed(clip.actions, shuffled, kind, meaning) for kind in kinds(model)]
+    return torch.stack([model.action_loss(clip._replace(actions=a), seed) for a in told])

@@ -17,11 +17,11 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from egowm.clip import Clip
+from egowm.dynamics import Dynamics
 from egowm.files import whole
 from egowm.pixels import psnr
 from egowm.sampling import Sampling
 from egowm.video import webp_bytes, write_image
-from egowm.world_model import WorldModel
 
 log = logging.getLogger(__name__)
 NAME = "rollout"
@@ -64,7 +64,8 @@ class RolloutPictures(Callback):
         self._found, self._due = [], False
         if trainer.state.fn != "fit" or trainer.sanity_checking or not self.every:
             return
-        self._due = isinstance(pl_module, WorldModel) and self.validations % self.every == 0
+        drawn = isinstance(pl_module, Dynamics) and pl_module.makes_frames
+        self._due = drawn and self.validations % self.every == 0
         self.validations += 1
 
     def on_validation_batch_end(
@@ -84,7 +85,7 @@ class RolloutPictures(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._due:
             return
-        assert isinstance(pl_module, WorldModel)
+        assert isinstance(pl_module, Dynamics)
         sums = torch.zeros(3, device=pl_module.device)  # of both PSNRs, and how many took part
         if len(self._found) > 1:
             batch = Clip(*default_collate(self._found))
@@ -121,7 +122,7 @@ class RolloutPictures(Callback):
 
 
 @torch.no_grad()
-def roll_out(model: WorldModel, batch: Clip, steps: int) -> list[Tensor]:
+def roll_out(model: Dynamics, batch: Clip, steps: int) -> list[Tensor]:
     """Frames (B, T, 3, H, W) in [0, 1] under the true and under another clip's actions.
 
     Clip k has the same noise in both; one sequence is computed at a time, as memory is short.

@@ -13,6 +13,7 @@ from torch.utils.data import default_collate
 from egowm.clip import Clip
 from egowm.data import ClipData
 from egowm.data.module import Windows
+from egowm.dynamics import Dynamics
 from egowm.pixels import to_uint8
 from egowm.sampling import Sampling
 from egowm.scs.annotation.annotations import find_annotations, read_annotation
@@ -21,7 +22,6 @@ from egowm.scs.metric import SCS
 from egowm.scs.score import MIN_AREA
 from egowm.scs.trackers import Tracker, load_tracker
 from egowm.scs.tracking import track_frames, without_evidence
-from egowm.world_model import WorldModel
 
 log = logging.getLogger(__name__)
 SCORES = ("scs", "scs_davis", "scs_visible")
@@ -65,7 +65,9 @@ class StructureScore(Callback):
         self.clips, self.horizon = clips, horizon
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking or not isinstance(pl_module, WorldModel):
+        if trainer.sanity_checking or not isinstance(pl_module, Dynamics):
+            return
+        if not pl_module.makes_frames:
             return
         windows = self._windows(trainer)
         count = min(self.clips, len(windows))
@@ -94,7 +96,7 @@ class StructureScore(Callback):
         return self.data.windows("val", tiled=True)
 
     @torch.no_grad()
-    def _add(self, metric: SCS, model: WorldModel, clip: Clip, number: int) -> None:
+    def _add(self, metric: SCS, model: Dynamics, clip: Clip, number: int) -> None:
         """Imagine one clip, follow its structures in truth and prediction, and count."""
         context = len(clip.frames) - len(clip.actions)
         made = model.rollout_of(

@@ -63,7 +63,7 @@ def test_less_than_a_second_is_refused():
     ],
 )
 def test_who_can_jump(jumps, chunk, words):
-    model = SimpleNamespace(backbone=SimpleNamespace(jumps=jumps), chunk=chunk)
+    model = SimpleNamespace(makes_frames=True, name="SVD", jump=chunk if jumps else 0)
     reads = {4: "1 s", 16: "4 s"}
     check_model(Protocol("nwm-rollout", 16, reads), model)
     if words is None:

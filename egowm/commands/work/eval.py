@@ -9,6 +9,7 @@ from egowm.checksums import sum_of
 from egowm.commands.device_option import chosen_device
 from egowm.commands.tracker_options import chosen_tracker
 from egowm.data.module import ClipData
+from egowm.dynamics import Dynamics
 from egowm.evaluation import compare
 from egowm.evaluation.evaluate import annotator, evaluate
 from egowm.evaluation.metrics.catalogue import load_metrics
@@ -18,8 +19,8 @@ from egowm.evaluation.rows import known_kinds, make_rows
 from egowm.evaluation.run_writer import RUN
 from egowm.evaluation.table import table
 from egowm.files import check_folder
+from egowm.latent import from_pretrained
 from egowm.recipe import open_recipe
-from egowm.world_model import WorldModel
 
 FELL = 4  # the exit status of a gate that did not open
 
@@ -41,7 +42,7 @@ def _evaluated(args: Namespace, baseline: EvalRecord | None) -> EvalRecord:
     tracker = chosen_tracker(args)
     assert tracker is not None
     device = chosen_device(args)
-    model = WorldModel.from_pretrained(args.model, base=args.base)
+    model = from_pretrained(args.model, base=args.base)
     data = _data(args)
     protocol = make_protocol(args.protocol, data, args.horizon)
     check_model(protocol, model)
@@ -50,7 +51,7 @@ def _evaluated(args: Namespace, baseline: EvalRecord | None) -> EvalRecord:
     metrics = load_metrics(args.weights, str(device), data)
     if baseline is not None:
         compare.check_gate(baseline, str(args.gate), protocol, metrics)
-    model.to(device)
+    model.to(device)  # type: ignore[attr-defined]
     return evaluate(
         rows,
         data,
@@ -73,14 +74,14 @@ def _data(args: Namespace) -> ClipData:
     return data if args.context is None else data.with_context(args.context)
 
 
-def _about(args: Namespace, model: WorldModel) -> dict[str, Any]:
+def _about(args: Namespace, model: Dynamics) -> dict[str, Any]:
     """The recipe and the model by what they hold, so that a table can be traced back to them."""
     return {
         "recipe": {"name": args.config.name, "sha256": sum_of(args.config)},
         "model": {
             "name": Path(args.model).name,
             "sha256": sum_of(export.find(Path(args.model)) / export.WEIGHTS),
-            "base_sha256": model.backbone.base_sha256,
+            **model.about(),
             "steps": args.steps or model.steps,
         },
     }

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
-from egowm.export import EXPORT, save
+from egowm.export import EXPORT
 from egowm.files import check_folder
-from egowm.recipe import build, open_recipe
+from egowm.latent.base import LatentDynamics
+from egowm.recipe import build_model, open_recipe
 from egowm.training.average import averaged_weights
 from egowm.training.checkpoints import read_checkpoint
 from egowm.world_model import WorldModel
@@ -18,7 +19,7 @@ log = logging.getLogger(__name__)
 
 def load_checkpoint(
     recipe: Path, checkpoint: Path, averaged: bool = True, pretrained: str | None = None
-) -> WorldModel:
+) -> WorldModel | LatentDynamics:
     """The recipe's model with the checkpoint's trained weights and ActionSpec.
 
     Args:
@@ -30,7 +31,9 @@ def load_checkpoint(
     """
     opened = open_recipe(recipe)
     section = opened.world_model(pretrained) if pretrained else opened.section("model")
-    model = build(section, WorldModel)
+    model: WorldModel | LatentDynamics = build_model(section)
+    if not hasattr(model, "save_pretrained"):
+        raise ValueError(f"{recipe}: expected a world model, got {type(model).__name__}.")
     state = read_checkpoint(checkpoint)
     model.on_load_checkpoint(state)
     model.configure_model()
@@ -46,6 +49,6 @@ def run(args: Namespace) -> int:
     """Write the export that the options ask for."""
     check_folder(args.output, EXPORT, args.force)
     model = load_checkpoint(args.config, args.ckpt_path, not args.newest, args.pretrained)
-    save(model, args.output, torch.float16 if args.half else None)
+    model.save_pretrained(args.output, torch.float16 if args.half else None)
     print(f"{args.output}: an export of {args.ckpt_path}")
     return 0

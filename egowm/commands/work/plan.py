@@ -16,11 +16,11 @@ from egowm.evaluation.film import write_film
 from egowm.evaluation.navigation import Run, act_out, make_tasks, time_allowed
 from egowm.evaluation.plan_film import drive_film
 from egowm.files import FolderKind, begins, check_folder, filled
+from egowm.latent import from_pretrained
 from egowm.planning import cem, icem, mppi, random_shooting
 from egowm.planning.mpc import Planner
 from egowm.sampling import Sampling
 from egowm.shipped import default_model
-from egowm.world_model import WorldModel
 
 PLAN = FolderKind(
     "egowm plan",
@@ -87,7 +87,7 @@ def _agent(args: argparse.Namespace) -> Any:
 
 
 def _model(args: argparse.Namespace) -> Any:
-    return WorldModel.from_pretrained(args.model or default_model(), base=args.base)
+    return from_pretrained(args.model or default_model(), base=args.base)
 
 
 def _sampling(args: argparse.Namespace) -> Any:

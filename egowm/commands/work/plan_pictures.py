@@ -12,6 +12,7 @@ from egowm.actions import ActionSpec
 from egowm.actions.keys import in_words
 from egowm.checks import counted
 from egowm.commands.base_faults import naming
+from egowm.dynamics import Dynamics
 from egowm.evaluation.film import write_film
 from egowm.evaluation.picture_plan import PicturePlan, plan_between
 from egowm.evaluation.plan_film import picture_film
@@ -19,12 +20,11 @@ from egowm.files import FolderKind, filled
 from egowm.planning.mpc import Planner
 from egowm.sampling import Sampling
 from egowm.video import read_image, resize
-from egowm.world_model import WorldModel
 
 
 def plan_pictures(
     args: argparse.Namespace,
-    load: Callable[[argparse.Namespace], WorldModel],
+    load: Callable[[argparse.Namespace], Dynamics],
     planner: Planner,
     how: Sampling,
     kind: FolderKind,
@@ -37,7 +37,7 @@ def plan_pictures(
         resize(read_image(path)[None], *args.size)[0] for path in (args.picture, args.goal)
     )
     model = load(args)
-    with naming(str(model.backbone.folder)):
+    with naming(model.base):
         found = plan_between(
             model,
             start,
@@ -76,7 +76,7 @@ def _write_actions(
         "actions": found.plan.actions.tolist(),
         "cost": found.plan.cost,
         "decibels_of_start": round(found.before, 2),
-        "decibels_of_end": round(found.after, 2),
+        "decibels_of_end": None if found.after is None else round(found.after, 2),
     }
     (folder / "plan.json").write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
 
@@ -86,9 +86,15 @@ def _say(found: PicturePlan, spec: ActionSpec, output: Path) -> None:
     actions = found.plan.actions.tolist()
     for number, action in enumerate(actions, 1):
         print(f"{number / spec.rate_hz:.2f} s: {in_words(np.array(action), spec)}")
-    print(
-        f"Against the goal: the start {found.before:.1f} dB, the imagined end {found.after:.1f} dB."
-    )
-    if found.after <= found.before:
-        print("The end looks no more like the goal than the start: do not trust this plan.")
+    if found.after is None:
+        print("The model makes no frames: nothing says whether the end will look like the goal.")
+    else:
+        _compare(found.before, found.after)
     print(f"{counted(len(actions), 'action')} in {output}: plan.mp4, actions.csv, plan.json")
+
+
+def _compare(before: float, after: float) -> None:
+    """Whether the end looks more like the goal than the start did."""
+    print(f"Against the goal: the start {before:.1f} dB, the imagined end {after:.1f} dB.")
+    if after <= before:
+        print("The end looks no more like the goal than the start: do not trust this plan.")

@@ -11,27 +11,32 @@ from egowm.actions import ActionSpec
 from egowm.actions.files import is_file, read_actions
 from egowm.actions.keys import MOVES, in_words, pressed
 from egowm.commands.base_faults import naming
+from egowm.dynamics import Dynamics
 from egowm.evaluation.film import write_film
 from egowm.evaluation.report.path_drawing import integrate_poses, path_summary
 from egowm.evaluation.rollout_film import rollout_film
 from egowm.files import FolderKind, filled
+from egowm.latent import from_pretrained
 from egowm.pixels import to_uint8
 from egowm.sampling import Sampling
 from egowm.shipped import default_model
 from egowm.video import read_image, resize, write_frames
-from egowm.world_model import WorldModel
 
 
 def run(args: Namespace, walk: FolderKind) -> int:
     """Imagine a video for each sequence of actions, write them into a folder of this kind, and say
     where they lead."""
     picture = read_image(args.picture)
-    model = WorldModel.from_pretrained(args.model or default_model(), base=args.base)
+    model = from_pretrained(args.model or default_model(), base=args.base)
     assert model.spec is not None
+    if not model.makes_frames:
+        raise ValueError(
+            f"{model.name} makes no frames to be written: it can plan (egowm plan --by latents)."
+        )
     told = [read_actions(text, model.spec) for text in args.actions]
     first = resize(picture[None], *args.size)
     context = torch.from_numpy(first.transpose(0, 3, 1, 2).copy())[None]
-    with naming(str(model.backbone.folder)):
+    with naming(model.base):
         videos = [
             np.concatenate([first, to_uint8(_imagined(model, context, actions, args))])
             for actions in told
@@ -48,10 +53,10 @@ def run(args: Namespace, walk: FolderKind) -> int:
     return 0
 
 
-def _imagined(model: WorldModel, context: Tensor, actions: Tensor, args: Namespace) -> Tensor:
+def _imagined(model: Dynamics, context: Tensor, actions: Tensor, args: Namespace) -> Tensor:
     """Frames (T, 3, H, W); every sequence of actions meets the same noise."""
     return model.rollout(
-        context.expand(-1, model.backbone.context, -1, -1, -1),  # the robot stood still before
+        context.expand(-1, model.num_context, -1, -1, -1),  # the robot stood still before
         actions,
         Sampling(steps=args.steps, guidance=args.guidance, guide_on=args.guide_on),
         state=None if args.state is None else torch.tensor([args.state]),
