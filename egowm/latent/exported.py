@@ -155,7 +155,7 @@ Actions: {spec.kind}, frame {spec.frame}:
 
 {spec_table(spec)}
 
-``python
+```python
 import torch
 
 from egowm.latent import {model.name}
@@ -163,5 +163,5 @@ from egowm.latent import {model.name}
 model = {model.name}.from_pretrained("{folder.as_posix()}")
 context = torch.rand(1, {model.context}, 3, {model.size}, {model.size})
 made = model.rollout(context, torch.zeros(1, 8, {spec.width}))  # (N, T, A) in these units
-``
+```
 """
