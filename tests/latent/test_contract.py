@@ -1,5 +1,7 @@
 """One set of questions for everything that answers `egowm.Dynamics`."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from egowm.clip import Clip
 from egowm.data import Rooms, Window
 from egowm.diffusion import SharedNoise
 from egowm.dynamics import Dynamics
+from egowm.evaluation.picture_plan import plan_between
 from egowm.evaluation.simulator import Simulator
 from egowm.planning import ImaginedWorlds, Space, cem, goal_cost, gradient
 from egowm.planning.costs import Latents, Pixels
@@ -133,6 +136,16 @@ def test_pixels_of_a_model_without_a_decoder_are_refused(model, context):
     cost = goal_cost(model, context, Pixels(context[0, 0]))
     with pytest.raises(ValueError, match=r"Expected imagined frames, got none.*--by latents"):
         cost(torch.zeros(1, 2, 3))
+
+
+def test_a_plan_between_pictures(model):
+    """Black, and without a verdict, where nothing can be shown."""
+    start = np.full((SIZE, SIZE, 3), 100, np.uint8)
+    planner, how = partial(cem, samples=3, elites=1, iterations=1), Sampling(steps=1)
+    found = plan_between(model, start, start, planner, how, horizon=2, by="latents")
+    assert found.imagined.shape == (3, SIZE, SIZE, 3)
+    assert np.array_equal(found.imagined[0], start)
+    assert (found.after is None) == (not model.makes_frames) == (not found.imagined[1:].any())
 
 
 def test_a_class_that_lacks_a_member_does_not_answer(spec):
