@@ -117,6 +117,10 @@ class Clip(NamedTuple):
         """
         if follows(spec, state_spec) or not self.later_states.numel():
             return integrate(self.state, self.actions, spec, state_spec, chunk)
+        check_between("chunk", chunk, 1, 10**6)
+        check_shape("state", self.state, "B S", S=state_spec.width)
+        sizes = {"B": len(self.state), "T": self.actions.shape[1], "S": state_spec.width}
+        check_shape("later_states", self.later_states, "B T S", **sizes)
         return torch.cat([self.state[:, None], self.later_states[:, :-1]], 1)[:, ::chunk]
 
     @property

@@ -33,11 +33,13 @@ def write_h264(
     SVT-AV1 makes the calling thread a real-time one where the user is root, and it would hold its
     core against all others from then on: it gets its turn as before.
     """
-    scheduler = os.sched_getscheduler(0)
+    known = hasattr(os, "sched_getscheduler")  # which macOS has not
+    scheduler = os.sched_getscheduler(0) if known else 0
     try:
         _write(path, frames, fps, codec, ticks, turned, more)
     finally:
-        os.sched_setscheduler(0, scheduler, os.sched_param(0))
+        if known:
+            os.sched_setscheduler(0, scheduler, os.sched_param(0))
 
 
 def _write(

@@ -163,6 +163,21 @@ def test_a_clip_gives_the_states_that_do_not_follow(model, context, actions, mon
     torch.testing.assert_close(seen, [POSTURE.normalise(value) for value in expected])
 
 
+@pytest.mark.parametrize(
+    ("later", "chunk", "words"),
+    [
+        (torch.zeros(3, 2, 2), 4, r"later_states \(3, 10, 2\), got \(3, 2, 2\)"),
+        (torch.zeros(3, 10, 3), 4, r"later_states \(3, 10, 2\), got \(3, 10, 3\)"),
+        (torch.zeros(3, 10, 2), 0, "Expected chunk"),
+    ],
+)
+def test_later_states_that_do_not_fit_are_refused(context, actions, later, chunk, words):
+    state, names = FIRST.expand(3, -1), [[""] * 3] * 3
+    held = Clip(context, actions, actions[:, :0], state, *names, later_states=later)
+    with pytest.raises(ValueError, match=words):
+        held.states(replace(MOVES, kind="command"), POSTURE, chunk)
+
+
 def test_the_loss_sees_the_state(model):
     loss = model.loss(clip(), seeded())[0]
     loss.backward()

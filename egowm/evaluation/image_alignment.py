@@ -25,6 +25,8 @@ _KEPT = 2  # starts that the coarse search goes on with
 _SCALE = 0.3  # of the residual's robust weight, in deviations of the frame
 _NEAREST = 0.05  # metres ahead of the camera
 _LEAST = 0.3  # share of the rendering that the frame must show
+_NO_SPREAD = 1e-3  # squared grey levels, summed: what is left of a frame is of one colour
+_REACH = 4.0  # a fit lies at most so many of the largest starts away from where it began
 _SHOWN = 0.9  # share of a low-passed pixel that is not a body's
 
 
@@ -84,6 +86,7 @@ def align_frames(frames: np.ndarray, scene: Scene, start: Eye) -> Iterator[Fit]:
 
 def align_frame(frame: np.ndarray, scene: Scene, near: Eye, steps: int = 1) -> Fit:
     """One frame (H, W, 3) uint8, at most `steps` actions away from a pose."""
+    before = near
     look, coarse, fine = (_Target(frame, scene, size) for size in SIZES)
     if fine.contrast < MIN_CONTRAST:
         return Fit(near, 1.0, 0.0, np.inf)
@@ -92,7 +95,16 @@ def align_frame(frame: np.ndarray, scene: Scene, near: Eye, steps: int = 1) -> F
     best = min((coarse.fit(eye) for eye in starts[:_KEPT]), key=lambda fit: fit.cost)
     near = coarse.fit(best.eye).eye
     fine.blur_like_the_frame(near)
-    return fine.fit(fine.fit(near).eye)
+    fit = fine.fit(fine.fit(near).eye)
+    return fit if _within(fit.eye, before, steps * scene.starts) else fit._replace(doubt=np.inf)
+
+
+def _within(eye: Eye, before: Eye, starts: np.ndarray) -> bool:
+    """Whether a pose can be reached from the one before it."""
+    way = np.linalg.norm(eye.place - before.place)
+    turn = np.arccos(np.clip((np.trace(before.turn.T @ eye.turn) - 1) / 2, -1, 1))
+    most_way, most_turn = (np.linalg.norm(part, axis=1).max() for part in np.hsplit(starts, 2))
+    return bool(way <= _REACH * most_way and turn <= _REACH * most_turn)
 
 
 class _Target:
@@ -110,8 +122,11 @@ class _Target:
         small = cv2.resize(shown, (size, size), interpolation=cv2.INTER_AREA)
         self.shown = None if whole else (_low_passed(small) > _SHOWN).astype(np.float32)
         self.picture = _low_passed(cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA))
-        self.contrast = float(self.picture.std((0, 1)).max())
-        self.scale = _SCALE * max(float(self.picture.std((0, 1)).mean()), 1.0)
+        visible = self.picture.reshape(-1, 3)
+        if self.shown is not None and self.shown.any():
+            visible = visible[self.shown.reshape(-1) > 0]
+        self.contrast = float(visible.std(0).max())
+        self.scale = _SCALE * max(float(visible.std(0).mean()), 1.0)
         across = 1 - (2 * np.arange(size, dtype=np.float32) + 1) / size
         up, left = np.meshgrid(across, across, indexing="ij")
         rays = np.stack([np.ones_like(left), left, up]).reshape(3, -1)
@@ -178,7 +193,9 @@ class _Target:
         square = error.mean(1) / self.scale**2
         unknown = 1 - np.maximum(valid, hidden)  # beyond the frame's edges
         cost = float((valid * square / (1 + square) + unknown).sum() / (valid + unknown).sum())
-        unlike = float((valid @ error).sum() / (valid @ np.square(warped - warped.mean(0))).sum())
+        middle = warped.mean(0) if self.shown is None else valid @ warped / valid.sum()
+        spread = float((valid @ np.square(warped - middle)).sum())
+        unlike = float((valid @ error).sum()) / spread if spread > _NO_SPREAD else 1.0
         correlation = float(np.sqrt(max(0.0, 1 - unlike)))
         return _Match(residual, valid / np.square(1 + square), gain, cost, correlation)
 
@@ -266,7 +283,7 @@ def _tint(
 def _doubt(inverse: np.ndarray, ways: np.ndarray, match: _Match) -> float:
     """Standard error of the pose, in metres (of the `ways`) or tens of degrees; neighbours' errors
     are alike."""
-    if not np.isfinite(inverse).all() or match.correlation == 0:
+    if not np.isfinite(inverse).all() or match.correlation == 0 or not match.gain.any():
         return float("inf")
     weight = match.weight[:, None]
     variance = float((weight * np.square(match.residual)).sum() / (3 * weight.sum()))

@@ -86,6 +86,10 @@ class Simulator:
         generator: Generator = None,
     ) -> Rollout:
         """The frames that follow; of the context, the size alone counts."""
+        if state is not None or any([text] if isinstance(text, str) else text) or source:
+            raise ValueError("The simulator takes no state, text or source: leave them out.")
+        if how.gradient or how.guidance != 1:
+            raise ValueError("The simulator has neither a gradient nor guidance: leave them out.")
         told = as_sequences(actions, self.spec_of(source), self.device)
         outside = self.spec_of(source).check(told, how.strict)
         futures, frames = self._futures(as_frames(context), len(told)), []

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from egowm.actions import ActionSpec
-from egowm.checks import checked, counted
+from egowm.checks import check_between, checked, counted
 from egowm.clip import Clip
 from egowm.diffusion import Generator, SharedNoise
 from egowm.latent.exported import load, save
@@ -23,6 +24,13 @@ from egowm.randomness import StepSeeds
 from egowm.sampling import Actions, Rollout, Sampling, as_frames, as_sequences, takes_sampling
 
 SEED = 0  # of a goal's latent, where a model draws one
+MOST_PIXELS = 8192  # of a side
+
+
+def check_halvings(size: int) -> None:
+    """Refuse a size that convolutions of stride 2 do not halve down to 4."""
+    if size < 8 or size & (size - 1):
+        raise ValueError(f"Expected a size of 8, 16, 32, ... pixels, got {size}.")
 
 
 class LatentDynamics(LightningModule, ABC):
@@ -32,7 +40,7 @@ class LatentDynamics(LightningModule, ABC):
     What a future goes on from is a NamedTuple of tensors whose first axis is N.
 
     Args:
-        size: H and W of the frames that it is built for, 8 times a power of two.
+        size: H and W of the frames that it is built for, at least 8.
         context: Frames K that a future starts from.
         learning_rate: Highest learning rate, reached after the warm-up.
         warmup: Optimizer steps of linear warm-up, 0 or more.
@@ -47,8 +55,7 @@ class LatentDynamics(LightningModule, ABC):
         self, size: int, context: int, learning_rate: float, warmup: int, spec: ActionSpec | None
     ) -> None:
         super().__init__()
-        if size < 8 or size & (size - 1):
-            raise ValueError(f"Expected a size of 8, 16, 32, ... pixels, got {size}.")
+        check_between("size", size, 8, MOST_PIXELS)
         if context < 1 or warmup < 0:
             raise ValueError(
                 f"Expected a context of at least 1 frame and warmup of 0 or more, got {context} "
@@ -161,9 +168,14 @@ class LatentDynamics(LightningModule, ABC):
         told = as_sequences(actions, self.spec_of(source), self.device)
         outside = self.spec_of(source).check(told, how.strict)
         frames, size = as_frames(context), how.micro_batch or len(told)
-        if frames.ndim != 5 or len(frames) not in (1, len(told)):
+        known = frames.ndim == 5 and frames.shape[2] == 3 and len(frames) in (1, len(told))
+        if not known or not frames.numel():
             raise ValueError(
                 f"Expected a context (1 or {len(told)}, K, 3, H, W), got {tuple(frames.shape)}."
+            )
+        if isinstance(generator, Sequence) and len(generator) != len(told):
+            raise ValueError(
+                f"Expected one generator for each of {len(told)}, got {len(generator)}."
             )
         parts: list[tuple[Tensor, Tensor]] = []
         for start in range(0, len(told), size):
@@ -191,13 +203,20 @@ class LatentDynamics(LightningModule, ABC):
 
     def stepper(self, how: Sampling, source: str | None, generator: Generator) -> "LatentStepper":
         """What steps imagined worlds."""
-        if how.guidance != 1:
-            raise ValueError(f"{self.name} has no guidance: leave it 1, got {how.guidance:g}.")
+        if how.guidance != 1 or how.guide_on is not None:
+            raise ValueError(f"{self.name} has no guidance: leave guidance and guide_on out.")
+        if how.steps not in (None, 1) or how.chain is not None or how.decode_window is not None:
+            raise ValueError(
+                f"{self.name} makes a frame in one step, each from the latent before: leave steps, "
+                f"chain and decode_window out."
+            )
+        self.check_built()
         return LatentStepper(self, how, self.spec_of(source), generator)
 
     @torch.no_grad()
     def encode_goal(self, frame: Tensor) -> Tensor:
         """The latent (c, h, w) of a scene (3, H, W) in [0, 1] that stands still."""
+        self.check_built()
         self.check_size(*frame.shape[1:])
         embedded = self.embed(frame[None].to(self.device))[None].expand(1, self.context, *[-1] * 3)
         return self.latent(self.begin(embedded, torch.Generator().manual_seed(SEED)))[0]
@@ -228,6 +247,14 @@ class LatentDynamics(LightningModule, ABC):
         if not hasattr(self, "built"):
             self.build(self.spec_of(None).width)
             self.built = True
+
+    def check_built(self) -> None:
+        """Refuse a model whose networks are not made yet."""
+        if not hasattr(self, "built"):
+            raise ValueError(
+                f"{self.name} has no networks yet: call configure_model(), fit it or load an "
+                f"export."
+            )
 
     def configure_callbacks(self) -> list[Callback]:
         return [StepSeeds()]
@@ -351,11 +378,7 @@ class LatentStepper:
     def rollout(self, context: Tensor, actions: Tensor) -> Rollout:
         """All of the future, of a context (1 or N, K, 3, H, W) and actions (N, T, A)."""
         how, model = self.how, self.model
-        device = model.device.type
-        with (
-            torch.set_grad_enabled(how.gradient),
-            torch.autocast(device, how.dtype, enabled=how.dtype != torch.float32),
-        ):
+        with torch.set_grad_enabled(how.gradient), self._precision:
             state, latents = self.begin(context, len(actions)), []
             for action in self.spec.normalise(actions).unbind(1):
                 state = model.step(state, action, self.generator)
@@ -367,8 +390,19 @@ class LatentStepper:
         shape = (len(actions), count, 3, model.size, model.size)
         return Rollout(frames.reshape(shape), made.float(), 0)
 
+    @property
+    def _precision(self) -> AbstractContextManager[Any]:
+        """With float32 no autocast is entered, so one that the caller opened stays in force."""
+        if self.how.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.model.device.type, self.how.dtype)
+
     def begin(self, context: Tensor, count: int | None = None) -> Any:
         """What the futures go on from; one context is embedded once for all of them."""
+        with torch.set_grad_enabled(self.how.gradient), self._precision:
+            return self._begin(context, count)
+
+    def _begin(self, context: Tensor, count: int | None) -> Any:
         last = context[:, -self.model.context :].to(self.model.device)
         if last.shape[1] < self.model.context:
             raise ValueError(
@@ -388,9 +422,18 @@ class LatentStepper:
         self, before: Any, actions: Tensor, state: Tensor | None, texts: Sequence[str]
     ) -> tuple[Any, Rollout]:
         """One step under physical actions (N, 1, A)."""
-        after = self.model.step(before, self.spec.normalise(actions)[:, 0], self.generator)
-        latent = self.model.latent(after)
-        return after, Rollout(self.model.decode(latent)[:, None], latent[:, None], 0)
+        if state is not None or any(texts):
+            raise ValueError(f"{self.model.name} takes neither state nor text: leave them out.")
+        with self._precision:
+            after = self.model.step(before, self.spec.normalise(actions)[:, 0], self.generator)
+            latent = self.model.latent(after)
+            frames = self.model.decode(latent).float()
+        shape = (
+            (len(latent), -1, *frames.shape[1:])
+            if len(frames)
+            else (len(latent), 0, 3, *frames.shape[2:])
+        )
+        return after, Rollout(frames.reshape(shape), latent[:, None].float(), 0)
 
     @torch.no_grad()
     def begin_again(self, before: Any, context: Tensor, here: Tensor) -> Any:

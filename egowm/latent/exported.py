@@ -120,6 +120,11 @@ def load(folder: Path, base: str | None, kinds: Mapping[str, Callable[..., Model
         if not arguments.get("encoder"):
             raise ValueError(f"{folder} has no frozen encoder: leave the base out.")
         arguments = arguments | {"encoder": base}
+    if arguments.get("encoder") and not Path(arguments["encoder"]).is_dir():
+        raise FileNotFoundError(
+            f"{folder} was trained on the frozen encoder {arguments['encoder']}, which is no "
+            f"folder here: say where it is, base=FOLDER (--base)."
+        )
     encoder = weight_files(Path(arguments["encoder"])) if arguments.get("encoder") else []
     sizes = room_for([folder / WEIGHTS, *encoder])
     with undamaged(path):
@@ -128,7 +133,9 @@ def load(folder: Path, base: str | None, kinds: Mapping[str, Callable[..., Model
             model = make(**arguments)
             model.mean(record)
     if model.about()["base_sha256"] != record["base_sha256"]:
-        raise ValueError(f"{folder} belongs to another encoder than {model.base}: pass its base.")
+        raise ValueError(
+            f"{folder} was trained on another encoder than {model.base}: pass base=FOLDER (--base)."
+        )
     with undamaged(folder / WEIGHTS):
         weights = read_weights(folder / WEIGHTS, record["weights_sha256"])
     check_finite(weights, str(folder / WEIGHTS), "Export an earlier checkpoint.")

@@ -11,7 +11,7 @@ from egowm.checks import checked
 from egowm.clip import Clip
 from egowm.conditioning.embedding import ActionEmbedding
 from egowm.diffusion import Generator
-from egowm.latent.base import LatentDynamics
+from egowm.latent.base import LatentDynamics, check_halvings
 from egowm.latent.straightening import (
     covariance_loss,
     straightening_loss,
@@ -40,7 +40,8 @@ class LatentModel(LatentDynamics):
         channels: Channels c of the latents, after the projector.
         depth: Channels of the first layer of the encoder from scratch.
         hidden: Channels of the predictor.
-        size: H and W of the frames, 8 times a power of two.
+        size: H and W of the frames; 8, 16, 32, ... for an encoder from scratch. A frozen one sees
+            them at the nearest multiple of its patches.
         straightening: Weight of 1 - cosine of successive steps; 0 turns it off.
         variance: Weight of the variance term.
         covariance: Weight of the covariance term.
@@ -73,6 +74,8 @@ class LatentModel(LatentDynamics):
         warmup: int = 100,
         spec: ActionSpec | None = None,
     ) -> None:
+        if encoder is None:
+            check_halvings(size)
         super().__init__(size, 1, learning_rate, warmup, spec)
         if min(channels, depth, hidden) < 1 or min(straightening, variance, covariance) < 0:
             raise ValueError(
@@ -99,7 +102,7 @@ class LatentModel(LatentDynamics):
         else:
             from egowm.planning.features import Patches
 
-            patches = Patches(Path(self.encoder), self.size)
+            patches = Patches(Path(self.encoder), self.size, nearest=True)
             self.network, wide = patches.requires_grad_(False).eval(), patches.width
         self.projector = nn.Sequential(
             nn.Conv2d(wide, wide, 1), _norm(wide), nn.SiLU(), nn.Conv2d(wide, self.channels, 1)
@@ -139,7 +142,14 @@ class LatentModel(LatentDynamics):
         error = (made - real[:, 1:].detach()).square().mean()
         apart = real.flatten(0, 1).flatten(1).float()
         terms = {"prediction": error, "variance": variance_loss(apart)}
-        terms |= {"covariance": covariance_loss(apart), "straightness": straightness(real)}
+        terms |= {"covariance": covariance_loss(apart)}
+        if real.shape[1] > 2:
+            terms["straightness"] = straightness(real)
+        elif self.straightening:
+            raise ValueError(
+                f"Straight paths take clips of at least 2 future frames, got "
+                f"{made.shape[1]}: set --data.window.horizon, or --model.straightening 0."
+            )
         total = error + self.variance * terms["variance"] + self.covariance * terms["covariance"]
         if self.straightening:
             total = total + self.straightening * straightening_loss(real)

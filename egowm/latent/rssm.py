@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from egowm.actions import ActionSpec
-from egowm.checks import checked
+from egowm.checks import check_between, checked
 from egowm.clip import Clip
 from egowm.diffusion import Generator, randn
-from egowm.latent.base import LatentDynamics
+from egowm.latent.base import LatentDynamics, check_halvings
 from egowm.pixels import to_unit
 
 
@@ -55,6 +55,8 @@ def balanced_kl(
     >>> round(balanced_kl(sure, even).item(), 4)  # ln 2
     0.6931
     """
+    check_between("balance", balance, 0, 1)
+    check_between("free", free, 0, 1e6)
     forward = _kl(posterior.detach(), prior).mean().clamp(min=free)
     backward = _kl(posterior, prior.detach()).mean().clamp(min=free)
     return balance * forward + (1 - balance) * backward
@@ -117,6 +119,7 @@ class RSSM(LatentDynamics):
         warmup: int = 100,
         spec: ActionSpec | None = None,
     ) -> None:
+        check_halvings(size)
         super().__init__(size, context, learning_rate, warmup, spec)
         if not 0 <= balance <= 1 or min(kl_weight, free) < 0:
             raise ValueError(
@@ -203,6 +206,12 @@ class RSSM(LatentDynamics):
 
     def latent(self, state: Belief) -> Tensor:
         return torch.cat(state, 1)[:, :, None, None]
+
+    def encode_goal(self, frame: Tensor) -> Tensor:
+        raise ValueError(
+            "RSSM's latents hold the way that led there, which a picture of the goal does not "
+            'have: compare futures with it by="pixels" (egowm plan --by pixels).'
+        )
 
     def decode(self, latents: Tensor) -> Tensor:
         return (self.decoder(latents.flatten(1)) + 0.5).clamp(0, 1)

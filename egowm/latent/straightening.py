@@ -7,7 +7,7 @@ Niu, Savin and Simoncelli (2024), arXiv 2411.01777; variance and covariance term
 import torch
 from torch import Tensor
 
-from egowm.checks import check_shape, checked
+from egowm.checks import check_float, check_shape, checked
 
 SHORTEST = 1e-6  # steps below it have no direction and are left out
 
@@ -53,7 +53,7 @@ def variance_loss(latents: Tensor, eps: float = 1e-4) -> Tensor:
     >>> variance_loss(torch.tensor([[0.0, -2.0], [0.0, 2.0]])).item()  # sqrt(eps) is 0.01
     0.4950...
     """
-    check_shape("latents", latents, "N D")
+    _check_rows(latents)
     deviation = (latents.var(0) + eps).sqrt()
     return (1 - deviation).clamp(min=0).mean()
 
@@ -68,7 +68,7 @@ def covariance_loss(latents: Tensor) -> Tensor:
     >>> covariance_loss(torch.tensor([[1.0, 1.0], [-1.0, -1.0]])).item()  # Cov is 2 everywhere
     4.0
     """
-    check_shape("latents", latents, "N D")
+    _check_rows(latents)
     centred = latents - latents.mean(0)
     covariance = centred.T @ centred / (len(latents) - 1)
     return (covariance.square().sum() - covariance.diagonal().square().sum()) / latents.shape[1]
@@ -84,6 +84,7 @@ def extrapolate(latents: Tensor) -> Tensor:
     >>> extrapolate(torch.tensor([[[1.0], [2.0], [4.0]]])).flatten().tolist()
     [3.0, 6.0]
     """
+    _check_paths(latents, 2)
     return 2 * latents[:, 1:] - latents[:, :-1]
 
 
@@ -106,12 +107,24 @@ def straightness_gap(imagined: Tensor, real: Tensor) -> float:
 
 def _cosines(latents: Tensor) -> tuple[Tensor, Tensor]:
     """(B, T-2) of successive steps, and whether both of them have a length."""
-    if latents.ndim < 3 or latents.shape[1] < 3:
-        raise ValueError(
-            f"Expected latents (B, T, ...) with T of at least 3, got {tuple(latents.shape)}."
-        )
+    _check_paths(latents, 3)
     steps = latents.flatten(2).diff(dim=1)
-    moving = steps.detach().norm(dim=-1) >= SHORTEST
+    moving = ~(steps.detach().norm(dim=-1) < SHORTEST)  # NaN moves, and stays NaN
     steps = torch.where(moving[..., None], steps, 1.0)  # no gradient of a length of 0
     cosines = torch.nn.functional.cosine_similarity(steps[:, :-1], steps[:, 1:], dim=-1)
     return cosines, moving[:, :-1] & moving[:, 1:]
+
+
+def _check_paths(latents: Tensor, least: int) -> None:
+    if latents.ndim < 3 or latents.shape[1] < least:
+        raise ValueError(
+            f"Expected latents (B, T, ...) with T of at least {least}, got {tuple(latents.shape)}."
+        )
+    check_float("latents", latents)
+
+
+def _check_rows(latents: Tensor) -> None:
+    check_shape("latents", latents, "N D")
+    if len(latents) < 2:
+        raise ValueError(f"Expected at least 2 latents (N, D), got {tuple(latents.shape)}.")
+    check_float("latents", latents)

@@ -1,6 +1,7 @@
 """Features in which a goal is compared: DINOv2 patches, layers of any network, structures."""
 
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,21 +45,28 @@ class Patches(nn.Module):
     Args:
         folder: In transformers' format; nothing is downloaded.
         size: Frames are resized to it, a multiple of the patch size.
+        nearest: Take the nearest multiple of the patch size in place of refusing another size.
     """
 
-    def __init__(self, folder: Path, size: int) -> None:
+    def __init__(self, folder: Path, size: int, nearest: bool = False) -> None:
         super().__init__()
         from transformers import AutoModel
 
         network = load_model(AutoModel, folder)
         patch = network.config.patch_size
+        if nearest:
+            size = max(1, round(size / patch)) * patch
+        asked = signature(network.forward).parameters
+        fixed = "interpolate_pos_encoding" in asked  # else it is done anyway
+        self.options = {"interpolate_pos_encoding": True} if fixed else {}
         if size % patch:
             raise ValueError(f"Expected a size that is a multiple of {patch}, got {size}.")
         self.network = network.requires_grad_(False).eval()
         self.size, self.side, self.width = size, size // patch, network.config.hidden_size
 
     def forward(self, frames: Tensor) -> Tensor:
-        hidden = self.network(_standardised(frames, self.size)).last_hidden_state
+        seen = _standardised(frames, self.size)
+        hidden = self.network(seen, **self.options).last_hidden_state
         patches = hidden[:, -(self.side**2) :].mT
         return patches.unflatten(2, (self.side, self.side))
 

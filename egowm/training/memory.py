@@ -283,4 +283,5 @@ def _clip(window: Window, count: int, spec: ActionSpec, state_spec: ActionSpec |
     actions = torch.zeros(count, num_frames - 1, spec.width)
     words: Any = [""] * count
     future, past = actions[:, window.context - 1 :], actions[:, : window.context - 1]
-    return Clip(frames, future, past, torch.zeros(count, width), words, words, words)
+    state, later = torch.zeros(count, width), torch.zeros(count, window.horizon, width)
+    return Clip(frames, future, past, state, words, words, words, later)

@@ -147,6 +147,16 @@ def test_frames_of_another_hall_are_not_aligned(drive):
     assert (HeadFollowing(Place(drive)).clip(sample(drive, other, np.zeros((2, 25))))["lost"]).all()
 
 
+def test_a_frame_of_nothing_but_a_body_is_not_aligned(drive):
+    """What is left of it is of one colour, which fits anything."""
+    hand = 255 * Humanoid(SEED).room.colours[LEFT_HAND]
+    frames = np.full_like(drive.frames[1:], 128)
+    for k, frame in enumerate(frames):
+        frame[10 * k : 10 * k + 30, 5:50] = hand
+    found = HeadFollowing(Place(drive)).clip(sample(drive, frames))
+    assert (found["lost"] == 100).all()
+
+
 def test_what_moves_is_told_from_the_hall_by_its_hue(run):
     robot = Humanoid(SEED)
     robot.restore(run.positions[4])

@@ -207,8 +207,27 @@ def test_a_frozen_encoder_stays_as_it_is(spec, clip, tmp_path):
     other = Dinov2Model(Dinov2Config(**sizes, image_size=16, patch_size=4))
     other.save_pretrained(tmp_path / "other")
     assert config["hidden_size"] == 16
-    with pytest.raises(ValueError, match="belongs to another encoder"):
+    with pytest.raises(ValueError, match=r"trained on another encoder .* pass base=FOLDER"):
         from_pretrained(tmp_path / "export", base=str(tmp_path / "other"))
+    (tmp_path / "d").rename(tmp_path / "moved")
+    with pytest.raises(FileNotFoundError, match=r"no folder here: say where it is, base=FOLDER"):
+        from_pretrained(tmp_path / "export")
+    moved = from_pretrained(tmp_path / "export", base=str(tmp_path / "moved"))
+    torch.testing.assert_close(moved.rollout_of(clip).latents, made[0])
+
+
+@pytest.mark.parametrize(("family", "patch", "side"), [("Dinov2", 14, 1), ("IJepa", 7, 2)])
+def test_published_encoders_see_frames_at_a_multiple_of_their_patches(
+    spec, clip, tmp_path, family, patch, side
+):
+    """16 pixels become 14; positions are made for 28."""
+    import transformers
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = getattr(transformers, f"{family}Config")(**sizes, image_size=28, patch_size=patch)
+    getattr(transformers, f"{family}Model")(config).save_pretrained(tmp_path / "e")
+    model = latent_model(spec, encoder=str(tmp_path / "e"))
+    assert model.eval().rollout_of(clip).latents.shape[-2:] == (side, side)
 
 
 def test_what_does_not_fit_is_refused(spec, clip):
@@ -217,8 +236,24 @@ def test_what_does_not_fit_is_refused(spec, clip):
         model.rollout(torch.zeros(1, 1, 3, 32, 32), clip.actions)
     with pytest.raises(ValueError, match="neither state nor text"):
         model.rollout(clip.frames[:, :1], clip.actions, text="go")
-    with pytest.raises(ValueError, match="has no guidance"):
-        model.rollout(clip.frames[:, :1], clip.actions, Sampling(guidance=2.0))
+    first = clip.frames[:, :1]
+    for how, words in (
+        (Sampling(guidance=2.0), "has no guidance"),
+        (Sampling(steps=50), "leave steps, chain and decode_window out"),
+        (Sampling(chain="pixels"), "leave steps, chain and decode_window out"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            model.rollout(first, clip.actions, how)
+    with pytest.raises(ValueError, match=r"Expected a context \(1 or 2, K, 3, H, W\)"):
+        model.rollout(torch.zeros(1, 1, 4, SIZE, SIZE), clip.actions)
+    with pytest.raises(ValueError, match="one generator for each of 2, got 3"):
+        model.rollout(first, clip.actions, generator=[torch.Generator() for _ in range(3)])
+    with pytest.raises(ValueError, match=r"no networks yet: call configure_model\(\)"):
+        RSSM(spec=spec, size=SIZE).rollout(first, clip.actions)
+    short = clip._replace(frames=clip.frames[:, :2], actions=clip.actions[:, :1])
+    latent_model(spec, straightening=0.0).loss(short)
+    with pytest.raises(ValueError, match=r"set --data.window.horizon, or --model.straightening 0"):
+        latent_model(spec, straightening=0.1).loss(short)
     for options in ({"size": 20}, {"balance": 2.0}, {"classes": 1}):
         with pytest.raises(ValueError, match="Expected"):
             RSSM(**options)

@@ -82,3 +82,14 @@ def test_what_is_too_short_is_refused():
         straightness(torch.zeros(1, 2, 4))
     with pytest.raises(ValueError, match=r"latents \(N, D\)"):
         variance_loss(torch.zeros(2, 3, 4))
+    with pytest.raises(ValueError, match="at least 2 latents"):
+        covariance_loss(torch.zeros(1, 3))
+    with pytest.raises(ValueError, match=r"T of at least 2, got \(4,\)"):
+        extrapolate(torch.zeros(4))
+
+
+def test_what_is_not_a_number_is_not_straight():
+    path = torch.arange(5.0)[None, :, None].clone()
+    path[0, 2] = torch.nan
+    assert straightness(path).isnan()
+    assert straightening_loss(path).isnan()
