@@ -12,7 +12,7 @@ PLURAL = re.compile(r"(?:#|%d)[ -]((?:[a-z]+ ){0,2}?)([a-z]{2,}s|#s)\b")
 NO_NOUNS = {
     "as", "is", "was", "has", "its", "this", "needs", "takes", "gives", "holds", "does", "says",
     "makes", "decodes", "imports", "overwrites", "reads", "describes", "reaches", "moves",
-    "belongs", "lets", "lacks", "loads", "names", "replaces", "from",
+    "belongs", "lets", "lacks", "loads", "names", "replaces", "learns", "starts", "from",
     "in", "of", "or", "with", "to",
 }  # fmt: skip
 EXEMPT = {

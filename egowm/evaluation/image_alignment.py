@@ -214,14 +214,17 @@ class _Target:
         column, row = centre - focal * left / depth, centre - focal * up / depth
         edge = self.size / 2  # half a pixel beyond the last centre: there the border is repeated
         inside = (np.abs(column - centre) <= edge) & (np.abs(row - centre) <= edge)
-        side = (self.size, self.size)
-        at = (column.reshape(side), row.reshape(side))
-        how = {"interpolation": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REPLICATE}
-        warped = cv2.remap(self.picture, *at, **how).reshape(-1, 3)
+
+        def there(picture: np.ndarray) -> np.ndarray:
+            side, linear = (self.size, self.size), cv2.INTER_LINEAR
+            at = column.reshape(side), row.reshape(side)
+            return cv2.remap(picture, at[0], at[1], linear, borderMode=cv2.BORDER_REPLICATE)
+
+        warped = there(self.picture).reshape(-1, 3)
         seen = (before & inside).astype(np.float32)
         if self.shown is None:
             return warped, seen, np.zeros_like(seen)
-        open_ = (cv2.remap(self.shown, *at, **how).reshape(-1) > 0.5).astype(np.float32)
+        open_ = (there(self.shown).reshape(-1) > 0.5).astype(np.float32)
         return warped, seen * open_, seen * (1 - open_)
 
 

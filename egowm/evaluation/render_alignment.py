@@ -28,7 +28,7 @@ class Alignment(NamedTuple):
 class RoomScene:
     """A room to a camera at the robot's height, which moves in the plane."""
 
-    axes = (0, 1, 5)
+    axes: tuple[int, ...] = (0, 1, 5)
     starts = np.array([[ahead, 0, 0, 0, 0, np.radians(turn)] for ahead in AHEAD for turn in TURNS])
 
     def __init__(self, room: Room) -> None:

@@ -23,7 +23,10 @@ NAMES, UNITS, HIGH = ("dx", "dy", "dyaw"), ("m", "m", "rad"), (0.3, 0.1, 0.1)
 LOW = tuple(-value for value in HIGH)
 SPEC = ActionSpec(NAMES, UNITS, "body", "difference", 4.0, LOW, HIGH)
 ONE_STEP = Sampling(steps=1)
-UNUSED = tuple(f"clip: {part}: *" for part in ("past_actions", "text", "name", "source", "enc*"))
+UNUSED = tuple(
+    f"clip: {part}: *"
+    for part in ("past_actions", "later_states", "text", "name", "source", "enc*")
+)
 NO_SEED = ("generator: None",)
 
 
