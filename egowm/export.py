@@ -33,11 +33,11 @@ log = logging.getLogger(__name__)
 FORMAT, WEIGHTS = 1, "weights.safetensors"
 EXPECTED = "what save_pretrained writes (copy the export again)"
 LARGEST = 10_000  # of steps, and of frames at once
-_OPENS = rb'\{\s*"format": \d+,\s*"(backbone|latent)": '
+_OPENS = rb'\{\s*"format": \d+,\s*"(backbone|latent|policy)": '
 EXPORT = FolderKind(
     "egowm export",
-    r"weights\.safetensors|world_model\.json|README\.md",
-    lambda folder: begins(folder / "world_model.json", _OPENS),
+    r"weights\.safetensors|(world_model|policy)\.json|README\.md",
+    lambda folder: any(begins(folder / f"{x}.json", _OPENS) for x in ("world_model", "policy")),
 )
 GONE = ("random_start",)  # arguments of older exports, of training alone
 Model = TypeVar("Model", bound=Any)
@@ -151,14 +151,18 @@ def _specs(record: ExportRecord) -> Specs:
     return specs
 
 
-def find(folder: Path) -> Path:
-    """The folder itself where it exists, else the shipped model of that name."""
-    known = world_models()
+def find(folder: Path, name: str = "world_model.json") -> Path:
+    """The folder itself where it exists, else the shipped model of that name.
+
+    name: of the file that tells what the export is.
+    """
+    known = world_models() if name == "world_model.json" else {}
     path = folder if folder.is_dir() else known.get(str(folder), folder)
-    if not (path / "world_model.json").is_file():
+    if not (path / name).is_file():
+        shipped = f", or the name of a shipped model ({', '.join(known)})" if known else ""
         raise FileNotFoundError(
-            f"Expected an export (world_model.json) in {folder}, found none: give the folder that "
-            f"save_pretrained wrote, or the name of a shipped model ({', '.join(known)})."
+            f"Expected an export ({name}) in {folder}, found none: give the folder that "
+            f"save_pretrained wrote{shipped}."
         )
     return path
 

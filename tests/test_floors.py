@@ -18,8 +18,8 @@ GROUND = (
     "video_packets",
 )  # fmt: skip
 CORE = (
-    "backbones", "dynamics", "export", "exported_weights", "metadata", "own_contexts", "sampler",
-    "sampling", "world_model",
+    "action_module", "backbones", "dynamics", "export", "exported_weights", "metadata",
+    "module_export", "own_contexts", "sampler", "sampling", "world_model",
 )  # fmt: skip
 # Wings stand side by side; each with the other wings that it may know.
 WINGS = {
@@ -27,6 +27,7 @@ WINGS = {
     "evaluation": ("data", "planning", "scs", "worlds"),
     "latent": ("planning",),
     "planning": ("scs",),
+    "policies": ("data", "evaluation", "latent", "planning", "worlds"),
     "pretraining": ("data",),
     "recipe": ("data",),
     "scs": (),

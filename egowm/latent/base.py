@@ -1,76 +1,42 @@
-"""What the latent world models share: `egowm.dynamics.Dynamics`, training, checkpoints, exports."""
+"""What the latent world models share: `egowm.dynamics.Dynamics`."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
-from lightning import LightningModule
-from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from egowm.action_module import ActionModule
 from egowm.actions import ActionSpec
-from egowm.checks import check_between, checked, counted
+from egowm.checks import counted
 from egowm.clip import Clip
 from egowm.diffusion import Generator, SharedNoise
-from egowm.latent.exported import load, save
-from egowm.metadata import specs_of
-from egowm.network.optimizer import adamw, use_schedule
+from egowm.module_export import WORLD_MODEL
 from egowm.pixels import check_unit, to_unit
-from egowm.randomness import StepSeeds
 from egowm.sampling import Actions, Rollout, Sampling, as_frames, as_sequences, takes_sampling
 
 SEED = 0  # of a goal's latent, where a model draws one
-MOST_PIXELS = 8192  # of a side
 
 
-def check_halvings(size: int) -> None:
-    """Refuse a size that convolutions of stride 2 do not halve down to 4."""
-    if size < 8 or size & (size - 1):
-        raise ValueError(f"Expected a size of 8, 16, 32, ... pixels, got {size}.")
-
-
-class LatentDynamics(LightningModule, ABC):
+class LatentDynamics(ActionModule):
     """A world model that predicts latents step by step.
 
     A class gives `build`, `embed`, `begin`, `step`, `latent`, `decode`, `losses` and `action_loss`.
     What a future goes on from is a NamedTuple of tensors whose first axis is N.
 
     Args:
-        size: H and W of the frames that it is built for, at least 8.
-        context: Frames K that a future starts from.
-        learning_rate: Highest learning rate, reached after the warm-up.
-        warmup: Optimizer steps of linear warm-up, 0 or more.
-        spec: Meaning of each action; None takes it from the data.
+        size, context, learning_rate, warmup, spec: As in `ActionModule`.
     """
 
+    export_file = WORLD_MODEL
     makes_frames = True
     frames_at_once, jump, steps = 1, 0, 1
     state_spec: ActionSpec | None = None
 
-    def __init__(
-        self, size: int, context: int, learning_rate: float, warmup: int, spec: ActionSpec | None
-    ) -> None:
-        super().__init__()
-        check_between("size", size, 8, MOST_PIXELS)
-        if context < 1 or warmup < 0:
-            raise ValueError(
-                f"Expected a context of at least 1 frame and warmup of 0 or more, got {context} "
-                f"and {warmup}."
-            )
-        self.size, self.context, self.spec = size, context, spec
-        self.learning_rate, self.warmup = learning_rate, warmup
-        self.specs: dict[str, ActionSpec] = {}
-        self.strict_loading = False  # checkpoints leave frozen parts out
-
     # What a model gives -------------------------------------------------------------------------
-
-    @abstractmethod
-    def build(self, width: int) -> None:
-        """Make the networks, for actions of so many dimensions; called once."""
 
     @abstractmethod
     def embed(self, frames: Tensor) -> Tensor:
@@ -94,10 +60,6 @@ class LatentDynamics(LightningModule, ABC):
         decoder."""
 
     @abstractmethod
-    def losses(self, clip: Clip, generator: torch.Generator | None) -> tuple[Tensor, Any]:
-        """Scalar loss and logs of a batch that was checked."""
-
-    @abstractmethod
     def action_loss(self, clip: Clip, seed: int) -> Tensor:
         """See `Dynamics.action_loss`."""
 
@@ -107,44 +69,6 @@ class LatentDynamics(LightningModule, ABC):
     def num_context(self) -> int:
         """K, the context frames that it looks at."""
         return self.context
-
-    @property
-    def name(self) -> str:
-        """Its class."""
-        return type(self).__name__
-
-    @property
-    def base(self) -> str:
-        """The folder of its frozen part; its class where it has none."""
-        return self.name
-
-    def about(self) -> dict[str, Any]:
-        """What tables tell of it."""
-        return {"base_sha256": None}
-
-    def spec_of(self, source: str | None) -> ActionSpec:
-        """See `Dynamics.spec_of`."""
-        if self.spec is None:
-            raise ValueError("This model has no ActionSpec yet: fit it on data or load an export.")
-        if source is not None and source not in self.specs:
-            known = ", ".join(self.specs) or "one data set without a name: leave source out"
-            raise ValueError(f"Unknown source {source!r}; this model was fitted on {known}.")
-        return self.spec if source is None else self.specs[source]
-
-    def source_of(self, clip: Clip) -> str | None:
-        """See `Dynamics.source_of`."""
-        names = sorted(set(clip.source)) if self.specs else []
-        if len(names) > 1:
-            raise ValueError(f"Expected a batch of one source, got {', '.join(names)}.")
-        return names[0] if names else None
-
-    def check_size(self, height: int, width: int) -> None:
-        """Refuse frames of another size than that it is built for."""
-        if (height, width) != (self.size, self.size):
-            raise ValueError(
-                f"{self.name} is built for frames of {self.size}x{self.size}, got {height}x{width}:"
-                f" resize them, or train with --model.size."
-            )
 
     @takes_sampling
     def rollout(
@@ -229,141 +153,8 @@ class LatentDynamics(LightningModule, ABC):
         state = self.begin(embedded, torch.Generator().manual_seed(SEED))
         return self.decode(self.latent(state)).reshape(frames.shape)
 
-    # Training -------------------------------------------------------------------------------------
-
-    def setup(self, stage: str) -> None:
-        data = getattr(self.trainer, "datamodule", None)
-        if data is None or not hasattr(data, "clip_meaning"):
-            return
-        if self.spec is None:
-            self.spec, self.specs = data.spec, dict(getattr(data, "specs", {}))
-        else:
-            self.spec.compare(data.clip_meaning)
-        self.check_size(data.window.height, data.window.width)
-
-    def configure_model(self) -> None:
-        if self.spec is None and self._trainer is None:
-            return  # a checkpoint brings it
-        if not hasattr(self, "built"):
-            self.build(self.spec_of(None).width)
-            self.built = True
-
-    def check_built(self) -> None:
-        """Refuse a model whose networks are not made yet."""
-        if not hasattr(self, "built"):
-            raise ValueError(
-                f"{self.name} has no networks yet: call configure_model(), fit it or load an "
-                f"export."
-            )
-
-    def configure_callbacks(self) -> list[Callback]:
-        return [StepSeeds()]
-
-    def loss(
-        self, clip: Clip, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Scalar loss and logs of a batch of clips of one source."""
-        clip.check()
-        if clip.is_cached:
-            raise ValueError(f"{self.name} learns from frames: leave the latent cache out.")
-        given = clip.frames.shape[1] - clip.actions.shape[1]
-        if given < self.context:
-            raise ValueError(
-                f"{self.name} starts from {counted(self.context, 'frame')}, the clips give {given}:"
-                f" set --data.window.context {self.context}."
-            )
-        self.check_size(*clip.frames.shape[-2:])
-        self.spec_of(self.source_of(clip)).check(clip.actions)
-        return self.losses(clip, generator)
-
-    def training_step(self, clip: Clip, batch_idx: int) -> Tensor:
-        total, logs = self.loss(clip)
-        self.log("train/loss", total.detach(), prog_bar=True)
-        for name, value in logs.items():
-            self.log(f"train/{name}", value)
-        return total
-
-    def validation_step(self, clip: Clip, batch_idx: int) -> None:
-        total, logs = self.loss(clip, torch.Generator().manual_seed(batch_idx))
-        self.log("val/loss", total, batch_size=len(clip.frames), prog_bar=True)
-        for name, value in logs.items():
-            self.log(f"val/{name}", value, batch_size=len(clip.frames))
-
-    test_step = validation_step
-
     def predict_step(self, clip: Clip, batch_idx: int) -> Rollout:
         return self.rollout_of(clip, generator=torch.Generator().manual_seed(batch_idx))
-
-    def configure_optimizers(self) -> Any:
-        steps = int(self.trainer.estimated_stepping_batches)
-        return adamw(self.parameters(), self.learning_rate, self.warmup, steps)
-
-    def on_train_start(self) -> None:
-        use_schedule(self.trainer, self.learning_rate)
-
-    # Checkpoints and exports ----------------------------------------------------------------------
-
-    def meaning(self) -> dict[str, Any]:
-        """What actions mean, as plain values."""
-        specs = {name: spec.record() for name, spec in self.specs.items()}
-        return {"spec": self.spec_of(None).record(), "specs": specs}
-
-    def mean(self, saved: Mapping[str, Any]) -> None:
-        """Take what `meaning` wrote, and build the networks."""
-        found = specs_of(saved)
-        if self.spec is not None:
-            found.spec.compare(self.spec)
-        self.spec, self.specs = found.spec, found.specs
-        self.configure_model()
-
-    def trained_weights(self) -> dict[str, Tensor]:
-        """All that is not frozen, by name."""
-        trained = {name for name, p in self.named_parameters() if p.requires_grad}
-        return {name: w for name, w in self.state_dict().items() if name in trained}
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        names = self.trained_weights().keys()
-        checkpoint["state_dict"] = {k: checkpoint["state_dict"][k] for k in names}
-        checkpoint["egowm"] = {"latent": self.name} | self.meaning()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        saved = checkpoint.get("egowm", {})
-        if saved.get("latent") != self.name:
-            raise ValueError(
-                f"The checkpoint is not of {self.name}: give one that a fit of this recipe wrote."
-            )
-        self.mean(saved)
-        own = {name: w.shape for name, w in self.trained_weights().items()}
-        if own != {name: w.shape for name, w in checkpoint["state_dict"].items()}:
-            raise ValueError(
-                f"The checkpoint's {self.name} has other networks: give the arguments that it was "
-                f"trained with (the run's config.yaml)."
-            )
-
-    @checked
-    def save_pretrained(self, folder: Path | str, dtype: torch.dtype | None = None) -> None:
-        """Write an export: trained weights, arguments, the actions' meaning; whole or not at all.
-
-        Args:
-            folder: New, or an export, which is replaced; another folder is refused.
-            dtype: The weights are rounded to it; None keeps theirs.
-        """
-        save(self, Path(folder), dtype)
-
-    @classmethod
-    @checked
-    def from_pretrained(cls, folder: Path | str, base: str | None = None) -> Self:
-        """Load an export of this class.
-
-        Args:
-            folder: The export's folder.
-            base: Folder of the frozen encoder where it moved.
-
-        Raises:
-            FileNotFoundError: No such folder or file.
-            ValueError: An export of another class, or damaged files.
-        """
-        return load(Path(folder), base, {cls.__name__: cls})
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ from egowm.checks import checked
 from egowm.clip import Clip
 from egowm.conditioning.embedding import ActionEmbedding
 from egowm.diffusion import Generator
-from egowm.latent.base import LatentDynamics, check_halvings
+from egowm.latent.base import LatentDynamics
 from egowm.latent.straightening import (
     covariance_loss,
     straightening_loss,
     straightness,
     variance_loss,
 )
+from egowm.network.convolutions import check_halvings
 from egowm.pixels import to_unit
 
 

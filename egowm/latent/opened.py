@@ -1,16 +1,23 @@
 """Any export, whichever kind of world model it holds."""
 
 from pathlib import Path
+from typing import NotRequired, TypedDict
 
 from egowm.checks import checked
 from egowm.dynamics import Dynamics
 from egowm.export import EXPECTED, find
 from egowm.latent.base import LatentDynamics
-from egowm.latent.exported import Kind, load
 from egowm.latent.latent_model import LatentModel
 from egowm.latent.rssm import RSSM
+from egowm.module_export import load
 from egowm.typed_json import read_json
 from egowm.world_model import WorldModel
+
+
+class _Kind(TypedDict):
+    format: int
+    latent: NotRequired[str]
+
 
 KINDS: dict[str, type[LatentDynamics]] = {"RSSM": RSSM, "LatentModel": LatentModel}
 
@@ -27,6 +34,6 @@ def from_pretrained(folder: Path | str, base: str | None = None) -> Dynamics:
     1
     """
     path = find(Path(folder)) / "world_model.json"
-    if "latent" in read_json(path, Kind, EXPECTED):
+    if "latent" in read_json(path, _Kind, EXPECTED):
         return load(Path(folder), base, KINDS)
     return WorldModel.from_pretrained(folder, base=base)

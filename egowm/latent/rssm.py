@@ -1,6 +1,5 @@
 """The recurrent state-space model of DreamerV2, with which DayDreamer learns on robots."""
 
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -11,7 +10,8 @@ from egowm.actions import ActionSpec
 from egowm.checks import check_between, checked
 from egowm.clip import Clip
 from egowm.diffusion import Generator, randn
-from egowm.latent.base import LatentDynamics, check_halvings
+from egowm.latent.base import LatentDynamics
+from egowm.network.convolutions import check_halvings, dense, doublings, halvings
 from egowm.pixels import to_unit
 
 
@@ -137,20 +137,20 @@ class RSSM(LatentDynamics):
         channels = [self.depth << k for k in range(levels)]
         stochastic = self.categoricals * self.classes
         features, flat = self.deterministic + stochastic, channels[-1] * 16
-        self.encoder = nn.Sequential(*_halvings([3, *channels]), nn.Flatten())
-        self.enter = _dense(stochastic + width + 1, self.units, self.units)  # and: is it known
+        self.encoder = nn.Sequential(*halvings([3, *channels]), nn.Flatten())
+        self.enter = dense(stochastic + width + 1, self.units, self.units)  # and: is it known
         self.gru = nn.GRUCell(self.units, self.deterministic)
-        self.prior = _dense(self.deterministic, self.units, stochastic)
-        self.posterior = _dense(self.deterministic + flat, self.units, stochastic)
+        self.prior = dense(self.deterministic, self.units, stochastic)
+        self.posterior = dense(self.deterministic + flat, self.units, stochastic)
         self.decoder = nn.Sequential(
             nn.Linear(features, flat),
             nn.Unflatten(1, (channels[-1], 4, 4)),
-            *_doublings([*channels[::-1], 3]),
+            *doublings([*channels[::-1], 3]),
         )
         if self.reward:
-            self.reward_head = _dense(features, self.units, 1)
+            self.reward_head = dense(features, self.units, 1)
         if self.goes_on:
-            self.goes_on_head = _dense(features, self.units, 1)
+            self.goes_on_head = dense(features, self.units, 1)
 
     # One step -------------------------------------------------------------------------------------
 
@@ -279,23 +279,3 @@ class RSSM(LatentDynamics):
         made = self.rollout_of(clip, generator=torch.Generator().manual_seed(seed)).frames
         truth = to_unit(clip.frames[:, -clip.actions.shape[1] :].to(made.device))
         return (made - truth).square().mean()
-
-
-def _dense(width: int, units: int, out: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(width, units), nn.LayerNorm(units), nn.ELU(), nn.Linear(units, out)
-    )
-
-
-def _halvings(channels: list[int]) -> list[nn.Module]:
-    layers: list[nn.Module] = []
-    for before, after in pairwise(channels):
-        layers += [nn.Conv2d(before, after, 4, 2, 1), nn.ELU()]
-    return layers
-
-
-def _doublings(channels: list[int]) -> list[nn.Module]:
-    layers: list[nn.Module] = []
-    for before, after in pairwise(channels):
-        layers += [nn.ConvTranspose2d(before, after, 4, 2, 1), nn.ELU()]
-    return layers[:-1]

@@ -1,10 +1,10 @@
-"""Exports of latent models: weights, arguments and the actions' meaning, in export's files."""
+"""Exports of latent models and policies: weights, arguments and the actions' meaning."""
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NotRequired, Protocol, TypedDict, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, TypedDict, TypeVar
 
 import torch
 from safetensors.torch import save_file
@@ -16,6 +16,7 @@ from egowm.checksums import sum_of
 from egowm.export import EXPECTED, EXPORT, FORMAT, WEIGHTS, find, spec_table
 from egowm.exported_weights import EARLIER, read_weights
 from egowm.files import check_folder, filled
+from egowm.limits import load_json
 from egowm.loading import weight_files
 from egowm.network.finite import check_finite, check_rounded
 from egowm.readable import undamaged
@@ -25,9 +26,45 @@ from egowm.typed_json import read_json
 Model = TypeVar("Model", bound="Exported")
 
 
-class Exported(Protocol):
-    """The members of a latent model that an export writes down."""
+class ExportFile(NamedTuple):
+    """The file that tells what an export is.
 
+    name: of the file. word: its second key, whose value is the class. title: of the README.
+    usage: Python in the README, with {name}, {folder}, {context}, {size} and {width}.
+    """
+
+    name: str
+    word: str
+    title: str
+    usage: str
+
+
+WORLD_MODEL = ExportFile(
+    "world_model.json",
+    "latent",
+    "World model in a latent space",
+    """from egowm.latent import {name}
+
+model = {name}.from_pretrained("{folder}")
+context = torch.rand(1, {context}, 3, {size}, {size})
+made = model.rollout(context, torch.zeros(1, 8, {width}))  # (N, T, A) in these units""",
+)
+POLICY = ExportFile(
+    "policy.json",
+    "policy",
+    "Policy",
+    """from egowm.policies import {name}
+
+policy = {name}.from_pretrained("{folder}")
+memory = policy.begin(torch.rand(1, 3, {size}, {size}))  # what it is to see in the end
+memory, actions = policy.act(memory, torch.rand(1, 3, {size}, {size}))  # (N, A) in these units""",
+)
+
+
+class Exported(Protocol):
+    """The members of a model that an export writes down."""
+
+    export_file: ClassVar[ExportFile]
     size: int
     context: int
     spec: ActionSpec | None
@@ -53,14 +90,8 @@ class Exported(Protocol):
     def eval(self) -> Any: ...
 
 
-class Kind(TypedDict):
-    """What says of which kind an export is."""
-
+class _Record(TypedDict):
     format: int
-    latent: NotRequired[str]
-
-
-class _Record(Kind):
     arguments: dict[str, Any]
     base_sha256: str | None
     weights_sha256: str
@@ -85,16 +116,17 @@ def save(model: Exported, folder: Path, dtype: torch.dtype | None = None) -> Non
     )
     names = [n for n in inspect.signature(type(model).__init__).parameters if n != "self"]
     arguments = {name: getattr(model, name) for name in names if name != "spec"}
-    record = {"format": FORMAT, "latent": model.name, "arguments": arguments}
+    file = model.export_file
+    record = {"format": FORMAT, file.word: model.name, "arguments": arguments}
     record |= model.about() | model.meaning()
     with filled(folder, EXPORT) as temporary:
         save_file(rounded, temporary / WEIGHTS)
         record |= {"weights_sha256": sum_of(temporary / WEIGHTS)}
-        (temporary / "world_model.json").write_text(json.dumps(record, indent=2) + "\n")
+        (temporary / file.name).write_text(json.dumps(record, indent=2) + "\n")
         (temporary / "README.md").write_text(_readme(model, folder))
 
 
-def load(folder: Path, base: str | None, kinds: Mapping[str, Callable[..., Model]]) -> Model:
+def load(folder: Path, base: str | None, kinds: Mapping[str, type[Model]]) -> Model:
     """Read an export that `save` wrote.
 
     Args:
@@ -105,14 +137,16 @@ def load(folder: Path, base: str | None, kinds: Mapping[str, Callable[..., Model
     Raises FileNotFoundError for a missing file, ValueError for another format or class, damaged
     files, and another base than it was trained on.
     """
-    folder = find(folder)
-    path = folder / "world_model.json"
-    named = read_json(path, Kind, EXPECTED)
-    make = kinds.get(named.get("latent", ""))
-    if named["format"] != FORMAT or make is None:
+    file = next(iter(kinds.values())).export_file
+    folder = find(folder, file.name)
+    path = folder / file.name
+    named = load_json(path, EXPECTED)
+    found = named.get(file.word) if isinstance(named, dict) else None
+    make = kinds.get(found) if isinstance(found, str) else None
+    if make is None or named.get("format") != FORMAT:
         raise ValueError(
             f"{path}: expected an export of {' or '.join(kinds)} in format {FORMAT}, got "
-            f"{named.get('latent')!r} in format {named['format']}."
+            f"{found!r} in format {named.get('format')!r}."
         )
     record: _Record = read_json(path, _Record, EXPECTED)
     arguments = record["arguments"]
@@ -154,10 +188,17 @@ def _take(model: Exported, weights: dict[str, Tensor]) -> None:
 
 
 def _readme(model: Exported, folder: Path) -> str:
-    spec = model.spec_of(None)
-    return f"""# World model in a latent space
+    spec, file = model.spec_of(None), model.export_file
+    usage = file.usage.format(
+        name=model.name,
+        folder=folder.as_posix(),
+        context=model.context,
+        size=model.size,
+        width=spec.width,
+    )
+    return f"""# {file.title}
 
-`egowm.latent.{model.name}` for frames of {model.size}x{model.size} at {spec.rate_hz:g} Hz.
+`{model.name}` for frames of {model.size}x{model.size} at {spec.rate_hz:g} Hz.
 Actions: {spec.kind}, frame {spec.frame}:
 
 {spec_table(spec)}
@@ -165,10 +206,6 @@ Actions: {spec.kind}, frame {spec.frame}:
 ```python
 import torch
 
-from egowm.latent import {model.name}
-
-model = {model.name}.from_pretrained("{folder.as_posix()}")
-context = torch.rand(1, {model.context}, 3, {model.size}, {model.size})
-made = model.rollout(context, torch.zeros(1, 8, {spec.width}))  # (N, T, A) in these units
+{usage}
 ```
 """

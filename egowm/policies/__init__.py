@@ -1,0 +1,17 @@
+"""Policies: networks that act from what is seen, learned from recordings or inside world models.
+
+Each is a LightningModule with a recipe; `egowm plan --policy EXPORT` drives them in the rooms.
+"""
+
+from typing import TYPE_CHECKING
+
+from egowm.lazy import face
+
+if TYPE_CHECKING:
+    from egowm.policies.policy import Policy
+
+__all__ = [
+    "Policy",
+]
+
+__getattr__, __dir__ = face(__name__)
