@@ -144,6 +144,16 @@ class Dynamics(Protocol):
         """
         ...
 
+    def stepper_of(self, clip: Clip, how: Sampling, generator: Generator) -> Stepper:
+        """What steps the futures of a batch of clips of one source.
+
+        Args:
+            clip: The batch.
+            how: The settings.
+            generator: As in `rollout`.
+        """
+        ...
+
     def encode_goal(self, frame: Tensor) -> Tensor:
         """The latent (c, h, w) of a scene that stands still, as the last one of a rollout.
 

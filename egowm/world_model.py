@@ -467,6 +467,10 @@ class WorldModel(LightningModule):
         """
         return Sampler(self, how, self.spec_of(source), generator)
 
+    def stepper_of(self, clip: Clip, how: Sampling, generator: Generator) -> Sampler:
+        """What steps the futures of a batch of clips; arguments as in `rollout_of`."""
+        return self.stepper(how, self.source_of(clip), generator)
+
     @torch.no_grad()
     def encode_goal(self, frame: Tensor) -> Tensor:
         """The latent (c, h, w) of a scene that stands still, as the last one of a rollout.

@@ -109,12 +109,8 @@ class Simulator:
         generator: Generator = None,
     ) -> Rollout:
         """The frames that follow where the clips were recorded."""
-        if self.data is None:
-            raise ValueError("Expected Simulator(data): it looks up where the clips were recorded.")
-        places = [self.data.place(name) for name in clip.name]
         told = clip.actions if actions is None else actions
-        here = Simulator(self.data, [(room, tuple(pose)) for room, pose in places])
-        return here.rollout(clip.frames[:, :1], told, how)
+        return self._where(clip).rollout(clip.frames[:, :1], told, how)
 
     def spec_of(self, source: str | None) -> ActionSpec:
         """Metres ahead and to the left, radians to the left; there is one source."""
@@ -132,6 +128,10 @@ class Simulator:
     def stepper(self, how: Sampling, source: str | None, generator: Generator) -> "Simulator":
         """Itself."""
         return self
+
+    def stepper_of(self, clip: Clip, how: Sampling, generator: Generator) -> "Simulator":
+        """The simulator with robots where the clips were recorded."""
+        return self._where(clip)
 
     def begin(self, context: Tensor) -> Futures:
         """Robots where they stand now; of the context (N, K, 3, H, W) the size alone counts."""
@@ -166,6 +166,14 @@ class Simulator:
     def action_loss(self, clip: Clip, seed: int) -> Tensor:
         """Mean squared difference from the recorded frames."""
         return (self.rollout_of(clip).frames - self.reconstruct(clip)).square().mean()
+
+    def _where(self, clip: Clip) -> "Simulator":
+        """With robots at the last context frames of a batch of clips; each room is built once."""
+        if self.data is None:
+            raise ValueError("Expected Simulator(data): it looks up where the clips were recorded.")
+        known = {name: self.data.place(name) for name in set(clip.name)}
+        places = [(known[name][0], tuple(known[name][1])) for name in clip.name]
+        return Simulator(self.data, places)
 
     def _futures(self, context: Tensor, count: int) -> Futures:
         check_shape("context", context, "N K 3 H W")

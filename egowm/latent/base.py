@@ -137,6 +137,10 @@ class LatentDynamics(ActionModule):
         self.check_built()
         return LatentStepper(self, how, self.spec_of(source), generator)
 
+    def stepper_of(self, clip: Clip, how: Sampling, generator: Generator) -> "LatentStepper":
+        """What steps the futures of a batch of clips."""
+        return self.stepper(how, self.source_of(clip), generator)
+
     @torch.no_grad()
     def encode_goal(self, frame: Tensor) -> Tensor:
         """The latent (c, h, w) of a scene (3, H, W) in [0, 1] that stands still."""

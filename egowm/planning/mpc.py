@@ -7,7 +7,7 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from egowm.checks import check_between, checked
+from egowm.checks import check_between, check_shape, checked
 from egowm.planning.calls import takes_space
 from egowm.planning.search import Cost, Plan, check_plan, shifted
 from egowm.planning.space import Space
@@ -42,6 +42,8 @@ class MPC(Generic[Observation]):
         generator: Of the samples.
         until: What is seen and a new plan to the actions carried out before it plans again, in
             [0, every], in place of `every`. 0 ends the episode: from then on every action is zero.
+        propose: What is seen to sequences (N, T, A), as a policy's. Each search begins with their
+            mean and standard deviation in place of the space's, and tries them first.
 
     Raises ValueError for `every` beyond the horizon.
 
@@ -64,12 +66,13 @@ class MPC(Generic[Observation]):
         every: int = 1,
         generator: torch.Generator | None = None,
         until: Callable[[Observation, Plan], int] | None = None,
+        propose: Callable[[Observation], Tensor] | None = None,
     ) -> None:
         horizon = len(space.mean)
         if not 1 <= every <= horizon:
             raise ValueError(f"Expected every from 1 to {horizon} (the horizon), got {every}.")
         self.planner, self.cost_of, self.space = planner, cost_of, space
-        self.every, self.generator, self.until = every, generator, until
+        self.every, self.generator, self.until, self.propose = every, generator, until, propose
         self.reset()
 
     def reset(self) -> None:
@@ -103,7 +106,21 @@ class MPC(Generic[Observation]):
         if self.plan is not None:
             space = replace(space, mean=shifted(self.plan.actions, self.done))
             initial = shifted(self.plan.elites, self.done)
+        if self.propose is not None:
+            space, proposed = self._proposed(observation)
+            initial = proposed if initial is None else torch.cat([initial, proposed])
         cost = self.cost_of(observation)
         plan = self.planner(cost, space, generator=self.generator, initial=initial)
         check_plan(plan, space)
         return plan
+
+    def _proposed(self, observation: Observation) -> tuple[Space, Tensor]:
+        """The space around what is proposed, and the proposed sequences within it."""
+        assert self.propose is not None
+        given, shape = self.propose(observation), self.space.mean.shape
+        check_shape("what propose gives", given, "N T A", T=shape[0], A=shape[1])
+        if not given.numel() or not given.isfinite().all():
+            raise ValueError("Expected proposed sequences of finite numbers, got none or NaN.")
+        sequences = self.space.bounded(given.to(self.space.mean))
+        spread = sequences.std(0, correction=0)
+        return replace(self.space, mean=sequences.mean(0), std=spread), sequences

@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING
 from egowm.lazy import face
 
 if TYPE_CHECKING:
+    from egowm.policies.behaviour_cloning import BehaviourCloning
+    from egowm.policies.opened import from_pretrained
     from egowm.policies.policy import Policy
+    from egowm.policies.reinforce import Reinforce
+
 
 __all__ = [
+    "BehaviourCloning",
     "Policy",
+    "Reinforce",
+    "from_pretrained",
 ]
 
 __getattr__, __dir__ = face(__name__)

@@ -1,0 +1,28 @@
+"""Any policy's export, whichever kind it is of."""
+
+from pathlib import Path
+
+from egowm.checks import checked
+from egowm.module_export import load
+from egowm.policies.behaviour_cloning import BehaviourCloning
+from egowm.policies.goal_policy import GoalPolicy
+from egowm.policies.reinforce import Reinforce
+
+KINDS: dict[str, type[GoalPolicy]] = {
+    "BehaviourCloning": BehaviourCloning,
+    "Reinforce": Reinforce,
+}
+
+
+@checked
+def from_pretrained(folder: Path | str) -> GoalPolicy:
+    """The policy of an export.
+
+    Args:
+        folder: The export's folder.
+
+    Raises:
+        FileNotFoundError: No such folder or file.
+        ValueError: Another export, or damaged files.
+    """
+    return load(Path(folder), None, KINDS)
