@@ -23,11 +23,11 @@ from torch.utils.data import default_collate
 from benchmarks.experiment.latent_paths import measured as measured_paths
 from benchmarks.experiment.room_clips import RoomClips
 from benchmarks.measure import RESULTS, Record, Script, positive, provenance, read, write
+from egowm.action_module import ActionModule
 from egowm.clip import Clip
 from egowm.data import Rooms
 from egowm.dynamics import Dynamics
 from egowm.latent import RSSM, LatentModel
-from egowm.latent.base import LatentDynamics
 from egowm.pixels import psnr
 from egowm.recipe import open_recipe
 from egowm.sampling import Sampling
@@ -54,7 +54,7 @@ def forever(data: Rooms) -> Iterator[Clip]:
         yield from data.train_dataloader()
 
 
-def train(model: LatentDynamics, data: Rooms, seconds: float, seed: int) -> Record:
+def train(model: ActionModule, data: Rooms, seconds: float, seed: int) -> Record:
     """For so many CPU seconds of this process; the rate falls to zero over them as a cosine."""
     data.setup("fit")
     torch.manual_seed(seed)

@@ -1,7 +1,8 @@
 """`egowm plan`: the way to a picture, in unseen rooms or from a picture of your own.
 
 The world model imagines what candidate actions lead to. In the rooms a robot then acts in the true
-simulator; with --picture and --goal the plan is written for your robot.
+simulator; with --picture and --goal the plan is written for your robot. With --policy a policy
+drives; with --model beside it, the policy proposes and the world model decides.
 """
 
 import argparse
@@ -12,7 +13,9 @@ from egowm.commands.condition_options import add_conditions
 from egowm.commands.parser import Parser
 
 PLANNERS = ("icem", "cem", "mppi", "random")
-OF_ROOMS = ("simulator", "rooms", "every", "stops", "distance", "hidden", "max_steps")
+OF_ROOMS = ("simulator", "policy", "rooms", "every", "stops", "distance", "hidden", "max_steps")
+OF_PLANNERS = ("planner", "candidates", "rounds", "horizon", "every", "stops", "by")
+OF_PLANNERS += ("base", "steps", "chain", "dtype")
 OF_PICTURES = ("state", "text", "source")
 
 
@@ -30,6 +33,11 @@ def _parser() -> Parser:
     parser.add_argument("--picture", metavar="PICTURE", help="what your robot sees now")
     parser.add_argument("--goal", metavar="PICTURE", help="what it is to see in the end")
     parser.add_argument("--simulator", action="store_true", help="plan with the true simulator")
+    parser.add_argument(
+        "--policy",
+        metavar="EXPORT",
+        help="a policy's export: it drives, or proposes where --model is given too",
+    )
     parser.add_argument("--rooms", type=int, default=1, help="how many unseen rooms (default 1)")
     parser.add_argument(
         "--planner", choices=PLANNERS, default="icem", help="search method (default icem)"
@@ -112,7 +120,23 @@ def _refuse_mixtures(args: argparse.Namespace, parser: Parser) -> None:
         raise ValueError("A plan of your own takes both --picture and --goal.")
     if not 0.5 < args.distance <= 6:
         raise ValueError(f"Expected a --distance above 0.5 m, at most 6, got {args.distance:g}.")
+    _refuse_beside_policy(args, parser)
     imagines = {"--model": args.model, "--steps": args.steps, "--chain": args.chain}
     given = [name for name, value in (imagines | {"--dtype": args.dtype}).items() if value]
     if args.simulator and given:
         raise ValueError(f"--simulator takes no world model: leave {', '.join(given)} out.")
+
+
+def _refuse_beside_policy(args: argparse.Namespace, parser: Parser) -> None:
+    """Refuse options that a policy which drives alone would not heed."""
+    if args.policy and args.simulator:
+        raise ValueError("Expected --policy or --simulator, got both: leave one out.")
+    if not args.policy or args.model:
+        return
+    told = [x for x in OF_PLANNERS if getattr(args, x) != parser.get_default(x)]
+    if told:
+        options = ", ".join(f"--{name}" for name in told)
+        raise ValueError(
+            f"{options}: a policy alone plans nothing; leave that out, or give a --model that "
+            f"decides among what it proposes."
+        )

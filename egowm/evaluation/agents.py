@@ -49,7 +49,8 @@ class PlanningAgent:
     goal and actions (T, A), how far from the goal the robot is now and after each action (1+T,);
     where it is given, the robot plans again at the least of them, and stops where that is now.
     imagine: of what is seen and actions (T, A), the frames (T, 3, H, W) that follow; where it is
-    given, `plans` keeps those of every plan.
+    given, `plans` keeps those of every plan. propose: of what is seen and the goal,
+    sequences (N, T, A) around which it searches (`MPC`).
     """
 
     def __init__(
@@ -62,14 +63,16 @@ class PlanningAgent:
         history: int = 1,
         distances: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
         imagine: Callable[[Tensor, Tensor], Tensor] | None = None,
+        propose: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
+        self.propose = propose
         self.planner, self.cost_of, self.history = planner, cost_of, history
         self.distances, self.imagine = distances, imagine
         self.horizon, self.every, self.seed = horizon, every, seed
 
     def begin(self, task: Task, goal: np.ndarray) -> None:
         wanted, self.seen, distances = _frame(goal), torch.zeros(0), self.distances
-        self.acted, self.plans = 0, list[Foreseen]()
+        self.acted, self.plans, propose = 0, list[Foreseen](), self.propose
 
         def nearest(seen: Tensor, plan: Plan) -> int:
             assert distances is not None
@@ -82,6 +85,7 @@ class PlanningAgent:
             every=self.every,
             generator=torch.Generator().manual_seed(self.seed * 100_003 + task.seed),
             until=None if distances is None else nearest,
+            propose=None if propose is None else (lambda seen: propose(seen, wanted)),
         )
 
     def act(self, frame: np.ndarray) -> np.ndarray:
@@ -161,16 +165,18 @@ def with_model(
     every: int = EVERY,
     stops: bool = False,
     watched: bool = False,
+    propose: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> PlanningAgent:
     """Imagines with a world model; by pixels, averaged over squares of 4, or by latents.
 
     stops: the robot may stop before a plan ends: every imagined frame is compared with the goal.
+    propose: See `PlanningAgent`.
     watched: `plans` keeps what every plan was imagined to lead to, black of a model without frames.
     """
     ahead, history = Ahead(model, how, by, seed, stops), model.num_context
     own = ahead.distances if stops else None
     shown = ahead.imagine if watched else None
-    return PlanningAgent(planner, ahead.cost_of, horizon, every, seed, history, own, shown)
+    return PlanningAgent(planner, ahead.cost_of, horizon, every, seed, history, own, shown, propose)
 
 
 class SimulatorAgent(PlanningAgent):

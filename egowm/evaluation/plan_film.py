@@ -22,20 +22,10 @@ def drive_film(task: Task, run: Run, plans: Sequence[Foreseen]) -> np.ndarray:
     """Frames (n, H', W', 3) uint8 of a drive in the rooms: start, goal, imagined, acted, map.
 
     At every frame the imagined one is that of the plan which the robot then followed; the map shows
-    its way beside the way that was driven.
+    its way beside the way that was driven. Where nothing was planned, neither is there.
     """
-    count = len(run.frames)
     robot = Robot(task, *run.frames.shape[1:3])
-    imagined, notes, ways = [run.frames[0]], ["before the first plan"], []
-    for k in range(1, count):
-        number = max(n for n, plan in enumerate(plans) if plan.begun < k)
-        ahead = k - plans[number].begun
-        imagined.append(plans[number].frames[min(ahead, len(plans[number].frames)) - 1])
-        notes.append(f"plan {number + 1}, {ahead} ahead")
-    for k in range(count):
-        plan = plans[max([0, *(n for n, plan in enumerate(plans) if plan.begun <= k)])]
-        here = run.poses[plan.begun]
-        ways.append(Way(np.concatenate([here[None], path(plan.actions, here)]), _PLANNED))
+    imagined, ways = _foreseen(run, plans) if plans else ([], [])
     outlines = [Outline(corners, _rgb(colour)) for corners, colour in floor_plan(robot.room)]
     start = panel(run.frames[:1], "start", ["what the robot sees"])
     drawn = draw_map(
@@ -48,15 +38,31 @@ def drive_film(task: Task, run: Run, plans: Sequence[Foreseen]) -> np.ndarray:
     )
     away = [off(tuple(pose), task.goal) for pose in run.poses]
     left = [f"{metres:.2f} m, {np.degrees(turn):.0f}° from the goal" for metres, turn in away]
+    count = len(run.frames)
     return beside(
         [
             start,
             panel(robot.look(task.goal)[None], "goal", ["the picture to get to"]),
-            panel(np.stack(imagined), "imagined", notes, _PLANNED),
+            *imagined,
             panel(run.frames, "acted, in the simulator", _steps(count), _ACTED),
             panel(drawn, "from above; goal in red", left),
         ]
     )
+
+
+def _foreseen(run: Run, plans: Sequence[Foreseen]) -> tuple[list[np.ndarray], list[Way]]:
+    """The panel of what was imagined, and the planned way of every frame."""
+    imagined, notes, ways = [run.frames[0]], ["before the first plan"], []
+    for k in range(1, len(run.frames)):
+        number = max(n for n, plan in enumerate(plans) if plan.begun < k)
+        ahead = k - plans[number].begun
+        imagined.append(plans[number].frames[min(ahead, len(plans[number].frames)) - 1])
+        notes.append(f"plan {number + 1}, {ahead} ahead")
+    for k in range(len(run.frames)):
+        plan = plans[max([0, *(n for n, plan in enumerate(plans) if plan.begun <= k)])]
+        here = run.poses[plan.begun]
+        ways.append(Way(np.concatenate([here[None], path(plan.actions, here)]), _PLANNED))
+    return [panel(np.stack(imagined), "imagined", notes, _PLANNED)], ways
 
 
 def picture_film(

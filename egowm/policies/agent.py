@@ -1,12 +1,14 @@
 """A policy as an agent of the closed loop in the rooms, and as what proposes plans."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from egowm.checks import check_between, checked
+from egowm.checks import check_between
+from egowm.evaluation.agents import Foreseen
 from egowm.evaluation.navigation import Task
 from egowm.policies.policy import Policy
 from egowm.sampling import Sampling, takes_sampling
@@ -25,6 +27,7 @@ class PolicyAgent:
 
     def __init__(self, policy: Policy, seed: int | None = None) -> None:
         self.policy, self.seed = policy, seed
+        self.plans: list[Foreseen] = []  # it makes none
 
     def begin(self, task: Task, goal: np.ndarray) -> None:
         self.memory = self.policy.begin(_frame(goal))
@@ -38,45 +41,52 @@ class PolicyAgent:
         return done
 
 
-@checked
 @takes_sampling
-@torch.no_grad()
-def propose(
+def proposals(
     policy: Policy,
     model: "Dynamics",
-    context: Tensor,
-    goal: Tensor,
     how: Sampling = Sampling(),
     *,
     horizon: int,
     samples: int,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """What a policy would do next, (N, T, A): it acts in a world model, in N futures.
+    seed: int = 0,
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """What a policy would do next: it acts in N futures of a world model.
+
+    The result is a function of what is seen (K, 3, H, W) and of the goal (3, H, W), in [0, 1], to
+    sequences of actions (N, T, A), as `egowm.planning.MPC` takes them.
 
     Args:
         policy: What decides; its actions are drawn.
-        model: What imagines.
-        context: What is seen now, frames (1, K, 3, H, W) in [0, 1].
-        goal: What is to be seen in the end, (3, H, W) in [0, 1].
+        model: What imagines; makes frames and embeds no state.
         how: The settings of `WorldModel.rollout`.
         horizon: Actions, T.
         samples: Futures, N.
-        generator: Of actions and noise.
+        seed: Of actions and noise.
     """
     check_between("horizon", horizon, 1, 10_000)
     check_between("samples", samples, 1, 1_000_000)
-    block = model.frames_at_once
-    stepper = model.stepper(how, None, generator)
-    seen = context.expand(samples, *context.shape[1:])
-    state, memory = stepper.begin(seen), policy.begin(goal.expand(samples, *goal.shape))
-    frames, taken = seen[:, -1], list[Tensor]()
-    while len(taken) * block < horizon:
-        memory, action = policy.act(memory, frames, generator)
-        taken.append(action[:, None].expand(-1, block, -1).to(model.device))
-        state, made = stepper.advance(state, taken[-1], None, [""])
-        frames = made.frames[:, -1]
-    return torch.cat(taken, 1)[:, :horizon]
+    policy.spec_of(None).compare(model.spec_of(None))
+    if not model.makes_frames or model.state_spec is not None:
+        raise ValueError(
+            f"{model.name} makes no frames, or embeds a state: a policy cannot act in it."
+        )
+    generator, block = torch.Generator().manual_seed(seed), model.frames_at_once
+
+    @torch.no_grad()
+    def proposed(seen: Tensor, goal: Tensor) -> Tensor:
+        stepper = model.stepper(how, None, generator)
+        state = stepper.begin(seen.expand(samples, *seen.shape))
+        memory = policy.begin(goal.expand(samples, *goal.shape))
+        frames, taken = seen[-1:].expand(samples, *goal.shape), list[Tensor]()
+        while len(taken) * block < horizon:
+            memory, action = policy.act(memory, frames, generator)
+            taken.append(action[:, None].expand(-1, block, -1).to(model.device))
+            state, made = stepper.advance(state, taken[-1], None, [""])
+            frames = made.frames[:, -1]
+        return torch.cat(taken, 1)[:, :horizon].cpu()
+
+    return proposed
 
 
 def _frame(pixels: np.ndarray) -> Tensor:

@@ -21,8 +21,9 @@ class BehaviourCloning(GoalPolicy):
     steps away (ViNT, arXiv 2306.14846, learns steps in this way).
 
     Args:
-        depth: Channels of the encoder's first layer; each further layer has twice as many.
-        units: Width of the layers after it.
+        depth: Channels of the first convolution, a multiple of 8; later ones have up to 4 times as
+            many.
+        units: Width of the layer after them.
         pairs: Frames and goals drawn of each clip of a batch.
         apart: Share of the pairs whose goal cannot be reached, in [0, 0.5].
         stop_at: It stops where fewer steps are left; 0 never stops.
@@ -32,7 +33,7 @@ class BehaviourCloning(GoalPolicy):
         spec: Meaning of each action; null takes it from the data.
 
     >>> spec = ActionSpec(("turn",), ("rad",), "body", "difference", 4.0, (-1.0,), (1.0,))
-    >>> policy = BehaviourCloning(depth=2, units=8, size=8, spec=spec)
+    >>> policy = BehaviourCloning(depth=8, units=8, size=8, spec=spec)
     >>> policy.configure_model()
     >>> memory = policy.begin(torch.zeros(2, 3, 8, 8))
     >>> policy.act(memory, torch.zeros(2, 3, 8, 8))[1].shape
@@ -42,13 +43,13 @@ class BehaviourCloning(GoalPolicy):
     @checked
     def __init__(
         self,
-        depth: int = 32,
+        depth: int = 16,
         units: int = 256,
-        pairs: int = 4,
+        pairs: int = 6,
         apart: float = 0.2,
         stop_at: float = 1.5,
         size: int = 64,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 2e-3,
         warmup: int = 100,
         spec: ActionSpec | None = None,
     ) -> None:
@@ -66,7 +67,6 @@ class BehaviourCloning(GoalPolicy):
         told = self.spec_of(self.source_of(clip)).normalise(actions)
         likelihood = self.log_likelihood(found.actions, told)
         imitated = -(likelihood * reached).sum() / reached.sum().clamp(min=1)
-        horizon = clip.actions.shape[1]
         counted = F.smooth_l1_loss(found.steps, steps) / 4
         off = (found.actions.mean.detach() - told).abs()[:, self.moving()].mean(1)
         logs = {"action_error": (off * reached).sum() / reached.sum().clamp(min=1)}

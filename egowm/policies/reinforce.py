@@ -67,7 +67,7 @@ class Reinforce(GoalPolicy):
         discount: float = 0.95,
         entropy: float = 0.003,
         size: int = 64,
-        depth: int = 32,
+        depth: int = 16,
         units: int = 256,
         stop_at: float = 1.5,
         learning_rate: float = 1e-4,

@@ -19,6 +19,8 @@ from egowm.files import FolderKind, begins, check_folder, filled
 from egowm.latent import from_pretrained
 from egowm.planning import cem, icem, mppi, random_shooting
 from egowm.planning.mpc import Planner
+from egowm.policies import from_pretrained as load_policy
+from egowm.policies.agent import PolicyAgent, proposals
 from egowm.sampling import Sampling
 from egowm.shipped import default_model
 
@@ -83,7 +85,17 @@ def _agent(args: argparse.Namespace) -> Any:
     ahead |= {"stops": args.stops, "watched": True}
     if args.simulator:
         return SimulatorAgent(planner, **ahead)
-    return with_model(_model(args), planner, _sampling(args), by=args.by, **ahead)
+    policy = load_policy(args.policy) if args.policy else None
+    if policy is not None:
+        policy.check_size(*args.size)
+        if not args.model:
+            return PolicyAgent(policy)
+    model, how = _model(args), _sampling(args)
+    if policy is not None:
+        ahead["propose"] = proposals(
+            policy, model, how, horizon=args.horizon, samples=args.candidates, seed=args.seed
+        )
+    return with_model(model, planner, how, by=args.by, **ahead)
 
 
 def _model(args: argparse.Namespace) -> Any:
