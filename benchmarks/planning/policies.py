@@ -46,6 +46,7 @@ RECORD = RESULTS / "policies.json"
 CLONE = "behaviour cloning"
 WORLDS = ("the simulator", "the shipped diffusion model", "RSSM", "an untrained RSSM")
 QUICK = Sampling(steps=1, chain="latents_only")
+STEPS = 8  # of an imagined episode
 SEED = 0
 
 
@@ -131,11 +132,13 @@ def cloned(arguments: argparse.Namespace) -> tuple[Agent, Record]:
 
 
 def reinforced(arguments: argparse.Namespace, world: str) -> tuple[Agent, Record]:
-    data = data_of(arguments, 8)
+    data = data_of(arguments, 4)
     clone = BehaviourCloning.from_pretrained(folder_of(arguments, CLONE))
     data.setup("fit")
     torch.manual_seed(SEED)
-    policy = Reinforce(world, str(folder_of(arguments, CLONE)), stop_at=clone.stop_at)
+    chain = QUICK.chain if world == "the shipped diffusion model" else None
+    how = {"stop_at": clone.stop_at, "steps": STEPS, "chain": chain}
+    policy = Reinforce(world, str(folder_of(arguments, CLONE)), **how)
     policy.spec = data.spec
     policy.use(world_of(world, data, arguments), clone)
     trained = train(policy, data, arguments.more, SEED)
@@ -143,7 +146,7 @@ def reinforced(arguments: argparse.Namespace, world: str) -> tuple[Agent, Record
     seconds = recorded(arguments)
     if world == "the simulator":
         futures = trained["steps"] * data.batch_size * policy.samples
-        seconds += round(futures * data.window.horizon / data.meaning.rate_hz)
+        seconds += round(futures * STEPS / data.meaning.rate_hz)
     return PolicyAgent(policy), trained | {"robot_seconds": seconds}
 
 

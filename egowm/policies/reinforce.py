@@ -13,7 +13,7 @@ from egowm.latent import from_pretrained as open_world
 from egowm.pixels import to_unit
 from egowm.policies.behaviour_cloning import BehaviourCloning
 from egowm.policies.goal_policy import GoalPolicy
-from egowm.sampling import Sampling
+from egowm.sampling import Chain, Sampling
 
 if TYPE_CHECKING:
     from egowm.dynamics import Dynamics
@@ -45,6 +45,7 @@ class Reinforce(GoalPolicy):
         samples: Futures of each clip, at least 2.
         steps: Steps of an imagined episode; null takes the clip's.
         sampling_steps: Of the world model; null takes its own.
+        chain: As in `Sampling`; "latents_only" is faster where a model takes it.
         discount: Of later rewards, in [0, 1].
         entropy: Weight of the entropy of the policy's actions.
         size: H and W of the frames, as of the clone.
@@ -64,6 +65,7 @@ class Reinforce(GoalPolicy):
         samples: int = 4,
         steps: int | None = None,
         sampling_steps: int | None = 1,
+        chain: Chain | None = None,
         discount: float = 0.95,
         entropy: float = 0.003,
         size: int = 64,
@@ -80,7 +82,8 @@ class Reinforce(GoalPolicy):
         check_between("discount", discount, 0, 1)
         check_between("entropy", entropy, 0, 1e3)
         self.world, self.start, self.samples, self.steps = world, start, samples, steps
-        self.sampling_steps, self.discount, self.entropy = sampling_steps, discount, entropy
+        self.sampling_steps, self.chain = sampling_steps, chain
+        self.discount, self.entropy = discount, entropy
 
     # The world and the judge ----------------------------------------------------------------------
 
@@ -172,7 +175,7 @@ class Reinforce(GoalPolicy):
         seed = int(torch.randint(2**31, (1,), generator=generator))
         drawn = torch.Generator().manual_seed(seed)
         context, goals = self._tasks(clip, world.num_context, drawn)
-        spec, how = self.spec_of(source), Sampling(steps=self.sampling_steps)
+        spec, how = self.spec_of(source), Sampling(self.sampling_steps, chain=self.chain)
         stepper = world.stepper_of(_repeated(clip, self.samples), how, drawn)
         state, seen = stepper.begin(context), context[:, -1].to(self.device)
         left, kept = judge.decide(seen, goals).steps, []
