@@ -468,7 +468,13 @@ class WorldModel(LightningModule):
         return Sampler(self, how, self.spec_of(source), generator)
 
     def stepper_of(self, clip: Clip, how: Sampling, generator: Generator) -> Sampler:
-        """What steps the futures of a batch of clips; arguments as in `rollout_of`."""
+        """What steps the futures of a batch of clips.
+
+        Args:
+            clip: The batch, of one source.
+            how: The settings.
+            generator: As in `rollout`.
+        """
         return self.stepper(how, self.source_of(clip), generator)
 
     @torch.no_grad()

@@ -77,6 +77,11 @@ def check_latent_models(scope: dict[str, Any]) -> None:
     assert scope["plan"].evaluations == 160
 
 
+def check_policies(scope: dict[str, Any]) -> None:
+    assert scope["actions"].shape == (2, 3)
+    assert scope["actions"][:, 0].abs().max() <= 0.3
+
+
 def check_planning(scope: dict[str, Any]) -> None:
     assert scope["plan"].actions.shape == (2, 3)
     assert scope["plan"].evaluations == 8
@@ -106,6 +111,7 @@ RESULT: dict[str, Callable[[dict[str, Any]], None]] = {
     "docs/backbones.md": check_backbones,
     "docs/data.md": check_data,
     "docs/latent-models.md": check_latent_models,
+    "docs/policies.md": check_policies,
     "docs/planning.md": check_planning,
     "priors/rooms-svd/README.md": check_prior,
     "priors/rooms-world-model/README.md": check_export,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from egowm.actions import ActionSpec
-from egowm.checks import check_between, checked
+from egowm.checks import check_between, checked, counted
 from egowm.clip import Clip
 from egowm.latent import from_pretrained as open_world
 from egowm.pixels import to_unit
@@ -201,7 +201,8 @@ class Reinforce(GoalPolicy):
         frames = to_unit(clip.frames[:, -horizon - num_context :]).to(self.device)
         if frames.shape[1] < horizon + num_context:
             raise ValueError(
-                f"The world looks at {num_context} frames: set --data.window.context to that."
+                f"The world looks at {counted(num_context, 'frame')}, the clips give "
+                f"{frames.shape[1] - horizon}: set --data.window.context {num_context}."
             )
         ahead = torch.randint((horizon + 3) // 4, horizon + 1, (count,), generator=generator)
         goals = frames[torch.arange(count), num_context - 1 + ahead]
