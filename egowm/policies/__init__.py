@@ -8,10 +8,23 @@ from typing import TYPE_CHECKING
 from egowm.lazy import face
 
 if TYPE_CHECKING:
+    from egowm.policies.dreamer import Dreamer, lambda_returns
+    from egowm.policies.live_robot import LiveRobot
     from egowm.policies.policy import Policy
+    from egowm.policies.policy_export import PolicyExport
+    from egowm.policies.replay import Experience, Replay
+    from egowm.policies.replay_buffer import ReplayEpisode, ReplayWriter
 
 __all__ = [
+    "Dreamer",
+    "Experience",
+    "LiveRobot",
     "Policy",
+    "PolicyExport",
+    "Replay",
+    "ReplayEpisode",
+    "ReplayWriter",
+    "lambda_returns",
 ]
 
 __getattr__, __dir__ = face(__name__)
