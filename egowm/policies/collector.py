@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from egowm.actions import ActionSpec
 from egowm.checks import check_whole
 from egowm.evaluation.navigation import off
 from egowm.module_export import POLICY
@@ -19,6 +21,7 @@ from egowm.policies.replay_buffer import ReplayEpisode, ReplayWriter
 
 log = logging.getLogger(__name__)
 HELD = 8  # steps, at most, for which a random action is kept up
+TURNING = 3, 13  # steps from and to before, of a turn where it was stopped
 
 
 class Driven(NamedTuple):
@@ -54,6 +57,26 @@ class NewestPolicy:
         return self.policy
 
 
+class RandomActions:
+    """Actions drawn evenly, each kept up for 1 to 8 steps; what stops the robot makes it turn, one
+    way for 3 to 12 steps."""
+
+    def __init__(self, spec: ActionSpec, rng: np.random.Generator) -> None:
+        self.low, self.high, self.rng = np.array(spec.low), np.array(spec.high), rng
+        self.held, self.action = 0, np.zeros(len(spec.low))
+
+    def __call__(self, blocked: bool) -> np.ndarray:
+        """The next; blocked: whether the last one did not move the robot."""
+        if blocked and self.action[0]:
+            turn = self.rng.choice([self.low[2], self.high[2]])
+            self.action, self.held = np.array([0.0, 0.0, turn]), int(self.rng.integers(*TURNING))
+        elif not self.held:
+            self.action = self.rng.uniform(self.low, self.high)
+            self.held = int(self.rng.integers(1, HELD + 1))
+        self.held -= 1
+        return self.action
+
+
 class Collector:
     """Drives a robot episode by episode into a buffer: an attempt, which ends where the robot
     arrives or after `attempt` steps, then `away` random steps, so that the next one begins
@@ -67,7 +90,7 @@ class Collector:
         self,
         robot: LiveRobot,
         writer: ReplayWriter,
-        newest: NewestPolicy,
+        newest: Callable[[], Policy | None],
         attempt: int = 40,
         away: int = 24,
         rate: float = 0.0,
@@ -111,13 +134,9 @@ class Collector:
         return None
 
     def _random(self, steps: int, until_there: bool) -> int | None:
-        """Actions drawn evenly, each kept up for 1 to 8 steps."""
-        spec, held, action = self.robot.spec, 0, np.zeros(3)
+        actions = RandomActions(self.robot.spec, self.rng)
         for step in range(1, steps + 1):
-            if not held:
-                action, held = self.rng.uniform(spec.low, spec.high), int(self.rng.integers(1, HELD + 1))
-            held -= 1
-            if self._step(action) and until_there:
+            if self._step(actions(self.robot.blocked)) and until_there:
                 return step
         return None
 

@@ -94,6 +94,7 @@ class Dreamer(ActionModule):
         kl_weight: Of the KL term beside the reconstruction, which is summed over pixels.
         signal_weight: Of the losses of reward and end beside it.
         horizon: Steps that are imagined.
+        starts: States of a batch that are imagined from, drawn anew; null for all.
         discount: Of rewards a step later, in [0, 1].
         lambda_: Of the returns, in [0, 1].
         entropy: Weight of the actor's entropy, in nats.
@@ -130,6 +131,7 @@ class Dreamer(ActionModule):
         kl_weight: float = 0.1,
         signal_weight: float = 10.0,
         horizon: int = 15,
+        starts: int | None = None,
         discount: float = 0.95,
         lambda_: float = 0.95,
         entropy: float = 1e-3,
@@ -143,6 +145,7 @@ class Dreamer(ActionModule):
     ) -> None:
         super().__init__(size, 1, learning_rate, 0, spec)
         check_whole("horizon", horizon, 1, 10_000)
+        check_whole("starts", 1 if starts is None else starts, 1, 10**9)
         check_whole("target_every", target_every, 1, 10**9)
         check_between("discount", discount, 0, 1)
         check_between("lambda_", lambda_, 0, 1)
@@ -151,6 +154,7 @@ class Dreamer(ActionModule):
         self.deterministic, self.categoricals, self.classes = deterministic, categoricals, classes
         self.depth, self.units, self.kl_weight = depth, units, kl_weight
         self.signal_weight, self.horizon, self.discount = signal_weight, horizon, discount
+        self.starts = starts
         self.lambda_, self.entropy, self.target_every = lambda_, entropy, target_every
         self.choices = None if choices is None else [list(map(float, row)) for row in choices]
         self.actor_rate, self.critic_rate, self.clip_norm = actor_rate, critic_rate, clip_norm
@@ -230,6 +234,8 @@ class Dreamer(ActionModule):
 
     def behaviour_losses(self, start: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Losses of actor and critic from states with features (N, D), and logs."""
+        if self.starts is not None:
+            start = start[torch.randperm(len(start), device=start.device)[: self.starts]]
         with torch.set_grad_enabled(self.choices is None):
             made = self.imagined(start.detach())
             after, before = made.features[:, 1:], made.features[:, :-1].detach()
@@ -259,9 +265,7 @@ class Dreamer(ActionModule):
             "--data egowm.policies.Replay."
         )
 
-    def world_loss(
-        self, clip: Clip, signals: Signals
-    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    def world_loss(self, clip: Clip, signals: Signals) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """The world model's loss, logs, and features (B, T+1, D)."""
         self.check_clip(clip)
         check_shape("reward", signals.reward, "B T", B=len(clip.actions), T=clip.actions.shape[1])
@@ -272,7 +276,7 @@ class Dreamer(ActionModule):
 
     # Training -------------------------------------------------------------------------------------
 
-    def training_step(self, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         if not isinstance(batch, Experience):
             self.losses(batch, None)
         world, logs, features = self.world_loss(*batch)
@@ -282,6 +286,7 @@ class Dreamer(ActionModule):
             self.slow_critic.load_state_dict(self.critic.state_dict())
         self.log("train/loss", world.detach(), prog_bar=True)
         self.log_dict({f"train/{name}": x.detach() for name, x in (logs | more).items()})
+        return world.detach()
 
     def _descend(self, losses: dict[nn.Module, Tensor]) -> None:
         """A step of each part on its own loss alone."""

@@ -5,12 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from egowm.actions import ActionSpec
 from egowm.checks import MOST_SEED, check_between, check_shape, checked
 from egowm.data.normalisers import WHEELED
 from egowm.evaluation.navigation import MAX_FORWARD, Pose, arrived, off, simulate
 from egowm.worlds.drawing import check_size
-from egowm.worlds.motion import MAX_TURN, ROBOT_HEIGHT, clearances, find_start
+from egowm.worlds.motion import ROBOT_HEIGHT, clearances, find_start
 from egowm.worlds.rooms import Camera, Room
 
 BONUS = 1.0  # of being there
@@ -48,6 +47,7 @@ class LiveRobot:
         size: H and W of its frames, pixels.
         fence: Metres from the goal that it cannot leave.
         goal: Pose (x, y, yaw), metres and radians; None draws a free one that looks into the room.
+        turn: Degrees that it turns in a step, at most; above 0. Robots of recordings turn 6.
 
     Raises:
         ValueError: No place within the fence is free.
@@ -59,10 +59,6 @@ class LiveRobot:
     (0.25, 1.0, (32, 32, 3))
     """
 
-    spec: ActionSpec = replace(
-        WHEELED, low=(0.0, 0.0, -float(MAX_TURN)), high=(MAX_FORWARD, 0.0, float(MAX_TURN))
-    )
-
     @checked
     def __init__(
         self,
@@ -70,15 +66,21 @@ class LiveRobot:
         size: tuple[int, int] = (32, 32),
         fence: float = 3.0,
         goal: Pose | None = None,
+        turn: float = 15.0,
     ) -> None:
         check_between("seed", seed, 0, MOST_SEED)
         check_size(*size)
         check_between("fence", fence, 0.5, 100.0)
+        check_between("turn", turn, 0.1, 90.0)
+        most = float(np.radians(turn))
+        self.spec = replace(WHEELED, low=(0.0, 0.0, -most), high=(MAX_FORWARD, 0.0, most))
         self.room, self.size, self.fence, self.gain = Room(seed), size, fence, 1.0
-        self.goal = find_start(self.room, np.random.default_rng([seed, 13])) if goal is None else goal
+        self.goal = (
+            find_start(self.room, np.random.default_rng([seed, 13])) if goal is None else goal
+        )
         if not np.isfinite(self.goal).all():
             raise ValueError(f"Expected a goal of finite numbers, got {self.goal}.")
-        self.pose = self.place(np.random.default_rng([seed, 14]))
+        self.pose, self.blocked = self.place(np.random.default_rng([seed, 14])), False
 
     def place(self, rng: np.random.Generator) -> Pose:
         """A free pose within the fence, from which the robot has not arrived.
@@ -121,6 +123,7 @@ class LiveRobot:
         if gone > self.fence and gone > back:
             after = (before[0], before[1], after[2])
         self.pose = after
+        self.blocked = bool(action[0] > 0 and after[:2] == before[:2])
         is_there = arrived(after, self.goal)
         gained = self._worth(after) - self._worth(before)
         return Told(gained + BONUS * is_there, 1.0 - is_there)

@@ -209,7 +209,9 @@ class Replay(LightningDataModule):
             position: Batches before it since the run's start.
         """
         rng = np.random.default_rng([self.seed, position])
-        names, drawn = zip(*(self.stretches.drawn(rng) for _ in range(self.batch_size)), strict=True)
+        names, drawn = zip(
+            *(self.stretches.drawn(rng) for _ in range(self.batch_size)), strict=True
+        )
         frames, *told = (torch.from_numpy(np.stack(parts)) for parts in zip(*drawn, strict=True))
         return Experience(_clip(frames, told[0], list(names)), Signals(told[1], told[2]))
 
