@@ -15,7 +15,7 @@ def _parser() -> Parser:
     parser = Parser(
         prog="egowm collect",
         description=__doc__,
-        example="egowm collect --output runs/rooms_dreamer/replay --policy runs/rooms_dreamer/policy\n"
+        example="egowm collect --output runs/dreamer/replay --policy runs/dreamer/policy\n"
         "egowm collect --output runs/replay --rate 0 --steps 2000",
     )
     parser.add_argument(

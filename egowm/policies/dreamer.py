@@ -1,4 +1,4 @@
-"""DreamerV2's actor and critic in imagination, with which DayDreamer's robots learn as they drive."""
+"""DreamerV2's actor and critic in imagination, with which DayDreamer's robots learn."""
 
 from collections.abc import Sequence
 from copy import deepcopy

@@ -110,9 +110,9 @@ class Replay(LightningDataModule):
         min_steps: Actions that must be there before training begins.
         seed: Decides which stretches are drawn.
 
-    >>> Replay("runs/robot/replay", horizon=16).window.span  # frames of a stretch
-    Traceback (most recent call last):
-    FileNotFoundError: No replay buffer in runs/robot/replay ...
+    >>> data = Replay("runs/robot/replay", horizon=16, batch_size=10)  # not begun yet
+    >>> data.horizon, data.min_steps
+    (16, 500)
     """
 
     def __init__(

@@ -21,7 +21,6 @@ EXPECTED = "the header of a replay buffer (egowm collect)"
 NAME = re.compile(r"episode_(\d{8})_(\d{1,6})\.npz")  # its number and its actions
 MOST_STEPS = 999_999  # of an episode, as far as a name tells
 MOST_PIXELS = 8192  # of a side
-LABELS = ("actions", "rewards", "goes_on")
 REPLAY = FolderKind(
     "egowm collect",
     rf"replay\.json|{NAME.pattern}",
@@ -148,10 +147,11 @@ class ReplayWriter:
     def _check_header(self) -> None:
         size, spec = read_header(self.root)
         if size != self.size or spec != self.spec:
+            mine = f"{self.size[0]}x{self.size[1]}", self.spec.names, self.spec.low, self.spec.high
             raise ValueError(
-                f"{self.root} holds frames of {size[0]}x{size[1]} and actions {spec.names} in "
-                f"{spec.low} to {spec.high}; this robot has {self.size[0]}x{self.size[1]} and "
-                f"{self.spec.names} in {self.spec.low} to {self.spec.high}: name another folder."
+                f"{self.root} holds frames of {size[0]}x{size[1]}, of {spec.names} in {spec.low} "
+                f"to {spec.high}; this robot has {mine[0]}, {mine[1]} in {mine[2]} to {mine[3]}: "
+                f"name another folder."
             )
 
     @property
@@ -170,9 +170,10 @@ class ReplayWriter:
         before = listed(self.root)
         number = 1 + before[-1].number if before else 0
         path = self.root / f"episode_{number:08d}_{episode.steps}.npz"
-        told = {k: np.asarray(v, np.float32) for k, v in zip(LABELS, episode[1:], strict=True)}
+        told = [np.asarray(values, np.float32) for values in episode[1:]]
+        arrays: Any = dict(zip(ReplayEpisode._fields, [episode.frames, *told], strict=True))
         with whole(path) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, frames=episode.frames, **told)
+            np.savez(stream, **arrays)
         return path
 
 
@@ -191,7 +192,7 @@ def read_header(root: Path) -> tuple[tuple[int, int], ActionSpec]:
     found: Header = read_json(path, Header, EXPECTED)
     if found["format"] != FORMAT or len(found["size"]) != 2:
         raise ValueError(
-            f"{path}: expected format {FORMAT} and two sizes, got {found['format']} and "
+            f"{path}: expected format {FORMAT} and a size of H and W, got {found['format']} and "
             f"{found['size']}."
         )
     check_pixels(*found["size"])

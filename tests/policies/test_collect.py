@@ -74,24 +74,34 @@ def test_places_are_free_within_the_fence():
     places = [live.place(np.random.default_rng(k)) for k in range(20)]
     assert max(off(pose, GOAL)[0] for pose in places) <= 2.0
     assert len(set(places)) == 20
-    with pytest.raises(ValueError, match="No free place within 0.5 m"):
+    with pytest.raises(ValueError, match=r"No free place within 0\.5 m"):
         robot(goal=(50.0, 50.0, 0.0), fence=0.5)
 
 
-def test_it_drives_away_after_an_attempt_and_tells_where_it_arrived(tmp_path):
+class Ahead:
+    """A policy that drives straight on."""
+
+    def begin(self, goals):
+        return 0
+
+    def act(self, memory, frames, generator=None):
+        return memory + 1, torch.tensor([[0.2, 0.0, 0.0]])
+
+
+@pytest.mark.parametrize(("start", "arrived"), [(-1.0, 3), (0.9, None)])
+def test_it_drives_away_after_an_attempt_and_tells_where_it_arrived(start, arrived, tmp_path):
+    """From 1 m in front the third step of 0.2 m arrives; from behind none does."""
     live = robot(fence=1.0)
+    live.pose = (start, 0.0, 0.0)
     writer = ReplayWriter(tmp_path, (8, 8), live.spec)
-    collector = Collector(live, writer, NewestPolicy(None), attempt=30, away=6)
-    made = [collector.episode() for _ in range(12)]
-    assert any(one.arrived for one in made)
-    for stored, one in zip(listed(tmp_path), made, strict=True):
-        episode = read_episode(stored, (8, 8), 3)
-        assert episode.steps == (one.arrived or 30) + 6
-        if one.arrived:
-            assert episode.goes_on[: one.arrived].tolist() == [1.0] * (one.arrived - 1) + [0.0]
-            assert episode.rewards[one.arrived - 1] > 0.5
-        assert (episode.actions[:, 1] == 0).all()
-    assert made[-1].steps == writer.steps == sum(one.steps for one in listed(tmp_path))
+    made = Collector(live, writer, Ahead, attempt=12, away=6).episode()
+    (stored,) = listed(tmp_path)
+    episode, tried = read_episode(stored, (8, 8), 3), arrived or 12
+    assert (made.arrived, made.steps) == (arrived, tried + 6) == (arrived, stored.steps)
+    assert episode.goes_on[:tried].tolist() == [1.0] * (tried - 1) + [float(not arrived)]
+    assert episode.actions[:tried] == pytest.approx(np.tile([0.2, 0.0, 0.0], (tried, 1)))
+    assert episode.actions[tried:, 0].max() > 0.0
+    assert made.rewards == pytest.approx(1.6 if arrived else 0.0, abs=0.01)
 
 
 def test_the_newest_policy_drives_and_a_damaged_one_does_not(tmp_path, caplog):

@@ -201,7 +201,7 @@ def test_wrong_input_is_told(toy_replay, spec):
         model.loss(Replay(str(toy_replay), 6, 8, min_steps=6).batch(0).clip)
     with pytest.raises(ValueError, match=r"choices \(C, 1\), got \(1, 2\)"):
         dreamer(choices=[[0.0, 1.0]])
-    with pytest.raises(ValueError, match="beyond 1.5 times the training range"):
+    with pytest.raises(ValueError, match=r"beyond 1\.5 times the training range"):
         dreamer(choices=[[9.0]])
     with pytest.raises(ValueError, match="discount from 0 to 1, got 2"):
         Dreamer(discount=2.0)
