@@ -12,7 +12,7 @@ from egowm.worlds.drawing import check_size
 from egowm.worlds.motion import ROBOT_HEIGHT, clearances, find_start
 from egowm.worlds.rooms import Camera, Room
 
-BONUS = 1.0  # of being there
+BONUS, SCALE = 1.0, 0.5  # of being there; of what is left to go
 TURN = 0.3  # metres that a radian of the heading counts as, at the goal
 NEARBY = 1.0  # metres over which the heading begins to count
 FREE = 0.6  # metres around a place where a robot is set down
@@ -24,11 +24,11 @@ class Told(NamedTuple):
     """What the robot is told after an action.
 
     Args:
-        reward: Metres and heading gained, and 1 where it has arrived.
+        reward: Less the more is left to go, and 1 more where it has arrived.
         goes_on: 0 where it has arrived, else 1.
 
-    >>> Told(reward=0.25, goes_on=1.0).reward
-    0.25
+    >>> Told(reward=-0.5, goes_on=1.0).reward
+    -0.5
     """
 
     reward: float
@@ -38,9 +38,11 @@ class Told(NamedTuple):
 class LiveRobot:
     """A robot that is to drive to a fixed pose of its room; walls, things and a fence stop it.
 
-    The reward of an action is what it gains of `-metres - 0.3 radians exp(-metres)`, of the metres
-    to the goal and the radians between the headings, and 1 more where the robot has arrived: within
-    0.5 m and 20 degrees.
+    The reward of an action is `-(metres + 0.3 radians exp(-metres)) / 2` of the metres to the goal
+    and the radians between the headings after it, and 1 more where the robot has arrived, within
+    0.5 m and 20 degrees, which ends the task. So what is left to go costs at every step. The sum is
+    a place's own: a model sees it in a frame, while the progress of a step is a difference that is
+    much harder to learn from small frames.
 
     Args:
         seed: Of the room.
@@ -56,7 +58,7 @@ class LiveRobot:
     >>> robot.pose = (-2.0, 0.0, 0.0)
     >>> told = robot.move(np.array([0.25, 0.0, 0.0]))
     >>> round(told.reward, 3), told.goes_on, robot.look().shape
-    (0.25, 1.0, (32, 32, 3))
+    (-0.875, 1.0, (32, 32, 3))
     """
 
     @checked
@@ -125,9 +127,8 @@ class LiveRobot:
         self.pose = after
         self.blocked = bool(action[0] > 0 and after[:2] == before[:2])
         is_there = arrived(after, self.goal)
-        gained = self._worth(after) - self._worth(before)
-        return Told(gained + BONUS * is_there, 1.0 - is_there)
+        return Told(BONUS * is_there - SCALE * self._left(after), 1.0 - is_there)
 
-    def _worth(self, pose: Pose) -> float:
+    def _left(self, pose: Pose) -> float:
         metres, radians = off(pose, self.goal)
-        return -metres - TURN * radians * float(np.exp(-metres / NEARBY))
+        return metres + TURN * radians * float(np.exp(-metres / NEARBY))

@@ -23,31 +23,32 @@ def robot(**options) -> LiveRobot:
 def test_the_reward_by_hand():
     live = robot()
     live.pose = (-2.0, 0.0, 0.0)
-    assert live.move(np.array([0.3, 0.0, 0.0])) == (pytest.approx(0.3), 1.0)
+    assert live.move(np.array([0.3, 0.0, 0.0])) == (pytest.approx(-1.7 / 2), 1.0)
     turned = live.move(np.array([0.0, 0.0, 0.1]))  # 1.7 m away, 0.1 rad off
-    assert turned.reward == pytest.approx(-0.3 * 0.1 * math.exp(-1.7))
+    assert turned.reward == pytest.approx(-(1.7 + 0.3 * 0.1 * math.exp(-1.7)) / 2)
     live.pose = (-0.7, 0.0, 0.0)
     there = live.move(np.array([0.25, 0.0, 0.0]))
-    assert there == (pytest.approx(0.25 + 1.0), 0.0)
+    assert there == (pytest.approx(1.0 - 0.45 / 2), 0.0)
     beside = robot()
     beside.pose = (-0.2, 0.0, 0.5)  # near, and 29 degrees off
-    assert beside.move(np.zeros(3)) == (0.0, 1.0)
+    assert beside.move(np.zeros(3)) == (
+        pytest.approx(-(0.2 + 0.3 * 0.5 * math.exp(-0.2)) / 2),
+        1.0,
+    )
 
 
-def test_rewards_add_up_to_what_was_gained():
-    """They are differences of one number, so no way round pays."""
-    live, rng = robot(fence=2.0), np.random.default_rng(0)
-    live.pose = (-1.5, 0.3, 2.0)
-    start, total = live.pose, 0.0
-    for _ in range(40):
-        told = live.move(rng.uniform(live.spec.low, live.spec.high))
-        total += told.reward - (1.0 - told.goes_on)
-
-    def worth(pose):
-        metres, radians = off(pose, GOAL)
-        return -metres - 0.3 * radians * math.exp(-metres)
-
-    assert total == pytest.approx(worth(live.pose) - worth(start))
+def test_to_arrive_soon_is_worth_most():
+    """The returns of standing still, of going there slowly, and of going there fast."""
+    found = []
+    for metres in (0.0, 0.1, 0.25):
+        live, returns, discount = robot(), 0.0, 1.0
+        live.pose = (-1.5, 0.0, 0.0)
+        for _ in range(60):
+            told = live.move(np.array([metres, 0.0, 0.0]))
+            returns, discount = returns + discount * told.reward, 0.95 * discount * told.goes_on
+        found.append(returns)
+    assert found[0] == pytest.approx(-0.75 * (1 - 0.95**60) / 0.05)
+    assert found[0] < found[1] < found[2]
 
 
 def test_the_fence_stops_what_leads_away():
@@ -101,7 +102,8 @@ def test_it_drives_away_after_an_attempt_and_tells_where_it_arrived(start, arriv
     assert episode.goes_on[:tried].tolist() == [1.0] * (tried - 1) + [float(not arrived)]
     assert episode.actions[:tried] == pytest.approx(np.tile([0.2, 0.0, 0.0], (tried, 1)))
     assert episode.actions[tried:, 0].max() > 0.0
-    assert made.rewards == pytest.approx(1.6 if arrived else 0.0, abs=0.01)
+    if arrived:
+        assert made.rewards == pytest.approx(1.0 - (0.8 + 0.6 + 0.4) / 2)
 
 
 def test_the_newest_policy_drives_and_a_damaged_one_does_not(tmp_path, caplog):

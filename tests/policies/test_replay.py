@@ -111,7 +111,7 @@ def test_a_buffer_is_continued_by_the_same_robot_alone(tmp_path):
         .add(counted_episode(9, 3))
         .name.startswith("episode_00000001")
     )
-    with pytest.raises(ValueError, match=r"holds frames of 8x8 .* this robot has 16x16"):
+    with pytest.raises(ValueError, match=r"holds frames of 8x8.* this robot has 16x16"):
         ReplayWriter(tmp_path, (16, 16), SPEC)
     (tmp_path / "other").mkdir()
     (tmp_path / "other/mine.txt").write_text("kept")
