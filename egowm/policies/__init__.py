@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from egowm.lazy import face
 
 if TYPE_CHECKING:
-    from egowm.policies.dreamer import Dreamer, lambda_returns
+    from egowm.policies.dreamer import Dreamer
     from egowm.policies.live_robot import LiveRobot
     from egowm.policies.policy import Policy
     from egowm.policies.policy_export import PolicyExport
     from egowm.policies.replay import Experience, Replay
     from egowm.policies.replay_buffer import ReplayEpisode, ReplayWriter
+    from egowm.policies.returns import lambda_returns
 
 __all__ = [
     "Dreamer",

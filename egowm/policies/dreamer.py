@@ -6,55 +6,21 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical
 from torch.nn import functional as F
 
 from egowm.action_module import ActionModule
 from egowm.actions import ActionSpec
 from egowm.checks import check_alike, check_between, check_shape, check_whole, checked
 from egowm.clip import Clip
-from egowm.diffusion import Generator, randn
+from egowm.diffusion import Generator
 from egowm.latent.rssm import RSSM, Belief, Signals
 from egowm.module_export import POLICY
 from egowm.pixels import check_unit
+from egowm.policies.actor import Actor, layers
 from egowm.policies.replay import Experience
+from egowm.policies.returns import lambda_returns, spread
 
-LEAST_STD, BOUND = 0.1, 5.0  # of the actor's normal distribution; of its mean, before the tanh
 EPS = 1e-6  # of Adam
-
-
-@checked
-def lambda_returns(
-    rewards: Tensor,
-    goes_on: Tensor,
-    values: Tensor,
-    discount: float = 0.95,
-    lambda_: float = 0.95,
-) -> Tensor:
-    """`V[t] = r[t] + g c[t] ((1 - l) v[t] + l V[t+1])`, of the last step with v alone: DreamerV2,
-    equation 4. Gives (..., T), what is to come from before each step on.
-
-    Args:
-        rewards: r, (..., T), of each step.
-        goes_on: c, (..., T), the chance that the task goes on after it, in [0, 1].
-        values: v, (..., T), of the states that the steps lead to.
-        discount: g, in [0, 1].
-        lambda_: l, in [0, 1]; 0 looks one step ahead, 1 takes the last value alone.
-
-    >>> lambda_returns(torch.ones(2), torch.ones(2), torch.full((2,), 4.0), 0.5, 0.5)
-    tensor([2.7500, 3.0000])
-    """
-    check_alike("goes_on", goes_on, "rewards", rewards)
-    check_alike("values", values, "rewards", rewards)
-    check_shape("rewards", rewards, "... T")
-    check_between("discount", discount, 0, 1)
-    check_between("lambda_", lambda_, 0, 1)
-    after, found = values[..., -1], []
-    for step in reversed(range(rewards.shape[-1])):
-        ahead = (1 - lambda_) * values[..., step] + lambda_ * after
-        after = rewards[..., step] + discount * goes_on[..., step] * ahead
-        found.append(after)
-    return torch.stack(found[::-1], -1)
 
 
 class Memory(NamedTuple):
@@ -97,7 +63,8 @@ class Dreamer(ActionModule):
         starts: States of a batch that are imagined from, drawn anew; null for all.
         discount: Of rewards a step later, in [0, 1].
         lambda_: Of the returns, in [0, 1].
-        entropy: Weight of the actor's entropy, in nats.
+        entropy: Weight of the actor's entropy, in nats, beside returns that are divided by their
+            spread.
         target_every: Steps after which the slow critic becomes the critic.
         choices: Rows of physical units, one per action that can be chosen; null for any action
             within the spec's range.
@@ -165,59 +132,12 @@ class Dreamer(ActionModule):
         self.world = RSSM(**told, reward=True, goes_on=True, spec=self.spec_of(None))
         self.world.configure_model()
         features = self.deterministic + self.categoricals * self.classes
-        if self.choices is not None:
-            check_shape("choices", torch.tensor(self.choices), "C A", A=width)
-            self.spec_of(None).check(torch.tensor(self.choices), strict=True)
-        out = 2 * width if self.choices is None else len(self.choices)
-        self.actor = _layers(features, self.units, out)
-        self.critic = _layers(features, self.units, 1)
+        self.actor = Actor(features, self.units, self.spec_of(None), self.choices)
+        self.critic = layers(features, self.units, 1)
         self.slow_critic = deepcopy(self.critic).requires_grad_(False)
-
-    def table(self) -> Tensor:
-        """The choices (C, A), normalised."""
-        return self.spec_of(None).normalise(torch.tensor(self.choices, device=self.device))
 
     def trained_weights(self) -> dict[str, Tensor]:
         return dict(self.state_dict())  # the slow critic is not trained, and needed to go on
-
-    # The actor ------------------------------------------------------------------------------------
-
-    def moves(self) -> Tensor:
-        """1 for each dimension (A,) of actions that has a range, else 0."""
-        spec = self.spec_of(None)
-        return torch.tensor([float(a < b) for a, b in zip(spec.low, spec.high, strict=True)])
-
-    def normal(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of actions before the tanh that bounds them."""
-        mean, std = self.actor(features).chunk(2, -1)
-        return BOUND * torch.tanh(mean / BOUND), F.softplus(std) + LEAST_STD
-
-    def chosen(self, features: Tensor, generator: Generator, likely: bool = False) -> Tensor:
-        """What the actor does at features (N, D): (N, A) before the bound, or numbers (N,)."""
-        if self.choices is None:
-            mean, std = self.normal(features)
-            return mean if likely else mean + std * randn(mean.shape, generator, mean.device)
-        chances = self.actor(features).softmax(-1)
-        if likely:
-            return chances.argmax(-1)
-        draw = torch.special.ndtr(randn((len(chances), 1), generator, chances.device))
-        return (chances.cumsum(-1) < draw).sum(-1).clamp(max=chances.shape[-1] - 1)
-
-    def bounded(self, chosen: Tensor) -> Tensor:
-        """Normalised actions (..., A) of what `chosen` gives."""
-        if self.choices is None:
-            return torch.tanh(chosen) * self.moves().to(chosen)
-        return self.table()[chosen]
-
-    def entropies(self, features: Tensor, chosen: Tensor) -> Tensor:
-        """Nats (...) of the actor at features (..., D); those of a bounded normal are told from its
-        samples."""
-        if self.choices is not None:
-            return Categorical(logits=self.actor(features)).entropy()
-        _, std = self.normal(features)
-        slope = 2 * (torch.log(torch.tensor(2.0)) - chosen - F.softplus(-2 * chosen))
-        nats = 0.5 * torch.log(2 * torch.pi * torch.e * std.square()) + slope
-        return (nats * self.moves().to(nats)).sum(-1)
 
     # Learning in imagination ----------------------------------------------------------------------
 
@@ -227,8 +147,8 @@ class Dreamer(ActionModule):
         belief = Belief(*features.split(sizes, -1))
         seen, chosen = [features], []
         for _ in range(self.horizon):
-            chosen.append(self.chosen(seen[-1].detach(), None))
-            belief = self.world.step(belief, self.bounded(chosen[-1]), None)
+            chosen.append(self.actor.chosen(seen[-1].detach(), None))
+            belief = self.world.step(belief, self.actor.actions(chosen[-1]), None)
             seen.append(torch.cat(belief, -1))
         return Imagined(torch.stack(seen, 1), torch.stack(chosen, 1))
 
@@ -245,9 +165,9 @@ class Dreamer(ActionModule):
             returns = lambda_returns(rewards, goes_on, values, self.discount, self.lambda_)
         ahead = (self.discount * goes_on[:, :-1]).cumprod(1).detach()
         weights = torch.cat([torch.ones_like(ahead[:, :1]), ahead], 1)
-        nats = self.entropies(before, made.chosen)
+        nats = self.actor.entropies(before, made.chosen)
         gain = returns if self.choices is None else self._reinforce(before, made.chosen, returns)
-        actor = -(weights * (gain + self.entropy * nats)).mean()
+        actor = -(weights * (gain / spread(returns) + self.entropy * nats)).mean()
         error = self.critic(before)[..., 0] - returns.detach()
         critic = 0.5 * (weights * error.square()).mean()
         logs = {"return": returns.mean(), "reward": rewards.mean(), "entropy": nats.mean()}
@@ -256,8 +176,7 @@ class Dreamer(ActionModule):
     def _reinforce(self, before: Tensor, chosen: Tensor, returns: Tensor) -> Tensor:
         """What has the gradient of REINFORCE, with the slow critic as the baseline."""
         better = (returns - self.slow_critic(before)[..., 0]).detach()
-        log_chance: Tensor = Categorical(logits=self.actor(before)).log_prob(chosen)  # type: ignore
-        return log_chance * better
+        return self.actor.log_chances(before, chosen) * better
 
     def losses(self, clip: Clip, generator: torch.Generator | None) -> tuple[Tensor, Any]:
         raise ValueError(
@@ -332,20 +251,11 @@ class Dreamer(ActionModule):
         likely = generator is None
         stochastic = _mode(logits) if likely else self.world.drawn(logits, generator)
         belief = Belief(state, stochastic)
-        action = self.bounded(self.chosen(torch.cat(belief, 1), generator, likely))
+        chosen = self.actor.chosen(torch.cat(belief, 1), generator, likely)
+        action = self.actor.actions(chosen)
         return Memory(belief, action), self.spec_of(None).denormalise(action)
 
 
 def _mode(logits: Tensor) -> Tensor:
     """The likeliest class of each group, (N, G * C)."""
     return F.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits).flatten(1)
-
-
-def _layers(width: int, units: int, out: int) -> nn.Sequential:
-    """Two hidden layers with normalisation, and a linear one that starts near zero."""
-    hidden = [nn.Linear(width, units), nn.LayerNorm(units), nn.ELU()]
-    hidden += [nn.Linear(units, units), nn.LayerNorm(units), nn.ELU()]
-    last = nn.Linear(units, out)
-    nn.init.normal_(last.weight, std=1e-2)
-    nn.init.zeros_(last.bias)
-    return nn.Sequential(*hidden, last)

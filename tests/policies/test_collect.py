@@ -120,8 +120,8 @@ def test_the_newest_policy_drives_and_a_damaged_one_does_not(tmp_path, caplog):
     assert newest() is first
     assert "the policy of before drives on" in caplog.text
     with torch.no_grad():  # all ahead, straight on
-        model.actor[-1].weight.zero_()
-        model.actor[-1].bias.copy_(torch.tensor([5.0, 0.0, 0.0, -9.0, -9.0, -9.0]))
+        model.actor.layers[-1].weight.zero_()
+        model.actor.layers[-1].bias.copy_(torch.tensor([5.0, 0.0, 0.0, -9.0, -9.0, -9.0]))
     model.save_pretrained(tmp_path / "policy")
     second = newest()
     assert second is not first

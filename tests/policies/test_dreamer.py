@@ -80,7 +80,7 @@ def test_it_learns_what_is_rewarded(choices, toy_replay, tmp_path):
     torch.manual_seed(1)
     model = dreamer(choices=choices, horizon=4, entropy=1e-3, target_every=10)
     with torch.no_grad():  # at first it prefers what is not rewarded
-        model.actor[-1].bias[0] = -1.0
+        model.actor.layers[-1].bias[0] = -1.0
     assert toy_return(model) == 0.0
     learned(model, toy_replay, 120, tmp_path)
     assert toy_return(model.eval()) == 1.0
@@ -105,10 +105,10 @@ def test_the_entropy_of_a_bounded_normal(toy_replay):
     model = dreamer()
     features = torch.zeros(1, 32)
     with torch.no_grad():
-        model.actor[-1].bias.copy_(torch.tensor([0.4, 0.3]))
-        mean, std = (value.item() for value in model.normal(features))
-        samples = model.chosen(features.expand(200_000, -1), torch.Generator().manual_seed(0))
-        ours = model.entropies(features.expand(200_000, -1), samples).mean().item()
+        model.actor.layers[-1].bias.copy_(torch.tensor([0.4, 0.3]))
+        mean, std = (value.item() for value in model.actor.normal(features))
+        samples = model.actor.chosen(features.expand(200_000, -1), torch.Generator().manual_seed(0))
+        ours = model.actor.entropies(features.expand(200_000, -1), samples).mean().item()
     places = torch.linspace(-1, 1, 200_001, dtype=torch.float64)[1:-1]
     normal = torch.distributions.Normal(mean, std)
     log_density = normal.log_prob(places.atanh()) - torch.log1p(-places.square())
