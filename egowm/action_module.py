@@ -131,6 +131,11 @@ class ActionModule(LightningModule, ABC):
         self, clip: Clip, generator: torch.Generator | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Scalar loss and logs of a batch of clips of one source."""
+        self.check_clip(clip)
+        return self.losses(clip, generator)
+
+    def check_clip(self, clip: Clip) -> None:
+        """Refuse a batch that it cannot learn from."""
         clip.check()
         if clip.is_cached:
             raise ValueError(f"{self.name} learns from frames: leave the latent cache out.")
@@ -142,7 +147,6 @@ class ActionModule(LightningModule, ABC):
             )
         self.check_size(*clip.frames.shape[-2:])
         self.spec_of(self.source_of(clip)).check(clip.actions)
-        return self.losses(clip, generator)
 
     def training_step(self, clip: Clip, batch_idx: int) -> Tensor:
         total, logs = self.loss(clip)

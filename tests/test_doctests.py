@@ -17,6 +17,7 @@ FACES = (
     "egowm.latent",
     "egowm.network",
     "egowm.planning",
+    "egowm.policies",
     "egowm.pretraining",
     "egowm.scs",
     "egowm.training",

@@ -22,7 +22,8 @@ HEAVY = ("lightning", "mujoco", "diffusers", "transformers", "decord", "cv2", "h
 LIGHT = ("ActionSpec", "Clip", "Rollout", "Sampling", "Space")
 FACES = ("egowm", "egowm.actions", "egowm.backbones", "egowm.backbones.cosmos3",
          "egowm.conditioning", "egowm.data", "egowm.latent", "egowm.network", "egowm.planning",
-         "egowm.pretraining", "egowm.scs", "egowm.training", "egowm.worlds")  # fmt: skip
+         "egowm.policies", "egowm.pretraining", "egowm.scs", "egowm.training",
+         "egowm.worlds")  # fmt: skip
 TEACHING = ("egowm", "egowm.actions", "egowm.conditioning", "egowm.evaluation", "egowm.planning",
             "egowm.scs", "egowm.worlds")  # fmt: skip
 ROOT = Path(__file__).resolve().parent.parent

@@ -14,6 +14,7 @@ from benchmarks.measure import RESULTS, ROOT, Script
 from benchmarks.tables import (
     claims,
     data,
+    daydreamer,
     experiment,
     following,
     humanoid,
@@ -70,6 +71,7 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "policies": policies.policies,
     "latent-frames": latent_models.frames,
     "latent-paths": latent_models.paths,
+    "daydreamer": daydreamer.driving,
     "fuzz": reliability.fuzz,
     "kills": reliability.kills,
     "recordings": recordings.recordings,

@@ -42,6 +42,7 @@ VERBS = {
     ),
     "rollout": Verb("a video from one picture and a list of actions", "egowm.commands.rollout"),
     "plan": Verb("find the way to a picture in unseen rooms", "egowm.commands.plan"),
+    "collect": Verb("drive a robot in a room while it learns", "egowm.commands.collect"),
     "eval": Verb("predict, measure and report in one go", "egowm.commands.eval"),
     "report": Verb("one self-contained HTML page of a run", "egowm.commands.report"),
     "data": Verb("check, show, convert, pack or encode recordings", "egowm.commands.data"),

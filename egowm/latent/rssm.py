@@ -249,6 +249,15 @@ class RSSM(LatentDynamics):
                 "This model predicts rewards or ends, and the clips have none: leave "
                 "--model.reward and --model.goes_on false, or pass signals."
             )
+        total, logs, features = self.seen(clip, generator)
+        if signals is not None:
+            total = total + self.told(features[:, -clip.actions.shape[1] :], signals)
+        return total, logs
+
+    def seen(
+        self, clip: Clip, generator: torch.Generator | None
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """The loss of a clip's frames, logs, and the features (B, K + T, D + G * C) at each."""
         frames = to_unit(clip.frames[:, -self.context - clip.actions.shape[1] :])
         told = self.spec_of(self.source_of(clip)).normalise(clip.actions)
         embedded = self.embed(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
@@ -257,13 +266,10 @@ class RSSM(LatentDynamics):
         squared = (shown - frames.flatten(0, 1)).square()
         kl = balanced_kl(posterior, prior, self.balance, self.free)
         total = 0.5 * squared.flatten(1).sum(1).mean() + self.kl_weight * kl
-        logs = {"squared_error": squared.mean().detach(), "kl": kl.detach()}
-        if signals is not None:
-            total = total + self._told(features[:, -clip.actions.shape[1] :], signals)
-        return total, logs
+        return total, {"squared_error": squared.mean().detach(), "kl": kl.detach()}, features
 
-    def _told(self, features: Tensor, signals: Signals) -> Tensor:
-        """Loss of the heads: unit-variance Gaussian and Bernoulli."""
+    def told(self, features: Tensor, signals: Signals) -> Tensor:
+        """Loss of the heads at features (B, T, D + G * C): unit-variance Gaussian and Bernoulli."""
         found = features.new_zeros(())
         if self.reward:
             difference = self.reward_head(features)[..., 0] - signals.reward

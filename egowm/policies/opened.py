@@ -5,17 +5,18 @@ from pathlib import Path
 from egowm.checks import checked
 from egowm.module_export import load
 from egowm.policies.behaviour_cloning import BehaviourCloning
-from egowm.policies.goal_policy import GoalPolicy
+from egowm.policies.dreamer import Dreamer
 from egowm.policies.reinforce import Reinforce
 
-KINDS: dict[str, type[GoalPolicy]] = {
+KINDS: dict[str, type[BehaviourCloning | Dreamer | Reinforce]] = {
     "BehaviourCloning": BehaviourCloning,
+    "Dreamer": Dreamer,
     "Reinforce": Reinforce,
 }
 
 
 @checked
-def from_pretrained(folder: Path | str) -> GoalPolicy:
+def from_pretrained(folder: Path | str) -> BehaviourCloning | Dreamer | Reinforce:
     """The policy of an export.
 
     Args:

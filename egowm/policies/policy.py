@@ -13,6 +13,11 @@ class Policy(Protocol):
     """Decides from what is seen, for N robots side by side; a class of your own may answer it.
 
     What a robot remembers is the policy's own affair: `begin` gives it, `act` takes it.
+
+    >>> from egowm.policies import Dreamer
+    >>> policy = Dreamer(size=64)
+    >>> isinstance(policy, Policy), policy.size
+    (True, 64)
     """
 
     def spec_of(self, source: str | None) -> ActionSpec:
