@@ -54,10 +54,10 @@ def options(add: Callable[..., Any]) -> None:
     add("--folder", type=Path, required=True, help="of the exports, outside the tree")
     add("--rssm", type=Path, required=True, help="RSSM's export, as latent_models writes it")
     add("--seconds", type=positive, default=600, help="CPU seconds of cloning")
-    add("--more", type=positive, default=400, help="CPU seconds of learning in each world")
+    add("--more", type=positive, default=300, help="CPU seconds of learning in each world")
     add("--rooms", type=positive, default=50, help="unseen rooms")
     add("--episodes", type=positive, default=1024, help="training rooms")
-    add("--candidates", type=positive, default=16, help="of a search's round")
+    add("--candidates", type=positive, default=8, help="of a search's round")
     add("--rounds", type=positive, default=2)
     add("--record", type=Path, default=RECORD)
 
@@ -137,8 +137,8 @@ def reinforced(arguments: argparse.Namespace, world: str) -> tuple[Agent, Record
     data.setup("fit")
     torch.manual_seed(SEED)
     chain = QUICK.chain if world == "the shipped diffusion model" else None
-    how = {"stop_at": clone.stop_at, "steps": STEPS, "chain": chain}
-    policy = Reinforce(world, str(folder_of(arguments, CLONE)), **how)
+    start = str(folder_of(arguments, CLONE))
+    policy = Reinforce(world, start, steps=STEPS, chain=chain, stop_at=clone.stop_at)
     policy.spec = data.spec
     policy.use(world_of(world, data, arguments), clone)
     trained = train(policy, data, arguments.more, SEED)
@@ -164,11 +164,11 @@ def world_of(name: str, data: Any, arguments: argparse.Namespace) -> Dynamics:
 
 def searched(arguments: argparse.Namespace, proposing: bool) -> tuple[Agent, Record]:
     model = WorldModel.from_pretrained(default_model())
-    planner, more = planner_of("cem", arguments.candidates, arguments.rounds), {}
+    planner, proposed = planner_of("cem", arguments.candidates, arguments.rounds), None
     if proposing:
         clone = BehaviourCloning.from_pretrained(folder_of(arguments, CLONE))
-        more["propose"] = proposals(clone, model, QUICK, horizon=8, samples=arguments.candidates)
-    agent: Agent = with_model(model, planner, QUICK, seed=SEED, **more)
+        proposed = proposals(clone, model, QUICK, horizon=8, samples=arguments.candidates)
+    agent = with_model(model, planner, QUICK, seed=SEED, propose=proposed)
     return agent, {"candidates": arguments.candidates, "rounds": arguments.rounds}
 
 

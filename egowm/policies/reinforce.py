@@ -23,11 +23,13 @@ SIMULATOR = "simulator"  # in place of a world model, where clips are of the emb
 
 @dataclass
 class Imagined:
-    """Log-likelihoods, entropies and rewards (N, T) of N imagined episodes of T steps."""
+    """N imagined episodes of T steps, (N, T) each: log-likelihoods and entropies of the actions,
+    rewards, and the squared error of the policy's own number of steps that are left."""
 
     likelihoods: Tensor
     entropies: Tensor
     rewards: Tensor
+    miscounts: Tensor
 
 
 class Reinforce(GoalPolicy):
@@ -37,7 +39,8 @@ class Reinforce(GoalPolicy):
     Each clip's first frame is where a robot stands, a later one is its goal. In `samples` futures
     the policy acts in the world model; the reward of a step is by how much fewer steps the clone
     sees to be left in the imagined frame (in units of the clip's length). The baseline of a future
-    is the mean return of the others of its clip.
+    is the mean return of the others of its clip. The policy goes on counting steps as the clone
+    does.
 
     Args:
         world: Export of a world model that makes frames; "simulator" is the true one, of rooms.
@@ -145,6 +148,7 @@ class Reinforce(GoalPolicy):
         made = self.imagine(clip, generator)
         advantages = self.advantages(made.rewards)
         loss = -(advantages * made.likelihoods).mean() - self.entropy * made.entropies.mean()
+        loss = loss + made.miscounts.mean()
         logs = {"progress": made.rewards.sum(1).mean(), "entropy": made.entropies.detach().mean()}
         return loss, logs
 
@@ -180,7 +184,8 @@ class Reinforce(GoalPolicy):
         state, seen = stepper.begin(context), context[:, -1].to(self.device)
         left, kept = judge.decide(seen, goals).steps, []
         for _ in range(self.steps or horizon):
-            decision = self.decide(seen, goals).actions
+            found = self.decide(seen, goals)
+            decision, miscount = found.actions, ((found.steps - left) / horizon).square()
             noise = torch.randn(decision.mean.shape, generator=drawn).to(self.device)
             action = (decision.mean + decision.stddev * noise).detach()
             told = spec.denormalise(action.clamp(-1, 1))[:, None].to(world.device)
@@ -190,7 +195,8 @@ class Reinforce(GoalPolicy):
             seen, before = made.frames[:, -1].to(self.device).float(), left
             left = judge.decide(seen, goals).steps
             entropy = decision.entropy()[:, self.moving()].sum(1)
-            kept.append((self.log_likelihood(decision, action), entropy, (before - left) / horizon))
+            likelihood = self.log_likelihood(decision, action)
+            kept.append((likelihood, entropy, (before - left) / horizon, miscount))
         return Imagined(*(torch.stack(part, 1) for part in zip(*kept, strict=True)))
 
     def _tasks(
