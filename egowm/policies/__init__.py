@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from egowm.lazy import face
 
 if TYPE_CHECKING:
+    from egowm.policies.agent import proposals
     from egowm.policies.behaviour_cloning import BehaviourCloning
     from egowm.policies.dreamer import Dreamer
     from egowm.policies.live_robot import LiveRobot
@@ -32,6 +33,7 @@ __all__ = [
     "ReplayWriter",
     "from_pretrained",
     "lambda_returns",
+    "proposals",
 ]
 
 __getattr__, __dir__ = face(__name__)

@@ -63,6 +63,15 @@ def proposals(
         horizon: Actions, T.
         samples: Futures, N.
         seed: Of actions and noise.
+
+    >>> from egowm import WorldModel
+    >>> from egowm.policies import BehaviourCloning
+    >>> model = WorldModel.from_pretrained("rooms")
+    >>> policy = BehaviourCloning(depth=8, units=8, spec=model.spec)
+    >>> policy.configure_model()
+    >>> propose = proposals(policy, model, Sampling(steps=1), horizon=2, samples=3)
+    >>> propose(torch.zeros(1, 3, 64, 64), torch.ones(3, 64, 64)).shape
+    torch.Size([3, 2, 3])
     """
     check_between("horizon", horizon, 1, 10_000)
     check_between("samples", samples, 1, 1_000_000)

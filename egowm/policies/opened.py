@@ -25,5 +25,15 @@ def from_pretrained(folder: Path | str) -> BehaviourCloning | Dreamer | Reinforc
     Raises:
         FileNotFoundError: No such folder or file.
         ValueError: Another export, or damaged files.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from egowm import ActionSpec
+    >>> spec = ActionSpec(("turn",), ("rad",), "body", "difference", 4.0, (-1.0,), (1.0,))
+    >>> policy = BehaviourCloning(depth=8, units=8, size=8, spec=spec)
+    >>> policy.configure_model()
+    >>> with TemporaryDirectory() as folder:
+    ...     policy.save_pretrained(f"{folder}/clone")
+    ...     from_pretrained(f"{folder}/clone").size
+    8
     """
     return load(Path(folder), None, KINDS)
