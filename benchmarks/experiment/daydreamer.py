@@ -40,7 +40,7 @@ from egowm.worlds.recording import seed_of
 RECORD = RESULTS / "daydreamer.json"
 RATE, ATTEMPT, AWAY = 4, 40, 24  # steps a second; steps of an attempt, and away from it
 PAUSE = 2.0  # seconds between looks at the buffer
-SETTINGS = ("minutes", "light_minutes", "every", "gain", "room", "fence", "turn", "starts")
+SETTINGS = ("minutes", "light_minutes", "every", "gain", "room", "fence", "turn", "slow", "starts")
 
 
 def robot_of(arguments: argparse.Namespace, gain: float = 1.0) -> LiveRobot:
@@ -72,7 +72,7 @@ def begun(words: list[str], log: Path) -> subprocess.Popen[bytes]:
 def collecting(arguments: argparse.Namespace, folder: Path) -> list[str]:
     minutes = arguments.minutes + arguments.light_minutes
     options = {
-        "output": folder / "replay", "policy": folder / "run/policy", "rate": RATE,
+        "output": folder / "replay", "policy": folder / "run/policy", "rate": RATE / arguments.slow,
         "steps": minutes * 60 * RATE, "room": arguments.room, "fence": arguments.fence,
         "turn": arguments.turn, "attempt": ATTEMPT, "away": AWAY, "seed": arguments.seed,
         "exposure": arguments.gain, "exposure_after": arguments.minutes * 60 * RATE,
@@ -125,11 +125,13 @@ def drive(arguments: argparse.Namespace, folder: Path) -> Record:
 
 
 def keep_policy(folder: Path, mark: int) -> None:
-    """A copy of the newest one, with the gradient steps of the newest checkpoint in its name."""
+    """A copy of the newest one, if any, with the newest checkpoint's gradient steps in its name."""
     steps = [
         int(path.stem.partition("=")[2]) for path in folder.glob("run/checkpoints/step=*.ckpt")
     ]
     kept = folder / f"policies/{mark:03d}_{max(steps, default=0)}"
+    if not (folder / "run/policy").is_dir():
+        return  # the learner waits for its first steps
     for _ in range(10):  # it may be replaced just now
         try:
             shutil.rmtree(kept, ignore_errors=True)
@@ -188,12 +190,13 @@ def of_sac(arguments: argparse.Namespace) -> Iterator[Record]:
 def options(add: Callable[..., Any]) -> None:
     add("--folder", type=Path, required=True, help="of the run, outside the tree")
     add("--minutes", type=positive, default=28, help="of robot time before the light changes")
-    add("--light_minutes", type=int, default=12, help="after it")
+    add("--light_minutes", type=int, default=8, help="after it")
     add("--every", type=positive, default=4, help="minutes between policies that are judged")
     add("--gain", type=float, default=0.5, help="of the light after it changed")
     add("--room", type=int, default=3, help="which of the test rooms")
     add("--fence", type=float, default=2.0, help="metres from the goal, at most")
     add("--turn", type=float, default=15.0, help="degrees that it turns in a step, at most")
+    add("--slow", type=float, default=1.0, help="seconds of the clock for one of robot time")
     add("--starts", type=positive, default=20, help="places from which each policy is judged")
     add("--seed", type=int, default=3)
     add("--record", type=Path, default=RECORD)

@@ -148,15 +148,19 @@ def test_wrong_settings_and_missing_buffers_are_told():
 
 WRITE = """  # one process imports, copies of it write and are killed
 import os, signal, sys, time
-from tests.policies.test_replay import SPEC, counted_episode
-from egowm.policies import ReplayWriter
+import numpy as np
+from egowm.actions import ActionSpec
+from egowm.policies.replay_buffer import ReplayEpisode, ReplayWriter
 
 def write_on():
-    writer = ReplayWriter(sys.argv[1], (8, 8), SPEC)
+    spec = ActionSpec(("turn",), ("rad",), "body", "difference", 4.0, (-1.0,), (1.0,))
+    writer, frames, ones = ReplayWriter(sys.argv[1], (8, 8), spec), np.zeros((11, 8, 8, 3)), np.ones
     while True:
-        writer.add(counted_episode(writer.steps % 100, 10))
+        first = writer.steps % 100
+        rewards = np.arange(first, first + 10)
+        writer.add(ReplayEpisode(frames.astype(np.uint8), ones((10, 1)), rewards, ones(10)))
 
-for pause in (0.2, 0.31, 0.42):
+for pause in (0.3, 0.41, 0.52):
     child = os.fork()
     if not child:
         write_on()
