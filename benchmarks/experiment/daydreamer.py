@@ -117,6 +117,7 @@ def drive(arguments: argparse.Namespace, folder: Path) -> Record:
     finally:
         for process in (collector, learner):
             process.send_signal(signal.SIGTERM)
+        for process in (collector, learner):
             process.wait()
     return {
         "collector_cpu_seconds": round(driven),
@@ -126,20 +127,21 @@ def drive(arguments: argparse.Namespace, folder: Path) -> Record:
 
 def keep_policy(folder: Path, mark: int) -> None:
     """A copy of the newest one, if any, with the newest checkpoint's gradient steps in its name."""
-    steps = [
-        int(path.stem.partition("=")[2]) for path in folder.glob("run/checkpoints/step=*.ckpt")
-    ]
-    kept = folder / f"policies/{mark:03d}_{max(steps, default=0)}"
+    kept, copied = folder / "policies", folder / "copied"
+    kept.mkdir(exist_ok=True)
     if not (folder / "run/policy").is_dir():
         return  # the learner waits for its first steps
     for _ in range(10):  # it may be replaced just now
         try:
-            shutil.rmtree(kept, ignore_errors=True)
-            shutil.copytree(folder / "run/policy", kept)
-            Dreamer.from_pretrained(kept)
-            return
+            shutil.rmtree(copied, ignore_errors=True)
+            shutil.copytree(folder / "run/policy", copied)
+            Dreamer.from_pretrained(copied)
         except (OSError, ValueError, shutil.Error):
             time.sleep(PAUSE)
+            continue
+        found = [int(p.stem.partition("=")[2]) for p in folder.glob("run/checkpoints/step=*.ckpt")]
+        copied.rename(kept / f"{mark:03d}_{max(found, default=0)}")
+        return
 
 
 # Judging ----------------------------------------------------------------------------------------

@@ -43,9 +43,9 @@ def _said(record: Record) -> str:
     sac = known.get("SAC")
     cost += f" SAC took {sac['cpu_seconds']:,}." if sac else ""
     return (
-        f"Random actions arrive {_arrived(known['random actions'])}, a driver that knows where it "
-        f"is {_arrived(known['knows where it is'])}, within {record['attempt']} steps. The light "
-        f"is multiplied by {record['gain']:g} after {record['minutes']} minutes.{cost} In brackets "
-        f"95% intervals (Clopper and Pearson) over the places; one training of each. "
-        f"{source(record)}."
+        f"By random actions {_arrived(known['random actions'])} arrive within "
+        f"{record['attempt']} steps, by a driver that knows where it is "
+        f"{_arrived(known['knows where it is'])}. The light is multiplied by {record['gain']:g} "
+        f"after {record['minutes']} minutes.{cost} In brackets 95% intervals (Clopper and Pearson) "
+        f"over the places; one training of each. {source(record)}."
     )
