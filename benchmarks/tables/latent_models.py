@@ -29,8 +29,12 @@ def paths(results: Path) -> str:
     """One line a kind of latents: the mean over seeds, from the least to the most."""
     record = read(results / FILE)
     rows: dict[str, list[Record]] = {}
+    probed = read(results / "latent_depth.json")
+    depths = {(row["row"], row["seed"]): row["depth"] for row in (probed or {"rows": []})["rows"]}
     for row in record["paths"] if record else []:
-        rows.setdefault(row["row"], []).append(row)
+        depth = depths.get((row["row"], row["seed"]))
+        told = row if depth is None else row | {"depth": depth}
+        rows.setdefault(row["row"], []).append(told)
     heads = {
         "cosine of successive steps": "straightness",
         "imagined less real": "gap",
@@ -39,12 +43,14 @@ def paths(results: Path) -> str:
         "rank correlation with metres": "rank",
         "prediction error / copy at +4": "prediction_4",
         "at +8": "prediction_8",
+        "R2 of depth": "depth",
     }
     lines = [
         [name, *[_over(seeds, key) for key in heads.values()], _arrived(seeds)]
         for name, seeds in rows.items()
     ]
-    return table(["latents", *heads, "arrived, by gradient"], lines)
+    note = f"\n\nDepth: {source(probed)}." if probed else ""
+    return table(["latents", *heads, "arrived, by gradient"], lines) + note
 
 
 def _cell(key: str, frame: str, row: Record) -> str:
