@@ -19,7 +19,7 @@ JOBS ?= 2
 export OMP_WAIT_POLICY ?= passive
 
 .PHONY: help install format lint types test golden fuzz kills dist check demo real tub results picture \
-        results-train merge bench lent-gpu humanoid arrivals tables clean
+        results-train merge bench lent-gpu humanoid latent arrivals tables clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -116,6 +116,15 @@ lent-gpu: $(STAMP)  ## ten minutes on a lent GPU: ARGS="1 --out home/1", then 2 
 humanoid: $(STAMP)  ## train and score the humanoid's arms that are not there yet (hours): ARGS="--folder ~/halls"
 	$(BIN)/python -m benchmarks.experiment.humanoid $(ARGS)
 	$(BIN)/python -m benchmarks.experiment.humanoid $(ARGS) --picture docs/humanoid.webp
+	$(BIN)/python -m benchmarks.tables.pages
+
+FOLDER ?= $(HOME)/egowm-latent
+latent: $(STAMP)  ## train and measure latent models and policies that are not there yet (hours): FOLDER=~/latent
+	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiment.latent_models --folder $(FOLDER)
+	$(BIN)/python -m benchmarks.experiment.latent_depth --folder $(FOLDER)
+	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.planning.policies --folder $(FOLDER)/policies \
+	    --rssm $(FOLDER)/rssm
+	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiment.daydreamer --folder $(FOLDER)/daydreamer
 	$(BIN)/python -m benchmarks.tables.pages
 
 arrivals: $(STAMP)  ## let robots plan in 50 rooms, for rows that are not there yet (hours)
