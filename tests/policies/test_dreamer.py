@@ -82,7 +82,7 @@ def test_it_learns_what_is_rewarded(choices, toy_replay, tmp_path):
     with torch.no_grad():  # at first it prefers what is not rewarded
         model.actor.layers[-1].bias[0] = -1.0
     assert toy_return(model) == 0.0
-    learned(model, toy_replay, 120, tmp_path)
+    learned(model, toy_replay, 60, tmp_path)
     assert toy_return(model.eval()) == 1.0
 
 
