@@ -10,6 +10,8 @@ from pathlib import Path
 
 from egowm.commands.parser import Parser
 
+MOST_GAIN = 100.0  # of the light
+
 
 def _parser() -> Parser:
     parser = Parser(
@@ -75,6 +77,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError(
             f"Expected --steps of at least 1 and a --rate from 0 to 1000, got {args.steps} and "
             f"{args.rate:g}."
+        )
+    if not 0 < args.exposure <= MOST_GAIN or args.exposure_after < 0 or args.seed < 0:
+        raise ValueError(
+            f"Expected an --exposure above 0, at most {MOST_GAIN:g}, and --exposure_after and "
+            f"--seed of 0 or more, got {args.exposure:g}, {args.exposure_after} and {args.seed}."
         )
     from egowm.commands.work.collect import run
 

@@ -13,6 +13,7 @@ from egowm.planning.search import Cost, Plan, check_plan, shifted
 from egowm.planning.space import Space
 
 Observation = TypeVar("Observation")
+LEAST = 0.1  # of the space's standard deviation, around what is proposed
 
 
 class Planner(Protocol):
@@ -43,7 +44,8 @@ class MPC(Generic[Observation]):
         until: What is seen and a new plan to the actions carried out before it plans again, in
             [0, every], in place of `every`. 0 ends the episode: from then on every action is zero.
         propose: What is seen to sequences (N, T, A), as a policy's. Each search begins with their
-            mean and standard deviation in place of the space's, and tries them first.
+            mean in place of the space's and their standard deviation, which is at least a tenth of
+            the space's; they are the first that it tries, as many as the planner takes.
 
     Raises ValueError for `every` beyond the horizon.
 
@@ -108,7 +110,7 @@ class MPC(Generic[Observation]):
             initial = shifted(self.plan.elites, self.done)
         if self.propose is not None:
             space, proposed = self._proposed(observation)
-            initial = proposed if initial is None else torch.cat([initial, proposed])
+            initial = proposed if initial is None else torch.cat([proposed, initial])
         cost = self.cost_of(observation)
         plan = self.planner(cost, space, generator=self.generator, initial=initial)
         check_plan(plan, space)
@@ -122,5 +124,5 @@ class MPC(Generic[Observation]):
         if not given.numel() or not given.isfinite().all():
             raise ValueError("Expected proposed sequences of finite numbers, got none or NaN.")
         sequences = self.space.bounded(given.to(self.space.mean))
-        spread = sequences.std(0, correction=0)
+        spread = torch.maximum(sequences.std(0, correction=0), LEAST * self.space.std)
         return replace(self.space, mean=sequences.mean(0), std=spread), sequences

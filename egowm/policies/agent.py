@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from egowm.checks import check_between
-from egowm.evaluation.agents import Foreseen
+from egowm.data.normalisers import WHEELED
+from egowm.evaluation.agents import HIGH, LOW, Foreseen
 from egowm.evaluation.navigation import Task
 from egowm.policies.policy import Policy
 from egowm.sampling import Sampling, takes_sampling
@@ -20,12 +21,15 @@ if TYPE_CHECKING:
 class PolicyAgent:
     """Goes where the goal picture is, by a policy (`egowm.evaluation.navigation.Agent`).
 
+    Actions are kept within the robot's ranges, as those of planners are.
+
     Args:
         policy: What decides.
         seed: Of its actions; None takes the most likely ones.
     """
 
     def __init__(self, policy: Policy, seed: int | None = None) -> None:
+        WHEELED.compare(policy.spec_of(None))
         self.policy, self.seed = policy, seed
         self.plans: list[Foreseen] = []  # it makes none
 
@@ -37,7 +41,7 @@ class PolicyAgent:
 
     def act(self, frame: np.ndarray) -> np.ndarray:
         self.memory, actions = self.policy.act(self.memory, _frame(frame), self.generator)
-        done: np.ndarray = actions[0].cpu().numpy().astype(float)
+        done: np.ndarray = actions[0].cpu().clamp(LOW, HIGH).numpy().astype(float)
         return done
 
 
@@ -60,7 +64,7 @@ def proposals(
         policy: What decides; its actions are drawn.
         model: What imagines; makes frames and embeds no state.
         how: The settings of `WorldModel.rollout`.
-        horizon: Actions, T.
+        horizon: Actions, T. Of a model that makes n frames at once, each is kept up n times.
         samples: Futures, N.
         seed: Of actions and noise.
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from egowm.actions import ActionSpec
 from egowm.checks import check_whole
 from egowm.evaluation.navigation import off
+from egowm.limits import load_json
 from egowm.module_export import POLICY
 from egowm.policies.dreamer import Dreamer
 from egowm.policies.live_robot import LiveRobot
@@ -39,11 +40,16 @@ class Driven(NamedTuple):
 
 
 class NewestPolicy:
-    """The policy in a folder, loaded again whenever it was replaced; None before there is one."""
+    """A `Dreamer`'s export, loaded again whenever it was replaced; None before there is one.
 
-    def __init__(self, folder: Path | None) -> None:
-        self.folder, self.seen = folder, 0
+    A damaged one is passed over with a warning; one of another class or robot is refused.
+    """
+
+    def __init__(self, folder: Path | None, robot: LiveRobot) -> None:
+        self.folder, self.robot, self.seen = folder, robot, 0
         self.policy: Policy | None = None
+        if folder is not None and not (folder / POLICY.name).is_file():
+            log.info("No policy in %s yet: random actions drive.", folder)
 
     def __call__(self) -> Policy | None:
         file = self.folder and self.folder / POLICY.name
@@ -51,10 +57,27 @@ class NewestPolicy:
             return self.policy
         seen = file.stat().st_mtime_ns
         try:
-            self.policy, self.seen = Dreamer.from_pretrained(file.parent), seen
-        except (ValueError, OSError) as error:  # it may be replaced at this moment
+            kind = load_json(file).get(POLICY.word)
+            found = Dreamer.from_pretrained(file.parent) if kind == Dreamer.__name__ else None
+        except (AttributeError, ValueError, OSError) as error:  # it may be replaced at this moment
             log.warning("%s: the policy of before drives on.", error)
+            return self.policy
+        if found is None:
+            raise ValueError(f"{file}: expected the export of a Dreamer, got {kind!r}.")
+        self._check(found, file.parent)
+        self.policy, self.seen = found, seen
         return self.policy
+
+    def _check(self, found: Dreamer, folder: Path) -> None:
+        """Refuse a policy of another robot."""
+        found.check_size(*self.robot.size)
+        mine, its = self.robot.spec, found.spec_of(None)
+        mine.compare(its)
+        if (mine.low, mine.high) != (its.low, its.high):
+            raise ValueError(
+                f"{folder} acts within {its.low} to {its.high}, this robot within {mine.low} to "
+                f"{mine.high}: give the --turn that it was learned with."
+            )
 
 
 class RandomActions:
@@ -117,7 +140,7 @@ class Collector:
             arrived = self._attempt(policy)
             self._random(self.away, until_there=False)
         finally:
-            if self.told:
+            if self.told and len(self.frames) > 1:
                 self._write()
         rewards = sum(reward for _, reward, _ in self.told[: arrived or self.attempt])
         by = "random actions" if policy is None else "the policy"
@@ -147,14 +170,17 @@ class Collector:
             self._due = max(self._due + 1 / self.rate, now)
             time.sleep(self._due - now)
         told = self.robot.move(action)
+        frame, metres = self.robot.look(), off(self.robot.pose, self.robot.goal)[0]
         self.told.append((action, told.reward, told.goes_on))
-        self.frames.append(self.robot.look())
-        self.metres.append(off(self.robot.pose, self.robot.goal)[0])
+        self.frames.append(frame)
+        self.metres.append(metres)
         return not told.goes_on
 
     def _write(self) -> None:
-        actions, *rest = (np.array(x, np.float32) for x in zip(*self.told, strict=True))
-        self.writer.add(ReplayEpisode(np.stack(self.frames), actions, *rest))
+        steps = min(len(self.told), len(self.frames) - 1)  # an interruption may come in between
+        told = zip(*self.told[:steps], strict=True)
+        actions, *rest = (np.array(x, np.float32) for x in told)
+        self.writer.add(ReplayEpisode(np.stack(self.frames[: steps + 1]), actions, *rest))
 
 
 def _picture(frame: np.ndarray) -> Tensor:

@@ -227,6 +227,8 @@ class Dreamer(ActionModule):
 
     def on_train_start(self) -> None:
         """No schedule: how long a robot drives is not known."""
+        if self.trainer.world_size > 1:
+            raise ValueError("Dreamer learns on one device: --trainer.devices 1.")
 
     # Acting ---------------------------------------------------------------------------------------
 

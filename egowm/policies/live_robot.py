@@ -17,7 +17,6 @@ TURN = 0.3  # metres that a radian of the heading counts as, at the goal
 NEARBY = 1.0  # metres over which the heading begins to count
 FREE = 0.6  # metres around a place where a robot is set down
 _TRIES, _AROUND = 10_000, np.linspace(0, 2 * np.pi, 8, endpoint=False)
-MOST_GAIN = 100.0
 
 
 class Told(NamedTuple):

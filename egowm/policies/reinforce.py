@@ -46,7 +46,8 @@ class Reinforce(GoalPolicy):
         world: Export of a world model that makes frames; "simulator" is the true one, of rooms.
         start: Export of `BehaviourCloning`: the policy to begin with, and the judge.
         samples: Futures of each clip, at least 2.
-        steps: Steps of an imagined episode; null takes the clip's.
+        steps: Steps of an imagined episode; null takes the clip's. Of a world that makes n frames
+            at once, a step is n times the same action.
         sampling_steps: Of the world model; null takes its own.
         chain: As in `Sampling`; "latents_only" is faster where a model takes it.
         discount: Of later rewards, in [0, 1].
@@ -127,6 +128,15 @@ class Reinforce(GoalPolicy):
         super().configure_model()
         if fresh and hasattr(self, "built") and hasattr(self, "_outside"):
             self.load_state_dict(self._outside[1].state_dict())
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["egowm"] |= {"depth": self.depth, "units": self.units}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        saved = checkpoint.get("egowm", {})
+        self.depth, self.units = saved.get("depth", self.depth), saved.get("units", self.units)
+        super().on_load_checkpoint(checkpoint)
 
     def _opened_world(self) -> "Dynamics":
         if self.world != SIMULATOR:

@@ -29,11 +29,13 @@ REPLAY = FolderKind(
 
 
 class Header(TypedDict):
-    """What a buffer holds: H and W of its frames, and what its actions mean, with ranges."""
+    """What a buffer holds: H and W of its frames, what its actions mean, with ranges, and what its
+    rewards are for."""
 
     format: int
     size: list[int]
     spec: SpecRecord
+    task: str
 
 
 class ReplayEpisode(NamedTuple):
@@ -115,10 +117,11 @@ class ReplayWriter:
         root: Folder of the buffer; made if missing.
         size: H and W of the frames, pixels.
         spec: What the actions mean, with ranges.
+        task: What the rewards are for, in words.
 
     Raises:
         OSError: The folder holds something else.
-        ValueError: It holds a buffer of frames of another size, or of other actions.
+        ValueError: It holds a buffer of frames of another size, of other actions or another task.
 
     >>> from tempfile import TemporaryDirectory
     >>> low, high = (0.0, -1.0), (2.0, 1.0)
@@ -132,8 +135,10 @@ class ReplayWriter:
     """
 
     @checked
-    def __init__(self, root: str | Path, size: tuple[int, int], spec: ActionSpec) -> None:
-        self.root, self.size, self.spec = expanded(str(root)), size, spec
+    def __init__(
+        self, root: str | Path, size: tuple[int, int], spec: ActionSpec, task: str = ""
+    ) -> None:
+        self.root, self.size, self.spec, self.task = expanded(str(root)), size, spec, task
         check_pixels(*size)
         if not spec.low:
             raise ValueError("Expected a spec with ranges: actions are drawn and learned in them.")
@@ -141,7 +146,7 @@ class ReplayWriter:
             self._check_header()
             return
         check_folder(self.root, REPLAY)
-        fields = {"format": FORMAT, "size": list(size), "spec": spec.record()}
+        fields = {"format": FORMAT, "size": list(size), "spec": spec.record(), "task": task}
         write_header(self.root / HEADER, fields)
 
     def _check_header(self) -> None:
@@ -152,6 +157,12 @@ class ReplayWriter:
                 f"{self.root} holds frames of {size[0]}x{size[1]}, of {spec.names} in {spec.low} "
                 f"to {spec.high}; this robot has {mine[0]}, {mine[1]} in {mine[2]} to {mine[3]}: "
                 f"name another folder."
+            )
+        task = read_json(self.root / HEADER, Header, EXPECTED)["task"]
+        if task != self.task:
+            raise ValueError(
+                f"{self.root} holds rewards of another task ({task}; now {self.task}): name "
+                f"another folder."
             )
 
     @property

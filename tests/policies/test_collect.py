@@ -8,7 +8,7 @@ import torch
 
 from egowm.commands import main as cli
 from egowm.evaluation.navigation import off
-from egowm.policies import Dreamer, LiveRobot, ReplayWriter
+from egowm.policies import BehaviourCloning, Dreamer, LiveRobot, ReplayWriter
 from egowm.policies.collector import Collector, NewestPolicy
 from egowm.policies.replay_buffer import listed, read_episode
 from tests.policies.conftest import SMALL
@@ -108,7 +108,7 @@ def test_it_drives_away_after_an_attempt_and_tells_where_it_arrived(start, arriv
 
 def test_the_newest_policy_drives_and_a_damaged_one_does_not(tmp_path, caplog):
     live = robot()
-    newest = NewestPolicy(tmp_path / "policy")
+    newest = NewestPolicy(tmp_path / "policy", live)
     assert newest() is None
     model = Dreamer(**SMALL, spec=live.spec)
     model.configure_model()
@@ -142,23 +142,46 @@ def test_the_verb_goes_on_with_its_buffer(tmp_path, capsys):
     assert sum(one.steps for one in listed(tmp_path / "replay")) >= 60
     assert cli.main([*words, "--size", "16", "--steps", "90"]) == 2
     assert "this robot has 16x16" in capsys.readouterr().err
+    assert cli.main([*words, "--room", "1", "--steps", "90"]) == 2
+    assert "rewards of another task" in capsys.readouterr().err
+    for wrong in (["--exposure", "nan"], ["--exposure_after", "-5"], ["--seed", "-1"]):
+        new = ["collect", "--output", str(tmp_path / "new"), *wrong]
+        assert cli.main(new) == 2
+        assert "Expected an --exposure above 0" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
-def test_an_interrupted_episode_is_kept(tmp_path, monkeypatch):
+def test_another_robots_policy_is_refused(tmp_path):
+    live = robot()
+    other = Dreamer(**SMALL, spec=robot(turn=60.0).spec)
+    other.configure_model()
+    other.save_pretrained(tmp_path / "other")
+    with pytest.raises(ValueError, match="give the --turn that it was learned with"):
+        NewestPolicy(tmp_path / "other", live)()
+    clone = BehaviourCloning(depth=8, units=8, size=8, spec=live.spec)
+    clone.configure_model()
+    clone.save_pretrained(tmp_path / "clone")
+    with pytest.raises(ValueError, match="expected the export of a Dreamer, got 'Beh"):
+        NewestPolicy(tmp_path / "clone", live)()
+
+
+@pytest.mark.parametrize(("where", "kept"), [("move", 7), ("look", 6)])
+def test_an_interrupted_episode_is_kept(where, kept, tmp_path, monkeypatch):
     live = robot()
     writer = ReplayWriter(tmp_path, (8, 8), live.spec)
-    collector, moves = Collector(live, writer, NewestPolicy(None)), []
+    collector, calls = Collector(live, writer, NewestPolicy(None, live)), []
+    whole = getattr(LiveRobot, where)
 
-    def move(action):
-        if len(moves) == 7:
+    def cut(*given):
+        if len(calls) == 7:
             raise KeyboardInterrupt
-        moves.append(action)
-        return LiveRobot.move(live, action)
+        calls.append(given)
+        return whole(live, *given)
 
-    monkeypatch.setattr(live, "move", move)
+    monkeypatch.setattr(live, where, cut)
     with pytest.raises(KeyboardInterrupt):
         collector.episode()
-    assert writer.steps == 7
+    assert writer.steps == kept
 
 
 def test_the_rate_is_kept(tmp_path, monkeypatch):
@@ -168,5 +191,5 @@ def test_the_rate_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
     live = robot()
     writer = ReplayWriter(tmp_path, (8, 8), live.spec)
-    Collector(live, writer, NewestPolicy(None), attempt=20, away=20, rate=20.0).episode()
+    Collector(live, writer, NewestPolicy(None, live), attempt=20, away=20, rate=20.0).episode()
     assert now[0] == pytest.approx(writer.steps / 20, abs=0.06)

@@ -15,7 +15,7 @@ from egowm.evaluation.simulator import Simulator
 from egowm.latent import from_pretrained as open_world
 from egowm.planning import MPC, Plan, Space
 from egowm.policies import BehaviourCloning, Policy, Reinforce, from_pretrained
-from egowm.policies.agent import proposals
+from egowm.policies.agent import PolicyAgent, proposals
 from egowm.policies.goal_policy import Decision
 from egowm.sampling import Rollout, Sampling
 
@@ -208,6 +208,21 @@ def test_exports_load_as_what_they_are(tmp_path):
         Reinforce.from_pretrained(tmp_path / "clone")
 
 
+def test_a_checkpoint_brings_the_shape_of_the_clone(tmp_path):
+    """Which the recipe does not know."""
+    policy = Reinforce("x", "x", size=SIZE, spec=SPEC)
+    policy.use(Line(), clone())
+    policy.configure_model()
+    checkpoint = {"state_dict": policy.state_dict()}
+    policy.on_save_checkpoint(checkpoint)
+    again = Reinforce("x", "x", size=SIZE)
+    again.on_load_checkpoint(checkpoint)
+    again.load_state_dict(checkpoint["state_dict"])
+    assert (again.depth, again.units) == (8, 16)
+    with pytest.raises(ValueError, match="differ in names"):
+        PolicyAgent(again)
+
+
 def test_proposals_are_what_the_policy_does_in_the_model():
     policy = clone(pairs=8)
     trained(policy, walk(), 120)
@@ -241,7 +256,11 @@ def test_a_search_begins_around_what_is_proposed():
     torch.testing.assert_close(spaces[0].mean, torch.tensor([[0.3], [0.7]]))
     torch.testing.assert_close(spaces[0].std, torch.tensor([[0.1], [0.3]]))
     assert torch.equal(tried[0], given.clamp(max=1.0))
-    assert len(tried[1]) == 3  # the plan before, moved on, goes first
+    assert torch.equal(tried[1][:2], tried[0])  # then the plan before, moved on
+    assert len(tried[1]) == 3
+    alike = MPC(planner, lambda seen: None, space, propose=lambda seen: given[:1])
+    alike.act(0)
+    assert spaces[-1].std.flatten().tolist() == pytest.approx([0.05, 0.05])
     bad = MPC(planner, lambda seen: None, space, propose=lambda seen: given[:, :1])
     with pytest.raises(ValueError, match="what propose gives"):
         bad.act(0)

@@ -1,13 +1,17 @@
 """`egowm plan --policy`: it drives alone, or proposes to a world model."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from egowm.commands.plan import main
+from egowm.evaluation.navigation import make_task
 from egowm.evaluation.simulator import Simulator
-from egowm.policies import BehaviourCloning
+from egowm.policies import BehaviourCloning, Dreamer
+from egowm.policies.agent import PolicyAgent
 from egowm.video import read_video
 
 
@@ -30,6 +34,17 @@ def test_it_drives_alone(export, tmp_path, capsys):
     assert len(read_video(tmp_path / "out/room_0.mp4", range(3))) == 3
 
 
+def test_it_keeps_within_the_robots_ranges(tmp_path):
+    wild = replace(Simulator.spec, low=(-3.0, 0.0, -2.0), high=(3.0, 0.0, 2.0))
+    policy = BehaviourCloning(depth=8, units=16, size=8, stop_at=0, spec=wild)
+    policy.configure_model()
+    agent, task = PolicyAgent(policy, seed=1), make_task(0)
+    agent.begin(task, np.zeros((8, 8, 3), np.uint8))
+    acted = np.stack([agent.act(np.zeros((8, 8, 3), np.uint8)) for _ in range(20)])
+    assert acted.min(0) == pytest.approx([0.0, 0.0, -np.radians(6)])
+    assert acted.max(0) == pytest.approx([0.3, 0.0, np.radians(6)])
+
+
 def test_it_proposes_to_a_model(export, tmp_path):
     words = ["--policy", export, "--model", "rooms", "--output", str(tmp_path / "out")]
     words += ["--max_steps", "2", "--candidates", "2", "--rounds", "1", "--horizon", "2"]
@@ -49,5 +64,10 @@ def test_it_proposes_to_a_model(export, tmp_path):
 def test_what_it_refuses(export, tmp_path, words, told):
     with pytest.raises(ValueError, match=told):
         main(["--policy", export, "--output", str(tmp_path / "out"), *words])
+    dreamer = Dreamer(depth=2, units=8, size=64, spec=Simulator.spec)
+    dreamer.configure_model()
+    dreamer.save_pretrained(tmp_path / "dreamer")
+    with pytest.raises(ValueError, match="goes where it was rewarded"):
+        main(["--policy", str(tmp_path / "dreamer"), "--output", str(tmp_path / "out")])
     with pytest.raises(FileNotFoundError, match=r"policy\.json"):
         main(["--policy", "nowhere", "--output", str(tmp_path / "out")])

@@ -4,6 +4,7 @@ import argparse
 import logging
 
 from egowm.checks import counted
+from egowm.paths import expanded
 from egowm.policies.collector import Collector, Driven, NewestPolicy
 from egowm.policies.live_robot import LiveRobot
 from egowm.policies.replay_buffer import ReplayWriter
@@ -18,11 +19,12 @@ def run(args: argparse.Namespace) -> int:
     goal = None if args.goal is None else tuple(args.goal)
     size = (args.size, args.size)
     robot = LiveRobot(seed_of("test", args.room), size, args.fence, goal, args.turn)
-    writer = ReplayWriter(args.output, size, robot.spec)
+    where = f"room {args.room}, goal {tuple(round(x, 3) for x in robot.goal)}"
+    writer = ReplayWriter(args.output, size, robot.spec, f"{where}, fence {args.fence:g} m")
     collector = Collector(
         robot,
         writer,
-        NewestPolicy(args.policy),
+        NewestPolicy(None if args.policy is None else expanded(str(args.policy)), robot),
         args.attempt,
         args.away,
         args.rate,

@@ -19,6 +19,7 @@ from egowm.files import FolderKind, begins, check_folder, filled
 from egowm.latent import from_pretrained
 from egowm.planning import cem, icem, mppi, random_shooting
 from egowm.planning.mpc import Planner
+from egowm.policies import Dreamer
 from egowm.policies import from_pretrained as load_policy
 from egowm.policies.agent import PolicyAgent, proposals
 from egowm.sampling import Sampling
@@ -87,6 +88,11 @@ def _agent(args: argparse.Namespace) -> Any:
         return SimulatorAgent(planner, **ahead)
     policy = load_policy(args.policy) if args.policy else None
     if policy is not None:
+        if isinstance(policy, Dreamer):
+            raise ValueError(
+                f"{args.policy} goes where it was rewarded, whatever picture it is shown: drive it "
+                f"by `egowm collect --policy`."
+            )
         policy.check_size(*args.size)
         if not args.model:
             return PolicyAgent(policy)
