@@ -103,15 +103,20 @@ def drive(arguments: argparse.Namespace, folder: Path) -> Record:
     folder.mkdir(parents=True, exist_ok=True)
     learner = begun(learning(arguments, folder), folder / "fit.log")
     collector = begun(collecting(arguments, folder), folder / "collect.log")
-    waiting, before = marks(arguments), used()
+    done = sum(one.steps for one in listed(folder / "replay"))
+    waiting = [mark for mark in marks(arguments) if mark * 60 * RATE > done]
+    before = used()
     try:
         while waiting:
             time.sleep(PAUSE)
             if learner.poll() is not None:
                 raise ValueError(f"The learner ended: see {folder / 'fit.log'}.")
+            ended = collector.poll() is not None
             steps = sum(one.steps for one in listed(folder / "replay"))
             while waiting and steps >= waiting[0] * 60 * RATE:
                 keep_policy(folder, waiting.pop(0))
+            if ended and waiting:
+                raise ValueError(f"The collector ended: see {folder / 'collect.log'}.")
         collector.wait()
         driven = used() - before
     finally:
@@ -215,19 +220,24 @@ def work(arguments: argparse.Namespace) -> None:
 
     def keep(rows: Iterator[Record]) -> None:
         for found in rows:
-            record["rows"].append(found)
+            if _key(found) not in {_key(there) for there in record["rows"]}:
+                record["rows"].append(found)
             write(arguments.record, record)
             print(found, flush=True)
 
-    known = {found["row"] for found in record["rows"]}
-    if "random actions" not in known:
+    if len(record["rows"]) < 2:
         keep(row(arguments, "random actions", 1.0, AtRandom) for _ in range(1))
         keep(row(arguments, "knows where it is", 1.0, Knowing) for _ in range(1))
-    if "Dreamer" not in known:
+    if "learner_cpu_seconds" not in record:
         record |= drive(arguments, folder)
-        keep(of_policies(arguments, folder))
-    if "SAC" not in known:
-        keep(of_sac(arguments))
+        write(arguments.record, record)
+    keep(of_policies(arguments, folder))
+    keep(of_sac(arguments))
+
+
+def _key(found: Record) -> tuple[str, int, float]:
+    """What a row is of."""
+    return found["row"], found.get("minutes", 0), found["gain"]
 
 
 main = Script(__file__, __doc__, options, work)
