@@ -25,6 +25,7 @@ EGOWM = {
     "import-egowm": ["import-egowm", "a.pth", "--base", "base", "--output"],
     "rollout": ["rollout", "a.png", "--actions", "ww", "--output"],
     "plan": ["plan", "--model", "model", "--output"],
+    "collect": ["collect", "--rate", "0", "--steps", "1", "--output"],
     "eval": ["eval", "--model", "model", "-c", "{recipe}", "--output"],
     "report": ["report", "run", "--output"],
     "demo": ["demo", "--quick", "--output"],
