@@ -14,8 +14,10 @@ from egowm.commands.parser import Parser
 
 PLANNERS = ("icem", "cem", "mppi", "random")
 OF_ROOMS = ("simulator", "policy", "rooms", "every", "stops", "distance", "hidden", "max_steps")
-OF_PLANNERS = ("planner", "candidates", "rounds", "horizon", "every", "stops", "by")
-OF_PLANNERS += ("base", "steps", "chain", "dtype")
+OF_PLANNERS = (
+    "planner", "candidates", "rounds", "horizon", "every", "stops", "by", "base", "steps", "chain",
+    "dtype",
+)  # fmt: skip
 OF_PICTURES = ("state", "text", "source")
 
 
