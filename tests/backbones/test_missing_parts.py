@@ -203,6 +203,11 @@ def test_commands_say_so_in_a_line(part, tiny, recipe, obedient, tmp_path, capsy
     assert not (tmp_path / "walk").exists()
 
 
+# They load by `locate`, or exports; a plain function of this name is egowm.latent's.
+OURS = ("WorldModel", "Cosmos3", "RSSM", "LatentModel", "BehaviourCloning", "Dreamer")
+OURS += ("egowm.latent",)
+
+
 @pytest.mark.parametrize("folder", ["egowm", "benchmarks"])
 def test_no_other_code_can_ask(folder):
     """All calls of the libraries' own loaders say `local_files_only=True`; one place downloads."""
@@ -216,7 +221,6 @@ def test_no_other_code_can_ask(folder):
             if name in ("from_pretrained", "load_config"):
                 owner = getattr(getattr(call.func, "value", None), "id", "egowm.latent")
                 said = {k.arg: getattr(k.value, "value", None) for k in call.keywords}
-                # They load by `locate`; a plain function of this name is egowm.latent's.
-                ours = owner in ("WorldModel", "Cosmos3", "egowm.latent")
-                assert ours or said.get("local_files_only") is True, f"{path}:{call.lineno}"
+                local = owner in OURS or said.get("local_files_only") is True
+                assert local, f"{path}:{call.lineno}"
     assert downloading == (["egowm/loading.py"] if folder == "egowm" else [])

@@ -14,6 +14,7 @@ from egowm.data.public_recordings import how_to_get, public_recordings
 from egowm.shipped import recipes
 
 ROOT = Path(__file__).resolve().parents[2]
+MADE = (".Rooms", ".Clips", ".Replay")  # drawn, a user's own, driven by `egowm collect`
 TUB = (
     "Donkey Car's sample tub: https://github.com/autorope/donkeycar (licence: MIT; size: 5 MB, "
     "1,000 pictures). Get it with: git clone https://github.com/autorope/donkeycar && "
@@ -28,7 +29,7 @@ def roots() -> list[tuple[str, Path, str]]:
         sources = data.get("init_args", {}).get("sources", {"": data})
         for source in sources.values():
             root = Path(source.get("init_args", {}).get("root", "my_videos"))
-            if root.name != "my_videos" and not source["class_path"].endswith((".Rooms", ".Clips")):
+            if root.name != "my_videos" and not source["class_path"].endswith(MADE):
                 found.append((name, root, source["class_path"].rpartition(".")[2]))
     return found
 
