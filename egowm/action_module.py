@@ -193,11 +193,11 @@ class ActionModule(LightningModule, ABC):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         names = self.trained_weights().keys()
         checkpoint["state_dict"] = {k: checkpoint["state_dict"][k] for k in names}
-        checkpoint["egowm"] = {"latent": self.name} | self.meaning()
+        checkpoint["egowm"] = {self.export_file.word: self.name} | self.meaning()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         saved = checkpoint.get("egowm", {})
-        if saved.get("latent") != self.name:
+        if saved.get(self.export_file.word) != self.name:
             raise ValueError(
                 f"The checkpoint is not of {self.name}: give one that a fit of this recipe wrote."
             )

@@ -65,6 +65,13 @@ def to_unit(frames: Tensor) -> Tensor:
 
 
 @checked
+def picture(frame: np.ndarray) -> Tensor:
+    """(H, W, 3) uint8 to (3, H, W) float32 in [0, 1]."""
+    check_shape("frame", frame, "H W 3")
+    return to_unit(torch.from_numpy(frame.transpose(2, 0, 1).copy()))
+
+
+@checked
 def from_model(frames: Tensor) -> Tensor:
     """Floats in [-1, 1] to uint8, any shape; values beyond are clipped."""
     return ((frames.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

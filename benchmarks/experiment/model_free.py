@@ -1,12 +1,10 @@
 """The model-free peer of Dreamer: SAC of stable-baselines3, same robot, same rewards."""
 
 import time
-from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from benchmarks.measure import Record
@@ -123,9 +121,3 @@ def train(model: Any, env: LiveEnv, until: int) -> Record:
     began = time.process_time()
     model.learn(10**9, callback=Until(), reset_num_timesteps=False)
     return {"gradient_steps": model._n_updates, "cpu_seconds": round(time.process_time() - began)}
-
-
-def keep(model: Any, folder: Path) -> None:
-    """The policy's weights."""
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.save(model.policy.state_dict(), folder / "sac.pt")

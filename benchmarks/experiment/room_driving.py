@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-import torch
 from scipy.stats import beta
 
 from benchmarks.measure import Record
 from egowm.evaluation.navigation import Pose, off
+from egowm.pixels import picture
 from egowm.policies import LiveRobot, Policy
 from egowm.policies.collector import RandomActions
 
@@ -28,13 +28,13 @@ class ByPolicy:
     """The likeliest actions of a policy."""
 
     def __init__(self, policy: Policy, goal: np.ndarray) -> None:
-        self.policy, self.goal = policy, _picture(goal)
+        self.policy, self.goal = policy, picture(goal)[None]
 
     def begin(self) -> None:
         self.memory = self.policy.begin(self.goal)
 
     def act(self, frame: np.ndarray) -> np.ndarray:
-        self.memory, actions = self.policy.act(self.memory, _picture(frame))
+        self.memory, actions = self.policy.act(self.memory, picture(frame)[None])
         chosen: np.ndarray = actions[0].double().numpy()
         return chosen
 
@@ -107,8 +107,3 @@ def exact_interval(hits: int, trials: int) -> list[float]:
     low = beta.ppf(0.025, hits, trials - hits + 1) if hits else 0.0
     high = beta.ppf(0.975, hits + 1, trials - hits) if hits < trials else 1.0
     return [round(float(low), 3), round(float(high), 3)]
-
-
-def _picture(frame: np.ndarray) -> torch.Tensor:
-    """(1, 3, H, W) in [0, 1] of (H, W, 3) uint8."""
-    return torch.from_numpy(frame.transpose(2, 0, 1).copy())[None].float() / 255

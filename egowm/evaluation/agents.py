@@ -10,7 +10,7 @@ from torch import Tensor
 
 from egowm.evaluation.navigation import MAX_FORWARD, Task
 from egowm.evaluation.simulator import Simulator
-from egowm.pixels import to_uint8
+from egowm.pixels import picture, to_uint8
 from egowm.planning.costs import Latents, OnTheWay, Pixels, Term
 from egowm.planning.goal import By, GoalCost, goal_cost, goal_latents
 from egowm.planning.mpc import MPC, Planner
@@ -71,7 +71,7 @@ class PlanningAgent:
         self.horizon, self.every, self.seed = horizon, every, seed
 
     def begin(self, task: Task, goal: np.ndarray) -> None:
-        wanted, self.seen, distances = _frame(goal), torch.zeros(0), self.distances
+        wanted, self.seen, distances = picture(goal), torch.zeros(0), self.distances
         self.acted, self.plans, propose = 0, list[Foreseen](), self.propose
 
         def nearest(seen: Tensor, plan: Plan) -> int:
@@ -89,7 +89,7 @@ class PlanningAgent:
         )
 
     def act(self, frame: np.ndarray) -> np.ndarray:
-        now = _frame(frame)[None]
+        now = picture(frame)[None]
         before = self.seen if len(self.seen) else now.expand(self.history, -1, -1, -1)
         self.seen = torch.cat([before[1:], now])
         last = self.mpc.plan
@@ -205,8 +205,3 @@ class SimulatorAgent(PlanningAgent):
         action = super().act(frame)
         self.simulator.move(action)
         return action
-
-
-def _frame(pixels: np.ndarray) -> Tensor:
-    """(H, W, 3) uint8 to (3, H, W) in [0, 1]."""
-    return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float() / 255

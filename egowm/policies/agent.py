@@ -11,6 +11,7 @@ from egowm.checks import check_between
 from egowm.data.normalisers import WHEELED
 from egowm.evaluation.agents import HIGH, LOW, Foreseen
 from egowm.evaluation.navigation import Task
+from egowm.pixels import picture
 from egowm.policies.policy import Policy
 from egowm.sampling import Sampling, takes_sampling
 
@@ -34,13 +35,13 @@ class PolicyAgent:
         self.plans: list[Foreseen] = []  # it makes none
 
     def begin(self, task: Task, goal: np.ndarray) -> None:
-        self.memory = self.policy.begin(_frame(goal))
+        self.memory = self.policy.begin(picture(goal)[None])
         self.generator = None
         if self.seed is not None:
             self.generator = torch.Generator().manual_seed(self.seed * 100_003 + task.seed)
 
     def act(self, frame: np.ndarray) -> np.ndarray:
-        self.memory, actions = self.policy.act(self.memory, _frame(frame), self.generator)
+        self.memory, actions = self.policy.act(self.memory, picture(frame)[None], self.generator)
         done: np.ndarray = actions[0].cpu().clamp(LOW, HIGH).numpy().astype(float)
         return done
 
@@ -100,8 +101,3 @@ def proposals(
         return torch.cat(taken, 1)[:, :horizon].cpu()
 
     return proposed
-
-
-def _frame(pixels: np.ndarray) -> Tensor:
-    """(H, W, 3) uint8 to (1, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].float() / 255

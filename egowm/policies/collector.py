@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from egowm.actions import ActionSpec
 from egowm.checks import check_whole
 from egowm.evaluation.navigation import off
 from egowm.limits import load_json
 from egowm.module_export import POLICY
+from egowm.pixels import picture
 from egowm.policies.dreamer import Dreamer
 from egowm.policies.live_robot import LiveRobot
 from egowm.policies.policy import Policy
@@ -149,9 +149,9 @@ class Collector:
     def _attempt(self, policy: Policy | None) -> int | None:
         if policy is None:
             return self._random(self.attempt, until_there=True)
-        memory = policy.begin(_picture(self.robot.look(self.robot.goal)))
+        memory = policy.begin(picture(self.robot.look(self.robot.goal))[None])
         for step in range(1, self.attempt + 1):
-            memory, actions = policy.act(memory, _picture(self.frames[-1]), self.noise)
+            memory, actions = policy.act(memory, picture(self.frames[-1])[None], self.noise)
             if self._step(actions[0].double().numpy()):
                 return step
         return None
@@ -181,8 +181,3 @@ class Collector:
         told = zip(*self.told[:steps], strict=True)
         actions, *rest = (np.array(x, np.float32) for x in told)
         self.writer.add(ReplayEpisode(np.stack(self.frames[: steps + 1]), actions, *rest))
-
-
-def _picture(frame: np.ndarray) -> Tensor:
-    """(1, 3, H, W) in [0, 1] of (H, W, 3) uint8."""
-    return torch.from_numpy(frame.transpose(2, 0, 1).copy())[None].float() / 255
