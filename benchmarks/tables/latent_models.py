@@ -49,8 +49,9 @@ def paths(results: Path) -> str:
         [name, *[_over(seeds, key) for key in heads.values()], _arrived(seeds)]
         for name, seeds in rows.items()
     ]
-    note = f"\n\nDepth: {source(probed)}." if probed else ""
-    return table(["latents", *heads, "arrived, by gradient"], lines) + note
+    notes = [f"\n\n{source(record)}."] if record else []
+    notes += [f" Depth: {source(probed)}."] if probed else []
+    return table(["latents", *heads, "arrived, by gradient"], lines) + "".join(notes)
 
 
 def _cell(key: str, frame: str, row: Record) -> str:
