@@ -102,7 +102,8 @@ class RoomClips:
     def __init__(self, data: Rooms, clips: int, horizon: int) -> None:
         self.data, self.horizon = data, horizon
         self.clips = choose(data.with_horizon(horizon), clips)
-        self.truth = [clip.frames.numpy().transpose(0, 2, 3, 1) for clip in self.clips]
+        shown = [clip.frames[-horizon - 1 :] for clip in self.clips]  # the context's last, and on
+        self.truth = [frames.numpy().transpose(0, 2, 3, 1) for frames in shown]
         self.actions = torch.stack([clip.actions for clip in self.clips])
         self.numbers = list(range(len(self.clips)))  # each draws its noise from its number
         self.other_actions = self.actions[derangement(len(self.clips))]
@@ -156,8 +157,8 @@ class RoomClips:
         """Frames (T, H, W, 3) of the model under actions (N, T, A); the same noise for all.
 
         The networks run in the precision that they train in. Who looks at several frames before
-        the first sees it as often: the robot stood still. A model that embeds the body's state is
-        told that of the context frame.
+        the first, where the clips hold one alone, sees it as often: the robot stood still. A model
+        that embeds the body's state is told that of the context frame.
         """
         frames, seen = [], model.num_context
         states = None
@@ -165,8 +166,10 @@ class RoomClips:
             states = torch.stack([clip.state for clip in self.clips])
         for start in range(0, len(self.clips), BATCH):
             numbers = range(start, min(start + BATCH, len(self.clips)))
-            first = torch.stack([self.clips[k].frames[:1] for k in numbers])
-            context = first.expand(-1, seen, -1, -1, -1)
+            known = torch.stack([self.clips[k].frames[: -self.horizon] for k in numbers])
+            if known.shape[1] == 1:
+                known = known.expand(-1, seen, -1, -1, -1)
+            context = known[:, -seen:]
             noise = [torch.Generator().manual_seed(self.numbers[k]) for k in numbers]
             with trained_precision(model):
                 here = None if states is None else states[list(numbers)]

@@ -89,6 +89,8 @@ class CDiT(Backbone):
         size: "S", "B", "L" or "XL" of the paper, or the smaller "XS", start the network from
             random weights; "" takes the folder's network and scheduler.
         context: Context frames K, at least 1.
+        context_stride: Of these every so many-th is read, back from the last: 13 with a stride of 4
+            read 4, as many as 4 with a stride of 1, of a past four times as long. It divides K - 1.
         memo_frames: Number of frames whose latents are kept in main memory, so that a data set that
             fits is encoded once; 0 keeps none.
         vae_batch: Frames that the VAE encodes at once, and decodes in whole videos; 0 encodes all,
@@ -111,15 +113,21 @@ class CDiT(Backbone):
         download: bool = False,
         size: Size = "",
         context: int = 4,
+        context_stride: int = 1,
         memo_frames: int = 0,
         vae_batch: int = 0,
     ) -> None:
         super().__init__()
         if context < 1:
             raise ValueError(f"Expected at least 1 context frame, got {context}.")
+        if context_stride < 1 or (context - 1) % context_stride:
+            raise ValueError(
+                f"Expected a context_stride that divides context - 1 = {context - 1}, got "
+                f"{context_stride}: frames that are never read cost memory alone."
+            )
         not_negative(memo_frames=memo_frames, vae_batch=vae_batch)
         self.pretrained, self.revision, self.download = pretrained, revision, download
-        self.size, self.context = size, context
+        self.size, self.context, self.context_stride = size, context, context_stride
         self.random = ("transformer",) if size else ()
         self.memo_frames, self.vae_batch = memo_frames, vae_batch
 
@@ -210,13 +218,15 @@ class CDiT(Backbone):
             return Condition(latents=known[:, None])
         codec = codec or self.codec
         (latents,) = codec.context(context, num_frames)
-        return Condition(latents=codec.scale(latents).expand(len(noise_strength), -1, -1, -1, -1))
+        read = codec.scale(latents[:, :: self.context_stride])
+        return Condition(latents=read.expand(len(noise_strength), -1, -1, -1, -1))
 
     def forward(self, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """The clean latents, and the spread of a step beside them (B, t, 2c, h, w)."""
         dtype = next(self.network.parameters()).dtype
         scaled = self.process.scale_input(noisy, sigma).to(dtype)
-        output = self.network(scaled, self.process.time(sigma), condition.latents.to(dtype))[0]
+        context, stride = condition.latents.to(dtype), self.context_stride
+        output = self.network(scaled, self.process.time(sigma), context, stride)[0]
         return self.process.denoised(output.float(), noisy.float(), sigma)
 
     def injecting(self, embedding: Tensor) -> AbstractContextManager[nn.Module]:

@@ -98,7 +98,9 @@ class CDiTTransformer2DModel(ModelMixin, ConfigMixin):
                 (nn.init.zeros_ if zero else nn.init.xavier_uniform_)(layer.weight)
                 nn.init.zeros_(layer.bias)
 
-    def forward(self, sample: Tensor, timestep: Tensor, context: Tensor) -> tuple[Tensor]:
+    def forward(
+        self, sample: Tensor, timestep: Tensor, context: Tensor, context_stride: int = 1
+    ) -> tuple[Tensor]:
         """Noise and spread (B, t, 2c, h, w).
 
         Args:
@@ -106,10 +108,11 @@ class CDiTTransformer2DModel(ModelMixin, ConfigMixin):
                 context's last, and knows of no other.
             timestep: (B,) in training steps.
             context: (B, K, c, h, w), clean.
+            context_stride: How many frames lie between two of the context, the later one counted.
         """
         size, (rows, columns) = self.config.patch_size, sample.shape[-2:]
         tokens, given = self._tokens(sample).flatten(0, 1), self._tokens(context)
-        ages = torch.arange(given.shape[1], 0, -1, device=sample.device)
+        ages = 1 + context_stride * torch.arange(given.shape[1] - 1, -1, -1, device=sample.device)
         given = given + get_timestep_embedding(ages, given.shape[-1]).to(given.dtype)[:, None]
         given = given.flatten(1, 2).repeat_interleave(sample.shape[1], 0)
         embedding = self._embedding(timestep, sample)
