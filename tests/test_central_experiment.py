@@ -94,6 +94,25 @@ def test_who_looks_at_several_frames_sees_the_first_as_often(few_rooms):
         assert torch.equal(seen[0][:, k], torch.stack([clip.frames[0] for clip in clips.clips]))
 
 
+def test_a_past_is_shown_to_who_looks_at_it(few_rooms):
+    """Clips with three context frames: truth and structures begin with the last of them."""
+    data = few_rooms.with_context(3)
+    clips, seen = RoomClips(data, 2, 3), []
+
+    class Looking:
+        device, num_context = torch.device("cpu"), 2
+        state_spec = None
+
+        def rollout(self, context, actions, how, state, generator):
+            seen.append(context)
+            return SimpleNamespace(frames=torch.zeros(2, 3, 3, 64, 64))
+
+    clips.imagined(Looking(), "true")
+    assert torch.equal(seen[0], torch.stack([clip.frames[1:3] for clip in clips.clips]))
+    assert [len(frames) for frames in clips.truth] == [4, 4]
+    np.testing.assert_allclose(clips.score(clips.simulated("true")).scs, 100)
+
+
 def test_a_plainer_rule_gives_each_pixel_its_nearest_hue(few_rooms):
     clips = RoomClips(few_rooms, 3, 5)
     plain = clips.ruled(PlainHue())

@@ -122,6 +122,41 @@ def test_all_of_the_context_counts(remembering):
         imagined(frames[:, 1:])
 
 
+def test_of_a_long_past_every_so_many_th_frame_is_read(tiny, spec):
+    """Also of what was imagined: 5 frames with a stride of 2 are read as the 3 at their places."""
+    torch.manual_seed(0)
+    backbone = CDiT(str(tiny("cdit")), context=5, context_stride=2)
+    model = WorldModel(backbone, steps=2, chunk=1, spec=spec)
+    model.configure_model()
+    frames, actions = torch.rand(1, 5, 3, 16, 16, generator=generator()), torch.zeros(1, 4, 3)
+
+    def imagined(context: Tensor) -> Tensor:
+        return model.eval().rollout(context, actions, generator=generator()).frames[0]
+
+    plain, read = imagined(frames), []
+    for number in range(5):
+        other = frames.clone()
+        other[:, number] = 1 - other[:, number]
+        moved = (imagined(other) - plain).abs().flatten(1).amax(1) > 1e-4
+        read.append(int(moved.nonzero()[0]))  # in which step it is first looked at
+    assert read == [0, 1, 0, 1, 0]
+
+
+def test_the_ages_of_a_distant_context_are_true(remembering):
+    """Three frames two steps apart are those of five of which the others are hidden."""
+    network = remembering.backbone.network
+    given, seen = torch.rand(1, 3, 4, 8, 8, generator=generator()), []
+    network.blocks[0].register_forward_pre_hook(lambda _, args: seen.append(args[1]))
+    long = torch.zeros(1, 5, 4, 8, 8)
+    long[:, ::2] = given
+    for context, stride in ((given, 2), (long, 1), (given, 1)):
+        network(torch.zeros(1, 1, 4, 8, 8), torch.ones(1), context, stride)
+    distant, every, recent = (tokens.unflatten(1, (-1, 16)) for tokens in seen)
+    assert torch.equal(distant, every[:, ::2])
+    assert torch.equal(recent[:, -1], distant[:, -1])
+    assert not torch.allclose(recent[:, 0], distant[:, 0], atol=1e-3)
+
+
 def test_guidance_leaves_the_spread(remembering, monkeypatch):
     """It moves the clean latents away from the null branch's; the spread is the action's own."""
     remembering.drop_action, backbone = 0.1, remembering.backbone
@@ -300,3 +335,9 @@ def test_a_network_for_other_latents(tiny, tmp_path):
 def test_no_context_is_refused():
     with pytest.raises(ValueError, match="at least 1 context frame, got 0"):
         CDiT("./priors/rooms-svd", context=0)
+
+
+@pytest.mark.parametrize(("context", "stride"), [(4, 2), (4, 0), (4, 4)])
+def test_a_stride_that_does_not_fit_is_refused(context, stride):
+    with pytest.raises(ValueError, match=f"divides context - 1 = 3, got {stride}"):
+        CDiT("./priors/rooms-svd", context=context, context_stride=stride)
