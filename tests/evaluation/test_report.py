@@ -9,6 +9,7 @@ import pytest
 
 from egowm.commands.report import main
 from egowm.evaluation.record import save
+from egowm.evaluation.report import run_page
 from egowm.evaluation.report.run_page import write_report
 from egowm.pixels import psnr
 from egowm.scs.masks import write_palette
@@ -187,7 +188,7 @@ def test_clips_without_a_score_stand_by_psnr(run: Path, scored: list[str]) -> No
     assert "the most typical PSNR comes first" in page.text
     assert "also 2 clips left out" in page.text
     assert [option["value"] for option in page.found["option"]][:2] == ["typical", "psnr"]
-    assert ("Not scored yet" in page.text) == (not scored)
+    assert ("Not scored" in page.text) == (not scored)
 
 
 @pytest.mark.parametrize(
@@ -275,12 +276,20 @@ def test_a_structure_may_have_any_number(run: Path) -> None:
     assert "structure 300" in write_report(run, videos=False).read_text()
 
 
-def test_without_scores_the_page_says_how_to_score(run: Path) -> None:
+@pytest.mark.parametrize(
+    ("least", "words"),
+    [(32, "egowm report RUN"), (33, "frames of 32x32 are too small")],
+)
+def test_without_scores_the_page_says_how_to_score(
+    run: Path, least: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small frames are not to be annotated."""
+    monkeypatch.setattr(run_page, "LEAST", least)
     (run / "scs.json").unlink()
     (run / "scs_shuffled.json").unlink()
     page = page_of(run)
-    assert "Not scored yet" in page.text
-    assert "egowm report RUN" in page.text
+    assert words in page.text
+    assert ("annotate" in page.text) == (least == 32)
     assert "DAVIS" not in page.text  # no column that is not there is explained
     assert len(page.found["article"]) == 3
 
@@ -433,6 +442,23 @@ def test_the_page_shows_the_metrics(run):
     assert "not measured: no structures are marked" in section
     assert "no intervals: 3 recordings &lt; 10" in section
     assert ">0.25</td><td>1.50</td>" in section
+
+
+def test_the_ceiling_flattens_no_chart(run):
+    """It stands in the table; the scale is that of the other rows."""
+
+    def change(record):
+        row = record["rows"][0]
+        cells = json.loads(json.dumps(row["cells"]))
+        for cell in cells.values():
+            cell["frames"] = [1000.0 for _ in cell["frames"]]
+        ceiling = {"folder": "codec", "label": "Codec ceiling", "role": "reference"}
+        record["rows"].append(row | ceiling | {"cells": cells})
+
+    page = metrics_page(run, change)
+    section = page[page.index('<section aria-label="Metrics">') : page.index('aria-label="Clips"')]
+    assert section.count("Codec ceiling") == 1
+    assert ">1e+03<" not in section
 
 
 def test_metrics_of_other_clips_are_refused(run, capsys):

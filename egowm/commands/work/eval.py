@@ -47,7 +47,8 @@ def _evaluated(args: Namespace, baseline: EvalRecord | None) -> EvalRecord:
     protocol = make_protocol(args.protocol, data, args.horizon)
     check_model(protocol, model)
     kinds = known_kinds(data.clip_meaning) if args.actions is None else args.actions
-    rows = list(make_rows(model, Path(args.model).name, kinds))
+    name = _named(Path(args.model))
+    rows = list(make_rows(model, name, kinds))
     metrics = load_metrics(args.weights, str(device), data)
     if baseline is not None:
         compare.check_gate(baseline, str(args.gate), protocol, metrics)
@@ -65,8 +66,15 @@ def _evaluated(args: Namespace, baseline: EvalRecord | None) -> EvalRecord:
         tracker=tracker,
         metrics=metrics,
         annotate=annotator(data, args.annotations),
+        title=f"{name} on {args.config.stem}",
         about=_about(args, model),
     )
+
+
+def _named(export: Path) -> str:
+    """The folder's name, after its parent's where it says nothing: rover_svd/export."""
+    parts = export.expanduser().resolve().parts
+    return "/".join(parts[-2:]) if parts[-1] == "export" else parts[-1]
 
 
 def _data(args: Namespace) -> ClipData:

@@ -8,6 +8,7 @@ from egowm.checks import counted
 from egowm.evaluation.record import ColumnRecord, EvalRecord, RowRecord
 from egowm.evaluation.report.line_chart import value_chart
 from egowm.evaluation.report.page import draw_grid, draw_list, joined
+from egowm.evaluation.run_writer import CODEC
 from egowm.evaluation.table import SPEED, filled, interval_text, shown, speed, with_interval
 
 _COLOURS = ("var(--pred)", "#c2571a", "#3f8f5b", "#8a4fa3", "#b08900", "#4b9fb5")
@@ -91,12 +92,12 @@ def _by_frame(record: EvalRecord) -> Markup:
 
 
 def _charts(record: EvalRecord) -> Iterator[Markup]:
-    """One for each metric, a line for each row."""
+    """One for each metric, a line for each row but the ceiling, which would flatten the others."""
     colours, last = _colours(record), record["protocol"]["horizon"]
     for column in filled(record):
         curves = {
             row["label"]: (None, *frames)
-            for row in record["rows"]
+            for row in _drawn(record)
             if (cell := row["cells"].get(column["key"]))
             and len(frames := cell.get("frames") or []) == last
         }
@@ -114,9 +115,14 @@ def _colours(record: EvalRecord) -> dict[str, str]:
     """The colour of each row's line by its label."""
     found: dict[str, str] = {}
     for role, colours in (("model", _COLOURS), ("reference", _REFERENCES)):
-        labels = [row["label"] for row in record["rows"] if row["role"] == role]
+        labels = [row["label"] for row in _drawn(record) if row["role"] == role]
         found |= {label: colours[k % len(colours)] for k, label in enumerate(labels)}
     return found
+
+
+def _drawn(record: EvalRecord) -> list[RowRecord]:
+    """The rows that charts show."""
+    return [row for row in record["rows"] if row["folder"] != CODEC]
 
 
 def _legend(record: EvalRecord) -> Markup:

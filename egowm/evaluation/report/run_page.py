@@ -45,6 +45,11 @@ _UNSCORED = Markup(
     "ANNOTATIONS --tracker TRACKER --json RUN/scs.json</code> and <code>egowm report RUN</code>, "
     "where ANNOTATIONS is the folder that <code>egowm-scs annotate</code> wrote.</p>"
 )
+LEAST = 128  # pixels a side below which nobody marks structures by hand
+_SMALL = Markup(
+    '<p class="warning">Not scored: frames of {} are too small to mark structures in. The metrics '
+    "below compare pixels; for SCS take frames of at least {} pixels a side.</p>"
+)
 _LEAD = (
     "Every video starts from the same recorded frame. Then the truth shows what the camera saw, "
     "the predictions what the model expected. All videos move in step."
@@ -226,7 +231,7 @@ def _page(
         "fps": f"{run.fps:g}",
         "last": max(len(actions) for actions in run.actions.values()),
         "table": draw_table(rows) if first or metrics is None else "",
-        "warning": draw_warning(first.get("warning")) if first else _UNSCORED,
+        "warning": draw_warning(first.get("warning")) if first else _unscored(run),
         "notes": draw_notes(rows),
         "empty": draw_empty_shares(labels, scores),
         "brief": Markup('<p class="brief">{}</p>').format(_brief(run, first)),
@@ -246,6 +251,12 @@ def _page(
         "protocol": draw_protocol(first),
     }
     return fill(values)
+
+
+def _unscored(run: RunFolder) -> Markup:
+    """How to score the run, where its frames are large enough."""
+    size = run.frames(TRUTH, run.clips[0]).shape[1:3]
+    return _UNSCORED if min(size) >= LEAST else _SMALL.format(_size(run), LEAST)
 
 
 def _about(run: RunFolder) -> Markup:
