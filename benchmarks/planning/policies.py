@@ -6,7 +6,8 @@
 A policy is cloned from recordings, then goes on learning for the same CPU time in the diffusion
 model that ships, in RSSM, in an untrained RSSM (control) and in the true simulator (upper bound);
 all are judged in the true simulator. Beside them: a search in the diffusion model, with and without
-what the clone proposes. A row that is in the record is not measured again.
+what the clone proposes. A row that is in the record is not measured again; `--again` lets all drive
+once more, without training.
 """
 
 import argparse
@@ -35,7 +36,7 @@ from egowm.evaluation.navigation import (
 )
 from egowm.evaluation.simulator import Simulator
 from egowm.latent import RSSM
-from egowm.policies import BehaviourCloning, Reinforce
+from egowm.policies import BehaviourCloning, Reinforce, from_pretrained
 from egowm.policies.agent import PolicyAgent, proposals
 from egowm.sampling import Sampling
 from egowm.scs.bootstrap import interval
@@ -44,6 +45,7 @@ from egowm.world_model import WorldModel
 
 RECORD = RESULTS / "policies.json"
 CLONE = "behaviour cloning"
+LEARNED = f"{CLONE}, then REINFORCE in "  # what rows of learners begin with; a world follows
 WORLDS = ("the simulator", "the shipped diffusion model", "RSSM", "an untrained RSSM")
 QUICK = Sampling(steps=1, chain="latents_only")
 STEPS = 8  # of an imagined episode
@@ -59,6 +61,7 @@ def options(add: Callable[..., Any]) -> None:
     add("--episodes", type=positive, default=1024, help="training rooms")
     add("--candidates", type=positive, default=8, help="of a search's round")
     add("--rounds", type=positive, default=2)
+    add("--again", action="store_true", help="judge again what is in the record")
     add("--record", type=Path, default=RECORD)
 
 
@@ -68,13 +71,16 @@ def judged(agent: Agent, count: int) -> Record:
     runs = [act_out(task, agent, time_allowed()) for task in make_tasks(count)]
     seconds = (time.process_time() - began) / (count * time_allowed())
     arrived = np.array([100.0 * run.success for run in runs])
+    metres = np.array([run.metres for run in runs])
     return {
         "success": round(float(arrived.mean()), 1),
         "ci95": [round(x, 1) for x in interval(arrived) or ()],
         "reached": round(100.0 * sum(run.reached for run in runs) / count, 1),
-        "metres": round(float(np.mean([run.metres for run in runs])), 3),
+        "metres": round(float(metres.mean()), 3),
+        "metres_ci95": [round(x, 3) for x in interval(metres) or ()],
         "cpu_seconds_per_action": round(seconds, 4),
         "each": [bool(run.success) for run in runs],
+        "each_metres": [round(float(x), 3) for x in metres],
     }
 
 
@@ -82,14 +88,29 @@ def work(arguments: argparse.Namespace) -> None:
     record = read(arguments.record) or {"rows": []}
     about = provenance(SEED, device="cpu", weights=[default_model()])
     about["command"] = about["command"].replace(str(Path.home()), "~")
-    known = {row["row"] for row in record["rows"]}
+    known = {row["row"]: row for row in record["rows"]}
     for name, make in rows(arguments).items():
-        if name in known:
+        if name not in known:
+            record["rows"].append(known.setdefault(name, {"row": name}))
+            agent, more = make()
+            more |= {"made_at": about["commit"]}
+        elif arguments.again:
+            agent, more = again(arguments, name, make)
+        else:
             continue
-        agent, more = make()
-        record["rows"].append({"row": name} | more | judged(agent, arguments.rooms))
+        known[name] |= more | judged(agent, arguments.rooms)
         write(arguments.record, about | record)
-        print({k: v for k, v in record["rows"][-1].items() if k != "each"}, flush=True)
+        print({k: v for k, v in known[name].items() if not k.startswith("each")}, flush=True)
+
+
+def again(
+    arguments: argparse.Namespace, name: str, make: Callable[[], tuple[Agent, Record]]
+) -> tuple[Agent, Record]:
+    """Who drove before: a policy by its export."""
+    if not name.startswith(CLONE):
+        return make()
+    export = folder_of(arguments, name.removeprefix(LEARNED))
+    return PolicyAgent(from_pretrained(export)), {}
 
 
 def rows(arguments: argparse.Namespace) -> dict[str, Callable[[], tuple[Agent, Record]]]:
@@ -100,7 +121,7 @@ def rows(arguments: argparse.Namespace) -> dict[str, Callable[[], tuple[Agent, R
         CLONE: partial(cloned, arguments),
     }
     for world in WORLDS:
-        made[f"{CLONE}, then REINFORCE in {world}"] = partial(reinforced, arguments, world)
+        made[LEARNED + world] = partial(reinforced, arguments, world)
     for proposing in (False, True):
         name = "search in the shipped diffusion model"
         name += " around what the clone proposes" if proposing else ""

@@ -13,7 +13,7 @@ def policies(results: Path) -> str:
         "who goes to the picture": lambda r: r["row"],
         "arrived, % (95% interval)": _arrived,
         "was there at any time, %": lambda r: f"{r['reached']:.0f}",
-        "metres left": lambda r: f"{r['metres']:.2f}",
+        "metres left (95% interval)": _metres,
         "hours of robot time": _robot,
         "CPU seconds of its training": lambda r: f"{r['cpu_seconds']:,}" if "steps" in r else "",
         "CPU seconds an action": lambda r: f"{r['cpu_seconds_per_action']:.2f}",
@@ -25,6 +25,12 @@ def policies(results: Path) -> str:
 def _arrived(row: Record) -> str:
     low, high = row["ci95"] or (row["success"], row["success"])
     return f"{row['success']:.0f} ({low:.0f} to {high:.0f})"
+
+
+def _metres(row: Record) -> str:
+    ends = row.get("metres_ci95")
+    spread = f" ({ends[0]:.2f} to {ends[1]:.2f})" if ends else ""
+    return f"{row['metres']:.2f}{spread}"
 
 
 def _robot(row: Record) -> str:
