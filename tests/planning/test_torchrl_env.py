@@ -43,7 +43,7 @@ def test_a_rollout_is_that_of_the_worlds(obedient, contexts):
 
     def seen_under(seed: int):
         env.set_seed(seed)
-        return env.rollout(2, lambda seen: seen.set("action", next(actions)))
+        return env.rollout(2, lambda td: td.set("action", next(actions)))
 
     made = seen_under(5)
     assert torch.equal(made["pixels"][:, 0], torch.from_numpy(worlds.reset(seed=5)))
@@ -82,7 +82,7 @@ def test_a_state_is_seen_and_begins_anew(world_model, contexts):
     model.configure_model()
     env = env_of(model, contexts, state=torch.tensor([[0.5], [-0.5]]), max_steps=2)
     still = torch.full((2, 1), 0.1)
-    made = env.rollout(3, lambda seen: seen.set("action", still.clone()), break_when_any_done=False)
+    made = env.rollout(3, lambda td: td.set("action", still.clone()), break_when_any_done=False)
     found = made["next", "state"][..., 0]
     torch.testing.assert_close(found, torch.tensor([[0.6, 0.7, 0.6], [-0.4, -0.3, -0.4]]))
 
@@ -92,7 +92,7 @@ def test_some_worlds_are_reset_only_where_all_have_begun(obedient, contexts):
     with pytest.raises(ValueError, match=r"Expected reset\(\) first"):
         worlds.reset_some(torch.ones(2, dtype=torch.bool).numpy())
     worlds.reset()
-    with pytest.raises(ValueError, match=r"here \(2,\), got"):
+    with pytest.raises(ValueError, match=r"here \(2\), got \(3,\)"):
         worlds.reset_some(torch.ones(3, dtype=torch.bool).numpy())
 
 
