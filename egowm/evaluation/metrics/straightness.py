@@ -19,9 +19,10 @@ SQUARE = 8  # pixels a side, over which frames are averaged
 class Straightness(Metric):
     """Straightness of all imagined frames less that of all true ones (`straightness_gap`).
 
-    A frame's latent is its pixels averaged over squares of 8x8, the same for every model,
-    in which paths in rooms are as straight as in learned latents (docs/latent-models.md). Both
-    kinds of frames begin at the shared frame. No clip is compared with its own truth, so a rollout that is steady and wrong is no fault here.
+    A frame's latent is its pixels averaged over squares of 8x8, the same for every model, in which
+    paths in rooms are as straight as in learned latents (docs/latent-models.md). Both kinds of
+    frames begin at the shared frame. No clip is compared with its own truth, so a rollout that is
+    steady and wrong is no fault here.
     """
 
     columns: ClassVar = (
