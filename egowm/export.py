@@ -164,6 +164,8 @@ def find(folder: Path, name: str = "world_model.json") -> Path:
             f"Expected an export ({name}) in {folder}, found none: give the folder that "
             f"save_pretrained wrote{shipped}."
         )
+    if not (path / WEIGHTS).is_file():
+        raise FileNotFoundError(f"{path / WEIGHTS} is missing: copy the export again, as a whole.")
     return path
 
 

@@ -68,8 +68,8 @@ def check_folder(folder: Path, kind: FolderKind, force: bool = False) -> None:
         return
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file: expected the name of a folder to write.")
-    with _alone(folder) as alone:
-        _recover(folder, alone)
+    with alone(folder) as locked:
+        _recover(folder, locked)
         _refuse_others(folder, kind, force)
 
 
@@ -200,7 +200,7 @@ def filled(folder: Path, kind: FolderKind) -> Iterator[Path]:
         _begin(temporary, kind)
         yield temporary
         _sync(temporary)
-        with _alone(folder):
+        with alone(folder):
             _swap(temporary, folder, kind)
 
 
@@ -239,8 +239,8 @@ def _swap(new: Path, folder: Path, kind: FolderKind) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[bool]:
-    """Wait while another process replaces what a folder holds; False where the system has no such
+def alone(folder: Path) -> Iterator[bool]:
+    """Wait while another process is in such a block of a folder; False where the system has no such
     locks. Containers of one machine, and machines on one NFS, share them."""
     descriptor, alone = None, False
     with suppress(ImportError, OSError):
@@ -256,14 +256,14 @@ def _alone(folder: Path) -> Iterator[bool]:
             os.close(descriptor)
 
 
-def _recover(folder: Path, alone: bool) -> None:
+def _recover(folder: Path, locked: bool) -> None:
     """Undo a replacement that was killed before the first new entry came, else finish it.
 
-    alone: within `_alone`, so that no replacement is under way.
+    locked: within `alone`, so that no replacement is under way.
     """
     for aside in [path for path in folder.iterdir() if path.name.startswith(ASIDE)]:
         found = new_of(aside)
-        if found is None or not found[0].is_dir() or (is_being_written(found[0]) and not alone):
+        if found is None or not found[0].is_dir() or (is_being_written(found[0]) and not locked):
             continue
         new, count = found
         came = len(os.listdir(new)) < count

@@ -65,6 +65,10 @@ def no_larger_than(weights: int, tensors: int) -> Iterator[None]:
     from torch.nn.modules.module import register_module_parameter_registration_hook
 
     taken = [0, 0]
+    refused = (
+        f"its settings ask for more than {counted(weights, 'weight')} in "
+        f"{counted(tensors, 'tensor')}, which is more than there are"
+    )
 
     def count(module: Any, name: str, parameter: Any) -> None:
         if parameter is None or name in module._parameters:
@@ -72,16 +76,40 @@ def no_larger_than(weights: int, tensors: int) -> Iterator[None]:
         taken[0] += parameter.numel()
         taken[1] += 1
         if taken[0] > weights or taken[1] > tensors:
-            raise ValueError(
-                f"its settings ask for more than {counted(weights, 'weight')} in "
-                f"{counted(tensors, 'tensor')}, which is more than there are"
-            )
+            raise ValueError(refused)
 
     handle = register_module_parameter_registration_hook(count)
     try:
-        yield
+        with _unallocated(weights, refused):
+            yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def _unallocated(most: int, refused: str) -> Iterator[None]:
+    """The block in which `torch.empty`, of which layers make their weights, is refused more than
+    so many numbers before it takes their memory."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class Refusal(TorchFunctionMode):
+        def __torch_function__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            given = kwargs or {}
+            if func is torch.empty:
+                asked = given.get("size", args[0] if args and _is_shape(args[0]) else args)
+                if prod(asked) > most:
+                    raise ValueError(refused)
+            return func(*args, **given)
+
+    with Refusal():
+        yield
+
+
+def _is_shape(value: object) -> bool:
+    return isinstance(value, list | tuple)
 
 
 def _is_number(value: object) -> bool:

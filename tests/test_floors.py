@@ -24,7 +24,7 @@ CORE = (
 # Wings stand side by side; each with the other wings that it may know.
 WINGS = {
     "data": ("worlds",),
-    "evaluation": ("data", "planning", "scs", "worlds"),
+    "evaluation": ("data", "latent", "planning", "scs", "worlds"),
     "latent": ("planning",),
     "planning": ("scs",),
     "policies": ("data", "evaluation", "latent", "planning", "worlds"),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from egowm.latent.straightening import (
         covariance_loss,
         extrapolate,
+        step_cosines,
         straightening_loss,
         straightness,
         straightness_gap,
@@ -28,6 +29,7 @@ __all__ = [
     "covariance_loss",
     "extrapolate",
     "from_pretrained",
+    "step_cosines",
     "straightening_loss",
     "straightness",
     "straightness_gap",

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from egowm.checks import checked
-from egowm.dynamics import Dynamics
 from egowm.export import EXPECTED, find
 from egowm.latent.base import LatentDynamics
 from egowm.latent.latent_model import LatentModel
@@ -23,7 +22,7 @@ KINDS: dict[str, type[LatentDynamics]] = {"RSSM": RSSM, "LatentModel": LatentMod
 
 
 @checked
-def from_pretrained(folder: Path | str, base: str | None = None) -> Dynamics:
+def from_pretrained(folder: Path | str, base: str | None = None) -> WorldModel | LatentDynamics:
     """The world model of an export: a latent model, or a `WorldModel`.
 
     Args:

@@ -27,6 +27,20 @@ def straightness(latents: Tensor) -> Tensor:
 
 
 @checked
+def step_cosines(latents: Tensor) -> Tensor:
+    """Cosines (B, T-2) of successive steps, NaN where one of the two has no length.
+
+    Args:
+        latents: (B, T, ...), T at least 3; the axes after T are one vector.
+
+    >>> step_cosines(torch.tensor([[[0.0], [1.0], [0.0], [0.0]]])).tolist()
+    [[-1.0, nan]]
+    """
+    cosines, moving = _cosines(latents)
+    return torch.where(moving, cosines, torch.nan)
+
+
+@checked
 def straightening_loss(latents: Tensor) -> Tensor:
     """1 - straightness, a scalar in [0, 2]; 0 where nothing moves.
 

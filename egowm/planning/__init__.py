@@ -1,7 +1,8 @@
 """Planning with anything that has a cost; with world models through `goal_cost`.
 
 Planners are functions of a cost `(N, T, A) -> (N,)` and a `Space` of actions, and of nothing else.
-`WorldModelEnv` needs gymnasium (`pip install 'egowm[planning]'`), imported on first use.
+`WorldModelEnv` needs gymnasium (`pip install 'egowm[planning]'`), imported on first use;
+`egowm.planning.torchrl_env.TorchRLEnv` needs torchrl (`pip install 'egowm[torchrl]'`).
 """
 
 from typing import TYPE_CHECKING, Any

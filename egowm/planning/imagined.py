@@ -1,4 +1,5 @@
-"""Worlds that exist in a model only: N of them, stepped together. `WorldModelEnv` wraps them."""
+"""Worlds that exist in a model only: N of them, stepped together. `WorldModelEnv` and `TorchRLEnv`
+wrap them."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
@@ -115,6 +116,24 @@ class ImaginedWorlds:
         self.state = None if self.first_state is None else self.first_state.float().clone()
         self.taken = np.zeros(len(self), np.int64)
         self.over = np.zeros(len(self), bool)
+        return self.seen
+
+    @torch.no_grad()
+    def reset_some(self, here: np.ndarray) -> np.ndarray:
+        """Begin some worlds anew and leave the others as they are; returns what `reset` does.
+
+        Args:
+            here: (N,) bool, true for the worlds that begin.
+
+        Raises:
+            ValueError: Before the first reset, or another shape.
+        """
+        last = self._begun()
+        check_shape("here", here, "N", N=len(self))
+        begun = torch.from_numpy(np.asarray(here, bool))
+        self._begin_again(begun)
+        self.last = torch.where(begun.to(last.device)[:, None, None, None], self._first, last)
+        self.taken[here], self.over[here] = 0, False
         return self.seen
 
     @property

@@ -10,7 +10,7 @@ from egowm.actions import ActionSpec
 from egowm.checks import check_between, checked
 from egowm.clip import Clip
 from egowm.pixels import to_unit
-from egowm.policies.goal_policy import GoalPolicy
+from egowm.policies.goal_policy import STOP_AT, GoalPolicy
 
 
 class BehaviourCloning(GoalPolicy):
@@ -47,7 +47,7 @@ class BehaviourCloning(GoalPolicy):
         units: int = 256,
         pairs: int = 6,
         apart: float = 0.2,
-        stop_at: float = 1.5,
+        stop_at: float = STOP_AT,
         size: int = 64,
         learning_rate: float = 2e-3,
         warmup: int = 100,

@@ -17,8 +17,8 @@ from egowm.latent.rssm import RSSM, Belief, Signals
 from egowm.module_export import POLICY
 from egowm.pixels import check_unit
 from egowm.policies.actor import Actor, layers
+from egowm.policies.actor_critic import ActorCritic
 from egowm.policies.replay import Experience
-from egowm.policies.returns import lambda_returns, spread
 
 EPS = 1e-6  # of Adam
 
@@ -28,17 +28,6 @@ class Memory(NamedTuple):
 
     belief: Belief
     action: Tensor | None
-
-
-class Imagined(NamedTuple):
-    """Futures of N states over T steps.
-
-    features: (N, T+1, D), the first of what was seen. chosen: actions (N, T, A) before the bound,
-    or their numbers (N, T).
-    """
-
-    features: Tensor
-    chosen: Tensor
 
 
 class Dreamer(ActionModule):
@@ -141,42 +130,17 @@ class Dreamer(ActionModule):
 
     # Learning in imagination ----------------------------------------------------------------------
 
-    def imagined(self, features: Tensor) -> Imagined:
-        """`horizon` steps from states with features (N, D), with gradients through the dynamics."""
-        sizes = [self.deterministic, self.categoricals * self.classes]
-        belief = Belief(*features.split(sizes, -1))
-        seen, chosen = [features], []
-        for _ in range(self.horizon):
-            chosen.append(self.actor.chosen(seen[-1].detach(), None))
-            belief = self.world.step(belief, self.actor.actions(chosen[-1]), None)
-            seen.append(torch.cat(belief, -1))
-        return Imagined(torch.stack(seen, 1), torch.stack(chosen, 1))
-
     def behaviour_losses(self, start: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Losses of actor and critic from states with features (N, D), and logs."""
         if self.starts is not None:
             start = start[torch.randperm(len(start), device=start.device)[: self.starts]]
-        with torch.set_grad_enabled(self.choices is None):
-            made = self.imagined(start.detach())
-            after, before = made.features[:, 1:], made.features[:, :-1].detach()
-            rewards = self.world.reward_head(after)[..., 0]
-            goes_on = self.world.goes_on_head(after)[..., 0].sigmoid()
-            values = self.slow_critic(after)[..., 0]
-            returns = lambda_returns(rewards, goes_on, values, self.discount, self.lambda_)
-        ahead = (self.discount * goes_on[:, :-1]).cumprod(1).detach()
-        weights = torch.cat([torch.ones_like(ahead[:, :1]), ahead], 1)
-        nats = self.actor.entropies(before, made.chosen)
-        gain = returns if self.choices is None else self._reinforce(before, made.chosen, returns)
-        actor = -(weights * (gain / spread(returns) + self.entropy * nats)).mean()
-        error = self.critic(before)[..., 0] - returns.detach()
-        critic = 0.5 * (weights * error.square()).mean()
-        logs = {"return": returns.mean(), "reward": rewards.mean(), "entropy": nats.mean()}
-        return actor, critic, logs | {"actor": actor, "critic": critic}
-
-    def _reinforce(self, before: Tensor, chosen: Tensor, returns: Tensor) -> Tensor:
-        """What has the gradient of REINFORCE, with the slow critic as the baseline."""
-        better = (returns - self.slow_critic(before)[..., 0]).detach()
-        return self.actor.log_chances(before, chosen) * better
+        learning = ActorCritic(self.world, self.actor, self.critic, self.slow_critic)
+        return learning.losses(
+            learning.imagined(start.detach(), self.horizon),
+            self.discount,
+            self.lambda_,
+            self.entropy,
+        )
 
     def losses(self, clip: Clip, generator: torch.Generator | None) -> tuple[Tensor, Any]:
         raise ValueError(

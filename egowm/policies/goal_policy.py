@@ -21,6 +21,7 @@ STD = 0.05, 1.0  # the least and the most of an action, where its range is [-1, 
 LOOKS = 2  # halvings of frame and goal, each alone, before they are compared
 TYPICAL = 10.0  # steps to a goal
 MOST_STEPS = 10_000  # to a goal
+STOP_AT = 1.5  # steps
 
 
 class Decision(NamedTuple):

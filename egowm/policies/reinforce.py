@@ -12,7 +12,7 @@ from egowm.clip import Clip
 from egowm.latent import from_pretrained as open_world
 from egowm.pixels import to_unit
 from egowm.policies.behaviour_cloning import BehaviourCloning
-from egowm.policies.goal_policy import GoalPolicy
+from egowm.policies.goal_policy import STOP_AT, Decision, GoalPolicy
 from egowm.sampling import Chain, Sampling
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ SIMULATOR = "simulator"  # in place of a world model, where clips are of the emb
 
 
 @dataclass
-class Imagined:
+class ImaginedEpisodes:
     """N imagined episodes of T steps, (N, T) each: log-likelihoods and entropies of the actions,
     rewards, and the squared error of the policy's own number of steps that are left."""
 
@@ -55,7 +55,7 @@ class Reinforce(GoalPolicy):
         size: H and W of the frames, as of the clone.
         depth: Taken from the clone; an export keeps it.
         units: The same.
-        stop_at: It stops where fewer steps are left; 0 never stops.
+        stop_at: It stops where fewer steps are left; 0 never stops, null takes the clone's.
         learning_rate: Highest learning rate, reached after the warm-up.
         warmup: Optimizer steps of linear warm-up, 0 or more.
         spec: Meaning of each action; null takes it from the data.
@@ -82,12 +82,15 @@ class Reinforce(GoalPolicy):
         size: int = 64,
         depth: int = 16,
         units: int = 256,
-        stop_at: float = 1.5,
+        stop_at: float | None = None,
         learning_rate: float = 1e-4,
         warmup: int = 10,
         spec: ActionSpec | None = None,
     ) -> None:
-        super().__init__(depth, units, stop_at, size, learning_rate, warmup, spec)
+        super().__init__(
+            depth, units, STOP_AT if stop_at is None else stop_at, size, learning_rate, warmup, spec
+        )
+        self.stops_as_clone = stop_at is None
         check_between("samples", samples, 2, 10_000)
         check_between("steps", 1 if steps is None else steps, 1, 10_000)
         check_between("discount", discount, 0, 1)
@@ -121,6 +124,8 @@ class Reinforce(GoalPolicy):
         world.check_size(self.size, self.size)
         clone.check_size(self.size, self.size)
         self.depth, self.units = clone.depth, clone.units
+        if self.stops_as_clone:
+            self.stop_at = clone.stop_at
         self._outside = (world, clone.requires_grad_(False).eval())  # not parts of this module
 
     def configure_model(self) -> None:
@@ -184,7 +189,7 @@ class Reinforce(GoalPolicy):
         differences = (found - others).flatten(0, 1)
         return differences / differences.std().clamp(min=1e-6)
 
-    def imagine(self, clip: Clip, generator: torch.Generator | None) -> Imagined:
+    def imagine(self, clip: Clip, generator: torch.Generator | None) -> ImaginedEpisodes:
         """`samples` episodes from each clip's start, each towards a later frame of the clip.
 
         Args:
@@ -201,20 +206,27 @@ class Reinforce(GoalPolicy):
         state, seen = stepper.begin(context), context[:, -1].to(self.device)
         left, kept = judge.decide(seen, goals).steps, []
         for _ in range(self.steps or horizon):
-            found = self.decide(seen, goals)
-            decision, miscount = found.actions, ((found.steps - left) / horizon).square()
-            noise = torch.randn(decision.mean.shape, generator=drawn).to(self.device)
-            action = (decision.mean + decision.stddev * noise).detach()
+            found, action = self._drawn(seen, goals, drawn)
             told = spec.denormalise(action.clamp(-1, 1))[:, None].to(world.device)
             state, made = stepper.advance(
                 state, told.expand(-1, world.frames_at_once, -1), None, [""]
             )
             seen, before = made.frames[:, -1].to(self.device).float(), left
             left = judge.decide(seen, goals).steps
-            entropy = decision.entropy()[:, self.moving()].sum(1)
-            likelihood = self.log_likelihood(decision, action)
-            kept.append((likelihood, entropy, (before - left) / horizon, miscount))
-        return Imagined(*(torch.stack(part, 1) for part in zip(*kept, strict=True)))
+            progress, miscount = (before - left) / horizon, (found.steps - before) / horizon
+            likelihood = self.log_likelihood(found.actions, action)
+            entropy = found.actions.entropy()[:, self.moving()].sum(1)
+            kept.append((likelihood, entropy, progress, miscount.square()))
+        return ImaginedEpisodes(*(torch.stack(part, 1) for part in zip(*kept, strict=True)))
+
+    def _drawn(
+        self, seen: Tensor, goals: Tensor, generator: torch.Generator
+    ) -> tuple[Decision, Tensor]:
+        """What it decides, and normalised actions (N, A) that are drawn of it."""
+        found = self.decide(seen, goals)
+        mean, std = found.actions.mean, found.actions.stddev
+        noise = torch.randn(mean.shape, generator=generator).to(self.device)
+        return found, (mean + std * noise).detach()
 
     def _tasks(
         self, clip: Clip, num_context: int, generator: torch.Generator

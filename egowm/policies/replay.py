@@ -1,4 +1,4 @@
-"""Data that grows while it is learned from: stretches of a replay buffer."""
+"""Data that grows while it is learned from: sequences of a replay buffer."""
 
 import logging
 import time
@@ -17,13 +17,13 @@ from egowm.clip import Clip
 from egowm.data.windows import Window
 from egowm.latent.rssm import Signals
 from egowm.paths import expanded
+from egowm.policies.episode_cache import EpisodeCache
 from egowm.policies.replay_buffer import (
     HEADER,
     MOST_STEPS,
     ReplayEpisode,
     Stored,
     listed,
-    read_episode,
     read_header,
 )
 
@@ -50,8 +50,8 @@ class Experience(NamedTuple):
     signals: Signals
 
 
-class Stretches:
-    """Stretches of the newest episodes of a buffer, which may grow.
+class ReplaySequences:
+    """Sequences of the newest episodes of a buffer, which may grow.
 
     capacity: actions of the episodes that are drawn from. length: T.
     """
@@ -59,6 +59,7 @@ class Stretches:
     def __init__(self, root: Path, capacity: int, length: int) -> None:
         self.root, self.capacity, self.length = root, capacity, length
         self.size, self.spec = read_header(root)
+        self.read = EpisodeCache(self.size, self.spec.width)
         self.bad: set[Path] = set()
         self.look()
 
@@ -74,17 +75,17 @@ class Stretches:
                 self.steps += stored.steps
         self.kept = kept[::-1]
         starts = [max(0, one.steps - self.length + 1) for one in self.kept]
-        self.ends = np.cumsum(starts, dtype=np.int64)  # of the stretches of each episode
+        self.ends = np.cumsum(starts, dtype=np.int64)  # of the sequences of each episode
 
     def drawn(self, rng: np.random.Generator) -> tuple[str, ReplayEpisode]:
-        """A stretch and its name, each of all as likely as any other; a damaged episode is left out
-        with a warning."""
+        """A sequence and its name, each of all as likely as any other; a damaged episode is left
+        out with a warning."""
         while len(self.ends) and self.ends[-1]:
             place = int(rng.integers(self.ends[-1]))
             which = int(np.searchsorted(self.ends, place, side="right"))
             stored, first = self.kept[which], place - int(self.ends[which - 1] if which else 0)
             try:
-                episode = read_episode(stored, self.size, self.spec.width)
+                episode = self.read(stored)
                 return f"{stored.path.stem}_{first}", episode.cut(first, self.length)
             except (ValueError, OSError) as error:
                 log.warning("Left out of the replay buffer: %s", error)
@@ -99,16 +100,16 @@ class Stretches:
 class Replay(LightningDataModule):
     """Training batches of a replay buffer that another process fills (`egowm collect`).
 
-    Every batch is drawn afresh from all episodes that are there, a stretch as likely as any other.
+    Every batch is drawn afresh from all episodes that are there, a sequence as likely as any other.
     New episodes are looked for every 50 batches. Training waits until `min_steps` are there.
 
     Args:
         root: Folder of the buffer.
-        horizon: Actions T of a stretch; it has T + 1 frames.
-        batch_size: Stretches in a batch.
+        horizon: Actions T of a sequence; it has T + 1 frames.
+        batch_size: Sequences in a batch.
         capacity: Actions that are drawn from, of the newest episodes.
         min_steps: Actions that must be there before training begins.
-        seed: Decides which stretches are drawn.
+        seed: Decides which sequences are drawn.
 
     >>> data = Replay("runs/robot/replay", horizon=16, batch_size=10)  # not begun yet
     >>> data.horizon, data.min_steps
@@ -133,25 +134,25 @@ class Replay(LightningDataModule):
         self.root, self.horizon, self.batch_size = root, horizon, batch_size
         self.capacity, self.min_steps, self.seed = capacity, min_steps, seed
         self.position, self.waited = 0, 0.0
-        self._stretches: Stretches | None = None
+        self._sequences: ReplaySequences | None = None
 
     @property
-    def stretches(self) -> Stretches:
+    def sequences(self) -> ReplaySequences:
         """Those that are there; FileNotFoundError before the buffer is begun."""
-        if self._stretches is None:
+        if self._sequences is None:
             root = expanded(self.root)
             if not (root / HEADER).is_file():
                 raise FileNotFoundError(
                     f"No replay buffer in {self.root}: begin one with `egowm collect --output "
                     f"{self.root}`, or say where it is, --data.root."
                 )
-            self._stretches = Stretches(root, self.capacity, self.horizon)
-        return self._stretches
+            self._sequences = ReplaySequences(root, self.capacity, self.horizon)
+        return self._sequences
 
     @property
     def spec(self) -> ActionSpec:
         """What actions mean, with the ranges that the robot moves in."""
-        return self.stretches.spec
+        return self.sequences.spec
 
     @property
     def clip_meaning(self) -> ActionSpec:
@@ -160,8 +161,8 @@ class Replay(LightningDataModule):
 
     @property
     def window(self) -> Window:
-        """How stretches are cut, and the size of their frames."""
-        return Window(1, self.horizon, 1, *self.stretches.size)
+        """How sequences are cut, and the size of their frames."""
+        return Window(1, self.horizon, 1, *self.sequences.size)
 
     def setup(self, stage: str) -> None:
         """Wait until there is enough to begin with."""
@@ -169,14 +170,14 @@ class Replay(LightningDataModule):
         self._wait(lambda: self._looked() >= self.min_steps, self.min_steps)
 
     def _looked(self) -> int:
-        self.stretches.look()
-        return self.stretches.steps
+        self.sequences.look()
+        return self.sequences.steps
 
     def _wait(self, is_there: Any, wanted: int) -> None:
         told = -REMIND
         while not is_there():
             if time.monotonic() - told >= REMIND:
-                there = self.stretches.steps if wanted else 0
+                there = self.sequences.steps if wanted else 0
                 log.info(
                     "Waiting for `egowm collect --output %s`: %d of %s are there.",
                     self.root,
@@ -194,7 +195,7 @@ class Replay(LightningDataModule):
 
     def __iter__(self) -> Iterator[Experience]:
         """The next 50 batches, from where the last ones stopped."""
-        self.stretches.look()
+        self.sequences.look()
         for _ in range(EPOCH):
             started = time.perf_counter()
             batch = self.batch(self.position)
@@ -210,7 +211,7 @@ class Replay(LightningDataModule):
         """
         rng = np.random.default_rng([self.seed, position])
         names, drawn = zip(
-            *(self.stretches.drawn(rng) for _ in range(self.batch_size)), strict=True
+            *(self.sequences.drawn(rng) for _ in range(self.batch_size)), strict=True
         )
         frames, *told = (torch.from_numpy(np.stack(parts)) for parts in zip(*drawn, strict=True))
         return Experience(_clip(frames, told[0], list(names)), Signals(told[1], told[2]))

@@ -2,7 +2,6 @@
 
 import json
 import re
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
@@ -12,7 +11,7 @@ from egowm.actions import ActionSpec
 from egowm.actions.spec import SpecRecord
 from egowm.arrays import read_npz
 from egowm.checks import check_between, check_shape, checked, counted
-from egowm.files import FolderKind, begins, check_folder, whole
+from egowm.files import FolderKind, alone, begins, check_folder, whole
 from egowm.paths import expanded
 from egowm.typed_json import read_json
 
@@ -111,7 +110,7 @@ def check_pixels(height: int, width: int) -> None:
 class ReplayWriter:
     """Adds episodes to a buffer, each a whole file or not there; one that is there is continued.
 
-    One process writes at a time; any number may read meanwhile (`Replay`).
+    Several processes may write and read at once (`Replay`): each episode takes the next number.
 
     Args:
         root: Folder of the buffer; made if missing.
@@ -178,13 +177,14 @@ class ReplayWriter:
             episode: At least one action.
         """
         episode.check(self.size, self.spec.width)
-        before = listed(self.root)
-        number = 1 + before[-1].number if before else 0
-        path = self.root / f"episode_{number:08d}_{episode.steps}.npz"
         told = [np.asarray(values, np.float32) for values in episode[1:]]
         arrays: Any = dict(zip(ReplayEpisode._fields, [episode.frames, *told], strict=True))
-        with whole(path) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, **arrays)
+        with alone(self.root):  # from the look at the numbers until this one is taken
+            before = listed(self.root)
+            number = 1 + before[-1].number if before else 0
+            path = self.root / f"episode_{number:08d}_{episode.steps}.npz"
+            with whole(path) as temporary, temporary.open("wb") as stream:
+                np.savez(stream, **arrays)
         return path
 
 
@@ -217,7 +217,6 @@ def listed(root: Path) -> list[Stored]:
     return sorted(stored, key=lambda one: one.number)
 
 
-@lru_cache(maxsize=512)  # 60 MB of episodes of 40 frames of 32x32
 def read_episode(stored: Stored, size: tuple[int, int], width: int) -> ReplayEpisode:
     """One episode; ValueError where its file is damaged, or not what its name and buffer say."""
     found = read_npz(stored.path)

@@ -236,7 +236,7 @@ def test_what_is_missing_is_said_for_each_column(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "cdfvd", SimpleNamespace(fvd=None))
     for folder in (None, tmp_path):
         found = load_metrics(folder)
-        assert [column.key for column in found.columns] == ["psnr", "ssim"]
+        assert [column.key for column in found.columns] == ["psnr", "ssim", "straightness_gap"]
         said = {column.key: text for column, text in found.missing.items()}
         assert said["lpips"] == "needs the package lpips: pip install 'egowm[metrics]'"
         assert "dino_vitb16_pretrain.pth" in said["dreamsim"]
@@ -271,7 +271,7 @@ def test_small_frames_leave_a_column_empty():
 
 def test_every_column_is_named_once():
     columns = [column for kind in catalogue.KINDS for column in kind.columns]
-    assert len({column.key for column in columns}) == len(columns) == 6
+    assert len({column.key for column in columns}) == len(columns) == 7
     assert {c.key for c in columns if not c.higher_is_better} == {
-        *("lpips", "dreamsim", "fid", "fvd")
+        *("lpips", "dreamsim", "fid", "fvd", "straightness_gap")
     }

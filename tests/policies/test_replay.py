@@ -8,6 +8,7 @@ import pytest
 
 from egowm.actions import ActionSpec
 from egowm.policies import Replay, ReplayEpisode, ReplayWriter
+from egowm.policies.episode_cache import EpisodeCache
 from egowm.policies.replay_buffer import HEADER, listed, read_episode
 
 SPEC = ActionSpec(("turn",), ("rad",), "body", "difference", 4.0, (-1.0,), (1.0,))
@@ -41,8 +42,8 @@ def test_an_action_leads_to_the_frame_after_it(tmp_path):
     assert (data.spec, data.window.span) == (SPEC, 6)
 
 
-def test_every_stretch_is_drawn_equally_often(tmp_path):
-    """Of episodes of 4, 3 and 12 actions, stretches of 4: 1, 0 and 9."""
+def test_every_sequence_is_drawn_equally_often(tmp_path):
+    """Of episodes of 4, 3 and 12 actions, sequences of 4: 1, 0 and 9."""
     writer = ReplayWriter(tmp_path, (8, 8), SPEC)
     for first, steps in ((0, 4), (20, 3), (40, 12)):
         writer.add(counted_episode(first, steps))
@@ -144,6 +145,57 @@ def test_wrong_settings_and_missing_buffers_are_told():
         Replay("nowhere", horizon=16, min_steps=8)
     with pytest.raises(FileNotFoundError, match="begin one with `egowm collect --output nowhere`"):
         _ = Replay("nowhere").spec
+
+
+def test_memory_for_episodes_is_bounded_by_bytes(tmp_path):
+    """Of 11 frames of 8x8 each: two fit, and the one that was asked for last is kept."""
+    writer = ReplayWriter(tmp_path, (8, 8), SPEC)
+    for first in (0, 50, 100):
+        writer.add(counted_episode(first, 10))
+    one, two, three = listed(tmp_path)
+    size = 11 * 8 * 8 * 3 + 3 * 4 * 10
+    read = EpisodeCache((8, 8), 1, most_bytes=2 * size)
+    kept = read(one)
+    assert (read.bytes, read(two).steps) == (size, 10)
+    assert read(one) is kept
+    read(three)
+    assert (list(read.held), read.bytes) == ([one, three], 2 * size)
+    small = EpisodeCache((8, 8), 1, most_bytes=size - 1)
+    assert small(one).steps == 10
+    assert (len(small.held), small.bytes) == (0, 0)
+
+
+BOTH = """  # two processes begin at once
+import os, sys
+import numpy as np
+from egowm.actions import ActionSpec
+from egowm.policies.replay_buffer import ReplayEpisode, ReplayWriter
+
+spec = ActionSpec(("turn",), ("rad",), "body", "difference", 4.0, (-1.0,), (1.0,))
+writer = ReplayWriter(sys.argv[1], (8, 8), spec)
+child = os.fork()
+for steps in range(1, 13):
+    writer.add(
+        ReplayEpisode(
+            np.zeros((steps + 1, 8, 8, 3), np.uint8),
+            np.zeros((steps, 1)),
+            np.full(steps, float(child > 0)),
+            np.ones(steps),
+        )
+    )
+if child:
+    os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
+def test_two_robots_take_different_numbers(tmp_path):
+    root = tmp_path / "replay"
+    subprocess.run([sys.executable, "-c", BOTH, root], check=True)
+    stored = listed(root)
+    assert [one.number for one in stored] == list(range(24))
+    rewards = [read_episode(one, (8, 8), 1).rewards[0] for one in stored]
+    assert sum(rewards) == 12
 
 
 WRITE = """  # one process imports, copies of it write and are killed

@@ -52,7 +52,7 @@ def _evaluated(args: Namespace, baseline: EvalRecord | None) -> EvalRecord:
     metrics = load_metrics(args.weights, str(device), data)
     if baseline is not None:
         compare.check_gate(baseline, str(args.gate), protocol, metrics)
-    model.to(device)  # type: ignore[attr-defined]
+    model.to(device)
     return evaluate(
         rows,
         data,

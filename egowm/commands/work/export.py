@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
+from egowm.action_module import ActionModule
 from egowm.export import EXPORT
 from egowm.files import check_folder
-from egowm.latent.base import LatentDynamics
 from egowm.recipe import build_model, open_recipe
 from egowm.training.average import averaged_weights
 from egowm.training.checkpoints import read_checkpoint
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 def load_checkpoint(
     recipe: Path, checkpoint: Path, averaged: bool = True, pretrained: str | None = None
-) -> WorldModel | LatentDynamics:
+) -> WorldModel | ActionModule:
     """The recipe's model with the checkpoint's trained weights and ActionSpec.
 
     Args:
@@ -31,9 +31,12 @@ def load_checkpoint(
     """
     opened = open_recipe(recipe)
     section = opened.world_model(pretrained) if pretrained else opened.section("model")
-    model: WorldModel | LatentDynamics = build_model(section)
+    model: WorldModel | ActionModule = build_model(section)
     if not hasattr(model, "save_pretrained"):
-        raise ValueError(f"{recipe}: expected a world model, got {type(model).__name__}.")
+        raise ValueError(
+            f"{recipe}: expected a world model or a policy, got "
+            f"{type(model).__name__}, which has no export."
+        )
     state = read_checkpoint(checkpoint)
     model.on_load_checkpoint(state)
     model.configure_model()

@@ -12,8 +12,9 @@ from egowm.evaluation.metrics.following import following_of
 from egowm.evaluation.metrics.metric import Column, Metric, Unavailable
 from egowm.evaluation.metrics.perceptual import LPIPS, DreamSim
 from egowm.evaluation.metrics.pixel import PSNR, SSIM
+from egowm.evaluation.metrics.straightness import Straightness
 
-KINDS: tuple[type[Any], ...] = (PSNR, SSIM, LPIPS, DreamSim, FID, FVD)  # a new metric is added here
+KINDS: tuple[type[Any], ...] = (PSNR, SSIM, LPIPS, DreamSim, FID, FVD, Straightness)
 
 
 @dataclass(frozen=True)

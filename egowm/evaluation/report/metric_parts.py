@@ -107,8 +107,8 @@ def _charts(record: EvalRecord) -> Iterator[Markup]:
 
 
 def _title(column: ColumnRecord) -> str:
-    better = "higher" if column["higher_is_better"] else "lower"
-    return f"{column['label']} by frame, {better} is better"
+    best = "higher is better" if column["higher_is_better"] else "0 is best"
+    return f"{column['label']} by frame, {best}"
 
 
 def _colours(record: EvalRecord) -> dict[str, str]:
