@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from egowm.lazy import face
 
 if TYPE_CHECKING:
-    from egowm.encoders.base import EncoderModule, spread
+    from egowm.encoders.base import spread
     from egowm.encoders.ijepa import IJEPA
     from egowm.encoders.probes import (
         Parts,
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "IJEPA",
-    "EncoderModule",
     "Parts",
     "Probed",
     "attention_probe",
