@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from egowm.lazy import face
 
 if TYPE_CHECKING:
-    from egowm.encoders.base import spread
     from egowm.encoders.ijepa import IJEPA
     from egowm.encoders.probes import (
         Parts,
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
         attention_probe,
         linear_probe,
         nearest_neighbours,
+        spread,
     )
 
 __all__ = [

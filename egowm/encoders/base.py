@@ -15,6 +15,7 @@ from egowm.checks import check_between, check_shape, checked, shown
 from egowm.clip import Clip
 from egowm.encoder import ENCODER, MOST_PIXELS, Encoder
 from egowm.encoders.crops import random_crops
+from egowm.encoders.probes import spread
 from egowm.network.optimizer import adamw, use_schedule
 from egowm.pixels import to_unit
 from egowm.randomness import StepSeeds
@@ -116,7 +117,7 @@ class EncoderModule(LightningModule, ABC):
 
     def setup(self, stage: str) -> None:
         data = getattr(self.trainer, "datamodule", None)
-        if hasattr(data, "window"):
+        if data is not None and hasattr(data, "window"):
             self.check_size(data.window.height, data.window.width)
 
     def check_size(self, height: int, width: int) -> None:
@@ -248,24 +249,3 @@ def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
     pairs = zip(teacher.parameters(), student.parameters(), strict=True)
     for kept, new in pairs:
         kept.mul_(momentum).add_(new.detach(), alpha=1 - momentum)
-
-
-@checked
-def spread(embeddings: Tensor) -> float:
-    """How much embeddings differ: the standard deviation of unit vectors, averaged over their
-    channels, times the root of the number of channels (SimSiam, arXiv 2011.10566).
-
-    Args:
-        embeddings: (N, D), of different frames, N at least 2.
-
-    Raises:
-        ValueError: Fewer than 2 embeddings.
-
-    >>> spread(torch.ones(4, 8)), round(spread(torch.eye(2)), 3)
-    (0.0, 1.0)
-    """
-    check_shape("embeddings", embeddings, "N D")
-    if len(embeddings) < 2:
-        raise ValueError(f"Expected at least 2 embeddings, got {len(embeddings)}.")
-    unit = nn.functional.normalize(embeddings.float(), dim=1)
-    return float(unit.std(0).mean() * embeddings.shape[1] ** 0.5)

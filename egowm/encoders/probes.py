@@ -1,4 +1,4 @@
-"""What frozen features say: linear and attention probes, and the nearest neighbours' votes.
+"""What frozen features say: linear and attention probes, neighbours' votes, their spread.
 
 A probe is fitted in one part of the data, its strength is chosen in a second, and it is judged in a
 third, in scenes that neither of them has.
@@ -110,7 +110,7 @@ def attention_probe(
         ValueError: Parts of different sizes.
 
     >>> x, y = Parts(*torch.zeros(3, 2, 4, 8)), Parts(*torch.zeros(3, 2, 1))
-    >>> attention_probe(x, y, width=8, steps=1).error
+    >>> round(attention_probe(x, y, width=8, steps=1).error, 3)
     0.0
     """
     _check(patches, targets)
@@ -123,8 +123,8 @@ def attention_probe(
     centre, scale = targets.train.mean(0), targets.train.std(0, correction=0).clamp(min=1e-6)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        shape = given.train.shape[1:]
-        probe = _Attention(*shape, width, heads, targets.train.shape[1]).to(given.train)
+        count, depth = given.train.shape[1:]
+        probe = _Attention(count, depth, width, heads, targets.train.shape[1]).to(given.train)
     optimizer = torch.optim.AdamW(probe.parameters(), learning_rate, weight_decay=0.01)
     best, chosen = -float("inf"), probe.state_dict()
     for step in range(steps):
@@ -171,6 +171,27 @@ def nearest_neighbours(
     votes = (voters[:, :, None] == voters[:, None]).sum(2)
     winner = voters.gather(1, votes.argmax(1, keepdim=True))[:, 0]
     return float((winner == truth).double().mean())
+
+
+@checked
+def spread(embeddings: Tensor) -> float:
+    """How much embeddings differ: the standard deviation of unit vectors, averaged over their
+    channels, times the root of the number of channels (SimSiam, arXiv 2011.10566).
+
+    Args:
+        embeddings: (N, D), of different frames, N at least 2.
+
+    Raises:
+        ValueError: Fewer than 2 embeddings.
+
+    >>> spread(torch.ones(4, 8)), round(spread(torch.eye(2)), 3)
+    (0.0, 1.0)
+    """
+    check_shape("embeddings", embeddings, "N D")
+    if len(embeddings) < 2:
+        raise ValueError(f"Expected at least 2 embeddings, got {len(embeddings)}.")
+    unit = nn.functional.normalize(embeddings.float(), dim=1)
+    return float(unit.std(0).mean() * embeddings.shape[1] ** 0.5)
 
 
 class _Attention(nn.Module):
