@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         backbones,
         conditioning,
         data,
+        encoders,
         latent,
         network,
         planning,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from egowm.actions.spec import ActionSpec
     from egowm.clip import Clip
     from egowm.dynamics import Dynamics
+    from egowm.encoder import Encoder
     from egowm.planning.space import Space
     from egowm.sampling import Rollout, Sampling
     from egowm.world_model import WorldModel
@@ -44,6 +46,7 @@ __all__ = [
     "ActionSpec",
     "Clip",
     "Dynamics",
+    "Encoder",
     "Rollout",
     "Sampling",
     "Space",
@@ -53,6 +56,7 @@ __all__ = [
     "backbones",
     "conditioning",
     "data",
+    "encoders",
     "latent",
     "network",
     "planning",

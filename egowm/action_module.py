@@ -13,6 +13,7 @@ from torch import Tensor
 from egowm.actions import ActionSpec
 from egowm.checks import check_between, checked, counted
 from egowm.clip import Clip
+from egowm.export import EXPORT
 from egowm.metadata import specs_of
 from egowm.module_export import ExportFile, load, save
 from egowm.network.optimizer import adamw, use_schedule
@@ -35,6 +36,7 @@ class ActionModule(LightningModule, ABC):
     """
 
     export_file: ClassVar[ExportFile]
+    export_kind = EXPORT
 
     def __init__(
         self, size: int, context: int, learning_rate: float, warmup: int, spec: ActionSpec | None

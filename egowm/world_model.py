@@ -83,6 +83,8 @@ class WorldModel(LightningModule):
         ValueError: A share outside [0, 1], steps or chunk below 1, or a negative warmup.
     """
 
+    export_kind = export.EXPORT
+
     @checked
     def __init__(
         self,

@@ -13,6 +13,7 @@ FACES = (
     "egowm.backbones",
     "egowm.conditioning",
     "egowm.data",
+    "egowm.encoders",
     "egowm.evaluation",
     "egowm.latent",
     "egowm.network",

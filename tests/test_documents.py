@@ -72,6 +72,11 @@ def check_data(scope: dict[str, Any]) -> None:
     assert sum(len(data.split(split)) for split in ("train", "val", "test")) == 20
 
 
+def check_encoders(scope: dict[str, Any]) -> None:
+    assert scope["patches"].shape == (2, 8, 8, scope["encoder"].width)
+    assert scope["found"].r2 > 0.99
+
+
 def check_latent_models(scope: dict[str, Any]) -> None:
     assert scope["plan"].actions.shape == (8, 3)
     assert scope["plan"].evaluations == 160
@@ -110,6 +115,7 @@ RESULT: dict[str, Callable[[dict[str, Any]], None]] = {
     "README.md": check_readme,
     "docs/backbones.md": check_backbones,
     "docs/data.md": check_data,
+    "docs/encoders.md": check_encoders,
     "docs/latent-models.md": check_latent_models,
     "docs/policies.md": check_policies,
     "docs/planning.md": check_planning,

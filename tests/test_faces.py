@@ -21,8 +21,8 @@ from egowm.recipe import build
 HEAVY = ("lightning", "mujoco", "diffusers", "transformers", "decord", "cv2", "h5py")
 LIGHT = ("ActionSpec", "Clip", "Rollout", "Sampling", "Space")
 FACES = ("egowm", "egowm.actions", "egowm.backbones", "egowm.backbones.cosmos3",
-         "egowm.conditioning", "egowm.data", "egowm.latent", "egowm.network", "egowm.planning",
-         "egowm.policies", "egowm.pretraining", "egowm.scs", "egowm.training",
+         "egowm.conditioning", "egowm.data", "egowm.encoders", "egowm.latent", "egowm.network",
+         "egowm.planning", "egowm.policies", "egowm.pretraining", "egowm.scs", "egowm.training",
          "egowm.worlds")  # fmt: skip
 TEACHING = ("egowm", "egowm.actions", "egowm.conditioning", "egowm.evaluation", "egowm.planning",
             "egowm.scs", "egowm.worlds")  # fmt: skip

@@ -18,12 +18,13 @@ GROUND = (
     "video_packets",
 )  # fmt: skip
 CORE = (
-    "action_module", "backbones", "dynamics", "export", "exported_weights", "metadata",
-    "module_export", "own_contexts", "sampler", "sampling", "world_model",
+    "action_module", "backbones", "dynamics", "encoder", "export", "exported_weights",
+    "metadata", "module_export", "own_contexts", "sampler", "sampling", "world_model",
 )  # fmt: skip
 # Wings stand side by side; each with the other wings that it may know.
 WINGS = {
     "data": ("worlds",),
+    "encoders": (),
     "evaluation": ("data", "latent", "planning", "scs", "worlds"),
     "latent": ("planning",),
     "planning": ("scs",),

@@ -20,6 +20,7 @@ from torch import Tensor
 from benchmarks.experiment.latent_models import rooms
 from benchmarks.measure import RESULTS, Record, Script, positive, provenance, write
 from egowm.data import Rooms
+from egowm.encoders import Parts, linear_probe
 from egowm.latent import LatentModel
 from egowm.pixels import to_unit
 from egowm.worlds.rooms import Camera, Room
@@ -53,34 +54,16 @@ def seen(data: Rooms, split: str) -> tuple[Tensor, Tensor]:
     return pictures, pooled.flatten(1)
 
 
-def share_explained(parts: dict[str, tuple[Tensor, Tensor]]) -> float:
-    """R2 in "test" of a ridge regression in "train" whose weight is chosen in "val"."""
-    features, depths = parts["train"]
-    mean, std, centre = features.mean(0), features.std(0).clamp(min=1e-6), depths.mean(0)
-    known = (features - mean) / std
-    gram, target = known.T @ known, known.T @ (depths - centre)
-
-    def explained(split: str, weights: Tensor) -> float:
-        guessed = (parts[split][0] - mean) / std @ weights + centre
-        truth = parts[split][1]
-        return float(1 - (guessed - truth).square().sum() / (truth - centre).square().sum())
-
-    found = [torch.linalg.solve(gram + r * torch.eye(len(gram)), target) for r in RIDGES]
-    return explained("test", max(found, key=lambda weights: explained("val", weights)))
-
-
 @torch.no_grad()
 def work(arguments: argparse.Namespace) -> None:
     folder = arguments.folder.expanduser()
     data = rooms("rooms_latent", arguments.episodes, 64, 8)
-    splits = {split: seen(data, split) for split in ("train", "val", "test")}
+    splits = [seen(data, split) for split in Parts._fields]
+    depths = Parts(*(depth for _, depth in splits))
 
     def of(encode: Callable[[Tensor], Tensor]) -> float:
-        parts = {
-            name: (torch.cat([encode(x).flatten(1) for x in frames.split(64)]), depths)
-            for name, (frames, depths) in splits.items()
-        }
-        return round(share_explained(parts), 3)
+        features = [torch.cat([encode(x) for x in frames.split(64)]) for frames, _ in splits]
+        return round(linear_probe(Parts(*features), depths, RIDGES).r2, 3)
 
     rows: list[Record] = []
     for seed in range(arguments.seeds):

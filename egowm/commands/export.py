@@ -1,4 +1,5 @@
-"""`egowm export`: a training checkpoint and its recipe become an export that planners load."""
+"""`egowm export`: a training checkpoint and its recipe become an export that planners load; of an
+encoder, a folder of transformers."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -11,6 +11,7 @@ from egowm.checks import checked
 from egowm.clip import Clip
 from egowm.conditioning.embedding import ActionEmbedding
 from egowm.diffusion import Generator
+from egowm.encoder import Encoder
 from egowm.latent.base import LatentDynamics
 from egowm.latent.straightening import (
     covariance_loss,
@@ -101,21 +102,13 @@ class LatentModel(LatentDynamics):
             wide = 4 * self.depth
             self.network: nn.Module = _convolutions(self.depth)
         else:
-            from egowm.planning.features import Patches
-
-            patches = Patches(Path(self.encoder), self.size, nearest=True)
-            self.network, wide = patches.requires_grad_(False).eval(), patches.width
+            found = Encoder.from_pretrained(self.encoder)
+            size = max(1, round(self.size / found.patch)) * found.patch
+            self.network, wide = Encoder(found.network, size, found.mean, found.std), found.width
         self.projector = nn.Sequential(
             nn.Conv2d(wide, wide, 1), _norm(wide), nn.SiLU(), nn.Conv2d(wide, self.channels, 1)
         )
         self.predictor = Predictor(self.channels, self.hidden, width)
-
-    def train(self, mode: bool = True) -> "LatentModel":
-        """A frozen encoder stays in eval mode."""
-        super().train(mode)
-        if self.encoder is not None and hasattr(self, "network"):
-            self.network.eval()
-        return self
 
     def embed(self, frames: Tensor) -> Tensor:
         latents: Tensor = self.projector(self.network(frames))

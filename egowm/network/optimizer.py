@@ -24,6 +24,7 @@ def adamw(
     warmup: int,
     total_steps: int,
     kind: Optimizer = "adamw",
+    weight_decay: float = 1e-2,
 ) -> dict[str, Any]:
     """AdamW with linear warm-up, then a cosine to zero at `total_steps`, as Lightning wants it.
 
@@ -34,11 +35,12 @@ def adamw(
         total_steps: Steps until the learning rate is zero.
         kind: torch's own, or one of bitsandbytes', which need a GPU. Its 8-bit ones keep the two
             averages in a byte each, its paged ones let them move to main memory.
+        weight_decay: Share of each weight, times the learning rate, that a step takes away.
     """
     if not 0 <= learning_rate < math.inf:
         raise ValueError(f"Expected a learning_rate of 0 or more, got {learning_rate}.")
     trained = [p for p in parameters if p.requires_grad]
-    optimizer = _optimizer(kind, trained)(trained, lr=learning_rate, weight_decay=1e-2)
+    optimizer = _optimizer(kind, trained)(trained, lr=learning_rate, weight_decay=weight_decay)
 
     def factor(step: int) -> float:
         if step < warmup:

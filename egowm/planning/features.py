@@ -1,7 +1,7 @@
-"""Features in which a goal is compared: DINOv2 patches, layers of any network, structures."""
+"""Features in which a goal is compared: an encoder's patches, layers of any network, structures."""
 
+import warnings
 from collections.abc import Sequence
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from egowm.checks import check_shape, checked
-from egowm.loading import load_model
+from egowm.encoder import Encoder, standardised
 from egowm.pixels import to_uint8
 from egowm.planning.costs import Features, check_goal, last_frame
 from egowm.sampling import Decode, Rollout
@@ -18,19 +18,22 @@ from egowm.sampling import Decode, Rollout
 if TYPE_CHECKING:
     from egowm.scs.trackers.base import Tracker
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as DINOv2 was trained
-DINO_SIZE = 224
-
 
 @checked
-def dino(goal: Tensor, folder: Path | str, size: int = DINO_SIZE) -> Features:
-    """1 minus the mean cosine between patches of the last frame and of `goal` (3, H, W), by
-    DINOv2 (Oquab et al. 2023, arXiv 2304.07193), as DINO-WM plans (arXiv 2411.04983).
+def encoder(goal: Tensor, folder: Path | str, size: int | None = None) -> Features:
+    """1 minus the mean cosine between patches of the last frame and of the goal, as DINO-WM plans
+    with DINOv2 (arXiv 2411.04983).
 
-    folder: a local DINOv2 in transformers' format; nothing is downloaded. size: frames are resized
-    to it, a multiple of the patch size. Raises FileNotFoundError for a file that is missing.
+    Args:
+        goal: (3, H, W) in [0, 1].
+        folder: A vision transformer in transformers' format, such as DINOv2, I-JEPA or what
+            `egowm export` writes of `egowm.encoders`; nothing is downloaded.
+        size: Frames are resized to it, a multiple of the patch size; None takes the folder's.
+
+    Raises:
+        FileNotFoundError: A file that is missing.
     """
-    network = Patches(Path(folder), size)
+    network = Encoder.from_pretrained(folder, size)
 
     def patches(frames: Tensor) -> Tensor:
         """(N, 3, H, W) to (N, P, D)."""
@@ -39,36 +42,11 @@ def dino(goal: Tensor, folder: Path | str, size: int = DINO_SIZE) -> Features:
     return Features(goal, patches, _patch_distance)
 
 
-class Patches(nn.Module):
-    """Frozen patch features (N, D, h, w) of frames (N, 3, H, W) in [0, 1], by a vision transformer.
-
-    Args:
-        folder: In transformers' format; nothing is downloaded.
-        size: Frames are resized to it, a multiple of the patch size.
-        nearest: Take the nearest multiple of the patch size in place of refusing another size.
-    """
-
-    def __init__(self, folder: Path, size: int, nearest: bool = False) -> None:
-        super().__init__()
-        from transformers import AutoModel
-
-        network = load_model(AutoModel, folder)
-        patch = network.config.patch_size
-        if nearest:
-            size = max(1, round(size / patch)) * patch
-        asked = signature(network.forward).parameters
-        fixed = "interpolate_pos_encoding" in asked  # else it is done anyway
-        self.options = {"interpolate_pos_encoding": True} if fixed else {}
-        if size % patch:
-            raise ValueError(f"Expected a size that is a multiple of {patch}, got {size}.")
-        self.network = network.requires_grad_(False).eval()
-        self.size, self.side, self.width = size, size // patch, network.config.hidden_size
-
-    def forward(self, frames: Tensor) -> Tensor:
-        seen = _standardised(frames, self.size)
-        hidden = self.network(seen, **self.options).last_hidden_state
-        patches = hidden[:, -(self.side**2) :].mT
-        return patches.unflatten(2, (self.side, self.side))
+def __getattr__(name: str) -> Any:
+    if name == "dino":  # of before other encoders could be given
+        warnings.warn("features.dino is now features.encoder.", FutureWarning, stacklevel=2)
+        return encoder
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @checked
@@ -96,7 +74,7 @@ def perceptual(goal: Tensor, network: nn.Module, layers: Sequence[str]) -> Featu
 
         handles = [modules[name].register_forward_hook(keep) for name in layers]
         try:
-            network(_standardised(frames, None))
+            network(standardised(frames))
         finally:
             for handle in handles:
                 handle.remove()
@@ -135,15 +113,6 @@ class Structure:
             found = self.tracker.track(np.stack([wanted, frame]), self.masks).masks
             costs.append(1 - clip_score(overlap(found, target).iou("left_out")) / 100)
         return last.new_tensor(costs)
-
-
-def _standardised(frames: Tensor, size: int | None) -> Tensor:
-    if size is not None:
-        frames = nn.functional.interpolate(
-            frames, (size, size), mode="bicubic", antialias=True, align_corners=False
-        )
-    mean, std = (torch.tensor(v, device=frames.device)[:, None, None] for v in (_MEAN, _STD))
-    return (frames - mean) / std
 
 
 def _patch_distance(made: Tensor, wanted: Tensor) -> Tensor:

@@ -6,10 +6,10 @@ import math
 import pytest
 import torch
 
+from egowm.encoder import Encoder
 from egowm.latent import RSSM, LatentModel, Signals, balanced_kl, from_pretrained
 from egowm.latent.rssm import Belief
 from egowm.pixels import psnr, to_unit
-from egowm.planning.features import Patches
 from egowm.sampling import Sampling
 from egowm.world_model import WorldModel
 from tests.latent.conftest import SIZE, latent_model, rssm
@@ -192,7 +192,12 @@ def test_a_frozen_encoder_stays_as_it_is(spec, clip, tmp_path):
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     Dinov2Model(Dinov2Config(**sizes, image_size=16, patch_size=4)).save_pretrained(tmp_path / "d")
     model = latent_model(spec, encoder=str(tmp_path / "d"))
-    assert Patches(tmp_path / "d", SIZE)(torch.rand(2, 3, SIZE, SIZE)).shape == (2, 16, 4, 4)
+    assert Encoder.from_pretrained(tmp_path / "d", SIZE)(torch.rand(2, 3, SIZE, SIZE)).shape == (
+        2,
+        16,
+        4,
+        4,
+    )
     model.train()
     assert not model.network.training
     model.loss(clip)[0].backward()

@@ -17,7 +17,7 @@ from egowm.planning.costs import (
     Smoothness,
     Weighted,
 )
-from egowm.planning.features import Structure, dino, perceptual
+from egowm.planning.features import Structure, encoder, perceptual
 from egowm.planning.goal import goal_latents
 from egowm.sampling import Rollout, Sampling
 from egowm.scs.trackers.palette import PaletteTracker
@@ -140,13 +140,13 @@ def test_dino_patches(tmp_path):
     )
     Dinov2Model(config).save_pretrained(tmp_path)
     goal = torch.rand(3, 8, 8)
-    term = dino(goal, tmp_path, size=28)
+    term = encoder(goal, tmp_path, size=28)
     assert term.extract(goal[None]).shape == (1, 4, 16)
     costs = term(made(torch.stack([goal, 1 - goal])[:, None]), None)
     assert costs[0] == pytest.approx(0, abs=1e-5)
     assert costs[1] > 1e-3
     with pytest.raises(ValueError, match="multiple of 14, got 30"):
-        dino(goal, tmp_path, size=30)
+        encoder(goal, tmp_path, size=30)
 
 
 @pytest.mark.parametrize("part", ["config.json", "model.safetensors"])
@@ -155,12 +155,12 @@ def test_a_file_of_dino_that_is_missing_is_named(part, tmp_path, monkeypatch, on
 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"^Expected models/dino/config\.json, found none"):
-        dino(torch.zeros(3, 8, 8), "models/dino")  # no folder, and no repository
+        encoder(torch.zeros(3, 8, 8), "models/dino")  # no folder, and no repository
     config = Dinov2Config(hidden_size=8, num_hidden_layers=1, num_attention_heads=1)
     Dinov2Model(config).save_pretrained("models/dino")
     (tmp_path / "models/dino" / part).unlink()
     with pytest.raises(FileNotFoundError, match=f"^Expected models/dino/{part}, found none"):
-        dino(torch.zeros(3, 8, 8), "models/dino")
+        encoder(torch.zeros(3, 8, 8), "models/dino")
 
 
 # The cost of candidates ---------------------------------------------------------------------------

@@ -1,0 +1,251 @@
+"""What the trainers of image encoders share: pictures, teacher, schedules, checkpoints, exports."""
+
+import logging
+from abc import ABC, abstractmethod
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor, nn
+
+from egowm.checks import check_between, check_shape, checked, shown
+from egowm.clip import Clip
+from egowm.encoder import ENCODER, MOST_PIXELS, Encoder
+from egowm.encoders.crops import random_crops
+from egowm.encoders.probes import spread
+from egowm.network.optimizer import adamw, use_schedule
+from egowm.pixels import to_unit
+from egowm.randomness import StepSeeds
+
+log = logging.getLogger(__name__)
+COLLAPSED = 0.02  # spread of embeddings below which they hardly differ
+
+
+class EncoderModule(LightningModule, ABC):
+    """A vision transformer that learns from the frames of any clips; their actions are not used.
+
+    A student learns by gradients, a teacher is its moving average and is exported. A class gives
+    `network`, `losses` and, where it trains more than the student, `build`.
+
+    Args:
+        size: H and W of the frames, a multiple of `patch`.
+        patch: H and W of a patch in pixels.
+        width: Channels of the transformer, a multiple of `heads`.
+        layers: Its layers.
+        heads: Its attention heads.
+        crop: Smallest share of a frame's area that is cut out and enlarged in training, in (0, 1];
+            1 leaves frames as they are.
+        momentum: Share of itself that the teacher keeps in the first step, in [0, 1]; it rises
+            to 1 linearly.
+        learning_rate: Highest learning rate, reached after the warm-up.
+        warmup: Optimizer steps of linear warm-up, 0 or more.
+        weight_decay: AdamW's.
+    """
+
+    export_kind = ENCODER
+
+    def __init__(
+        self,
+        size: int,
+        patch: int,
+        width: int,
+        layers: int,
+        heads: int,
+        crop: float,
+        momentum: float,
+        learning_rate: float,
+        warmup: int,
+        weight_decay: float,
+    ) -> None:
+        super().__init__()
+        check_between("size", size, 8, MOST_PIXELS)
+        if patch < 1 or size % patch:
+            raise ValueError(
+                f"Expected a size that is a multiple of the patch, got {size} and {patch}."
+            )
+        if min(width, layers, heads) < 1 or width % heads:
+            raise ValueError(
+                f"Expected a width that is a multiple of the heads, and at least 1 layer, got "
+                f"width {width}, heads {heads}, layers {layers}."
+            )
+        check_between("crop", crop, 0.01, 1.0)
+        check_between("momentum", momentum, 0.0, 1.0)
+        if warmup < 0 or weight_decay < 0:
+            raise ValueError(
+                f"Expected warmup and weight_decay of 0 or more, got {warmup} and {weight_decay}."
+            )
+        self.size, self.patch, self.width = size, patch, width
+        self.layers, self.heads = layers, heads
+        self.crop, self.momentum = crop, momentum
+        self.learning_rate, self.warmup, self.weight_decay = learning_rate, warmup, weight_decay
+        self._seen: list[Tensor] = []  # embeddings of this validation
+
+    # What a class gives ---------------------------------------------------------------------------
+
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """A new vision transformer of transformers, with random weights."""
+
+    @abstractmethod
+    def losses(
+        self, frames: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Scalar loss and logs of frames (M, 3, H, W) in [0, 1]."""
+
+    def build(self) -> None:
+        """Make what is trained beside the student, such as heads; nothing by default."""
+
+    def teach(self, momentum: float) -> None:
+        """Move the teacher towards the student; a class whose heads have a teacher moves it, too.
+
+        Args:
+            momentum: Share of itself that the teacher keeps, in [0, 1].
+        """
+        follow(self.teacher, self.student, momentum)
+
+    # Training -------------------------------------------------------------------------------------
+
+    def configure_model(self) -> None:
+        if hasattr(self, "student"):
+            return
+        self.student = self.network()
+        self.teacher = deepcopy(self.student).requires_grad_(False)
+        self.build()
+
+    def setup(self, stage: str) -> None:
+        data = getattr(self.trainer, "datamodule", None)
+        if data is not None and hasattr(data, "window"):
+            self.check_size(data.window.height, data.window.width)
+
+    def check_size(self, height: int, width: int) -> None:
+        """Refuse frames of another size than that it is built for."""
+        if (height, width) != (self.size, self.size):
+            raise ValueError(
+                f"{type(self).__name__} is built for frames of {self.size}x{self.size}, got "
+                f"{height}x{width}: set --model.size, or --data.window.height and .width."
+            )
+
+    def train(self, mode: bool = True) -> "EncoderModule":
+        """The teacher stays in eval mode."""
+        super().train(mode)
+        if hasattr(self, "teacher"):
+            self.teacher.eval()
+        return self
+
+    def configure_callbacks(self) -> list[Callback]:
+        return [StepSeeds()]
+
+    def frames_of(self, clip: Clip) -> Tensor:
+        """All frames of a batch of clips, (M, 3, H, W) in [0, 1] on the model's device."""
+        if clip.is_cached:
+            raise ValueError(
+                f"{type(self).__name__} learns from frames: leave the latent cache out."
+            )
+        check_shape("clip.frames", clip.frames, "B frames 3 H W")
+        if clip.frames.dtype != torch.uint8:
+            raise ValueError(f"Expected a clip of uint8 frames, got {shown(clip.frames)}.")
+        self.check_size(*clip.frames.shape[-2:])
+        return to_unit(clip.frames.to(self.device)).flatten(0, 1)
+
+    def training_step(self, clip: Clip, batch_idx: int) -> Tensor:
+        frames = self.frames_of(clip)
+        if self.crop < 1:
+            frames = random_crops(frames, self.size, (self.crop, 1.0))
+        total, logs = self.losses(frames, None)
+        self.log("train/loss", total.detach(), prog_bar=True)
+        for name, value in logs.items():
+            self.log(f"train/{name}", value)
+        return total
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """The teacher follows at once, so that every checkpoint holds both after the same step."""
+        steps = float(self.trainer.estimated_stepping_batches)
+        done = self.trainer.global_step / steps if steps < float("inf") else 0.0
+        super().optimizer_step(*args, **kwargs)
+        self.teach(self.momentum + (1 - self.momentum) * min(1.0, done))
+
+    def validation_step(self, clip: Clip, batch_idx: int) -> None:
+        frames = self.frames_of(clip)
+        total, logs = self.losses(frames, torch.Generator().manual_seed(batch_idx))
+        self.log("val/loss", total, batch_size=len(frames), prog_bar=True)
+        for name, value in logs.items():
+            self.log(f"val/{name}", value, batch_size=len(frames))
+        self._seen.append(self.encoder().encode(frames).cls.float())
+
+    test_step = validation_step
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the spread of the teacher's embeddings, and warn where they are all alike."""
+        found = spread(torch.cat(self._seen))
+        self._seen.clear()
+        self.log("val/spread", found, sync_dist=True)
+        if found < COLLAPSED and not self.trainer.sanity_checking:
+            log.warning(
+                "The embeddings of different frames are nearly the same (spread %.3f, expected "
+                "above %.2f): the encoder collapses. Lower --model.learning_rate, or raise "
+                "--model.momentum.", found, COLLAPSED,
+            )  # fmt: skip
+
+    on_test_epoch_end = on_validation_epoch_end
+
+    def configure_optimizers(self) -> Any:
+        steps = int(self.trainer.estimated_stepping_batches)
+        decay = self.weight_decay
+        return adamw(self.parameters(), self.learning_rate, self.warmup, steps, weight_decay=decay)
+
+    def on_train_start(self) -> None:
+        use_schedule(self.trainer, self.learning_rate)
+
+    # Checkpoints and exports ----------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["egowm"] = {"encoder": type(self).__name__}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        name = type(self).__name__
+        if checkpoint.get("egowm", {}).get("encoder") != name:
+            raise ValueError(
+                f"The checkpoint is not of {name}: give one that a fit of this recipe wrote."
+            )
+        self.configure_model()
+        own = {key: weight.shape for key, weight in self.state_dict().items()}
+        if own != {key: weight.shape for key, weight in checkpoint["state_dict"].items()}:
+            raise ValueError(
+                f"The checkpoint's {name} has other networks: give the arguments that it was "
+                f"trained with (the run's config.yaml)."
+            )
+
+    def encoder(self) -> Encoder:
+        """The teacher, which shares its weights with the model."""
+        if not hasattr(self, "teacher"):
+            raise ValueError(
+                f"{type(self).__name__} has no networks yet: call configure_model(), or fit it."
+            )
+        return Encoder(self.teacher, self.size)
+
+    @checked
+    def save_pretrained(self, folder: Path | str, dtype: torch.dtype | None = None) -> None:
+        """Write the teacher as a folder that `Encoder.from_pretrained` and transformers open.
+
+        Args:
+            folder: New, or one that was written so before, which is replaced.
+            dtype: The weights are rounded to it; None keeps theirs.
+        """
+        self.encoder().save_pretrained(folder, dtype)
+
+
+@torch.no_grad()
+def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
+    """Move each weight of a teacher towards the student's: m * teacher + (1 - m) * student.
+
+    Args:
+        teacher: Of the same shape as the student.
+        student: The network that is trained.
+        momentum: m, in [0, 1].
+    """
+    pairs = zip(teacher.parameters(), student.parameters(), strict=True)
+    for kept, new in pairs:
+        kept.mul_(momentum).add_(new.detach(), alpha=1 - momentum)
