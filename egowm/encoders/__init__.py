@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from egowm.lazy import face
 
 if TYPE_CHECKING:
+    from egowm.encoders.attention_maps import Alignment, alignment, same_place
     from egowm.encoders.base import EncoderModule, spread
     from egowm.encoders.ijepa import IJEPA
+    from egowm.encoders.pairs import jaccard
     from egowm.encoders.probes import (
         Parts,
         Probed,
@@ -18,15 +20,21 @@ if TYPE_CHECKING:
         linear_probe,
         nearest_neighbours,
     )
+    from egowm.encoders.single_life import SingleLife
 
 __all__ = [
     "IJEPA",
+    "Alignment",
     "EncoderModule",
     "Parts",
     "Probed",
+    "SingleLife",
+    "alignment",
     "attention_probe",
+    "jaccard",
     "linear_probe",
     "nearest_neighbours",
+    "same_place",
     "spread",
 ]
 
