@@ -98,7 +98,8 @@ class Rooms(Drawn):
             return [seed_of(split, first + k) for k in range(count)]
         if not 0 <= first <= 8_000_000 - count:
             raise ValueError(
-                f"Expected first_train from 0 to {8_000_000 - count:,} (passive rooms), got {first}."
+                f"Expected first_train from 0 to {8_000_000 - count:,} in passive rooms, got "
+                f"{first}."
             )
         offset = {"train": first, "val": 8_000_000, "test": 9_000_000}[split]
         return [seed_of("passive", offset + k) for k in range(count)]

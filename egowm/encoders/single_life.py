@@ -159,15 +159,15 @@ class SingleLife(EncoderModule):
         def geometry(number: int) -> Any:
             return data.geometry(clip.name[number])
 
-        rows = draw(self.kinds, *videos.shape[:2], self.gap, self.overlap, geometry, generator).to(
-            videos.device
-        )
+        clips, frames = videos.shape[:2]
+        rows = draw(self.kinds, clips, frames, self.gap, self.overlap, geometry, generator)
+        rows = rows.to(videos.device)
         made = []
         for column in (1, 2):
-            frames = videos[rows[:, 0], rows[:, column]]
+            pictures = videos[rows[:, 0], rows[:, column]]
             if self.crop < 1:
-                frames = random_crops(frames, self.size, (self.crop, 1.0), generator)
-            made.append(frames)
+                pictures = random_crops(pictures, self.size, (self.crop, 1.0), generator)
+            made.append(pictures)
         return made[0], made[1]
 
     def losses(

@@ -148,7 +148,9 @@ def test_lives_are_disjoint_rooms():
     assert other.seeds("train")[0] == 1000
     assert one.seeds("test") == other.seeds("test")
     assert one.folder == other.folder
-    with pytest.raises(ValueError, match="Expected first_train from 0 to 7,999,872"):
+    with pytest.raises(
+        ValueError, match="Expected first_train from 0 to 7,999,872 in passive rooms"
+    ):
         Rooms(world="passive", episodes_train=128, first_train=8_000_000).seeds("train")
 
 

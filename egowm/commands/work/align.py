@@ -88,9 +88,9 @@ def _maps(
 
 def _rows(maps: list[Tensor], model: SingleLife, k: int) -> dict[str, Row]:
     place = same_place(model.size // model.patch).expand_as(maps[0])
-    rows = {}
-    for name, one, other in ((A_AND_B, *maps[:2]), (UNTRAINED, *maps[2:])):
-        shared = alignment(one, other, k)
+    rows: dict[str, Row] = {}
+    for name, first in ((A_AND_B, 0), (UNTRAINED, 2)):
+        shared = alignment(maps[first], maps[first + 1], k)
         rows[name] = {"raw": shared.raw.numpy(), "centred": shared.centred.numpy()}
     for name, one in zip("AB", maps[:2], strict=True):
         rows[ITSELF.format(name)] = {"raw": alignment(one, place, k).raw.numpy()}
