@@ -14,6 +14,9 @@ class Alignment(NamedTuple):
     raw: (P,), of the maps as they are; two models that look at the same place of the picture
     whatever it shows agree here. centred: (P,), of what is left of each map when its model's mean
     over the pairs is taken away, so that places that are always looked at do not count.
+
+    >>> Alignment(raw=torch.ones(2), centred=torch.tensor([0.2, 0.4])).centred.mean()
+    tensor(0.3000)
     """
 
     raw: Tensor
