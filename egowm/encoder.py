@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from egowm.checks import check_between, check_float, check_shape, checked
-from egowm.files import FolderKind, check_folder, filled
+from egowm.files import FolderKind, filled
 from egowm.loading import load_model
 from egowm.network.finite import check_finite, check_rounded
 from egowm.typed_json import read_json
@@ -18,9 +18,10 @@ from egowm.typed_json import read_json
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 MOST_PIXELS = 8192  # of a side
 PREPROCESSOR = "preprocessor_config.json"
+DECODER, DECODER_WEIGHTS = "decoder.json", "decoder.safetensors"  # of a SingleLife, beside it
 ENCODER = FolderKind(
     "egowm export", r"config\.json|model(-\d+-of-\d+)?\.safetensors(\.index\.json)?|"
-    r"preprocessor_config\.json|README\.md"
+    r"preprocessor_config\.json|decoder\.(json|safetensors)|README\.md"
 )  # fmt: skip
 
 
@@ -120,10 +121,20 @@ class Encoder(nn.Module):
             folder: New, or one that was written so before, which is replaced.
             dtype: The weights are rounded to it; None keeps theirs.
         """
+        folder = Path(folder)
+        with filled(folder, ENCODER) as temporary:
+            self.write(temporary, folder, dtype)
+
+    def write(self, temporary: Path, folder: Path, dtype: torch.dtype | None = None) -> None:
+        """Write the files of `save_pretrained` into a folder that takes another name later.
+
+        Args:
+            temporary: Where they are written; it exists.
+            folder: Its later name, which the README tells.
+            dtype: The weights are rounded to it; None keeps theirs.
+        """
         from transformers import ViTImageProcessor
 
-        folder = Path(folder)
-        check_folder(folder, ENCODER, force=True)
         exact = self.network.state_dict()
         check_finite(exact, "Nothing was written", "Export an earlier checkpoint.")
         network: Any = deepcopy(self.network).cpu()
@@ -135,10 +146,9 @@ class Encoder(nn.Module):
         processor = ViTImageProcessor(
             size=sides, resample=3, image_mean=list(self.mean), image_std=list(self.std)
         )
-        with filled(folder, ENCODER) as temporary:
-            network.save_pretrained(temporary)
-            processor.save_pretrained(temporary)
-            (temporary / "README.md").write_text(self._readme(folder), encoding="utf-8")
+        network.save_pretrained(temporary)
+        processor.save_pretrained(temporary)
+        (temporary / "README.md").write_text(self._readme(folder), encoding="utf-8")
 
     def encode(self, frames: Tensor) -> PatchFeatures:
         """Features of frames.

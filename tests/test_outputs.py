@@ -26,6 +26,7 @@ EGOWM = {
     "rollout": ["rollout", "a.png", "--actions", "ww", "--output"],
     "plan": ["plan", "--model", "model", "--output"],
     "collect": ["collect", "--rate", "0", "--steps", "1", "--output"],
+    "align": ["align", "a", "b", "-c", "{recipe}", "--output"],
     "eval": ["eval", "--model", "model", "-c", "{recipe}", "--output"],
     "report": ["report", "run", "--output"],
     "demo": ["demo", "--quick", "--output"],

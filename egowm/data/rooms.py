@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from egowm.data.drawn import Drawn
 from egowm.data.episode import Episode
 from egowm.data.module import Window
 from egowm.data.normalisers import WHEELED
+from egowm.worlds.geometry import Geometry, look
 from egowm.worlds.motion import Disturbances
 from egowm.worlds.recording import seed_of
 from egowm.worlds.rooms import Room
@@ -34,6 +35,8 @@ class Rooms(Drawn):
         episodes_train: Rooms for training.
         episodes_val: Rooms for validation.
         episodes_test: Rooms for tests.
+        first_train: Number of the first room for training. Trainings whose rooms are to be disjoint
+            begin at different numbers, at least episodes_train apart.
         num_frames: Frames of each episode.
         actions: "realised" (as odometry reports), "commanded" or "none" (zeros: video without
             actions).
@@ -54,6 +57,7 @@ class Rooms(Drawn):
         episodes_train: int = 256,
         episodes_val: int = 16,
         episodes_test: int = 64,
+        first_train: int = 0,
         num_frames: int = 33,
         actions: Literal["realised", "commanded", "none"] = "realised",
         disturbances: Disturbances = Disturbances(),
@@ -63,6 +67,7 @@ class Rooms(Drawn):
         super().__init__(root, window, batch_size, latency_frames=0, **rest)
         self.world, self.num_frames = world, num_frames
         self.counts = {"train": episodes_train, "val": episodes_val, "test": episodes_test}
+        self.first_train = first_train
         self.actions, self.disturbances, self.papers = actions, disturbances, papers
 
     @property
@@ -88,10 +93,15 @@ class Rooms(Drawn):
 
     def seeds(self, split: str) -> list[int]:
         """Room seeds of a split."""
-        count = self.counts[split]
+        first, count = self.first_train if split == "train" else 0, self.counts[split]
         if self.world == "robot":
-            return [seed_of(split, k) for k in range(count)]
-        offset = {"train": 0, "val": 8_000_000, "test": 9_000_000}[split]
+            return [seed_of(split, first + k) for k in range(count)]
+        if not 0 <= first <= 8_000_000 - count:
+            raise ValueError(
+                f"Expected first_train from 0 to {8_000_000 - count:,} in passive rooms, got "
+                f"{first}."
+            )
+        offset = {"train": first, "val": 8_000_000, "test": 9_000_000}[split]
         return [seed_of("passive", offset + k) for k in range(count)]
 
     def place(self, clip_name: str) -> tuple[Room, np.ndarray]:
@@ -101,11 +111,31 @@ class Rooms(Drawn):
         room = Room(int(folder.name.removeprefix("room_")), self.world, self.papers)
         return room, read_labels(folder)["cameras"][first][[0, 1, 3]].astype(float)
 
+    def geometry(self, clip_name: str) -> Geometry:
+        """Depth, pose and intrinsics of the frames of a clip, of which a robot room is seen anew.
+
+        Args:
+            clip_name: Episode and first frame, as clips carry it.
+        """
+        if self.world != "robot":
+            raise ValueError(f"{self.source}: expected world robot, whose cameras are all alike.")
+        folder, last = self.shared(clip_name)
+        first = last - (self.window.context - 1) * self.window.stride
+        seen = _seen(folder)
+        shown = slice(first, first + self.window.span, self.window.stride)
+        return Geometry(seen.depth[shown], seen.pose[shown], seen.intrinsics)
+
     def episode(self, name: str, folder: Path) -> Episode:
         labels = read_labels(folder)
         none = np.zeros_like(labels["realised"])
         actions = none if self.actions == "none" else labels[self.actions]
         return Episode(name, self.num_frames, partial(read_frames, folder), actions)
+
+
+@lru_cache(maxsize=512)
+def _seen(folder: Path) -> Geometry:
+    """Geometry of a whole episode."""
+    return look(int(folder.name.removeprefix("room_")), read_labels(folder)["cameras"])
 
 
 def _sha256(folder: Path) -> str:

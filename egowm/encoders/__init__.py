@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from egowm.lazy import face
 
 if TYPE_CHECKING:
+    from egowm.encoders.attention_maps import Alignment, alignment, same_place
     from egowm.encoders.ijepa import IJEPA
+    from egowm.encoders.pairs import jaccard
     from egowm.encoders.probes import (
         Parts,
         Probed,
@@ -18,14 +20,20 @@ if TYPE_CHECKING:
         nearest_neighbours,
         spread,
     )
+    from egowm.encoders.single_life import SingleLife
 
 __all__ = [
     "IJEPA",
+    "Alignment",
     "Parts",
     "Probed",
+    "SingleLife",
+    "alignment",
     "attention_probe",
+    "jaccard",
     "linear_probe",
     "nearest_neighbours",
+    "same_place",
     "spread",
 ]
 

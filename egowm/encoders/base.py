@@ -46,6 +46,7 @@ class EncoderModule(LightningModule, ABC):
     """
 
     export_kind = ENCODER
+    beta2 = 0.999  # share of its average of squared gradients that an AdamW step keeps
 
     def __init__(
         self,
@@ -140,6 +141,10 @@ class EncoderModule(LightningModule, ABC):
 
     def frames_of(self, clip: Clip) -> Tensor:
         """All frames of a batch of clips, (M, 3, H, W) in [0, 1] on the model's device."""
+        return self.videos_of(clip).flatten(0, 1)
+
+    def videos_of(self, clip: Clip) -> Tensor:
+        """All frames of a batch of clips, (B, F, 3, H, W) in [0, 1] on the model's device."""
         if clip.is_cached:
             raise ValueError(
                 f"{type(self).__name__} learns from frames: leave the latent cache out."
@@ -148,13 +153,19 @@ class EncoderModule(LightningModule, ABC):
         if clip.frames.dtype != torch.uint8:
             raise ValueError(f"Expected a clip of uint8 frames, got {shown(clip.frames)}.")
         self.check_size(*clip.frames.shape[-2:])
-        return to_unit(clip.frames.to(self.device)).flatten(0, 1)
+        return to_unit(clip.frames.to(self.device))
+
+    def losses_of(
+        self, clip: Clip, generator: torch.Generator | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Scalar loss and logs of a batch of clips; in training, of crops of its frames."""
+        frames = self.frames_of(clip)
+        if self.training and self.crop < 1:
+            frames = random_crops(frames, self.size, (self.crop, 1.0), generator)
+        return self.losses(frames, generator)
 
     def training_step(self, clip: Clip, batch_idx: int) -> Tensor:
-        frames = self.frames_of(clip)
-        if self.crop < 1:
-            frames = random_crops(frames, self.size, (self.crop, 1.0))
-        total, logs = self.losses(frames, None)
+        total, logs = self.losses_of(clip, None)
         self.log("train/loss", total.detach(), prog_bar=True)
         for name, value in logs.items():
             self.log(f"train/{name}", value)
@@ -169,7 +180,7 @@ class EncoderModule(LightningModule, ABC):
 
     def validation_step(self, clip: Clip, batch_idx: int) -> None:
         frames = self.frames_of(clip)
-        total, logs = self.losses(frames, torch.Generator().manual_seed(batch_idx))
+        total, logs = self.losses_of(clip, torch.Generator().manual_seed(batch_idx))
         self.log("val/loss", total, batch_size=len(frames), prog_bar=True)
         for name, value in logs.items():
             self.log(f"val/{name}", value, batch_size=len(frames))
@@ -193,8 +204,8 @@ class EncoderModule(LightningModule, ABC):
 
     def configure_optimizers(self) -> Any:
         steps = int(self.trainer.estimated_stepping_batches)
-        decay = self.weight_decay
-        return adamw(self.parameters(), self.learning_rate, self.warmup, steps, weight_decay=decay)
+        options: dict[str, Any] = {"weight_decay": self.weight_decay, "beta2": self.beta2}
+        return adamw(self.parameters(), self.learning_rate, self.warmup, steps, **options)
 
     def on_train_start(self) -> None:
         use_schedule(self.trainer, self.learning_rate)

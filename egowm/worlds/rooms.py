@@ -143,7 +143,7 @@ def plan_room(seed: int, style: Style = "robot") -> Plan:
     return Plan(tuple(planes + walls + things), np.array(colours), (a, b), moving)
 
 
-def _rotation(camera: Camera) -> np.ndarray:
+def rotation(camera: Camera) -> np.ndarray:
     """Camera-to-world rotation: yaw, then pitch (up), then roll."""
     cy, sy = np.cos(camera.yaw), np.sin(camera.yaw)
     cp, sp = np.cos(camera.pitch), np.sin(camera.pitch)
@@ -225,7 +225,7 @@ class Room:
         if not np.isfinite(camera).all():
             raise ValueError(f"Expected a camera of finite numbers, got {camera}.")
         fov = np.radians(fov_degrees)
-        rays = ray_fan(height, width, fov) @ _rotation(camera).T
+        rays = ray_fan(height, width, fov) @ rotation(camera).T
         origin = np.array([camera.x, camera.y, camera.z])
         ids, distance, normals = self.cast(origin, rays)
         points = origin + rays * distance[:, None] - self.data.geom_xpos[ids]
