@@ -10,6 +10,7 @@ from egowm.lazy import face
 
 if TYPE_CHECKING:
     from egowm.encoders.base import spread
+    from egowm.encoders.dinov2 import DINOv2
     from egowm.encoders.ijepa import IJEPA
     from egowm.encoders.probes import (
         Parts,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "IJEPA",
+    "DINOv2",
     "Parts",
     "Probed",
     "attention_probe",
