@@ -2,6 +2,7 @@
 
 `WorldModel.configure_model` shards the network block by block, and the embeddings: a block's
 weights are gathered when it computes, and let go again. Frozen encoders are whole everywhere.
+`DINOv2` shards student, teacher and heads.
 """
 
 from collections.abc import Iterable, Mapping
