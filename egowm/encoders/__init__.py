@@ -10,6 +10,7 @@ from egowm.lazy import face
 
 if TYPE_CHECKING:
     from egowm.encoders.attention_maps import Alignment, alignment, same_place
+    from egowm.encoders.dinov2 import DINOv2
     from egowm.encoders.ijepa import IJEPA
     from egowm.encoders.pairs import jaccard
     from egowm.encoders.probes import (
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "IJEPA",
     "Alignment",
+    "DINOv2",
     "Parts",
     "Probed",
     "SingleLife",

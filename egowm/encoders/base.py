@@ -107,6 +107,14 @@ class EncoderModule(LightningModule, ABC):
         """
         follow(self.teacher, self.student, momentum)
 
+    def keeps(self, done: float) -> float:
+        """Share of itself that the teacher keeps in a step; from `momentum` to 1 in a line.
+
+        Args:
+            done: Share of all optimizer steps that were done before, in [0, 1].
+        """
+        return self.momentum + (1 - self.momentum) * done
+
     # Training -------------------------------------------------------------------------------------
 
     def configure_model(self) -> None:
@@ -164,6 +172,14 @@ class EncoderModule(LightningModule, ABC):
             frames = random_crops(frames, self.size, (self.crop, 1.0), generator)
         return self.losses(frames, generator)
 
+    @property
+    def progress(self) -> float:
+        """Share of all optimizer steps that are done, in [0, 1]; 0 in a run without end, and where
+        there is no run."""
+        if self._trainer is None:
+            return 0.0
+        return min(1.0, self._trainer.global_step / self._trainer.estimated_stepping_batches)
+
     def training_step(self, clip: Clip, batch_idx: int) -> Tensor:
         total, logs = self.losses_of(clip, None)
         self.log("train/loss", total.detach(), prog_bar=True)
@@ -173,10 +189,9 @@ class EncoderModule(LightningModule, ABC):
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """The teacher follows at once, so that every checkpoint holds both after the same step."""
-        steps = float(self.trainer.estimated_stepping_batches)
-        done = self.trainer.global_step / steps if steps < float("inf") else 0.0
+        keeps = self.keeps(self.progress)
         super().optimizer_step(*args, **kwargs)
-        self.teach(self.momentum + (1 - self.momentum) * min(1.0, done))
+        self.teach(keeps)
 
     def validation_step(self, clip: Clip, batch_idx: int) -> None:
         frames = self.frames_of(clip)

@@ -1,7 +1,7 @@
 """Optimizer and schedule of a fine-tuning run."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import Any, Literal
 
@@ -44,6 +44,18 @@ def adamw(
     trained = [p for p in parameters if p.requires_grad]
     options: dict[str, Any] = {"weight_decay": weight_decay, "betas": (0.9, beta2)}
     optimizer = _optimizer(kind, trained)(trained, lr=learning_rate, **options)
+    return scheduled(optimizer, warmup, total_steps)
+
+
+def scheduled(optimizer: torch.optim.Optimizer, warmup: int, total_steps: int) -> dict[str, Any]:
+    """An optimizer with that schedule, as Lightning wants it.
+
+    Args:
+        optimizer: The value "scale" of a group of parameters, where it has one, multiplies the
+            group's learning rate.
+        warmup: Steps of warm-up.
+        total_steps: Steps until the learning rate is zero.
+    """
 
     def factor(step: int) -> float:
         if step < warmup:
@@ -51,7 +63,11 @@ def adamw(
         done = min(1.0, (step - warmup) / max(1, total_steps - warmup))
         return 0.5 * (1 + math.cos(math.pi * done))
 
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    def scaled(scale: float) -> Callable[[int], float]:
+        return lambda step: scale * factor(step)
+
+    factors = [scaled(group.get("scale", 1.0)) for group in optimizer.param_groups]
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
     return {
         "optimizer": optimizer,
         "lr_scheduler": {"scheduler": schedule, "interval": "step"},

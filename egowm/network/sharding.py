@@ -2,6 +2,7 @@
 
 `WorldModel.configure_model` shards the network block by block, and the embeddings: a block's
 weights are gathered when it computes, and let go again. Frozen encoders are whole everywhere.
+`DINOv2` shards student, teacher and heads.
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,8 +37,8 @@ class Sharded(ModelParallelStrategy):
         assert self.model is not None
         if not any(isinstance(module, FSDPModule) for module in self.model.modules()):
             raise ValueError(
-                f"{type(self.model).__name__} cannot be sharded, only a WorldModel can: use "
-                f"--trainer.strategy ddp."
+                f"{type(self.model).__name__} cannot be sharded, only a WorldModel and DINOv2 can: "
+                f"use --trainer.strategy ddp."
             )
         loops = trainer.validate_loop, trainer.test_loop, trainer.predict_loop
         for loop in (*loops, trainer.fit_loop.epoch_loop.val_loop):
@@ -49,15 +50,19 @@ class Sharded(ModelParallelStrategy):
         return True
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
-        """What is trained, whole, in the first process; nothing in the others."""
+        """What is trained, whole, in the first process, nothing in the others; of a model with a
+        teacher, all of it."""
         assert self.model is not None
-        trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-        return {name: gathered(p.detach()) for name, p in trained.items()}
+        held = self.model.state_dict()
+        if not hasattr(self.model, "teacher"):
+            trained = {name for name, p in self.model.named_parameters() if p.requires_grad}
+            held = {name: p for name, p in held.items() if name in trained}
+        return {name: gathered(p) for name, p in held.items()}
 
     @torch.no_grad()
     def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
         assert self.model is not None
-        own = dict(self.model.named_parameters())
+        own = self.model.state_dict()
         for name, value in checkpoint["state_dict"].items():
             own[name].copy_(placed(value, own[name]))
 
@@ -97,6 +102,22 @@ def shard(
         blocks: the network's modules that are gathered one by one.
         mesh: the devices, as Lightning's `ModelParallelStrategy` arranges them.
     """
+    line = shard_network(network, blocks, mesh)
+    frozen = {p for p in model.parameters() if not p.requires_grad} - set(network.parameters())
+    # FSDP2 keeps the root module gathered after its forward by default; sharded again here, or its
+    # parameters would stay whole after validation.
+    fully_shard(model, mesh=line, reshard_after_forward=True, ignored_params=frozen)
+    register_fsdp_forward_method(model, "embed")
+
+
+def shard_network(network: nn.Module, blocks: Iterable[nn.Module], mesh: DeviceMesh) -> DeviceMesh:
+    """Shard a network's blocks one by one, and the rest of it; gives the processes that share them.
+
+    Args:
+        network: what is called as a whole.
+        blocks: its modules that are gathered one by one.
+        mesh: the devices, as Lightning's `ModelParallelStrategy` arranges them.
+    """
     if mesh["tensor_parallel"].size() > 1:
         raise ValueError(
             "egowm shards over data alone: expected tensor_parallel_size 1, got "
@@ -106,12 +127,8 @@ def shard(
     line = mesh["data_parallel"]
     for block in blocks:
         fully_shard(block, mesh=line)
-    fully_shard(network, mesh=line)
-    frozen = {p for p in model.parameters() if not p.requires_grad} - set(network.parameters())
-    # FSDP2 keeps the root module gathered after its forward by default; sharded again here, or its
-    # parameters would stay whole after validation.
-    fully_shard(model, mesh=line, reshard_after_forward=True, ignored_params=frozen)
-    register_fsdp_forward_method(model, "embed")
+    fully_shard(network, mesh=line, reshard_after_forward=True)
+    return line
 
 
 def whole(tensor: Tensor) -> Tensor:
