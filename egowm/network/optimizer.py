@@ -25,6 +25,7 @@ def adamw(
     total_steps: int,
     kind: Optimizer = "adamw",
     weight_decay: float = 1e-2,
+    beta2: float = 0.999,
 ) -> dict[str, Any]:
     """AdamW with linear warm-up, then a cosine to zero at `total_steps`, as Lightning wants it.
 
@@ -36,11 +37,13 @@ def adamw(
         kind: torch's own, or one of bitsandbytes', which need a GPU. Its 8-bit ones keep the two
             averages in a byte each, its paged ones let them move to main memory.
         weight_decay: Share of each weight, times the learning rate, that a step takes away.
+        beta2: Share of its average of squared gradients that a step keeps.
     """
     if not 0 <= learning_rate < math.inf:
         raise ValueError(f"Expected a learning_rate of 0 or more, got {learning_rate}.")
     trained = [p for p in parameters if p.requires_grad]
-    optimizer = _optimizer(kind, trained)(trained, lr=learning_rate, weight_decay=weight_decay)
+    options: dict[str, Any] = {"weight_decay": weight_decay, "betas": (0.9, beta2)}
+    optimizer = _optimizer(kind, trained)(trained, lr=learning_rate, **options)
 
     def factor(step: int) -> float:
         if step < warmup:
