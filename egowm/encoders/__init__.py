@@ -10,6 +10,14 @@ from egowm.lazy import face
 
 if TYPE_CHECKING:
     from egowm.encoders.ijepa import IJEPA
+    from egowm.encoders.moog import MooG
+    from egowm.encoders.moog_readouts import (
+        DenseReadout,
+        Followed,
+        PointReadout,
+        fit_dense,
+        fit_points,
+    )
     from egowm.encoders.probes import (
         Parts,
         Probed,
@@ -21,9 +29,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "IJEPA",
+    "DenseReadout",
+    "Followed",
+    "MooG",
     "Parts",
+    "PointReadout",
     "Probed",
     "attention_probe",
+    "fit_dense",
+    "fit_points",
     "linear_probe",
     "nearest_neighbours",
     "spread",
