@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from egowm.checks import check_between, check_shape, checked
+from egowm.checks import check_between, checked
 from egowm.clip import Clip
 from egowm.encoder import ENCODER, Encoder
 from egowm.encoders.crops import random_crops
