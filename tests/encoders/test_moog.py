@@ -209,12 +209,12 @@ def test_it_learns_and_comes_back_from_a_checkpoint_and_an_export(tmp_path):
     first = model.losses(frames, torch.Generator().manual_seed(0))[1]["next"]
     loader = torch.utils.data.DataLoader(Squares(), batch_size=8)
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    trainer = Trainer(max_steps=60, accelerator="cpu", default_root_dir=tmp_path, **quiet,
+    trainer = Trainer(max_steps=40, accelerator="cpu", default_root_dir=tmp_path, **quiet,
                       enable_checkpointing=False, gradient_clip_val=1.0)  # fmt: skip
     trainer.fit(model, loader)
     assert trainer.optimizers[0].param_groups[0]["betas"] == (0.9, 0.95)
     last = model.losses(frames, torch.Generator().manual_seed(0))[1]["next"]
-    assert last < 0.25 * first
+    assert last < 0.3 * first
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     saved = torch.load(tmp_path / "a.ckpt", weights_only=True)
     again = moog()
@@ -328,9 +328,9 @@ def test_a_dense_read_out_learns_what_tokens_say():
     depths = 1 + torch.rand(32, 2, 2, generator=torch.Generator().manual_seed(0))
     tokens = torch.cat([torch.eye(4).expand(32, -1, -1), depths.flatten(1)[..., None]], 2)
     values = depths.repeat_interleave(4, 1).repeat_interleave(4, 2)[:, None]
-    readout = DenseReadout(5)
+    readout = DenseReadout(5, layers=1)
     unknown = fit_dense(readout, tokens, values, steps=1)
-    assert fit_dense(readout, tokens, values, steps=200, pixels=16, learning_rate=5e-3) < 0.4
+    assert fit_dense(readout, tokens, values, steps=150, pixels=32, learning_rate=1e-2) < 0.4
     assert unknown > 0.8
     made = readout.picture(tokens, 8, 8)
     assert (made - values).square().mean() < 0.4 * values.var()
@@ -343,18 +343,19 @@ def test_a_point_read_out_follows_what_tokens_say():
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
     first, speed = torch.rand(2, 64, 1, 2, 2, generator=generator)
-    places = first - 0.5 + torch.arange(4)[:, None, None] * (speed - 0.5) / 6
+    places = first - 0.5 + torch.arange(4)[:, None, None] * (speed - 0.5) / 3
     visible = torch.ones(64, 4, 2)
     visible[:, 3, 1] = 0
     home = fourier(places[:, :1], 2).expand(-1, 4, -1, -1)
     tokens = torch.cat([places, home, visible[..., None]], -1)
-    readout = PointReadout(11, state=32)
+    readout = PointReadout(11, state=32, layers=1)
     before = fit_points(readout, tokens, places, visible, steps=1)
-    after = fit_points(readout, tokens, places, visible, steps=250, learning_rate=5e-3)
-    assert after < 0.5 * before
+    after = fit_points(readout, tokens, places, visible, steps=120, learning_rate=5e-3)
+    assert after < 0.6 * before
     found = readout(tokens, places[:, 0])
     error = (found.places - places).norm(dim=-1)[visible > 0].mean()
-    assert error < 0.8 * (places - places[:, :1]).norm(dim=-1)[:, 1:].mean()
+    still = (places - places[:, :1]).norm(dim=-1)[visible > 0].mean()
+    assert error < still
     with pytest.raises(ValueError, match=r"Expected places \(2, 4, Q, 2\), got"):
         fit_points(readout, tokens[:2], places[:3], visible)
 
