@@ -38,6 +38,7 @@ print(json.dumps({"torch": torch.__version__, "torchvision": torchvision.__versi
 TRACKERS = {  # what each imports, and what it is for
     "palette": (("cv2",), "simulated rooms, by hue"),
     "flow": (("cv2",), "any video, by optical flow; blind to structures that vanish"),
+    "moog": (("cv2", "torch"), "tokens of a trained MooG; needs its folder"),
     "masks": ((), "masks made elsewhere"),
     "copy": ((), "a check of folders"),
     "oracle": ((), "a simulator's own masks"),

@@ -6,14 +6,14 @@ from typing import get_args
 from egowm.commands.parser import Parser
 from egowm.scs.trackers import BUILT_IN, DType, Implementation, MaskReader, Tracker, load_tracker
 
-_FOR_SAM2 = ("weights", "implementation", "dtype")
+_DETAILS = ("weights", "implementation", "dtype")
 
 
 def add_options(parser: Parser, about: str, default: str | None = None) -> None:
-    """Add --tracker, which `about` explains, and what sam2 wants to know."""
+    """Add --tracker, which `about` explains, and what sam2 and moog want to know."""
     add = parser.add_argument
     add("--tracker", metavar="NAME", default=default, help=about)
-    add("--tracker_weights", metavar="PATH", help="sam2's .pt, folder or cached id; no download")
+    add("--tracker_weights", metavar="PATH", help="sam2's .pt, folder or cached id; moog's folder")
     add(
         "--tracker_implementation",
         choices=get_args(Implementation),
@@ -33,9 +33,10 @@ def check_named(arguments: argparse.Namespace) -> None:
 
 def chosen_tracker(arguments: argparse.Namespace) -> Tracker | MaskReader | None:
     """The tracker that was named, loaded; None where none was."""
-    given = {name: getattr(arguments, f"tracker_{name}") for name in _FOR_SAM2}
+    given = {name: getattr(arguments, f"tracker_{name}") for name in _DETAILS}
     if arguments.tracker is not None:
         return load_tracker(arguments.tracker, **given)
     if alone := [name for name, value in given.items() if value is not None]:
-        raise ValueError(f"--tracker_{alone[0]} needs --tracker sam2.")
+        others = " or moog" if alone[0] == "weights" else ""
+        raise ValueError(f"--tracker_{alone[0]} needs --tracker sam2{others}.")
     return None

@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     from egowm.encoders.attention_maps import Alignment, alignment, same_place
     from egowm.encoders.dinov2 import DINOv2
     from egowm.encoders.ijepa import IJEPA
+    from egowm.encoders.moog import MooG
+    from egowm.encoders.moog_readouts import (
+        DenseReadout,
+        Followed,
+        PointReadout,
+        fit_dense,
+        fit_points,
+    )
     from egowm.encoders.pairs import jaccard
     from egowm.encoders.probes import (
         Parts,
@@ -27,11 +35,17 @@ __all__ = [
     "IJEPA",
     "Alignment",
     "DINOv2",
+    "DenseReadout",
+    "Followed",
+    "MooG",
     "Parts",
+    "PointReadout",
     "Probed",
     "SingleLife",
     "alignment",
     "attention_probe",
+    "fit_dense",
+    "fit_points",
     "jaccard",
     "linear_probe",
     "nearest_neighbours",

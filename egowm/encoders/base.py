@@ -1,30 +1,26 @@
-"""What the trainers of image encoders share: pictures, teacher, schedules, checkpoints, exports."""
+"""What the trainers of image encoders share: crops, teacher, alarm of a collapse, exports."""
 
 import logging
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import LightningModule
-from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
-from egowm.checks import check_between, check_shape, checked, shown
+from egowm.checks import check_between, checked
 from egowm.clip import Clip
-from egowm.encoder import ENCODER, MOST_PIXELS, Encoder
+from egowm.encoder import ENCODER, Encoder
 from egowm.encoders.crops import random_crops
+from egowm.encoders.frames import FrameModule
 from egowm.encoders.probes import spread
-from egowm.network.optimizer import adamw, use_schedule
-from egowm.pixels import to_unit
-from egowm.randomness import StepSeeds
 
 log = logging.getLogger(__name__)
 COLLAPSED = 0.02  # spread of embeddings below which they hardly differ
 
 
-class EncoderModule(LightningModule, ABC):
+class EncoderModule(FrameModule):
     """A vision transformer that learns from the frames of any clips; their actions are not used.
 
     A student learns by gradients, a teacher is its moving average and is exported. A class gives
@@ -61,8 +57,7 @@ class EncoderModule(LightningModule, ABC):
         warmup: int,
         weight_decay: float,
     ) -> None:
-        super().__init__()
-        check_between("size", size, 8, MOST_PIXELS)
+        super().__init__(size, learning_rate, warmup, weight_decay)
         if patch < 1 or size % patch:
             raise ValueError(
                 f"Expected a size that is a multiple of the patch, got {size} and {patch}."
@@ -74,14 +69,9 @@ class EncoderModule(LightningModule, ABC):
             )
         check_between("crop", crop, 0.01, 1.0)
         check_between("momentum", momentum, 0.0, 1.0)
-        if warmup < 0 or weight_decay < 0:
-            raise ValueError(
-                f"Expected warmup and weight_decay of 0 or more, got {warmup} and {weight_decay}."
-            )
-        self.size, self.patch, self.width = size, patch, width
+        self.patch, self.width = patch, width
         self.layers, self.heads = layers, heads
         self.crop, self.momentum = crop, momentum
-        self.learning_rate, self.warmup, self.weight_decay = learning_rate, warmup, weight_decay
         self._seen: list[Tensor] = []  # embeddings of this validation
 
     # What a class gives ---------------------------------------------------------------------------
@@ -124,19 +114,6 @@ class EncoderModule(LightningModule, ABC):
         self.teacher = deepcopy(self.student).requires_grad_(False)
         self.build()
 
-    def setup(self, stage: str) -> None:
-        data = getattr(self.trainer, "datamodule", None)
-        if data is not None and hasattr(data, "window"):
-            self.check_size(data.window.height, data.window.width)
-
-    def check_size(self, height: int, width: int) -> None:
-        """Refuse frames of another size than that it is built for."""
-        if (height, width) != (self.size, self.size):
-            raise ValueError(
-                f"{type(self).__name__} is built for frames of {self.size}x{self.size}, got "
-                f"{height}x{width}: set --model.size, or --data.window.height and .width."
-            )
-
     def train(self, mode: bool = True) -> "EncoderModule":
         """The teacher stays in eval mode."""
         super().train(mode)
@@ -144,24 +121,9 @@ class EncoderModule(LightningModule, ABC):
             self.teacher.eval()
         return self
 
-    def configure_callbacks(self) -> list[Callback]:
-        return [StepSeeds()]
-
     def frames_of(self, clip: Clip) -> Tensor:
         """All frames of a batch of clips, (M, 3, H, W) in [0, 1] on the model's device."""
         return self.videos_of(clip).flatten(0, 1)
-
-    def videos_of(self, clip: Clip) -> Tensor:
-        """All frames of a batch of clips, (B, F, 3, H, W) in [0, 1] on the model's device."""
-        if clip.is_cached:
-            raise ValueError(
-                f"{type(self).__name__} learns from frames: leave the latent cache out."
-            )
-        check_shape("clip.frames", clip.frames, "B frames 3 H W")
-        if clip.frames.dtype != torch.uint8:
-            raise ValueError(f"Expected a clip of uint8 frames, got {shown(clip.frames)}.")
-        self.check_size(*clip.frames.shape[-2:])
-        return to_unit(clip.frames.to(self.device))
 
     def losses_of(
         self, clip: Clip, generator: torch.Generator | None
@@ -182,9 +144,7 @@ class EncoderModule(LightningModule, ABC):
 
     def training_step(self, clip: Clip, batch_idx: int) -> Tensor:
         total, logs = self.losses_of(clip, None)
-        self.log("train/loss", total.detach(), prog_bar=True)
-        for name, value in logs.items():
-            self.log(f"train/{name}", value)
+        self.log_losses("train", total, logs, len(clip.frames))
         return total
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -196,9 +156,7 @@ class EncoderModule(LightningModule, ABC):
     def validation_step(self, clip: Clip, batch_idx: int) -> None:
         frames = self.frames_of(clip)
         total, logs = self.losses_of(clip, torch.Generator().manual_seed(batch_idx))
-        self.log("val/loss", total, batch_size=len(frames), prog_bar=True)
-        for name, value in logs.items():
-            self.log(f"val/{name}", value, batch_size=len(frames))
+        self.log_losses("val", total, logs, len(clip.frames))
         self._seen.append(self.encoder().encode(frames).cls.float())
 
     test_step = validation_step
@@ -217,32 +175,7 @@ class EncoderModule(LightningModule, ABC):
 
     on_test_epoch_end = on_validation_epoch_end
 
-    def configure_optimizers(self) -> Any:
-        steps = int(self.trainer.estimated_stepping_batches)
-        options: dict[str, Any] = {"weight_decay": self.weight_decay, "beta2": self.beta2}
-        return adamw(self.parameters(), self.learning_rate, self.warmup, steps, **options)
-
-    def on_train_start(self) -> None:
-        use_schedule(self.trainer, self.learning_rate)
-
-    # Checkpoints and exports ----------------------------------------------------------------------
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["egowm"] = {"encoder": type(self).__name__}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        name = type(self).__name__
-        if checkpoint.get("egowm", {}).get("encoder") != name:
-            raise ValueError(
-                f"The checkpoint is not of {name}: give one that a fit of this recipe wrote."
-            )
-        self.configure_model()
-        own = {key: weight.shape for key, weight in self.state_dict().items()}
-        if own != {key: weight.shape for key, weight in checkpoint["state_dict"].items()}:
-            raise ValueError(
-                f"The checkpoint's {name} has other networks: give the arguments that it was "
-                f"trained with (the run's config.yaml)."
-            )
+    # Exports --------------------------------------------------------------------------------------
 
     def encoder(self) -> Encoder:
         """The teacher, which shares its weights with the model."""

@@ -31,6 +31,7 @@ trackers:
   sam2      the reference, for any video; needs --tracker_weights
   palette   simulated rooms: reads each structure's own hue from every frame
   flow      any video, by optical flow; blind to structures that vanish: for a first look
+  moog      any video, by the tokens of a trained MooG; needs --tracker_weights, its folder
   masks     PRED and GT hold masks, frame 0 included, not frames: palette PNG, npz, SA-V, COCO json
   copy      repeats the first mask: a check of folders, not a score
   oracle    the simulator's own exact masks, in <clip>/masks/
@@ -66,7 +67,7 @@ def add_inputs(parser: Parser) -> None:
     add = parser.add_argument
     add("pred", type=Path, metavar="PRED", help="generated clips")
     add("gt", type=Path, metavar="GT", help="real clips")
-    add_options(parser, "required: sam2, palette, flow, masks, copy, oracle, or a class")
+    add_options(parser, "required: sam2, palette, flow, moog, masks, copy, oracle, or a class")
     add(
         "--annotations",
         type=Path,

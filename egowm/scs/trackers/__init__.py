@@ -23,6 +23,7 @@ DType = Literal["float32", "bfloat16"]
 BUILT_IN = {
     "sam2": "egowm.scs.trackers.sam2.Sam2Tracker",
     "palette": "egowm.scs.trackers.palette.PaletteTracker",
+    "moog": "egowm.scs.trackers.moog.MooGTracker",
     "flow": "egowm.scs.trackers.flow.FlowTracker",
     "masks": "egowm.scs.trackers.simple.SavedMasks",
     "copy": "egowm.scs.trackers.simple.CopyTracker",
