@@ -1,8 +1,8 @@
 """Planning with anything that has a cost; with world models through `goal_cost`.
 
 Planners are functions of a cost `(N, T, A) -> (N,)` and a `Space` of actions, and of nothing else.
-`WorldModelEnv` needs gymnasium (`pip install 'egowm[planning]'`), imported on first use;
-`egowm.planning.torchrl_env.TorchRLEnv` needs torchrl (`pip install 'egowm[torchrl]'`).
+Imported on first use: `WorldModelEnv` needs gymnasium (`pip install 'egowm[planning]'`),
+`TorchRLEnv` torchrl (`pip install 'egowm[torchrl]'`).
 """
 
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from egowm.planning.straight_line import straight_line
 
 if TYPE_CHECKING:
     from egowm.planning.env import WorldModelEnv
+    from egowm.planning.torchrl_env import TorchRLEnv
 
 __all__ = [
     "MPC",
@@ -31,6 +32,7 @@ __all__ = [
     "ImaginedWorlds",
     "Plan",
     "Space",
+    "TorchRLEnv",
     "WorldModelEnv",
     "cem",
     "goal_cost",
