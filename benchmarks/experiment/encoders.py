@@ -1,0 +1,234 @@
+"""What frozen features of image encoders say, in unseen rooms, beside pixels and untrained ones.
+
+    OMP_NUM_THREADS=1 setsid nohup python -m benchmarks.experiment.encoders --folder ~/encoders &
+
+Each encoder is trained by its recipe for as many CPU seconds, then frozen. Depth of each patch by a
+linear probe, the motion between two frames by an attention probe, the room by its nearest
+neighbours. A row that is in the record is not trained again; the record is written after each.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from lightning import Trainer, seed_everything
+from torch import Tensor
+
+from benchmarks.measure import RESULTS, Record, Script, positive, provenance, read, write
+from egowm.data import Rooms
+from egowm.encoder import PatchFeatures
+from egowm.encoders import Parts, attention_probe, linear_probe, nearest_neighbours, spread
+from egowm.encoders.base import EncoderModule
+from egowm.pixels import to_unit
+from egowm.recipe import build_model, open_recipe
+from egowm.shipped import recipes
+from egowm.worlds.rooms import Camera, Room
+from egowm.worlds.store import read_frames, read_labels
+
+RECORD = RESULTS / "encoders.json"
+STARTS, LATER = (0, 16, 32, 48), 4  # frames of a recording, and the second frame of a pair
+LABELLED = 2  # starts whose room is known to those who vote
+TIMED, BATCH = 8, 256  # steps that foretell a training's time; frames encoded at once
+REFERENCE = "I-JEPA"  # whose shape the untrained networks have
+Encode = Callable[[Tensor], PatchFeatures]
+
+
+class Arm(NamedTuple):
+    """An encoder that is trained: its recipe, and what is changed in it."""
+
+    recipe: str
+    changed: dict[str, Any]
+
+
+ARMS = {
+    "I-JEPA": Arm("rooms_ijepa", {}),
+    "I-JEPA, pixels as targets": Arm("rooms_ijepa", {"targets": "pixels"}),
+    "DINOv2": Arm("rooms_dinov2", {}),
+    "DINOv2, without KoLeo": Arm("rooms_dinov2", {"koleo": 0.0}),
+    "DINOv2, without iBOT": Arm("rooms_dinov2", {"ibot": 0.0}),
+    "SingleLife": Arm("rooms_single_life", {}),
+    "SingleLife, two crops of one frame": Arm("rooms_single_life", {"pairs": "augmented"}),
+}
+
+
+class Seen(NamedTuple):
+    """Pairs of frames (M, 2, 3, H, W) in [0, 1], log depth (M, h, w) of the first in log metres,
+    motion (M, 3) to the second in metres and radians, and the number of the room (M,)."""
+
+    pairs: Tensor
+    depth: Tensor
+    motion: Tensor
+    room: Tensor
+
+
+def options(add: Callable[..., Any]) -> None:
+    add("--folder", type=Path, required=True, help="of the exports, outside the tree")
+    add("--seconds", type=positive, default=600, help="CPU seconds of each training")
+    add("--seeds", type=positive, default=3)
+    add("--rooms", type=positive, default=256, help="rooms that the probes are fitted in")
+    add("--record", type=Path, default=RECORD)
+
+
+def work(arguments: argparse.Namespace) -> None:
+    record = read(arguments.record) or {"rows": []}
+    about = provenance(0, device="cpu")
+    about["command"] = about["command"].replace(str(Path.home()), "~")
+    data = data_of("rooms_ijepa", arguments.rooms)
+    shape = model_of(ARMS[REFERENCE])
+    side = shape.size // shape.patch
+    seen = Parts(*(look(data, split, side) for split in Parts._fields))  # type: ignore[arg-type]
+    known = {(row["row"], row["seed"]) for row in record["rows"]}
+
+    def keep(name: str, seed: int, make: Callable[[], tuple[Encode, Record]]) -> None:
+        if (name, seed) not in known:
+            encode, about_training = make()
+            row = {"row": name, "seed": seed} | about_training | probed(encode, seen, seed)
+            record["rows"].append(row)
+            write(arguments.record, about | record)
+            print(row, flush=True)
+
+    keep("pixels", 0, partial(pixels, side))
+    for seed in range(arguments.seeds):
+        keep("untrained", seed, partial(untrained, seed))
+        for name in ARMS:
+            keep(name, seed, partial(trained, name, seed, arguments))
+
+
+def data_of(recipe: str, episodes: int) -> Rooms:
+    data = open_recipe(recipes()[recipe]).data()
+    assert isinstance(data, Rooms)
+    data.counts |= {"train": episodes}
+    return data
+
+
+def look(data: Rooms, split: str, side: int) -> Seen:
+    """All pairs of a split's rooms; what is missing is drawn."""
+    data.windows(split, tiled=True)
+    frames, depths, motions, rooms = [], [], [], []
+    for seed in data.seeds(split):
+        folder, room = data.folder / f"room_{seed}", Room(seed)
+        cameras = read_labels(folder)["cameras"]
+        for start in STARTS:
+            frames.append(read_frames(folder, (start, start + LATER)))
+            depths.append(np.log(room.render(Camera(*map(float, cameras[start]))).depth))
+            motions.append(motion(cameras[start], cameras[start + LATER]))
+            rooms.append(seed)
+    pairs = to_unit(torch.from_numpy(np.stack(frames).transpose(0, 1, 4, 2, 3).copy()))
+    depth = torch.from_numpy(np.stack(depths)).float()
+    pooled = torch.nn.functional.adaptive_avg_pool2d(depth, side)
+    told = torch.from_numpy(np.stack(motions)).float()
+    return Seen(pairs, pooled, told, torch.tensor(rooms))
+
+
+def motion(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Metres ahead and to the left, and radians to the left, from one camera to another."""
+    (x, y), turn = after[:2] - before[:2], after[3] - before[3]
+    cos, sin = np.cos(before[3]), np.sin(before[3])
+    return np.array([cos * x + sin * y, cos * y - sin * x, (turn + np.pi) % (2 * np.pi) - np.pi])
+
+
+# Encoders ---------------------------------------------------------------------------------------
+
+
+def model_of(arm: Arm) -> EncoderModule:
+    section = open_recipe(recipes()[arm.recipe]).section("model")
+    section["init_args"] |= arm.changed
+    model = build_model(section)
+    assert isinstance(model, EncoderModule)
+    return model
+
+
+def pixels(side: int) -> tuple[Encode, Record]:
+    """The pixels of each patch; of a frame, the mean colours of all patches."""
+
+    def encode(frames: Tensor) -> PatchFeatures:
+        size = frames.shape[-1] // side
+        cut = frames.unfold(2, size, size).unfold(3, size, size)  # (B, 3, h, w, p, p)
+        colours = cut.mean((4, 5)).flatten(1)
+        return PatchFeatures(colours, cut.permute(0, 2, 3, 1, 4, 5).flatten(3))
+
+    return encode, {}
+
+
+def untrained(seed: int) -> tuple[Encode, Record]:
+    torch.manual_seed(seed)
+    model = model_of(ARMS[REFERENCE])
+    model.configure_model()
+    return model.encoder().encode, {}
+
+
+def fit(arm: Arm, seed: int, steps: int, rooms: int) -> tuple[EncoderModule, float]:
+    """For so many steps of the arm's recipe, and the CPU seconds that it took."""
+    seed_everything(seed, verbose=False)
+    model, data = model_of(arm), data_of(arm.recipe, rooms)
+    told = open_recipe(recipes()[arm.recipe]).trainer
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=steps,
+        limit_val_batches=0,
+        gradient_clip_val=told.get("gradient_clip_val"),
+        enable_model_summary=False,
+        **quiet,  # type: ignore[arg-type]
+    )
+    began = time.process_time()
+    trainer.fit(model, data)
+    return model, time.process_time() - began
+
+
+def trained(name: str, seed: int, arguments: argparse.Namespace) -> tuple[Encode, Record]:
+    """For as many steps as fit the budget, by the time of a few."""
+    arm = ARMS[name]
+    fit(arm, seed, 1, arguments.rooms)  # draws what is missing, and warms up
+    _, few = fit(arm, seed, TIMED, arguments.rooms)
+    steps = max(1, int(arguments.seconds / few * TIMED))
+    model, seconds = fit(arm, seed, steps, arguments.rooms)
+    export = f"{name.replace(' ', '-').replace(',', '')}-{seed}"
+    model.save_pretrained(arguments.folder.expanduser() / export)
+    return model.encoder().encode, {"steps": steps, "cpu_seconds": round(seconds)}
+
+
+# Probes -----------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def encoded(encode: Encode, pairs: Tensor) -> tuple[Tensor, Tensor]:
+    """Of pairs (M, 2, 3, H, W): cls (M, 2, D) and patches (M, 2, h, w, D)."""
+    found = [encode(frames) for frames in pairs.flatten(0, 1).split(BATCH)]
+    cls, patches = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return cls.unflatten(0, (-1, 2)), patches.unflatten(0, (-1, 2))
+
+
+def probed(encode: Encode, seen: Parts, seed: int) -> Record:
+    parts = [encoded(encode, part.pairs) for part in seen]
+    cls, patches = (Parts(*(part[k] for part in parts)) for k in (0, 1))
+    firsts = Parts(*(x[:, 0].flatten(0, 2) for x in patches))
+    depths = Parts(*(part.depth.flatten()[:, None] for part in seen))
+    both = Parts(*(x.flatten(1, 3) for x in patches))
+    moved = Parts(*(part.motion[:, :2] for part in seen))
+    turned = Parts(*(part.motion[:, 2:] for part in seen))
+    way, turn = (attention_probe(both, target, seed=seed) for target in (moved, turned))
+    times = torch.arange(len(seen.test.room)) % len(STARTS)
+    voting = times < LABELLED
+    test, room = cls.test[:, 0], seen.test.room
+    same = nearest_neighbours(test[voting], room[voting], test[~voting], room[~voting], count=1)
+    return {
+        "depth": round(linear_probe(firsts, depths).r2, 3),
+        "metres": round(way.error, 4),
+        "metres_r2": round(way.r2, 3),
+        "degrees": round(float(np.degrees(turn.error)), 3),
+        "degrees_r2": round(turn.r2, 3),
+        "room": round(same, 3),
+        "spread": round(spread(test), 3),
+    }
+
+
+main = Script(__file__, __doc__, options, work)
+if __name__ == "__main__":
+    sys.exit(main())
