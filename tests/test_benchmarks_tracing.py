@@ -4,11 +4,16 @@ shows it."""
 import json
 import shutil
 import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from benchmarks import measure, tracing
+from benchmarks.planning import rank_agreement
 from benchmarks.tables import pages
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,50 +59,95 @@ def test_a_record_holds_the_hash_of_the_weights_that_it_measured(name):
 
 
 @pytest.fixture(scope="module")
-def blocks() -> dict[str, str]:
+def few_resamples() -> Iterator[None]:
+    """Intervals take most of the time of all tables, and nothing here looks at them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rank_agreement, "RESAMPLES", 20)
+        yield
+
+
+@pytest.fixture(scope="module")
+def blocks(few_resamples) -> dict[str, str]:
     """Every table of the docs, as it is."""
     return made(RESULTS)
 
 
-def made(results: Path) -> dict[str, str]:
-    return {name: block(results) for name, block in pages.BLOCKS.items()}
+@pytest.fixture(scope="module")
+def readers(few_resamples) -> dict[str, set[str]]:
+    """The tables that read a record, by its name."""
+    found: dict[str, set[str]] = {name: set() for name in FILES}
+    text_of = Path.read_text
+    for table, block in pages.BLOCKS.items():
+
+        def read(path: Path, *args: Any, table: str = table, **kwargs: Any) -> str:
+            if RESULTS in path.parents:
+                found[path.relative_to(RESULTS).as_posix()].add(table)
+            return text_of(path, *args, **kwargs)
+
+        with patch.object(Path, "read_text", read):
+            block(RESULTS)
+    return found
 
 
-def changed(blocks: dict[str, str], results: Path) -> dict[str, str]:
-    return {name: text for name, text in made(results).items() if text != blocks[name]}
+def made(results: Path, tables: Iterable[str] = pages.BLOCKS) -> dict[str, str]:
+    return {name: pages.BLOCKS[name](results) for name in tables}
 
 
-@pytest.fixture
-def copied(tmp_path) -> Path:
-    return shutil.copytree(RESULTS, tmp_path / "results")
+def changed(
+    blocks: dict[str, str], results: Path, tables: Iterable[str] = pages.BLOCKS
+) -> dict[str, str]:
+    return {name: text for name, text in made(results, tables).items() if text != blocks[name]}
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory) -> Path:
+    return shutil.copytree(RESULTS, tmp_path_factory.mktemp("copied") / "results")
+
+
+@contextmanager
+def put_back(path: Path) -> Iterator[dict]:
+    """A record that may be changed or deleted in the block."""
+    text = path.read_text()
+    try:
+        yield json.loads(text)
+    finally:
+        path.write_text(text)
+
+
+@pytest.mark.parametrize("table", pages.BLOCKS)
+def test_a_table_is_made_from_the_records_that_it_reads(blocks, readers, table, tmp_path):
+    for name in FILES:
+        if table in readers[name]:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(RESULTS / name, tmp_path / name)
+    assert changed(blocks, tmp_path, [table]) == {}
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_every_table_that_is_made_from_a_record_shows_its_mark(blocks, copied, name):
+def test_every_table_that_is_made_from_a_record_shows_its_mark(blocks, readers, copied, name):
     """The tables that are others without the record are those that show a mark in it."""
-    path = copied / name
-    record = json.loads(path.read_text())
-    path.unlink()
-    from_it = changed(blocks, copied)
-    for field, value in {"dirty": True, "untraceable": "planted"}.items() if from_it else ():
-        path.write_text(json.dumps(record | {field: value}))
-        showing = changed(blocks, copied)
-        already = {key for key in from_it if record.get(field)}
-        assert showing.keys() | already == from_it.keys(), field
-        for text in showing.values():
-            assert field in text
+    path, tables = copied / name, readers[name]
+    with put_back(path) as record:
+        path.unlink()
+        from_it = changed(blocks, copied, tables)
+        for field, value in {"dirty": True, "untraceable": "planted"}.items() if from_it else ():
+            path.write_text(json.dumps(record | {field: value}))
+            showing = changed(blocks, copied, tables)
+            already = {key for key in from_it if record.get(field)}
+            assert showing.keys() | already == from_it.keys(), field
+            for text in showing.values():
+                assert field in text
 
 
 @pytest.mark.parametrize(
     "run", [r["run"] for r in stored("rooms.json")["training"] if not r["dirty"]]
 )
 def test_every_table_of_a_run_shows_that_its_training_is_dirty(blocks, copied, run):
-    path = copied / "rooms.json"
-    record = json.loads(path.read_text())
-    (training,) = (r for r in record["training"] if r["run"] == run)
-    training["dirty"] = True
-    path.write_text(json.dumps(record))
-    showing = changed(blocks, copied)
+    with put_back(copied / "rooms.json") as record:
+        (training,) = (r for r in record["training"] if r["run"] == run)
+        training["dirty"] = True
+        (copied / "rooms.json").write_text(json.dumps(record))
+        showing = changed(blocks, copied)
     assert {"rooms", "claims"} <= showing.keys()  # the number of those that cannot be traced
     assert ("headline" in showing) == run.startswith("P+")
     assert ("ablations" in showing) == (run in ("P+-64-seed3-0.0006", "P-64-seed3-0.0006"))
