@@ -82,7 +82,7 @@ def work(arguments: argparse.Namespace) -> None:
     data = data_of("rooms_ijepa", arguments.rooms)
     shape = model_of(ARMS[REFERENCE])
     side = shape.size // shape.patch
-    seen = Parts(*(look(data, split, side) for split in Parts._fields))  # type: ignore[arg-type]
+    seen = [look(data, split, side) for split in Parts._fields]
     known = {(row["row"], row["seed"]) for row in record["rows"]}
 
     def keep(name: str, seed: int, make: Callable[[], tuple[Encode, Record]]) -> None:
@@ -205,7 +205,8 @@ def encoded(encode: Encode, pairs: Tensor) -> tuple[Tensor, Tensor]:
     return cls.unflatten(0, (-1, 2)), patches.unflatten(0, (-1, 2))
 
 
-def probed(encode: Encode, seen: Parts, seed: int) -> Record:
+def probed(encode: Encode, seen: list[Seen], seed: int) -> Record:
+    """What the features say of the last of three parts (`Parts`)."""
     parts = [encoded(encode, part.pairs) for part in seen]
     cls, patches = (Parts(*(part[k] for part in parts)) for k in (0, 1))
     firsts = Parts(*(x[:, 0].flatten(0, 2) for x in patches))
@@ -214,9 +215,8 @@ def probed(encode: Encode, seen: Parts, seed: int) -> Record:
     moved = Parts(*(part.motion[:, :2] for part in seen))
     turned = Parts(*(part.motion[:, 2:] for part in seen))
     way, turn = (attention_probe(both, target, seed=seed) for target in (moved, turned))
-    times = torch.arange(len(seen.test.room)) % len(STARTS)
-    voting = times < LABELLED
-    test, room = cls.test[:, 0], seen.test.room
+    test, room = cls.test[:, 0], seen[-1].room
+    voting = torch.arange(len(room)) % len(STARTS) < LABELLED
     same = nearest_neighbours(test[voting], room[voting], test[~voting], room[~voting], count=1)
     return {
         "depth": round(linear_probe(firsts, depths).r2, 3),

@@ -53,8 +53,10 @@ class Straightness(Metric):
         both = np.stack(self._pred), np.stack(self._truth)  # (N, T)
         self._pred, self._truth = [], []
         pred, truth = (mean_defined(cosines, axis=0) for cosines in both)
-        upto = [[mean_defined(x[:, :k].ravel()) for k in range(1, x.shape[1] + 1)] for x in both]
-        gaps = np.subtract(*upto)
+        ends = range(1, both[0].shape[1] + 1)
+        gaps = np.array(
+            [np.subtract(*(mean_defined(x[:, :k].ravel()) for x in both)) for k in ends]
+        )
         return {self.columns[0].key: Values((pred - truth)[None], gaps[None], is_per_clip=False)}
 
 
