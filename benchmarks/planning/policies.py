@@ -97,10 +97,11 @@ def work(arguments: argparse.Namespace) -> None:
             more |= {"made_at": about["commit"]}
         elif arguments.again and not name.startswith(SEARCH):
             agent, more = again(arguments, name, make)
+            more |= {"judged_at": about["commit"]}
         else:
             continue
         known[name] |= more | judged(agent, arguments.rooms)
-        write(arguments.record, about | record)
+        write(arguments.record, record | about)  # rows of earlier runs say at which commit
         print({k: v for k, v in known[name].items() if not k.startswith("each")}, flush=True)
 
 
