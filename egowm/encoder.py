@@ -197,7 +197,7 @@ class Encoder(nn.Module):
         kind = type(self.network).__name__
         return f"""# Image encoder
 
-`{kind}` of transformers: patches of {self.patch}x{self.patch}, {self.width} channels, frames of
+`{kind}` of transformers: patches of {self.patch}x{self.patch}, width {self.width}, frames of
 {self.size}x{self.size}.
 
 ```python

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from egowm.backbones.arguments import check_arguments
+from egowm.checks import counted
 from egowm.checksums import sum_of
 from egowm.encoder import ENCODER
 from egowm.exported_weights import EARLIER, read_weights
@@ -99,7 +100,7 @@ def arguments_of(network: OffGrid) -> dict[str, Any]:
 def _readme(network: OffGrid, folder: Path) -> str:
     return f"""# MooG
 
-{network.num_tokens} tokens ({network.tokens}) of {network.width} channels, for frames of
+{counted(network.num_tokens, "token")} ({network.tokens}) of width {network.width}, for frames of
 {network.size}x{network.size}.
 
 ```python

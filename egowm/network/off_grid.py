@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from egowm.checks import check_between
+from egowm.checks import check_between, counted
 from egowm.network.attention import Heads, Transformer, fourier, grid
 
 Tokens = Literal["off_grid", "grid", "recurrent_grid"]
@@ -83,8 +83,9 @@ class OffGrid(nn.Module):
             raise ValueError(f"Expected at most 32 bases, got {self.bases}.")
         if len(self.channels) != len(self.strides) or not self.channels:
             raise ValueError(
-                f"Expected a stride for each convolution, got {len(self.channels)} channels and "
-                f"{len(self.strides)} strides."
+                f"Expected a stride for each convolution, got channels of "
+                f"{counted(len(self.channels), 'convolution')} and "
+                f"{counted(len(self.strides), 'stride')}."
             )
         if self.size % (stride := prod(self.strides)):
             raise ValueError(

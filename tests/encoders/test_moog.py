@@ -171,7 +171,7 @@ def test_grid_tokens_read_their_own_place_and_may_forget():
         ({"tokens": "grid", "num_tokens": 9}, "divides that of the features, 4, got num_tokens 9"),
         ({"tokens": "mesh"}, "Expected tokens off_grid, grid or recurrent_grid, got 'mesh'"),
         ({"size": 18}, "4 in all, got 18"),
-        ({"strides": (2,)}, "2 channels and 1 strides"),
+        ({"strides": (2,)}, "of 2 convolutions and 1 stride"),
         ({"layers": (1, 0, 1)}, "from 1 to 65536"),
         ({"share": 0.0}, "share from 1e-06 to 1, got 0"),
         ({"warmup": -1}, "warmup and weight_decay of 0 or more"),

@@ -382,7 +382,7 @@ def test_a_run_goes_on_to_the_bit_and_is_exported_and_aligned(recipe, frames, tm
     align = ["align", str(out), str(other), "-c", recipe, "--pairs", "temporal+spatial"]
     assert cli.main([*align, "--k", "6", "--output", str(tmp_path / "found.json")]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("the 6 patches of 36 that are looked at most; 12 pairs (temporal+s")
+    assert lines[0].startswith("most looked at: 6 of 36 patches; 12 pairs (temporal+s")
     assert [line[:22].strip() for line in lines[2:]] == [
         "A and B", "two untrained", "A and its own place", "B and its own place", "chance",
     ]  # fmt: skip

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from egowm.checks import counted
 from egowm.commands.device_option import chosen_device
 from egowm.data.module import ClipData
 from egowm.data.reading import collate
@@ -103,8 +104,9 @@ def _summary(values: np.ndarray, episodes: list[str]) -> dict[str, Any]:
 
 def _table(found: Mapping[str, Mapping[str, Mapping[str, Any]]], about: Mapping[str, Any]) -> str:
     lines = [
-        f"the {about['k']} patches of {about['patches']} that are looked at most; "
-        f"{about['num_pairs']} pairs ({about['pairs']}) of {about['rooms_or_videos']} episodes",
+        f"most looked at: {about['k']} of {counted(about['patches'], 'patch', 'patches')}; "
+        f"{counted(about['num_pairs'], 'pair')} ({about['pairs']}) of "
+        f"{counted(about['rooms_or_videos'], 'episode')}",
         f"{'':<22}{'raw':<22}centred",
     ]
     for name, row in found.items():
