@@ -19,7 +19,7 @@ JOBS ?= 2
 export OMP_WAIT_POLICY ?= passive
 
 .PHONY: help install format lint types test golden fuzz kills dist check demo real tub results picture \
-        results-train merge bench lent-gpu humanoid latent history arrivals tables clean
+        results-train merge bench lent-gpu humanoid latent history encoders arrivals tables clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -130,6 +130,11 @@ latent: $(STAMP)  ## train and measure latent models and policies that are not t
 history: FOLDER = $(HOME)/egowm-history
 history: $(STAMP)  ## train CDiTs that are shown more or less of the past (an hour): FOLDER=~/history
 	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiment.history --folder $(FOLDER)
+	$(BIN)/python -m benchmarks.tables.pages
+
+encoders: FOLDER = $(HOME)/egowm-encoders
+encoders: $(STAMP)  ## train and probe image encoders that are not there yet (hours): FOLDER=~/encoders
+	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiment.encoders --folder $(FOLDER)
 	$(BIN)/python -m benchmarks.tables.pages
 
 arrivals: $(STAMP)  ## let robots plan in 50 rooms, for rows that are not there yet (hours)
