@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.experiment import latent_models
 from benchmarks.experiment.latent_models import rooms
 from benchmarks.measure import RESULTS, Record, Script, positive, provenance, write
 from egowm.data import Rooms
@@ -29,7 +30,7 @@ from egowm.worlds.store import read_frames, read_labels
 RECORD = RESULTS / "latent_depth.json"
 FRAMES, CELLS = (0, 16, 32, 48), 8  # of a room's recording; squares along a side
 RIDGES = (0.1, 1.0, 10.0, 100.0, 1000.0)
-KINDS = {"with": "with straightening", "without": "without", "untrained": "untrained"}
+KINDS = {name.split()[0]: name for name in latent_models.KINDS}
 
 
 def options(add: Callable[..., Any]) -> None:

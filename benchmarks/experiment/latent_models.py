@@ -36,6 +36,12 @@ from egowm.world_model import WorldModel
 
 RECORD, HORIZON = RESULTS / "latent_models.json", 16
 AT = (2, 4, 8, 16)  # frames after the context
+KINDS: dict[str, dict[str, float]] = {  # of latent models; an export is named by the first word
+    "with straightening": {"straightening": 0.1},
+    "invariance in its place": {"invariance": 0.1},
+    "without": {},
+    "untrained": {},
+}
 WARMUP, CLIPPED = 50, 10.0  # steps; norm of the gradient
 TIMED, ROUNDS = (8, 8), 5  # sequences and actions of a timed rollout
 
@@ -146,16 +152,17 @@ def work(arguments: argparse.Namespace) -> None:
     data = rooms("rooms_latent", arguments.episodes, arguments.clips, arguments.batch)
     clips = RoomClips(data, arguments.clips, HORIZON)
     for seed in range(arguments.seeds):
-        for name, weight in (("with straightening", 0.1), ("without", 0.0), ("untrained", 0.0)):
+        for name, weights in KINDS.items():
             if (name, seed) in known:
                 continue
             torch.manual_seed(seed)
-            model = LatentModel(straightening=weight)
+            model = LatentModel(**weights)
             budget = 1e-9 if name == "untrained" else arguments.latent_seconds
             trained = train(model, data, budget, seed)
             model.save_pretrained(folder / f"latent-{name.split()[0]}-{seed}")
             row = measured_paths(clips, model.embed, model, arguments.tasks)
-            record["paths"].append({"row": name} | trained | row)
+            made_at = {"made_at": about["commit"]}
+            record["paths"].append({"row": name} | trained | row | made_at)
             keep()
     if ("pixels", 0) not in known:
         row = measured_paths(clips, _pooled, None, 0)
@@ -194,7 +201,7 @@ def _pooled(pictures: Tensor) -> Tensor:
 
 
 def _keep(path: Path, about: Record, record: Record) -> None:
-    write(path, about | record)
+    write(path, record | about)  # rows say at which commit they were made
     last = (record["paths"] or record["frames"])[-1]
     print(last, flush=True)
 

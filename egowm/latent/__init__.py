@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from egowm.latent.straightening import (
         covariance_loss,
         extrapolate,
+        invariance_loss,
         step_cosines,
         straightening_loss,
         straightness,
@@ -29,6 +30,7 @@ __all__ = [
     "covariance_loss",
     "extrapolate",
     "from_pretrained",
+    "invariance_loss",
     "step_cosines",
     "straightening_loss",
     "straightness",

@@ -15,6 +15,7 @@ from egowm.encoder import Encoder
 from egowm.latent.base import LatentDynamics
 from egowm.latent.straightening import (
     covariance_loss,
+    invariance_loss,
     straightening_loss,
     straightness,
     variance_loss,
@@ -45,6 +46,8 @@ class LatentModel(LatentDynamics):
         size: H and W of the frames; 8, 16, 32, ... for an encoder from scratch. A frozen one sees
             them at the nearest multiple of its patches.
         straightening: Weight of 1 - cosine of successive steps; 0 turns it off.
+        invariance: Weight of `|z[t] - z[0]|^2 / D`, which straightening is compared with; 0 turns
+            it off.
         variance: Weight of the variance term.
         covariance: Weight of the covariance term.
         learning_rate: Highest learning rate, reached after the warm-up.
@@ -70,6 +73,7 @@ class LatentModel(LatentDynamics):
         hidden: int = 64,
         size: int = 64,
         straightening: float = 0.0,
+        invariance: float = 0.0,
         variance: float = 1.0,
         covariance: float = 0.04,
         learning_rate: float = 6e-4,
@@ -79,12 +83,16 @@ class LatentModel(LatentDynamics):
         if encoder is None:
             check_halvings(size)
         super().__init__(size, 1, learning_rate, warmup, spec)
-        if min(channels, depth, hidden) < 1 or min(straightening, variance, covariance) < 0:
+        if (
+            min(channels, depth, hidden) < 1
+            or min(straightening, invariance, variance, covariance) < 0
+        ):
             raise ValueError(
                 "Expected widths of at least 1, and weights of the terms of 0 or more."
             )
         self.encoder, self.channels, self.depth, self.hidden = encoder, channels, depth, hidden
-        self.straightening, self.variance, self.covariance = straightening, variance, covariance
+        self.straightening, self.invariance = straightening, invariance
+        self.variance, self.covariance = variance, covariance
 
     @property
     def base(self) -> str:
@@ -147,6 +155,8 @@ class LatentModel(LatentDynamics):
         total = error + self.variance * terms["variance"] + self.covariance * terms["covariance"]
         if self.straightening:
             total = total + self.straightening * straightening_loss(real)
+        if self.invariance:
+            total = total + self.invariance * invariance_loss(real)
         return total, {name: term.detach() for name, term in terms.items()}
 
     def both(self, clip: Clip) -> tuple[Tensor, Tensor]:

@@ -57,6 +57,22 @@ def straightening_loss(latents: Tensor) -> Tensor:
 
 
 @checked
+def invariance_loss(latents: Tensor) -> Tensor:
+    """`|z[t] - z[0]|^2 / D`, a scalar: 0 where nothing changes, the baseline of straightening.
+
+    Alone it lets an encoder collapse.
+
+    Args:
+        latents: (B, T, ...), T at least 2; the axes after T are one vector of D numbers.
+
+    >>> invariance_loss(torch.tensor([[[1.0, 0.0], [1.0, 2.0], [4.0, 1.0]]])).item()  # 4/2, 10/2
+    3.5
+    """
+    _check_paths(latents, 2)
+    return (latents[:, 1:] - latents[:, :1]).square().mean()
+
+
+@checked
 def variance_loss(latents: Tensor, eps: float = 1e-4) -> Tensor:
     """`mean_i max(0, 1 - sqrt(Var z_i + eps))`, a scalar: how far dimensions lie below deviation 1.
 

@@ -126,6 +126,10 @@ def test_the_terms_of_the_latent_loss_add_up(spec, clip):
     torch.testing.assert_close(total, expected + 0.3 * (1 - logs["straightness"]))
     model.straightening = 0.0
     torch.testing.assert_close(model.loss(clip)[0], expected)
+    model.invariance = 0.7
+    real = model.both(clip)[0].flatten(2)
+    moved = (real[:, 1:] - real[:, :1]).square().sum(2).mean() / real.shape[2]
+    torch.testing.assert_close(model.loss(clip)[0], expected + 0.7 * moved)
 
 
 def test_an_action_reaches_the_latents_with_a_gradient(spec, clip):
