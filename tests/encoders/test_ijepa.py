@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-import yaml
 from torch.nn import functional as F
 from transformers import AutoModel
 
@@ -170,31 +169,8 @@ def test_crops_have_their_share_and_their_shape():
 
 
 @pytest.fixture
-def recipe(tmp_path) -> str:
-    rooms = {
-        "root": str(tmp_path / "rooms"),
-        "window": {"context": 1, "horizon": 1, "height": SIZE, "width": SIZE},
-        "batch_size": 2,
-        "episodes_train": 2,
-        "episodes_val": 1,
-        "episodes_test": 1,
-        "num_frames": 8,
-    }
-    trainer = {
-        "default_root_dir": str(tmp_path / "run"),
-        "accelerator": "cpu",
-        "max_steps": 4,
-        "limit_val_batches": 1,
-        "enable_progress_bar": False,
-    }
-    tree = {
-        "seed_everything": 1,
-        "model": {"class_path": "egowm.encoders.IJEPA", "init_args": SMALL | {"warmup": 1}},
-        "data": {"class_path": "egowm.data.Rooms", "init_args": rooms},
-        "trainer": trainer,
-    }
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tree))
-    return str(tmp_path / "recipe.yaml")
+def recipe(recipe_of) -> str:
+    return recipe_of("IJEPA", SMALL, SIZE)
 
 
 def test_a_run_goes_on_to_the_bit_and_its_teacher_is_exported(recipe, frames, tmp_path, capsys):

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-import yaml
 from torch.nn import functional as F
 from transformers import AutoModel, IJepaModel
 
@@ -315,32 +314,8 @@ def test_alignment_by_hand():
 
 
 @pytest.fixture
-def recipe(tmp_path) -> str:
-    rooms = {
-        "root": str(tmp_path / "rooms"),
-        "window": {"context": 1, "horizon": 3, "height": SIZE, "width": SIZE},
-        "batch_size": 2,
-        "episodes_train": 2,
-        "episodes_val": 1,
-        "episodes_test": 3,
-        "num_frames": 8,
-    }
-    trainer = {
-        "default_root_dir": str(tmp_path / "run"),
-        "accelerator": "cpu",
-        "max_steps": 4,
-        "limit_val_batches": 1,
-        "enable_progress_bar": False,
-    }
-    model = SMALL | {"warmup": 1, "pairs": "temporal+spatial"}
-    tree = {
-        "seed_everything": 1,
-        "model": {"class_path": "egowm.encoders.SingleLife", "init_args": model},
-        "data": {"class_path": "egowm.data.Rooms", "init_args": rooms},
-        "trainer": trainer,
-    }
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tree))
-    return str(tmp_path / "recipe.yaml")
+def recipe(recipe_of) -> str:
+    return recipe_of("SingleLife", SMALL | {"pairs": "temporal+spatial"}, SIZE, horizon=3)
 
 
 def test_a_run_goes_on_to_the_bit_and_is_exported_and_aligned(recipe, frames, tmp_path, capsys):
