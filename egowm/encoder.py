@@ -220,6 +220,16 @@ def standardised(
     return (frames - less) / over
 
 
+def patch_distance(made: Tensor, wanted: Tensor) -> Tensor:
+    """1 minus the mean cosine (B,) between patches of one place: 0 for equal frames, at most 2.
+
+    Args:
+        made: Patches (B, h, w, D) of `Encoder.encode`.
+        wanted: Those of other frames, as many or one.
+    """
+    return 1 - torch.cosine_similarity(made, wanted, dim=-1).mean((1, 2))
+
+
 def _preparation(path: Path) -> tuple[int | None, Sequence[float], Sequence[float]]:
     """Size, mean and deviation of a folder's frames; ImageNet's, and no size, without the file."""
     if not path.is_file():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.wrong_calls import models, planners, scores
+from tests.wrong_calls import encoders, models, planners, scores
 from tests.wrong_calls.call import Call
 from tests.wrong_calls.verdict import REFUSED, WORKS, verdict
 
@@ -17,10 +17,12 @@ AT_MOST = 14  # of each callable
 def calls(room: str, folder: Path) -> Iterator[Call]:
     if room == "models":
         return models.calls(models.Models(), folder)
-    return planners.calls(models.Models()) if room == "planners" else scores.calls(folder)
+    if room == "planners":
+        return planners.calls(models.Models())
+    return scores.calls(folder) if room == "scores" else encoders.calls(folder)
 
 
-@pytest.mark.parametrize("room", ["models", "planners", "scores"])
+@pytest.mark.parametrize("room", ["models", "planners", "scores", "encoders"])
 def test_every_wrong_call_is_refused_in_words(room, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     faults, came, drawn = {}, {WORKS: 0, REFUSED: 0}, random.Random(0)

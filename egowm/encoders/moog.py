@@ -6,7 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from egowm.checks import check_between, check_shape, checked
+from egowm.checks import MOST_SEED, check_between, check_float, check_shape, checked
 from egowm.clip import Clip
 from egowm.encoder import ENCODER
 from egowm.encoders.frames import FrameModule
@@ -135,8 +135,10 @@ class MooG(FrameModule):
         """
         size = self.size
         check_shape("frames", frames, "B F 3 H W", H=size, W=size)
+        check_float("frames", frames)
+        check_between("seed", seed, -MOST_SEED, MOST_SEED)
         start = self.network.start(len(frames), torch.Generator().manual_seed(seed))
-        return torch.cat(self.network.unroll(frames.to(self.device), start), 2)
+        return torch.cat(self.network.unroll(frames.to(start), start), 2)
 
     # Exports --------------------------------------------------------------------------------------
 

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from egowm.checks import check_between, check_float, check_shape, checked
+from egowm.checks import MOST_SEED, check_between, check_float, check_shape, checked
 from egowm.network.attention import Heads, Transformer, fourier, grid
 
 MOST = 10**6
+LARGEST = 1e15  # of a token or a value: the squares of larger ones overflow
 
 
 class Followed(NamedTuple):
@@ -49,6 +50,7 @@ class DenseReadout(nn.Module):
         self, width: int, out: int = 1, layers: int = 2, heads: int = 4, bases: int = 6
     ) -> None:
         super().__init__()
+        _check_sizes(width=width, out=out, layers=layers, heads=heads, bases=bases)
         self.bases, inner = bases, 4 * bases
         self.norm = nn.LayerNorm(width)
         shape = Heads(heads, 16, 4 * inner)
@@ -64,8 +66,9 @@ class DenseReadout(nn.Module):
             tokens: (N, M, D), of one frame each.
             places: (N, Q, 2), rows and columns in [-1, 1].
         """
-        check_shape("tokens", tokens, "N M D")
+        check_shape("tokens", tokens, "N M D", D=len(self.norm.weight))
         check_shape("places", places, "N Q 2", N=len(tokens))
+        tokens, places = (_of(self.norm, x) for x in (tokens, places))
         made = self.transformer(fourier(places, self.bases), self.norm(tokens))
         return self.out(made) * self.scale + self.mean  # type: ignore[no-any-return,operator]
 
@@ -77,6 +80,7 @@ class DenseReadout(nn.Module):
             height: H.
             width: W.
         """
+        check_shape("tokens", tokens, "N M D")
         check_between("height", height, 1, 8192)
         check_between("width", width, 1, 8192)
         places = grid(height, width).to(tokens).expand(len(tokens), -1, -1)
@@ -104,6 +108,7 @@ class PointReadout(nn.Module):
         self, width: int, state: int = 64, layers: int = 2, heads: int = 4, bases: int = 6
     ) -> None:
         super().__init__()
+        _check_sizes(width=width, state=state, layers=layers, heads=heads, bases=bases)
         self.bases = bases
         self.norm = nn.LayerNorm(width)
         self.begin = _mlp(4 * bases, state, state)
@@ -120,8 +125,9 @@ class PointReadout(nn.Module):
             tokens: (B, F, M, D).
             points: (B, Q, 2), rows and columns in the first frame, in [-1, 1].
         """
-        check_shape("tokens", tokens, "B F M D")
+        check_shape("tokens", tokens, "B F M D", D=len(self.norm.weight))
         check_shape("points", points, "B Q 2", B=len(tokens))
+        tokens, points = (_of(self.norm, x) for x in (tokens, points))
         state, seen = self.begin(fourier(points, self.bases)), []
         for read in self.norm(tokens).unbind(1):
             corrected = state + self.corrector(state, read)
@@ -170,7 +176,7 @@ def fit_dense(
     readout.mean.copy_(values.mean((0, 2, 3)))  # type: ignore[operator]
     readout.scale.copy_(values.std((0, 2, 3), correction=0).clamp(min=1e-6))  # type: ignore[operator]
     flat, places = values.flatten(2).mT, grid(*values.shape[-2:]).to(tokens)
-    generator = torch.Generator().manual_seed(seed)
+    generator = _seeded(seed)
 
     def loss(here: Tensor) -> Tensor:
         drawn = torch.randint(len(places), (len(here), pixels), generator=generator)
@@ -219,9 +225,9 @@ def fit_points(
     sizes = {"B": len(tokens), "F": tokens.shape[1]}
     check_shape("places", places, "B F Q 2", **sizes)
     check_shape("visible", visible, "B F Q", Q=places.shape[2], **sizes)
-    _check_finite(tokens, places)
+    _check_finite(tokens, places, visible.to(places))
     seen = visible.to(places)
-    generator = torch.Generator().manual_seed(seed)
+    generator = _seeded(seed)
 
     def loss(here: Tensor) -> Tensor:
         found = readout(tokens[here], places[here, 0])
@@ -260,11 +266,30 @@ def _trained(
     return sum(last) / len(last)
 
 
-def _check_finite(tokens: Tensor, values: Tensor) -> None:
-    for name, part in (("tokens", tokens), ("what they are to say", values)):
+def _check_finite(tokens: Tensor, *values: Tensor) -> None:
+    names = ("tokens", *["what they are to say"] * len(values))
+    for name, part in zip(names, (tokens, *values), strict=True):
         check_float(name, part)
-        if not part.isfinite().all():
-            raise ValueError(f"Expected finite {name}, got NaN or infinity.")
+        if not (part.abs() <= LARGEST).all():
+            raise ValueError(
+                f"Expected finite {name} up to {LARGEST:g}, got NaN, infinity or larger ones."
+            )
+
+
+def _check_sizes(**sizes: int) -> None:
+    for name, size in sizes.items():
+        check_between(name, size, 1, 1024 if name in ("layers", "heads", "bases") else 8192)
+
+
+def _of(norm: nn.LayerNorm, values: Tensor) -> Tensor:
+    """Fractions in the precision of a read-out, on its device."""
+    check_float("tokens and places", values)
+    return values.to(norm.weight)
+
+
+def _seeded(seed: int) -> torch.Generator:
+    check_between("seed", seed, -MOST_SEED, MOST_SEED)
+    return torch.Generator().manual_seed(seed)
 
 
 def _mlp(width: int, hidden: int, out: int) -> nn.Sequential:

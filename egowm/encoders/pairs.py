@@ -57,9 +57,8 @@ def jaccard(
     """
     check_shape("depth_a", depth_a, "h w")
     check_alike("depth_b", depth_b, "depth_a", depth_a)
-    for name, pose in (("pose_a", pose_a), ("pose_b", pose_b)):
-        check_shape(name, pose, "4 4")
-    check_shape("intrinsics", intrinsics, "3 3")
+    pose_a, pose_b = _invertible("pose_a", pose_a, 4), _invertible("pose_b", pose_b, 4)
+    intrinsics = _invertible("intrinsics", intrinsics, 3)
     check_between("tolerance", tolerance, 0.0, 1.0)
     there = np.linalg.inv(pose_b) @ pose_a
     (of_a, found), (of_b, again) = (
@@ -69,6 +68,16 @@ def jaccard(
     both = (found + again) / 2
     either = of_a + of_b - both
     return float(min(1.0, both / either)) if either else 0.0
+
+
+def _invertible(name: str, matrix: np.ndarray, size: int) -> np.ndarray:
+    check_shape(name, matrix, f"{size} {size}")
+    found = matrix.astype(np.float64)
+    if not np.isfinite(found).all() or np.linalg.matrix_rank(found) < size:
+        raise ValueError(
+            f"Expected {name} to be a finite matrix that has an inverse, got {found.tolist()}."
+        )
+    return found
 
 
 def _seen(

@@ -11,10 +11,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from egowm.checks import check_alike, check_between, check_float, check_shape, checked
+from egowm.checks import (
+    MOST_SEED,
+    check_alike,
+    check_between,
+    check_float,
+    check_shape,
+    checked,
+)
 
 RIDGES = (0.1, 1.0, 10.0, 100.0, 1000.0, 10_000.0)
 MOST = 10**6
+LARGEST = 1e15  # of a feature or a target: the squares of larger ones overflow
 
 
 class Parts(NamedTuple):
@@ -117,6 +125,13 @@ def attention_probe(
     check_shape("patches", patches.train, "M P D")
     check_between("steps", steps, 1, MOST)
     check_between("batch", batch, 1, MOST)
+    check_between("width", width, 1, 8192)
+    check_between("heads", heads, 1, width)
+    check_between("learning_rate", learning_rate, 0, 1)
+    check_between("seed", seed, -MOST_SEED, MOST_SEED)
+    if width % heads:
+        raise ValueError(f"Expected a width that is a multiple of the heads, got {width}, {heads}.")
+    patches, targets = (Parts(*(x.float() for x in parts)) for parts in (patches, targets))
     state = torch.Generator().manual_seed(seed)
     mean, std = patches.train.mean((0, 1)), patches.train.std((0, 1), correction=0)
     given = Parts(*((x - mean) / std.clamp(min=1e-6) for x in patches))
@@ -165,6 +180,8 @@ def nearest_neighbours(
     check_shape("asked", asked, "N F", F=known.shape[1])
     check_shape("truth", truth, "N", N=len(asked))
     check_between("count", count, 1, len(known))
+    if not (known.isfinite().all() and asked.isfinite().all()):
+        raise ValueError("Expected finite features, got NaN or infinity.")
     unit = nn.functional.normalize
     likeness = unit(asked.double(), dim=1) @ unit(known.double(), dim=1).mT
     voters = labels[likeness.topk(count, dim=1).indices]  # (N, count), the nearest first
@@ -229,9 +246,14 @@ def _judge(made: Tensor, truth: Tensor, centre: Tensor) -> Probed:
 
 def _check(features: Parts, targets: Parts) -> None:
     """Refuse parts whose examples or channels do not belong together."""
+    check_shape("targets.train", targets.train, "M G")
     for name, found, wanted in zip(Parts._fields, features, targets, strict=True):
+        check_shape(f"features.{name}", found, "... F")
         check_float(f"features.{name}", found)
         check_shape(f"targets.{name}", wanted, "M G", M=len(found), G=targets.train.shape[-1])
         check_alike(f"an example of features.{name}", found[0], "one of train", features.train[0])
-        if not (found.isfinite().all() and wanted.isfinite().all()):
-            raise ValueError(f"Expected finite features and targets, got NaN or infinity: {name}.")
+        if not all((values.abs() <= LARGEST).all() for values in (found, wanted.double())):
+            raise ValueError(
+                f"Expected finite features and targets up to {LARGEST:g}, got NaN, infinity or "
+                f"larger ones: {name}."
+            )

@@ -105,6 +105,7 @@ class SingleLife(EncoderModule):
         if "augmented" in self.kinds and crop == 1:
             raise ValueError("Expected a crop below 1: augmented pairs are two crops of one frame.")
         self.count = (size // patch) ** 2
+        check_between("masked", masked, 0.0, 1.0)
         self.hidden = round(masked * self.count)
         if not 1 <= self.hidden < self.count:
             raise ValueError(

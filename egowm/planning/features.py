@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from egowm.checks import check_shape, checked
-from egowm.encoder import Encoder, standardised
+from egowm.encoder import Encoder, patch_distance, standardised
 from egowm.pixels import to_uint8
 from egowm.planning.costs import Features, check_goal, last_frame
 from egowm.sampling import Decode, Rollout
@@ -36,10 +36,10 @@ def encoder(goal: Tensor, folder: Path | str, size: int | None = None) -> Featur
     network = Encoder.from_pretrained(folder, size)
 
     def patches(frames: Tensor) -> Tensor:
-        """(N, 3, H, W) to (N, P, D)."""
-        return network.to(frames.device)(frames).flatten(2).mT
+        """(N, 3, H, W) to (N, h, w, D)."""
+        return network.to(frames.device).encode(frames).patches
 
-    return Features(goal, patches, _patch_distance)
+    return Features(goal, patches, patch_distance)
 
 
 def __getattr__(name: str) -> Any:
@@ -113,7 +113,3 @@ class Structure:
             found = self.tracker.track(np.stack([wanted, frame]), self.masks).masks
             costs.append(1 - clip_score(overlap(found, target).iou("left_out")) / 100)
         return last.new_tensor(costs)
-
-
-def _patch_distance(made: Tensor, wanted: Tensor) -> Tensor:
-    return 1 - torch.cosine_similarity(made, wanted, dim=-1).mean(1)

@@ -13,6 +13,7 @@ import torch
 
 from egowm.commands import main as cli
 from egowm.data import DonkeyTub
+from egowm.encoders import IJEPA
 from egowm.evaluation import roll_out as module
 from egowm.evaluation.evaluate import annotator, evaluate
 from egowm.evaluation.record import load
@@ -266,11 +267,22 @@ def export(obedient, tmp_path):
     return tmp_path / "model"
 
 
-def test_the_command(export, write_recipe, rooms, tmp_path, capsys):
+@pytest.fixture(scope="module")
+def image_encoder(tmp_path_factory):
+    """A small I-JEPA of random weights."""
+    model = IJEPA(size=24, patch=4, width=16, layers=1, heads=2, predictor_width=8)
+    model.configure_model()
+    folder: Path = tmp_path_factory.mktemp("encoder") / "ijepa"
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_the_command(export, image_encoder, write_recipe, rooms, tmp_path, capsys):
     """The recipe's data lie nowhere; `--data.root` says where they are."""
     recipe = write_recipe(root=str(tmp_path / "nowhere"))
     output = tmp_path / "out"
     options = ["--data.root", rooms.root, "--clips", "2", "--horizon", "2", "--steps", "1"]
+    options += ["--encoder", str(image_encoder)]
     command = ["eval", "--model", str(export), "-c", str(recipe), "--output", str(output)]
     assert cli.main([*command, *options]) == 0
     out = capsys.readouterr().out.splitlines()
@@ -285,7 +297,7 @@ def test_the_command(export, write_recipe, rooms, tmp_path, capsys):
         "Codec ceiling",
     ]
     following = ["off, m", "off, °", "drift, m", "lost, %"]
-    columns = ["SCS", "PSNR", "SSIM", *following, "s/frame", "GiB"]
+    columns = ["SCS", "PSNR", "SSIM", "feature drift", *following, "s/frame", "GiB"]
     assert re.split(" {2,}", out[1].strip()) == columns
     assert out[-2:] == ["Rolled out on cpu.", f"report: {output / 'report.html'}"]
     said = [line for line in out if line.startswith(("LPIPS", "DreamSim", "FID", "FVD"))]
@@ -297,7 +309,12 @@ def test_the_command(export, write_recipe, rooms, tmp_path, capsys):
     assert all(line.split(": ")[1] in page for line in said)
     assert len(read_run(output).clips) == 2
     assert not (tmp_path / "nowhere").exists()
-    about = load(output / "eval.json")["about"]
+    record = load(output / "eval.json")
+    drifts = {row["folder"]: row["cells"]["feature_drift"]["value"] for row in record["rows"]}
+    assert len(drifts) == 7
+    assert all(0 < drift < 2 for drift in drifts.values())
+    assert len(record["protocol"]["metrics"]["feature_drift"]["model.safetensors"]) == 64
+    about = record["about"]
     assert about["recipe"]["name"] == recipe.name
     assert len(about["model"]["sha256"]) == len(about["model"]["base_sha256"]) == 64
 
@@ -365,6 +382,7 @@ def test_a_run_again(export, write_recipe, rooms, tmp_path, capsys, monkeypatch)
         ({}, ["--device", "gpu"], "--device: expected a device such as cpu or cuda, got 'gpu'"),
         ({}, ["--seeds", "0"], "Expected at least 1 seed, got 0"),
         ({}, ["--weights", "./none"], "No folder of weights at none"),
+        ({}, ["--encoder", "./none"], "Expected none/config.json, found none"),
         ({}, ["--gate", "./none"], "none"),
         ({}, ["--protocol", "nwm-time", "--horizon", "4"], "SVD makes frames one after the other"),
         ({}, ["--protocol", "nwm-rollout"], "one second is 4 frames at 4 Hz, and there are 3"),

@@ -141,7 +141,7 @@ def test_dino_patches(tmp_path):
     Dinov2Model(config).save_pretrained(tmp_path)
     goal = torch.rand(3, 8, 8)
     term = encoder(goal, tmp_path, size=28)
-    assert term.extract(goal[None]).shape == (1, 4, 16)
+    assert term.extract(goal[None]).shape == (1, 2, 2, 16)
     costs = term(made(torch.stack([goal, 1 - goal])[:, None]), None)
     assert costs[0] == pytest.approx(0, abs=1e-5)
     assert costs[1] > 1e-3

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.wrong_calls import models, planners, scores
+from tests.wrong_calls import encoders, models, planners, scores
 from tests.wrong_calls.call import Call
 from tests.wrong_calls.verdict import REFUSED, WORKS
 
@@ -21,6 +21,7 @@ def registry(folder: Path) -> Iterator[Call]:
     yield from models.calls(made, folder)
     yield from planners.calls(made)
     yield from scores.calls(folder)
+    yield from encoders.calls(folder)
 
 
 def main(names: list[str]) -> int:

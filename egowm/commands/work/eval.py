@@ -49,7 +49,7 @@ def _evaluated(args: Namespace, baseline: EvalRecord | None) -> EvalRecord:
     kinds = known_kinds(data.clip_meaning) if args.actions is None else args.actions
     name = _named(Path(args.model))
     rows = list(make_rows(model, name, kinds))
-    metrics = load_metrics(args.weights, str(device), data)
+    metrics = load_metrics(args.weights, str(device), data, args.encoder)
     if baseline is not None:
         compare.check_gate(baseline, str(args.gate), protocol, metrics)
     model.to(device)

@@ -10,7 +10,7 @@ from egowm.data.module import ClipData
 from egowm.evaluation.metrics.distribution import FID, FVD
 from egowm.evaluation.metrics.following import following_of
 from egowm.evaluation.metrics.metric import Column, Metric, Unavailable
-from egowm.evaluation.metrics.perceptual import LPIPS, DreamSim
+from egowm.evaluation.metrics.perceptual import LPIPS, DreamSim, FeatureDrift
 from egowm.evaluation.metrics.pixel import PSNR, SSIM
 from egowm.evaluation.metrics.straightness import Straightness
 
@@ -54,21 +54,30 @@ def pixel_metrics(device: str = "cpu") -> Metrics:
 
 
 def load_metrics(
-    weights: Path | None, device: str = "cpu", data: ClipData | None = None
+    weights: Path | None,
+    device: str = "cpu",
+    data: ClipData | None = None,
+    encoder: Path | None = None,
 ) -> Metrics:
     """All metrics whose package and weights are here; the others with the reason.
 
-    weights: the folder of weights. data: whose clips are measured, for metrics that know their
-    world. Raises FileNotFoundError where there is none, ValueError for a
-    damaged file of weights.
+    Args:
+        weights: The folder of weights.
+        device: On which they are computed.
+        data: Whose clips are measured, for metrics that know their world.
+        encoder: The folder of an image encoder, for the feature drift.
+
+    Raises:
+        FileNotFoundError: No folder of weights, or a file of the encoder that is missing.
+        ValueError: A damaged file of weights, or an encoder of another kind.
     """
     if weights is not None and not weights.is_dir():
         raise FileNotFoundError(f"No folder of weights at {weights}: see docs/evaluation.md.")
     ready: list[Metric] = []
     missing: dict[Column, str] = {}
-    for kind in KINDS:
+    for kind, folder in [*((kind, weights) for kind in KINDS), (FeatureDrift, encoder)]:
         try:
-            ready.append(kind(weights, device))
+            ready.append(kind(folder, device))
         except Unavailable as reason:
             missing |= dict.fromkeys(kind.columns, str(reason))
     return Metrics([*ready, *following_of(data)], missing)

@@ -85,7 +85,7 @@ class Metric(ABC):
     """Takes the clips of one row with `add`, then gives the values with `compute` and starts anew.
 
     Made by `Metric(weights, device)`, which raises `Unavailable`; weights: the folder of
-    `--weights`, or None.
+    `--weights` (or of `--encoder`), or None.
     """
 
     columns: ClassVar[tuple[Column, ...]]

@@ -1,4 +1,4 @@
-"""LPIPS and DreamSim: distances of frames between features of networks, 0 for equal frames."""
+"""LPIPS, DreamSim and feature drift: distances between features of networks, 0 for equal frames."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from egowm.evaluation.metrics.metric import ClipMetric, Column, Sample
-from egowm.evaluation.metrics.weights import described, file_of, library, tensors
-from egowm.pixels import to_model
+from egowm.encoder import Encoder, patch_distance
+from egowm.evaluation.metrics.metric import ClipMetric, Column, Sample, Unavailable
+from egowm.evaluation.metrics.weights import PAGE, described, file_of, library, tensors
+from egowm.pixels import to_model, to_unit
 
 ALEXNET = "alexnet-owt-7be5be79.pth"
 DREAMSIM = (  # of the ensemble, as its checkpoint archive unpacks, and DINO's code and weights
@@ -112,6 +113,54 @@ class DreamSim(ClipMetric):
         with torch.no_grad():
             found = torch.cat([self.model(*pair) for pair in _batches(pred, truth)])
         return {"dreamsim": found.double().cpu().numpy().reshape(-1)}
+
+
+class FeatureDrift(ClipMetric):
+    """How far an image encoder's patches of each frame are from those of the true frame, as the
+    planning cost `features.encoder` compares them.
+
+    Args:
+        encoder: Folder of an encoder in transformers' format, that of `--encoder`.
+        device: On which it encodes.
+
+    Raises:
+        Unavailable: No folder is given.
+        FileNotFoundError: A file of it that is missing.
+        ValueError: A folder of another kind of model, or a damaged file.
+    """
+
+    columns: ClassVar = (
+        Column(
+            "feature_drift",
+            "feature drift",
+            "1 minus the mean cosine between an image encoder's patches of the imagined and of the "
+            "true frame, 0 for equal frames",
+            3,
+            False,
+        ),
+    )
+
+    def __init__(self, encoder: Path | None = None, device: str = "cpu") -> None:
+        super().__init__()
+        if encoder is None:
+            raise Unavailable(f"needs an image encoder: give its folder by --encoder ({PAGE})")
+        self.folder, self.encoder = encoder, Encoder.from_pretrained(encoder).to(device)
+        self.device = device
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        read = sorted(p for p in self.folder.iterdir() if p.suffix in (".json", ".safetensors"))
+        return {name: value for path in read for name, value in described(path).items()}
+
+    @torch.no_grad()
+    def clip(self, sample: Sample) -> Mapping[str, np.ndarray]:
+        pred, truth = (
+            to_unit(torch.from_numpy(frames.transpose(0, 3, 1, 2).copy())).to(self.device)
+            for frames in (sample.pred, sample.truth)
+        )
+        pairs = ([self.encoder.encode(x).patches for x in p] for p in _batches(pred, truth))
+        found = torch.cat([patch_distance(*pair) for pair in pairs])
+        return {"feature_drift": found.clamp(min=0).double().cpu().numpy()}  # of rounding
 
 
 def _batches(a: torch.Tensor, b: torch.Tensor, size: int = 32) -> Iterator[Any]:
