@@ -6,6 +6,7 @@ Sockets are closed except to this machine by pytest-socket (`--allow-hosts` in p
 
 import copy
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -30,6 +31,7 @@ if sys.dont_write_bytecode:  # or each fresh process would compile torch and all
     sys.pycache_prefix = str(ROOT / ".pytest_cache/compiled")
     os.environ |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": sys.pycache_prefix}
 
+multiprocessing.get_start_method()  # settles it: torchrl would make all loaders spawn
 settings.register_profile("egowm", deadline=None, derandomize=True)
 settings.load_profile("egowm")
 

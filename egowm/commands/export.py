@@ -1,5 +1,6 @@
-"""`egowm export`: a training checkpoint and its recipe become an export that planners load; of an
-encoder, a folder of transformers."""
+"""`egowm export`: a training checkpoint and its recipe become an export that planners load.
+
+Of an image encoder it is a folder that transformers opens, too."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -3,6 +3,7 @@
 Importing this module needs torchrl; `egowm.planning` itself does not.
 """
 
+import multiprocessing
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from egowm.checks import MOST_SEED, check_between, check_shape
 from egowm.planning.imagined import ImaginedWorlds
 from egowm.planning.space import Space
 
+multiprocessing.get_start_method()  # settles it: torchrl would make all loaders spawn
 try:
     from tensordict import TensorDict, TensorDictBase
     from torchrl.data import Binary, Bounded, Composite, Unbounded

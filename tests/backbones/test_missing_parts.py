@@ -205,7 +205,7 @@ def test_commands_say_so_in_a_line(part, tiny, recipe, obedient, tmp_path, capsy
 
 # They load by `locate`, or exports; a plain function of this name is egowm.latent's.
 OURS = ("WorldModel", "Cosmos3", "RSSM", "LatentModel", "BehaviourCloning", "Dreamer")
-OURS += ("Encoder", "egowm.latent")
+OURS += ("Encoder", "MooG", "SingleLife", "egowm.latent")
 
 
 @pytest.mark.parametrize("folder", ["egowm", "benchmarks"])

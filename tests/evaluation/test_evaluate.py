@@ -297,7 +297,7 @@ def test_the_command(export, image_encoder, write_recipe, rooms, tmp_path, capsy
         "Codec ceiling",
     ]
     following = ["off, m", "off, °", "drift, m", "lost, %"]
-    columns = ["SCS", "PSNR", "SSIM", "feature drift", *following, "s/frame", "GiB"]
+    columns = ["SCS", "PSNR", "SSIM", "straight", "feature drift", *following, "s/frame", "GiB"]
     assert re.split(" {2,}", out[1].strip()) == columns
     assert out[-2:] == ["Rolled out on cpu.", f"report: {output / 'report.html'}"]
     said = [line for line in out if line.startswith(("LPIPS", "DreamSim", "FID", "FVD"))]
@@ -376,7 +376,7 @@ def test_a_run_again(export, write_recipe, rooms, tmp_path, capsys, monkeypatch)
         ({}, ["--clips", "1"], "expected at least 2 test clips, got 1"),
         ({}, ["--clips", "0"], "Expected at least 1 clip to evaluate, got 0"),
         ({}, ["--horizon", "9"], "no test clip: a window needs 10 frames"),
-        ({}, ["--tracker", "fow"], "Expected a tracker of sam2, palette, flow"),
+        ({}, ["--tracker", "fow"], "Expected a tracker of sam2, palette, moog, flow"),
         ({"stride": 2}, ["--horizon", "2"], "trained at 4 Hz, the data come at 2 Hz"),
         ({}, ["--base", "./none"], "Expected a diffusers pipeline folder at ./none"),
         ({}, ["--device", "gpu"], "--device: expected a device such as cpu or cuda, got 'gpu'"),

@@ -84,7 +84,7 @@ def test_fail_under(world, capsys):
 def test_tracker_must_be_named(world, capsys):
     assert "Give --tracker" in refused(capsys, arguments(world)[:-2])
     err = refused(capsys, arguments(world, tracker="sam"))
-    assert "palette, flow, masks, copy, oracle or a class path, got 'sam'" in err
+    assert "palette, moog, flow, masks, copy, oracle or a class path, got 'sam'" in err
     assert "Cannot import" in refused(capsys, arguments(world, tracker="egowm.scs.nothing.At"))
     err = refused(capsys, arguments(world, tracker="egowm.scs.score.Overlap"))
     assert "to be a Tracker" in err
