@@ -6,13 +6,14 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from egowm.checks import check_between, check_shape, checked
+from egowm.checks import check_between, check_float, check_shape, checked
 from egowm.clip import Clip
 from egowm.encoder import ENCODER
 from egowm.encoders.frames import FrameModule
 from egowm.encoders.moog_npz import EGO4D, read_ego4d
 from egowm.network.off_grid import Layout, OffGrid, Tokens
 from egowm.off_grid import arguments_of, load, save
+from egowm.pixels import check_unit
 
 
 class MooG(FrameModule):
@@ -135,6 +136,8 @@ class MooG(FrameModule):
         """
         size = self.size
         check_shape("frames", frames, "B F 3 H W", H=size, W=size)
+        check_float("frames", frames)
+        check_unit("frames", frames)
         start = self.network.start(len(frames), torch.Generator().manual_seed(seed))
         return torch.cat(self.network.unroll(frames.to(self.device), start), 2)
 
@@ -180,7 +183,7 @@ class MooG(FrameModule):
 
         Raises:
             FileNotFoundError: No such file.
-            ValueError: Arrays that are missing, unknown or of another shape.
+            ValueError: Arrays that are missing, unknown, of another shape or not finite.
         """
         model = cls(**EGO4D)
         model.network.load_state_dict(read_ego4d(Path(path), model.network))
