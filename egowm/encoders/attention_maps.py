@@ -13,7 +13,8 @@ class Alignment(NamedTuple):
 
     raw: (P,), of the maps as they are; two models that look at the same place of the picture
     whatever it shows agree here. centred: (P,), of what is left of each map when its model's mean
-    over the pairs is taken away, so that places that are always looked at do not count.
+    over the pairs is taken away, so that places that are always looked at do not count; NaN of one
+    pair alone, of which nothing is left.
 
     >>> Alignment(raw=torch.ones(2), centred=torch.tensor([0.2, 0.4])).centred.mean()
     tensor(0.3000)
@@ -45,7 +46,8 @@ def alignment(a: Tensor, b: Tensor, k: int = 5) -> Alignment:
         if not maps.isfinite().all():
             raise ValueError(f"Expected maps of finite numbers, got NaN or infinity in {name}.")
     check_between("k", k, 1, a.shape[-1])
-    return Alignment(_shared(a, b, k), _shared(a - a.mean(0), b - b.mean(0), k))
+    raw, centred = _shared(a, b, k), _shared(a - a.mean(0), b - b.mean(0), k)
+    return Alignment(raw, centred if len(a) > 1 else torch.full_like(centred, torch.nan))
 
 
 @checked

@@ -13,6 +13,7 @@ from egowm.encoders.frames import FrameModule
 from egowm.encoders.moog_npz import EGO4D, read_ego4d
 from egowm.network.off_grid import Layout, OffGrid, Tokens
 from egowm.off_grid import arguments_of, load, save
+from egowm.pixels import check_unit
 
 
 class MooG(FrameModule):
@@ -137,6 +138,7 @@ class MooG(FrameModule):
         check_shape("frames", frames, "B F 3 H W", H=size, W=size)
         check_float("frames", frames)
         check_between("seed", seed, -MOST_SEED, MOST_SEED)
+        check_unit("frames", frames)
         start = self.network.start(len(frames), torch.Generator().manual_seed(seed))
         return torch.cat(self.network.unroll(frames.to(start), start), 2)
 
@@ -182,7 +184,7 @@ class MooG(FrameModule):
 
         Raises:
             FileNotFoundError: No such file.
-            ValueError: Arrays that are missing, unknown or of another shape.
+            ValueError: Arrays that are missing, unknown, of another shape or not finite.
         """
         model = cls(**EGO4D)
         model.network.load_state_dict(read_ego4d(Path(path), model.network))

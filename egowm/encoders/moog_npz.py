@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from egowm.arrays import read_npz
+from egowm.network.finite import check_finite
 from egowm.network.off_grid import OffGrid
 
 EGO4D: dict[str, Any] = {
@@ -40,7 +41,7 @@ def read_ego4d(path: Path, network: OffGrid) -> dict[str, Tensor]:
         network: Of the layout "ego4d"; its shapes must be those of the file.
 
     Raises:
-        ValueError: Arrays that are missing, unknown or of another shape.
+        ValueError: Arrays that are missing, unknown, of another shape or not finite.
     """
     arrays = read_npz(path)
     anchors = [name for name in arrays if name.endswith(ANCHOR)]
@@ -56,6 +57,7 @@ def read_ego4d(path: Path, network: OffGrid) -> dict[str, Tensor]:
         found[name] = torch.from_numpy(np.array(value, np.float32, order="C"))
     if arrays:
         raise ValueError(f"{path}: {min(arrays)} is not an array of the Ego4D network.")
+    check_finite(found, str(path), "Fetch the file again.")
     return found
 
 

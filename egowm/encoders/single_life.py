@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from egowm.checks import check_between, checked
+from egowm.checks import check_alike, check_between, check_shape, checked
 from egowm.clip import Clip
 from egowm.encoder import DECODER, DECODER_WEIGHTS, ENCODER, Encoder, standardised
 from egowm.encoders.base import EncoderModule, follow
@@ -23,6 +23,8 @@ from egowm.network.finite import check_finite, check_rounded
 from egowm.readable import undamaged
 from egowm.sizes import no_larger_than, room_for
 from egowm.typed_json import read_json
+
+FEW = 0.5  # share of hidden patches that any grid allows, where nothing is trained
 
 
 class _Decoder(TypedDict):
@@ -209,6 +211,8 @@ class SingleLife(EncoderModule):
             sources: (P, 3, H, W) in [0, 1].
             targets: As sources.
         """
+        check_shape("sources", sources, "P 3 H W", H=self.size, W=self.size)
+        check_alike("targets", targets, "sources", sources)
         maps: list[Tensor] = []
         everything = torch.arange(self.count, device=targets.device).expand(len(targets), -1)
         self.decoder(self.features(sources), self.features(targets), everything, maps)
@@ -247,6 +251,12 @@ class SingleLife(EncoderModule):
             ValueError: Another kind of model, or a damaged file.
         """
         folder = Path(folder)
+        for file in (folder / DECODER, folder / DECODER_WEIGHTS):
+            if not file.is_file():
+                raise FileNotFoundError(
+                    f"Expected {file}, found none: give the export of a SingleLife, as a whole "
+                    f"(egowm export)."
+                )
         shape: _Decoder = read_json(folder / DECODER, _Decoder, "the decoder of a SingleLife")
         encoder = Encoder.from_pretrained(folder)
         config: Any = encoder.network.config
@@ -256,6 +266,7 @@ class SingleLife(EncoderModule):
         files = [*folder.glob("model*.safetensors"), weights]
         with undamaged(folder), no_larger_than(*room_for(files)):
             model = cls(
+                masked=FEW,
                 size=config.image_size,
                 patch=config.patch_size,
                 width=config.hidden_size,

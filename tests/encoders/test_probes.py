@@ -78,3 +78,9 @@ def test_parts_that_do_not_belong_together_are_refused():
         attention_probe(features, targets)
     with pytest.raises(ValueError, match="Expected count from 1 to 6"):
         nearest_neighbours(features.train, torch.zeros(6), features.val, torch.zeros(6), count=7)
+
+
+def test_a_part_without_examples_is_told():
+    empty = Parts(drawn(4, 3), drawn(0, 3), drawn(2, 3))
+    with pytest.raises(ValueError, match=r"Expected examples in features.val, got none"):
+        linear_probe(empty, empty)

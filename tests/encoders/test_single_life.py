@@ -294,6 +294,28 @@ def test_centring_takes_away_what_is_looked_at_in_every_pair():
     assert alike.centred.tolist() == pytest.approx([1.0] * 40, abs=0.01)
 
 
+def test_nothing_is_centred_of_one_pair():
+    found = alignment(*torch.rand(2, 1, 9, 9, generator=seeded()), k=2)
+    assert found.raw.isfinite().all()
+    assert found.centred.isnan().all()
+
+
+def test_four_patches_can_be_loaded(tmp_path):
+    single_life(size=8, patch=4, masked=0.5).save_pretrained(tmp_path / "a")
+    assert SingleLife.from_pretrained(tmp_path / "a").count == 4
+
+
+def test_bad_pictures_and_folders_are_told(tmp_path):
+    with pytest.raises(ValueError, match="masked from 0 to 1, got inf"):
+        single_life(masked=float("inf"))
+    model = single_life()
+    with pytest.raises(ValueError, match="Expected targets"):
+        model.attention(torch.zeros(1, 3, SIZE, SIZE), torch.zeros(2, 3, SIZE, SIZE))
+    model.encoder().save_pretrained(tmp_path / "a")
+    with pytest.raises(FileNotFoundError, match=r"decoder.json, found none: give the export of a"):
+        SingleLife.from_pretrained(tmp_path / "a")
+
+
 def test_alignment_by_hand():
     a = torch.tensor([[[0.6, 0.3, 0.1], [0.1, 0.2, 0.7], [0.4, 0.3, 0.3]]])
     b = torch.tensor([[[0.6, 0.1, 0.3], [0.7, 0.2, 0.1], [0.3, 0.3, 0.4]]])

@@ -15,7 +15,7 @@ from egowm.commands.device_option import chosen_device
 from egowm.data.module import ClipData
 from egowm.data.reading import collate
 from egowm.encoders.attention_maps import alignment, same_place
-from egowm.encoders.single_life import SingleLife
+from egowm.encoders.single_life import FEW, SingleLife
 from egowm.files import whole
 from egowm.recipe import open_recipe
 from egowm.scs.bootstrap import interval
@@ -58,7 +58,7 @@ def _untrained(like: SingleLife, seed: int) -> SingleLife:
     names = ("size", "patch", "width", "layers", "heads", "decoder_width", "decoder_layers")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made = SingleLife(**{name: getattr(like, name) for name in names})
+        made = SingleLife(masked=FEW, **{name: getattr(like, name) for name in names})
         made.configure_model()
     return made.eval()
 
@@ -68,7 +68,7 @@ def _maps(
 ) -> tuple[list[Tensor], list[str]]:
     """Each model's maps (P, N, N) of the same pairs, and the episode of each pair."""
     pairing = SingleLife(
-        args.pairs, args.gap, size=models[0].size, patch=models[0].patch,
+        args.pairs, args.gap, masked=FEW, size=models[0].size, patch=models[0].patch,
         crop=0.6 if "augmented" in args.pairs else 1.0,
     )  # fmt: skip
     pairing.check_data(data)
@@ -84,6 +84,8 @@ def _maps(
         for kept, model in zip(found, models, strict=True):
             kept.append(model.attention(sources, targets).cpu())
         episodes += [clip.name[0].rpartition("_")[0]] * len(sources)
+    if len(episodes) < 2:
+        raise ValueError("Expected at least 2 pairs, which centring needs, got 1: raise --clips.")
     return [torch.cat(kept) for kept in found], episodes
 
 
