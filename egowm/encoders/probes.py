@@ -248,10 +248,10 @@ def _check(features: Parts, targets: Parts) -> None:
     """Refuse parts whose examples or channels do not belong together."""
     check_shape("targets.train", targets.train, "M G")
     for name, found, wanted in zip(Parts._fields, features, targets, strict=True):
+        if found.ndim and not len(found):
+            raise ValueError(f"Expected examples in features.{name}, got none.")
         check_shape(f"features.{name}", found, "... F")
         check_float(f"features.{name}", found)
-        if not len(found):
-            raise ValueError(f"Expected examples in features.{name}, got none.")
         check_shape(f"targets.{name}", wanted, "M G", M=len(found), G=targets.train.shape[-1])
         check_alike(f"an example of features.{name}", found[0], "one of train", features.train[0])
         if not all((values.abs() <= LARGEST).all() for values in (found, wanted.double())):
