@@ -36,7 +36,7 @@ from egowm.world_model import WorldModel
 
 RECORD, HORIZON = RESULTS / "latent_models.json", 16
 AT = (2, 4, 8, 16)  # frames after the context
-KINDS: dict[str, dict[str, float]] = {  # of latent models; an export is named by the first word
+KINDS: dict[str, dict[str, Any]] = {  # of latent models; an export is named by the first word
     "with straightening": {"straightening": 0.1},
     "invariance in its place": {"invariance": 0.1},
     "without": {},

@@ -75,7 +75,8 @@ def load_metrics(
         raise FileNotFoundError(f"No folder of weights at {weights}: see docs/evaluation.md.")
     ready: list[Metric] = []
     missing: dict[Column, str] = {}
-    for kind, folder in [*((kind, weights) for kind in KINDS), (FeatureDrift, encoder)]:
+    sources: list[tuple[type[Any], Path | None]] = [(kind, weights) for kind in KINDS]
+    for kind, folder in [*sources, (FeatureDrift, encoder)]:
         try:
             ready.append(kind(folder, device))
         except Unavailable as reason:
