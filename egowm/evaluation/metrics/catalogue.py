@@ -76,7 +76,8 @@ def load_metrics(
     ready: list[Metric] = []
     missing: dict[Column, str] = {}
     sources: list[tuple[type[Any], Path | None]] = [(kind, weights) for kind in KINDS]
-    for kind, folder in [*sources, (FeatureDrift, encoder)]:
+    sources.append((FeatureDrift, encoder))
+    for kind, folder in sources:
         try:
             ready.append(kind(folder, device))
         except Unavailable as reason:
