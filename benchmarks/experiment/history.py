@@ -51,7 +51,7 @@ LONGEST = max(past.context for past in PASTS.values())
 
 def options(add: Callable[..., Any]) -> None:
     add("--folder", type=Path, required=True, help="of the exports, outside the tree")
-    add("--steps", type=positive, default=3000)
+    add("--steps", type=positive, default=2000)
     add("--seeds", type=positive, default=1)
     add("--episodes", type=positive, default=256, help="training rooms")
     add("--clips", type=positive, default=64, help="unseen rooms, one clip of each")
