@@ -130,7 +130,9 @@ class ImaginedWorlds:
         """
         last = self._begun()
         check_shape("here", here, "N", N=len(self))
-        begun = torch.from_numpy(np.asarray(here, bool))
+        if here.dtype != bool:  # numbers would be taken for indices
+            raise ValueError(f"Expected here (N,) of bool, got {shown(here)}.")
+        begun = torch.from_numpy(here.copy())
         self._begin_again(begun)
         self.last = torch.where(begun.to(last.device)[:, None, None, None], self._first, last)
         self.taken[here], self.over[here] = 0, False

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from egowm.checks import MOST_SEED, check_between, check_shape
+from egowm.checks import MOST_SEED, check_between, check_float, check_shape, checked
 from egowm.planning.imagined import ImaginedWorlds
 from egowm.planning.space import Space
 
@@ -49,6 +49,7 @@ class TorchRLEnv(EnvBase):
     (torch.Size([2]), torch.Size([2, 64, 64, 3]), torch.Size([2, 3]))
     """
 
+    @checked
     def __init__(self, worlds: ImaginedWorlds) -> None:
         count, device = len(worlds), worlds.model.device
         super().__init__(device=device, batch_size=(count,))
@@ -85,6 +86,7 @@ class TorchRLEnv(EnvBase):
         return self._observed({})
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
+        check_float("action", tensordict["action"])
         told = tensordict["action"].float()
         check_shape("action", told, "N A" if self.worlds.block == 1 else "N n A")
         made = self.worlds.step(told[:, None] if self.worlds.block == 1 else told)

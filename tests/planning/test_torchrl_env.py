@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -94,6 +95,10 @@ def test_some_worlds_are_reset_only_where_all_have_begun(obedient, contexts):
     worlds.reset()
     with pytest.raises(ValueError, match=r"here \(2\), got \(3,\)"):
         worlds.reset_some(torch.ones(3, dtype=torch.bool).numpy())
+    with pytest.raises(
+        ValueError, match=r"Expected here \(N,\) of bool, got an array \(2,\) of int64"
+    ):
+        worlds.reset_some(np.array([0, 1]))  # no numbers of worlds
 
 
 def test_planning_does_not_import_torchrl():

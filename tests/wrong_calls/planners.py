@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -216,6 +217,18 @@ def _worlds(models: Models) -> Iterator[Call]:
     yield Call("ImaginedWorlds", stepped, right, _a_step_each, fine)
     given = {"actions": drawn(2, 1, 3) * 0.1, "seed": 3}
     yield Call("ImaginedWorlds.step", partial(stepped, **right), given, fine=("seed: None",))
+
+    def begun(here: Any) -> Any:
+        worlds = ImaginedWorlds(models.plain, drawn(2, 1, 3, 8, 8), ONE_STEP)
+        worlds.reset()
+        return worlds.reset_some(here)
+
+    yield Call("ImaginedWorlds.reset_some", begun, {"here": np.array([True, False])})
+    if find_spec("torchrl") is not None:
+        from egowm.planning import TorchRLEnv
+
+        worlds = ImaginedWorlds(models.plain, drawn(2, 1, 3, 8, 8), ONE_STEP)
+        yield Call("TorchRLEnv", TorchRLEnv, {"worlds": worlds})
 
     def gym(actions: Any, seed: Any) -> Any:
         from egowm.planning import WorldModelEnv
