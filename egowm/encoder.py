@@ -40,6 +40,7 @@ class _Preprocessor(TypedDict):
     image_mean: NotRequired[tuple[float, float, float] | None]
     image_std: NotRequired[tuple[float, float, float] | None]
     do_normalize: NotRequired[bool | None]
+    do_rescale: NotRequired[bool | None]
     do_center_crop: NotRequired[bool | None]
     size: NotRequired[dict[str, int] | int | None]
     crop_size: NotRequired[dict[str, int] | int | None]
@@ -238,7 +239,12 @@ def _preparation(path: Path) -> tuple[int | None, Sequence[float], Sequence[floa
     told: _Preprocessor = read_json(path, _Preprocessor, expected, partial=True)
     size = told.get("crop_size") if told.get("do_center_crop") else told.get("size")
     if isinstance(size, dict):
-        size = next((size[key] for key in ("height", "shortest_edge") if key in size), None)
+        sides = {size[key] for key in ("height", "width", "shortest_edge") if key in size}
+        if len(sides) > 1:
+            raise ValueError(f"{path}: expected frames that are square, got {size}.")
+        size = sides.pop() if sides else None
+    if told.get("do_rescale") is False:
+        raise ValueError(f"{path}: expected an encoder of pixels in [0, 1], not of 0 to 255.")
     if told.get("do_normalize") is False:
         return size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     return size, told.get("image_mean") or MEAN, told.get("image_std") or STD

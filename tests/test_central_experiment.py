@@ -77,38 +77,33 @@ def test_a_stepped_frame_is_imagined_from_the_true_one_before(few_rooms):
             assert np.abs(difference).mean() < 1
 
 
+class Looking:
+    """A model that keeps the contexts that it was shown."""
+
+    device, state_spec = torch.device("cpu"), None
+
+    def __init__(self, num_context: int) -> None:
+        self.num_context, self.seen = num_context, []
+
+    def rollout(self, context, actions, how, state, generator):
+        self.seen.append(context)
+        return SimpleNamespace(frames=torch.zeros(2, 3, 3, 64, 64))
+
+
 def test_who_looks_at_several_frames_sees_the_first_as_often(few_rooms):
-    clips, seen = RoomClips(few_rooms, 2, 3), []
-
-    class Looking:
-        device, num_context = torch.device("cpu"), 4
-        state_spec = None
-
-        def rollout(self, context, actions, how, state, generator):
-            seen.append(context)
-            return SimpleNamespace(frames=torch.zeros(2, 3, 3, 64, 64))
-
-    clips.imagined(Looking(), "true")
-    assert seen[0].shape == (2, 4, 3, 64, 64)
+    clips, model = RoomClips(few_rooms, 2, 3), Looking(4)
+    clips.imagined(model, "true")
+    (shown,) = model.seen
+    assert shown.shape == (2, 4, 3, 64, 64)
     for k in range(4):
-        assert torch.equal(seen[0][:, k], torch.stack([clip.frames[0] for clip in clips.clips]))
+        assert torch.equal(shown[:, k], torch.stack([clip.frames[0] for clip in clips.clips]))
 
 
 def test_a_past_is_shown_to_who_looks_at_it(few_rooms):
     """Clips with three context frames: truth and structures begin with the last of them."""
-    data = few_rooms.with_context(3)
-    clips, seen = RoomClips(data, 2, 3), []
-
-    class Looking:
-        device, num_context = torch.device("cpu"), 2
-        state_spec = None
-
-        def rollout(self, context, actions, how, state, generator):
-            seen.append(context)
-            return SimpleNamespace(frames=torch.zeros(2, 3, 3, 64, 64))
-
-    clips.imagined(Looking(), "true")
-    assert torch.equal(seen[0], torch.stack([clip.frames[1:3] for clip in clips.clips]))
+    clips, model = RoomClips(few_rooms.with_context(3), 2, 3), Looking(2)
+    clips.imagined(model, "true")
+    assert torch.equal(model.seen[0], torch.stack([clip.frames[1:3] for clip in clips.clips]))
     assert [len(frames) for frames in clips.truth] == [4, 4]
     np.testing.assert_allclose(clips.score(clips.simulated("true")).scs, 100)
 

@@ -44,10 +44,10 @@ def _parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """`egowm align A B -c RECIPE`."""
     args = _parser().parse_args(argv)
-    if args.clips < 1 or args.seed < 0:
+    if min(args.clips, args.k, args.gap) < 1 or args.seed < 0:
         raise ValueError(
-            f"Expected --clips of at least 1 and a --seed of 0 or more, got {args.clips} and "
-            f"{args.seed}."
+            f"Expected --clips, --k and --gap of at least 1 and a --seed of 0 or more, got "
+            f"{args.clips}, {args.k}, {args.gap} and {args.seed}."
         )
     if args.output is not None:
         check_file(args.output, ALIGNMENT)

@@ -42,7 +42,6 @@ class EncoderModule(FrameModule):
     """
 
     export_kind = ENCODER
-    beta2 = 0.999  # share of its average of squared gradients that an AdamW step keeps
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ class FrameModule(LightningModule, ABC):
         weight_decay: AdamW's.
     """
 
-    beta2 = 0.999  # of AdamW
+    beta2 = 0.999  # share of its average of squared gradients that an AdamW step keeps
 
     def __init__(self, size: int, learning_rate: float, warmup: int, weight_decay: float) -> None:
         super().__init__()

@@ -11,8 +11,7 @@ from egowm.encoder import standardised
 from egowm.encoders.base import EncoderModule
 from egowm.encoders.masks import Masks, multi_block
 from egowm.encoders.positions import sine_cosine
-
-EPS = 1e-6
+from egowm.encoders.transformer import EPS, gathered, transformer
 
 
 class IJEPA(EncoderModule):
@@ -80,10 +79,7 @@ class IJEPA(EncoderModule):
         self.predictor_width, self.predictor_layers = predictor_width, predictor_layers
 
     def network(self) -> nn.Module:
-        network: Any = transformer(self.width, self.layers, self.heads, self.size, self.patch)
-        positions = network.embeddings.position_embeddings.requires_grad_(False)
-        positions.copy_(sine_cosine(self.width, self.side)[None])
-        return network  # type: ignore[no-any-return]
+        return transformer(self.width, self.layers, self.heads, self.size, self.patch)
 
     def build(self) -> None:
         out = self.width if self.targets == "features" else 3 * self.patch**2
@@ -168,27 +164,6 @@ class Predictor(nn.Module):
             hidden = layer(hidden, attend)
         made = self.leave(self.norm(hidden[:, -asked.shape[1] :]))
         return made.unflatten(0, (-1, blocks))  # type: ignore[no-any-return]
-
-
-def transformer(width: int, layers: int, heads: int, size: int, patch: int) -> nn.Module:
-    """A vision transformer of transformers with random weights, without cls token."""
-    from transformers import IJepaConfig, IJepaModel
-
-    config = IJepaConfig(
-        hidden_size=width,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        intermediate_size=4 * width,
-        image_size=size,
-        patch_size=patch,
-        layer_norm_eps=EPS,
-    )
-    return IJepaModel(config)  # type: ignore[no-any-return]
-
-
-def gathered(tokens: Tensor, numbers: Tensor) -> Tensor:
-    """The tokens (M, N, D) of these numbers (M, K): (M, K, D)."""
-    return tokens.gather(1, numbers[..., None].expand(-1, -1, tokens.shape[-1]))
 
 
 def attendable(seen: Tensor) -> Tensor:

@@ -110,17 +110,12 @@ class MooG(FrameModule):
         here = drawn.to(frames.device)[..., None]
         places = self.network.places.expand(len(pixels), -1, -1)  # type: ignore[operator,union-attr]
         made = self.network.decode(tokens, places.gather(1, here.expand(-1, -1, 2)))
-        error = (
-            (made - pixels.gather(1, here.expand(-1, -1, 3)))
-            .square()
-            .unflatten(0, (-1, frames.shape[1]))
-        )
-        logs = {
-            "next": error[:, 1:].mean(),
-            "copy": (frames[:, 1:] - frames[:, :-1]).square().mean(),
-        }
-        known = frames.shape[1] > 1
-        return error.mean(), {k: v.detach() for k, v in logs.items()} if known else {}
+        off = made - pixels.gather(1, here.expand(-1, -1, 3))
+        error = off.square().unflatten(0, (-1, frames.shape[1]))
+        if frames.shape[1] < 2:
+            return error.mean(), {}
+        copied = (frames[:, 1:] - frames[:, :-1]).square().mean()
+        return error.mean(), {"next": error[:, 1:].mean().detach(), "copy": copied}
 
     # Use ------------------------------------------------------------------------------------------
 
@@ -168,7 +163,7 @@ class MooG(FrameModule):
         """
         network = load(Path(folder))
         model = cls(**arguments_of(network))
-        model.network.load_state_dict(network.state_dict())
+        model.network = network
         return model.eval()
 
     @classmethod

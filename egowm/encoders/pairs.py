@@ -92,7 +92,7 @@ def _seen(
     column, row = np.rint(ahead[:2] / ahead[2]).clip(-1, max(depth.shape)).astype(int)
     inside = (row >= 0) & (row < depth.shape[0]) & (column >= 0) & (column < depth.shape[1])
     far, held = ahead[2][inside], other[row[inside], column[inside]]
-    return len(rows), int((np.abs(held - far) <= tolerance * far).sum())
+    return len(rows), int(((held > 0) & (np.abs(held - far) <= tolerance * far)).sum())
 
 
 def kinds_of(pairs: str) -> tuple[str, ...]:
@@ -103,6 +103,8 @@ def kinds_of(pairs: str) -> tuple[str, ...]:
             f"Expected pairs of {', '.join(KINDS)}, or several of them joined by +, got "
             f"{unknown[0]!r}."
         )
+    if len(set(kinds)) < len(kinds):
+        raise ValueError(f"Expected each kind of pairs once, got {pairs!r}.")
     return kinds
 
 

@@ -244,6 +244,20 @@ def _judge(made: Tensor, truth: Tensor, centre: Tensor) -> Probed:
     return Probed(float(r2), float(off.norm(dim=1).mean()))
 
 
+def check_moderate(name: str, values: Tensor) -> None:
+    """Refuse numbers whose squares are not finite.
+
+    Args:
+        name: For the error.
+        values: Of any shape.
+    """
+    if not (values.double().abs() <= LARGEST).all():
+        raise ValueError(
+            f"Expected finite numbers up to {LARGEST:g} in {name}, got NaN, infinity or larger "
+            f"ones."
+        )
+
+
 def _check(features: Parts, targets: Parts) -> None:
     """Refuse parts whose examples or channels do not belong together."""
     check_shape("targets.train", targets.train, "M G")
@@ -254,8 +268,5 @@ def _check(features: Parts, targets: Parts) -> None:
         check_float(f"features.{name}", found)
         check_shape(f"targets.{name}", wanted, "M G", M=len(found), G=targets.train.shape[-1])
         check_alike(f"an example of features.{name}", found[0], "one of train", features.train[0])
-        if not all((values.abs() <= LARGEST).all() for values in (found, wanted.double())):
-            raise ValueError(
-                f"Expected finite features and targets up to {LARGEST:g}, got NaN, infinity or "
-                f"larger ones: {name}."
-            )
+        check_moderate(f"features.{name}", found)
+        check_moderate(f"targets.{name}", wanted)

@@ -15,9 +15,8 @@ from egowm.encoder import DECODER, DECODER_WEIGHTS, ENCODER, Encoder, standardis
 from egowm.encoders.base import EncoderModule, follow
 from egowm.encoders.crops import random_crops
 from egowm.encoders.cross_view import Decoder
-from egowm.encoders.ijepa import EPS, gathered, transformer
 from egowm.encoders.pairs import draw, kinds_of
-from egowm.encoders.positions import sine_cosine
+from egowm.encoders.transformer import EPS, gathered, transformer
 from egowm.files import filled
 from egowm.network.finite import check_finite, check_rounded
 from egowm.readable import undamaged
@@ -118,10 +117,7 @@ class SingleLife(EncoderModule):
         self.decoder_width, self.decoder_layers = decoder_width, decoder_layers
 
     def network(self) -> nn.Module:
-        network: Any = transformer(self.width, self.layers, self.heads, self.size, self.patch)
-        positions = network.embeddings.position_embeddings.requires_grad_(False)
-        positions.copy_(sine_cosine(self.width, self.size // self.patch)[None])
-        return network  # type: ignore[no-any-return]
+        return transformer(self.width, self.layers, self.heads, self.size, self.patch)
 
     def build(self) -> None:
         narrow, side, out = self.decoder_width, self.size // self.patch, 3 * self.patch**2

@@ -129,3 +129,16 @@ def test_the_cost_of_before_is_found_under_its_old_name():
 
     with pytest.warns(FutureWarning, match=r"features\.dino is now features\.encoder"):
         assert features.dino is encoder_cost
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"size": {"height": 16, "width": 32}}, "expected frames that are square"),
+        ({"do_rescale": False}, r"expected an encoder of pixels in \[0, 1\]"),
+    ],
+)
+def test_a_preparation_that_is_another_is_refused(told, words, tmp_path):
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(told))
+    with pytest.raises(ValueError, match=words):
+        Encoder.from_pretrained(tmp_path)

@@ -94,7 +94,9 @@ def test_what_is_hidden_or_behind_does_not_overlap():
     assert jaccard(depth[0], pose[0], near, pose[0], camera) == 0
     half = depth[0].copy()
     half[:, :2] = 0  # unknown there: 8 of its own 8 points are seen, and 8 of 16
-    assert jaccard(depth[0], pose[0], half, pose[0], camera) == pytest.approx(8 / 16)
+    for tolerance in (0.1, 1.0):  # what is not known is seen by nobody
+        found = jaccard(depth[0], pose[0], half, pose[0], camera, tolerance)
+        assert found == pytest.approx(8 / 16)
     with pytest.raises(ValueError, match=r"Expected pose_a \(4, 4\), got \(3, 3\)"):
         jaccard(depth[0], np.eye(3), depth[0], pose[0], camera)
 
@@ -248,6 +250,8 @@ def test_hidden_pixels_do_not_reach_the_completion_and_the_source_does(frames):
 
 def test_what_does_not_fit_is_refused(clip):
     assert kinds_of("temporal+spatial") == ("temporal", "spatial")
+    with pytest.raises(ValueError, match="Expected each kind of pairs once"):
+        kinds_of("random+random")
     for options, words in (
         ({"pairs": "temporal+near"}, "joined by \\+, got 'near'"),
         ({"gap": 0}, "Expected gap from 1"),
@@ -405,5 +409,9 @@ def test_models_of_other_patches_are_not_aligned(recipe, tmp_path, capsys):
     assert "Expected frames and patches of one size, got (24, 4) and (24, 6)" in (
         capsys.readouterr().err
     )
-    assert cli.main([*command, "--clips", "0"]) == 2
-    assert "--clips of at least 1" in capsys.readouterr().err
+    for option in ("--clips", "--k", "--gap"):
+        assert cli.main([*command, option, "0"]) == 2
+        assert "--clips, --k and --gap of at least 1" in capsys.readouterr().err
+    same = ["align", str(tmp_path / "a"), str(tmp_path / "a"), "-c", recipe, "--k", "37"]
+    assert cli.main(same) == 2
+    assert "Expected --k from 1 to 36, got 37" in capsys.readouterr().err

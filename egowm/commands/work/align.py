@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from egowm.checks import counted
+from egowm.checks import check_between, counted
 from egowm.commands.device_option import chosen_device
 from egowm.data.module import ClipData
 from egowm.data.reading import collate
 from egowm.encoders.attention_maps import alignment, same_place
+from egowm.encoders.pairs import kinds_of
 from egowm.encoders.single_life import FEW, SingleLife
 from egowm.files import whole
 from egowm.recipe import open_recipe
@@ -26,6 +27,7 @@ Row = dict[str, np.ndarray]  # "raw", and "centred" where that is defined: (P,)
 
 def run(args: argparse.Namespace) -> int:
     """Compare two exports, print the table, write it."""
+    kinds_of(args.pairs)
     device = chosen_device(args)
     models = [SingleLife.from_pretrained(folder) for folder in (args.a, args.b)]
     shapes = [(model.size, model.patch) for model in models]
@@ -33,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(
             f"Expected frames and patches of one size, got {shapes[0]} and {shapes[1]}."
         )
+    check_between("--k", args.k, 1, models[0].count)
     models += [_untrained(model, args.seed + k) for k, model in enumerate(models)]
     data = open_recipe(args.config).data(args.root)
     data.prepare_data()
@@ -73,6 +76,8 @@ def _maps(
     )  # fmt: skip
     pairing.check_data(data)
     windows = data.windows("test", tiled=True)
+    if not len(windows):
+        raise ValueError(f"{data.source}: expected clips for testing, got none.")
     chosen = np.unique(np.linspace(0, len(windows) - 1, args.clips).round().astype(int))
     generator = torch.Generator().manual_seed(args.seed)
     found: list[list[Tensor]] = [[] for _ in models]
