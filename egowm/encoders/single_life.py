@@ -140,7 +140,7 @@ class SingleLife(EncoderModule):
         if "spatial" in self.kinds and not hasattr(data, "geometry"):
             raise ValueError(
                 f"Spatial pairs need depth and pose, which egowm.data.Rooms has, got "
-                f"{type(data).__name__}: leave spatial out of --model.pairs."
+                f"{type(data).__name__}: leave spatial out of the pairs."
             )
 
     def losses_of(
