@@ -147,6 +147,7 @@ def work(arguments: argparse.Namespace) -> None:
     keep = partial(_keep, arguments.record, about, record)
     if not record["frames"]:
         record["frames"], record["speed"] = frames(arguments, folder)
+        record["frames_made_at"] = about["commit"]
         keep()
     known = {(row["row"], row["seed"]) for row in record["paths"]}
     data = rooms("rooms_latent", arguments.episodes, arguments.clips, arguments.batch)

@@ -84,5 +84,5 @@ def _said(record: Record) -> str:
     return (
         f"RSSM was trained for {budget}. It imagines {ratios[0]} as many steps per CPU second as "
         f"the diffusion model with all frames decoded, and {ratios[1]} with none. "
-        f"{source(record)}."
+        f"{source(record | {'commit': record.get('frames_made_at', record['commit'])})}."
     )
