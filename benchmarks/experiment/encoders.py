@@ -2,9 +2,11 @@
 
     OMP_NUM_THREADS=1 setsid nohup python -m benchmarks.experiment.encoders --folder ~/encoders &
 
-Each encoder is trained by its recipe for as many CPU seconds, then frozen. Depth of each patch by a
-linear probe, the motion between two frames by an attention probe, the room by its nearest
-neighbours. A row that is in the record is not trained again; the record is written after each.
+Each encoder is trained by its recipe for as many CPU seconds, then frozen; each seed has training
+rooms of its own, a life. Depth of each patch by a linear probe, the motion between two frames by an
+attention probe, the room by its nearest neighbours. A row that is in the record is not trained
+again; the record is written after each. `benchmarks.experiment.lives` compares the exports, some of
+which are made on the way.
 """
 
 import argparse
@@ -17,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from lightning import Trainer, seed_everything
+from lightning import Callback, Trainer, seed_everything
 from torch import Tensor
 
 from benchmarks.measure import RESULTS, Record, Script, positive, provenance, read, write
@@ -33,8 +35,10 @@ from egowm.worlds.store import read_frames, read_labels
 
 RECORD = RESULTS / "encoders.json"
 STARTS, LATER = (0, 16, 32, 48), 4  # frames of a recording, and the second frame of a pair
+LIFE = 1000  # rooms between the first ones of two lives
 LABELLED = 2  # starts whose room is known to those who vote
 TIMED, BATCH = 8, 256  # steps that foretell a training's time; frames encoded at once
+WAY = (0.0625, 0.125, 0.25, 0.5, 1.0)  # shares of a training after which it is exported
 REFERENCE = "I-JEPA"  # whose shape the untrained networks have
 Encode = Callable[[Tensor], PatchFeatures]
 
@@ -71,12 +75,14 @@ def options(add: Callable[..., Any]) -> None:
     add("--folder", type=Path, required=True, help="of the exports, outside the tree")
     add("--seconds", type=positive, default=600, help="CPU seconds of each training")
     add("--seeds", type=positive, default=3)
+    add("--only", nargs="+", choices=ARMS, default=list(ARMS), help="train these alone")
     add("--rooms", type=positive, default=256, help="rooms that the probes are fitted in")
     add("--record", type=Path, default=RECORD)
 
 
 def work(arguments: argparse.Namespace) -> None:
     record = read(arguments.record) or {"rows": []}
+    folder = arguments.folder.expanduser()
     about = provenance(0, device="cpu")
     about["command"] = about["command"].replace(str(Path.home()), "~")
     data = data_of("rooms_ijepa", arguments.rooms)
@@ -96,14 +102,18 @@ def work(arguments: argparse.Namespace) -> None:
     keep("pixels", 0, partial(pixels, side))
     for seed in range(arguments.seeds):
         keep("untrained", seed, partial(untrained, seed))
-        for name in ARMS:
-            keep(name, seed, partial(trained, name, seed, arguments))
+        for name in arguments.only:
+            keep(
+                name, seed, partial(trained, name, seed, folder, arguments.seconds, arguments.rooms)
+            )
 
 
-def data_of(recipe: str, episodes: int) -> Rooms:
+def data_of(recipe: str, episodes: int, life: int = 0) -> Rooms:
+    """So many training rooms of a recipe; those of lives are disjoint."""
     data = open_recipe(recipes()[recipe]).data()
     assert isinstance(data, Rooms)
     data.counts |= {"train": episodes}
+    data.first_train = life * LIFE
     return data
 
 
@@ -163,10 +173,24 @@ def untrained(seed: int) -> tuple[Encode, Record]:
     return model.encoder().encode, {}
 
 
-def fit(arm: Arm, seed: int, steps: int, rooms: int) -> tuple[EncoderModule, float]:
-    """For so many steps of the arm's recipe, and the CPU seconds that it took."""
+class Exports(Callback):
+    """Writes the model after some steps, each in a folder `NAME-STEPS`."""
+
+    def __init__(self, name: Path, steps: set[int]) -> None:
+        self.name, self.steps = name, steps
+
+    def on_train_batch_end(self, trainer: Trainer, module: Any, *_: object) -> None:
+        if trainer.global_step in self.steps:
+            module.save_pretrained(f"{self.name}-{trainer.global_step}")
+
+
+def fit(
+    arm: Arm, seed: int, steps: int, rooms: int, *exports: Callback
+) -> tuple[EncoderModule, float]:
+    """For so many steps of the arm's recipe in the seed's own rooms, and the CPU seconds that it
+    took."""
     seed_everything(seed, verbose=False)
-    model, data = model_of(arm), data_of(arm.recipe, rooms)
+    model, data = model_of(arm), data_of(arm.recipe, rooms, life=seed)
     told = open_recipe(recipes()[arm.recipe]).trainer
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
     trainer = Trainer(
@@ -175,6 +199,7 @@ def fit(arm: Arm, seed: int, steps: int, rooms: int) -> tuple[EncoderModule, flo
         limit_val_batches=0,
         gradient_clip_val=told.get("gradient_clip_val"),
         enable_model_summary=False,
+        callbacks=list(exports),
         **quiet,  # type: ignore[arg-type]
     )
     began = time.process_time()
@@ -182,16 +207,16 @@ def fit(arm: Arm, seed: int, steps: int, rooms: int) -> tuple[EncoderModule, flo
     return model, time.process_time() - began
 
 
-def trained(name: str, seed: int, arguments: argparse.Namespace) -> tuple[Encode, Record]:
+def trained(name: str, seed: int, folder: Path, seconds: int, rooms: int) -> tuple[Encode, Record]:
     """For as many steps as fit the budget, by the time of a few."""
     arm = ARMS[name]
-    fit(arm, seed, 1, arguments.rooms)  # draws what is missing, and warms up
-    _, few = fit(arm, seed, TIMED, arguments.rooms)
-    steps = max(1, int(arguments.seconds / few * TIMED))
-    model, seconds = fit(arm, seed, steps, arguments.rooms)
-    export = f"{name.replace(' ', '-').replace(',', '')}-{seed}"
-    model.save_pretrained(arguments.folder.expanduser() / export)
-    return model.encoder().encode, {"steps": steps, "cpu_seconds": round(seconds)}
+    fit(arm, seed, 1, rooms)  # draws what is missing, and warms up
+    _, few = fit(arm, seed, TIMED, rooms)
+    steps = max(1, int(seconds / few * TIMED))
+    export = folder / f"{name.replace(' ', '-').replace(',', '')}-{seed}-{rooms}"
+    way = Exports(export, {max(1, round(share * steps)) for share in WAY})
+    model, spent = fit(arm, seed, steps, rooms, way)
+    return model.encoder().encode, {"rooms": rooms, "steps": steps, "cpu_seconds": round(spent)}
 
 
 # Probes -----------------------------------------------------------------------------------------
