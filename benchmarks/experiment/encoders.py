@@ -39,6 +39,7 @@ LIFE = 1000  # rooms between the first ones of two lives
 LABELLED = 2  # starts whose room is known to those who vote
 TIMED, BATCH = 8, 256  # steps that foretell a training's time; frames encoded at once
 WAY = (0.0625, 0.125, 0.25, 0.5, 1.0)  # shares of a training after which it is exported
+LIVING, CONTROL = "SingleLife", "SingleLife, two crops of one frame"
 REFERENCE = "I-JEPA"  # whose shape the untrained networks have
 Encode = Callable[[Tensor], PatchFeatures]
 
@@ -56,8 +57,8 @@ ARMS = {
     "DINOv2": Arm("rooms_dinov2", {}),
     "DINOv2, without KoLeo": Arm("rooms_dinov2", {"koleo": 0.0}),
     "DINOv2, without iBOT": Arm("rooms_dinov2", {"ibot": 0.0}),
-    "SingleLife": Arm("rooms_single_life", {}),
-    "SingleLife, two crops of one frame": Arm("rooms_single_life", {"pairs": "augmented"}),
+    LIVING: Arm("rooms_single_life", {}),
+    CONTROL: Arm("rooms_single_life", {"pairs": "augmented"}),
 }
 
 
@@ -210,13 +211,18 @@ def fit(
 def trained(name: str, seed: int, folder: Path, seconds: int, rooms: int) -> tuple[Encode, Record]:
     """For as many steps as fit the budget, by the time of a few."""
     arm = ARMS[name]
+    folder.mkdir(parents=True, exist_ok=True)
     fit(arm, seed, 1, rooms)  # draws what is missing, and warms up
     _, few = fit(arm, seed, TIMED, rooms)
     steps = max(1, int(seconds / few * TIMED))
-    export = folder / f"{name.replace(' ', '-').replace(',', '')}-{seed}-{rooms}"
-    way = Exports(export, {max(1, round(share * steps)) for share in WAY})
+    way = Exports(export_of(name, seed, folder, rooms), {max(1, round(x * steps)) for x in WAY})
     model, spent = fit(arm, seed, steps, rooms, way)
     return model.encoder().encode, {"rooms": rooms, "steps": steps, "cpu_seconds": round(spent)}
+
+
+def export_of(name: str, seed: int, folder: Path, rooms: int) -> Path:
+    """Of its exports, whose names end in the number of steps."""
+    return folder / f"{name.replace(' ', '-').replace(',', '')}-{seed}-{rooms}"
 
 
 # Probes -----------------------------------------------------------------------------------------
@@ -230,12 +236,17 @@ def encoded(encode: Encode, pairs: Tensor) -> tuple[Tensor, Tensor]:
     return cls.unflatten(0, (-1, 2)), patches.unflatten(0, (-1, 2))
 
 
+def depth_r2(patches: Parts, seen: list[Seen]) -> float:
+    """Of a linear probe of each patch (M, 2, h, w, D) of the first frames."""
+    firsts = Parts(*(x[:, 0].flatten(0, 2) for x in patches))
+    depths = Parts(*(part.depth.flatten()[:, None] for part in seen))
+    return round(linear_probe(firsts, depths).r2, 3)
+
+
 def probed(encode: Encode, seen: list[Seen], seed: int) -> Record:
     """What the features say of the last of three parts (`Parts`)."""
     parts = [encoded(encode, part.pairs) for part in seen]
     cls, patches = (Parts(*(part[k] for part in parts)) for k in (0, 1))
-    firsts = Parts(*(x[:, 0].flatten(0, 2) for x in patches))
-    depths = Parts(*(part.depth.flatten()[:, None] for part in seen))
     both = Parts(*(x.flatten(1, 3) for x in patches))
     moved = Parts(*(part.motion[:, :2] for part in seen))
     turned = Parts(*(part.motion[:, 2:] for part in seen))
@@ -244,7 +255,7 @@ def probed(encode: Encode, seen: list[Seen], seed: int) -> Record:
     voting = torch.arange(len(room)) % len(STARTS) < LABELLED
     same = nearest_neighbours(test[voting], room[voting], test[~voting], room[~voting], count=1)
     return {
-        "depth": round(linear_probe(firsts, depths).r2, 3),
+        "depth": depth_r2(patches, seen),
         "metres": round(way.error, 4),
         "metres_r2": round(way.r2, 3),
         "degrees": round(float(np.degrees(turn.error)), 3),
