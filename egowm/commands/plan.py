@@ -15,8 +15,8 @@ from egowm.commands.parser import Parser
 PLANNERS = ("icem", "cem", "mppi", "random")
 OF_ROOMS = ("simulator", "policy", "rooms", "every", "stops", "distance", "hidden", "max_steps")
 OF_PLANNERS = (
-    "planner", "candidates", "rounds", "horizon", "every", "stops", "by", "base", "steps", "chain",
-    "dtype",
+    "planner", "candidates", "rounds", "horizon", "every", "stops", "by", "encoder", "base",
+    "steps", "chain", "dtype",
 )  # fmt: skip
 OF_PICTURES = ("state", "text", "source")
 
@@ -85,6 +85,11 @@ def _parser() -> Parser:
         help="what the cost compares with the goal (default pixels)",
     )
     parser.add_argument(
+        "--encoder",
+        metavar="FOLDER",
+        help="compares the patches of this image encoder in place of --by",
+    )
+    parser.add_argument(
         "--size",
         type=int,
         nargs=2,
@@ -120,6 +125,8 @@ def _refuse_mixtures(args: argparse.Namespace, parser: Parser) -> None:
         raise ValueError("Expected --rooms, --candidates and --rounds of at least 1.")
     if pictures and (args.picture is None or args.goal is None):
         raise ValueError("A plan of your own takes both --picture and --goal.")
+    if args.encoder and args.by != parser.get_default("by"):
+        raise ValueError("Expected --by or --encoder, got both: leave one out.")
     if not 0.5 < args.distance <= 6:
         raise ValueError(f"Expected a --distance above 0.5 m, at most 6, got {args.distance:g}.")
     _refuse_beside_policy(args, parser)

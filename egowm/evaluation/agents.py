@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from egowm.dynamics import Dynamics
 
 HORIZON, EVERY, POOL = 8, 4, 4
+Compared = By | Callable[[Tensor], Term]
 LOW = torch.tensor([0.0, 0.0, -MAX_TURN], dtype=torch.float32)
 HIGH = torch.tensor([MAX_FORWARD, 0.0, MAX_TURN], dtype=torch.float32)
 MEAN, STD = torch.tensor([0.15, 0.0, 0.0]), torch.tensor([0.12, 0.0, 0.08])
@@ -107,21 +108,24 @@ class PlanningAgent:
 class Ahead:
     """What a model imagines for a `PlanningAgent`: costs, distances, frames.
 
-    by: what is compared with the goal, pixels averaged over squares of 4, or latents. seed: of the
-    noise. stops: the cost is the least on the way, not that of the end.
+    by: what is compared with the goal: pixels averaged over squares of 4, latents, or a term of one
+    frame that is made of the goal (3, H, W). seed: of the noise. stops: the cost is the least on
+    the way, not that of the end.
     """
 
     def __init__(
         self,
         model: "Dynamics",
         how: Sampling,
-        by: By = "pixels",
+        by: Compared = "pixels",
         seed: int = 0,
         stops: bool = False,
     ) -> None:
         self.model, self.how, self.by, self.seed, self.stops = model, how, by, seed, stops
 
     def compared(self, goal: Tensor) -> Term:
+        if callable(self.by):
+            return self.by(goal.to(self.model.device))
         if self.by == "latents":
             return Latents(goal_latents(self.model, goal))
         return Pixels(goal.to(self.model.device), POOL)
@@ -159,7 +163,7 @@ def with_model(
     planner: Planner,
     how: Sampling = Sampling(),
     *,
-    by: By = "pixels",
+    by: Compared = "pixels",
     seed: int = 0,
     horizon: int = HORIZON,
     every: int = EVERY,
@@ -167,8 +171,9 @@ def with_model(
     watched: bool = False,
     propose: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> PlanningAgent:
-    """Imagines with a world model; by pixels, averaged over squares of 4, or by latents.
+    """Imagines with a world model.
 
+    by: pixels, averaged over squares of 4, latents, or a term of one frame made of the goal.
     stops: the robot may stop before a plan ends: every imagined frame is compared with the goal.
     propose: See `PlanningAgent`.
     watched: `plans` keeps what every plan was imagined to lead to, black of a model without frames.
@@ -181,7 +186,7 @@ def with_model(
 
 class SimulatorAgent(PlanningAgent):
     """Plans with the simulator itself in place of a world model: the most that a planner and a cost
-    by pixels can reach. It knows the room and where it stands."""
+    can reach. It knows the room and where it stands. by: pixels, or a term made of the goal."""
 
     def __init__(
         self,
@@ -191,9 +196,10 @@ class SimulatorAgent(PlanningAgent):
         seed: int = 0,
         stops: bool = False,
         watched: bool = False,
+        by: Compared = "pixels",
     ) -> None:
         self.simulator = Simulator()
-        ahead = Ahead(self.simulator, Sampling(), stops=stops)
+        ahead = Ahead(self.simulator, Sampling(), by, stops=stops)
         own, shown = (ahead.distances if stops else None), (ahead.imagine if watched else None)
         super().__init__(planner, ahead.cost_of, horizon, every, seed, distances=own, imagine=shown)
 

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from egowm.checks import checked
-from egowm.evaluation.agents import POOL
+from egowm.evaluation.agents import POOL, Compared
 from egowm.pixels import psnr, to_uint8
 from egowm.planning.costs import Latents, Pixels, Term
-from egowm.planning.goal import By, goal_cost, goal_latents
+from egowm.planning.goal import goal_cost, goal_latents
 from egowm.planning.mpc import Planner
 from egowm.planning.search import Plan
 from egowm.planning.space import Space
@@ -42,7 +42,7 @@ def plan_between(
     how: Sampling = Sampling(),
     *,
     horizon: int = 8,
-    by: By = "pixels",
+    by: Compared = "pixels",
     state: torch.Tensor | None = None,
     text: str = "",
     source: str | None = None,
@@ -57,7 +57,8 @@ def plan_between(
         planner: With its own settings filled in, `partial(icem, samples=.., elites=..)`.
         how: The settings of `WorldModel.rollout`.
         horizon: Actions, T. Searched within the range that they had in training.
-        by: Whether the ends are compared by pixels, averaged over squares of 4, or by latents.
+        by: Whether the ends are compared by pixels, averaged over squares of 4, or by latents; or
+            a term of one frame that is made of the goal (3, H, W), as by `features.encoder`.
         state: See `WorldModel.rollout`.
         text: See `WorldModel.rollout`.
         source: See `WorldModel.rollout`.
@@ -79,7 +80,7 @@ def plan_between(
     seen = torch.from_numpy(start.transpose(2, 0, 1).copy())
     wanted = torch.from_numpy(goal.transpose(2, 0, 1) / 255).float().to(model.device)
     context = seen.expand(1, model.num_context, -1, -1, -1)
-    term: Term = Pixels(wanted, POOL) if by == "pixels" else Latents(goal_latents(model, wanted))
+    term = _term(model, wanted, by)
     given = {"state": state, "text": text, "source": source}
     noise = torch.Generator().manual_seed(seed)
     cost = goal_cost(model, context, term, how, generator=noise, **given)  # type: ignore[arg-type]
@@ -93,3 +94,9 @@ def plan_between(
         return PicturePlan(plan, np.concatenate([start[None], unseen]), before, None)
     imagined = np.concatenate([start[None], to_uint8(made.frames[0])])
     return PicturePlan(plan, imagined, before, psnr(imagined[-1:], goal[None]))
+
+
+def _term(model: "Dynamics", goal: torch.Tensor, by: Compared) -> Term:
+    if callable(by):
+        return by(goal)
+    return Pixels(goal, POOL) if by == "pixels" else Latents(goal_latents(model, goal))

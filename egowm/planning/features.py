@@ -20,20 +20,25 @@ if TYPE_CHECKING:
 
 
 @checked
-def encoder(goal: Tensor, folder: Path | str, size: int | None = None) -> Features:
+def encoder(goal: Tensor, folder: Path | str | Encoder, size: int | None = None) -> Features:
     """1 minus the mean cosine between patches of the last frame and of the goal, as DINO-WM plans
     with DINOv2 (arXiv 2411.04983).
 
     Args:
         goal: (3, H, W) in [0, 1].
         folder: A vision transformer in transformers' format, such as DINOv2, I-JEPA or what
-            `egowm export` writes of `egowm.encoders`; nothing is downloaded.
-        size: Frames are resized to it, a multiple of the patch size; None takes the folder's.
+            `egowm export` writes of `egowm.encoders`; nothing is downloaded. An `Encoder` that is
+            loaded already is not loaded again for every goal.
+        size: Frames are resized to it, a multiple of the patch size; None takes the folder's. An
+            `Encoder` has its own.
 
     Raises:
         FileNotFoundError: A file that is missing.
+        ValueError: A size beside an `Encoder`.
     """
-    network = Encoder.from_pretrained(folder, size)
+    if isinstance(folder, Encoder) and size is not None:
+        raise ValueError("Expected no size beside an Encoder, which has its own: give its folder.")
+    network = folder if isinstance(folder, Encoder) else Encoder.from_pretrained(folder, size)
 
     def patches(frames: Tensor) -> Tensor:
         """(N, 3, H, W) to (N, h, w, D)."""

@@ -10,6 +10,7 @@ import torch
 from benchmarks.planning import arrivals, candidates
 from egowm.commands import main as cli
 from egowm.commands.work.plan import planner_of
+from egowm.encoders import IJEPA
 from egowm.evaluation.agents import PlanningAgent, SimulatorAgent, with_model
 from egowm.evaluation.navigation import (
     DISTANCE,
@@ -23,6 +24,7 @@ from egowm.evaluation.navigation import (
     make_tasks,
     time_allowed,
 )
+from egowm.planning.costs import Features
 from egowm.planning.search import Plan
 from egowm.sampling import Sampling
 from egowm.video import read_frames
@@ -120,6 +122,35 @@ def test_a_robot_that_may_stop_stays_where_the_goal_is_seen():
     assert run.metres == run.degrees == 0.0
     assert act_out(there, SimulatorAgent(planner), 4, SMALL).metres > 0
     assert act_out(task, SimulatorAgent(planner, stops=True), 4, SMALL).metres < task.distance - 0.3
+
+
+def test_a_cost_by_an_encoder_leads_to_what_it_sees_as_the_goal():
+    """The encoder is loaded once; where its goal is seen, the robot stays."""
+
+    def brightness(goal):
+        return Features(goal, lambda x: x.mean((2, 3)), lambda a, b: (a - b).square().sum(1))
+
+    task = make_task(0)
+    there = Task(task.seed, task.goal, task.goal)
+    agent = SimulatorAgent(planner_of("icem", 8, 1), stops=True, by=brightness)
+    assert act_out(there, agent, 4, SMALL).metres == 0.0
+    term = agent.cost_of(torch.zeros(1, 3, 16, 16), torch.zeros(3, 16, 16)).term
+    assert isinstance(term.term, Features)
+
+
+def test_the_verb_with_an_encoder(tmp_path, capsys):
+    model = IJEPA(size=64, width=24, layers=1, heads=2)
+    model.configure_model()
+    model.save_pretrained(tmp_path / "encoder")
+    words = ["plan", "--simulator", "--encoder", str(tmp_path / "encoder"), "--candidates", "2"]
+    words += ["--rounds", "1", "--max_steps", "1"]
+    assert cli.main([*words, "--output", str(tmp_path / "plan")]) == 0
+    assert "of 1 arrived" in capsys.readouterr().out
+    assert cli.main([*words, "--by", "latents", "--output", str(tmp_path / "other")]) == 2
+    assert "Expected --by or --encoder, got both" in capsys.readouterr().err
+    words[3] = str(tmp_path / "missing")
+    assert cli.main([*words, "--output", str(tmp_path / "other")]) == 2
+    assert "missing" in capsys.readouterr().err
 
 
 def test_the_simulator_s_plans_are_kept_as_they_come_true():

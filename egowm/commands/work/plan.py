@@ -11,13 +11,14 @@ from tqdm import tqdm
 
 from egowm.commands.work.plan_pictures import plan_pictures
 from egowm.data.normalisers import WHEELED
-from egowm.evaluation.agents import SimulatorAgent, with_model
+from egowm.encoder import Encoder
+from egowm.evaluation.agents import Compared, SimulatorAgent, with_model
 from egowm.evaluation.film import write_film
 from egowm.evaluation.navigation import Run, act_out, make_tasks, time_allowed
 from egowm.evaluation.plan_film import drive_film
 from egowm.files import FolderKind, begins, check_folder, filled
 from egowm.latent import from_pretrained
-from egowm.planning import cem, icem, mppi, random_shooting
+from egowm.planning import cem, features, icem, mppi, random_shooting
 from egowm.planning.mpc import Planner
 from egowm.policies import Dreamer
 from egowm.policies import from_pretrained as load_policy
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     if args.picture is None:
         return _in_rooms(args)
     planner = planner_of(args.planner, args.candidates, args.rounds)
-    return plan_pictures(args, _model, planner, _sampling(args), PLAN)
+    return plan_pictures(args, _model, planner, _sampling(args), _compared(args), PLAN)
 
 
 def _in_rooms(args: argparse.Namespace) -> int:
@@ -83,7 +84,7 @@ def _in_rooms(args: argparse.Namespace) -> int:
 def _agent(args: argparse.Namespace) -> Any:
     planner = planner_of(args.planner, args.candidates, args.rounds)
     ahead = {"horizon": args.horizon, "every": args.every, "seed": args.seed}
-    ahead |= {"stops": args.stops, "watched": True}
+    ahead |= {"stops": args.stops, "watched": True, "by": _compared(args)}
     if args.simulator:
         return SimulatorAgent(planner, **ahead)
     policy = load_policy(args.policy) if args.policy else None
@@ -101,7 +102,14 @@ def _agent(args: argparse.Namespace) -> Any:
         ahead["propose"] = proposals(
             policy, model, how, horizon=args.horizon, samples=args.candidates, seed=args.seed
         )
-    return with_model(model, planner, how, by=args.by, **ahead)
+    return with_model(model, planner, how, **ahead)
+
+
+def _compared(args: argparse.Namespace) -> Compared:
+    if args.encoder is None:
+        return args.by  # type: ignore[no-any-return]
+    network = Encoder.from_pretrained(args.encoder)
+    return lambda goal: features.encoder(goal, network)
 
 
 def _model(args: argparse.Namespace) -> Any:

@@ -13,6 +13,7 @@ from egowm.actions.keys import in_words
 from egowm.checks import counted
 from egowm.commands.base_faults import naming
 from egowm.dynamics import Dynamics
+from egowm.evaluation.agents import Compared
 from egowm.evaluation.film import write_film
 from egowm.evaluation.picture_plan import PicturePlan, plan_between
 from egowm.evaluation.plan_film import picture_film
@@ -27,11 +28,13 @@ def plan_pictures(
     load: Callable[[argparse.Namespace], Dynamics],
     planner: Planner,
     how: Sampling,
+    by: Compared,
     kind: FolderKind,
 ) -> int:
     """Plan with the options of the verb; write film and actions, print each action.
 
-    load: the model, once the pictures are read. kind: of the folder that is written.
+    load: the model, once the pictures are read. by: how the ends are compared. kind: of the folder
+    that is written.
     """
     start, goal = (
         resize(read_image(path)[None], *args.size)[0] for path in (args.picture, args.goal)
@@ -45,7 +48,7 @@ def plan_pictures(
             planner,
             how,
             horizon=args.horizon,
-            by=args.by,
+            by=by,
             state=None if args.state is None else torch.tensor([args.state]),
             text=args.text,
             source=args.source,
