@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.experiment import encoders
+from benchmarks.experiment import encoders, lives
 from benchmarks.measure import provenance
+from benchmarks.planning import encoder_costs
+from benchmarks.tables.encoders import costs as costs_of
 from benchmarks.tables.encoders import encoders as table_of
+from benchmarks.tables.encoders import lives as table_of_lives
 
 
 def test_motion_is_told_in_the_first_camera_s_frame():
@@ -58,3 +61,97 @@ def test_a_line_holds_the_range_over_seeds(tmp_path):
 
 def test_nothing_measured_yet(tmp_path):
     assert "not yet measured" in table_of(tmp_path)
+
+
+# Lives ------------------------------------------------------------------------------------------
+
+
+def aligned_row(steps, centred, depth, last=False, b="life 1"):
+    cas = {
+        "A and B": {"raw": {"mean": 0.7, "interval": [0.6, 0.8]}, "centred": summary(centred)},
+        "two untrained": {"centred": summary(0.1)},
+        "A and its own place": {"raw": summary(0.5)},
+        "B and its own place": {"raw": summary(0.6)},
+    }
+    row = {"a": "life 0", "b": b, "rooms": 256, "steps": [steps, steps], "last": last}
+    return row | {"minutes": 68.3, "depth": [depth, depth + 0.02], "chance": 0.08, "cas": cas}
+
+
+def summary(mean):
+    return {"mean": mean, "interval": None}
+
+
+def test_agreement_is_ranked_beside_depth():
+    rows = [aligned_row(1, 0.1, 0.2), aligned_row(2, 0.2, 0.3), aligned_row(3, 0.3, 0.4, True)]
+    rows.append(aligned_row(3, 0.9, 0.0, True, b="control 1"))  # is not of two lives
+    found = lives.together(rows)
+    assert found["all"] == {"count": 3, "rho": 1.0}
+    assert found["life 0 and life 1"] == {"count": 3, "rho": 1.0}
+    assert found["trained"] == {"count": 1, "rho": None}
+
+
+def test_the_table_of_lives(tmp_path):
+    record = provenance(0, "cpu", (), ["benchmarks/experiment/lives.py"])
+    rows = [aligned_row(100, 0.2, 0.3), aligned_row(1000, 0.3, 0.4, last=True)]
+    told = {"all": {"count": 5, "rho": 0.9}, "trained": {"count": 1, "rho": None}}
+    (tmp_path / "lives.json").write_text(json.dumps(record | {"rows": rows, "together": told}))
+    text = table_of_lives(tmp_path)
+    cells = [cell.strip() for cell in text.splitlines()[2].split("|")[1:-1]]  # the end comes first
+    assert cells == [
+        "life 0, life 1", "68.3", "1,000", "0.30", "0.10",
+        "0.70 [0.60 to 0.80]", "0.55", "0.08", "0.40 and 0.42",
+    ]  # fmt: skip
+    assert "0.90 over 5 pairs of whole lives" in text
+    assert "pairs at the end" not in text
+
+
+def test_pairs_are_lives_on_the_way_controls_and_shorter_lives(tmp_path):
+    for seed in (0, 1):
+        for name in (encoders.LIVING, encoders.CONTROL):
+            for steps in (10, 200):
+                stem = encoders.export_of(name, seed, tmp_path, 256)
+                stem.with_name(f"{stem.name}-{steps}").mkdir()
+        stem = encoders.export_of(encoders.LIVING, seed, tmp_path, 4)
+        stem.with_name(f"{stem.name}-30").mkdir()
+    found = [pair.key | {"last": pair.last} for pair in lives.pairs(tmp_path, 2, 256, (4,))]
+    of_two = {"a": "life 0", "b": "life 1"}
+    assert found == [
+        of_two | {"rooms": 256, "steps": [10, 10], "last": False},
+        of_two | {"rooms": 256, "steps": [200, 200], "last": True},
+        {"a": "life 0", "b": "control 1", "rooms": 256, "steps": [200, 200], "last": True},
+        {"a": "life 1", "b": "control 0", "rooms": 256, "steps": [200, 200], "last": True},
+        of_two | {"rooms": 4, "steps": [30, 30], "last": True},
+    ]
+    assert lives.minutes(4) == 1.1
+
+
+# Costs ------------------------------------------------------------------------------------------
+
+
+def test_arrivals_are_paired_with_those_of_pixels(tmp_path):
+    record = provenance(0, "cpu", (), ["benchmarks/planning/encoder_costs.py"])
+    row = {"imagines": "simulator", "metres": 0.3}
+    rows = [
+        row | {"cost": "pixels", "success": 50.0, "each": [True, False]},
+        row | {"cost": "I-JEPA", "success": 100.0, "each": [True, True]},
+        row | {"cost": "I-JEPA", "success": 50.0, "each": [False, True]},
+    ]
+    (tmp_path / "encoder-costs.json").write_text(json.dumps(record | {"rows": rows}))
+    lines = [[c.strip() for c in x.split("|")[1:-1]] for x in costs_of(tmp_path).splitlines()]
+    assert lines[2] == ["simulator", "pixels", "1", "50", "", "0.30"]
+    # Room by room 50 - 100 and 100 - 0: too few rooms for an interval of their own.
+    assert lines[3][:4] == ["simulator", "I-JEPA", "2", "75 (50 to 100)"]
+    assert lines[3][4] == "25"
+
+
+def test_an_agent_compares_by_the_encoder_it_is_given(tmp_path):
+    assert (
+        encoder_costs.compared(encoder_costs.Asked("I-JEPA", 0, "simulator"), tmp_path, 4) is None
+    )
+    asked = encoder_costs.Asked("untrained", 0, "simulator")
+    made = encoder_costs.compared(asked, tmp_path, 4)
+    term = made(torch.zeros(3, 64, 64))
+    assert term.extract(torch.zeros(2, 3, 64, 64)).shape[:3] == (2, 8, 8)
+    assert [a.cost for a in encoder_costs.rows(1, encoder_costs.MODEL)][:3] == [
+        "pixels", "latents", "untrained",
+    ]  # fmt: skip

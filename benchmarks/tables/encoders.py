@@ -1,11 +1,13 @@
-"""The table of image encoders: what their frozen features say."""
+"""Tables of image encoders: what their frozen features say, how lives agree, who arrives."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.measure import Record, read
-from benchmarks.tables.markdown import source, table
+from benchmarks.tables.markdown import ranged, source, table
+from egowm.scs.bootstrap import interval
 
 FILE = "encoders.json"
 HEADS = {
@@ -14,6 +16,11 @@ HEADS = {
     "degrees_r2": "R2 of the turn",
     "room": "room found",
     "spread": "spread",
+}
+
+GROUPS = {
+    "all": "pairs of whole lives, on the way and at the end",
+    "trained": "pairs at the end",
 }
 
 
@@ -33,6 +40,77 @@ def encoders(results: Path) -> str:
     return f"{table(heads, lines)}\n\n{source(record)}."
 
 
+def lives(results: Path) -> str:
+    """Agreement of two encoders (CAS), centred and raw, beside its references."""
+    record = read(results / "lives.json")
+    heads = [
+        "encoders", "minutes of video", "steps", "centred", "two untrained", "raw",
+        "own place, raw", "chance", "R2 of depth",
+    ]  # fmt: skip
+    if record is None:
+        return table(heads, [])
+    lines = [_alike(row) for row in sorted(record["rows"], key=_order)]
+    parts = [table(heads, lines), _together(record["together"]), f"{source(record)}."]
+    return "\n\n".join(parts)
+
+
+def _order(row: Record) -> tuple[Any, ...]:
+    """What was trained to its end first, the most video first."""
+    return -row["rooms"], not row["last"], row["a"], row["b"], row["steps"]
+
+
+def _alike(row: Record) -> list[str]:
+    cas = row["cas"]
+    both, untrained = cas["A and B"], cas["two untrained"]
+    place = np.mean([cas[f"{name} and its own place"]["raw"]["mean"] for name in "AB"])
+    steps = " and ".join(f"{n:,}" for n in dict.fromkeys(row["steps"]))
+    return [
+        f"{row['a']}, {row['b']}", f"{row['minutes']:g}", steps, _cas(both["centred"]),
+        _cas(untrained["centred"]), _cas(both["raw"]), f"{place:.2f}", f"{row['chance']:.2f}",
+        " and ".join(f"{depth:.2f}" for depth in row["depth"]),
+    ]  # fmt: skip
+
+
+def _cas(summary: Record) -> str:
+    ends = summary["interval"]  # None of few rooms
+    return ranged(summary["mean"], ends, ".2f") if ends else f"{summary['mean']:.2f}"
+
+
+def _together(groups: Record) -> str:
+    told = [
+        f"{group['rho']:.2f} over {group['count']} {GROUPS.get(name, f'of {name} on the way')}"
+        for name, group in groups.items()
+        if group["rho"] is not None
+    ]
+    return f"Rank correlation of centred agreement with the mean R2 of depth: {'; '.join(told)}."
+
+
+def costs(results: Path) -> str:
+    """Who arrives by the cost of each encoder, and how that differs from pixels, room by room."""
+    record = read(results / "encoder-costs.json")
+    heads = ["who imagines", "compared", "seeds", "arrive, %", "less pixels [95%]", "off, m"]
+    if record is None:
+        return table(heads, [])
+    rows: dict[tuple[str, str], list[Record]] = {}
+    for row in record["rows"]:
+        rows.setdefault((row["imagines"], row["cost"]), []).append(row)
+    lines = []
+    for (imagines, cost), found in rows.items():
+        less = _arrived(found) - _arrived(rows[imagines, "pixels"])
+        ends = interval(less)
+        paired = ranged(less.mean(), ends, ".0f") if ends else f"{less.mean():.0f}"
+        paired = "" if cost == "pixels" else paired
+        share, off = _over(found, "success", ".0f"), _over(found, "metres")
+        lines.append([imagines, cost, str(len(found)), share, paired, off])
+    return f"{table(heads, lines)}\n\n{source(record)}."
+
+
+def _arrived(found: list[Record]) -> np.ndarray:
+    """Percent (R,) of the seeds that arrive in each room."""
+    share: np.ndarray = 100.0 * np.mean([row["each"] for row in found], axis=0)
+    return share
+
+
 def _budget(found: list[Record]) -> tuple[str, str]:
     if "steps" not in found[0]:
         return "", ""
@@ -40,8 +118,8 @@ def _budget(found: list[Record]) -> tuple[str, str]:
     return f"{steps:,.0f}", f"{seconds:,.0f}"
 
 
-def _over(found: list[Record], key: str) -> str:
+def _over(found: list[Record], key: str, form: str = ".2f") -> str:
     values = [row[key] for row in found]
     low, high = min(values), max(values)
-    spread = f" ({low:.2f} to {high:.2f})" if len(values) > 1 else ""
-    return f"{np.mean(values):.2f}{spread}"
+    spread = f" ({low:{form}} to {high:{form}})" if len(values) > 1 else ""
+    return f"{np.mean(values):{form}}{spread}"

@@ -75,6 +75,8 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "latent-paths": latent_models.paths,
     "daydreamer": daydreamer.driving,
     "encoders": encoders.encoders,
+    "lives": encoders.lives,
+    "encoder-costs": encoders.costs,
     "history": history.history,
     "fuzz": reliability.fuzz,
     "kills": reliability.kills,
