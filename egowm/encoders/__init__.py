@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         fit_points,
     )
     from egowm.encoders.pairs import jaccard
+    from egowm.encoders.pictures import Completed, completions, patch_colours, token_maps
     from egowm.encoders.probes import (
         Parts,
         Probed,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "IJEPA",
     "Alignment",
+    "Completed",
     "DINOv2",
     "DenseReadout",
     "Followed",
@@ -44,13 +46,16 @@ __all__ = [
     "SingleLife",
     "alignment",
     "attention_probe",
+    "completions",
     "fit_dense",
     "fit_points",
     "jaccard",
     "linear_probe",
     "nearest_neighbours",
+    "patch_colours",
     "same_place",
     "spread",
+    "token_maps",
 ]
 
 __getattr__, __dir__ = face(__name__)
