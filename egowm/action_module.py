@@ -208,7 +208,7 @@ class ActionModule(LightningModule, ABC):
         if own != {name: w.shape for name, w in checkpoint["state_dict"].items()}:
             raise ValueError(
                 f"The checkpoint's {self.name} has other networks: give the arguments that it was "
-                f"trained with (the run's config.yaml)."
+                f"trained with (config.yaml in the run's lightning_logs/version_N)."
             )
 
     @checked

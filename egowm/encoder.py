@@ -1,5 +1,6 @@
 """Frozen image encoders in transformers' own folders: DINOv2, I-JEPA, and those trained here."""
 
+import math
 from collections.abc import Sequence
 from copy import deepcopy
 from inspect import signature
@@ -85,8 +86,11 @@ class Encoder(nn.Module):
         if not isinstance(size, int) or size % patch:
             raise ValueError(f"Expected a size that is a multiple of {patch}, got {size}.")
         check_between("size", size, patch, MOST_PIXELS)
-        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise ValueError(f"Expected 3 means and 3 deviations above 0, got {mean} and {std}.")
+        finite = all(math.isfinite(x) for x in (*mean, *std))
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0 or not finite:
+            raise ValueError(
+                f"Expected 3 means and 3 deviations above 0, all finite, got {mean} and {std}."
+            )
         asked = signature(network.forward).parameters
         fixed = "interpolate_pos_encoding" in asked  # else positions are interpolated anyway
         self.options = {"interpolate_pos_encoding": True} if fixed else {}

@@ -119,8 +119,8 @@ def apply(model: Described, saved: dict[str, Any], fitting: bool) -> None:
         if saved.get(name, getattr(model, name)) != getattr(model, name):
             raise ValueError(
                 f"The checkpoint was trained with {name} {saved[name]}, this model is set to "
-                f"{getattr(model, name)}: give the recipe it was trained with (the run's "
-                f"config.yaml), or --model.{name} {saved[name]}."
+                f"{getattr(model, name)}: give the recipe it was trained with (config.yaml "
+                f"in the run's lightning_logs/version_N), or --model.{name} {saved[name]}."
             )
     if saved.get("null_embedding", model.drop_action > 0) != (model.drop_action > 0):
         raise ValueError(

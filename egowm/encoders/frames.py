@@ -112,5 +112,5 @@ class FrameModule(LightningModule, ABC):
         if own != {key: weight.shape for key, weight in checkpoint["state_dict"].items()}:
             raise ValueError(
                 f"The checkpoint's {name} has other networks: give the arguments that it was "
-                f"trained with (the run's config.yaml)."
+                f"trained with (config.yaml in the run's lightning_logs/version_N)."
             )

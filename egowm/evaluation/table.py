@@ -43,14 +43,14 @@ def interval_text(record: EvalRecord) -> str:
 
 def shown(value: float | None, digits: int) -> str:
     """A number with its decimals, or a dash."""
-    return _NOTHING if value is None else f"{value:.{digits}f}"
+    return _NOTHING if value is None else f"{value:z.{digits}f}"  # z: never "-0.00"
 
 
 def with_interval(value: float | None, ends: tuple[float, float] | None, digits: int) -> str:
     """A number, with its interval where there is one."""
     if value is None or ends is None:
         return shown(value, digits)
-    return f"{value:.{digits}f} [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
+    return f"{value:z.{digits}f} [{ends[0]:z.{digits}f}, {ends[1]:z.{digits}f}]"
 
 
 def filled(record: EvalRecord) -> list[ColumnRecord]:

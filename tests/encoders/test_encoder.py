@@ -109,6 +109,8 @@ def test_what_does_not_fit_is_refused(tmp_path):
         Encoder(torch.nn.Linear(1, 1))
     with pytest.raises(ValueError, match="deviations above 0"):
         Encoder(network("ijepa"), std=(1.0, 0.0, 1.0))
+    with pytest.raises(ValueError, match="all finite"):
+        Encoder(network("ijepa"), mean=(0.5, float("inf"), 0.5))
     with pytest.raises(ValueError, match=r"Expected frames \(B, 3, H, W\), got"):
         Encoder(network("ijepa")).encode(torch.zeros(3, 24, 24))
     with pytest.raises(FileNotFoundError, match="nothing is downloaded in its place"):

@@ -12,7 +12,7 @@ from egowm.commands.work import eval as command
 from egowm.evaluation.compare import compare_evaluations, format_comparison, format_gate
 from egowm.evaluation.protocol import Protocol
 from egowm.evaluation.record import load, save
-from egowm.evaluation.table import table
+from egowm.evaluation.table import shown, table, with_interval
 from egowm.scs.bootstrap import interval
 from egowm.shipped import recipes
 from tests.evaluation.records import made_up
@@ -183,6 +183,11 @@ def test_a_gate_that_cannot_judge_is_refused_before_any_work(saved):
 def test_what_is_not_given_is_named(capsys):
     assert cli.main(["eval", "--model", "rooms"]) == 2
     assert "Give -c RECIPE, --output RUN (or --compare" in capsys.readouterr().err
+
+
+def test_nothing_is_printed_as_minus_nothing():
+    assert shown(-0.001, 2) == "0.00"
+    assert with_interval(-0.001, (-0.004, 0.2), 2) == "0.00 [0.00, 0.20]"
 
 
 def test_the_table_in_text():
