@@ -107,7 +107,7 @@ def followed(room: Path, moog: Path) -> Section:
     maps = token_maps(model, frames[None])[0][numbers]
     colours = torch.tensor([hue(k) for k in range(int(model.network.num_tokens))])
     rows = {"frame": frames[numbers], "token looked at most": colours[maps].movedim(-1, 1)}
-    return Section(f"MooG: the token of each pixel, every {STRIDE}rd frame of a clip", rows)
+    return Section("MooG: the token of each pixel, every third frame of a clip", rows)
 
 
 def hue(number: int) -> tuple[float, float, float]:

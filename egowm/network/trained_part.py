@@ -79,8 +79,9 @@ class TrainedPart:
         if theirs != self.record:
             raise ValueError(
                 f"The checkpoint was trained with {_words(theirs)}, this model is set to "
-                f"{_words(self.record)}: give the recipe it was trained with (config.yaml "
-                f"in the run's lightning_logs/version_N), or WorldModel(..., train={theirs['train']!r}, ...)."
+                f"{_words(self.record)}: give the recipe it was trained with (config.yaml in the "
+                f"run's lightning_logs/version_N), or WorldModel(..., train={theirs['train']!r}, "
+                f"...)."
             )
 
     def _insert(self, network: nn.Module) -> None:
