@@ -187,7 +187,9 @@ class Student(WorldModel):
         check_between("huber", huber, 1e-9, 1e3)
         check_between("visited", visited, 0, 1)
         if teacher is None and (guidance != 1 or regression):
-            raise ValueError("Guidance and regression are a teacher's: give --model.teacher EXPORT.")
+            raise ValueError(
+                "Guidance and regression are a teacher's: give --model.teacher EXPORT."
+            )
         if teacher is not None and start is not None:
             raise ValueError("A student with a teacher starts as the teacher: leave start out.")
         if regression and (own_contexts is not None or augmentation is not None):
@@ -254,7 +256,10 @@ class Student(WorldModel):
     def on_fit_start(self) -> None:
         super().on_fit_start()
         for model in self._opened:  # its encoders stay where they are: the student's encode
-            parts = [model.backbone.network, *(m for n, m in model.named_children() if n != "backbone")]
+            parts = [
+                model.backbone.network,
+                *(m for n, m in model.named_children() if n != "backbone"),
+            ]
             for part in parts:
                 part.to(self.device)
             if hasattr(model, "null_embedding"):
@@ -356,7 +361,7 @@ class Student(WorldModel):
         return estimate
 
     def _regressed(self, task: Task, clip: Clip, student: Estimate) -> Tensor:
-        """The control: the end of the teacher's stored rollout from the noise at its start, (B,)."""
+        """The control: how far one step is from the end of a stored rollout, (B,)."""
         teacher, size = self._opened[0], (clip.frames.shape[-2], clip.frames.shape[-1])
         process = teacher.backbone.process_for(task.latents.shape[1], size)
         sigmas = process.sigmas(self.guiding.steps or teacher.steps)
