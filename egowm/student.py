@@ -241,6 +241,11 @@ class Student(WorldModel):
         return getattr(self.backbone, "pretrained", None)
 
     def configure_model(self) -> None:
+        if self.device_mesh is not None:
+            raise ValueError(
+                "A student is trained whole in every process: give --trainer.strategy ddp in place "
+                "of sharded."
+            )
         self._open()
         fresh = not hasattr(self.backbone, "network")
         self.backbone.load()
@@ -272,7 +277,8 @@ class Student(WorldModel):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._open()
         saved = checkpoint.get("egowm", {}).get("start_sha256", self._start_sha256)
-        if saved != self._start_sha256:
+        fitting = self._trainer is not None and self.trainer.state.fn == "fit"
+        if saved != self._start_sha256 and (fitting or self.part.how != "full"):
             raise ValueError(
                 "The checkpoint is of a student of another teacher or start: give the export that "
                 "its training began with, --model.teacher EXPORT or --model.start EXPORT."
@@ -284,7 +290,7 @@ class Student(WorldModel):
     @property
     def gap(self) -> float:
         """The distance of the two levels at this step, as a share of the upper one."""
-        if self._trainer is None or not self.trainer.max_steps:
+        if self._trainer is None:
             return gap_at(0.0, self.halvings)
         steps = max(1, int(self.trainer.estimated_stepping_batches))
         return gap_at(self.global_step / steps, self.halvings)
