@@ -119,8 +119,8 @@ class Student(WorldModel):
         chunk: As in `WorldModel`, and as the teacher's.
         spec: Meaning of each action; null takes the teacher's.
         state_spec: Meaning of the body's initial state, taken together with `spec`.
-        train, lora_rank, lora_targets, gradient_checkpointing, optimizer, offload, compile,
-            augmentation: As in `WorldModel`.
+        train, lora_rank, lora_targets: The part that is trained, as in `WorldModel`.
+        gradient_checkpointing, optimizer, offload, compile, augmentation: As in `WorldModel`.
         own_contexts: Start some batches from frames that the student imagined, as the later chunks
             of a rollout do; null starts all from recorded frames.
 
@@ -199,6 +199,7 @@ class Student(WorldModel):
             )
         self.teacher, self.start, self.regression = teacher, start, regression
         self.guiding = Sampling(teacher_steps, guidance, guide_on)
+        dropped_by(backbone, self.guiding)  # refuses what it cannot be guided on
         self.halvings, self.huber, self.visited = halvings, huber, visited
         self._opened: tuple[WorldModel, ...] = ()  # the teacher or start, no part of this module
         self._stored: dict[str, Tensor] = {}
@@ -222,23 +223,18 @@ class Student(WorldModel):
         if name is None or self._opened:
             return
         folder = export.find(Path(name))
-        opened = WorldModel.from_pretrained(folder, self.backbone_folder)
+        base = getattr(self.backbone, "pretrained", None)  # may lie elsewhere than for the teacher
+        opened = WorldModel.from_pretrained(folder, base)
         if type(opened.backbone) is not type(self.backbone):
             raise ValueError(
                 f"{name} has the backbone {opened.name}, the student {self.name}: give a recipe "
                 f"with the teacher's backbone."
             )
-        dropped_by(opened.backbone, self.guiding)  # refuses what it cannot be guided on
         if self.spec is None:
             self.spec, self.state_spec, self.specs = opened.spec, opened.state_spec, opened.specs
         self.features, self.alignment = opened.features, opened.alignment
         self._opened = (opened.requires_grad_(False).eval(),)
         self._start_sha256 = sum_of(folder / export.WEIGHTS)
-
-    @property
-    def backbone_folder(self) -> str | None:
-        """Where the base lies for this recipe; the export may have been made elsewhere."""
-        return getattr(self.backbone, "pretrained", None)
 
     def configure_model(self) -> None:
         if self.device_mesh is not None:
@@ -362,7 +358,8 @@ class Student(WorldModel):
                 if not null:
                     return _clean(task.process, backbone(noisy, sigma, condition))
                 both = backbone(torch.cat([noisy, noisy]), torch.cat([sigma, sigma]), condition)
-            return guided(*_clean(task.process, both).chunk(2), self.guiding.guidance)
+            plain, full = _clean(task.process, both).chunk(2)
+            return guided(plain, full, self.guiding.guidance)
 
         return estimate
 

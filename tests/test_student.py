@@ -391,6 +391,7 @@ def test_other_chunks_than_the_teacher_s_are_refused(short, tmp_path, capsys):
             {"teacher": "rooms", "regression": True, "own_contexts": OwnContexts()},
             "Stored rollouts",
         ),
+        ({"teacher": "rooms", "guidance": 2.0, "guide_on": "text"}, "SVD can be guided on image"),
         ({"halvings": 0}, "halvings"),
         ({"huber": 0.0}, "huber"),
         ({"visited": 1.5}, "visited"),

@@ -21,7 +21,7 @@ def students(results: Path) -> str:
     record = read(results / "students.json")
     rows: list[Record] = record["rows"] if record else []
     columns: Columns = {
-        "model": lambda r: NAMES.get(r["model"], SAID.get(r["model"], r["model"])),
+        "model": lambda r: (NAMES | SAID)[r["model"]],
         "steps": lambda r: str(r["steps"]),
         "SCS [95%]": lambda r: ranged(r["scs"], r["ci95"]),
         "less the teacher's best [95%]": lambda r: _less(r, rows),
