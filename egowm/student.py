@@ -232,6 +232,9 @@ class Student(WorldModel):
             )
         if self.spec is None:
             self.spec, self.state_spec, self.specs = opened.spec, opened.state_spec, opened.specs
+        opened.spec_of(None).compare(self.spec)
+        if (self.state_spec is None) != (opened.state_spec is None):
+            raise ValueError(f"{name} embeds a state and the student does not, or the reverse.")
         self.features, self.alignment = opened.features, opened.alignment
         self._opened = (opened.requires_grad_(False).eval(),)
         self._start_sha256 = sum_of(folder / export.WEIGHTS)

@@ -1,6 +1,7 @@
 """Students: the closed form that consistency ends in, what is learned from whom, what is saved."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -402,7 +403,12 @@ def test_what_does_not_fit_is_refused(tiny_prior, options, message):
         Student(SVD(str(tiny_prior)), **options)
 
 
-def test_a_teacher_of_another_base_is_refused(tiny_prior):
+def test_a_teacher_of_another_base_or_meaning_is_refused(teacher, tiny_prior, spec):
+    other = replace(spec, units=("m", "m", "deg"))
+    with pytest.raises(ValueError, match="deg"):
+        student_of(teacher, tiny_prior, spec=other)
+    with pytest.raises(ValueError, match="embeds a state and the student does not, or the rev"):
+        student_of(teacher, tiny_prior, spec=spec, state_spec=spec)
     with pytest.raises(ValueError, match="belongs to"):
         Student(SVD(str(tiny_prior)), teacher="rooms").configure_model()
     with pytest.raises(FileNotFoundError, match="Expected an export"):
