@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from egowm.encoder import Encoder
     from egowm.planning.space import Space
     from egowm.sampling import Rollout, Sampling
+    from egowm.student import Student
     from egowm.world_model import WorldModel
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "Rollout",
     "Sampling",
     "Space",
+    "Student",
     "WorldModel",
     "__version__",
     "actions",

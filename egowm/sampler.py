@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from egowm.actions import ActionSpec, integrate
-from egowm.backbones.base import Backbone
+from egowm.backbones.base import Backbone, Condition
 from egowm.checks import counted
 from egowm.conditioning.guidance import guided
 from egowm.diffusion import Ancestral, Generator, SharedNoise, euler
@@ -241,17 +241,9 @@ class Sampler:
             )
         if draws < count:
             condition = condition.repeat(count)
-        embedding, null = model.embed(actions, state), self._null
+        embedding, null = model.embed(actions, state), dropped_by(backbone, self.how)
         if null:
-            everywhere = torch.ones(count, dtype=torch.bool, device=model.device)
-            without, bare = condition, embedding
-            if "image" in null:
-                without = without.without_image(everywhere)
-            if "text" in null:
-                assert backbone.codec.texts is not None
-                without = without.with_text(*backbone.codec.texts([""], model.device))
-            if "action" in null:
-                bare = model.embed(actions, state, everywhere)
+            without, bare = null_branch(model, null, condition, actions, state, embedding)
             condition, embedding = without.stack(condition), torch.cat([bare, embedding])
         size = (given.shape[-2], given.shape[-1])
         noise = backbone.noise(count, embedding.shape[1], size, self.generator)
@@ -298,23 +290,6 @@ class Sampler:
         if len(source) != count:
             raise ValueError(f"Expected one generator for each of {count}, got {len(source)}.")
         return source[part]
-
-    @property
-    def _null(self) -> tuple[str, ...]:
-        """What the null branch goes without; nothing where guidance is off."""
-        backbone, asked = self.model.backbone, self.how.guide_on
-        if self.how.guidance == 1.0:
-            return ()
-        names: tuple[str, ...] = backbone.droppable[:1] or ("action",)
-        if asked is not None:
-            names = (asked,) if isinstance(asked, str) else tuple(asked)
-        known = (*backbone.droppable, "action")
-        if not names or set(names) - set(known):
-            raise ValueError(
-                f"{type(backbone).__name__} can be guided on {', '.join(known)}; got "
-                f"guide_on={asked!r}."
-            )
-        return names
 
     @property
     def _chained(self) -> Chain:
@@ -380,6 +355,47 @@ class Sampler:
             return actions
         last = actions[:, -1:] if self.spec.kind == "command" else 0 * actions[:, -1:]
         return torch.cat([actions, last.expand(-1, missing, -1)], 1)
+
+
+def dropped_by(backbone: Backbone, how: Sampling) -> tuple[str, ...]:
+    """What the null branch of guidance goes without; nothing where guidance is off."""
+    asked = how.guide_on
+    if how.guidance == 1.0:
+        return ()
+    names: tuple[str, ...] = backbone.droppable[:1] or ("action",)
+    if asked is not None:
+        names = (asked,) if isinstance(asked, str) else tuple(asked)
+    known = (*backbone.droppable, "action")
+    if not names or set(names) - set(known):
+        raise ValueError(
+            f"{type(backbone).__name__} can be guided on {', '.join(known)}; got "
+            f"guide_on={asked!r}."
+        )
+    return names
+
+
+def null_branch(
+    model: Model,
+    null: Sequence[str],
+    condition: Condition,
+    actions: Tensor,
+    state: Tensor | None,
+    embedding: Tensor,
+) -> tuple[Condition, Tensor]:
+    """Condition and embedding of the branch that goes without the parts `null`.
+
+    actions (N, T, A) and state (N, S) normalised; condition and embedding are those with all.
+    """
+    everywhere = torch.ones(len(actions), dtype=torch.bool, device=actions.device)
+    texts = model.backbone.codec.texts
+    if "image" in null:
+        condition = condition.without_image(everywhere)
+    if "text" in null:
+        assert texts is not None
+        condition = condition.with_text(*texts([""], actions.device))
+    if "action" in null:
+        embedding = model.embed(actions, state, everywhere)
+    return condition, embedding
 
 
 def _joined(parts: Sequence[Rollout], axis: int) -> Rollout:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from egowm import export
 from egowm.actions import ActionSpec
 from egowm.augmentation import Augmentation
-from egowm.backbones.base import Backbone
+from egowm.backbones.base import Backbone, Condition
 from egowm.backbones.codec_wrappers import Cached, Offloaded
 from egowm.checks import check_between, check_shape, checked, counted
 from egowm.clip import Clip
 from egowm.conditioning.alignment import Alignment, align, aligned_width
 from egowm.conditioning.embedding import ActionEmbedding, Features
-from egowm.diffusion import Generator, denoising_loss
+from egowm.diffusion import Generator, Process, denoising_loss
 from egowm.metadata import apply, describe
 from egowm.network.checkpointing import enable_gradient_checkpointing
 from egowm.network.compilation import Compiler, compile_blocks
@@ -34,6 +34,21 @@ from egowm.sampler import Sampler
 from egowm.sampling import Actions, Rollout, Sampling, takes_sampling
 
 log = logging.getLogger(__name__)
+
+
+class Task(NamedTuple):
+    """What a batch of clips gives to learn.
+
+    latents: (B, t, ...), clean. actions: (B, T, A), normalised. state: (B, S), normalised, of a
+    model that embeds one. dropped: (B,) bool, where the null embedding stands in for the actions.
+    """
+
+    latents: Tensor
+    condition: Condition
+    actions: Tensor
+    state: Tensor | None
+    dropped: Tensor | None
+    process: Process
 
 
 class WorldModel(LightningModule):
@@ -251,6 +266,24 @@ class WorldModel(LightningModule):
         clip.check()
         if level is not None:
             check_between("level", level, 1e-6, 1e6)
+        task, backbone = self.task(clip, generator), self.backbone
+
+        def estimate(noisy: Tensor, sigma: Tensor) -> Tensor:
+            self.sigma = sigma.detach()
+            clean: Tensor = backbone(noisy, sigma, task.condition)
+            return clean
+
+        given = backbone.context_latents
+        with backbone.injecting(self.embed(task.actions, task.state, task.dropped)):
+            return denoising_loss(task.process, estimate, task.latents, generator, given, level)
+
+    def task(self, clip: Clip, generator: torch.Generator | None = None) -> Task:
+        """What a batch of clips gives to learn; draws the noise and the dropout of the context.
+
+        Args:
+            clip: The batch, of one source; checked.
+            generator: As in `loss`.
+        """
         backbone, spec = self.backbone, self.spec_of(self.source_of(clip))
         spec.check(clip.actions)
         imagined = None
@@ -280,17 +313,9 @@ class WorldModel(LightningModule):
         dropped = None
         if self.drop_action:
             dropped = torch.rand(count, generator=generator).to(frames) < self.drop_action
-        embedding = self.embed(spec.normalise(clip.actions), self._state(clip.state), dropped)
-
-        def estimate(noisy: Tensor, sigma: Tensor) -> Tensor:
-            self.sigma = sigma.detach()
-            clean: Tensor = backbone(noisy, sigma, condition)
-            return clean
-
         process = backbone.process_for(latents.shape[1], (frames.shape[-2], frames.shape[-1]))
-        given = backbone.context_latents
-        with backbone.injecting(embedding):
-            return denoising_loss(process, estimate, latents, generator, given, level)
+        actions, state = spec.normalise(clip.actions), self._state(clip.state)
+        return Task(latents, condition, actions, state, dropped, process)
 
     @takes_sampling
     def rollout(

@@ -95,6 +95,11 @@ def check_planning(scope: dict[str, Any]) -> None:
     assert len(body.splitlines()) <= 11  # "Ten lines of your own"
 
 
+def check_students(scope: dict[str, Any]) -> None:
+    assert scope["levels"].tolist() == pytest.approx([80, 2, 0])
+    assert scope["student"].spec.width == 3
+
+
 def check_prior(scope: dict[str, Any]) -> None:
     frames = scope["frames"]
     assert [frame.size for frame in frames] == [(64, 64)] * 5
@@ -119,6 +124,7 @@ RESULT: dict[str, Callable[[dict[str, Any]], None]] = {
     "docs/latent-models.md": check_latent_models,
     "docs/policies.md": check_policies,
     "docs/planning.md": check_planning,
+    "docs/students.md": check_students,
     "priors/rooms-svd/README.md": check_prior,
     "priors/rooms-world-model/README.md": check_export,
 }
@@ -156,10 +162,11 @@ def commands(page: Path) -> list[list[str]]:
 
 
 REPRODUCE = commands(ROOT / "docs/reproduce.md")
+TYPED = REPRODUCE + commands(ROOT / "docs/students.md")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
-@pytest.mark.parametrize("words", REPRODUCE, ids=[" ".join(w[:4]) for w in REPRODUCE])
+@pytest.mark.parametrize("words", TYPED, ids=[" ".join(w[:4]) for w in TYPED])
 def test_a_command_of_the_page_is_understood(words, monkeypatch):
     """By its own parser, up to where its work would begin; the recipes that it names exist."""
     program, verb, *rest = words

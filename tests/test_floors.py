@@ -19,7 +19,8 @@ GROUND = (
 )  # fmt: skip
 CORE = (
     "action_module", "backbones", "dynamics", "encoder", "export", "exported_weights",
-    "metadata", "module_export", "off_grid", "own_contexts", "sampler", "sampling", "world_model",
+    "metadata", "module_export", "off_grid", "own_contexts", "sampler", "sampling", "student",
+    "world_model",
 )  # fmt: skip
 # Wings stand side by side; each with the other wings that it may know.
 WINGS = {

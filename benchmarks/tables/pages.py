@@ -30,6 +30,7 @@ from benchmarks.tables import (
     rollout,
     scores_and_arrivals,
     scs,
+    students,
     training,
     trials,
 )
@@ -65,6 +66,7 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "data": data.speed,
     "listing": data.listing,
     "stored": data.stored,
+    "students": students.students,
     "training": training.training,
     "training-card": training.card,
     "foretold": training.foretold,

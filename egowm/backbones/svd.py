@@ -7,6 +7,7 @@
 - The generator draws the augmentation noise first, then the latent noise.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -78,6 +79,9 @@ class SVD(Backbone):
             are encoded every time.
         vae_batch: Frames that the VAE encodes at once, and decodes in whole videos; 0 encodes all,
             and decodes as many videos as suit the device.
+        sampler_min: Lowest noise level above 0 that sampling in several steps visits, in place of
+            the scheduler's own; null keeps it. Higher ones spend the last step where noise still
+            hides something.
 
     >>> svd = SVD("./priors/rooms-svd")  # loads nothing yet
     >>> svd.load()
@@ -111,6 +115,7 @@ class SVD(Backbone):
         noise_std: float = 0.5,
         memo_frames: int = 0,
         vae_batch: int = 0,
+        sampler_min: float | None = None,
     ) -> None:
         super().__init__()
         self.pretrained, self.revision, self.download = pretrained, revision, download
@@ -119,7 +124,9 @@ class SVD(Backbone):
         self._fps, self.motion_bucket = fps, motion_bucket
         self.noise_strength, self.noise_mean, self.noise_std = noise_strength, noise_mean, noise_std
         not_negative(memo_frames=memo_frames, vae_batch=vae_batch)
-        self.memo_frames, self.vae_batch = memo_frames, vae_batch
+        if sampler_min is not None and not 0 < sampler_min < math.inf:
+            raise ValueError(f"Expected sampler_min, a noise level, above 0, got {sampler_min}.")
+        self.memo_frames, self.vae_batch, self.sampler_min = memo_frames, vae_batch, sampler_min
 
     def load(self) -> None:
         """Load VAE, image encoder, UNet and scheduler in float32 (idempotent)."""
@@ -133,6 +140,8 @@ class SVD(Backbone):
 
         self.folder = folder = locate(self.pretrained, self.revision, self.download)
         scheduler = load_scheduler(folder, SCHEDULERS)
+        if self.sampler_min is not None:
+            scheduler.register_to_config(sigma_min=self.sampler_min)
         self.process = EDM(
             self.process_mean,
             self.process_std,

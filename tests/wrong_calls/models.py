@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from egowm import ActionSpec, Clip, Sampling, WorldModel
+from egowm import ActionSpec, Clip, Sampling, Student, WorldModel
 from egowm.actions import compose, integrate
 from egowm.actions.contrast import changed
 from egowm.conditioning import ActionEmbedding, inject, takes_actions
@@ -131,6 +131,15 @@ def _world_models(models: Models, folder: Path) -> Iterator[Call]:
     }  # fmt: skip
     fine = ("spec: None", "state_spec: None", "compile: None")
     yield Call("WorldModel", WorldModel, right, fine=fine)
+    learning: dict[str, Any] = {
+        "backbone": backbone, "teacher": "rooms", "guidance": 1.5, "guide_on": "action",
+        "regression": False, "teacher_steps": 3, "halvings": 4, "huber": 0.03, "visited": 0.5,
+        "learning_rate": 1e-4, "warmup": 20, "steps": 2, "chunk": 4, "spec": SPEC,
+        "state_spec": SPEC, "train": "full", "lora_rank": 4, "lora_targets": ("to_q",),
+        "optimizer": "adamw", "compile": "inductor",
+    }  # fmt: skip
+    also = ("guide_on: None", "teacher_steps: None")
+    yield Call("Student", Student, learning, fine=(*fine, *also))
     yield Call("WorldModel.embed", models.bodily.embed, _embedded(), _one_vector_each,
                ("drop: None", "state: None"), passes=True)  # fmt: skip
     yield Call("WorldModel.spec_of", models.plain.spec_of, {"source": None})

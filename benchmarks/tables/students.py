@@ -1,0 +1,55 @@
+"""The tables of students: scores by steps beside their teachers, and speed."""
+
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.experiment.students import best
+from benchmarks.measure import Record, read
+from benchmarks.tables.markdown import SAID, Columns, lines_of, ranged, source, table
+from egowm.scs.bootstrap import interval
+
+NAMES = {
+    "distilled": "student, distilled",
+    "regression": "control: regression on stored rollouts",
+    "tuned": "student, tuned without a teacher",
+}
+
+
+def students(results: Path) -> str:
+    """One line a model and number of steps; a student's SCS less its teacher's best, by clip."""
+    record = read(results / "students.json")
+    rows: list[Record] = record["rows"] if record else []
+    columns: Columns = {
+        "model": lambda r: (NAMES | SAID)[r["model"]],
+        "steps": lambda r: str(r["steps"]),
+        "SCS [95%]": lambda r: ranged(r["scs"], r["ci95"]),
+        "less the teacher's best [95%]": lambda r: _less(r, rows),
+        "PSNR, dB": lambda r: f"{r['psnr']:.2f}",
+        "sharpness [95%]": lambda r: ranged(r["sharpness"], r["sharpness_ci95"], ".2f"),
+    }
+    found = table(columns, lines_of(columns, rows))
+    if record is None:
+        return found
+    speed = "; ".join(
+        f"{r['ratio_median']:.2f} ({r['ratio_min']:.2f} to {r['ratio_max']:.2f}) at {r['steps']}"
+        for r in record["speeds"]
+    )
+    if speed:
+        steps = record["speeds"][0]["teacher_steps"]
+        speed = (
+            f"\n\nFrames a second of the distilled student, as a ratio to its teacher at its best "
+            f"number of steps ({steps}), by the processor's clock, beside other work: {speed} "
+            f"steps."
+        )
+    return f"{found}{speed}\n\n{source(record)}."
+
+
+def _less(row: Record, rows: list[Record]) -> str:
+    """Of a student; also of a teacher beside itself at its best."""
+    other = best(rows, row["began"] or row["model"])
+    if other is None or other is row:
+        return ""
+    difference = np.array(row["clip_scs"]) - np.array(other["clip_scs"])
+    low, high = interval(difference) or (np.nan, np.nan)
+    return f"{np.nanmean(difference):+.1f} [{low:+.1f} to {high:+.1f}]"
