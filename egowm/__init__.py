@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from egowm.encoder import Encoder
     from egowm.planning.space import Space
     from egowm.sampling import Rollout, Sampling
+    from egowm.session import Session
     from egowm.world_model import WorldModel
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "Encoder",
     "Rollout",
     "Sampling",
+    "Session",
     "Space",
     "WorldModel",
     "__version__",
