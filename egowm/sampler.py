@@ -175,9 +175,8 @@ class Sampler:
         early = self._chained == "latents_only"
         parts = self._padded(request.actions).split(self.model.chunk, 1)
         states = [None] * len(parts) if request.states is None else request.states.unbind(1)
-        told = [
-            (self.spec.normalise(part), state) for part, state in zip(parts, states, strict=True)
-        ]
+        pairs = zip(parts, states, strict=True)
+        told = [(self.spec.normalise(part), state) for part, state in pairs]
         with beside(self.model.device) as start:
             coming = start(self._chunk, chunk, *told.pop(0), request.texts)
             for part in parts:

@@ -30,6 +30,7 @@ from benchmarks.tables import (
     rollout,
     scores_and_arrivals,
     scs,
+    streaming,
     training,
     trials,
 )
@@ -70,6 +71,8 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "foretold": training.foretold,
     "rooms-step": training.rooms_step,
     "latency": latency.latency,
+    "streaming": streaming.streaming,
+    "walking": streaming.walking,
     "policies": policies.policies,
     "latent-frames": latent_models.frames,
     "latent-paths": latent_models.paths,

@@ -37,7 +37,7 @@ const above = {
     const turned = points.map(([x, y]) => [-y, x]);  // to the right, up
     const low = [0, 1].map((k) => Math.min(...turned.map((p) => p[k])));
     const high = [0, 1].map((k) => Math.max(...turned.map((p) => p[k])));
-    const span = Math.max(high[0] - low[0], high[1] - low[1], 3) * 1.5;
+    const span = Math.max(high[0] - low[0], high[1] - low[1], 4) * 1.5;
     const scale = side / span, middle = [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2];
     const at = ([x, y]) => [side / 2 + (-y - middle[0]) * scale, side / 2 - (x - middle[1]) * scale];
     for (const [corners, [r, g, b]] of this.outlines) {

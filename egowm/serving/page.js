@@ -68,10 +68,7 @@ function show([message, pictures]) {
     times = [...times, performance.now()].slice(-9);
   }
   for (const [name, map] of Object.entries(pictures)) {
-    const canvas = $(name);
-    if (canvas.width !== map.width || canvas.height !== map.height) [canvas.width, canvas.height] = [map.width, map.height];
-    canvas.style.aspectRatio = `${map.width} / ${map.height}`;
-    canvas.getContext("2d").drawImage(map, 0, 0);
+    paint($(name), map);
     map.close();
   }
   $("words").textContent = message.words || "the picture";
@@ -80,6 +77,18 @@ function show([message, pictures]) {
   document.body.dataset.frame = message.number || 0;
   above.draw($("above"));
   report();
+}
+
+// Larger and smooth, or as it is; a browser alone would enlarge it in steps.
+function paint(canvas, map) {
+  const factor = Math.max(1, Math.min(4, Math.floor(1024 / map.width)));
+  canvas.width = map.width * factor;
+  canvas.height = map.height * factor;
+  canvas.style.aspectRatio = `${map.width} / ${map.height}`;
+  const pen = canvas.getContext("2d");
+  pen.imageSmoothingEnabled = !$("pixels").checked;
+  pen.imageSmoothingQuality = "high";
+  pen.drawImage(map, 0, 0, canvas.width, canvas.height);
 }
 
 function report() {
