@@ -92,9 +92,7 @@ def test_other_world_models_have_sessions(spec):
     latent.configure_model()
     session = Session(latent, picture, generator=seeded())
     frames = torch.cat([session.step(action) for action in told])
-    torch.testing.assert_close(
-        frames, latent.rollout(picture, told, generator=seeded()).frames[0]
-    )
+    torch.testing.assert_close(frames, latent.rollout(picture, told, generator=seeded()).frames[0])
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,7 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "latency": latency.latency,
     "streaming": streaming.streaming,
     "walking": streaming.walking,
+    "domain": streaming.domain,
     "policies": policies.policies,
     "latent-frames": latent_models.frames,
     "latent-paths": latent_models.paths,

@@ -1,9 +1,10 @@
-"""The tables of walking: how soon frames come, and what minutes of it do to memory."""
+"""The tables of walking: how soon frames come, memory over minutes, strange pictures."""
 
 from pathlib import Path
 
 from benchmarks.measure import Record, read
 from benchmarks.tables.markdown import MISSING, source, table
+from egowm.checks import counted
 
 BUSY = 2.5  # processes at once, above which a machine of two cores was not its own
 WAYS = {
@@ -42,8 +43,9 @@ def _cells(record: Record | None, name: str) -> tuple[str, str, str]:
 def _note(device: str, record: Record) -> str:
     s = record["settings"]
     return (
-        f"{device}: {source(record)}{_beside(record)}. {s['frames']} frames, one after the other, {s['steps']} "
-        f"sampling steps each, `{s['prior']}`, float32; {s['rounds']} rounds in turns."
+        f"{device}: {source(record)}{_beside(record)}. {s['frames']} frames, one after the other, "
+        f"with {counted(s['steps'], 'sampling step')} each, `{s['prior']}`, float32; "
+        f"{s['rounds']} rounds in turns."
     )
 
 
@@ -71,6 +73,20 @@ def walking(results: Path) -> str:
         f"{source(record)}{_beside(record)}."
     )
     return "\n\n".join([table(("minutes", "memory, MB"), lines), said])
+
+
+def domain(results: Path) -> str:
+    """Which pictures are called unlike those of the rooms."""
+    record = read(results / "domain.json")
+    if record is None:
+        return MISSING
+    lines = [
+        (row["name"], str(row["pictures"]), str(row["unlike"]), f"{row['median']:.1f}")
+        for row in record["rows"]
+    ]
+    head = ("pictures", "number", "called unlike", "median distance, in limits")
+    about = f"The limit is measured on {record['settings']['rooms']} rooms of the training set."
+    return f"{table(head, lines)}\n\n{about} {source(record)}."
 
 
 def _some(rows: list[Record]) -> list[Record]:

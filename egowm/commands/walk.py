@@ -8,19 +8,17 @@ import argparse
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import get_args
 
 from egowm.commands.condition_options import add_conditions
 from egowm.commands.device_option import add_device
 from egowm.commands.parser import Parser
 
 NEEDS = ("starlette", "uvicorn", "websockets")
+CHAINS = ("latents", "latents_only", "pixels")
 COMPILERS = ("inductor", "aot_eager")
 
 
 def _parser() -> Parser:
-    from egowm.sampling import Chain
-
     parser = Parser(
         prog="egowm walk",
         description=__doc__,
@@ -42,7 +40,7 @@ def _parser() -> Parser:
         help="pixels that pictures are cut and resized to (default 64 64)",
     )
     add("--steps", type=int, help="sampling steps (default: the export's)")
-    add("--chain", choices=get_args(Chain), help="how a chunk starts from the one before")
+    add("--chain", choices=CHAINS, help="how a chunk starts from the one before")
     add("--block", type=int, help="actions imagined at once (default: the model's own number)")
     add_conditions(parser)
     add_device(parser, "that imagines")
