@@ -66,7 +66,7 @@ def walk_once(url: str, rng: random.Random, until: float) -> tuple[int, float]:
                 count += 1
             taken += time.monotonic() - start
         if rng.random() < 0.5:
-            socket.send(json.dumps({"type": "save", "format": "webp"}))
+            socket.send(json.dumps({"type": "save"}))
             hear(socket)
         if rng.random() < 0.3:
             socket.socket.close()

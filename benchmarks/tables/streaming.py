@@ -22,11 +22,11 @@ def streaming(results: Path) -> str:
     records = {"CPU": read(results / "streaming.json"), "GPU": read(results / "streaming-gpu.json")}
     head = ("device", "frames by", "first frame, ms", "frames a second")
     ratio = "times the pipeline's speed, median (min to max)"
-    lines = [
-        (device, words, *_cells(record, name))
-        for device, record in records.items()
-        for name, words in WAYS.items()
-    ]
+    lines = []
+    for device, record in records.items():
+        found = [row["name"] for row in record["rows"]] if record else []
+        lines += [(device, WAYS[name], *_cells(record, name)) for name in WAYS if name in found]
+        lines += [] if found else [(device, MISSING, "", "", "")]
     notes = [_note(device, record) for device, record in records.items() if record]
     return "\n\n".join([table((*head, ratio), lines), *notes])
 

@@ -22,7 +22,6 @@ MOST_FRAMES = 1024  # of one rollout, all its futures together
 MOST_SEED = (1 << 32) - 1
 MOST_WORDS = 2000  # characters of a text that says what is seen
 Format = Literal["png", "jpeg", "raw"]
-Film = Literal["mp4", "webp"]
 Frames = Literal["all", "last"]
 
 
@@ -58,7 +57,6 @@ class Save(TypedDict):
     """The walk so far as a video."""
 
     type: str
-    format: NotRequired[str]
 
 
 class RolloutRequest(TypedDict):

@@ -43,7 +43,7 @@ function told(message) {
 
 // A picture of the message before, or its video.
 function given(data) {
-  if (expected.type === "saved") { download(data, expected.format); return; }
+  if (expected.type === "saved") { download(data); return; }
   parts.push(data);
   if (parts.length < expected.pictures.length) return;
   const message = expected, pictures = parts;
@@ -170,12 +170,12 @@ function makeSliders() {
 
 // Buttons, keys, drops ---------------------------------------------------------------------------
 
-function download(data, kind) {
+function download(data) {
   isSaving = false;
   $("save").disabled = false;
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([data], { type: kind === "mp4" ? "video/mp4" : "image/webp" }));
-  link.download = `walk.${kind}`;
+  link.href = URL.createObjectURL(new Blob([data], { type: "video/mp4" }));
+  link.download = "walk.mp4";
   document.body.dataset.saved = data.byteLength;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);
@@ -213,7 +213,7 @@ function listen() {
   $("save").onclick = () => {
     if (isSaving || !expected) return;
     isSaving = $("save").disabled = true;
-    send({ type: "save", format: $("kind").value });
+    send({ type: "save" });
   };
   $("step").onclick = () => { if (!isBusy) go(sliders()); };
   $("still").onclick = () => document.querySelectorAll("#sliders input").forEach((slider, k) => { slider.value = resting(k); slider.oninput(); });

@@ -2,18 +2,16 @@
 
 import asyncio
 import logging
-import tempfile
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from egowm.serving.messages import (
     MOST_PICTURE,
-    Film,
     Format,
     MessageError,
     actions_of,
@@ -24,10 +22,10 @@ from egowm.serving.messages import (
 from egowm.serving.served import Served
 from egowm.serving.walk import Seen, Walk
 from egowm.serving.worker import Busy, Worker
-from egowm.video import webp_bytes, write_mp4
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
+_FILMING = threading.Lock()
 REFUSED = 1008  # the websocket's code of a policy
 
 
@@ -88,7 +86,7 @@ class Visit:
         elif kind == "step":
             await self._step(told)
         else:
-            await self._save(told)
+            await self._save()
 
     async def _begin(self, told: Any, file: bytes | None = None) -> None:
         form: Format = chosen(told.get("format", self.form), Format)
@@ -137,10 +135,10 @@ class Visit:
             "seconds": seconds,
         }
 
-    async def _save(self, told: Any) -> None:
-        walk, form = self._walking(), chosen(told.get("format"), Film)
-        film = await asyncio.to_thread(_film, walk, form, walk.spec.rate_hz)
-        await self._tell({"type": "saved", "format": form, "frames": len(walk.seen)})
+    async def _save(self) -> None:
+        walk = self._walking()
+        film = await asyncio.to_thread(_film, walk)
+        await self._tell({"type": "saved", "format": "mp4", "frames": len(walk.seen)})
         await self.socket.send_bytes(film)
 
     async def _model(self, job: Callable[[], R]) -> R:
@@ -171,11 +169,7 @@ class Visit:
         await self.socket.send_json(told)
 
 
-def _film(walk: Walk, form: Film, fps: float) -> bytes:
-    frames = walk.film()
-    if form == "webp":
-        return webp_bytes(frames, fps)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "walk.mp4"
-        write_mp4(path, frames, fps)
-        return path.read_bytes()
+def _film(walk: Walk) -> bytes:
+    """One at a time: each takes memory and a core."""
+    with _FILMING:
+        return walk.film()

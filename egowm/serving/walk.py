@@ -1,5 +1,6 @@
 """One visitor's walk: what the model imagines, where that leads, and the truth beside it."""
 
+import io
 from collections import deque
 from typing import NamedTuple
 
@@ -13,12 +14,14 @@ from egowm.evaluation.map_drawing import Outline, Way, draw_map
 from egowm.evaluation.navigation import Pose
 from egowm.pixels import to_uint8
 from egowm.session import Session
+from egowm.video_encoder import ENCODERS, VideoEncoder
 from egowm.worlds.floor_plan import floor_plan
 from egowm.worlds.motion import ROBOT_HEIGHT, realise, step
 from egowm.worlds.rooms import Camera, Room
 
-KEPT = 1200  # frames that a video of the walk shows: five minutes of the rooms' robot
+KEPT = 600  # frames that a video of the walk shows: two and a half minutes of the rooms' robot
 KEPT_BYTES = 48 << 20  # of pictures; larger ones are kept less long
+PART = 50  # frames of a video that are drawn at once
 _AHEAD: Pose = (0.0, 0.0, 0.0)
 
 
@@ -126,21 +129,35 @@ class Walk:
         stopped = truth.move(action)
         return Seen(frame, truth.look(), pose, truth.relative(truth.pose), stopped, words)
 
-    def film(self) -> np.ndarray:
-        """The walk as far as it is kept, frames (n, H', W', 3) uint8: imagined, true, and a map."""
-        seen = list(self.seen)
+    def film(self) -> bytes:
+        """An mp4 of the walk as far as it is kept: imagined, true, and from above."""
+        seen, file = list(self.seen), io.BytesIO()
+        encoder = VideoEncoder(file, self.spec.rate_hz, ENCODERS)
+        above = self._map(seen) if self.planar else None
+        for first in range(0, len(seen), PART):
+            here = slice(first, first + PART)
+            drawn = self._drawn(seen[here], None if above is None else above[here])
+            odd = [(0, size % 2) for size in drawn.shape[1:3]]  # of which H.264 has none
+            for frame in np.pad(drawn, ((0, 0), *odd, (0, 0)), mode="edge"):
+                encoder.add(frame)
+        encoder.close()
+        return file.getvalue()
+
+    def _drawn(self, seen: list[Seen], above: np.ndarray | None) -> np.ndarray:
+        """Frames (n, H', W', 3) uint8 of a video."""
         imagined = np.stack([one.imagined for one in seen])
         parts = [panel(imagined, "imagined", [one.words for one in seen], COLOURS[0])]
         if self.truth is not None:
             true = np.stack([one.truth for one in seen if one.truth is not None])
             notes = ["held by a wall or a thing" if one.stopped else " " for one in seen]
             parts.append(panel(true, "the simulator", notes, COLOURS[1]))
-        if self.planar:
-            side = parts[0].shape[1] - 2 * STRIP
-            parts.append(panel(self._map(seen, side), "the way from above", [" "]))
+        if above is not None:
+            parts.append(panel(above, "the way from above", [" "]))
         return beside(parts)
 
-    def _map(self, seen: list[Seen], side: int) -> np.ndarray:
+    def _map(self, seen: list[Seen]) -> np.ndarray:
+        """Of all frames, for it is drawn to one scale."""
+        side = self._drawn(seen[:1], None).shape[0] - 2 * STRIP
         poses = np.array([one.pose for one in seen])
         ways, outlines = [Way(poses, COLOURS[0])], []
         if self.truth is not None:

@@ -53,20 +53,21 @@ class Worker:
             job, loop, future = item
             if future.cancelled():
                 continue
+            value: Any = None
+            fault: BaseException | None = None
             try:
-                tell, value = _give, job()
+                value = job()
             except BaseException as error:
-                tell, value = _fail, error
+                fault = error
             with suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(tell, future, value)
-            del job, future, item, value  # or a walk would live until the next job
+                loop.call_soon_threadsafe(_tell, future, value, fault)
+            del job, future, item, value, fault  # or a walk would live until the next job
 
 
-def _give(future: "asyncio.Future[Any]", value: Any) -> None:
-    if not future.done():
+def _tell(future: "asyncio.Future[Any]", value: Any, fault: BaseException | None) -> None:
+    if future.done():
+        return
+    if fault is None:
         future.set_result(value)
-
-
-def _fail(future: "asyncio.Future[Any]", error: BaseException) -> None:
-    if not future.done():
-        future.set_exception(error)
+    else:
+        future.set_exception(fault)

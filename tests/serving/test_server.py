@@ -1,7 +1,6 @@
 """The server: frames are the model's, visitors do not disturb each other, nothing ends it."""
 
 import base64
-import io
 import os
 import signal
 import subprocess
@@ -18,7 +17,7 @@ from egowm.picture_file import decode_image
 from egowm.pixels import to_uint8
 from egowm.sampling import Sampling
 from egowm.serving.served import Served
-from egowm.video import resize
+from egowm.video import read_frames, resize, video_rate
 from tests.serving.talk import hear, step, tell
 
 AHEAD = [0.2, 0.0, 0.05]
@@ -128,30 +127,33 @@ def test_who_comes_when_it_is_full_is_told_so(start, obedient):
     assert until(lambda: full.visitors == 0)
 
 
-@pytest.mark.parametrize("form", ["mp4", "webp"])
-def test_the_walk_is_saved_as_a_video(server, form, tmp_path):
+def test_the_walk_is_saved_as_a_video(server, tmp_path, monkeypatch):
+    """Imagined, true and from above, drawn in parts."""
+    monkeypatch.setattr("egowm.serving.walk.PART", 4)
     with server.walk() as socket:
         tell(socket, "begin", room=3)
         hear(socket)
         step(socket, [AHEAD] * 8)
-        tell(socket, "save", format=form)
+        tell(socket, "save")
         told, (film,) = hear(socket)
-    assert told["frames"] == 9
-    path = tmp_path / f"walk.{form}"
+    assert (told["frames"], told["format"]) == (9, "mp4")
+    path = tmp_path / "walk.mp4"
     path.write_bytes(film)
-    if form == "mp4":
-        from egowm.video import read_frames, video_rate
+    frames = read_frames(path)
+    assert video_rate(path) == 4.0
+    assert len(frames) == 9
+    assert frames.shape[2] > 3 * 190
+    assert np.abs(frames[0].astype(int) - frames[-1]).mean() > 1
 
-        frames = read_frames(path)
-        assert video_rate(path) == 4.0
-        assert len(frames) == 9
-        assert frames.shape[2] > 3 * 190  # imagined, true, and from above
-        assert np.abs(frames[0].astype(int) - frames[-1]).mean() > 1
-    else:
-        from PIL import Image
 
-        with Image.open(io.BytesIO(film)) as picture:
-            assert picture.n_frames == 9
+def test_a_walk_keeps_its_last_frames_alone(server, monkeypatch):
+    monkeypatch.setattr("egowm.serving.walk.KEPT", 6)
+    with server.walk() as socket:
+        tell(socket, "begin", room=3)
+        hear(socket)
+        step(socket, [AHEAD] * 12)
+        tell(socket, "save")
+        assert hear(socket)[0]["frames"] == 6
 
 
 # POST /v1/rollout --------------------------------------------------------------------------------
