@@ -71,6 +71,7 @@ class Session:
         self.block = self._checked_block(block)
         self.texts = [text]
         self.num_frames = self.num_outside = 0
+        self._moved = torch.zeros(0)  # of a state, by the actions since
         self._state = self._first_state(state)
         self._stepper = model.stepper(how, source, generator)
         with torch.no_grad():
@@ -95,7 +96,8 @@ class Session:
         """
         told = self._told(actions)
         if state is not None:
-            self._state = self._first_state(state)
+            self._moved = torch.zeros(0)  # of a state, by the actions since
+        self._state = self._first_state(state)
         self.num_outside += self.spec.check(told, self.how.strict)
         self._waiting = torch.cat([self._waiting, told], 1)
         made = [self._nothing]

@@ -22,6 +22,7 @@ def opened(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen(128)  # whoever reads the address may come at once
     except (OSError, OverflowError) as error:
         listening.close()
         if getattr(error, "errno", None) == errno.EADDRINUSE:
