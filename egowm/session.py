@@ -95,10 +95,10 @@ class Session:
             ValueError: Another shape or number; nothing was imagined then.
         """
         told = self._told(actions)
+        outside = self.spec.check(told, self.how.strict)
         if state is not None:
-            self._moved = torch.zeros(0)  # of a state, by the actions since
-        self._state = self._first_state(state)
-        self.num_outside += self.spec.check(told, self.how.strict)
+            self._state = self._first_state(state)
+        self.num_outside += outside
         self._waiting = torch.cat([self._waiting, told], 1)
         made = [self._nothing]
         while self.waiting >= self.block:

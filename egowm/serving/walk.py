@@ -157,7 +157,7 @@ class Walk:
 
     def _map(self, seen: list[Seen]) -> np.ndarray:
         """Of all frames, for it is drawn to one scale."""
-        side = self._drawn(seen[:1], None).shape[0] - 2 * STRIP
+        side = self._drawn(seen[:1], None).shape[1] - 2 * STRIP
         poses = np.array([one.pose for one in seen])
         ways, outlines = [Way(poses, COLOURS[0])], []
         if self.truth is not None:
