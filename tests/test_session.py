@@ -80,6 +80,22 @@ def test_the_state_follows_the_actions(tiny_prior):
         model.session(context)
 
 
+def test_a_state_that_does_not_follow_is_given(tiny_prior):
+    """With the first action of each block, as a rollout takes one for each chunk."""
+    pedals = ActionSpec(("gas",), ("",), "command", "command", 10.0, (-1.0,), (1.0,))
+    model = WorldModel(SVD(str(tiny_prior)), steps=1, chunk=2, spec=pedals, state_spec=pedals)
+    model.configure_model()
+    torch.manual_seed(1)
+    for part in (model.action_embedding, model.state_embedding):
+        torch.nn.init.normal_(part.linear_2.weight, std=0.3)
+    context, told = torch.rand(1, 1, 3, 16, 16), torch.rand(4, 1)
+    states = torch.tensor([[[0.5], [-0.5]]])
+    whole = model.rollout(context, told, state=states, generator=seeded()).frames[0]
+    session = model.session(context, state=states[0, 0], generator=seeded())
+    frames = [session.step(told[:2]), session.step(told[2:], state=states[0, 1])]
+    assert torch.equal(torch.cat(frames), whole)
+
+
 def test_other_world_models_have_sessions(spec):
     """The simulator, and a latent model."""
     told = torch.tensor([[0.2, 0.0, 0.05]] * 3)

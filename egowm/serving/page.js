@@ -163,7 +163,7 @@ function makeSliders() {
     slider.oninput = tell;
     slider.title = `${low.toFixed(3)} to ${high.toFixed(3)} ${unit}`;
     tell();
-    row.append(label, slider, value);
+    row.append(label, value, slider);
     $("sliders").append(row);
   });
 }
