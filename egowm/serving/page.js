@@ -240,6 +240,7 @@ fetch(`/v1/model${query}`).then(async (answer) => {
   model = await answer.json();
   if (!answer.ok) throw new Error(model.error);
   $("pad").hidden = !model.keys;
+  document.querySelector("main").classList.toggle("body", !model.keys);
   $("numbers").open = !model.keys;
   $("room").hidden = !model.rooms;
   $("shown").hidden = model.pictures.length < 2;

@@ -22,6 +22,7 @@ from egowm.worlds.rooms import Camera, Room
 KEPT = 600  # frames that a video of the walk shows: two and a half minutes of the rooms' robot
 KEPT_BYTES = 48 << 20  # of pictures; larger ones are kept less long
 PART = 50  # frames of a video that are drawn at once
+SAID = 4  # dimensions of an action that are named
 _AHEAD: Pose = (0.0, 0.0, 0.0)
 
 
@@ -123,7 +124,7 @@ class Walk:
 
     def _after(self, before: Seen, action: np.ndarray, frame: np.ndarray) -> Seen:
         pose = None if before.pose is None else step(*before.pose, action.astype(float))
-        words, truth = in_words(action, self.spec), self.truth
+        words, truth = said(action, self.spec), self.truth
         if truth is None:
             return Seen(frame, None, pose, None, False, words)
         stopped = truth.move(action)
@@ -169,3 +170,20 @@ class Walk:
 def is_planar(spec: ActionSpec) -> bool:
     """Whether actions are motions in the plane, in metres and radians."""
     return spec.kind == "se2" and spec.units[0] == "m" and spec.units[2] == "rad"
+
+
+def said(action: np.ndarray, spec: ActionSpec) -> str:
+    """An action (A,) in words; of a body, the dimensions that move, the first few of them.
+
+    >>> body = ActionSpec(("hip", "knee"), ("rad", "rad"), "joint", "difference", 5.0)
+    >>> said(np.array([0.0, 0.25]), body), said(np.zeros(2), body)
+    ('knee 0.25 rad', 'at rest')
+    """
+    if spec.kind == "se2":
+        return in_words(action, spec)
+    values = zip(spec.names, action.tolist(), spec.units, strict=True)
+    moving = [
+        f"{name} {value:.2f} {unit}".rstrip() for name, value, unit in values if round(value, 2)
+    ]
+    more = [f"{len(moving) - SAID} more"] if len(moving) > SAID else []
+    return ", ".join([*moving[:SAID], *more]) or "at rest"
