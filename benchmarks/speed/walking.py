@@ -81,16 +81,9 @@ def run(arguments: argparse.Namespace) -> Record:
     """The record: megabytes after each walk, frames, and frames a second."""
     record = provenance(arguments.seed, "cpu")
     record["settings"] = picked(arguments, "minutes") | {"seconds_of_a_walk": LASTS}
-    command = [
-        sys.executable,
-        "-m",
-        "egowm.commands.main",
-        "walk",
-        "--port",
-        "0",
-        "--device",
-        "cpu",
-    ]
+    record["load_average"] = [round(os.getloadavg()[0], 2)]  # before, and after
+    words = "-m egowm.commands.main walk --port 0 --device cpu"
+    command = [sys.executable, *words.split()]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         line = server.stdout.readline()
