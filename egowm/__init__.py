@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from egowm.encoder import Encoder
     from egowm.planning.space import Space
     from egowm.sampling import Rollout, Sampling
+    from egowm.session import Session
     from egowm.student import Student
     from egowm.world_model import WorldModel
 
@@ -50,6 +51,7 @@ __all__ = [
     "Encoder",
     "Rollout",
     "Sampling",
+    "Session",
     "Space",
     "Student",
     "WorldModel",

@@ -13,6 +13,8 @@ from torch.utils.checkpoint import checkpoint
 
 from egowm.actions import ActionSpec, integrate
 from egowm.backbones.base import Backbone, Condition
+from egowm.backbones.codec_wrappers import Offloaded
+from egowm.beside import beside, turn
 from egowm.checks import counted
 from egowm.conditioning.guidance import guided
 from egowm.diffusion import Ancestral, Generator, SharedNoise, euler
@@ -105,7 +107,11 @@ class Sampler:
         state: Tensor | None = None,
         text: str | Sequence[str] = "",
     ) -> Iterator[Rollout]:
-        """The chunks of a rollout, each as soon as it is there; micro-batches side by side."""
+        """The chunks of a rollout, each as soon as it is there; micro-batches side by side.
+
+        The next chunk is imagined beside what is done with the one before; with gradients, when it
+        is asked for.
+        """
         mode = torch.enable_grad() if self.how.gradient else torch.no_grad()
         with mode:
             request, outside = self._checked(context, actions, state, text)
@@ -113,7 +119,7 @@ class Sampler:
 
     def _in_step(self, request: Request, outside: int) -> Iterator[Rollout]:
         """All action values out of range are counted in the first chunk."""
-        for chunks in zip(*self._parts(request), strict=True):
+        for chunks in zip(*self._parts(request, not self.how.gradient), strict=True):
             yield _joined(chunks, 0)._replace(num_outside=outside)
             outside = 0
 
@@ -138,16 +144,21 @@ class Sampler:
         states, texts = self._states(state, sequences), self._texts(text, len(frames))
         return Request(frames, sequences, states, texts), outside
 
-    def _parts(self, request: Request) -> list[Iterator[Rollout]]:
-        """The chunks of each micro-batch; nothing is computed before they are taken."""
+    def _parts(self, request: Request, ahead: bool = False) -> list[Iterator[Rollout]]:
+        """The chunks of each micro-batch; nothing is computed before they are taken. ahead: from
+        then on one chunk is imagined before it is asked for."""
         count = len(request.actions)
         size = self.how.micro_batch
+        ahead = ahead and not isinstance(self.model.backbone.codec, Offloaded)
         if size is None or size >= count:
-            return [self._chunks(request)]
+            return [self._ahead(request) if ahead else self._chunks(request)]
         slices = [slice(start, start + size) for start in range(0, count, size)]
         samplers = [replace(self, generator=self._generator_of(here, count)) for here in slices]
         pairs = zip(samplers, slices, strict=True)
-        return [sampler._chunks(request.part(here)) for sampler, here in pairs]
+        # Those that share a generator draw from it in turns, none before the others have.
+        ahead = ahead and isinstance(self.generator, SharedNoise | Sequence)
+        make = Sampler._ahead if ahead else Sampler._chunks
+        return [make(sampler, request.part(here)) for sampler, here in pairs]
 
     def _chunks(self, request: Request) -> Iterator[Rollout]:
         chunk, left = self.begin(request.context), request.actions.shape[1]
@@ -156,6 +167,27 @@ class Sampler:
             chunk, made = self.advance(chunk, part, state, request.texts, left)
             left -= part.shape[1]
             yield made
+
+    def _ahead(self, request: Request) -> Iterator[Rollout]:
+        """The same chunks. The next one is denoised as soon as what it starts from is there: with
+        the chain "latents_only" beside the decoding of the one before, else after it."""
+        chunk, left = self.begin(request.context), request.actions.shape[1]
+        early = self._chained == "latents_only"
+        parts = self._padded(request.actions).split(self.model.chunk, 1)
+        states = [None] * len(parts) if request.states is None else request.states.unbind(1)
+        pairs = zip(parts, states, strict=True)
+        told = [(self.spec.normalise(part), state) for part, state in pairs]
+        with beside(self.model.device) as start:
+            coming = start(self._chunk, chunk, *told.pop(0), request.texts)
+            for part in parts:
+                made = coming.result()
+                if told and early:
+                    coming = start(self._chunk, self._end(chunk, made), *told.pop(0), request.texts)
+                chunk, rollout = self._decoded(chunk, made, part.shape[1], left)
+                if told and not early:
+                    coming = start(self._chunk, chunk, *told.pop(0), request.texts)
+                left -= part.shape[1]
+                yield rollout
 
     def begin(self, context: Tensor) -> Chunk:
         """What the first chunk starts from: (1 or N, K, 3, H, W) given frames."""
@@ -176,10 +208,19 @@ class Sampler:
         state: (N, S) normalised. left: frames that are still wanted; None where it goes on. Of a
         chunk that is not the last, only what the next one needs is decoded, unless all is.
         """
+        made = self._chunk(before, self.spec.normalise(actions), state, texts)
+        return self._decoded(before, made, actions.shape[1], left)
+
+    def _end(self, before: Chunk, made: Tensor) -> Chunk:
+        """What the next chunk starts from where that is known before anything is decoded."""
+        return Chunk(before.frames, made[:, -1])
+
+    def _decoded(
+        self, before: Chunk, made: Tensor, length: int, left: int | None
+    ) -> tuple[Chunk, Rollout]:
+        """The end of a chunk of `length` actions and what is shown of it, of its latents."""
         backbone, chain = self.model.backbone, self._chained
         codec = backbone.codec
-        made = self._chunk(before, self.spec.normalise(actions), state, texts)
-        length = actions.shape[1]
         final = left is not None and left <= length
         wanted = length if left is None else min(left, length)
         first = backbone.context if backbone.context_latents else 0
@@ -199,7 +240,7 @@ class Sampler:
         shown = decoded[:, :wanted] if self.how.decode == "all" or final else decoded[:, :0]
         rollout = Rollout((shown + 1) / 2, latents, 0)
         if chain == "latents_only":
-            return Chunk(before.frames, latents[:, -1]), rollout
+            return self._end(before, made), rollout
         frames = torch.cat([before.frames.expand(len(made), -1, -1, -1, -1), decoded], 1)
         known = latents[:, -1] if chain == "latents" else None
         return Chunk(frames[:, -backbone.context :], known), rollout
@@ -251,7 +292,7 @@ class Sampler:
 
         def estimate(noisy: Tensor, sigma: Tensor) -> Tensor:
             # Both in here, for the recomputation needs them as well.
-            with self._precision, backbone.injecting(embedding):
+            with turn(backbone.network), self._precision, backbone.injecting(embedding):
                 if not null:
                     clean: Tensor = backbone(noisy, sigma, condition)
                     return clean

@@ -32,6 +32,7 @@ from egowm.pixels import to_model
 from egowm.randomness import StepSeeds
 from egowm.sampler import Sampler
 from egowm.sampling import Actions, Rollout, Sampling, takes_sampling
+from egowm.session import Session
 
 log = logging.getLogger(__name__)
 
@@ -368,14 +369,43 @@ class WorldModel(LightningModule):
     ) -> Iterator[Rollout]:
         """The same frames as `rollout`, `chunk` at a time, each as soon as it is imagined.
 
-        Micro-batches advance side by side, so a generator that they share draws other noise than in
-        `rollout`.
+        The next chunk is imagined meanwhile, beside what is done with this one (without `gradient`
+        and `offload`). Micro-batches advance side by side, so a generator that they share draws
+        other noise than in `rollout`.
 
         Args:
             context, actions, how, state, text, source, generator: As in `rollout`.
         """
         sampler = Sampler(self, how, self.spec_of(source), generator)
         return sampler.stream(context, actions, state, text)
+
+    @takes_sampling
+    def session(
+        self,
+        context: Tensor | np.ndarray,
+        how: Sampling = Sampling(),
+        *,
+        state: Tensor | None = None,
+        text: str = "",
+        source: str | None = None,
+        generator: Generator = None,
+        block: int | None = None,
+    ) -> Session:
+        """A rollout whose actions come as they are decided: `session.step(actions)` gives frames.
+
+        Args:
+            context, how, state, text, source, generator: As in `rollout`, of one future.
+            block: Actions imagined at once, see `Session`; None takes `chunk`.
+
+        >>> model = WorldModel.from_pretrained("rooms")
+        >>> walk = model.session(torch.zeros(64, 64, 3, dtype=torch.uint8))
+        >>> walk.step([0.2, 0.0, 0.1]).shape  # (n, 3, H, W)
+        torch.Size([1, 3, 64, 64])
+        """
+        return Session(
+            self, context, how, state=state, text=text, source=source, generator=generator,
+            block=block,
+        )  # fmt: skip
 
     @takes_sampling
     def rollout_of(

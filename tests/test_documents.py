@@ -18,6 +18,7 @@ from PIL import Image
 from egowm.commands import main as cli
 from egowm.commands.parser import Parser
 from egowm.commands.scs import main as scs
+from egowm.picture_file import decode_image
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("priors/*/README.md")]
@@ -45,7 +46,18 @@ def picture() -> dict[str, Any]:
     return {}
 
 
+def walk() -> dict[str, Any]:
+    """The server that `egowm walk` starts, and a picture."""
+    from egowm.serving.served import Served
+    from egowm.world_model import WorldModel
+    from tests.serving.running import Running
+
+    served = Served(WorldModel.from_pretrained("rooms").eval(), (64, 64))
+    return picture() | {"running": Running(served, port=8750)}
+
+
 GIVEN: dict[str, Callable[[], dict[str, Any]]] = {
+    "docs/walk.md": walk,
     "priors/rooms-svd/README.md": picture,
 }
 
@@ -116,6 +128,20 @@ def check_export(scope: dict[str, Any]) -> None:
     assert scope["frames"].std() > 0.01
 
 
+def check_walk(scope: dict[str, Any]) -> None:
+    scope["running"].stop()
+    futures, found = scope["futures"], [decode_image(scope[x]) for x in ("imagined", "truth")]
+    assert [len(future) for future in futures] == [4, 4]
+    assert decode_image(futures[0][3]).shape == (64, 64, 3)
+    assert futures[0][3] != futures[1][3]
+    assert found[0].std() > 5
+    assert found[0].shape == found[1].shape == (64, 64, 3)
+    assert scope["frames"].shape == (1, 3, 64, 64)
+    page = (ROOT / "docs/walk.md").read_text()
+    client = page.split("A client:\n\n```python\n")[1].split("\n\nahead")[0]
+    assert len(client.splitlines()) <= 10
+
+
 RESULT: dict[str, Callable[[dict[str, Any]], None]] = {
     "README.md": check_readme,
     "docs/backbones.md": check_backbones,
@@ -125,6 +151,7 @@ RESULT: dict[str, Callable[[dict[str, Any]], None]] = {
     "docs/policies.md": check_policies,
     "docs/planning.md": check_planning,
     "docs/students.md": check_students,
+    "docs/walk.md": check_walk,
     "priors/rooms-svd/README.md": check_prior,
     "priors/rooms-world-model/README.md": check_export,
 }

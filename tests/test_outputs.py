@@ -218,7 +218,7 @@ def test_a_fit_leaves_anothers_record(recipe, tmp_path, capsys):
 
 def test_every_command_is_here():
     verbs = {name.split()[0] for name in EGOWM} | {"predict", "recipes"}
-    assert set(cli.VERBS) - verbs == {"fit", "validate", "test", "memory", "doctor"}
+    assert set(cli.VERBS) - verbs == {"fit", "validate", "test", "memory", "doctor", "walk"}
     assert set(scs_cli.COMMANDS) - {name.split()[0] for name in SCS} == {"doctor"}
 
 

@@ -41,6 +41,7 @@ VERBS = {
         "egowm.commands.import_egowm",
     ),
     "rollout": Verb("a video from one picture and a list of actions", "egowm.commands.rollout"),
+    "walk": Verb("walk through a picture in the browser", "egowm.commands.walk"),
     "plan": Verb("find the way to a picture in unseen rooms", "egowm.commands.plan"),
     "collect": Verb("drive a robot in a room while it learns", "egowm.commands.collect"),
     "eval": Verb("predict, measure and report in one go", "egowm.commands.eval"),

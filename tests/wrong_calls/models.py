@@ -98,6 +98,12 @@ def _imagining(models: Models) -> Iterator[Call]:
         fine=none,
     )
     yield Call(
+        "WorldModel.session",
+        lambda **given: models.plain.session(**given).step(actions[0, :4]),
+        {"context": context, "how": ONE_STEP, "source": None, "generator": seeded, "block": 4},
+        fine=("source: *", "block: None", *NO_SEED),
+    )
+    yield Call(
         "WorldModel.rollout_of",
         models.plain.rollout_of,
         {"clip": batch(), "actions": actions[:, :4], "how": ONE_STEP, "generator": seeded},

@@ -1,0 +1,86 @@
+"""What `egowm walk` does."""
+
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from egowm.commands.base_faults import naming
+from egowm.commands.device_option import chosen_device
+from egowm.latent import from_pretrained
+from egowm.latent.base import LatentDynamics
+from egowm.network.compilation import compile_blocks
+from egowm.sampling import Sampling
+from egowm.serving.app import build
+from egowm.serving.domain import Domain
+from egowm.serving.doorkeeper import Doorkeeper
+from egowm.serving.served import Served, domain_of
+from egowm.serving.server import address, opened, serve, token_for
+from egowm.shipped import default_model
+from egowm.video import picture_paths, read_image
+from egowm.world_model import WorldModel
+
+MOST_PICTURES = 200  # to choose from
+MOST_LIKE = 2000  # that a domain is measured on
+
+
+def run(args: Namespace) -> int:
+    """Load the model, say where it is served, and serve it until a signal comes."""
+    pictures = _pictures(args.picture)
+    token = token_for(args.host, args.token)
+    with opened(args.host, args.port) as listening:
+        served = _served(args, pictures)
+        app, worker = build(served, Doorkeeper(token), args.visitors)
+        print(f"Walk at {address(listening, token)} (Ctrl-C ends it)", flush=True)
+        serve(app, listening)
+    worker.stop()
+    return 0
+
+
+def _pictures(place: Path | None) -> list[tuple[str, np.ndarray]]:
+    """Name and picture of each that visitors may choose."""
+    if place is None:
+        return []
+    paths = picture_paths(place)[:MOST_PICTURES] if place.is_dir() else [place]
+    return [(path.name, read_image(path)) for path in paths]
+
+
+def _served(args: Namespace, pictures: list[tuple[str, np.ndarray]]) -> Served:
+    like = None if args.like is None else _domain(args.like)
+    model = _model(args)
+    with naming(model.base):
+        served = Served(
+            model,
+            tuple(args.size),
+            pictures,
+            domain_of(model) if like is None else like,
+            Sampling(steps=args.steps, chain=args.chain, strict=True),
+            args.room,
+            None if args.state is None else tuple(args.state),
+            args.text,
+            args.source,
+            args.block,
+            Path(args.model).resolve().parent.name if args.model else "rooms",
+        )
+        served.begin({"type": "begin"})  # faults are told now, and what is slow once is done
+    return served
+
+
+def _model(args: Namespace) -> WorldModel | LatentDynamics:
+    model = from_pretrained(args.model or default_model(), base=args.base).eval()
+    if not model.makes_frames:
+        raise ValueError(f"{model.name} makes no frames to walk in: it can plan (egowm plan).")
+    if args.compile is not None:
+        if not isinstance(model, WorldModel):
+            raise ValueError(f"{model.name} has no blocks to compile: leave --compile out.")
+        compile_blocks(model.backbone.blocks, args.compile)
+    device: torch.device = chosen_device(args)
+    return model.to(device)
+
+
+def _domain(folder: Path) -> Domain:
+    """That of the pictures in a folder, of at most 2000 of them, evenly spread."""
+    paths = picture_paths(folder)
+    chosen = paths[:: max(1, len(paths) // MOST_LIKE)][:MOST_LIKE]
+    return Domain.of([read_image(path) for path in chosen], f"those in {folder.name}")

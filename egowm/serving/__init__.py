@@ -1,0 +1,1 @@
+"""A world model over HTTP and websocket on this machine: the page of `egowm walk`, and rollouts."""

@@ -1,0 +1,227 @@
+"""What is served: a model, the pictures to begin from, and how it imagines."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from egowm.actions import ActionSpec, follows
+from egowm.actions.keys import MOVES, pressed
+from egowm.checks import counted
+from egowm.dynamics import Dynamics
+from egowm.evaluation.simulator import Simulator
+from egowm.pixels import to_uint8
+from egowm.sampling import Sampling
+from egowm.serving.domain import Domain
+from egowm.serving.messages import (
+    Begin,
+    Format,
+    Frames,
+    MessageError,
+    RolloutRequest,
+    chosen,
+    encoded,
+    futures_of,
+    picture_of,
+)
+from egowm.serving.walk import Truth, Walk, is_planar
+from egowm.session import Session
+from egowm.shipped import share_folder
+from egowm.video import resize
+from egowm.worlds.motion import find_start
+from egowm.worlds.recording import seed_of
+from egowm.worlds.rooms import Room
+
+STRICT = Sampling(strict=True)  # no action far beyond what the model has seen
+ROOMS = 1_000_000  # unseen ones, by number
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model and how it is walked in. Its methods run in the thread of the model.
+
+    Args:
+        model: Makes frames.
+        size: H and W of its pictures.
+        pictures: Name and (H, W, 3) uint8 of each picture that a visitor may choose; without any,
+            visitors begin in a room.
+        domain: What the model's pictures are like; None where that is not known.
+        how: The settings; actions beyond 1.5 times the training range are refused.
+        room: Number of the unseen room in which visitors begin.
+        state: (S,) at a picture, for models that embed one; None takes the middle of its range.
+        text: Of the scene, for backbones that take one.
+        source: Whose ranges normalise the actions.
+        block: Actions imagined at once; None takes the model's own number.
+        name: Of the model, for the page.
+    """
+
+    model: Dynamics
+    size: tuple[int, int]
+    pictures: Sequence[tuple[str, np.ndarray]] = ()
+    domain: Domain | None = None
+    how: Sampling = STRICT
+    room: int = 0
+    state: tuple[float, ...] | None = None
+    text: str = ""
+    source: str | None = None
+    block: int | None = None
+    name: str = "rooms"
+
+    def __post_init__(self) -> None:
+        self.model.check_size(*self.size)
+        if not self.pictures and not self.in_rooms:
+            raise ValueError(
+                "Expected a picture: this model's actions are not those of the embedded rooms' "
+                "robot, so nothing can be simulated beside it."
+            )
+
+    @property
+    def spec(self) -> ActionSpec:
+        """What actions mean."""
+        return self.model.spec_of(self.source)
+
+    @property
+    def in_rooms(self) -> bool:
+        """Whether the simulated robot can do what the model is told."""
+        return is_planar(self.spec)
+
+    @property
+    def keys(self) -> dict[str, list[float]] | None:
+        """The action of each key; None for actions that no key stands for."""
+        try:
+            return {key: pressed(key, self.spec)[0].tolist() for key in MOVES}
+        except ValueError:
+            return None
+
+    def about(self) -> dict[str, Any]:
+        """What a client has to know of the model, for JSON."""
+        spec, meaning = self.spec, self.model.state_spec
+        chunk = getattr(self.model, "chunk", self.model.frames_at_once)
+        return {
+            "name": self.name,
+            "names": spec.names,
+            "units": spec.units,
+            "low": spec.low,
+            "high": spec.high,
+            "kind": spec.kind,
+            "planar": is_planar(spec),
+            "keys": self.keys,
+            "rate_hz": spec.rate_hz,
+            "block": self.block or chunk,
+            "height": self.size[0],
+            "width": self.size[1],
+            "pictures": [name for name, _ in self.pictures],
+            "rooms": self.in_rooms,
+            "state": None if meaning is None else {"names": meaning.names, "units": meaning.units},
+            "state_is_guessed": meaning is not None and self.state is None,
+            "state_follows": meaning is None or follows(spec, meaning),
+            "domain_is_known": self.domain is not None,
+        }
+
+    def begin(self, told: Begin, file: bytes | None = None) -> Walk:
+        """A walk from the picture in a message, of a file, or where visitors begin."""
+        truth, picture = None, None
+        if file is not None or "picture" in told:
+            picture = self._fitted(picture_of(told["picture"] if file is None else file))
+        elif "room" in told or not self.pictures:
+            truth = self._in_room(told.get("room", self.room))
+            picture = truth.look()
+        else:
+            index = told.get("shown", 0)
+            if index >= len(self.pictures):
+                raise MessageError(f"Expected shown below {len(self.pictures)}, got {index}.")
+            picture = self._fitted(self.pictures[index][1])
+        session = Session(
+            self.model,
+            self._context(picture),
+            self.how,
+            state=self._state(told.get("state")),
+            text=told.get("text", self.text),
+            source=self.source,
+            generator=torch.Generator().manual_seed(told.get("seed", 0)),
+            block=self.block,
+        )
+        return Walk(session, picture, truth)
+
+    def rollout(self, told: RolloutRequest) -> dict[str, Any]:
+        """Futures of one picture, their frames encoded, for JSON."""
+        form: Format = chosen(told.get("format"), Format)
+        decode: Frames = chosen(told.get("frames"), Frames)
+        source = told.get("source", self.source)
+        actions = futures_of(told["actions"], self.model.spec_of(source).width)
+        picture = self._fitted(picture_of(told["picture"]))
+        state = self._state(told.get("state"))
+        how = replace(
+            self.how,
+            decode=decode,
+            steps=told.get("steps", self.how.steps),
+            guidance=told.get("guidance", self.how.guidance),
+        )
+        made = self.model.rollout(
+            self._context(picture),
+            torch.from_numpy(actions),
+            how,
+            state=None if state is None else state[None],
+            text=told.get("text", self.text),
+            source=source,
+            generator=torch.Generator().manual_seed(told.get("seed", 0)),
+        )
+        frames = [
+            [base64.b64encode(encoded(f, form)).decode() for f in to_uint8(future)]
+            for future in made.frames
+        ]
+        unlike = None if self.domain is None else self.domain.unlike(picture)
+        height, width = self.size
+        return {
+            "frames": frames, "format": form, "height": height, "width": width, "unlike": unlike
+        }  # fmt: skip
+
+    def _in_room(self, number: int) -> Truth:
+        """The simulated robot at a free place of an unseen room."""
+        if not self.in_rooms:
+            raise MessageError("This model's actions are not those of the rooms' robot.")
+        if number >= ROOMS:
+            raise MessageError(f"Expected a room below {ROOMS}, got {number}.")
+        seed = seed_of("test", number)
+        room = Room(seed)
+        return Truth(room, find_start(room, np.random.default_rng([seed, 7])), self.size)
+
+    def _fitted(self, picture: np.ndarray) -> np.ndarray:
+        """Cut about its centre to the shape of the model's pictures, and resized."""
+        return resize(picture[None], *self.size, crop=True)[0]
+
+    def _context(self, picture: np.ndarray) -> torch.Tensor:
+        """(1, K, 3, H, W) uint8: the robot stood still before."""
+        frame = torch.from_numpy(picture.transpose(2, 0, 1).copy())
+        return frame[None, None].expand(1, self.model.num_context, -1, -1, -1)
+
+    def _state(self, told: list[float] | None) -> torch.Tensor | None:
+        meaning = self.model.state_spec
+        if meaning is None:
+            if told is not None:
+                raise MessageError("This model embeds no state: leave state out.")
+            return None
+        given = told if told is not None else self.state
+        if given is None:
+            given = [(low + high) / 2 for low, high in zip(meaning.low, meaning.high, strict=True)]
+        if len(given) != meaning.width:
+            raise MessageError(
+                f"Expected a state of {counted(meaning.width, 'number')}, got {len(given)}."
+            )
+        return torch.tensor(given, dtype=torch.float32)
+
+
+def domain_of(model: Dynamics) -> Domain | None:
+    """That of the embedded rooms for models that stand on a shipped base and drive as its robot;
+    None where what a model learned from is not known."""
+    spec, base = model.spec, model.base
+    wheels = Simulator.spec
+    assert wheels is not None
+    if spec is None or (spec.names, spec.units, spec.kind) != (wheels.names, wheels.units, "se2"):
+        return None
+    shipped = {str(path.resolve()) for path in share_folder("priors").iterdir()}
+    return Domain.of_rooms() if str(Path(base).resolve()) in shipped else None
