@@ -211,10 +211,10 @@ class Student(WorldModel):
         self._open()
         super().setup(stage)
         if stage == "fit" and self._opened and self.chunk != self._opened[0].chunk:
+            frames = counted(self._opened[0].chunk, "future frame")
             raise ValueError(
-                f"Expected chunks of {counted(self._opened[0].chunk, 'future frame')}, as the teacher "
-                f"makes them, got {self.chunk}: set --data.window.horizon (times 1 + deepest with own "
-                f"contexts)."
+                f"Expected chunks of {frames}, as the teacher makes them, got {self.chunk}: set "
+                f"--data.window.horizon (times 1 + deepest with own contexts)."
             )
 
     def _open(self) -> None:
