@@ -20,7 +20,7 @@ from egowm import export
 from egowm.actions import ActionSpec
 from egowm.augmentation import Augmentation
 from egowm.backbones.base import Backbone
-from egowm.checks import check_between, checked
+from egowm.checks import check_between, checked, counted
 from egowm.checksums import sum_of
 from egowm.clip import Clip
 from egowm.conditioning.guidance import Guide, guided
@@ -211,10 +211,10 @@ class Student(WorldModel):
         self._open()
         super().setup(stage)
         if stage == "fit" and self._opened and self.chunk != self._opened[0].chunk:
+            frames = counted(self._opened[0].chunk, "future frame")
             raise ValueError(
-                f"Expected chunks of {self._opened[0].chunk} future frames, as the teacher makes "
-                f"them, got {self.chunk}: set --data.window.horizon (times 1 + deepest with own "
-                f"contexts)."
+                f"Expected chunks of {frames}, as the teacher makes them, got {self.chunk}: set "
+                f"--data.window.horizon (times 1 + deepest with own contexts)."
             )
 
     def _open(self) -> None:
@@ -234,7 +234,7 @@ class Student(WorldModel):
             self.spec, self.state_spec, self.specs = opened.spec, opened.state_spec, opened.specs
         opened.spec_of(None).compare(self.spec)
         if (self.state_spec is None) != (opened.state_spec is None):
-            raise ValueError(f"{name} embeds a state and the student does not, or the reverse.")
+            raise ValueError(f"Expected the body's state in both or neither of {name} and student.")
         self.features, self.alignment = opened.features, opened.alignment
         self._opened = (opened.requires_grad_(False).eval(),)
         self._start_sha256 = sum_of(folder / export.WEIGHTS)
