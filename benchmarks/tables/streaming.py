@@ -52,7 +52,7 @@ def _note(device: str, record: Record) -> str:
 def _beside(record: Record) -> str:
     """What else the machine did; ratios were taken in turns, so they count even then."""
     load = record["load_average"]
-    words = f", **beside other work** (load {load[0]:g} to {load[-1]:g}): only ratios count"
+    words = f", **beside other work** (load {load[0]:g} to {load[-1]:g}), which slows every rate"
     return words if max(load) > BUSY else ""
 
 
