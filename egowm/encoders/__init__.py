@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 from egowm.lazy import face
 
 if TYPE_CHECKING:
-    from egowm.encoders.attention_maps import Alignment, alignment, same_place
+    from egowm.encoders.attention_maps import (
+        Alignment,
+        alignment,
+        same_place,
+        structure_agreement,
+    )
     from egowm.encoders.dinov2 import DINOv2
     from egowm.encoders.ijepa import IJEPA
     from egowm.encoders.moog import MooG
@@ -51,6 +56,7 @@ __all__ = [
     "nearest_neighbours",
     "same_place",
     "spread",
+    "structure_agreement",
 ]
 
 __getattr__, __dir__ = face(__name__)
