@@ -48,6 +48,7 @@ from egowm.scs import score_folders
 from egowm.scs.score import mean_defined
 from egowm.scs.trackers import MaskReader, Tracker
 from egowm.scs.trackers.moog import MooGTracker
+from egowm.scs.trackers.simple import OracleMasks
 from egowm.scs.withheld import num_unknown
 from egowm.video import read_frames
 
@@ -71,12 +72,11 @@ def by_trackers(folder: Path, moogs: Mapping[str, Path]) -> Scores:
 
 
 def bound(folder: Path, weights: Path) -> Record:
-    """How many structures there are, and how many of them a MooG knows in frame 0."""
+    """How many structures there are, and how many of them a MooG does not know in frame 0."""
     places = (folder / TRUTH, folder / TRUTH, folder / "annotations")
-    tracker = MooGTracker(weights)
-    clips = score_folders(*places, tracker=tracker, cache=folder / "cache").clips
-    everything = sum(len(clip.ids) + len(clip.doubtful) for clip in clips)
-    return {"structures": everything, "unknown": num_unknown(clips)}
+    marked = score_folders(*places, tracker=OracleMasks()).clips
+    known = score_folders(*places, tracker=MooGTracker(weights), cache=folder / "cache").clips
+    return {"structures": sum(len(clip.ids) for clip in marked), "unknown": num_unknown(known)}
 
 
 def by_pixels(folder: Path, clips: int) -> Scores:
