@@ -34,7 +34,7 @@ from egowm.recipe import build_model, open_recipe
 from egowm.scs.bootstrap import interval
 from egowm.shipped import recipes
 
-RECIPE = "rooms_moog"
+RECIPE, KINDS = "rooms_moog", get_args(Tokens)
 
 
 def train(tokens: str, steps: int, seed: int, export: Path) -> None:
@@ -90,12 +90,13 @@ def judged(model: MooG, clips: int) -> Record:
 def options(add: Callable[..., Any]) -> None:
     add("--folder", type=Path, required=True, help="of the exports, outside the tree")
     add("--steps", type=positive, default=900, help="of each training")
+    add("--tokens", nargs="+", choices=KINDS, default=KINDS, help="train and judge these alone")
     add("--clips", type=positive, default=64, help="of test rooms")
 
 
 def run(arguments: argparse.Namespace) -> Record:
     folder = arguments.folder.expanduser()
-    exports = {name: folder / f"MooG-{name}-{arguments.steps}" for name in get_args(Tokens)}
+    exports = {name: folder / f"MooG-{name}-{arguments.steps}" for name in arguments.tokens}
     for name, export in exports.items():
         if not export.is_dir():
             train(name, arguments.steps, arguments.seed, export)

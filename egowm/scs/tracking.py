@@ -197,7 +197,7 @@ def _known(tracker: Tracker, frame: np.ndarray, structures: np.ndarray) -> np.nd
     known = np.asarray(tracker.knows(frame, structures))
     if known.shape != (len(structures),) or not ((known >= 0) & (known <= 1)).all():
         raise ValueError(
-            f"Expected {len(structures)} numbers in [0, 1] from `knows` of the tracker "
+            f"Expected {counted(len(structures), 'number')} in [0, 1] from `knows` of the tracker "
             f"{tracker.name!r}, got {known}."
         )
     return known

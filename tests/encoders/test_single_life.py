@@ -300,7 +300,7 @@ def test_centring_takes_away_what_is_looked_at_in_every_pair():
 
 def test_structure_by_hand():
     """Three frames of 4 patches; each looks one patch further than in the frame before."""
-    true = torch.stack([torch.eye(4).roll(step, 1) for step in range(3)]) + same_place(2)
+    true = torch.stack([torch.eye(4).roll(step, 1) for step in range(3)]) + 5 * same_place(2)
     assert structure_agreement(true, true, k=1).centred.tolist() == [1, 1, 1]
     frozen = structure_agreement(true[[0, 0, 0]], true, k=1)
     assert frozen.centred.tolist() == [1, 0, 0]
