@@ -34,5 +34,10 @@ def emptied(clip: ClipResult) -> ClipResult:
 
 def without(found: Overlap) -> Overlap:
     """The overlap of no structure in as many frames."""
-    pixels = (found.intersection, found.pred, found.target, found.lost)
-    return Overlap(*(x[:0] for x in pixels), np.zeros_like(found.covered), found.num_pixels)
+    return found._replace(
+        intersection=found.intersection[:0],
+        pred=found.pred[:0],
+        target=found.target[:0],
+        lost=found.lost[:0],
+        covered=np.zeros_like(found.covered),
+    )
