@@ -135,6 +135,9 @@ history: $(STAMP)  ## train CDiTs that are shown more or less of the past (an ho
 encoders: FOLDER = $(HOME)/egowm-encoders
 encoders: $(STAMP)  ## train and probe image encoders that are not there yet (hours): FOLDER=~/encoders
 	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiment.encoders --folder $(FOLDER)
+	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiment.moog --folder $(FOLDER)
+	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.scs.encoder_scores --lives $(FOLDER) \
+	    --moog $(FOLDER) --jobs $(JOBS)
 	$(BIN)/python -m benchmarks.tables.pages
 
 arrivals: $(STAMP)  ## let robots plan in 50 rooms, for rows that are not there yet (hours)

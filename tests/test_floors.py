@@ -26,7 +26,7 @@ CORE = (
 WINGS = {
     "data": ("worlds",),
     "encoders": (),
-    "evaluation": ("data", "latent", "planning", "scs", "worlds"),
+    "evaluation": ("data", "encoders", "latent", "planning", "scs", "worlds"),
     "latent": ("planning",),
     "planning": ("scs",),
     "policies": ("data", "evaluation", "latent", "planning", "worlds"),

@@ -17,6 +17,7 @@ from egowm.worlds.rooms import FIRST_STRUCTURE, Camera, Room
 NUM_FRAMES = 16  # besides frame 0
 RIGID = ("turn x0.5", "speed x0.5", "turn reversed", "frozen", "frozen half-way")
 CASES = ("truth", *RIGID, "furniture vanishes", "cross-fade", "blur", "noise")
+OTHER_ROOM = "other room"  # nothing is right but frame 0
 NOISE = 10.0  # grey levels, standard deviation
 _WALLS = 4
 _FIRST_THING = FIRST_STRUCTURE + _WALLS
@@ -84,6 +85,8 @@ def predict(case: str, scene: Scene, other: Scene) -> Video:
         return _repeat(_drive(scene, scene.actions[:half]), NUM_FRAMES - half)
     if case == "furniture vanishes":
         return _vanish(scene)
+    if case == OTHER_ROOM:
+        return _elsewhere(scene, other)
     factors = {"turn x0.5": (1, 1, 0.5), "speed x0.5": (0.5, 0.5, 1), "turn reversed": (1, 1, -1)}
     video = _drive(scene, scene.actions * np.array(factors.get(case, (1, 1, 1))))
     frames, ids = video.frames.copy(), video.ids.copy()
@@ -99,7 +102,8 @@ def predict(case: str, scene: Scene, other: Scene) -> Video:
         frames = ((1 - share) * frames + share * shown).round().astype(np.uint8)
         ids[share[:, 0, 0, 0] > 0.5] = 0  # less than half of the picture is this room
     elif case not in factors and case != "truth":
-        raise ValueError(f"Expected a case of {', '.join(CASES)}, got {case!r}.")
+        cases = (*CASES, OTHER_ROOM)
+        raise ValueError(f"Expected a case of {', '.join(cases)}, got {case!r}.")
     return Video(frames, ids)
 
 
@@ -130,6 +134,13 @@ def _vanish(scene: Scene) -> Video:
     return Video(
         *(np.concatenate([a[:half], b[half:]]) for a, b in zip(before, after, strict=True))
     )
+
+
+def _elsewhere(scene: Scene, other: Scene) -> Video:
+    """After frame 0, the other room, which has none of the structures."""
+    first, shown = _drive(scene, scene.actions[:0]), _drive(other, other.actions)
+    frames = np.concatenate([first.frames, shown.frames[1:]])
+    return Video(frames, np.concatenate([first.ids, np.zeros_like(shown.ids[1:])]))
 
 
 def _repeat(video: Video, times: int) -> Video:

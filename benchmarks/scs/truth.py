@@ -10,7 +10,7 @@ import argparse
 import logging
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,24 +39,28 @@ TRACKERS: dict[str, Callable[[], Tracker | MaskReader]] = {
 BARS = {"bias": 2.0, "error": 2.0, "rank": 0.99, "vanish": 6.0}  # of flow in `slow`
 
 
-def draw(world: str, clips: int, folder: Path) -> None:
+def draw(world: str, clips: int, folder: Path, cases: Sequence[str] = CASES) -> None:
     """`folder/<case>/<clip>` with exact masks, and `folder/annotations`."""
     scenes = [WORLDS[world](k) for k in range(clips)]
     for k, scene in enumerate(tqdm(scenes, f"drawing {world}", unit="clip", file=sys.stderr)):
-        for case in CASES:
+        for case in cases:
             video = predict(case, scene, scenes[(k + 1) % clips])
             first = write_video(folder / case / f"clip{k:03d}", video, scene.scored)
         write_palette(folder / "annotations" / f"clip{k:03d}.png", first)
 
 
-def measure(folder: Path) -> dict[str, dict[str, np.ndarray]]:
+def measure(
+    folder: Path,
+    cases: Sequence[str] = CASES,
+    trackers: Mapping[str, Callable[[], Tracker | MaskReader]] = TRACKERS,
+) -> dict[str, dict[str, np.ndarray]]:
     """Scores (clips,) by case and tracker."""
     found: dict[str, dict[str, np.ndarray]] = {}
-    bar = tqdm(total=len(CASES) * len(TRACKERS), desc="scoring", file=sys.stderr)
+    bar = tqdm(total=len(cases) * len(trackers), desc="scoring", file=sys.stderr)
     with bar, _quiet(logging.getLogger("egowm.scs")):
-        for case in CASES:
+        for case in cases:
             found[case] = {}
-            for name, make in TRACKERS.items():
+            for name, make in trackers.items():
                 places = (folder / case, folder / "truth", folder / "annotations")
                 result = score_folders(*places, tracker=make(), cache=folder / "cache")
                 found[case][name] = np.array([clip.score() for clip in result.clips])

@@ -50,7 +50,12 @@ def _parser() -> Parser:
     add("--annotations", help="folder of <clip>.png: structures drawn by hand")
     add_options(parser, "palette (rooms, the default), sam2 or flow (any video)", "palette")
     add("--weights", metavar="FOLDER", type=Path, help="weights of LPIPS, DreamSim, FID, FVD")
-    add("--encoder", metavar="FOLDER", type=Path, help="image encoder, for the feature drift")
+    add(
+        "--encoder",
+        metavar="FOLDER",
+        type=Path,
+        help="image encoder, for feature drift and attention",
+    )
     add("--clips", type=int, default=16, help="test clips (default 16)")
     add("--horizon", type=int, help="future frames (default: 16, or all whole seconds)")
     add("--steps", type=int, help="sampling steps (default: the export's)")

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 from egowm.lazy import face
 
 if TYPE_CHECKING:
-    from egowm.encoders.attention_maps import Alignment, alignment, same_place
+    from egowm.encoders.attention_maps import (
+        Alignment,
+        alignment,
+        same_place,
+        structure_agreement,
+    )
     from egowm.encoders.dinov2 import DINOv2
     from egowm.encoders.ijepa import IJEPA
     from egowm.encoders.moog import MooG
@@ -55,6 +60,7 @@ __all__ = [
     "patch_colours",
     "same_place",
     "spread",
+    "structure_agreement",
     "token_maps",
 ]
 

@@ -39,15 +39,36 @@ def alignment(a: Tensor, b: Tensor, k: int = 5) -> Alignment:
     >>> alignment(here, here, k=1).raw.tolist(), alignment(here, here.flip(1), k=1).raw.tolist()
     ([1.0, 1.0], [0.0, 0.0])
     """
-    check_shape("a", a, "P N N", N=a.shape[-1] if a.ndim == 3 else 0)
-    check_alike("b", b, "a", a)
-    for name, maps in (("a", a), ("b", b)):
-        check_float(name, maps)
-        if not maps.isfinite().all():
-            raise ValueError(f"Expected maps of finite numbers, got NaN or infinity in {name}.")
-    check_between("k", k, 1, a.shape[-1])
+    _check_maps(a, b, ("a", "b"), k)
     raw, centred = _shared(a, b, k), _shared(a - a.mean(0), b - b.mean(0), k)
     return Alignment(raw, centred if len(a) > 1 else torch.full_like(centred, torch.nan))
+
+
+@checked
+def structure_agreement(imagined: Tensor, true: Tensor, k: int = 5) -> Alignment:
+    """How far one model looks up the patches of imagined frames in the first frame where it looks
+    up those of the true frames: a score of structure that needs no masks.
+
+    Both maps are those of pairs with the same sources, the first frames; targets are the imagined
+    or the true frames. Of each patch the k patches of the source are compared that it looks at
+    most. Both maps are centred on the mean of the *true* ones, so an error that all imagined frames
+    share is not taken away. Give the frames of one clip: what the model looks at throughout, such
+    as its own place, then does not count. Equal frames give 1, and chance is k/N.
+
+    Args:
+        imagined: Cross-attention (P, N, N), as `SingleLife.attention` gives it.
+        true: As imagined, of the true frames.
+        k: Patches that are compared, 1 to N.
+
+    >>> true = torch.eye(4).repeat(2, 1, 1)
+    >>> true[1] = true[1].flip(1)
+    >>> structure_agreement(true[[0, 0]], true, k=1).centred  # frozen: right in the first alone
+    tensor([1., 0.], dtype=torch.float64)
+    """
+    _check_maps(imagined, true, ("imagined", "true"), k)
+    usual = true.mean(0)
+    raw, centred = _shared(imagined, true, k), _shared(imagined - usual, true - usual, k)
+    return Alignment(raw, centred if len(true) > 1 else torch.full_like(centred, torch.nan))
 
 
 @checked
@@ -65,6 +86,17 @@ def same_place(side: int) -> Tensor:
     rows, columns = torch.meshgrid(*[torch.arange(float(side))] * 2, indexing="ij")
     places = torch.stack([rows.flatten(), columns.flatten()], 1)
     return -(places[:, None] - places).square().sum(-1)
+
+
+def _check_maps(a: Tensor, b: Tensor, names: tuple[str, str], k: int) -> None:
+    """Refuse what is no maps (P, N, N) of finite numbers, alike in shape."""
+    check_shape(names[0], a, "P N N", N=a.shape[-1] if a.ndim == 3 else 0)
+    check_alike(names[1], b, names[0], a)
+    for name, maps in zip(names, (a, b), strict=True):
+        check_float(name, maps)
+        if not maps.isfinite().all():
+            raise ValueError(f"Expected maps of finite numbers, got NaN or infinity in {name}.")
+    check_between("k", k, 1, a.shape[-1])
 
 
 def _shared(a: Tensor, b: Tensor, k: int) -> Tensor:

@@ -209,9 +209,15 @@ class SingleLife(EncoderModule):
         """
         check_shape("sources", sources, "P 3 H W", H=self.size, W=self.size)
         check_alike("targets", targets, "sources", sources)
+        return self.looks(self.features(sources), self.features(targets))
+
+    @torch.no_grad()
+    def looks(self, sources: Tensor, targets: Tensor) -> Tensor:
+        """The same of features (P, N, width) of sources and targets, or of one source (1, N, width)
+        for all targets."""
         maps: list[Tensor] = []
         everything = torch.arange(self.count, device=targets.device).expand(len(targets), -1)
-        self.decoder(self.features(sources), self.features(targets), everything, maps)
+        self.decoder(sources.expand_as(targets), targets, everything, maps)
         return torch.stack(maps).mean(0)
 
     @checked

@@ -1,6 +1,7 @@
 """Measuring a run: every column of every row, from the frames that lie in its folder."""
 
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -28,8 +29,10 @@ from egowm.evaluation.run_writer import CODEC, COPY, MEAN, RunWriter
 from egowm.evaluation.stopwatch import Stopwatch, device_name
 from egowm.evaluation.table import LABELS
 from egowm.scs.result import Result
+from egowm.scs.text import why_no_score
 from egowm.scs.trackers import MaskReader, Tracker
 
+log = logging.getLogger(__name__)
 Found = dict[str, dict[str, list[Values]]]  # folder of a row -> key of a column -> each seed
 
 
@@ -164,6 +167,8 @@ class Evaluation:
         for folder, each in results.items():
             found[folder]["scs"] = [structure.of_prediction(r, self.names) for r in each]
         first = results[self.rows[0].folder][0]
+        if np.isnan(first.scs):
+            log.warning("SCS: no score: %s", why_no_score(first))
         found[COPY]["scs"] = [structure.of_copy(first, self.names)]
         return first
 

@@ -16,6 +16,11 @@ from egowm.network.attention import Heads, Transformer, fourier, grid
 
 Tokens = Literal["off_grid", "grid", "recurrent_grid"]
 Layout = Literal["paper", "ego4d"]
+COUNTED = {  # arguments that have a number for each part
+    "layers": ("predictor", "corrector", "decoder"),
+    "heads": ("predictor", "corrector", "decoder"),
+    "bases": ("features", "pixels"),
+}
 NOISE, EPS, MOST = 1e-4, 1e-4, 65_536  # EPS: of the tokens' normalisation
 
 
@@ -74,13 +79,16 @@ class OffGrid(nn.Module):
     def _check(self) -> None:
         """Refuse what cannot be built."""
         check_between("size", self.size, 8, 8192)
-        check_between("num_tokens", self.num_tokens, 1, MOST)
-        numbers = (self.width, *self.layers, *self.heads, self.head_width, self.hidden)
-        numbers = (*numbers, *self.channels, *self.strides, *self.bases)
-        if min(numbers) < 1 or max(numbers) > MOST:
-            raise ValueError(f"Expected widths, layers, heads and strides from 1 to {MOST}.")
-        if max(self.bases) > 32:
-            raise ValueError(f"Expected at most 32 bases, got {self.bases}.")
+        for name in ("num_tokens", "width", "head_width", "hidden"):
+            check_between(name, getattr(self, name), 1, MOST)
+        for name, parts in COUNTED.items():
+            if len(found := getattr(self, name)) != len(parts):
+                raise ValueError(
+                    f"Expected {name} of {', '.join(parts)}, in this order, got {found}."
+                )
+        for name in (*COUNTED, "channels", "strides"):
+            for number in getattr(self, name):
+                check_between(f"each of {name}", number, 1, 32 if name == "bases" else MOST)
         if len(self.channels) != len(self.strides) or not self.channels:
             raise ValueError(
                 f"Expected a stride for each convolution, got channels of "

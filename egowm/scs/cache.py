@@ -38,6 +38,18 @@ class CachedTracker(Tracker):
         """The tracker's own: the cache changes no score."""
         return self.tracker.options()
 
+    def knows(self, frame: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """The tracker's own, kept as the evidence of tracks of one frame."""
+        if type(self.tracker).knows is Tracker.knows:  # nothing is computed
+            return self.tracker.knows(frame, masks)
+        path = self._path(self.key(frame, masks))
+        found = _read(path)
+        if found is None:
+            found = Tracks(masks[None], self.tracker.knows(frame, masks)[None])
+            _write(path, found)
+        known: np.ndarray = found.evidence[0]
+        return known
+
     def environment(self) -> dict[str, str | None]:
         """The tracker's own."""
         return self.tracker.environment()

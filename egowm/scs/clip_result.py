@@ -34,10 +34,12 @@ class Sample(NamedTuple):
 
 
 class Doubtful(NamedTuple):
-    """A structure that is left out, because the truth's own track of it goes astray."""
+    """A structure that is left out, because the tracker does not know it in frame 0, or its track
+    of the truth goes astray."""
 
     id: int
     cycle_iou: float  # [0, 1]
+    known: float  # [0, 1], what the tracker's `knows` says
     motion: float  # 100 minus the score of a copy of its mask in frame 0
 
 

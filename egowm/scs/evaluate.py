@@ -21,6 +21,7 @@ from egowm.scs.score import MIN_AREA, Overlap, clip_score, overlap
 from egowm.scs.trackers import MaskReader, Tracker
 from egowm.scs.trackers.simple import repeat
 from egowm.scs.tracking import Truth, compare, read_tracks, track_frames, without_evidence
+from egowm.scs.withheld import emptied, is_withheld, without
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +104,8 @@ def score_folders(
         except ValueError as error:
             raise ValueError(f"Clip {name}: {error}") from error
     _warn_of_gaps(scored)
+    if is_withheld([clip.result for clip in scored]):
+        scored = [_emptied(clip) for clip in scored]
     return _assemble(scored, inputs, tracker, min_area)
 
 
@@ -188,15 +191,23 @@ def _score_clip(
     )
 
 
+def _emptied(clip: _Scored) -> _Scored:
+    """Without any structure."""
+    ceiling = None if clip.ceiling is None else without(clip.ceiling)
+    left = clip._replace(result=emptied(clip.result), copy=without(clip.copy), ceiling=ceiling)
+    return left._replace(again=None, parts=None, num_lost_truth=0)
+
+
 def _doubtful(truth: Truth, min_area: float) -> tuple[Doubtful, ...]:
     """What was left out, and how much it moved: 100 minus the score of a copy of frame 0."""
     found = []
-    for number, (cycle, masks) in truth.doubtful.items():
-        moving = masks[:, None]
-        still = clip_score(
-            overlap(np.broadcast_to(moving[:1], moving.shape), moving, min_area=min_area).iou()
-        )
-        found.append(Doubtful(number, cycle, 100 - still))
+    for number, lost in truth.doubtful.items():
+        still = float("nan")
+        if lost.masks is not None:
+            moving = lost.masks[:, None]
+            copied = np.broadcast_to(moving[:1], moving.shape)
+            still = clip_score(overlap(copied, moving, min_area=min_area).iou())
+        found.append(Doubtful(number, lost.cycle, lost.known, 100 - still))
     return tuple(found)
 
 

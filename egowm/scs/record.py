@@ -4,7 +4,7 @@ Every score and IoU is in percent, shares and coverage are in [0, 1], null is un
 the keys of `scs_at` and `iou_at`, are whole numbers written as texts, as JSON has them.
 """
 
-from typing import Any, Required, TypedDict
+from typing import Any, NotRequired, Required, TypedDict
 
 Number = float | None
 
@@ -37,7 +37,8 @@ class DoubtfulRecord(TypedDict):
     """A structure that is left out."""
 
     id: int
-    cycle_iou: float
+    cycle_iou: Number
+    known: NotRequired[float]
     motion: Number
 
 

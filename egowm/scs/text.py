@@ -11,6 +11,7 @@ from egowm.checks import counted
 from egowm.scs.clip_result import ClipResult
 from egowm.scs.result import Result, Row
 from egowm.scs.score import HORIZONS, Case, mean_defined
+from egowm.scs.withheld import num_unknown
 
 COLUMNS = (
     "clip", "trajectory", "sample", "object", "frame", "iou", "case", "lost", "evidence",
@@ -48,6 +49,13 @@ def why_no_score(result: Result) -> str:
     """Why a result has no score at all, and what to do."""
     doubtful = sum(len(clip.doubtful) for clip in result.clips)
     tracker, clips = result.protocol["tracker"]["name"], counted(len(result.clips), "clip")
+    if 2 * (unknown := num_unknown(result.clips)) > doubtful:
+        return (
+            f"the tracker {tracker} does not know most structures in frame 0 "
+            f"({counted(unknown, 'structure')} of {clips}), so a score of the others would say "
+            f"nothing. Track with weights that were trained longer or on such video, or with "
+            f"another tracker."
+        )
     if doubtful:
         return (
             f"the tracker {tracker} loses {counted(doubtful, 'structure')} of {clips} in the truth "
@@ -108,9 +116,11 @@ def _motion(result: Result) -> list[str]:
     doubtful = [left_out for clip in result.clips for left_out in clip.doubtful]
     if doubtful:
         moved = np.array([left_out.motion for left_out in doubtful])
+        unknown = num_unknown(result.clips)
+        which = f"; {unknown} of them it does not know in frame 0" if unknown else ""
         lines.append(
             f"left out: {counted(len(doubtful), 'structure')} that the tracker loses in the truth "
-            f"(motion {_score(float(mean_defined(moved)))})"
+            f"(motion {_score(float(mean_defined(moved)))}){which}"
         )
     return lines
 

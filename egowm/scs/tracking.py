@@ -9,9 +9,17 @@ from egowm.checks import counted
 from egowm.scs.clips import Video
 from egowm.scs.masks import ObjectMasks, read_masks
 from egowm.scs.score import MIN_AREA, Overlap, overlap
-from egowm.scs.trackers.base import MaskReader, Tracker, Tracks
+from egowm.scs.trackers.base import MIN_KNOWN, MaskReader, Tracker, Tracks
 
 MIN_CYCLE = 0.5  # IoU of a structure followed forth and back; below it its track is doubtful
+
+
+class Lost(NamedTuple):
+    """A structure that is left out."""
+
+    cycle: float  # IoU [0, 1], NaN where it is gone in frame 1 or not known
+    known: float  # [0, 1]
+    masks: np.ndarray | None  # (T+1, H, W) bool, in the truth; None where not known
 
 
 class Truth(NamedTuple):
@@ -21,7 +29,7 @@ class Truth(NamedTuple):
     structures: np.ndarray  # (O, H, W) bool: the masks of frame 0
     tracks: Tracks
     void: np.ndarray | None  # (T+1, H, W) bool: pixels not judged, where saved masks have them
-    doubtful: dict[int, tuple[float, np.ndarray]]  # id -> cycle IoU, masks (T+1, H, W): left out
+    doubtful: dict[int, Lost]  # by id
     again: Overlap | None  # the truth tracked anew from its middle, where asked for
 
 
@@ -44,20 +52,25 @@ def track_frames(
 
     Frame 0 is shared, so every video is tracked from the truth's, which is written over the frame 0
     of each prediction: a codec or a VAE may have changed their copy of it. Structures that a
-    tracker with memory fails to follow in the truth are left out.
+    tracker does not know in frame 0, or with memory fails to follow in the truth, are left out.
 
     annotation: frame 0's masks (1, O, H, W). again: also track the truth anew (`track_again`).
     """
     structures = annotation.masks[0]
     starts = [_share_first(video, frames[0]) for video in predictions]
     videos = [frames, *(video for video, _ in starts)]
-    tracks, *others = run_tracker(tracker, videos, structures)
-    keep, doubtful = np.ones(len(structures), bool), {}
-    if tracker.memory:
-        cycle = cycle_iou(tracker, frames, tracks, min_area)
-        keep = ~(cycle < MIN_CYCLE)
-        for k in np.flatnonzero(~keep):
-            doubtful[annotation.ids[k]] = (float(cycle[k]), tracks.masks[:, k])
+    known = _known(tracker, frames[0], structures)
+    keep, doubtful = known >= MIN_KNOWN, {}
+    for k in np.flatnonzero(~keep):
+        doubtful[annotation.ids[k]] = Lost(np.nan, float(known[k]), None)
+    follow = run_tracker if keep.any() else _nothing
+    tracks, *others = follow(tracker, videos, structures)
+    if tracker.memory and keep.any():
+        cycle = np.full(len(structures), np.nan)
+        cycle[keep] = cycle_iou(tracker, frames, _chosen(tracks, keep), min_area)
+        for k in np.flatnonzero(cycle < MIN_CYCLE):
+            doubtful[annotation.ids[k]] = Lost(float(cycle[k]), float(known[k]), tracks.masks[:, k])
+        keep &= ~(cycle < MIN_CYCLE)
     ids = tuple(number for number, kept in zip(annotation.ids, keep, strict=True) if kept)
     tracks = _chosen(tracks, keep)
     anew = track_again(tracker, frames, tracks, min_area) if again and keep.any() else None
@@ -169,6 +182,25 @@ def run_tracker(
     for frames, tracks in zip(videos, found, strict=True):
         _check(tracker, tracks, (len(frames), *structures.shape))
     return found
+
+
+def _nothing(
+    tracker: Tracker, videos: Sequence[np.ndarray], structures: np.ndarray
+) -> list[Tracks]:
+    """In place of `run_tracker`, where no structure is known: nothing is found."""
+    shapes = [(len(frames), *structures.shape) for frames in videos]
+    return [Tracks(np.zeros(s, bool), np.zeros(s[:2], np.float32)) for s in shapes]
+
+
+def _known(tracker: Tracker, frame: np.ndarray, structures: np.ndarray) -> np.ndarray:
+    """What the tracker says (O,) it knows of them."""
+    known = np.asarray(tracker.knows(frame, structures))
+    if known.shape != (len(structures),) or not ((known >= 0) & (known <= 1)).all():
+        raise ValueError(
+            f"Expected {counted(len(structures), 'number')} in [0, 1] from `knows` of the tracker "
+            f"{tracker.name!r}, got {known}."
+        )
+    return known
 
 
 def _check(tracker: Tracker, tracks: Tracks, expected: tuple[int, ...]) -> None:

@@ -13,7 +13,7 @@ from egowm.commands import main as cli
 from egowm.data import Rooms
 from egowm.data.module import Window
 from egowm.encoder import standardised
-from egowm.encoders import SingleLife, alignment, jaccard, same_place
+from egowm.encoders import SingleLife, alignment, jaccard, same_place, structure_agreement
 from egowm.encoders.pairs import draw, kinds_of
 from egowm.training.checkpoints import read_checkpoint
 from egowm.worlds.geometry import Geometry, look
@@ -296,6 +296,43 @@ def test_centring_takes_away_what_is_looked_at_in_every_pair():
     assert apart.centred.mean().item() == pytest.approx(5 / 36, abs=0.01)
     alike = alignment(place + 0.01 * shared, 2 * place + 0.01 * shared)
     assert alike.centred.tolist() == pytest.approx([1.0] * 40, abs=0.01)
+
+
+def test_structure_by_hand():
+    """Three frames of 4 patches; each looks one patch further than in the frame before."""
+    true = torch.stack([torch.eye(4).roll(step, 1) for step in range(3)]) + 5 * same_place(2)
+    assert structure_agreement(true, true, k=1).centred.tolist() == [1, 1, 1]
+    frozen = structure_agreement(true[[0, 0, 0]], true, k=1)
+    assert frozen.centred.tolist() == [1, 0, 0]
+    assert frozen.raw.tolist() == [1, 1, 1]  # the own place hides everything
+    late = structure_agreement(true[[0, 0, 1]], true, k=1)  # half as fast
+    assert late.centred.tolist() == [1, 0, 0]
+
+
+def test_structure_of_what_has_nothing_to_do_with_the_truth_is_chance():
+    """And an error that all imagined frames share is not centred away, as `alignment` would."""
+    true, other = torch.rand(2, 60, 36, 36, generator=seeded()).unbind(0)
+    found = structure_agreement(other, true)
+    assert found.centred.mean().item() == pytest.approx(5 / 36, abs=0.01)
+    always = 5 * torch.eye(36).roll(7, 1)
+    assert structure_agreement(true + always, true).centred.mean() < 0.9
+    assert alignment(true + always, true).centred.tolist() == pytest.approx([1.0] * 60, abs=0.01)
+    alone = structure_agreement(other[:1], true[:1])
+    assert torch.isnan(alone.centred).all()
+    assert 0 <= alone.raw.item() <= 1
+    with pytest.raises(ValueError, match="Expected k from 1 to 36, got 37"):
+        structure_agreement(true, true, k=37)
+    with pytest.raises(ValueError, match=r"got NaN or infinity in imagined"):
+        structure_agreement(true * torch.nan, true)
+
+
+def test_one_source_serves_all_targets(frames):
+    model = loud(single_life())
+    targets = frames[3:]
+    maps = model.looks(model.features(frames[:1]), model.features(targets))
+    expected = model.attention(frames[:1].expand_as(targets), targets)
+    torch.testing.assert_close(maps, expected)
+    assert (maps[0] - maps[1]).abs().max() > 1e-4
 
 
 def test_nothing_is_centred_of_one_pair():

@@ -95,3 +95,24 @@ def test_shards_are_a_partition():
     for text in ("0/3", "4/3", "1", "a/b", "1/0", ""):
         with pytest.raises(ValueError, match="expected i/n"):
             shard(text, names)
+
+
+def test_what_a_tracker_knows_is_kept(tmp_path):
+    class Knowing(Counting):
+        asked = 0
+
+        def knows(self, frame, masks):
+            self.asked += 1
+            return np.linspace(0, 1, len(masks), dtype=np.float32)
+
+    frame, masks = np.zeros((8, 8, 3), np.uint8), np.ones((3, 8, 8), bool)
+    for _ in range(2):
+        tracker = Knowing()
+        cached = CachedTracker(tracker, tmp_path / "knowing")
+        for _ in range(2):
+            assert cached.knows(frame, masks).tolist() == [0, 0.5, 1]
+        assert cached.knows(frame + 1, masks[:1]).tolist() == [0]
+    assert tracker.asked == 0
+    other = CachedTracker(Counting(), tmp_path / "other")
+    assert other.knows(frame, masks).tolist() == [1, 1, 1]
+    assert list((tmp_path / "other").iterdir()) == []  # it need not be kept

@@ -5,8 +5,9 @@ import pytest
 
 from egowm.scs import score_folders
 from egowm.scs.clip_result import boundary_f, drift, geometry
-from egowm.scs.result import terciles
+from egowm.scs.result import Result, terciles
 from egowm.scs.score import overlap
+from egowm.scs.text import format_result, why_no_score
 from egowm.scs.trackers import Tracker, Tracks
 from egowm.scs.tracking import cycle_iou, last_seen, track_again
 
@@ -69,6 +70,66 @@ def test_doubtful_structures_are_left_out_and_listed(world):
     found = score_folders(world.gt, world.gt, world.annotations, tracker=tracker)
     assert all(len(clip.ids) + len(clip.doubtful) == 3 for clip in found.clips)
     assert found.protocol["doubtful"]["iou_below"] == 0.5
+
+
+class Knowing(Sliding):
+    """Follows nothing, and says how well it knows each structure."""
+
+    name = "knowing"
+
+    def __init__(self, known):
+        super().__init__((0, 0, 0))
+        self.known = known
+
+    def knows(self, frame, masks):
+        return np.array(self.known)
+
+
+def test_structures_that_are_not_known_are_left_out(world):
+    found = score_folders(world.gt, world.gt, world.annotations, tracker=Knowing((1, 0.5, 0.49)))
+    assert [clip.ids for clip in found.clips] == [(1, 2)] * 3
+    (lost,) = found.clips[0].doubtful
+    assert (lost.id, lost.known) == (3, 0.49)
+    assert np.isnan(lost.cycle_iou)
+    assert np.isnan(lost.motion)
+    told = found.record()["clips"][0]["doubtful"]
+    assert told == [{"id": 3, "cycle_iou": None, "known": 0.49, "motion": None}]
+    assert found.scs == 100
+    text = format_result(found)
+    assert "left out: 3 structures that the tracker loses in the truth (motion -); 3 of" in text
+
+
+def test_a_tracker_that_knows_few_structures_gives_no_score(world, tmp_path):
+    """It would be 100 for the one that it knows, which does not move."""
+    found = score_folders(
+        world.gt, world.gt, world.annotations, tracker=Knowing((1, 0.2, 0.2)), ceiling_tracker=True
+    )
+    assert np.isnan(found.scs)
+    assert np.isnan(found.copy.scs)
+    assert found.ceiling_tracker is None
+    assert all(clip.ids == () and np.isnan(clip.score()) for clip in found.clips)
+    assert why_no_score(found).startswith(
+        "the tracker knowing does not know most structures in frame 0 (6 structures of 3 clips), "
+    )
+    found.save(tmp_path / "scs.json")
+    record = Result.load(tmp_path / "scs.json")
+    assert (record["scs"], record["doubtful"]) == (None, 6)
+
+
+def test_nothing_is_tracked_where_nothing_is_known(world):
+    class Resting(Knowing):
+        def track(self, frames, masks):
+            raise AssertionError("tracked")
+
+    found = score_folders(world.gt, world.gt, world.annotations, tracker=Resting((0, 0, 0)))
+    assert np.isnan(found.scs)
+    assert "(9 structures of 3 clips)" in why_no_score(found)
+
+
+@pytest.mark.parametrize("known", [(1, 1), (1, 1, 1.5), (1, 1, np.nan)])
+def test_a_tracker_that_says_nonsense_of_what_it_knows(world, known):
+    with pytest.raises(ValueError, match=r"Expected 3 numbers in \[0, 1\] from `knows`"):
+        score_folders(world.gt, world.gt, world.annotations, tracker=Knowing(known))
 
 
 def test_the_ceiling_of_a_tracker():

@@ -28,6 +28,7 @@ from egowm.encoders import (
     nearest_neighbours,
     same_place,
     spread,
+    structure_agreement,
 )
 from egowm.latent.straightening import step_cosines
 from egowm.planning import features
@@ -131,6 +132,9 @@ def _pairs() -> Iterator[Call]:
     yield Call("jaccard", jaccard, right, lambda right, made: 0 <= made <= 1, unknown)
     maps = {"a": drawn(2, 4, 4), "b": drawn(2, 4, 4, seed=1), "k": 2}
     yield Call("alignment", alignment, maps, lambda right, made: len(made.raw) == len(right["a"]))
+    both = {"imagined": drawn(2, 4, 4), "true": drawn(2, 4, 4, seed=1), "k": 2}
+    yield Call("structure_agreement", structure_agreement, both,
+               lambda right, made: len(made.raw) == len(right["true"]))  # fmt: skip
     yield Call("same_place", same_place, {"side": 3},
                lambda right, made: made.shape == (right["side"] ** 2,) * 2)  # fmt: skip
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from egowm.checks import counted
 from egowm.data.module import ClipData
+from egowm.evaluation.metrics.attention import AttentionStructure
 from egowm.evaluation.metrics.distribution import FID, FVD
 from egowm.evaluation.metrics.following import following_of
 from egowm.evaluation.metrics.metric import Column, Metric, Unavailable
@@ -65,7 +66,8 @@ def load_metrics(
         weights: The folder of weights.
         device: On which they are computed.
         data: Whose clips are measured, for metrics that know their world.
-        encoder: The folder of an image encoder, for the feature drift.
+        encoder: The folder of an image encoder, for the feature drift and, of a SingleLife, the
+            attention.
 
     Raises:
         FileNotFoundError: No folder of weights, or a file of the encoder that is missing.
@@ -76,7 +78,7 @@ def load_metrics(
     ready: list[Metric] = []
     missing: dict[Column, str] = {}
     sources: list[tuple[type[Any], Path | None]] = [(kind, weights) for kind in KINDS]
-    sources.append((FeatureDrift, encoder))
+    sources += [(FeatureDrift, encoder), (AttentionStructure, encoder)]
     for kind, folder in sources:
         try:
             ready.append(kind(folder, device))

@@ -101,10 +101,14 @@ def remark_list(record: ScoreRecord) -> Markup:
     for clip in record["clips"]:
         for left_out in clip.get("doubtful") or []:
             motion = number(left_out["motion"]) or "unknown"
+            cycle = left_out["cycle_iou"]
+            returns = "unknown" if cycle is None else f"{cycle:.2f}"
             says = (
                 f"{clip['name']}, structure {left_out['id']}: forth and back it returns with IoU "
-                f"{left_out['cycle_iou']:.2f}; motion {motion}"
+                f"{returns}; motion {motion}"
             )
+            if (known := left_out.get("known", 1.0)) < 1:
+                says += f"; the tracker knows it by {known:.2f} in frame 0"
             items.append(("Left out", says))
     return draw_list("notes", items)
 

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+MIN_KNOWN = 0.5  # of `Tracker.knows`; below it a structure is left out
+
 
 class Tracks(NamedTuple):
     """Where each object is in each frame, and how far that can be trusted."""
@@ -55,6 +57,16 @@ class Tracker(ABC):
             masks: Of frame 0 of each, (O, H, W) bool.
         """
         return [self.track(frames, found) for frames, found in zip(videos, masks, strict=True)]
+
+    def knows(self, frame: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """How well it knows each structure before anything is tracked, (O,) in [0, 1]; below
+        `MIN_KNOWN` the structure is left out. 1 for a tracker that begins with the masks as given.
+
+        Args:
+            frame: Frame 0, (H, W, 3) uint8 RGB.
+            masks: (O, H, W) bool, of this frame.
+        """
+        return np.ones(len(masks))
 
     def options(self) -> dict[str, float | int | str]:
         """Whatever changes the result; it enters the protocol's fingerprint."""

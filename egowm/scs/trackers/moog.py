@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from egowm.scs.trackers.base import Tracker, Tracks, check_input
+from egowm.scs.trackers.base import MIN_KNOWN, Tracker, Tracks, check_input
 
 if TYPE_CHECKING:
     from egowm.network.off_grid import OffGrid
 
 SEED = 0  # of the noise that the tokens begin as
 SHOWN = 2  # times that frame 0 is shown before the tokens are taken to be settled
+ASIDE, STEPS = 1 / 8, 4  # share of a side that frame 0 is moved to see what the tokens know
+STILL = 0.9  # IoU of a mask with itself moved; above it, moving shows nothing
 
 
 class MooGTracker(Tracker):
@@ -21,6 +23,10 @@ class MooGTracker(Tracker):
     share of the attention that it gets in frame 0 from inside its mask; later, a pixel is the
     structure's as far as the tokens that it looks at are. Evidence is the largest such share among
     the pixels of a frame, over its mean inside the mask in frame 0, at most 1.
+
+    Tokens that are bound to places and not to what is there would leave every mask where it is, in
+    the truth as in the prediction, which scores 100. So `knows` moves frame 0 itself to the left
+    and to the right, and sees whether the masks go with it.
 
     weights: the folder of a trained MooG, as `egowm export` writes it. min_evidence: a structure at
     whose tokens no pixel looks that much is not in the frame.
@@ -52,31 +58,52 @@ class MooGTracker(Tracker):
             "min_evidence": self.min_evidence,
             "seed": SEED,
             "shown": SHOWN,
+            "aside": ASIDE,
+            "known_below": MIN_KNOWN,
         }
+
+    def knows(self, frame: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """How far each structure (O,) goes with frame 0 when that is moved aside in small steps: 0
+        where its mask stays, 1 where it arrives, at most its IoU with its own mask before."""
+        found = []
+        for way in (-1, 1):
+            steps = np.linspace(0, way * ASIDE * frame.shape[1], STEPS + 1).round().astype(int)
+            moving = np.stack([_moved(frame, step) for step in steps])
+            tracks = self.rendered(moving, masks, every=STEPS).masks
+            there = np.stack([_moved(mask, steps[-1], empty=True) for mask in masks])
+            inside = _moved(np.ones(masks.shape[1:], bool), steps[-1], empty=True)
+            found.append(gone_along(masks & inside, there, tracks[-1] & inside))
+            at_first = iou(tracks[0], masks)
+        return np.minimum(np.mean(found, 0), at_first)
 
     def track(self, frames: np.ndarray, masks: np.ndarray) -> Tracks:
         """Masks (T+1, O, H, W) and evidence (T+1, O); frame 0 is the annotation itself."""
+        check_input(frames, masks)
+        found, evidence = self.rendered(frames, masks)
+        return Tracks(np.concatenate([masks[None], found[1:]]), evidence)
+
+    def rendered(self, frames: np.ndarray, masks: np.ndarray, every: int = 1) -> Tracks:
+        """As `track`, with the masks that the tokens give in frame 0, too; of every so many frames
+        alone."""
         import cv2
 
-        check_input(frames, masks)
         size, (height, width) = self.network.size, frames.shape[1:3]
         small = [cv2.resize(f, (size, size), interpolation=cv2.INTER_AREA) for f in frames]
         shrunk = np.stack([
             cv2.resize(m.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
             for m in masks
         ])  # fmt: skip
-        shares, least, evidence = carry(self.looks(np.stack(small)), shrunk.reshape(len(masks), -1))
+        shares, least, evidence = carry(
+            self.looks(np.stack(small), every), shrunk.reshape(len(masks), -1)
+        )
         pictures = shares.reshape(*shares.shape[:2], size, size)
-        found = [masks]
-        for picture in pictures[1:]:
-            wide = np.stack([cv2.resize(p, (width, height)) for p in picture])
-            found.append(labelled(wide, least))
-        return Tracks(np.stack(found), evidence)
+        wide = [np.stack([cv2.resize(p, (width, height)) for p in each]) for each in pictures]
+        return Tracks(np.stack([labelled(shown, least) for shown in wide]), evidence)
 
-    def looks(self, frames: np.ndarray) -> np.ndarray:
+    def looks(self, frames: np.ndarray, every: int = 1) -> np.ndarray:
         """How much each pixel looks at each token once its frame was seen, (T+1, P, K) float32.
 
-        frames: (T+1, size, size, 3) uint8.
+        frames: (T+1, size, size, 3) uint8. every: so many frames, of which one is told.
         """
         import torch
 
@@ -84,7 +111,7 @@ class MooGTracker(Tracker):
         shown = torch.cat([pictures[:1]] * SHOWN + [pictures[1:]])
         with torch.no_grad():
             start = self.network.start(1, torch.Generator().manual_seed(SEED))
-            tokens = self.network.unroll(shown[None], start).corrected[0, SHOWN - 1 :]
+            tokens = self.network.unroll(shown[None], start).corrected[0, SHOWN - 1 :: every]
             found = [self.network.looks(each[None])[0] for each in tokens]
         return torch.stack(found).numpy()
 
@@ -114,3 +141,29 @@ def labelled(shares: np.ndarray, least: np.ndarray) -> np.ndarray:
     best = over.argmax(0)
     found: np.ndarray = (over > 1) & (best == np.arange(len(shares))[:, None, None])
     return found
+
+
+def gone_along(before: np.ndarray, there: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """How far masks (O, H, W) went from where they were to where they belong, (O,) in [0, 1]: the
+    IoU of `found` with `there`, less that of `before`, over the most that this can be. 1 where both
+    lie over each other so far that it cannot be told."""
+    still, reached = iou(before, there), iou(found, there)
+    share = (reached - still) / np.maximum(1 - still, 1 - STILL)
+    told: np.ndarray = np.where(still > STILL, 1.0, np.clip(share, 0, 1))
+    return told
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Of masks (O, H, W), (O,); 0 where both are empty."""
+    either = (a | b).sum((1, 2))
+    share: np.ndarray = (a & b).sum((1, 2)) / np.maximum(either, 1)
+    return share
+
+
+def _moved(picture: np.ndarray, columns: int, empty: bool = False) -> np.ndarray:
+    """A picture (H, W, ...) moved to the right; what comes in is its edge, or nothing."""
+    source = np.arange(picture.shape[1]) - columns
+    moved = picture[:, source.clip(0, picture.shape[1] - 1)]
+    if empty:
+        moved[:, (source < 0) | (source >= picture.shape[1])] = 0
+    return moved

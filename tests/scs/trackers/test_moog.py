@@ -7,7 +7,7 @@ import torch
 from egowm.network.off_grid import OffGrid
 from egowm.off_grid import save
 from egowm.scs.trackers import load_tracker
-from egowm.scs.trackers.moog import MooGTracker, carry, labelled
+from egowm.scs.trackers.moog import MooGTracker, _moved, carry, gone_along, iou, labelled
 
 SIZE = 16
 
@@ -42,7 +42,7 @@ def by_hand(masks: np.ndarray, sharp: float) -> np.ndarray:
 def test_masks_go_where_their_tokens_look(folder, sharp, monkeypatch):
     masks = square()
     tracker = MooGTracker(folder)
-    monkeypatch.setattr(tracker, "looks", lambda frames: by_hand(masks, sharp))
+    monkeypatch.setattr(tracker, "looks", lambda frames, every: by_hand(masks, sharp))
     frames = np.zeros((4, SIZE, SIZE, 3), np.uint8)
     found = tracker.track(frames, masks[0])
     np.testing.assert_array_equal(found.masks, masks)
@@ -108,3 +108,61 @@ def test_without_weights_it_says_what_to_give():
         load_tracker("moog")
     with pytest.raises(FileNotFoundError, match=r"nowhere/config\.json, found none"):
         load_tracker("moog", weights="nowhere")
+
+
+# What it knows ------------------------------------------------------------------------------------
+
+
+def picture() -> tuple[np.ndarray, np.ndarray]:
+    """A frame (H, W, 3) with two squares of their own grey, and their masks (2, H, W)."""
+    masks = np.zeros((2, SIZE, SIZE), bool)
+    masks[0, 2:8, 5:11], masks[1, 9:15, 4:12] = True, True
+    return (100 * masks[0] + 200 * masks[1]).astype(np.uint8)[..., None].repeat(3, -1), masks
+
+
+def going(frames: np.ndarray, every: int = 1) -> np.ndarray:
+    """Looks of tokens that go with the picture: of grey 100, of grey 200 and of the rest."""
+    shown = frames[::every, ..., 0].reshape(len(frames[::every]), -1)
+    owner = np.stack([shown == 100, shown == 200, shown == 0], -1)
+    return owner.astype(np.float32)
+
+
+def staying(frames: np.ndarray, every: int = 1) -> np.ndarray:
+    """Looks of tokens that are bound to places: those of the first frame in all."""
+    return np.repeat(going(frames[:1]), len(frames[::every]), 0)
+
+
+def test_tokens_that_go_with_the_picture_know_it_and_those_that_stay_do_not(folder, monkeypatch):
+    frame, masks = picture()
+    tracker = MooGTracker(folder)
+    monkeypatch.setattr(tracker, "looks", going)
+    assert tracker.knows(frame, masks).tolist() == [1, 1]
+    monkeypatch.setattr(tracker, "looks", staying)
+    assert tracker.knows(frame, masks).tolist() == [0, 0]
+    still = np.stack([frame] * 3)  # which is why they would seem to follow it forth and back
+    np.testing.assert_array_equal(tracker.track(still, masks).masks, np.stack([masks] * 3))
+
+
+def test_random_tokens_know_nothing(folder):
+    frame, masks = picture()
+    assert MooGTracker(folder).knows(frame, masks).max() < 0.5
+
+
+def test_how_far_masks_went():
+    """A square of 4 columns that was to go 2: IoU 1/3 where it stays, 3/5 after one of them."""
+    row = np.zeros((1, 1, 12), bool)
+    row[..., 2:6] = True
+    there, half = (_moved(row[0], n, empty=True)[None] for n in (2, 1))
+    assert [gone_along(row, there, x).item() for x in (row, there)] == [0, 1]
+    assert gone_along(row, there, half).item() == pytest.approx((3 / 5 - 1 / 3) / (2 / 3))
+    assert gone_along(row, there, ~there).item() == 0  # the wrong way is not less than nothing
+    wide = np.ones((1, 1, 12), bool)
+    assert gone_along(wide, wide, row).item() == 1  # cannot be told: judged in frame 0 alone
+    assert iou(wide & False, wide & False).tolist() == [0]
+
+
+def test_a_picture_that_moves_repeats_its_edge():
+    row = np.arange(1, 5)[None]
+    assert _moved(row, 2).tolist() == [[1, 1, 1, 2]]
+    assert _moved(row, -1).tolist() == [[2, 3, 4, 4]]
+    assert _moved(row, -1, empty=True).tolist() == [[2, 3, 4, 0]]
