@@ -49,17 +49,14 @@ def build(
         return JSONResponse(await worker.run(lambda: served.rollout(told)))
 
     async def walk(socket: WebSocket) -> None:
-        refusal = keeper.refusal(socket)
+        refusal, visit = keeper.refusal(socket), Visit(socket, served, worker)
         if refusal is None and len(walking) >= visitors:
             refusal = f"Full: {visitors} walk here at once at most. Try again later."
-        await socket.accept()
-        visit = Visit(socket, served, worker)
-        if refusal is not None:
-            await visit.refuse(refusal)
-            return
-        walking.add(visit)
+        if refusal is None:
+            walking.add(visit)  # before anybody else can come
         try:
-            await visit.serve()
+            await socket.accept()
+            await (visit.serve() if refusal is None else visit.refuse(refusal))
         finally:
             walking.discard(visit)
 
