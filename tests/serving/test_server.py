@@ -127,6 +127,7 @@ def test_pings_are_heard_while_messages_wait(server, monkeypatch):
         hear(socket)
         for _ in range(3):
             tell(socket, "step", actions=[AHEAD])
+            time.sleep(0.1)  # or all of them arrive at once
         assert socket.ping().wait(10)
         go.set()
         assert [hear(socket)[0]["waiting"] for _ in range(3)] == [1, 2, 3]
