@@ -1,5 +1,6 @@
 """The application: one page, `GET /v1/model`, `POST /v1/rollout`, and walks over a websocket."""
 
+import asyncio
 import hashlib
 import logging
 from base64 import b64encode
@@ -84,6 +85,8 @@ def _guarded(handler: Handler, keeper: Doorkeeper) -> Handler:
             return _error(str(error), 503)
         except ValueError as error:  # of the model, of what it was told
             return _error(" ".join(str(error).split()), 400)
+        except asyncio.CancelledError:
+            return _error("The server ends.", 503)
         except Exception:
             log.exception("a request failed")
             return _error("The server failed; its log says why.", 500)

@@ -57,8 +57,8 @@ class Visit:
         try:
             while True:
                 await self._answer(await heard.get())
-        except (WebSocketDisconnect, RuntimeError):
-            pass  # gone, also in the middle of an answer
+        except (WebSocketDisconnect, RuntimeError, asyncio.CancelledError):
+            pass  # gone, also in the middle of an answer; or the server ends
         finally:
             hearing.cancel()
 

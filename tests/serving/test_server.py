@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
+from http.client import HTTPException
 from socket import SHUT_RDWR
 
 import numpy as np
@@ -266,6 +268,33 @@ def test_a_full_queue_is_busy(server, file, monkeypatch):
     for thread in threads:
         thread.join(30)
     assert found == [200] * 17
+
+
+def test_the_end_waits_for_no_model(server, file, monkeypatch, caplog):
+    """Walks and requests that wait for it end without a traceback."""
+    go, has_begun = threading.Event(), threading.Event()
+    monkeypatch.setattr(Served, "begin", lambda *given: has_begun.set() or go.wait(30))
+    server.server.config.timeout_graceful_shutdown = 1
+    found: list[int] = []
+    asked = {"picture": file, "actions": [[AHEAD]]}
+
+    def ask() -> None:
+        with suppress(OSError, HTTPException):
+            found.append(server.ask("/v1/rollout", asked)[0])
+
+    with server.walk() as socket:
+        tell(socket, "begin", room=0)
+        assert has_begun.wait(20)
+        asking = threading.Thread(target=ask)
+        asking.start()
+        assert until(lambda: server.worker._jobs.qsize() == 1)
+        server.server.should_exit = True
+        server.thread.join(20)
+        assert not server.thread.is_alive()
+    asking.join(20)
+    go.set()
+    assert found in ([], [503])
+    assert "Exception in ASGI application" not in caplog.text
 
 
 # Who may speak to it -----------------------------------------------------------------------------
