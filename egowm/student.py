@@ -234,6 +234,7 @@ class Student(WorldModel):
         if self.spec is None:
             self.spec, self.state_spec, self.specs = opened.spec, opened.state_spec, opened.specs
         theirs = opened.spec_of(None)
+        assert self.spec is not None  # the teacher has one
         theirs.compare(self.spec)
         if self.teacher is not None and replace(theirs, rate_hz=self.spec.rate_hz) != self.spec:
             raise ValueError(
