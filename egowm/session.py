@@ -92,18 +92,22 @@ class Session:
             state: (S,) at the beginning of the next block, where it does not follow from actions.
 
         Raises:
-            ValueError: Another shape or number; nothing was imagined then.
+            ValueError: Another shape or number. After this or any other error the session is where
+                it was, but for noise that was drawn.
         """
-        told = self._told(actions)
-        outside = self.spec.check(told, self.how.strict)
-        if state is not None:
-            self._state = self._first_state(state)
-        self.num_outside += outside
-        self._waiting = torch.cat([self._waiting, told], 1)
-        made = [self._nothing]
-        while self.waiting >= self.block:
-            made.append(self._imagined(self._waiting[:, : self.block]))
-        return torch.cat(made)
+        told, made = self._told(actions), [self._nothing]
+        outside, before = self.spec.check(told, self.how.strict), dict(vars(self))
+        try:
+            if state is not None:
+                self._state = self._first_state(state)
+            self.num_outside += outside
+            self._waiting = torch.cat([self._waiting, told], 1)
+            while self.waiting >= self.block:
+                made.append(self._imagined(self._waiting[:, : self.block]))
+            return torch.cat(made)
+        except BaseException:
+            vars(self).update(before)
+            raise
 
     @torch.no_grad()
     def finish(self) -> Tensor:

@@ -10,6 +10,7 @@ for low levels.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -232,7 +233,14 @@ class Student(WorldModel):
             )
         if self.spec is None:
             self.spec, self.state_spec, self.specs = opened.spec, opened.state_spec, opened.specs
-        opened.spec_of(None).compare(self.spec)
+        theirs = opened.spec_of(None)
+        assert self.spec is not None  # the teacher has one
+        theirs.compare(self.spec)
+        if self.teacher is not None and replace(theirs, rate_hz=self.spec.rate_hz) != self.spec:
+            raise ValueError(
+                f"Expected the ranges of actions of {name}, which is told the student's normalised "
+                f"ones: leave --model.spec out."
+            )
         if (self.state_spec is None) != (opened.state_spec is None):
             raise ValueError(f"Expected the body's state in both or neither of {name} and student.")
         self.features, self.alignment = opened.features, opened.alignment

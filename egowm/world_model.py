@@ -370,8 +370,9 @@ class WorldModel(LightningModule):
         """The same frames as `rollout`, `chunk` at a time, each as soon as it is imagined.
 
         The next chunk is imagined meanwhile, beside what is done with this one (without `gradient`
-        and `offload`). Micro-batches advance side by side, so a generator that they share draws
-        other noise than in `rollout`.
+        and `offload`), and draws its noise then: draw nothing else from the generator between
+        chunks, or from torch's own where none is given. Micro-batches advance side by side, so a
+        generator that they share draws other noise than in `rollout`.
 
         Args:
             context, actions, how, state, text, source, generator: As in `rollout`.

@@ -135,6 +135,23 @@ def test_wrong_actions_change_nothing(obedient, context, actions):
     assert torch.equal(teased.step(actions[:4]), plain.step(actions[:4]))
 
 
+def test_a_fault_of_the_model_leaves_a_session_where_it_was(
+    obedient, context, actions, monkeypatch
+):
+    session = obedient.session(context, generator=seeded())
+    session.step(actions[:5])
+
+    def broken(*given):
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(obedient.backbone, "forward", broken)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            session.step(actions[5:9])
+    assert (session.waiting, session.num_frames) == (1, 4)
+    assert session.step(actions[5:8]).shape == (4, 3, 16, 16)
+
+
 # Streams that are imagined ahead ------------------------------------------------------------------
 
 

@@ -407,6 +407,8 @@ def test_a_teacher_of_another_base_or_meaning_is_refused(teacher, tiny_prior, sp
     other = replace(spec, units=("m", "m", "deg"))
     with pytest.raises(ValueError, match="deg"):
         student_of(teacher, tiny_prior, spec=other)
+    with pytest.raises(ValueError, match="Expected the ranges of actions"):
+        student_of(teacher, tiny_prior, spec=replace(spec, high=tuple(2 * x for x in spec.high)))
     with pytest.raises(ValueError, match="Expected the body's state in both or neither"):
         student_of(teacher, tiny_prior, spec=spec, state_spec=spec)
     with pytest.raises(ValueError, match="belongs to"):

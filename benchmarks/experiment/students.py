@@ -1,13 +1,13 @@
 """What students of few steps keep of their teachers: scores, sharpness and speed, step by step.
 
-    egowm fit -c recipes/rooms_svd_student.yaml ...   # docs/training.md has the three commands
+    egowm fit -c recipes/rooms_svd_student.yaml ...   # docs/students.md has the three commands
     OMP_NUM_THREADS=1 python -m benchmarks.experiment.students --folder ~/students
 
 `--folder` holds the runs `distilled`, `regression` and `tuned`, each with its `export`; a run that
 is not there is left out, and a row that is in the record is not measured again (`--again` does).
 64 unseen rooms, 16 frames, masks by `palette`. Sharpness is the mean size of the brightness
 gradient beside that of the true frames, clip by clip: 1 is as sharp as the truth, blur is below
-it, noise above; SCS sees neither. The table is `docs/training.md`'s.
+it, noise above; SCS sees neither. The table is `docs/students.md`'s.
 
 Expected before measuring. The long run from the prior (trained for 3 steps) is best at 3 (SCS 45),
 a point or two lower at 1 and 2, lower again at 8, and sharper with every step. Its student is

@@ -5,6 +5,7 @@ it. The same server answers other programs: POST /v1/rollout and a websocket (do
 """
 
 import argparse
+import re
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,7 @@ from egowm.commands.parser import Parser
 
 NEEDS = ("starlette", "uvicorn", "websockets")
 CHAINS = ("latents", "latents_only", "pixels")
+MOST_SIDE = 8192
 COMPILERS = ("inductor", "aot_eager")
 
 
@@ -26,7 +28,12 @@ def _parser() -> Parser:
         "runs/my_robot/export --like recordings/frames",
     )
     add = parser.add_argument
-    add("picture", nargs="?", type=Path, help="a picture, or a folder of them (default: a room)")
+    add(
+        "picture",
+        nargs="?",
+        type=Path,
+        help="a picture, or a folder of up to 200 (default: a room)",
+    )
     add("--model", help="an export (default: the rooms model that came along)")
     add("--base", help="folder of the base pipeline, if it moved")
     add("--like", type=Path, help="folder of pictures like those that the model learned from")
@@ -47,7 +54,7 @@ def _parser() -> Parser:
     add("--compile", choices=COMPILERS, help="compile the network's blocks, which takes minutes")
     add("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
     add("--port", type=int, default=8750, help="0 takes a free one (default 8750)")
-    add("--token", help="that visitors tell (default: none here, a new one where --host opens it)")
+    add("--token", help="word that visitors have to give (default: none, or a new one with --host)")
     add("--visitors", type=int, default=8, help="walks at once (default 8)")
     return parser
 
@@ -70,7 +77,9 @@ def _refuse(arguments: argparse.Namespace) -> None:
         raise ValueError(f"Expected a --port from 0 to 65535, got {arguments.port}.")
     if arguments.visitors < 1 or arguments.room < 0:
         raise ValueError("Expected --visitors of at least 1 and a --room of 0 or more.")
-    if arguments.token is not None and not arguments.token.isalnum():
-        raise ValueError("Expected a --token of letters and digits, for it stands in addresses.")
+    if not all(1 <= side <= MOST_SIDE for side in arguments.size):
+        raise ValueError(f"Expected a --size from 1 to {MOST_SIDE} pixels, got {arguments.size}.")
+    if arguments.token is not None and not re.fullmatch(r"[\w-]+", arguments.token, re.ASCII):
+        raise ValueError("Expected a --token of letters, digits, - and _: it stands in addresses.")
     if arguments.picture is not None and not arguments.picture.exists():
         raise FileNotFoundError(f"{arguments.picture}: no such picture or folder.")

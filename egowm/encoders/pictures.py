@@ -6,7 +6,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from egowm.checks import MOST_SEED, check_alike, check_between, check_float, check_shape, checked
+from egowm.checks import (
+    MOST_SEED,
+    check_alike,
+    check_between,
+    check_float,
+    check_shape,
+    checked,
+    counted,
+)
 from egowm.encoders.moog import MooG
 from egowm.encoders.single_life import SingleLife
 from egowm.encoders.transformer import EPS
@@ -92,9 +100,9 @@ def completions(
     check_between("seed", seed, -MOST_SEED, MOST_SEED)
     count = round(masked * model.count)
     if not 1 <= count < model.count:
+        total = counted(model.count, "patch", "patches")
         raise ValueError(
-            f"Expected a share masked that hides some of {model.count} patches and leaves some, "
-            f"got {masked:g}."
+            f"Expected a share masked that hides some of {total}, not all, got {masked:g}."
         )
     noise = torch.rand(len(targets), model.count, generator=torch.Generator().manual_seed(seed))
     order = noise.argsort(1).to(targets.device)

@@ -1,5 +1,6 @@
 """The application: one page, `GET /v1/model`, `POST /v1/rollout`, and walks over a websocket."""
 
+import asyncio
 import hashlib
 import logging
 from base64 import b64encode
@@ -49,17 +50,14 @@ def build(
         return JSONResponse(await worker.run(lambda: served.rollout(told)))
 
     async def walk(socket: WebSocket) -> None:
-        refusal = keeper.refusal(socket)
+        refusal, visit = keeper.refusal(socket), Visit(socket, served, worker)
         if refusal is None and len(walking) >= visitors:
             refusal = f"Full: {visitors} walk here at once at most. Try again later."
-        await socket.accept()
-        visit = Visit(socket, served, worker)
-        if refusal is not None:
-            await visit.refuse(refusal)
-            return
-        walking.add(visit)
+        if refusal is None:
+            walking.add(visit)  # before anybody else can come
         try:
-            await visit.serve()
+            await socket.accept()
+            await (visit.serve() if refusal is None else visit.refuse(refusal))
         finally:
             walking.discard(visit)
 
@@ -87,6 +85,8 @@ def _guarded(handler: Handler, keeper: Doorkeeper) -> Handler:
             return _error(str(error), 503)
         except ValueError as error:  # of the model, of what it was told
             return _error(" ".join(str(error).split()), 400)
+        except asyncio.CancelledError:
+            return _error("The server ends.", 503)
         except Exception:
             log.exception("a request failed")
             return _error("The server failed; its log says why.", 500)

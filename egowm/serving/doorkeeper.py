@@ -6,7 +6,7 @@ of ours (else a strange name was pointed at this machine), and a page that asks 
 
 import hmac
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.requests import HTTPConnection
 
@@ -27,10 +27,10 @@ class Doorkeeper:
     def refusal(self, asked: HTTPConnection) -> str | None:
         """Why a connection is not let in; None where it is."""
         host, origin = asked.headers.get("host", ""), asked.headers.get("origin")
-        name = urlsplit(f"//{host}").hostname if host.isprintable() else None
-        if self.token is None and name not in LOOPBACK:
+        asked_for, page = _parts(f"//{host}"), _parts(origin or "")
+        if self.token is None and (asked_for is None or asked_for.hostname not in LOOPBACK):
             return "Expected to be asked as 127.0.0.1 or localhost."
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and (page is None or page.netloc != host):
             return "Expected no page of another site."
         if self.token is not None and not self._told(asked):
             return "Expected the token: Authorization: Bearer TOKEN, or ?token=TOKEN."
@@ -41,3 +41,11 @@ class Doorkeeper:
         kind, _, word = asked.headers.get("authorization", "").partition(" ")
         given = word if kind.lower() == "bearer" else asked.query_params.get("token", "")
         return hmac.compare_digest(given.encode(), (self.token or "").encode())
+
+
+def _parts(address: str) -> SplitResult | None:
+    """Of an address; None of what is none."""
+    try:
+        return urlsplit(address) if address.isprintable() else None
+    except ValueError:  # half an IPv6 address
+        return None

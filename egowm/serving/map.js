@@ -35,8 +35,8 @@ const above = {
     const points = [...this.ways.imagined, ...this.ways.truth];
     if (!points.length) return;
     const turned = points.map(([x, y]) => [-y, x]);  // to the right, up
-    const low = [0, 1].map((k) => Math.min(...turned.map((p) => p[k])));
-    const high = [0, 1].map((k) => Math.max(...turned.map((p) => p[k])));
+    const low = [0, 1].map((k) => turned.reduce((least, p) => Math.min(least, p[k]), Infinity));
+    const high = [0, 1].map((k) => turned.reduce((most, p) => Math.max(most, p[k]), -Infinity));
     const span = Math.max(high[0] - low[0], high[1] - low[1], 4) * 1.5;
     const scale = side / span, middle = [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2];
     const at = ([x, y]) => [side / 2 + (-y - middle[0]) * scale, side / 2 - (x - middle[1]) * scale];

@@ -19,8 +19,10 @@ MOST_TEXT = 24 << 20  # characters of a message, a picture among them
 MOST_PICTURE = 16 << 20  # bytes of a picture file
 MOST_ACTIONS = 256  # of one step
 MOST_FRAMES = 1024  # of one rollout, all its futures together
+MOST_ANSWER = 256 << 20  # bytes of the frames of one rollout, not encoded
 MOST_SEED = (1 << 32) - 1
 MOST_WORDS = 2000  # characters of a text that says what is seen
+MOST_DIGITS = 18  # of a whole number, which then fits 64 bits
 Format = Literal["png", "jpeg", "raw"]
 Frames = Literal["all", "last"]
 
@@ -82,7 +84,7 @@ def read(text: str | bytes) -> Any:
     if len(text) > MOST_TEXT:
         raise MessageError(f"Expected at most {MOST_TEXT:,} characters, got {len(text):,}.")
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return json.loads(text, parse_constant=_refuse, parse_int=_whole)
     except (ValueError, RecursionError) as error:
         raise MessageError(f"Expected JSON: {_short(str(error))}.") from error
 
@@ -164,6 +166,12 @@ def encoded(frame: np.ndarray, form: Format) -> bytes:
 
 def _refuse(word: str) -> Any:
     raise ValueError(f"{word} is no number of JSON")
+
+
+def _whole(word: str) -> int:
+    if len(word) > MOST_DIGITS:
+        raise ValueError(f"a whole number has at most {MOST_DIGITS} digits")
+    return int(word)
 
 
 def _short(text: str) -> str:

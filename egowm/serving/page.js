@@ -6,13 +6,13 @@ const ARROWS = { arrowup: "w", arrowdown: "s", arrowleft: "a", arrowright: "d" }
 const held = new Set();
 const frames = [];  // that came and are not shown yet: [told, {name: bitmap}]
 let model = null, socket = null, expected = null, parts = [], isBusy = true, sentAt = 0, shownAt = 0;
-let begun = { type: "begin" }, times = [], isSaving = false, chain = Promise.resolve();
+let begun = { type: "begin" }, asked = begun, times = [], isSaving = false, chain = Promise.resolve();
 
 const say = (text) => { $("notice").textContent = text; $("notice").hidden = !text; };
 const send = (told) => socket.send(JSON.stringify(told));
 
 function begin(told) {
-  begun = told;
+  asked = told;
   isBusy = true;
   frames.length = 0;
   say("");
@@ -26,10 +26,11 @@ function connect() {
   socket.binaryType = "arraybuffer";
   socket.onopen = () => begin(begun);
   socket.onmessage = (event) => (typeof event.data === "string" ? told(JSON.parse(event.data)) : given(event.data));
-  socket.onclose = () => {
+  socket.onclose = (event) => {
     isBusy = true;
+    isSaving = $("save").disabled = false;
     $("state").textContent = "not connected";
-    say("The connection is lost; the walk begins again when the server answers.");
+    if (event.code !== 1008) say("The connection is lost; the walk begins again when the server answers.");
     setTimeout(connect, 2000);
   };
 }
@@ -37,6 +38,7 @@ function connect() {
 function told(message) {
   if (message.type === "error") { isBusy = isSaving = false; $("save").disabled = false; say(message.message); return; }
   if (message.type === "done") { isBusy = false; return; }
+  if (message.type === "ready") begun = asked;  // what failed is not begun again
   expected = message;
   parts = [];
 }

@@ -18,6 +18,7 @@ from egowm.pixels import to_uint8
 from egowm.sampling import Sampling
 from egowm.serving.domain import Domain
 from egowm.serving.messages import (
+    MOST_ANSWER,
     Begin,
     Format,
     Frames,
@@ -73,6 +74,8 @@ class Served:
 
     def __post_init__(self) -> None:
         self.model.check_size(*self.size)
+        if self.state is not None and self.model.state_spec is None:
+            raise ValueError("This model embeds no state: leave state out.")
         if not self.pictures and not self.in_rooms:
             raise ValueError(
                 "Expected a picture: this model's actions are not those of the embedded rooms' "
@@ -153,6 +156,7 @@ class Served:
         decode: Frames = chosen(told.get("frames"), Frames)
         source = told.get("source", self.source)
         actions = futures_of(told["actions"], self.model.spec_of(source).width)
+        self._check_answer(len(actions) * (1 if decode == "last" else actions.shape[1]))
         picture = self._fitted(picture_of(told["picture"]))
         state = self._state(told.get("state"))
         how = replace(
@@ -179,6 +183,14 @@ class Served:
         return {
             "frames": frames, "format": form, "height": height, "width": width, "unlike": unlike
         }  # fmt: skip
+
+    def _check_answer(self, count: int) -> None:
+        most = MOST_ANSWER // (3 * self.size[0] * self.size[1])
+        if count > most:
+            raise MessageError(
+                f"Expected at most {counted(most, 'frame')} of this size in one answer, got "
+                f"{count}: ask for fewer, or for the last ones alone."
+            )
 
     def _in_room(self, number: int) -> Truth:
         """The simulated robot at a free place of an unseen room."""

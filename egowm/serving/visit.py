@@ -26,6 +26,7 @@ from egowm.serving.worker import Busy, Worker
 log = logging.getLogger(__name__)
 R = TypeVar("R")
 _FILMING = threading.Lock()
+AHEAD = 8  # messages that are read before they are answered
 REFUSED = 1008  # the websocket's code of a policy
 
 
@@ -51,11 +52,24 @@ class Visit:
     async def serve(self) -> None:
         """Answer until the visitor has gone. A message that cannot be followed gets one sentence,
         and the walk stays as it was."""
+        heard: asyncio.Queue[Any] = asyncio.Queue(AHEAD)
+        hearing = asyncio.create_task(self._hear(heard))
         try:
             while True:
-                await self._answer(await self.socket.receive())
-        except (WebSocketDisconnect, RuntimeError):
-            pass  # gone, also in the middle of an answer
+                await self._answer(await heard.get())
+        except (WebSocketDisconnect, RuntimeError, asyncio.CancelledError):
+            pass  # gone, also in the middle of an answer; or the server ends
+        finally:
+            hearing.cancel()
+
+    async def _hear(self, heard: "asyncio.Queue[Any]") -> None:
+        """Read on while the model works: unread messages hold back the answers to pings, and a
+        visitor without those is taken for gone."""
+        kind = ""
+        while kind != "websocket.disconnect":
+            received = await self.socket.receive()
+            await heard.put(received)
+            kind = received["type"]
 
     async def _answer(self, received: Any) -> None:
         if received["type"] == "websocket.disconnect":

@@ -21,7 +21,8 @@ from egowm.video import write_frames, write_image
         (["--port", "70000"], "Expected a --port from 0 to 65535, got 70000"),
         (["--visitors", "0"], "--visitors of at least 1"),
         (["--room", "-1"], "--room of 0 or more"),
-        (["--token", "a&b"], "letters and digits"),
+        (["--token", "a&b"], "letters, digits, - and _"),
+        (["--size", "0", "64"], "Expected a --size from 1 to 8192 pixels"),
     ],
 )
 def test_what_cannot_be_served_is_one_line(words, message, capsys):
@@ -86,6 +87,14 @@ def run(monkeypatch, world_model, tmp_path, capsys):
     return go
 
 
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [(None, "rooms"), ("rooms", "rooms"), ("runs/robot/export", "robot"), ("exports/long", "long")],
+)
+def test_a_model_is_called_by_its_run(model, name):
+    assert work._name(model) == name
+
+
 def test_a_folder_of_pictures(run, tmp_path):
     frames = np.random.default_rng(0).integers(0, 256, (3, 20, 30, 3), np.uint8)
     write_frames(tmp_path / "pictures", frames)
@@ -93,12 +102,19 @@ def test_a_folder_of_pictures(run, tmp_path):
     assert made.status == 0
     assert made.said.out.startswith("Walk at http://127.0.0.1:")
     assert [name for name, _ in made.served.pictures] == ["00000.png", "00001.png", "00002.png"]
+    assert {picture.shape for _, picture in made.served.pictures} == {(16, 16, 3)}
     assert (made.visitors, made.keeper) == (2, Doorkeeper(None))
     about = made.served.about()
     assert (about["name"], about["block"], about["domain_is_known"]) == ("run", 2, False)
     walked = made.served.begin({"type": "begin", "shown": 1})
     assert walked.truth is None
     assert walked.last.imagined.shape == (16, 16, 3)
+
+
+def test_a_state_that_nothing_embeds_is_refused(run):
+    made = run("--state", "1")
+    assert made.status == 2
+    assert "This model embeds no state" in made.said.err
 
 
 def test_pictures_like_those_of_the_training(run, tmp_path):

@@ -22,7 +22,7 @@ def test_hostile_messages_end_with_an_error_and_nothing_else(server, file, caplo
 def test_a_message_that_is_too_long_ends_its_connection_alone(server, file):
     with server.walk() as socket:
         data = json.dumps({"type": "step", "actions": "x" * (25 << 20)})
-        with pytest.raises(ConnectionClosed, match="1009"):  # of either, as it happens
+        with pytest.raises(ConnectionClosed, match=r"1009|no close"):  # a reset may be faster
             socket.send(data), socket.recv(timeout=30)
     with server.walk() as again:
         tell(again, "begin", picture=file)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
+from http.client import HTTPException
 from socket import SHUT_RDWR
 
 import numpy as np
@@ -17,6 +19,7 @@ from egowm.picture_file import decode_image
 from egowm.pixels import to_uint8
 from egowm.sampling import Sampling
 from egowm.serving.served import Served
+from egowm.serving.walk import Walk
 from egowm.video import read_frames, resize, video_rate
 from tests.serving.talk import hear, step, tell
 
@@ -117,6 +120,21 @@ def test_a_lost_connection_frees_the_walk(server, file):
         assert hear(again)[0]["type"] == "ready"
 
 
+def test_pings_are_heard_while_messages_wait(server, monkeypatch):
+    """Who speaks ahead of a slow model is not taken for gone."""
+    go, work = threading.Event(), Walk.step
+    monkeypatch.setattr(Walk, "step", lambda *given: go.wait(30) and work(*given))
+    with server.walk() as socket:
+        tell(socket, "begin", room=0)
+        hear(socket)
+        for _ in range(3):
+            tell(socket, "step", actions=[AHEAD])
+            time.sleep(0.1)  # or all of them arrive at once
+        assert socket.ping().wait(10)
+        go.set()
+        assert [hear(socket)[0]["waiting"] for _ in range(3)] == [1, 2, 3]
+
+
 def test_who_comes_when_it_is_full_is_told_so(start, obedient):
     full = start(Served(obedient, (16, 16)), visitors=1)
     with full.walk() as one:
@@ -194,6 +212,7 @@ def test_only_the_last_frame(server, file):
         ({"actions": [[[0.1, 0.2]]]}, "actions of 3 numbers each"),
         ({"actions": [[[9.0, 0.0, 0.0]]]}, "beyond 1.5 times the training range"),
         ({"actions": [[[1e300, 0.0, 0.0]]]}, "is not a finite number"),
+        ({"actions": [[[10**400, 0.0, 0.0]]]}, "a whole number has at most 18 digits"),
         ({"actions": [[["a", 0.0, 0.0]]]}, r"actions[0][0][0]: expected a number"),
         ({"picture": "%%%"}, "in base64"),
         ({"picture": "aGVsbG8="}, "Expected a PNG, JPEG or WebP"),
@@ -211,6 +230,16 @@ def test_a_wrong_request_is_told_in_a_sentence(server, file, change, message):
     assert status == 400
     assert message in told["error"]
     assert "\n" not in told["error"]
+
+
+def test_an_answer_has_a_size(server, file, monkeypatch):
+    monkeypatch.setattr("egowm.serving.served.MOST_ANSWER", 3 * 16 * 16 * 3)
+    asked = {"picture": file, "actions": [[AHEAD] * 4]}
+    status, told = server.ask("/v1/rollout", asked)
+    assert (status, told["error"].partition(":")[0]) == (
+        400, "Expected at most 3 frames of this size in one answer, got 4"
+    )  # fmt: skip
+    assert server.ask("/v1/rollout", asked | {"frames": "last"})[0] == 200
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[" * 100_000, b"\xff\xfe", b'{"a": NaN}', b"[1]"])
@@ -241,12 +270,41 @@ def test_a_full_queue_is_busy(server, file, monkeypatch):
     assert found == [200] * 17
 
 
+def test_the_end_waits_for_no_model(server, file, monkeypatch, caplog):
+    """Walks and requests that wait for it end without a traceback."""
+    go, has_begun = threading.Event(), threading.Event()
+    monkeypatch.setattr(Served, "begin", lambda *given: has_begun.set() or go.wait(30))
+    server.server.config.timeout_graceful_shutdown = 1
+    found: list[int] = []
+    asked = {"picture": file, "actions": [[AHEAD]]}
+
+    def ask() -> None:
+        with suppress(OSError, HTTPException):
+            found.append(server.ask("/v1/rollout", asked)[0])
+
+    with server.walk() as socket:
+        tell(socket, "begin", room=0)
+        assert has_begun.wait(20)
+        asking = threading.Thread(target=ask)
+        asking.start()
+        assert until(lambda: server.worker._jobs.qsize() == 1)
+        server.server.should_exit = True
+        server.thread.join(20)
+        assert not server.thread.is_alive()
+    asking.join(20)
+    go.set()
+    assert found in ([], [503])
+    assert "Exception in ASGI application" not in caplog.text
+
+
 # Who may speak to it -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("headers", "message"),
     [
+        ({"Host": "[::1"}, "127.0.0.1 or localhost"),
+        ({"Origin": "http://["}, "no page of another site"),
         ({"Host": "evil.example"}, "127.0.0.1 or localhost"),
         ({"Origin": "http://evil.example"}, "no page of another site"),
         ({"Origin": "null"}, "no page of another site"),

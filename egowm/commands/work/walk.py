@@ -1,6 +1,7 @@
 """What `egowm walk` does."""
 
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from egowm.serving.doorkeeper import Doorkeeper
 from egowm.serving.served import Served, domain_of
 from egowm.serving.server import address, opened, serve, token_for
 from egowm.shipped import default_model
-from egowm.video import picture_paths, read_image
+from egowm.video import picture_paths, read_image, resize
 from egowm.world_model import WorldModel
 
 MOST_PICTURES = 200  # to choose from
@@ -27,7 +28,7 @@ MOST_LIKE = 2000  # that a domain is measured on
 
 def run(args: Namespace) -> int:
     """Load the model, say where it is served, and serve it until a signal comes."""
-    pictures = _pictures(args.picture)
+    pictures = _pictures(args.picture, args.size)
     token = token_for(args.host, args.token)
     with opened(args.host, args.port) as listening:
         served = _served(args, pictures)
@@ -38,16 +39,16 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def _pictures(place: Path | None) -> list[tuple[str, np.ndarray]]:
+def _pictures(place: Path | None, size: Sequence[int]) -> list[tuple[str, np.ndarray]]:
     """Name and picture of each that visitors may choose."""
     if place is None:
         return []
     paths = picture_paths(place)[:MOST_PICTURES] if place.is_dir() else [place]
-    return [(path.name, read_image(path)) for path in paths]
+    return [(path.name, _fitted(path, size)) for path in paths]
 
 
 def _served(args: Namespace, pictures: list[tuple[str, np.ndarray]]) -> Served:
-    like = None if args.like is None else _domain(args.like)
+    like = None if args.like is None else _domain(args.like, args.size)
     model = _model(args)
     with naming(model.base):
         served = Served(
@@ -61,7 +62,7 @@ def _served(args: Namespace, pictures: list[tuple[str, np.ndarray]]) -> Served:
             args.text,
             args.source,
             args.block,
-            Path(args.model).resolve().parent.name if args.model else "rooms",
+            _name(args.model),
         )
         served.begin({"type": "begin"})  # faults are told now, and what is slow once is done
     return served
@@ -79,8 +80,20 @@ def _model(args: Namespace) -> WorldModel | LatentDynamics:
     return model.to(device)
 
 
-def _domain(folder: Path) -> Domain:
+def _name(model: str | None) -> str:
+    """What the page calls a model: a run by its folder, in which there is an export."""
+    folder = Path(model or "rooms")
+    return folder.resolve().parent.name if folder.name == "export" else folder.name
+
+
+def _domain(folder: Path, size: Sequence[int]) -> Domain:
     """That of the pictures in a folder, of at most 2000 of them, evenly spread."""
     paths = picture_paths(folder)
     chosen = paths[:: max(1, len(paths) // MOST_LIKE)][:MOST_LIKE]
-    return Domain.of([read_image(path) for path in chosen], f"those in {folder.name}")
+    return Domain.of([_fitted(path, size) for path in chosen], f"those in {folder.name}")
+
+
+def _fitted(path: Path, size: Sequence[int]) -> np.ndarray:
+    """A picture (H, W, 3) uint8 as visitors walk in it: whole photographs would fill the memory."""
+    height, width = size
+    return resize(read_image(path)[None], height, width, crop=True)[0]
