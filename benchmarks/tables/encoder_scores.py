@@ -13,7 +13,7 @@ KINDS = {"pooled": "over errors and clips", "within": "within a clip", "means": 
 def scores(results: Path) -> str:
     """One line a score: its rank correlations with the exact one."""
     record = read(results / FILE)
-    heads = ("score", "networks", "clips", *KINDS.values(), "less PSNR's, within a clip")
+    heads = ("score", "networks", "clips", *KINDS.values(), "less squared error's")
     if record is None:
         return table(heads, [])
     lines = [
