@@ -137,6 +137,7 @@ def test_the_tables(tmp_path: Path, monkeypatch):
     assert tables.means(tmp_path).count("\n") == 2
     record_of(tmp_path)
     lines = [[c.strip() for c in x.split("|")[1:-1]] for x in tables.scores(tmp_path).split("\n")]
+    assert lines[0][-1] == "less that of squared error, within a clip"
     assert lines[2][:4] == ["squared error", "1", "2", "1.00 [1.00, 1.00]"]
     assert lines[3][:3] == ["attention", "1", "2"]
     assert lines[4] == ["moog", "1", "0", "-", "-", "-", "-"]

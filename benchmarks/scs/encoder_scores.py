@@ -203,7 +203,7 @@ def summarise(scores: Scores, seed: int) -> Record:
                 row[f"by_{kind}"] = summed_up(found)._asdict()
                 row[f"less_pixels_{kind}"] = summed_up(found - pixels[kind])._asdict()
         rows.append(row)
-    return {"cases": ALL, "rows": rows}
+    return {"cases": ALL, "pixels": PIXELS, "rows": rows}
 
 
 def _number(value: np.ndarray) -> float | None:
