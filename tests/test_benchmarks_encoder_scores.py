@@ -83,7 +83,10 @@ def test_frames_are_scored_as_the_columns_do_it(tmp_path: Path, monkeypatch):
     np.testing.assert_allclose(found["attention, raw"][0, 0], 1)
     np.testing.assert_allclose(found["attention, centred"][0, 0], 1)
     assert np.max(shown) < 0.9
-    psnr = encoder_scores.by_pixels(tmp_path, 2)["PSNR"]
+    pixels = encoder_scores.by_pixels(tmp_path, 2)
+    psnr, error = pixels["PSNR"], pixels["squared error"]
+    off = [np.square(frames[1:] - frames[0].astype(float)).mean() for frames in drawn_]
+    np.testing.assert_allclose(error[0], [[0, 0], np.negative(off)])
     assert psnr[0, 0].tolist() == [60, 60]
     assert psnr[0, 1].max() < 20
 
@@ -119,7 +122,7 @@ def test_another_room_shows_none_of_the_structures():
 
 def record_of(tmp_path: Path) -> None:
     scores = {
-        "oracle": EXACT[None], "PSNR": EXACT[None] / 3, "attention": EXACT[None] / 100,
+        "oracle": EXACT[None], "squared error": EXACT[None] / 3, "attention": EXACT[None] / 100,
         "moog": np.full((1, 3, 2), np.nan),
     }  # fmt: skip
     record = provenance(0, "cpu", (), ["benchmarks/scs/encoder_scores.py"])
@@ -134,11 +137,12 @@ def test_the_tables(tmp_path: Path, monkeypatch):
     assert tables.means(tmp_path).count("\n") == 2
     record_of(tmp_path)
     lines = [[c.strip() for c in x.split("|")[1:-1]] for x in tables.scores(tmp_path).split("\n")]
-    assert lines[2][:4] == ["PSNR", "1", "2", "1.00 [1.00, 1.00]"]
+    assert lines[0][-1] == "less that of squared error, within a clip"
+    assert lines[2][:4] == ["squared error", "1", "2", "1.00 [1.00, 1.00]"]
     assert lines[3][:3] == ["attention", "1", "2"]
     assert lines[4] == ["moog", "1", "0", "-", "-", "-", "-"]
     means = [[c.strip() for c in x.split("|")[1:-1]] for x in tables.means(tmp_path).split("\n")]
-    assert means[0] == ["error", "exact SCS", "PSNR", "attention", "moog"]
+    assert means[0] == ["error", "exact SCS", "squared error", "attention", "moog"]
     assert means[2] == ["truth", "85.0", "28.3", "0.850", "-"]
 
 

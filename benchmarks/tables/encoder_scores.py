@@ -13,9 +13,10 @@ KINDS = {"pooled": "over errors and clips", "within": "within a clip", "means": 
 def scores(results: Path) -> str:
     """One line a score: its rank correlations with the exact one."""
     record = read(results / FILE)
-    heads = ("score", "networks", "clips", *KINDS.values(), "less PSNR's, within a clip")
+    heads = ("score", "networks", "clips", *KINDS.values())
     if record is None:
         return table(heads, [])
+    heads = (*heads, f"less that of {record.get('pixels', 'PSNR')}, within a clip")
     lines = [
         [
             row["score"], str(row["runs"]), str(row["clips"]),
