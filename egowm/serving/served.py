@@ -39,6 +39,7 @@ from egowm.worlds.rooms import Room
 
 STRICT = Sampling(strict=True)  # no action far beyond what the model has seen
 ROOMS = 1_000_000  # unseen ones, by number
+AT_ONCE = 16  # futures imagined at once, which bounds the memory
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,7 @@ class Served:
         how = replace(
             self.how,
             decode=decode,
+            micro_batch=self.how.micro_batch or AT_ONCE,
             steps=told.get("steps", self.how.steps),
             guidance=told.get("guidance", self.how.guidance),
         )
