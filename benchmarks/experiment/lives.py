@@ -42,7 +42,7 @@ from egowm.shipped import recipes
 RECORD = RESULTS / "lives.json"
 RATE_HZ, FRAMES = 4, 64  # of a room's recording
 FEWER = (4, 16, 64)  # rooms of shorter lives
-CLIPS = 256
+CLIPS = 128
 
 
 class Pair(NamedTuple):
