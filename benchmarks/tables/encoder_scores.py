@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from benchmarks.measure import Record, read
-from benchmarks.tables.markdown import source, table
+from benchmarks.tables.markdown import caveat, source, table
 
 FILE, MOOG = "encoder-scores.json", "moog.json"
 EXACT = "oracle"
@@ -36,7 +36,7 @@ def means(results: Path) -> str:
     names = ["exact SCS" if r["score"] == EXACT else r["score"] for r in record["rows"]]
     columns = [_column(row["means"]) for row in record["rows"]]
     lines = [[case, *cells] for case, *cells in zip(record["cases"], *columns, strict=True)]
-    return table(["error", *names], lines)
+    return table(["error", *names], lines) + caveat(record)
 
 
 def foretold(results: Path) -> str:

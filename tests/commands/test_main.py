@@ -222,10 +222,13 @@ def test_help_and_import_stay_light():
 def test_a_missing_option_is_told_before_torch_is_loaded():
     """Every verb, and every subcommand of `egowm data`, without options in one fresh process."""
     data = [f"data {word}" for word in ("check", "stats", "show", "convert", "pack", "cache")]
-    verbs = [verb for verb in cli.VERBS if verb not in ("doctor", "recipes", "data", "demo")]
+    verbs = [
+        verb for verb in cli.VERBS if verb not in ("doctor", "recipes", "data", "demo", "walk")
+    ]
+    wrong = ["demo --nothing", "walk nowhere.jpg", "fit -c nowhere.yaml"]
     code = (
         "import sys\nfrom egowm.commands.main import main\n"
-        f"for words in {[*verbs, *data, 'demo --nothing', 'fit -c nowhere.yaml']}:\n"
+        f"for words in {[*verbs, *data, *wrong]}:\n"
         "    try: status = main(words.split())\n"
         "    except SystemExit as stop: status = stop.code\n"
         "    assert status == 2, words\n"
