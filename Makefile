@@ -19,7 +19,7 @@ JOBS ?= 2
 export OMP_WAIT_POLICY ?= passive
 
 .PHONY: help install format lint types test golden fuzz kills dist check demo real tub results picture \
-        results-train merge bench lent-gpu humanoid latent history encoders arrivals tables clean
+        results-train merge bench lent-gpu humanoid latent history encoders students arrivals tables clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,7 +96,7 @@ merge: $(STAMP)  ## take new training records into the results, without scoring 
 	$(BIN)/python -m benchmarks.tables.pages
 
 # As a user's shell has it: without this, small calls wait for sleeping threads.
-bench: $(STAMP)  ## measure rollout, sam2, data, training and plans; leave the machine alone
+bench: $(STAMP)  ## measure rollout, walks, sam2, data, training and plans; leave the machine alone
 	env -u OMP_WAIT_POLICY $(BIN)/python -m benchmarks.speed.rollout $(ARGS)
 	env -u OMP_WAIT_POLICY $(BIN)/python -m benchmarks.scs.speed
 	$(BIN)/python -m benchmarks.data.speed
@@ -105,6 +105,9 @@ bench: $(STAMP)  ## measure rollout, sam2, data, training and plans; leave the m
 	$(BIN)/python -m benchmarks.speed.foretold
 	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.latency --chart docs/latency.svg
 	env -u OMP_WAIT_POLICY $(BIN)/python -m benchmarks.speed.latent_cache
+	env -u OMP_WAIT_POLICY $(BIN)/python -m benchmarks.speed.streaming
+	env -u OMP_WAIT_POLICY $(BIN)/python -m benchmarks.speed.walking
+	$(BIN)/python -m benchmarks.experiment.domain
 	env -u OMP_WAIT_POLICY $(BIN)/python -m benchmarks.planning.decode_window
 	env -u OMP_WAIT_POLICY $(BIN)/python -m benchmarks.planning.candidates
 	$(BIN)/python -m benchmarks.planning.memory --candidates 32 320 2000 10000 --frames 1 --size 16
@@ -142,6 +145,11 @@ encoders: $(STAMP)  ## train and probe image encoders that are not there yet (ho
 	    --moog $(FOLDER) --jobs $(JOBS)
 	$(BIN)/python -m benchmarks.experiment.encoder_pictures docs/encoders.png --folder $(FOLDER) \
 	    --moog $(FOLDER)/MooG-off_grid-900
+	$(BIN)/python -m benchmarks.tables.pages
+
+students: FOLDER = $(HOME)/egowm-students
+students: $(STAMP)  ## measure students that docs/students.md trained: FOLDER=~/students
+	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiment.students --folder $(FOLDER)
 	$(BIN)/python -m benchmarks.tables.pages
 
 arrivals: $(STAMP)  ## let robots plan in 50 rooms, for rows that are not there yet (hours)

@@ -192,20 +192,24 @@ def fit(
     took."""
     seed_everything(seed, verbose=False)
     model, data = model_of(arm), data_of(arm.recipe, rooms, life=seed)
-    told = open_recipe(recipes()[arm.recipe]).trainer
-    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
-    trainer = Trainer(
-        accelerator="cpu",
-        max_steps=steps,
-        limit_val_batches=0,
-        gradient_clip_val=told.get("gradient_clip_val"),
-        enable_model_summary=False,
-        callbacks=list(exports),
-        **quiet,  # type: ignore[arg-type]
-    )
+    trainer = quiet_trainer(arm.recipe, steps, *exports)
     began = time.process_time()
     trainer.fit(model, data)
     return model, time.process_time() - began
+
+
+def quiet_trainer(recipe: str, steps: int, *callbacks: Callback) -> Trainer:
+    """On the CPU, with the recipe's clipping, and nothing written but what callbacks write."""
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
+    return Trainer(
+        accelerator="cpu",
+        max_steps=steps,
+        limit_val_batches=0,
+        gradient_clip_val=open_recipe(recipes()[recipe]).trainer.get("gradient_clip_val"),
+        enable_model_summary=False,
+        callbacks=list(callbacks),
+        **quiet,  # type: ignore[arg-type]
+    )
 
 
 def trained(name: str, seed: int, folder: Path, seconds: int, rooms: int) -> tuple[Encode, Record]:

@@ -20,10 +20,11 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from lightning import Trainer, seed_everything
+from lightning import seed_everything
 from torch import Tensor
 from tqdm import tqdm
 
+from benchmarks.experiment.encoders import quiet_trainer
 from benchmarks.measure import Record, benchmark, positive, provenance
 from benchmarks.tables import encoder_scores
 from egowm.data import Rooms
@@ -40,21 +41,12 @@ RECIPE, KINDS = "rooms_moog", get_args(Tokens)
 def train(tokens: str, steps: int, seed: int, export: Path) -> None:
     """By the recipe, and write the export."""
     recipe = open_recipe(recipes()[RECIPE])
-    section, told = recipe.section("model"), recipe.trainer
+    section = recipe.section("model")
     section["init_args"] |= {"tokens": tokens}
     seed_everything(seed, verbose=False)
     model = build_model(section)
     assert isinstance(model, MooG)
-    trainer = Trainer(
-        accelerator="cpu",
-        max_steps=steps,
-        limit_val_batches=0,
-        gradient_clip_val=told.get("gradient_clip_val"),
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        logger=False,
-    )
-    trainer.fit(model, recipe.data())
+    quiet_trainer(RECIPE, steps).fit(model, recipe.data())
     model.save_pretrained(export)
 
 

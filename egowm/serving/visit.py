@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 R = TypeVar("R")
 _FILMING = threading.Lock()
 AHEAD = 8  # messages that are read before they are answered
+GONE = "websocket.disconnect"
 REFUSED = 1008  # the websocket's code of a policy
 
 
@@ -65,14 +66,16 @@ class Visit:
     async def _hear(self, heard: "asyncio.Queue[Any]") -> None:
         """Read on while the model works: unread messages hold back the answers to pings, and a
         visitor without those is taken for gone."""
-        kind = ""
-        while kind != "websocket.disconnect":
-            received = await self.socket.receive()
+        received: Any = {"type": ""}
+        while received["type"] != GONE:
+            try:
+                received = await self.socket.receive()
+            except RuntimeError:  # there is nobody to hear any more
+                received = {"type": GONE}
             await heard.put(received)
-            kind = received["type"]
 
     async def _answer(self, received: Any) -> None:
-        if received["type"] == "websocket.disconnect":
+        if received["type"] == GONE:
             raise WebSocketDisconnect(received.get("code", 1000))
         try:
             await self._follow(received)

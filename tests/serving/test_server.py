@@ -1,5 +1,6 @@
 """The server: frames are the model's, visitors do not disturb each other, nothing ends it."""
 
+import asyncio
 import base64
 import os
 import signal
@@ -19,6 +20,7 @@ from egowm.picture_file import decode_image
 from egowm.pixels import to_uint8
 from egowm.sampling import Sampling
 from egowm.serving.served import Served
+from egowm.serving.visit import Visit
 from egowm.serving.walk import Walk
 from egowm.video import read_frames, resize, video_rate
 from tests.serving.talk import hear, step, tell
@@ -364,3 +366,19 @@ def test_the_command_ends_cleanly(number):
         process.kill()
     assert process.returncode == 0
     assert "Traceback" not in errors
+
+
+def test_a_connection_that_cannot_be_heard_ends_its_visit():
+    """It would wait for a message for ever, and keep its place."""
+
+    class Deaf:
+        async def receive(self):
+            raise RuntimeError("not connected")
+
+    async def ended() -> bool:
+        serving = asyncio.create_task(Visit(Deaf(), None, None).serve())
+        done, _ = await asyncio.wait([serving], timeout=2)
+        serving.cancel()
+        return bool(done)
+
+    assert asyncio.run(ended())
