@@ -63,7 +63,7 @@ def _column(means: list[float | None]) -> list[str]:
     """Percent and decibels with one decimal, shares with three."""
     known = [value for value in means if value is not None]
     digits = 1 if max(map(abs, known), default=0) > 2 else 3
-    return ["-" if value is None else f"{value:.{digits}f}" for value in means]
+    return ["-" if value is None else f"{value:z.{digits}f}" for value in means]
 
 
 def _error(found: Record) -> str:
