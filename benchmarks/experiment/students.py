@@ -44,7 +44,7 @@ from egowm.scs.bootstrap import interval
 from egowm.world_model import WorldModel
 
 RECORD = RESULTS / "students.json"
-TEACHERS = {"P+": (1, 2, 3, 4, 8), "W": (1, 2, 3, 4, 8)}
+TEACHERS = {"P+": (1, 2, 3, 4), "W": (1, 2, 4)}
 STUDENTS = {"distilled": "P+", "regression": "P+", "tuned": "W"}  # and where each began
 STEPS = (1, 2, 4)
 TURNS, TIMED = 5, 4  # of the timing; frames of a turn

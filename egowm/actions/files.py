@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from egowm.actions.keys import KEYS, MOVES, pressed
+from egowm.actions.keys import check_told, is_file, pressed
 from egowm.actions.spec import ActionSpec
 from egowm.arrays import read_npy
 from egowm.checks import counted
@@ -23,23 +23,10 @@ def read_actions(text: str, spec: ActionSpec) -> Tensor:
     A file holds one row per step in the units of the spec; a CSV may have a header of names.
     Raises ValueError naming what was expected.
     """
-    path = Path(text)
+    check_told(text)
     if is_file(text):
-        if not path.is_file():
-            raise FileNotFoundError(f"No action file at {path}.")
-        return torch.from_numpy(_read_file(path, spec))
-    strange = sorted(set(text) - set(MOVES))
-    if strange or not text:
-        raise ValueError(
-            f"Expected a file (.csv, .json, .npy) or keys ({KEYS}), got {text!r}"
-            + (f" with {' '.join(strange)}" if strange else "")
-        )
+        return torch.from_numpy(_read_file(Path(text), spec))
     return torch.from_numpy(pressed(text, spec))
-
-
-def is_file(text: str) -> bool:
-    """Whether a text names a file of actions, by its ending; else it is keys."""
-    return Path(text).suffix in _READERS
 
 
 def _read_file(path: Path, spec: ActionSpec) -> np.ndarray:

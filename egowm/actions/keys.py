@@ -1,5 +1,6 @@
 """Keys that steer a wheeled robot, and actions in words."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,27 @@ MOVES = {  # shares of the largest forward motion and turn
     "e": (1.0, -1.0),
     ".": (0.0, 0.0),
 }
+
+ENDINGS = (".csv", ".json", ".npy")  # of files of actions
+
+
+def is_file(text: str) -> bool:
+    """Whether a text names a file of actions, by its ending; else it is keys."""
+    return Path(text).suffix in ENDINGS
+
+
+def check_told(text: str) -> None:
+    """Refuse what is neither keys nor a file that is there: ValueError or FileNotFoundError."""
+    if is_file(text):
+        if not Path(text).is_file():
+            raise FileNotFoundError(f"No action file at {text}.")
+        return
+    strange = sorted(set(text) - set(MOVES))
+    if strange or not text:
+        raise ValueError(
+            f"Expected a file ({', '.join(ENDINGS)}) or keys ({KEYS}), got {text!r}"
+            + (f" with {' '.join(strange)}" if strange else "")
+        )
 
 
 def pressed(keys: str, spec: "ActionSpec") -> np.ndarray:

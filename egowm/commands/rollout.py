@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from egowm.actions.keys import KEYS
+from egowm.actions.keys import KEYS, check_told
 from egowm.commands.condition_options import add_conditions
 from egowm.commands.parser import Parser
 from egowm.conditioning.guidance import Guide
@@ -63,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(arguments.actions) > MOST:
         found = len(arguments.actions)
         raise ValueError(f"Expected at most {MOST} sequences of actions, got {found}.")
+    for text in arguments.actions:
+        check_told(text)
     check_folder(arguments.output, WALK, arguments.force)
     from egowm.video import read_image
 

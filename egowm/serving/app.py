@@ -22,6 +22,7 @@ from egowm.serving.worker import Busy, Worker
 log = logging.getLogger(__name__)
 VISITORS = 8  # at once
 WAITING = 16  # jobs of the model
+REST = 300.0  # seconds without a message after which a walk gives way to a new visitor
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -47,15 +48,29 @@ def build(
 
     async def rollout(request: Request) -> Response:
         told = check(read(await _body(request)), RolloutRequest)
-        return JSONResponse(await worker.run(lambda: served.rollout(told)))
+        answer, parts = await worker.run(lambda: served.rollout(told))
+        futures: list[list[str]] = []
+        while (part := await worker.run(lambda: next(parts, None), begun=True)) is not None:
+            futures += part
+            if await request.is_disconnected():
+                raise MessageError("The asker has gone.")
+        return JSONResponse({"frames": futures} | answer)
 
     async def walk(socket: WebSocket) -> None:
         refusal, visit = keeper.refusal(socket), Visit(socket, served, worker)
+        resting: Visit | None = None
         if refusal is None and len(walking) >= visitors:
-            refusal = f"Full: {visitors} walk here at once at most. Try again later."
+            longest = max(walking, key=lambda one: one.rested)
+            if longest.rested < REST:
+                refusal = f"Full: {visitors} walk here at once at most. Try again later."
+            else:
+                walking.discard(longest)
+                resting = longest
         if refusal is None:
             walking.add(visit)  # before anybody else can come
         try:
+            if resting is not None:
+                await resting.give_way()
             await socket.accept()
             await (visit.serve() if refusal is None else visit.refuse(refusal))
         finally:

@@ -3,6 +3,7 @@
 const $ = (id) => document.getElementById(id);
 const query = window.location.search;
 const ARROWS = { arrowup: "w", arrowdown: "s", arrowleft: "a", arrowright: "d" };
+const GAVE_WAY = 4000;  // the websocket's code, see visit.py
 const held = new Set();
 const frames = [];  // that came and are not shown yet: [told, {name: bitmap}]
 let model = null, socket = null, expected = null, parts = [], isBusy = true, sentAt = 0, shownAt = 0;
@@ -30,9 +31,17 @@ function connect() {
     isBusy = true;
     isSaving = $("save").disabled = false;
     $("state").textContent = "not connected";
+    if (event.code === GAVE_WAY) { comeAgain(); return; }
     if (event.code !== 1008) say("The connection is lost; the walk begins again when the server answers.");
     setTimeout(connect, 2000);
   };
+}
+
+// Not by itself: its place went to somebody who uses it.
+function comeAgain() {
+  const used = ["keydown", "pointerdown", "drop"], back = new AbortController();
+  const connectAnew = () => { back.abort(); connect(); };
+  used.forEach((kind) => addEventListener(kind, connectAnew, { signal: back.signal }));
 }
 
 function told(message) {
@@ -66,6 +75,7 @@ function show([message, pictures]) {
     $("truth-figure").hidden = !message.room;
     $("above-figure").hidden = !model.planar;
   } else {
+    say("");  // what was wrong before is over
     above.add(message.pose, message.true_pose);
     times = [...times, performance.now()].slice(-9);
   }

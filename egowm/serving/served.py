@@ -1,8 +1,9 @@
 """What is served: a model, the pictures to begin from, and how it imagines."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from egowm.worlds.rooms import Room
 STRICT = Sampling(strict=True)  # no action far beyond what the model has seen
 ROOMS = 1_000_000  # unseen ones, by number
 AT_ONCE = 16  # futures imagined at once, which bounds the memory
+MOST_AT_ONCE = 256  # their frames: then a walk may take its turn, and who has gone is left
 
 
 @dataclass(frozen=True)
@@ -151,40 +153,39 @@ class Served:
         )
         return Walk(session, picture, truth)
 
-    def rollout(self, told: RolloutRequest) -> dict[str, Any]:
-        """Futures of one picture, their frames encoded, for JSON."""
+    def rollout(self, told: RolloutRequest) -> tuple[dict[str, Any], Iterator[list[list[str]]]]:
+        """What is told of futures of one picture, for JSON, and their encoded frames, some futures
+        at a time: they are imagined when they are asked for."""
         form: Format = chosen(told.get("format"), Format)
         decode: Frames = chosen(told.get("frames"), Frames)
         source = told.get("source", self.source)
-        actions = futures_of(told["actions"], self.model.spec_of(source).width)
+        spec = self.model.spec_of(source)
+        actions = torch.from_numpy(futures_of(told["actions"], spec.width))
+        spec.check(actions, self.how.strict)  # all of them, before the first part
         self._check_answer(len(actions) * (1 if decode == "last" else actions.shape[1]))
         picture = self._fitted(picture_of(told["picture"]))
         state = self._state(told.get("state"))
         how = replace(
             self.how,
             decode=decode,
-            micro_batch=self.how.micro_batch or AT_ONCE,
             steps=told.get("steps", self.how.steps),
             guidance=told.get("guidance", self.how.guidance),
         )
-        made = self.model.rollout(
+        imagine = partial(
+            self.model.rollout,
             self._context(picture),
-            torch.from_numpy(actions),
-            how,
+            how=how,
             state=None if state is None else state[None],
             text=told.get("text", self.text),
             source=source,
             generator=torch.Generator().manual_seed(told.get("seed", 0)),
         )
-        frames = [
-            [base64.b64encode(encoded(f, form)).decode() for f in to_uint8(future)]
-            for future in made.frames
-        ]
         unlike = None if self.domain is None else self.domain.unlike(picture)
         height, width = self.size
-        return {
-            "frames": frames, "format": form, "height": height, "width": width, "unlike": unlike
-        }  # fmt: skip
+        answer = {"format": form, "height": height, "width": width, "unlike": unlike}
+        size = max(1, min(AT_ONCE, MOST_AT_ONCE // actions.shape[1]))
+        parts = actions.split(self.how.micro_batch or size)
+        return answer, (_written(imagine(actions=part).frames, form) for part in parts)
 
     def _check_answer(self, count: int) -> None:
         most = MOST_ANSWER // (3 * self.size[0] * self.size[1])
@@ -227,6 +228,14 @@ class Served:
                 f"Expected a state of {counted(meaning.width, 'number')}, got {len(given)}."
             )
         return torch.tensor(given, dtype=torch.float32)
+
+
+def _written(futures: torch.Tensor, form: Format) -> list[list[str]]:
+    """Frames (N, T, 3, H, W) in [0, 1] as base64 of encoded pictures."""
+    return [
+        [base64.b64encode(encoded(frame, form)).decode() for frame in to_uint8(future)]
+        for future in futures
+    ]
 
 
 def domain_of(model: Dynamics) -> Domain | None:

@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -29,6 +30,7 @@ _FILMING = threading.Lock()
 AHEAD = 8  # messages that are read before they are answered
 GONE = "websocket.disconnect"
 REFUSED = 1008  # the websocket's code of a policy
+GAVE_WAY = 4000  # ours: the page comes again when it is used
 
 
 class Visit:
@@ -44,11 +46,23 @@ class Visit:
         self.socket, self.served, self.worker = socket, served, worker
         self.walk: Walk | None = None
         self.form: Format = "png"
+        self._heard = time.monotonic()
 
-    async def refuse(self, why: str) -> None:
+    @property
+    def rested(self) -> float:
+        """Seconds since the last message."""
+        return time.monotonic() - self._heard
+
+    async def refuse(self, why: str, code: int = REFUSED) -> None:
         """Say why, and close."""
         await self._tell({"type": "error", "message": why})
-        await self.socket.close(REFUSED)
+        await self.socket.close(code)
+
+    async def give_way(self) -> None:
+        """End a walk that rests, for another visitor."""
+        why = f"This walk rested for {self.rested / 60:.0f} minutes, and another visitor came."
+        with suppress(WebSocketDisconnect, RuntimeError):  # gone already
+            await self.refuse(f"{why} Press a key to walk again.", GAVE_WAY)
 
     async def serve(self) -> None:
         """Answer until the visitor has gone. A message that cannot be followed gets one sentence,
@@ -70,6 +84,7 @@ class Visit:
         while received["type"] != GONE:
             try:
                 received = await self.socket.receive()
+                self._heard = time.monotonic()
             except RuntimeError:  # there is nobody to hear any more
                 received = {"type": GONE}
             await heard.put(received)
@@ -125,14 +140,14 @@ class Visit:
     async def _step(self, told: Any) -> None:
         walk = self._walking()
         actions = actions_of(told["actions"], walk.spec.width)
-        state, count = told.get("state"), 0
+        state, count, begun = told.get("state"), 0, False
         for action in actions:  # one by one, so that visitors take turns
             start = time.perf_counter()
-            for seen in await self._model(partial(walk.step, action, state)):
+            for seen in await self._model(partial(walk.step, action, state), begun):
                 taken = round(time.perf_counter() - start, 4)
                 await self._show(self._frame(walk, seen, taken), seen)
                 count += 1
-            state = None
+            state, begun = None, True
         waiting = walk.session.waiting
         await self._tell({"type": "done", "frames": count, "waiting": waiting})
 
@@ -158,10 +173,10 @@ class Visit:
         await self._tell({"type": "saved", "format": "mp4", "frames": len(walk.seen)})
         await self.socket.send_bytes(film)
 
-    async def _model(self, job: Callable[[], R]) -> R:
+    async def _model(self, job: Callable[[], R], begun: bool = False) -> R:
         """What a job of the model returns; a fault of the model ends no walk."""
         try:
-            return await self.worker.run(job)
+            return await self.worker.run(job, begun)
         except (ValueError, Busy):  # of what it was told
             raise
         except Exception as error:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 R = TypeVar("R")
 Job = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
+TURN = 0.05  # seconds after which work that was let in asks again for a place
 
 
 class Busy(Exception):
@@ -28,19 +29,26 @@ class Worker:
         self._thread = threading.Thread(target=self._work, name="egowm-model", daemon=True)
         self._thread.start()
 
-    async def run(self, job: Callable[[], R]) -> R:
+    async def run(self, job: Callable[[], R], begun: bool = False) -> R:
         """What a job returns, or raises. One whose asker has gone before it began is left out.
+
+        Args:
+            job: What the thread is to do.
+            begun: It goes on with work that was let in, and waits for its turn.
 
         Raises:
             Busy: As many wait as may.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
-        try:
-            self._jobs.put_nowait((job, loop, future))
-        except queue.Full:
-            raise Busy("The model is busy: try again later.") from None
-        return await future
+        while True:
+            try:
+                self._jobs.put_nowait((job, loop, future))
+                return await future
+            except queue.Full:
+                if not begun:
+                    raise Busy("The model is busy: try again later.") from None
+            await asyncio.sleep(TURN)
 
     def stop(self, seconds: float = 2.0) -> None:
         """Take no further job; the one at hand is waited for a moment."""

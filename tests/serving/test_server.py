@@ -2,25 +2,28 @@
 
 import asyncio
 import base64
+import json
 import os
+import queue
 import signal
 import subprocess
 import sys
 import threading
 import time
 from contextlib import suppress
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException
 from socket import SHUT_RDWR
 
 import numpy as np
 import pytest
 import torch
+from websockets.exceptions import ConnectionClosedError
 
 from egowm.picture_file import decode_image
 from egowm.pixels import to_uint8
 from egowm.sampling import Sampling
 from egowm.serving.served import Served
-from egowm.serving.visit import Visit
+from egowm.serving.visit import GAVE_WAY, Visit
 from egowm.serving.walk import Walk
 from egowm.video import read_frames, resize, video_rate
 from tests.serving.talk import hear, step, tell
@@ -36,6 +39,12 @@ def expected(model, picture, actions, seed=0) -> np.ndarray:
     """The frames (T, H, W, 3) of one rollout."""
     generator = torch.Generator().manual_seed(seed)
     return to_uint8(model.rollout(fitted(picture), actions, generator=generator).frames[0])
+
+
+def later(seconds: float):
+    """A job of the worker that takes a while and is asked for by nobody."""
+    loop = asyncio.new_event_loop()
+    return lambda: time.sleep(seconds), loop, loop.create_future()
 
 
 def test_what_the_model_is(server):
@@ -147,6 +156,46 @@ def test_who_comes_when_it_is_full_is_told_so(start, obedient):
     assert until(lambda: full.visitors == 0)
 
 
+def test_a_walk_that_rests_gives_way(start, obedient, monkeypatch):
+    monkeypatch.setattr("egowm.serving.app.REST", 0.5)
+    full = start(Served(obedient, (16, 16)), visitors=1)
+    with full.walk() as one:
+        tell(one, "begin", room=1)
+        hear(one)
+        time.sleep(0.6)
+        with full.walk() as two:
+            assert "another visitor came" in hear(one)[0]["message"]
+            with pytest.raises(ConnectionClosedError):
+                one.recv(timeout=10)
+            assert one.close_code == GAVE_WAY
+            tell(two, "begin", room=1)
+            assert hear(two)[0]["type"] == "ready"
+            assert full.visitors == 1
+
+
+def test_actions_of_one_step_wait_for_their_turn(start, obedient, monkeypatch):
+    """A queue that is full in between refuses new work alone."""
+    served = Served(obedient, (16, 16), block=4)
+    running = start(served)
+    run, work = running.worker.run, Walk.step
+    begun: list[bool] = []
+    monkeypatch.setattr(running.worker, "run", lambda job, b=False: begun.append(b) or run(job, b))
+    go, waits = threading.Event(), threading.Event()
+    monkeypatch.setattr(Walk, "step", lambda *given: waits.set() or go.wait(30) and work(*given))
+    with running.walk() as socket:
+        tell(socket, "begin", room=0)
+        hear(socket)
+        tell(socket, "step", actions=[AHEAD] * 8)
+        assert waits.wait(20)
+        while not running.worker._jobs.full():  # by the time the next action is told
+            with suppress(queue.Full):
+                running.worker._jobs.put_nowait(later(0.02))
+        go.set()
+        heard = [hear(socket)[0]["type"] for _ in range(9)]
+    assert heard == ["frame"] * 8 + ["done"]
+    assert begun == [False, False, *[True] * 7]
+
+
 def test_the_walk_is_saved_as_a_video(server, tmp_path, monkeypatch):
     """Imagined, true and from above, drawn in parts."""
     monkeypatch.setattr("egowm.serving.walk.PART", 4)
@@ -196,6 +245,45 @@ def test_a_rollout_over_http(server, obedient, picture, file, form):
             for one in data
         ]
         assert np.array_equal(np.stack(shown), to_uint8(future))
+
+
+def test_futures_come_in_parts(server, obedient, picture, file, monkeypatch):
+    """In turns with the walks; the frames are those of a rollout in as many micro-batches."""
+    monkeypatch.setattr("egowm.serving.served.MOST_AT_ONCE", 8)
+    futures = [[[0.02 * n, 0.0, 0.1]] * 4 for n in range(5)]
+    told = server.ask("/v1/rollout", {"picture": file, "actions": futures, "format": "raw"})[1]
+    made = obedient.rollout(
+        fitted(picture),
+        torch.tensor(futures),
+        Sampling(micro_batch=2),
+        generator=torch.Generator().manual_seed(0),
+    )
+    shown = [[np.frombuffer(base64.b64decode(f), np.uint8) for f in one] for one in told["frames"]]
+    assert np.array_equal(np.array(shown).reshape(5, 4, 16, 16, 3), to_uint8(made.frames.flatten(0, 1)).reshape(5, 4, 16, 16, 3))
+
+
+def test_a_rollout_ends_with_its_asker(server, obedient, file, monkeypatch):
+    """Between parts, and nothing of it is imagined after that."""
+    monkeypatch.setattr("egowm.serving.served.MOST_AT_ONCE", 1)
+    started, go, made = threading.Event(), threading.Event(), []
+    work = type(obedient).rollout
+
+    def slow(self, *given, **options):
+        started.set()
+        made.append(go.wait(30))
+        return work(self, *given, **options)
+
+    monkeypatch.setattr(type(obedient), "rollout", slow)
+    body = json.dumps({"picture": file, "actions": [[AHEAD] * 4] * 10}).encode()
+    asking = HTTPConnection(server.host)
+    asking.request("POST", "/v1/rollout", body)
+    assert started.wait(20)
+    asking.close()
+    time.sleep(0.3)  # until the server has heard of it
+    go.set()
+    assert until(lambda: server.worker._jobs.empty())
+    time.sleep(0.3)
+    assert len(made) < 3
 
 
 def test_only_the_last_frame(server, file):
@@ -254,7 +342,7 @@ def test_what_is_no_request(server, body):
 def test_a_full_queue_is_busy(server, file, monkeypatch):
     """While one long job runs and as many wait as may, others are told so at once."""
     go = threading.Event()
-    monkeypatch.setattr(Served, "rollout", lambda self, told: {"waited": go.wait(30)})
+    monkeypatch.setattr(Served, "rollout", lambda self, told: ({"waited": go.wait(30)}, iter(())))
     asked = {"picture": file, "actions": [[AHEAD]]}
     found: list[int] = []
     threads = [

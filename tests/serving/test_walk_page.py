@@ -209,6 +209,21 @@ def test_a_visitor_comes_back_when_the_server_does(driver, start, frame_by_frame
     page.walk("w", frames=1)
 
 
+def test_a_page_that_rested_comes_again_when_it_is_used(driver, start, frame_by_frame, monkeypatch):
+    monkeypatch.setattr("egowm.serving.app.REST", 0.5)
+    running = start(Served(frame_by_frame, (16, 16)), visitors=1)
+    page = Page(driver, running)
+    page.walk("w", frames=1)
+    time.sleep(0.6)
+    with running.walk() as other:
+        until(lambda: "another visitor came" in page.text("notice"))
+        time.sleep(2.5)  # it does not come by itself
+        assert other.ping().wait(5)
+        assert running.visitors == 1
+    page.walk("w", frames=1)
+    assert page.text("notice") == ""
+
+
 def test_nothing_is_loaded_from_elsewhere():
     here = Path(__file__).parent.parent.parent / "egowm/serving"
     for name in ("page.html", "page.css", "page.js", "map.js"):

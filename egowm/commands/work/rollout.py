@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from egowm.actions import ActionSpec
-from egowm.actions.files import is_file, read_actions
-from egowm.actions.keys import MOVES, in_words, pressed
+from egowm.actions.files import read_actions
+from egowm.actions.keys import MOVES, in_words, is_file, pressed
 from egowm.commands.base_faults import naming
 from egowm.dynamics import Dynamics
 from egowm.evaluation.film import write_film
