@@ -67,9 +67,10 @@ def test_nothing_measured_yet(tmp_path):
 
 
 def aligned_row(steps, centred, depth, last=False, b="life 1"):
+    both = {"raw": {"mean": 0.7, "interval": [0.6, 0.8]}, "centred": summary(centred)}
     cas = {
-        "A and B": {"raw": {"mean": 0.7, "interval": [0.6, 0.8]}, "centred": summary(centred)},
-        "two untrained": {"centred": summary(0.1)},
+        "A and B": both | {"by_target": summary(1 - centred)},
+        "two untrained": {"raw": summary(0.2), "centred": summary(0.1), "by_target": summary(0.3)},
         "A and its own place": {"raw": summary(0.5)},
         "B and its own place": {"raw": summary(0.6)},
     }
@@ -85,23 +86,26 @@ def test_agreement_is_ranked_beside_depth():
     rows = [aligned_row(1, 0.1, 0.2), aligned_row(2, 0.2, 0.3), aligned_row(3, 0.3, 0.4, True)]
     rows.append(aligned_row(3, 0.9, 0.0, True, b="control 1"))  # is not of two lives
     found = lives.together(rows)
-    assert found["all"] == {"count": 3, "rho": 1.0}
-    assert found["life 0 and life 1"] == {"count": 3, "rho": 1.0}
-    assert found["trained"] == {"count": 1, "rho": None}
+    assert found["all"]["count"] == 3
+    assert (found["all"]["centred"], found["all"]["by_target"]) == (1.0, -1.0)
+    assert found["life 0 and life 1"]["centred"] == 1.0
+    assert found["trained"] == {"count": 1, "raw": None, "centred": None, "by_target": None}
 
 
 def test_the_table_of_lives(tmp_path):
     record = provenance(0, "cpu", (), ["benchmarks/experiment/lives.py"])
     rows = [aligned_row(100, 0.2, 0.3), aligned_row(1000, 0.3, 0.4, last=True)]
-    told = {"all": {"count": 5, "rho": 0.9}, "trained": {"count": 1, "rho": None}}
+    none = dict.fromkeys(("raw", "centred", "by_target"))
+    told = {"all": none | {"count": 5, "by_target": 0.9}, "trained": none | {"count": 1}}
     (tmp_path / "lives.json").write_text(json.dumps(record | {"rows": rows, "together": told}))
     text = table_of_lives(tmp_path)
     cells = [cell.strip() for cell in text.splitlines()[2].split("|")[1:-1]]  # the end comes first
     assert cells == [
-        "life 0, life 1", "68.3", "1,000", "0.30", "0.10",
+        "life 0, life 1", "68.3", "1,000", "0.70", "0.30",
         "0.70 [0.60 to 0.80]", "0.55", "0.08", "0.40 and 0.42",
     ]  # fmt: skip
-    assert "0.90 over 5 pairs of whole lives" in text
+    assert "by target, 0.90 over 5 pairs of whole lives" in text
+    assert "Two untrained networks agree by 0.30 by target, 0.10 centred, 0.20 raw." in text
     assert "pairs at the end" not in text
 
 

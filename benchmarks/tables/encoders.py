@@ -18,6 +18,7 @@ HEADS = {
     "spread": "spread",
 }
 
+KINDS = {"by_target": "by target", "centred": "centred", "raw": "raw"}  # of agreement
 GROUPS = {
     "all": "pairs of whole lives, on the way and at the end",
     "trained": "pairs at the end",
@@ -41,16 +42,19 @@ def encoders(results: Path) -> str:
 
 
 def lives(results: Path) -> str:
-    """Agreement of two encoders (CAS), centred and raw, beside its references."""
+    """Agreement of two encoders (CAS), each beside its references."""
     record = read(results / "lives.json")
     heads = [
-        "encoders", "minutes of video", "steps", "centred", "two untrained", "raw",
-        "own place, raw", "chance", "R2 of depth",
+        "encoders", "minutes of video", "steps", "by target", "centred", "raw", "own place, raw",
+        "chance", "R2 of depth",
     ]  # fmt: skip
     if record is None:
         return table(heads, [])
     lines = [_alike(row) for row in sorted(record["rows"], key=_order)]
-    parts = [table(heads, lines), _together(record["together"]), f"{source(record)}."]
+    untrained = record["rows"][0]["cas"]["two untrained"] if record["rows"] else {}
+    said = ", ".join(f"{_cas(untrained[kind])} {words}" for kind, words in KINDS.items())
+    note = f"Two untrained networks agree by {said}." if untrained else ""
+    parts = [table(heads, lines), note, _together(record["together"]), f"{source(record)}."]
     return "\n\n".join(parts)
 
 
@@ -61,12 +65,12 @@ def _order(row: Record) -> tuple[Any, ...]:
 
 def _alike(row: Record) -> list[str]:
     cas = row["cas"]
-    both, untrained = cas["A and B"], cas["two untrained"]
+    both = cas["A and B"]
     place = np.mean([cas[f"{name} and its own place"]["raw"]["mean"] for name in "AB"])
     steps = " and ".join(f"{n:,}" for n in dict.fromkeys(row["steps"]))
     return [
-        f"{row['a']}, {row['b']}", f"{row['minutes']:g}", steps, _cas(both["centred"]),
-        _cas(untrained["centred"]), _cas(both["raw"]), f"{place:.2f}", f"{row['chance']:.2f}",
+        f"{row['a']}, {row['b']}", f"{row['minutes']:g}", steps,
+        *(_cas(both[kind]) for kind in KINDS), f"{place:.2f}", f"{row['chance']:.2f}",
         " and ".join(f"{depth:.2f}" for depth in row["depth"]),
     ]  # fmt: skip
 
@@ -78,11 +82,16 @@ def _cas(summary: Record) -> str:
 
 def _together(groups: Record) -> str:
     told = [
-        f"{group['rho']:.2f} over {group['count']} {GROUPS.get(name, f'of {name} on the way')}"
-        for name, group in groups.items()
-        if group["rho"] is not None
+        "; ".join(
+            f"{group[kind]:.2f} over {group['count']} {GROUPS.get(name, f'of {name} on the way')}"
+            for name, group in groups.items()
+            if group[kind] is not None
+        )
+        for kind in KINDS
     ]
-    return f"Rank correlation of centred agreement with the mean R2 of depth: {'; '.join(told)}."
+    kinds = zip(KINDS.values(), told, strict=True)
+    said = ". ".join(f"{words}, {found}" for words, found in kinds if found)
+    return f"Rank correlation of agreement with the mean R2 of depth: {said}."
 
 
 def costs(results: Path) -> str:

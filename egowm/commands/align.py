@@ -1,9 +1,9 @@
 """`egowm align`: how far two encoders that were trained apart look at the same patches (CAS).
 
 Both see the same pairs of test frames. For each patch of one frame the k patches of the other at
-which a model looks most are compared. Printed as the maps are (raw), and without what a model looks
-at in every pair (centred), beside a model that looks at its own place, two untrained ones and
-chance.
+which a model looks most are compared. Printed as the maps are (raw), without what a model looks at
+in every pair (centred), and without what all patches of a frame look at (by target), beside a model
+that looks at its own place, two untrained ones and chance.
 """
 
 from collections.abc import Sequence

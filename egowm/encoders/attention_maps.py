@@ -14,14 +14,18 @@ class Alignment(NamedTuple):
     raw: (P,), of the maps as they are; two models that look at the same place of the picture
     whatever it shows agree here. centred: (P,), of what is left of each map when its model's mean
     over the pairs is taken away, so that places that are always looked at do not count; NaN of one
-    pair alone, of which nothing is left.
+    pair alone, of which nothing is left. by_target: (P,), of what is left of each centred map when
+    its mean over the target patches is taken away, too, so that what all targets look at, such as
+    a bright place, does not count: only where they look apart.
 
-    >>> Alignment(raw=torch.ones(2), centred=torch.tensor([0.2, 0.4])).centred.mean()
+    >>> found = Alignment(torch.ones(2), centred=torch.tensor([0.2, 0.4]), by_target=torch.ones(2))
+    >>> found.centred.mean()
     tensor(0.3000)
     """
 
     raw: Tensor
     centred: Tensor
+    by_target: Tensor
 
 
 @checked
@@ -40,8 +44,7 @@ def alignment(a: Tensor, b: Tensor, k: int = 5) -> Alignment:
     ([1.0, 1.0], [0.0, 0.0])
     """
     _check_maps(a, b, ("a", "b"), k)
-    raw, centred = _shared(a, b, k), _shared(a - a.mean(0), b - b.mean(0), k)
-    return Alignment(raw, centred if len(a) > 1 else torch.full_like(centred, torch.nan))
+    return _alignment((a, b), (a - a.mean(0), b - b.mean(0)), k)
 
 
 @checked
@@ -67,8 +70,7 @@ def structure_agreement(imagined: Tensor, true: Tensor, k: int = 5) -> Alignment
     """
     _check_maps(imagined, true, ("imagined", "true"), k)
     usual = true.mean(0)
-    raw, centred = _shared(imagined, true, k), _shared(imagined - usual, true - usual, k)
-    return Alignment(raw, centred if len(true) > 1 else torch.full_like(centred, torch.nan))
+    return _alignment((imagined, true), (imagined - usual, true - usual), k)
 
 
 @checked
@@ -97,6 +99,15 @@ def _check_maps(a: Tensor, b: Tensor, names: tuple[str, str], k: int) -> None:
         if not maps.isfinite().all():
             raise ValueError(f"Expected maps of finite numbers, got NaN or infinity in {name}.")
     check_between("k", k, 1, a.shape[-1])
+
+
+def _alignment(raw: tuple[Tensor, Tensor], centred: tuple[Tensor, Tensor], k: int) -> Alignment:
+    """Of two models' maps as they are, and centred."""
+    a, b = (maps - maps.mean(1, keepdim=True) for maps in centred)
+    found = [_shared(*maps, k) for maps in (raw, centred, (a, b))]
+    if len(raw[0]) == 1:
+        found[1:] = [torch.full_like(one, torch.nan) for one in found[1:]]
+    return Alignment(*found)
 
 
 def _shared(a: Tensor, b: Tensor, k: int) -> Tensor:

@@ -281,6 +281,7 @@ def test_random_maps_agree_by_chance():
         found = alignment(a, b, k)
         assert found.raw.mean().item() == pytest.approx(k / 36, abs=0.01)
         assert found.centred.mean().item() == pytest.approx(k / 36, abs=0.01)
+        assert found.by_target.mean().item() == pytest.approx(k / 36, abs=0.01)
         assert alignment(a, a, k).raw.tolist() == [1.0] * 40
         assert torch.equal(alignment(b, a, k).raw, found.raw)
         assert torch.equal(alignment(b, a, k).centred, found.centred)
@@ -296,6 +297,17 @@ def test_centring_takes_away_what_is_looked_at_in_every_pair():
     assert apart.centred.mean().item() == pytest.approx(5 / 36, abs=0.01)
     alike = alignment(place + 0.01 * shared, 2 * place + 0.01 * shared)
     assert alike.centred.tolist() == pytest.approx([1.0] * 40, abs=0.01)
+
+
+def test_what_all_targets_look_at_is_no_correspondence():
+    """Two models that follow the same bright place of each frame, and look apart in all else."""
+    bright = 10 * torch.rand(40, 1, 36, generator=seeded())
+    own, other = torch.rand(2, 40, 36, 36, generator=seeded(1)).unbind(0)
+    found = alignment(bright + own, bright + other)
+    assert found.centred.mean() > 0.6
+    assert found.by_target.mean().item() == pytest.approx(5 / 36, abs=0.01)
+    alike = alignment(bright + own, own)
+    assert alike.by_target.tolist() == pytest.approx([1.0] * 40, abs=0.01)
 
 
 def test_structure_by_hand():
@@ -339,6 +351,7 @@ def test_nothing_is_centred_of_one_pair():
     found = alignment(*torch.rand(2, 1, 9, 9, generator=seeded()), k=2)
     assert found.raw.isfinite().all()
     assert found.centred.isnan().all()
+    assert found.by_target.isnan().all()
 
 
 def test_four_patches_can_be_loaded(tmp_path):

@@ -259,7 +259,10 @@ def test_futures_come_in_parts(server, obedient, picture, file, monkeypatch):
         generator=torch.Generator().manual_seed(0),
     )
     shown = [[np.frombuffer(base64.b64decode(f), np.uint8) for f in one] for one in told["frames"]]
-    assert np.array_equal(np.array(shown).reshape(5, 4, 16, 16, 3), to_uint8(made.frames.flatten(0, 1)).reshape(5, 4, 16, 16, 3))
+    assert np.array_equal(
+        np.array(shown).reshape(5, 4, 16, 16, 3),
+        to_uint8(made.frames.flatten(0, 1)).reshape(5, 4, 16, 16, 3),
+    )
 
 
 def test_a_rollout_ends_with_its_asker(server, obedient, file, monkeypatch):

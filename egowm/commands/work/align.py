@@ -14,7 +14,7 @@ from egowm.checks import check_between, counted
 from egowm.commands.device_option import chosen_device
 from egowm.data.module import ClipData
 from egowm.data.reading import collate
-from egowm.encoders.attention_maps import alignment, same_place
+from egowm.encoders.attention_maps import Alignment, alignment, same_place
 from egowm.encoders.pairs import kinds_of
 from egowm.encoders.single_life import FEW, SingleLife
 from egowm.files import whole
@@ -22,7 +22,8 @@ from egowm.recipe import open_recipe
 from egowm.scs.bootstrap import interval
 
 A_AND_B, UNTRAINED, ITSELF = "A and B", "two untrained", "{} and its own place"
-Row = dict[str, np.ndarray]  # "raw", and "centred" where that is defined: (P,)
+KINDS = Alignment._fields
+Row = dict[str, np.ndarray]  # the kinds that are defined: (P,)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -99,7 +100,7 @@ def _rows(maps: list[Tensor], model: SingleLife, k: int) -> dict[str, Row]:
     rows: dict[str, Row] = {}
     for name, first in ((A_AND_B, 0), (UNTRAINED, 2)):
         shared = alignment(maps[first], maps[first + 1], k)
-        rows[name] = {"raw": shared.raw.numpy(), "centred": shared.centred.numpy()}
+        rows[name] = {kind: values.numpy() for kind, values in shared._asdict().items()}
     for name, one in zip("AB", maps[:2], strict=True):
         rows[ITSELF.format(name)] = {"raw": alignment(one, place, k).raw.numpy()}
     return rows
@@ -114,13 +115,14 @@ def _table(found: Mapping[str, Mapping[str, Mapping[str, Any]]], about: Mapping[
         f"most looked at: {about['k']} of {counted(about['patches'], 'patch', 'patches')}; "
         f"{counted(about['num_pairs'], 'pair')} ({about['pairs']}) of "
         f"{counted(about['rooms_or_videos'], 'episode')}",
-        f"{'':<22}{'raw':<22}centred",
+        f"{'':<22}{'raw':<22}{'centred':<22}by target",
     ]
     for name, row in found.items():
-        cells = [_cell(row[kind]) if kind in row else "-" for kind in ("raw", "centred")]
-        lines.append(f"{name:<22}{cells[0]:<22}{cells[1]}")
+        cells = [_cell(row[kind]) if kind in row else "-" for kind in KINDS]
+        lines.append("".join(f"{cell:<22}" for cell in (name, *cells)).rstrip())
     chance = f"{about['chance']:.3f}"
-    return "\n".join([*lines, f"{'chance':<22}{chance:<22}{chance}"])
+    last = "".join(f"{cell:<22}" for cell in ("chance", *[chance] * len(KINDS)))
+    return "\n".join([*lines, last.rstrip()])
 
 
 def _cell(summary: Mapping[str, Any]) -> str:
