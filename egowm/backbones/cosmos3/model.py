@@ -23,11 +23,17 @@ from tqdm import tqdm
 
 from egowm.actions import ActionSpec
 from egowm.backbones.base import locate
-from egowm.backbones.cosmos3.frames import last_frames, resolution_tier
+from egowm.backbones.cosmos3.frames import resolution_tier
 from egowm.backbones.cosmos3.pose import CameraSteps, check_meaning
 from egowm.backbones.schedulers import FLOW, check_followed, load_scheduler
-from egowm.checks import counted
-from egowm.diffusion import Generator, SharedNoise
+from egowm.backbones.stock_calls import (
+    check_whole,
+    generators_of,
+    last_frames,
+    refuse,
+    texts_of,
+)
+from egowm.diffusion import Generator
 from egowm.loading import INDEX, load_model, load_tokenizer, read_json
 from egowm.sampling import Actions, Rollout, Sampling, as_frames, as_sequences, takes_sampling
 
@@ -71,7 +77,7 @@ class Cosmos3:
         self.pipeline, self.spec, self.camera = pipeline, spec, camera or CameraSteps()
         self.chunk, self.steps, self.fps = chunk, steps, fps or spec.rate_hz
         self.stride: int = pipeline.vae_scale_factor_temporal
-        self._check_length("chunk", chunk)
+        check_whole("Cosmos 3", "chunk", chunk, self.stride)
         scheduler = pipeline.scheduler
         check_followed(scheduler, SCHEDULERS, "The pipeline's scheduler")
         if flow_shift is not None:
@@ -162,26 +168,21 @@ class Cosmos3:
 
         Raises ValueError for shapes, sizes, lengths and settings that do not fit.
         """
-        self._refuse(how, state, source)
+        refuse("Cosmos 3", how, state, source)
         actions = as_sequences(actions, self.spec, "cpu")
         num_outside = self.spec.check(actions, how.strict)
         count, horizon = actions.shape[:2]
-        self._check_length("T", horizon)
+        check_whole("Cosmos 3", "T", horizon, self.stride)
         frames = last_frames(as_frames(context), count).expand(count, -1, -1, -1)
         height, width = frames.shape[-2:]
         tier = resolution_tier(height, width, self.pipeline.vae_scale_factor_spatial)
-        texts = _one_each("text", [text] if isinstance(text, str) else text, count)
-        if isinstance(generator, SharedNoise):
-            generator = [generator.fresh().generator for _ in range(count)]
-        many = isinstance(generator, Sequence)
-        sources: Any = generator if many else [generator]
-        generators = _one_each("generator", sources, count, exactly=many)
         call = {
             "num_inference_steps": how.steps or self.steps,
             "guidance_scale": how.guidance,
             "fps": self.fps,
             "use_system_prompt": False,  # as in NVIDIA's action examples
         }
+        texts, generators = texts_of(text, count), generators_of(generator, count)
         candidates = zip(frames, self.camera(actions, self.spec), texts, generators, strict=True)
         made = [
             self._imagine(frame, part, tier, call | {"prompt": words, "generator": source})
@@ -221,47 +222,3 @@ class Cosmos3:
             latents.append(kept["latents"][0].transpose(0, 1)[1:])
             frame = made.video[-1].float()
         return torch.cat(videos), torch.cat(latents)
-
-    # What was asked for, checked ------------------------------------------------------------------
-
-    def _refuse(self, how: Sampling, state: Tensor | None, source: str | None) -> None:
-        on = how.guide_on
-        names = (on,) if isinstance(on, str) else tuple(on or ("text",))
-        if how.guidance != 1.0 and names != ("text",):
-            raise ValueError(f"Cosmos 3 can be guided on text; got guide_on={on!r}.")
-        if state is not None:
-            raise ValueError("Cosmos 3 takes no state of the body: leave state out.")
-        if source is not None:
-            raise ValueError("Cosmos 3 has one range of actions: leave source out.")
-        if how.chain not in (None, "pixels"):
-            raise ValueError(
-                f"Cosmos 3 goes on from decoded frames: expected chain pixels, got {how.chain!r}."
-            )
-        if how.dtype != torch.float32 or how.decode_window is not None or how.gradient:
-            raise ValueError(
-                f"Cosmos 3 samples by diffusers' own pipeline, in the dtype of its weights and "
-                f"without gradients: leave dtype, decode_window and gradient out, got {how.dtype}, "
-                f"{how.decode_window} and {how.gradient}."
-            )
-
-    def _check_length(self, name: str, length: int) -> None:
-        """Refuse what the VAE would drop: it takes 1 + a multiple of its stride frames."""
-        if length < 1 or length % self.stride:
-            whole = length // self.stride * self.stride
-            raise ValueError(
-                f"Cosmos 3's VAE makes {counted(self.stride, 'frame')} of a latent one: expected "
-                f"{name} a multiple of {self.stride}, got {length}; the pipeline would make "
-                f"{counted(whole, 'frame')} and not say so. Give {max(whole, self.stride)} or "
-                f"{whole + self.stride}."
-            )
-
-
-def _one_each(name: str, given: Sequence[Any], count: int, exactly: bool = False) -> list[Any]:
-    """One of each for each candidate."""
-    if len(given) == count:
-        return list(given)
-    if len(given) != 1 or exactly:
-        raise ValueError(
-            f"Expected one {name} for each of {counted(count, 'candidate')}, got {len(given)}."
-        )
-    return list(given) * count
