@@ -1,4 +1,4 @@
-"""SANA-WM by diffusers' own pipeline: motions as poses of its camera, to compare egowm's models with.
+"""SANA-WM by diffusers' own pipeline: motions as poses of its camera, to compare models with.
 
 Not a `Backbone`: nothing is injected and nothing is trained. It has `spec` and `rollout` as
 `WorldModel` has, so planners and scripts that use only these take either.
@@ -65,7 +65,7 @@ class SanaWMCamera:
     ) -> None:
         if spec.kind not in UNITS or spec.units != UNITS[spec.kind] or spec.frame != "body":
             raise ValueError(
-                f"{NAME} takes motions of a body, kind se2 (dx, dy, dyaw) or se3, in its own frame, "
+                f"{NAME} takes motions of a body in its own frame, kind se2 (dx, dy, dyaw) or se3, "
                 f"in m and rad; got kind {spec.kind}, frame {spec.frame}: {', '.join(spec.names)} "
                 f"in {', '.join(spec.units)}."
             )

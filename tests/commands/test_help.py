@@ -8,7 +8,7 @@ import pytest
 from jsonargparse import ArgumentParser
 
 import egowm.data
-from egowm.backbones import LTX, SVD, Cosmos, Wan
+from egowm.backbones import LTX, SVD, Cosmos, SanaWM, Wan
 from egowm.backbones.cosmos3 import CameraSteps, Cosmos3
 from egowm.commands import main as cli
 from egowm.commands.doctor import TRACKERS
@@ -44,6 +44,7 @@ CLASSES = [
     Cosmos,
     Wan,
     LTX,
+    SanaWM,
     CameraSteps,
     Cosmos3,
     TrainedPart,

@@ -181,7 +181,7 @@ def test_actions_of_one_step_wait_for_their_turn(start, obedient, monkeypatch):
     begun: list[bool] = []
     monkeypatch.setattr(running.worker, "run", lambda job, b=False: begun.append(b) or run(job, b))
     go, waits = threading.Event(), threading.Event()
-    monkeypatch.setattr(Walk, "step", lambda *given: waits.set() or go.wait(30) and work(*given))
+    monkeypatch.setattr(Walk, "step", lambda *given: waits.set() or (go.wait(30) and work(*given)))
     with running.walk() as socket:
         tell(socket, "begin", room=0)
         hear(socket)
