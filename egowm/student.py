@@ -64,6 +64,7 @@ def consistency_loss(
     gap: float,
     huber: float,
     given: int = 0,
+    end: float = SMALLEST,
 ) -> Tensor:
     """How far a student's estimate at two points of a path differs, (B,): pseudo-Huber of the root
     mean square, as the network's output has it (weight 1 there at every level).
@@ -79,10 +80,11 @@ def consistency_loss(
         gap: Share of the upper level that the lower one is below it, in (0, 1].
         huber: Constant c of sqrt(x^2 + c^2) - c, above 0.
         given: Latent frames at the start that the network knows and that do not count.
+        end: Level at and below which a path has ended, at least `SMALLEST`: `clean` is the target.
     """
     lower = sigma * (1 - gap)
     with torch.no_grad():
-        target, learned = clean, lower > SMALLEST
+        target, learned = clean, lower > end
         if learned.any():
             level = lower.clamp(min=SMALLEST)
             estimate = student(step_down(noisy, clean, sigma, level), level)
@@ -325,8 +327,9 @@ class Student(WorldModel):
         noisy, clean = task.process.add(task.latents, noise, sigma), task.latents
         if self.teacher is not None:
             clean = self._teachers(task)(noisy, sigma)
+        end = self._end(task.process)
         each = consistency_loss(
-            task.process, student, clean, noisy, sigma, self.gap, self.huber, given
+            task.process, student, clean, noisy, sigma, self.gap, self.huber, given, end
         )
         return each.mean(), {"gap": torch.tensor(self.gap)}
 
@@ -339,6 +342,14 @@ class Student(WorldModel):
         chosen = ladder[torch.randint(len(ladder), (count,), generator=generator).to(device)]
         visits = torch.rand(count, generator=generator).to(device) < self.visited
         return torch.where(visits, chosen.to(drawn), drawn)
+
+    def _end(self, process: Process) -> float:
+        """The lowest level that sampling visits, by the teacher in its steps: what it estimates
+        there is the frame. Below it nobody samples, so a student that had to agree with itself down
+        to no noise at all would agree on anything."""
+        teacher = self._opened[0].steps if self.teacher is not None else self.steps
+        sigmas = process.sigmas(max(2, self.guiding.steps or teacher, self.steps))
+        return max(SMALLEST, float(sigmas[sigmas > 0][-1]))
 
     def _estimate(self, task: Task) -> Estimate:
         """The student's clean latents."""

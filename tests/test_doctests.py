@@ -24,7 +24,14 @@ FACES = (
     "egowm.training",
     "egowm.worlds",
 )
-PLAIN = ("__version__", "Cost", "Kind", "NormaliserName", "Cosmos3", "SanaWMCamera")  # large weights
+PLAIN = (
+    "__version__",
+    "Cost",
+    "Kind",
+    "NormaliserName",
+    "Cosmos3",
+    "SanaWMCamera",
+)  # large weights
 NAMES = [
     pytest.param(getattr(importlib.import_module(face), name), id=f"{face}.{name}")
     for face in FACES

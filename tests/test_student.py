@@ -147,6 +147,24 @@ def test_below_the_smallest_level_the_clean_end_is_the_target():
 
 
 @pytest.mark.parametrize("process", [EDM(), EDM(sigma_data=0.5, out_sign=1.0), LINEAR])
+def test_a_path_ends_where_sampling_does(tiny_prior, spec):
+    """At and below the lowest level that sampling visits the target is the clean end alone."""
+    process, asked = EDM(), []
+
+    def student(noisy, sigma):
+        asked.append(sigma)
+        return torch.zeros_like(noisy)
+
+    clean, noisy = torch.ones(2, 1, 2), 3 * torch.ones(2, 1, 2)
+    sigma = torch.tensor([4.0, 6.0])
+    found = consistency_loss(process, student, clean, noisy, sigma, 0.5, 1e-9, end=2.0)
+    assert found[0].item() == pytest.approx(process.weight(sigma)[0].sqrt().item())  # to the end
+    assert found[1].item() == 0  # to its own estimate below
+    student = Student(SVD(str(tiny_prior), sampler_min=2.0), spec=spec, steps=2)
+    student.configure_model()
+    assert student._end(student.backbone.process) == 2.0
+
+
 def test_every_estimate_is_the_identity_at_the_smallest_level(process):
     noisy, output = torch.randn(2, 3, 1, 8, generator=seeded()).unbind()
     found = process.denoised(output, noisy, torch.full((3,), SMALLEST))
