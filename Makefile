@@ -56,10 +56,10 @@ dist: $(STAMP)  ## build the wheel, install it in an empty environment elsewhere
 
 docs: $(STAMP)  ## build the site into site/, from an empty folder: its tutorials are run (a minute)
 	rm -rf .cache/tutorials
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-serve: $(STAMP)  ## show the site on this machine, and follow changes of its pages
-	$(BIN)/mkdocs serve
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 # Side by side what uses one core each, its output kept together (not by the make of macOS).
 TOGETHER := --no-print-directory --jobs=$(JOBS) $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)

@@ -58,10 +58,13 @@ def test_every_public_name_is_in_the_reference(site):
     for face in FACES:
         room = import_module(face)
         names = [n for n in room.__all__ if n != "__version__" and not is_room(face, n)]
-        assert re.findall(r"^::: (\S+)$", hook.reference(face), re.MULTILINE) == [
-            face,
-            *(f"{face}.{name}" for name in names),
-        ]
+        told = re.findall(r"heading: (\S+),", hook.reference(face))
+        assert told == [f"{face}.{name}" for name in names]
+
+
+def test_a_function_is_found_in_the_module_of_its_name(site):
+    assert site["hook"].path_of("egowm.planning", "cem") == "egowm.planning.cem.cem"
+    assert site["hook"].path_of("egowm.planning", "MPC") == "egowm.planning.MPC"
 
 
 def is_room(face: str, name: str) -> bool:

@@ -9,6 +9,7 @@ import ast
 import json
 import posixpath
 import re
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[2]
-KEPT = ROOT / ".cache/tutorials"
+KEPT = Path(os.environ.get("FAKE", ROOT / ".cache/tutorials"))
 # Pages of the site that are not in docs/.
 OTHERS = {"index.md": "README.md", "contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")
@@ -74,7 +75,7 @@ def on_post_build(*, config: MkDocsConfig) -> None:
     ]
     for face in faces():
         page = (site / f"reference/{face}.html").read_text(encoding="utf-8")
-        missing = [name for name in public(face) if f'id="{face}.{name}"' not in page]
+        missing = [name for name in public(face) if f'id="{path_of(face, name)}"' not in page]
         wrong += [f"the reference lacks {face}.{name}" for name in missing]
     if wrong:
         raise PluginError("\n".join(wrong))
@@ -191,7 +192,17 @@ def public(face: str) -> list[str]:
     return [name for name in listed(face) if name != "__version__" and not (folder / name).is_dir()]
 
 
+def path_of(face: str, name: str) -> str:
+    """Where a public name is found: its package, unless a module there has the same name."""
+    module = (ROOT / face.replace(".", "/") / f"{name}.py").is_file()
+    return f"{face}.{name}.{name}" if module else f"{face}.{name}"
+
+
 def reference(face: str) -> str:
     """A page: what the package is for, then each of its public names."""
-    head = f"# {face}\n\n::: {face}\n    options: {{members: false, show_root_heading: false}}\n"
-    return head + "".join(f"\n::: {face}.{name}\n" for name in public(face))
+    bare = "members: false, show_root_heading: false, show_root_toc_entry: false"
+    parts = [f"# {face}", f"::: {face}\n    options: {{{bare}}}"]
+    for name in public(face):
+        named = f"heading: {face}.{name}, toc_label: {name}"
+        parts.append(f"::: {path_of(face, name)}\n    options: {{{named}}}")
+    return "\n\n".join(parts)

@@ -32,7 +32,7 @@ from pathlib import Path
 from time import perf_counter
 
 ROOT = Path(__file__).resolve().parents[2]
-KEPT = ROOT / ".cache/tutorials"
+KEPT = Path(os.environ.get("FAKE", ROOT / ".cache/tutorials"))
 FORK = multiprocessing.get_context("fork")
 PIECES = re.compile(
     r"^Write this to `(?P<file>[\w./-]+)`:\n\n```\w*\n(?P<text>.*?)^```$"
