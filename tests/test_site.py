@@ -13,6 +13,7 @@ import yaml
 from tests.test_doctests import FACES
 
 ROOT = Path(__file__).resolve().parent.parent
+MODULES = ("docstrings", "hook", "reference", "results", "tutorial")
 NAV = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
 
 
@@ -20,7 +21,7 @@ NAV = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
 def site():
     """The modules of docs/site, as mkdocs imports them."""
     sys.path.insert(0, str(ROOT / "docs/site"))
-    yield {name: import_module(name) for name in ("hook", "tutorial", "docstrings")}
+    yield {name: import_module(name) for name in MODULES}
     sys.path.remove(str(ROOT / "docs/site"))
 
 
@@ -40,7 +41,7 @@ def run(site, tmp_path):
 
 
 def pages(nav: list) -> list[str]:
-    found = [list(part.values())[0] if isinstance(part, dict) else part for part in nav]
+    found = [next(iter(part.values())) if isinstance(part, dict) else part for part in nav]
     return [name for part in found for name in (pages(part) if isinstance(part, list) else [part])]
 
 
@@ -48,23 +49,23 @@ def test_every_page_is_on_the_site(site):
     listed = pages(NAV)
     assert len(listed) == len(set(listed))
     docs = {path.name for path in ROOT.glob("docs/*.md")}
-    references = {f"reference/{face}.md" for face in site["hook"].faces()}
+    references = {f"reference/{face}.md" for face in site["reference"].faces()}
     assert set(listed) == docs | references | set(site["hook"].OTHERS)
 
 
 def test_every_public_name_is_in_the_reference(site):
-    hook = site["hook"]
-    assert set(hook.faces()) == set(FACES)
+    part = site["reference"]
+    assert set(part.faces()) == set(FACES)
     for face in FACES:
         room = import_module(face)
         names = [n for n in room.__all__ if n != "__version__" and not is_room(face, n)]
-        told = re.findall(r"heading: (\S+),", hook.reference(face))
+        told = re.findall(r"heading: (\S+),", part.reference(face))
         assert told == [f"{face}.{name}" for name in names]
 
 
 def test_a_function_is_found_in_the_module_of_its_name(site):
-    assert site["hook"].path_of("egowm.planning", "cem") == "egowm.planning.cem.cem"
-    assert site["hook"].path_of("egowm.planning", "MPC") == "egowm.planning.MPC"
+    assert site["reference"].path_of("egowm.planning", "cem") == "egowm.planning.cem.cem"
+    assert site["reference"].path_of("egowm.planning", "MPC") == "egowm.planning.MPC"
 
 
 def is_room(face: str, name: str) -> bool:
@@ -115,7 +116,10 @@ def test_a_page_is_run_from_top_to_bottom(run, tmp_path):
         ("```bash\nfalse | true\n```\n", r"page\.md:1: status 1"),
         ("\n\n```python\n\n1 / 0\n```\n", r'page\.md:3: (.|\n)*page\.md", line 5(.|\n)*ZeroDiv'),
         ("<!-- shows a.png: A. -->\n", r"page\.md:1: .*a\.png"),
-        ("| on this page | when it was built |\n|---|---|\n| `600` | `6` |\n", "no block holds '600'"),
+        (
+            "| on this page | when it was built |\n|---|---|\n| `600` | `6` |\n",
+            "no block holds '600'",
+        ),
         ("| on this page | when it was built |\n|---|---|\n| 600 | 6 |\n", "expected rows"),
     ],
 )
@@ -125,20 +129,21 @@ def test_a_page_that_does_not_work_says_where(site, run, text, wrong):
 
 
 def test_results_stand_below_their_blocks(site, tmp_path, monkeypatch):
-    hook = site["hook"]
-    monkeypatch.setattr(hook, "KEPT", tmp_path)
+    results = site["results"]
+    monkeypatch.setattr(results, "KEPT", tmp_path)
     (tmp_path / "page").mkdir()
     text = "```bash\nls\n```\nNext.\n"
     made = [{"end": len("```bash\nls\n```"), "printed": "a.txt"}]
     (tmp_path / "page/made.json").write_text(json.dumps(made))
-    found = hook.with_results(text, "page")
+    found = results.with_results(text, "page")
     assert found.index("ls") < found.index("a.txt") < found.index("Next.")
-    assert hook.output("line\n" * 40).startswith('??? quote "prints 40 lines"')
+    assert results.output("line\n" * 40).startswith('??? quote "prints 40 lines"')
 
 
 def test_a_docstring_is_read_in_sections(site):
     found = site["docstrings"].sections(
-        "Add.\n\nArgs:\n    a, b: Numbers, of\n        any kind.\n    c: Another.\n\n>>> add(1, 2)\n3"
+        "Add.\n\nArgs:\n    a, b: Numbers, of\n        any kind.\n    c: Another.\n\n"
+        ">>> add(1, 2)\n3"
     )
     assert found == (
         "Add.\n\nArgs:\n    a: Numbers, of\n        any kind.\n    b: Numbers, of\n"

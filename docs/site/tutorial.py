@@ -42,11 +42,10 @@ PIECES = re.compile(
 )
 SHORTER = re.compile(r"^\| on this page \| when it was built \|\n.*\n((?:\|.*\|\n)+)", re.MULTILINE)
 # What a shell would make nothing else of: such a command is run by a copy of this process, which
-# has imported everything, in a second in place of ten.
+# has imported what it needs, in a second in place of ten.
 PLAIN = re.compile(r"egowm(-scs)? [^|&;<>$()`*?~#\n]*")
-IMPORTED = [f"egowm.commands.work.{path.stem}" for path in ROOT.glob("egowm/commands/work/[a-z]*")]
-IMPORTED += ["egowm.backbones.svd", "egowm.commands.scs.main", "egowm.evaluation.report.scs_page"]
-IMPORTED += ["egowm.scs.evaluate", "egowm.scs.trackers.flow", "egowm.data.packing"]
+SCORING = ["egowm.commands.scs.main", "egowm.evaluation.report.scs_page", "egowm.scs.evaluate"]
+SCORING += ["egowm.scs.trackers.flow"]
 
 
 class Failed(Exception):
@@ -91,7 +90,9 @@ def run(page: Path, folder: Path) -> list[dict[str, str | int]]:
                     shutil.copyfile(piece["shown"], folder / name)
                     result |= {"shown": name, "caption": piece["caption"]}
                 else:
-                    printed = python.run(code, line) if piece["language"] == "python" else bash(code)
+                    printed = (
+                        python.run(code, line) if piece["language"] == "python" else bash(code)
+                    )
                     result["printed"] = cleaned(printed, place)
             except (Failed, OSError, EOFError) as error:
                 raise Failed(f"{page}:{line}: {error}") from error
@@ -121,7 +122,10 @@ def bash(code: str) -> str:
                 printed.write(b"\n")
         else:
             path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-            words, environment = ["bash", "-euo", "pipefail", "-c", code], os.environ | {"PATH": path}
+            words, environment = (
+                ["bash", "-euo", "pipefail", "-c", code],
+                os.environ | {"PATH": path},
+            )
             done = subprocess.run(words, stdout=printed, stderr=complained, env=environment)
             status = done.returncode
         if status:
@@ -189,6 +193,15 @@ def keep(page: Path) -> None:
     print(f"{page.relative_to(ROOT)}: done in {perf_counter() - started:.0f} s", flush=True)
 
 
+def needed(text: str) -> list[str]:
+    """The modules that do the work of the commands on pages."""
+    verbs = {verb.replace("-", "_") for verb in re.findall(r"^egowm ([a-z-]+)", text, re.MULTILINE)}
+    rooms = [ROOT / "egowm/commands/work" / f"{verb}.py" for verb in sorted(verbs)]
+    found = [f"egowm.commands.work.{room.stem}" for room in rooms if room.is_file()]
+    found += ["egowm.backbones.svd"] if found else []
+    return found + (SCORING if "egowm-scs " in text else [])
+
+
 def is_kept(page: Path) -> bool:
     """Whether the page's text is that of its last run."""
     kept = KEPT / page.stem / page.name
@@ -199,11 +212,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run pages side by side, as many as there are processors."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("pages", nargs="+", type=Path)
-    waiting = [page for page in map(Path.resolve, parser.parse_args(argv).pages) if not is_kept(page)]
+    waiting = [
+        page for page in map(Path.resolve, parser.parse_args(argv).pages) if not is_kept(page)
+    ]
     os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
-    if waiting:
-        for name in IMPORTED:
-            import_module(name)
+    for name in needed("".join(page.read_text(encoding="utf-8") for page in waiting)):
+        import_module(name)
     running, status = {}, 0
     while waiting or running:
         while waiting and len(running) < (os.cpu_count() or 1):
