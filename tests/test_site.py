@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.test_doctests import FACES
-
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = ("docstrings", "hook", "reference", "results", "tutorial")
 NAV = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
@@ -55,8 +53,8 @@ def test_every_page_is_on_the_site(site):
 
 def test_every_public_name_is_in_the_reference(site):
     part = site["reference"]
-    assert set(part.faces()) == set(FACES)
-    for face in FACES:
+    assert {"egowm", "egowm.planning", "egowm.evaluation"} < set(part.faces())
+    for face in part.faces():
         room = import_module(face)
         names = [n for n in room.__all__ if n != "__version__" and not is_room(face, n)]
         told = re.findall(r"heading: (\S+),", part.reference(face))

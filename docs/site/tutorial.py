@@ -32,7 +32,7 @@ from pathlib import Path
 from time import perf_counter
 
 ROOT = Path(__file__).resolve().parents[2]
-KEPT = Path(os.environ.get("FAKE", ROOT / ".cache/tutorials"))
+KEPT = ROOT / ".cache/tutorials"
 FORK = multiprocessing.get_context("fork")
 PIECES = re.compile(
     r"^Write this to `(?P<file>[\w./-]+)`:\n\n```\w*\n(?P<text>.*?)^```$"
@@ -68,72 +68,79 @@ def run(page: Path, folder: Path) -> list[dict[str, str | int]]:
     what it printed, or the file (kept in `folder`) and its caption.
     """
     text, made = page.read_text(encoding="utf-8"), []
-    replaced = shorter(text)
-    pieces = list(PIECES.finditer(text))
-    for left in replaced:
+    swaps, pieces = shorter(text), list(PIECES.finditer(text))
+    for left in swaps:
         if not any(left in (piece["code"] or piece["text"] or "") for piece in pieces):
             raise Failed(f"{page}: no block holds {left!r}, which its table replaces")
     with tempfile.TemporaryDirectory(prefix="egowm-", ignore_cleanup_errors=True) as place:
         os.chdir(place)
         python = Python(page)
         for piece in pieces:
-            line = text[: piece.start()].count("\n") + 1
             code = piece["code"] or piece["text"] or ""
-            for left, right in replaced.items():
+            for left, right in swaps.items():
                 code = code.replace(left, right)
-            result: dict[str, str | int] = {"end": piece.end()}
+            line = text[: piece.start()].count("\n") + 1
             try:
-                if piece["file"]:
-                    Path(piece["file"]).write_text(code, encoding="utf-8")
-                elif piece["shown"]:
-                    name = piece["shown"].replace("/", "-")
-                    shutil.copyfile(piece["shown"], folder / name)
-                    result |= {"shown": name, "caption": piece["caption"]}
-                else:
-                    printed = (
-                        python.run(code, line) if piece["language"] == "python" else bash(code)
-                    )
-                    result["printed"] = cleaned(printed, place)
+                result = done(piece, code, line, python, folder)
             except (Failed, OSError, EOFError) as error:
                 raise Failed(f"{page}:{line}: {error}") from error
-            if len(result) > 1 and result.get("printed") != "":
-                made.append(result)
+            if result:
+                made.append({"end": piece.end()} | result)
     return made
 
 
-def cleaned(printed: str, place: str) -> str:
-    """As a terminal shows it at last, without the folder's name."""
-    lines = [line.rsplit("\r", 1)[-1].rstrip() for line in printed.splitlines()]
-    return "\n".join(lines).replace(f"{place}/", "").strip("\n")
+def done(
+    piece: re.Match[str], code: str, line: int, python: "Python", folder: Path
+) -> dict[str, str]:
+    """What came of one piece, if anything is to be seen of it."""
+    if piece["file"]:
+        Path(piece["file"]).write_text(code, encoding="utf-8")
+        return {}
+    if piece["shown"]:
+        name = piece["shown"].replace("/", "-")
+        shutil.copyfile(piece["shown"], folder / name)
+        return {"shown": name, "caption": piece["caption"]}
+    printed = python.run(code, line) if piece["language"] == "python" else bash(code)
+    # As a terminal shows it at last, without the folder's name.
+    lines = [row.rsplit("\r", 1)[-1].rstrip() for row in printed.splitlines()]
+    shown = "\n".join(lines).replace(f"{os.getcwd()}/", "").strip("\n")
+    return {"printed": shown} if shown else {}
 
 
 def bash(code: str) -> str:
     """What a block of commands prints that must succeed."""
     lines = [line for line in code.replace("\\\n", " ").splitlines() if line.strip()]
+    work = _by_copies if all(PLAIN.fullmatch(line) for line in lines) else _by_bash
     with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as complained:
-        if all(PLAIN.fullmatch(line) for line in lines):
-            status = 0
-            for line in lines:
-                given = (shlex.split(line), printed.fileno(), complained.fileno())
-                process = FORK.Process(target=_command, args=given)
-                process.start()
-                process.join()
-                status = status or process.exitcode or 0
-                printed.write(b"\n")
-        else:
-            path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-            words, environment = (
-                ["bash", "-euo", "pipefail", "-c", code],
-                os.environ | {"PATH": path},
-            )
-            done = subprocess.run(words, stdout=printed, stderr=complained, env=environment)
-            status = done.returncode
-        if status:
-            complained.seek(0)
-            said = complained.read().decode(errors="replace")
-            raise Failed(f"status {status}\n{said[-3000:]}")
-        printed.seek(0)
-        return printed.read().decode(errors="replace")
+        status = work(lines, printed.fileno(), complained.fileno())
+        said = []
+        for file in (printed, complained):
+            file.seek(0)
+            said.append(file.read().decode(errors="replace"))
+    if status:
+        raise Failed(f"status {status}\n{said[1][-3000:]}")
+    return said[0]
+
+
+def _by_bash(lines: list[str], printed: int, complained: int) -> int:
+    """The status of a block, with the commands of this environment before all others."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    words = ["bash", "-euo", "pipefail", "-c", "\n".join(lines)]
+    environment = os.environ | {"PATH": path}
+    return subprocess.run(words, stdout=printed, stderr=complained, env=environment).returncode
+
+
+def _by_copies(lines: list[str], printed: int, complained: int) -> int:
+    """The status of the first command that fails, or 0."""
+    for line in lines:
+        given = (shlex.split(line), printed, complained)
+        process = FORK.Process(target=_command, args=given)
+        process.start()
+        process.join()
+        if process.exitcode:
+            return process.exitcode
+        os.write(printed, b"\n")
+    return 0
 
 
 def _command(words: list[str], printed: int, complained: int) -> None:
