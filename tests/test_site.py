@@ -57,7 +57,7 @@ def test_every_public_name_is_in_the_reference(site):
     for face in part.faces():
         room = import_module(face)
         names = [n for n in room.__all__ if n != "__version__" and not is_room(face, n)]
-        told = re.findall(r"heading: (\S+),", part.reference(face))
+        told = re.findall(r"heading: (egowm\S+),", part.reference(face))
         assert told == [f"{face}.{name}" for name in names]
 
 

@@ -185,7 +185,7 @@ class Python:
 def keep(page: Path) -> None:
     """In a process of its own: run a page, and keep what came of it; 1 where it failed."""
     os.setpgid(0, 0)
-    folder, started = KEPT / page.stem, perf_counter()
+    folder, text, started = KEPT / page.stem, page.read_bytes(), perf_counter()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
@@ -196,7 +196,7 @@ def keep(page: Path) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         os.killpg(0, signal.SIGTERM)  # servers that a block left in the background
     (folder / "made.json").write_text(json.dumps(made, indent=1), encoding="utf-8")
-    shutil.copyfile(page, folder / page.name)
+    (folder / page.name).write_bytes(text)
     print(f"{page.relative_to(ROOT)}: done in {perf_counter() - started:.0f} s", flush=True)
 
 
