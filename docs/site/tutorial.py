@@ -74,18 +74,18 @@ def run(page: Path, folder: Path) -> list[dict[str, str | int]]:
             raise Failed(f"{page}: no block holds {left!r}, which its table replaces")
     with tempfile.TemporaryDirectory(prefix="egowm-", ignore_cleanup_errors=True) as place:
         os.chdir(place)
-        python = Python(page)
-        for piece in pieces:
-            code = piece["code"] or piece["text"] or ""
-            for left, right in swaps.items():
-                code = code.replace(left, right)
-            line = text[: piece.start()].count("\n") + 1
-            try:
-                result = done(piece, code, line, python, folder)
-            except (Failed, OSError, EOFError) as error:
-                raise Failed(f"{page}:{line}: {error}") from error
-            if result:
-                made.append({"end": piece.end()} | result)
+        with contextlib.closing(Python(page)) as python:
+            for piece in pieces:
+                code = piece["code"] or piece["text"] or ""
+                for left, right in swaps.items():
+                    code = code.replace(left, right)
+                line = text[: piece.start()].count("\n") + 1
+                try:
+                    result = done(piece, code, line, python, folder)
+                except (Failed, OSError, EOFError) as error:
+                    raise Failed(f"{page}:{line}: {error}") from error
+                if result:
+                    made.append({"end": piece.end()} | result)
     return made
 
 
@@ -159,8 +159,14 @@ class Python:
     def __init__(self, page: Path) -> None:
         self.page = page
         self.here, there = FORK.Pipe()
-        FORK.Process(target=self._serve, args=(there,), daemon=True).start()
+        self.process = FORK.Process(target=self._serve, args=(there,), daemon=True)
+        self.process.start()
         there.close()
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.terminate()
+        self.process.join()
 
     def run(self, code: str, line: int) -> str:
         """What a block prints."""
