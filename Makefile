@@ -18,7 +18,7 @@ JOBS ?= 2
 # Torch's threads spin while they wait, and starve whatever else runs on a small machine.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help install format lint types test golden fuzz kills dist check demo real tub results picture \
+.PHONY: help install format lint types test golden fuzz kills dist docs docs-serve check demo real tub results picture \
         results-train merge bench lent-gpu humanoid latent history encoders students arrivals tables clean
 
 help:  ## list these targets
@@ -54,11 +54,18 @@ kills: $(STAMP)  ## kill every writer at every system call; ARGS="report 'run of
 dist: $(STAMP)  ## build the wheel, install it in an empty environment elsewhere and use it there
 	$(BIN)/python .ci/dist_check.py
 
+docs: $(STAMP)  ## build the site into site/, from an empty folder: its tutorials are run (a minute)
+	rm -rf .cache/tutorials
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-serve: $(STAMP)  ## show the site on this machine, and follow changes of its pages
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
 # Side by side what uses one core each, its output kept together (not by the make of macOS).
 TOGETHER := --no-print-directory --jobs=$(JOBS) $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 check: $(STAMP)  ## what must pass before a commit: all but the longest tests
-	@$(MAKE) $(TOGETHER) dist lint types
+	@$(MAKE) $(TOGETHER) dist lint types docs
 	@$(MAKE) --no-print-directory test ARGS="-m 'not long' $(ARGS)"
 
 demo: $(STAMP)  ## the main job: train, roll out, score and look, in a few minutes on a CPU
@@ -168,5 +175,5 @@ tables: $(STAMP)  ## rewrite the tables in docs from benchmarks/results
 	$(BIN)/python -m benchmarks.tables.pages
 
 clean:  ## remove what builds and tools left; .venv and runs stay
-	rm -rf build dist egowm.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist site egowm.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find egowm tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -2,14 +2,14 @@
 
 Shape letters, used in every docstring of the package:
 
-====  =====================================  ====  =====================================
-`B`   batch                                  `A`   action width
-`K`   context frames                         `S`   state width
-`T`   future frames                          `D`   embedding width
-`C`   channels                               `N`   candidates
-`H W` pixels                                 `O`   objects
-`h w` latent pixels                          `t`   latent frames
-====  =====================================  ====  =====================================
+| letter | axis | letter | axis |
+| --- | --- | --- | --- |
+| `B` | batch | `A` | action width |
+| `K` | context frames | `S` | state width |
+| `T` | future frames | `D` | embedding width |
+| `C` | channels | `N` | candidates |
+| `H W` | pixels | `O` | objects |
+| `h w` | latent pixels | `t` | latent frames |
 
 Time is the second axis: `(B, T, C, H, W)`. `actions[k]` takes frame `K-1+k` to frame `K+k`.
 """

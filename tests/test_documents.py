@@ -1,5 +1,6 @@
 """All Python on the pages that egowm brings runs as it stands, on the weights that it brings.
 
+Those of the tutorials run when the site is built (docs/site/tutorial.py), with their commands.
 A page is read from top to bottom, so its blocks share what they define. What a page takes for given
 (a picture, a fitted model) is made by the function of its name below, before.
 """
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from egowm.commands import main as cli
@@ -22,6 +24,11 @@ from egowm.picture_file import decode_image
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("priors/*/README.md")]
+(TUTORIALS,) = (
+    {ROOT / "docs" / page for page in part["Tutorials"]}
+    for part in yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
+    if "Tutorials" in part
+)
 
 
 def code_blocks(page: Path) -> list[CodeType]:
@@ -33,7 +40,7 @@ def code_blocks(page: Path) -> list[CodeType]:
     return found
 
 
-RUN = [str(page.relative_to(ROOT)) for page in PAGES if code_blocks(page)]
+RUN = [str(page.relative_to(ROOT)) for page in PAGES if page not in TUTORIALS and code_blocks(page)]
 
 
 # What a page takes for given ----------------------------------------------------------------------
