@@ -108,7 +108,9 @@ def _rename(folder: Path, base: str | None, contents: dict[str, Path | bytes]) -
         record = load_json(folder / file) if (folder / file).is_file() else {}
         for section, key in _PLACES:
             part = record.get(section)
-            here = part.get(key) if isinstance(part, dict) else None
+            if not isinstance(part, dict):
+                continue
+            here = part.get(key)
             if not isinstance(here, str) or here in ("", "."):
                 continue
             there = _elsewhere(here) if base is None or key == "vae_folder" else base
