@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
+from egowm.checks import counted
 from egowm.limits import read_bytes
 from egowm.typed_json import read_json
 
@@ -178,9 +179,9 @@ def _results(found: _Evaluation) -> list[Any]:
     return [
         EvalResult(
             task_type="image-to-video",
-            task_name=f"rollouts of {protocol['horizon']} frames, protocol {protocol['name']}",
+            task_name=f"rollouts of {counted(protocol['horizon'], 'frame')}, protocol {protocol['name']}",
             dataset_type=data,
-            dataset_name=f"{data}, {len(found['clips'])} test clips",
+            dataset_name=f"{data}, {counted(len(found['clips']), 'test clip')}",
             metric_type=column["key"],
             metric_name=column["label"],
             metric_value=value,
@@ -210,8 +211,9 @@ def _table(found: _Evaluation) -> str:
     for row in found["rows"]:
         cells = [_number(row["cells"].get(c["key"]), c["digits"]) for c in shown]
         lines.append(f"| {row['label']} | {' | '.join(cells)} |")
-    count, horizon = len(found["clips"]), found["protocol"]["horizon"]
-    about = f"`egowm eval`, {count} test clips of {_data(found)}, {horizon} frames each [95%]:"
+    clips = counted(len(found["clips"]), "test clip")
+    frames = counted(found["protocol"]["horizon"], "frame")
+    about = f"`egowm eval`, {clips} of {_data(found)}, {frames} each [95%]:"
     return "\n".join(["## Results", "", about, "", *lines, ""])
 
 

@@ -89,8 +89,8 @@ def _index(backbone: Backbone) -> dict[str, Any]:
     name = index.get("_class_name")
     if not isinstance(name, str) or not hasattr(diffusers, name):
         raise ValueError(
-            f"{type(backbone).__name__} stands on {name}, which is no pipeline of diffusers: save "
-            f"an export of egowm instead (save_pretrained, or egowm export without --as)."
+            f"{type(backbone).__name__}: {name} is no pipeline of diffusers. Save an export of "
+            f"egowm instead (save_pretrained, or egowm export without --as)."
         )
     return index
 

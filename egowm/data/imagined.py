@@ -41,7 +41,7 @@ class ImaginedWriter(LeRobotWriter):
     >>> from egowm.data import LeRobot
     >>> model = WorldModel.from_pretrained("rooms")
     >>> picture, actions = torch.zeros(1, 3, 64, 64), torch.zeros(8, 3)
-    >>> made = model.rollout(picture[None], actions, steps=1).frames[0]  # (T, 3, H, W)
+    >>> made = model.rollout(picture[None], actions).frames[0]  # (T, 3, H, W)
     >>> with TemporaryDirectory() as root:
     ...     with ImaginedWriter(f"{root}/dreams", model.spec) as writer:
     ...         writer.add_rollout(picture, made, actions)
