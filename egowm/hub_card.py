@@ -176,10 +176,11 @@ def _results(found: _Evaluation) -> list[Any]:
 
     row = next(row for row in found["rows"] if row["role"] == "model")
     data, protocol = _data(found), found["protocol"]
+    frames = counted(protocol["horizon"], "frame")
     return [
         EvalResult(
             task_type="image-to-video",
-            task_name=f"rollouts of {counted(protocol['horizon'], 'frame')}, protocol {protocol['name']}",
+            task_name=f"rollouts of {frames}, protocol {protocol['name']}",
             dataset_type=data,
             dataset_name=f"{data}, {counted(len(found['clips']), 'test clip')}",
             metric_type=column["key"],
