@@ -14,15 +14,17 @@ from egowm.actions import ActionSpec
 from egowm.checks import check_between, checked, counted
 from egowm.clip import Clip
 from egowm.export import EXPORT
+from egowm.hub import located
 from egowm.metadata import specs_of
 from egowm.module_export import ExportFile, load, save
 from egowm.network.optimizer import adamw, use_schedule
+from egowm.on_hub import OnHub
 from egowm.randomness import StepSeeds
 
 MOST_PIXELS = 8192  # of a side
 
 
-class ActionModule(LightningModule, ABC):
+class ActionModule(OnHub, LightningModule, ABC):
     """A network for frames and actions, whose actions' meaning comes from the data.
 
     A class gives `build`, `losses` and `export_file`.
@@ -223,15 +225,25 @@ class ActionModule(LightningModule, ABC):
 
     @classmethod
     @checked
-    def from_pretrained(cls, folder: Path | str, base: str | None = None) -> Self:
+    def from_pretrained(
+        cls,
+        folder: Path | str,
+        base: str | None = None,
+        *,
+        revision: str | None = None,
+        download: bool = False,
+    ) -> Self:
         """Load an export of this class.
 
         Args:
-            folder: The export's folder.
+            folder: The export's folder, or an id of the Hugging Face hub in the local cache.
             base: Folder of the frozen encoder where it moved.
+            revision: Branch, tag or commit of a hub id; None takes the one that is cached.
+            download: Download a hub id that is not cached; needs a pinned `revision`.
 
         Raises:
-            FileNotFoundError: No such folder or file.
+            FileNotFoundError: No such folder, repository, revision or file.
             ValueError: An export of another class, or damaged files.
+            OSError: A download that failed, and why.
         """
-        return load(Path(folder), base, {cls.__name__: cls})
+        return load(located(folder, revision, download), base, {cls.__name__: cls})

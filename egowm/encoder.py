@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from egowm.checks import check_between, check_float, check_shape, checked
 from egowm.files import FolderKind, filled
+from egowm.hub import located
 from egowm.loading import load_model
 from egowm.network.finite import check_finite, check_rounded
+from egowm.on_hub import OnHub
 from egowm.typed_json import read_json
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
@@ -48,7 +50,7 @@ class _Preprocessor(TypedDict):
 
 
 @checked
-class Encoder(nn.Module):
+class Encoder(OnHub, nn.Module):
     """A frozen vision transformer that turns frames into features.
 
     Args:
@@ -99,22 +101,32 @@ class Encoder(nn.Module):
         self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
 
     @classmethod
-    def from_pretrained(cls, folder: Path | str, size: int | None = None) -> Self:
-        """Load a vision transformer; nothing is downloaded.
+    def from_pretrained(
+        cls,
+        folder: Path | str,
+        size: int | None = None,
+        *,
+        revision: str | None = None,
+        download: bool = False,
+    ) -> Self:
+        """Load a vision transformer; nothing is downloaded unless that is asked.
 
         Args:
-            folder: In transformers' format. Mean, deviation and size come from its
-                preprocessor_config.json where there is one.
+            folder: In transformers' format, or an id of the Hugging Face hub in the local cache.
+                Mean, deviation and size come from its preprocessor_config.json where there is one.
             size: H and W to which frames are resized, a multiple of the patch size; None takes the
                 folder's.
+            revision: Branch, tag or commit of a hub id; None takes the one that is cached.
+            download: Download a hub id that is not cached; needs a pinned `revision`.
 
         Raises:
-            FileNotFoundError: A file that is missing.
+            FileNotFoundError: A file, repository or revision that is missing.
             ValueError: Another size, another kind of model, or a damaged file.
+            OSError: A download that failed, and why.
         """
         from transformers import AutoModel
 
-        folder = Path(folder)
+        folder = located(folder, revision, download)
         found, mean, std = _preparation(folder / PREPROCESSOR)
         network = load_model(AutoModel, folder)
         return cls(network, found if size is None else size, mean, std)

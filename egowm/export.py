@@ -30,14 +30,14 @@ from egowm.shipped import world_models
 from egowm.typed_json import read_json
 
 log = logging.getLogger(__name__)
-FORMAT, WEIGHTS = 1, "weights.safetensors"
+FORMAT, WEIGHTS, RECORD = 1, "weights.safetensors", "world_model.json"
 EXPECTED = "what save_pretrained writes (copy the export again)"
 LARGEST = 10_000  # of steps, and of frames at once
-_OPENS = rb'\{\s*"format": \d+,\s*"(backbone|latent|policy)": '
+OPENS = rb'\{\s*"format": \d+,\s*"(backbone|latent|policy)": '
 EXPORT = FolderKind(
     "egowm export",
     r"weights\.safetensors|(world_model|policy)\.json|README\.md",
-    lambda folder: any(begins(folder / f"{x}.json", _OPENS) for x in ("world_model", "policy")),
+    lambda folder: any(begins(folder / f"{x}.json", OPENS) for x in ("world_model", "policy")),
 )
 GONE = ("random_start",)  # arguments of older exports, of training alone
 Model = TypeVar("Model", bound=Any)
@@ -68,25 +68,35 @@ def save(model: Described, folder: Path, dtype: torch.dtype | None = None, note:
     Raises ValueError for weights with NaN or infinity, and for those that `dtype` cannot hold.
     """
     check_folder(folder, EXPORT, force=True)
+    record = record_of(model)
+    weights = weights_of(model, dtype)
+    with filled(folder, EXPORT) as temporary:
+        save_file(weights, temporary / WEIGHTS)
+        record |= {"weights_sha256": sum_of(temporary / WEIGHTS)}
+        (temporary / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+        (temporary / "README.md").write_text(readme(model, record, folder) + note)
+
+
+def record_of(model: Described) -> dict[str, Any]:
+    """What an export says of a model, without the sum of its weights.
+
+    Raises ValueError for a model that is not fitted.
+    """
     backbone = model.backbone
     if model.spec is None or not hasattr(backbone, "network"):
         raise ValueError("Nothing to save yet: fit the model or load weights first.")
-    weights = weights_of(model, dtype)
     arguments = _arguments(backbone)
-    record = {
+    return {
         "format": FORMAT,
         "backbone": f"{type(backbone).__module__}.{type(backbone).__qualname__}",
         "backbone_arguments": arguments
         | {k: TRAINING_ONLY[k] for k in TRAINING_ONLY & arguments.keys()},
     } | describe(model)
-    with filled(folder, EXPORT) as temporary:
-        save_file(weights, temporary / WEIGHTS)
-        record |= {"weights_sha256": sum_of(temporary / WEIGHTS)}
-        (temporary / "world_model.json").write_text(json.dumps(record, indent=2) + "\n")
-        (temporary / "README.md").write_text(_readme(model, record, folder) + note)
 
 
-def load(folder: Path, base: str | None, make: Callable[..., Model]) -> Model:
+def load(
+    folder: Path, base: str | None, make: Callable[..., Model], download: bool = False
+) -> Model:
     """Read an export that `save` wrote, or one that comes with egowm.
 
     Args:
@@ -94,11 +104,12 @@ def load(folder: Path, base: str | None, make: Callable[..., Model]) -> Model:
             that name goes first.
         base: where the base pipeline lies now, if it moved.
         make: `WorldModel`, which is built from the parts that the export names.
+        download: whether a base that is named by an id and a revision may be downloaded.
 
     Raises FileNotFoundError for a missing file, ValueError for another format, class or base.
     """
     folder = find(folder)
-    path = folder / "world_model.json"
+    path = folder / RECORD
     found = read_json(path, _Format, EXPECTED)["format"]
     if found != FORMAT:
         raise ValueError(f"{path}: expected format {FORMAT}, got {found!r}.")
@@ -107,8 +118,7 @@ def load(folder: Path, base: str | None, make: Callable[..., Model]) -> Model:
             f"{path}: an export of a latent model: load it by egowm.latent.from_pretrained."
         )
     record: ExportRecord = read_json(path, ExportRecord, EXPECTED)
-    arguments = {k: v for k, v in record["backbone_arguments"].items() if k not in GONE}
-    arguments |= {"pretrained": base} if base else {}
+    arguments = _given(folder, record, base, download)
     kind = _backbone_class(record["backbone"])
     with undamaged(path):
         check_arguments(kind, arguments)
@@ -126,14 +136,36 @@ def load(folder: Path, base: str | None, make: Callable[..., Model]) -> Model:
         check_arguments(make, given)
         model = make(**given)
     model.specs = specs.specs
-    model.configure_model()
+    _load_base(model, base)
     check_base(model.backbone, record["base_sha256"], f"{folder} belongs to", "Pass base=FOLDER.")
     with undamaged(folder / WEIGHTS):
         weights = read_weights(folder / WEIGHTS, record.get("weights_sha256"))
     check_finite(weights, str(folder / WEIGHTS), "Export an earlier checkpoint.")
     with undamaged(folder / WEIGHTS):
-        take_weights(model, weights)
+        take_weights(model, weights, "pipeline" in record)
     return model.eval()
+
+
+def _given(folder: Path, record: ExportRecord, base: str | None, download: bool) -> dict[str, Any]:
+    """The arguments of the backbone: nothing is downloaded because a file says so."""
+    arguments = {k: v for k, v in record["backbone_arguments"].items() if k not in GONE}
+    if "pipeline" in record:
+        if base is not None:
+            raise ValueError(f"{folder} is a pipeline, which holds its base: leave the base out.")
+        return arguments | {"pretrained": str(folder)}
+    if "download" in arguments:
+        arguments["download"] = download and bool(arguments.get("revision"))
+    return arguments | ({"pretrained": base} if base else {})
+
+
+def _load_base(model: Any, base: str | None) -> None:
+    """Load the parts; a base that is missing is given in another way than to a fit."""
+    try:
+        model.configure_model()
+    except FileNotFoundError as error:
+        if base is not None:
+            raise
+        raise FileNotFoundError(f"{error} To an export: base=PATH, or --base PATH.") from error
 
 
 def _specs(record: ExportRecord) -> Specs:
@@ -191,7 +223,8 @@ def _backbone_class(name: str) -> type[Backbone]:
     return known[name]
 
 
-def _readme(model: Described, record: dict[str, Any], folder: Path) -> str:
+def readme(model: Described, record: dict[str, Any], folder: Path) -> str:
+    """The text of a README."""
     spec = model.spec
     assert spec is not None
     tables = "\n\n".join(

@@ -47,11 +47,13 @@ def read_weights(file: Path, sha256: str | None) -> dict[str, torch.Tensor]:
     return weights
 
 
-def take_weights(model: Any, weights: dict[str, torch.Tensor]) -> None:
-    """All that `save` wrote, and nothing else."""
+def take_weights(model: Any, weights: dict[str, torch.Tensor], in_pipeline: bool = False) -> None:
+    """All that `save` wrote, and nothing else. in_pipeline: the network's lie in the base."""
     backbone = model.backbone
     network = {k: v for k, v in weights.items() if k.startswith("network.")}
-    backbone.network.load_state_dict({k.removeprefix("network."): v for k, v in network.items()})
+    if network or not in_pipeline:
+        own = {k.removeprefix("network."): v for k, v in network.items()}
+        backbone.network.load_state_dict(own)
     if "text.embedding" in weights:
         texts = backbone.codec.texts
         texts.remember("", weights["text.embedding"], weights["text.mask"])

@@ -8,7 +8,6 @@ Every function raises FileNotFoundError for a missing file, ValueError for one t
 import json
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -102,29 +101,6 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
         if not isinstance(found, dict):
             raise ValueError(f"expected a mapping, got {type(found).__name__}")
         return found
-
-
-def hub_folder(
-    name: str, wanted: Sequence[str], revision: str | None = None, download: bool = False
-) -> Path | None:
-    """Where the local hub cache has the wanted files of a repository, None where it has not.
-
-    Nobody is asked for them but with `download`, the one place at which egowm uses a network.
-    Raises ConnectionError, which says why, where that failed.
-    """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    options: Any = {"allow_patterns": list(wanted), "local_files_only": not download}
-    try:
-        return Path(snapshot_download(name, revision=revision, **options))
-    except (HFValidationError, OSError) as error:
-        if not download:
-            return None
-        reason = " ".join(str(error.__cause__ or error).split())
-        raise ConnectionError(
-            f"{name} was not downloaded ({reason}): copy its folder here and give the path."
-        ) from error
 
 
 # What a part needs --------------------------------------------------------------------------------

@@ -68,6 +68,7 @@ class ExportRecord(TypedDict):
     drop_action: NotRequired[float]
     chunk: int
     steps: int
+    pipeline: NotRequired[bool]
 
 
 class Specs(NamedTuple):

@@ -11,7 +11,7 @@ from lightning import LightningModule
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
-from egowm import export
+from egowm import export, pipeline_folder
 from egowm.actions import ActionSpec
 from egowm.augmentation import Augmentation
 from egowm.backbones.base import Backbone, Condition
@@ -21,12 +21,14 @@ from egowm.clip import Clip
 from egowm.conditioning.alignment import Alignment, align, aligned_width
 from egowm.conditioning.embedding import ActionEmbedding, Features
 from egowm.diffusion import Generator, Process, denoising_loss
+from egowm.hub import located
 from egowm.metadata import apply, describe
 from egowm.network.checkpointing import enable_gradient_checkpointing
 from egowm.network.compilation import Compiler, compile_blocks
 from egowm.network.optimizer import Optimizer, adamw, use_schedule
 from egowm.network.sharding import shard
 from egowm.network.trained_part import ATTENTION, Train, TrainedPart
+from egowm.on_hub import OnHub
 from egowm.own_contexts import OwnContexts
 from egowm.pixels import to_model
 from egowm.randomness import StepSeeds
@@ -52,7 +54,7 @@ class Task(NamedTuple):
     process: Process
 
 
-class WorldModel(LightningModule):
+class WorldModel(OnHub, LightningModule):
     """A video diffusion backbone that follows actions.
 
     Actions, and the initial state of the body where there is one, are embedded and added to the
@@ -654,27 +656,54 @@ class WorldModel(LightningModule):
         """
         export.save(self, Path(folder), dtype)
 
-    @classmethod
     @checked
-    def from_pretrained(cls, folder: Path | str, base: str | None = None) -> "WorldModel":
-        """Load an export, or a model that comes with egowm.
+    def save_pipeline(self, folder: Path | str, dtype: torch.dtype | None = None) -> None:
+        """Write the whole pipeline, for diffusers: the base with the fine-tuned network in place.
+
+        The stock pipeline opens the folder and adds no action. The embeddings lie beside it, so
+        that `from_pretrained` of the folder, which needs no base, gives this model again.
 
         Args:
-            folder: The export's folder, or the name of a shipped model ("rooms"); a folder of that
-                name goes first.
-            base: Folder or id where the base pipeline lies now; None for where the export says.
+            folder: New, or one that was written so before, which is replaced.
+            dtype: The network's and the embeddings' weights are rounded to it; None keeps theirs.
 
         Raises:
-            FileNotFoundError: No such folder, model, file or base.
+            ValueError: A model that has nothing to save yet, or no pipeline of diffusers.
+        """
+        pipeline_folder.save(self, Path(folder), dtype)
+
+    @classmethod
+    @checked
+    def from_pretrained(
+        cls,
+        folder: Path | str,
+        base: str | None = None,
+        *,
+        revision: str | None = None,
+        download: bool = False,
+    ) -> "WorldModel":
+        """Load an export, a pipeline that `save_pipeline` wrote, or a model that comes with egowm.
+
+        Args:
+            folder: The export's folder, the name of a shipped model ("rooms"), or an id of the
+                Hugging Face hub, OWNER/NAME, in the local cache; a folder of that name goes first.
+            base: Folder or id where the base pipeline lies now; None for where the export says.
+            revision: Branch, tag or commit of a hub id; None takes the one that is cached.
+            download: Download a hub id that is not cached, and the base that the export names by an
+                id and a revision; needs a pinned `revision`.
+
+        Raises:
+            FileNotFoundError: No such folder, model, repository, revision, file or base.
             ValueError: Another format or class, damaged files, or another base than it was fitted
                 on.
+            OSError: A download that failed, and why.
 
         >>> model = WorldModel.from_pretrained("rooms")
         >>> ahead = torch.tensor([[[0.2, 0.0, 0.0]] * 4])  # (B, T, A): metres, metres, radians
         >>> model.rollout(torch.zeros(1, 1, 3, 64, 64), ahead, Sampling(steps=1)).frames.shape
         torch.Size([1, 4, 3, 64, 64])
         """
-        return export.load(Path(folder), base, cls)
+        return export.load(located(folder, revision, download), base, cls, download)
 
     # Parts ------------------------------------------------------------------------------------
 

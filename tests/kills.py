@@ -37,6 +37,7 @@ OF_TEXT = {  # safetensors takes no other names of files; the rest is in a folde
     "convert-sam2 to a folder",
     "export of a model",
     "latent cache",
+    "pipeline for diffusers",
     "prior",
     "shard of latents",
 }

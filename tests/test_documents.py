@@ -114,6 +114,14 @@ def check_planning(scope: dict[str, Any]) -> None:
     assert len(body.splitlines()) <= 11  # "Ten lines of your own"
 
 
+def check_sharing(scope: dict[str, Any]) -> None:
+    assert scope["frames"].shape == (1, 4, 3, 64, 64)
+    assert scope["frames"].std() > 0.01
+    own = scope["again"].backbone.network.state_dict()
+    stock = scope["pipeline"].unet.state_dict()
+    assert all(torch.equal(weight, own[name]) for name, weight in stock.items())
+
+
 def check_students(scope: dict[str, Any]) -> None:
     assert scope["levels"].tolist() == pytest.approx([80, 2, 0])
     assert scope["student"].spec.width == 3
@@ -157,6 +165,7 @@ RESULT: dict[str, Callable[[dict[str, Any]], None]] = {
     "docs/latent-models.md": check_latent_models,
     "docs/policies.md": check_policies,
     "docs/planning.md": check_planning,
+    "docs/sharing.md": check_sharing,
     "docs/students.md": check_students,
     "docs/walk.md": check_walk,
     "priors/rooms-svd/README.md": check_prior,

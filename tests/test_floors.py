@@ -12,15 +12,15 @@ PACKAGE = Path(__file__).parent.parent / "egowm"
 FACE = "egowm"  # `egowm/__init__.py` names what others define, and imports it when asked
 GROUND = (
     "actions", "arrays", "augmentation", "beside", "checks", "checksums", "clip", "conditioning",
-    "ddpm", "decord_library", "diffusion", "files", "lazy", "limits", "loading", "moved",
-    "network", "paths", "picture_file", "pixels", "randomness", "readable", "shipped", "sizes",
-    "typed_json", "unfinished", "video", "video_encoder", "video_end", "video_file",
-    "video_packets",
+    "ddpm", "decord_library", "diffusion", "files", "hub", "hub_card", "lazy", "limits", "loading",
+    "moved", "network", "on_hub", "paths", "picture_file", "pixels", "publish", "randomness",
+    "readable", "shipped", "sizes", "typed_json", "unfinished", "video", "video_encoder",
+    "video_end", "video_file", "video_packets",
 )  # fmt: skip
 CORE = (
     "action_module", "backbones", "dynamics", "encoder", "export", "exported_weights",
-    "metadata", "module_export", "off_grid", "own_contexts", "sampler", "sampling", "session",
-    "student", "world_model",
+    "metadata", "module_export", "off_grid", "own_contexts", "pipeline_folder", "sampler",
+    "sampling", "session", "student", "world_model",
 )  # fmt: skip
 # Wings stand side by side; each with the other wings that it may know.
 WINGS = {

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from egowm.hub import hub_folder
 from egowm.limits import TEXT, TooLarge
-from egowm.loading import hub_folder, load_model, read_json, variant_of
+from egowm.loading import load_model, read_json, variant_of
 
 
 @pytest.mark.parametrize(

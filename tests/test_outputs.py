@@ -22,8 +22,19 @@ FOLLOW = ["track", "pred", "--tracker", "palette", "--annotations", "drawn"]
 PAGE = ["report", "pred", "gt", "--tracker", "palette", "--scores", "scs.json"]
 EGOWM = {
     "export": ["export", "-c", "{recipe}", "--ckpt_path", "a.ckpt", "--output"],
+    "export --as diffusers": [
+        "export",
+        "--as",
+        "diffusers",
+        "-c",
+        "{recipe}",
+        "--ckpt_path",
+        "a.ckpt",
+        "--output",
+    ],
     "import-egowm": ["import-egowm", "a.pth", "--base", "base", "--output"],
     "rollout": ["rollout", "a.png", "--actions", "ww", "--output"],
+    "rollout --to lerobot": ["rollout", "a.png", "--to", "lerobot", "--actions", "ww", "--output"],
     "plan": ["plan", "--model", "model", "--output"],
     "collect": ["collect", "--rate", "0", "--steps", "1", "--output"],
     "align": ["align", "a", "b", "-c", "{recipe}", "--output"],
@@ -55,7 +66,7 @@ SCS = {
 COMMANDS = [(cli.main, name, words) for name, words in EGOWM.items()]
 COMMANDS += [(scs_cli.main, name, words) for name, words in SCS.items()]
 FORCED = {"export", "import-egowm", "rollout", "plan", "eval", "demo", "demo --real", "track"}
-FORCED |= {"data show", "data convert"}
+FORCED |= {"data show", "data convert", "export --as diffusers", "rollout --to lerobot"}
 Place = Callable[[Path, pytest.MonkeyPatch], Path]
 
 
@@ -218,7 +229,9 @@ def test_a_fit_leaves_anothers_record(recipe, tmp_path, capsys):
 
 def test_every_command_is_here():
     verbs = {name.split()[0] for name in EGOWM} | {"predict", "recipes"}
-    assert set(cli.VERBS) - verbs == {"fit", "validate", "test", "memory", "doctor", "walk"}
+    assert set(cli.VERBS) - verbs == {
+        "fit", "validate", "test", "memory", "doctor", "walk", "push"
+    }  # fmt: skip
     assert set(scs_cli.COMMANDS) - {name.split()[0] for name in SCS} == {"doctor"}
 
 

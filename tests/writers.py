@@ -267,6 +267,14 @@ def export_model(root: Path, version: int) -> None:
     save(model, root / "export")
 
 
+def save_pipeline(root: Path, version: int) -> None:
+    from egowm.pipeline_folder import save
+
+    model = tiny_model(beside(root))
+    model.steps = version + 1
+    save(model, root / "pipeline")
+
+
 def save_prior(root: Path, version: int) -> None:
     from egowm.pretraining.prior import save_pipeline
 
@@ -628,6 +636,9 @@ WRITERS = {
     "shard of latents": Writer(write_shard, read_shard),
     "room": Writer(draw_room, files_of),
     "export of a model": Writer(export_model, of_folder("export"), lambda r: tiny_model(beside(r))),
+    "pipeline for diffusers": Writer(
+        save_pipeline, of_folder("pipeline"), lambda r: tiny_model(beside(r))
+    ),
     "prior": Writer(save_prior, of_folder("prior"), lambda root: tiny_backbone(beside(root))),
     "VAE": Writer(save_vae, of_folder("vae")),
     "pack": Writer(once(pack), read_pack, trajectories),

@@ -16,7 +16,8 @@ from egowm.backbones.codec import Codec
 from egowm.checks import counted
 from egowm.conditioning.injection import inject
 from egowm.diffusion import Generator, Process, randn
-from egowm.loading import INDEX, hub_folder, weight_files
+from egowm.hub import hub_folder
+from egowm.loading import INDEX, weight_files
 from egowm.paths import expanded
 
 NONE = torch.zeros(0)

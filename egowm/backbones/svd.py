@@ -7,6 +7,7 @@
 - The generator draws the augmentation noise first, then the latent noise.
 """
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from egowm.backbones.schedulers import StockLevels, Supported, load_scheduler, t
 from egowm.checks import counted
 from egowm.conditioning.injection import takes_actions
 from egowm.diffusion import EDM, Generator, randn
-from egowm.loading import load_model, load_processor, untrained
+from egowm.loading import load_model, load_processor, read_json, untrained
 from egowm.network.single_frames import spare_padding
 
 SCHEDULERS: Supported = {  # of an output and a time such as EDM's with unit data
@@ -176,6 +177,14 @@ class SVD(Backbone):
     @property
     def parts(self) -> dict[str, Any]:
         return {"vae": self.vae, "unet": self.network, "image_encoder": self.image_encoder}
+
+    def save_settings(self, folder: Path) -> None:
+        """The lowest noise level of the scheduler, where it is another than the base's."""
+        if self.sampler_min is not None:
+            name = "scheduler_config.json"
+            settings = read_json(folder / "scheduler", name) | {"sigma_min": self.sampler_min}
+            text = json.dumps(settings, indent=2)
+            (folder / "scheduler" / name).write_text(f"{text}\n", encoding="utf-8")
 
     @property
     def blocks(self) -> list[nn.Module]:

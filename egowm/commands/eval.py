@@ -35,7 +35,7 @@ def _parser() -> Parser:
     )
     add = parser.add_argument
     add("-c", "--config", metavar="RECIPE", type=recipe_file, help="recipe with the data")
-    add("--model", metavar="EXPORT", help="the folder that `egowm export` wrote, or rooms")
+    add("--model", metavar="EXPORT", help="an export's folder, rooms, or a cached OWNER/NAME")
     add("--output", metavar="RUN", type=Path, help="run folder to write")
     add(
         "--protocol",

@@ -25,6 +25,14 @@ def _parser() -> Parser:
         dest="pretrained",
         help="base of the training, where that was not the recipe's",
     )
+    parser.add_argument(
+        "--as",
+        dest="layout",
+        choices=("egowm", "diffusers"),
+        default="egowm",
+        help="diffusers: of a world model the whole pipeline, which diffusers opens without egowm "
+        "(default egowm: what was trained, beside a base that lies elsewhere)",
+    )
     parser.add_argument("--half", action="store_true", help="round the weights to float16")
     parser.add_argument(
         "--newest", action="store_true", help="the newest weights, also where an average was kept"

@@ -36,6 +36,7 @@ VERBS = {
     "predict": Verb("roll out test clips into RUN/pred and RUN/gt", "egowm.commands.fit", True),
     "memory": Verb("what a recipe needs on a GPU, and what fits", "egowm.commands.memory"),
     "export": Verb("turn a training checkpoint into an export", "egowm.commands.export"),
+    "push": Verb("publish an export on the Hugging Face hub", "egowm.commands.push"),
     "import-egowm": Verb(
         "turn a checkpoint that EgoWM's authors released into an export",
         "egowm.commands.import_egowm",

@@ -31,6 +31,13 @@ def _parser() -> Parser:
         help=f"a file, or keys: {KEYS}; several are shown side by side",
     )
     parser.add_argument("--output", required=True, type=Path, help="folder to write")
+    parser.add_argument(
+        "--to",
+        choices=("pictures", "lerobot"),
+        default="pictures",
+        help="pictures and a film (default), or a LeRobot data set, an episode for each sequence, "
+        "whose frames are marked as recorded or imagined",
+    )
     parser.add_argument("--model", help="an export (default: the rooms model that came along)")
     parser.add_argument("--base", help="folder of the base pipeline, if it moved")
     parser.add_argument(
@@ -65,7 +72,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError(f"Expected at most {MOST} sequences of actions, got {found}.")
     for text in arguments.actions:
         check_told(text)
-    check_folder(arguments.output, WALK, arguments.force)
+    kind = WALK
+    if arguments.to == "lerobot":
+        from egowm.data.lerobot_writer import WRITTEN
+
+        kind = WRITTEN._replace(forced="--force")
+    check_folder(arguments.output, kind, arguments.force)
     from egowm.video import read_image
 
     read_image(arguments.picture)  # a file that is no picture is told before torch is loaded

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from egowm.data.droid import Droid
     from egowm.data.episode import Episode
     from egowm.data.humanoid import HumanoidHalls
+    from egowm.data.imagined import ImaginedWriter
     from egowm.data.lerobot import LeRobot
     from egowm.data.lerobot_writer import LeRobotWriter
     from egowm.data.mixture import Mixture
@@ -32,6 +33,7 @@ __all__ = [
     "Droid",
     "Episode",
     "HumanoidHalls",
+    "ImaginedWriter",
     "LeRobot",
     "LeRobotWriter",
     "Mixture",

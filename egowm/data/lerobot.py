@@ -7,6 +7,7 @@ t to frame t+1; the last row leads nowhere and is not used.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -16,17 +17,19 @@ import numpy as np
 from egowm.actions import ActionSpec, Kind, NormaliserName
 from egowm.checks import counted
 from egowm.data.episode import Episode
+from egowm.data.imagined import noted_meaning
 from egowm.data.label_index import Kept
 from egowm.data.lerobot_features import camera_of, features_of, joined_names, names_of
 from egowm.data.lerobot_index import Entry, read_entries, read_info
 from egowm.data.module import Window
 from egowm.data.parquet import read_columns
-from egowm.data.recordings import Recordings, bad
+from egowm.data.recordings import ADVICE, Recordings, bad
 from egowm.data.times import GAP
 from egowm.video import VideoError, read_frames
 from egowm.video_file import frame_index
 
 POINTER = 1024  # bytes; a pointer of Git LFS is smaller, and no video is
+UNITS = "as recorded"
 TOLERANCE_S = 1e-4  # LeRobot's own, between a row's time and its frame's
 
 
@@ -52,7 +55,8 @@ class LeRobot(Recordings[Entry]):
         actions: "recorded" takes the action feature, as commands; "state" takes the differences of
             the state.
         dimensions: Names of the dimensions to keep; without them all.
-        units: One unit for all dimensions or one for each; the format carries none.
+        units: One unit for all dimensions or one for each; the format carries none, but a data set
+            that `ImaginedWriter` wrote does.
         normaliser: How each dimension is scaled to about [-1, 1].
         tolerance_s: Seconds between a row's time and its frame's, at most; LeRobot's own is 1e-4.
             Raise it, below half a frame, for recordings timed by a clock that jitters or drifts.
@@ -73,7 +77,7 @@ class LeRobot(Recordings[Entry]):
         state: str | list[str] = "observation.state",
         actions: Literal["recorded", "state"] = "recorded",
         dimensions: list[str] | None = None,
-        units: str | list[str] = "as recorded",
+        units: str | list[str] = UNITS,
         normaliser: NormaliserName = "min-max",
         tolerance_s: float = TOLERANCE_S,
         **rest: Any,
@@ -94,7 +98,11 @@ class LeRobot(Recordings[Entry]):
     def meaning(self) -> ActionSpec:  # type: ignore[override]
         if self.actions == "state":
             return self._meaning(self.state, "joint", "difference")
-        return self._meaning(self.action, "command", "command")
+        spec, noted = self._meaning(self.action, "command", "command"), noted_meaning(self.folder)
+        if noted is None or spec.names != noted.names:
+            return spec
+        units = noted.units if self.units == UNITS else spec.units
+        return replace(spec, units=units, frame=noted.frame, kind=noted.kind)
 
     @cached_property
     def state_meaning(self) -> ActionSpec | None:  # type: ignore[override]
@@ -146,32 +154,44 @@ class LeRobot(Recordings[Entry]):
         return [self._camera, *how, stamps]
 
     def read(self, place: Entry) -> Episode:
-        recorded = self.actions == "recorded"
-        if not place.video.is_file():
-            raise FileNotFoundError(
-                f"{place.video} is missing. Download it, or copy the data set again."
-            )
-        if place.video.stat().st_size < POINTER and place.video.read_bytes().startswith(
-            b"version "
-        ):
-            raise FileNotFoundError(
-                f"{place.video} is a pointer of Git LFS, the video itself is missing: git lfs pull."
-            )
-        acting = features_of(self.info, self.action) if recorded else []
-        stating = features_of(self.info, self.state) if self.state else []
-        keys = dict.fromkeys([*acting, *stating])
-        rows = _rows(place, ("episode_index", "timestamp", *keys))
-        if (count := len(rows["timestamp"])) != place.length:
+        found: list[np.ndarray] = []
+        faults: dict[str, Exception] = {}
+        for part in (_check_video, self._actions, self._states, self._times):
+            try:
+                found.append(part(place))
+            except (ValueError, FileNotFoundError) as error:
+                faults[str(error)] = error
+        if len(faults) > 1:
+            listed = " | ".join(text.removesuffix(ADVICE).rstrip(" .") for text in faults)
+            raise _bad(place, f"{counted(len(faults), 'fault')}: {listed}")
+        for fault in faults.values():
+            raise fault
+        return self.made(place, Kept(*found[1:]))
+
+    def _used(self, place: Entry) -> dict[str, np.ndarray]:
+        """All columns of an episode that are used."""
+        asked = [self.action] if self.actions == "recorded" else []
+        asked += [self.state] if self.state else []
+        keys = [key for wanted in asked for key in features_of(self.info, wanted)]
+        return _rows(place, ("episode_index", "timestamp", *dict.fromkeys(keys)))
+
+    def _times(self, place: Entry) -> np.ndarray:
+        times = self._used(place)["timestamp"].astype(np.float64)
+        if (count := len(times)) != place.length:
             raise _bad(place, f"{counted(count, 'row')}, the episode's length is {place.length}")
-        times = rows["timestamp"].astype(np.float64)
-        states = np.zeros((0, 0), np.float32)
-        if stating:
-            states = self._chosen(place, self.state, stating, rows)
-        actions = np.diff(states, axis=0)
-        if recorded:
-            actions = self._chosen(place, self.action, acting, rows)[:-1]
-        labels = Kept(actions.astype(np.float32), states.astype(np.float32), times)
-        return self.made(place, labels)
+        self._frames(place, times)
+        return times
+
+    def _states(self, place: Entry) -> np.ndarray:
+        if not self.state:
+            return np.zeros((0, 0), np.float32)
+        return self._chosen(place, self.state, self._used(place)).astype(np.float32)
+
+    def _actions(self, place: Entry) -> np.ndarray:
+        rows = self._used(place)
+        if self.actions == "state":
+            return np.diff(self._chosen(place, self.state, rows), axis=0).astype(np.float32)
+        return self._chosen(place, self.action, rows)[:-1].astype(np.float32)
 
     def made(self, place: Entry, labels: Kept) -> Episode:
         actions, states, times = labels
@@ -207,15 +227,11 @@ class LeRobot(Recordings[Entry]):
         return frames, since
 
     def _chosen(
-        self,
-        entry: Entry,
-        wanted: str | list[str],
-        keys: Sequence[str],
-        rows: dict[str, np.ndarray],
+        self, entry: Entry, wanted: str | list[str], rows: dict[str, np.ndarray]
     ) -> np.ndarray:
         """The kept columns (N, A) of features, float64."""
         parts = []
-        for key in keys:
+        for key in features_of(self.info, wanted):
             try:
                 values = np.asarray(rows[key], np.float64).reshape(len(rows[key]), -1)
             except (TypeError, ValueError) as error:
@@ -265,6 +281,18 @@ def read_rows(
                 f"s from there: the video leaves frames out; leave the episode out"
             )
     return read_frames(video, [int(frames[k]) for k in indices])
+
+
+def _check_video(entry: Entry) -> np.ndarray:
+    """Refuse a video that is not there; nothing of it is read."""
+    video = entry.video
+    if not video.is_file():
+        raise FileNotFoundError(f"{video} is missing. Download it, or copy the data set again.")
+    if video.stat().st_size < POINTER and video.read_bytes().startswith(b"version "):
+        raise FileNotFoundError(
+            f"{video} is a pointer of Git LFS, the video itself is missing: git lfs pull."
+        )
+    return np.zeros(0)
 
 
 def _fault(check: Callable[[], object]) -> str:

@@ -2,18 +2,21 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from egowm.checks import counted
 from egowm.data.parquet import read_columns
 from egowm.data.public_recordings import missing
 from egowm.data.text import text_of
 from egowm.paths import inside
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
+MOST = 10  # faults of an index that a message lists
 _FIELD = re.compile(r"\{(\w+)(?::0?\d{1,2}d)?\}")
 
 
@@ -51,61 +54,99 @@ def read_info(root: Path) -> dict[str, Any]:
         raise ValueError(
             f"{file}: expected JSON with version, fps, features ({error!r})."
         ) from error
+    faults = []
     if not well_formed:
-        raise ValueError(
-            f"{file}: expected fps above 0 and a mapping for each feature, got fps {fps}."
-        )
+        faults.append(f"expected fps above 0 and a mapping for each feature, got fps {fps}.")
     if version not in VERSIONS:
-        raise ValueError(
-            f"{file}: expected codebase_version {', '.join(VERSIONS)}, got {version!r}. Convert "
-            f"the data set with LeRobot's own scripts."
+        faults.append(
+            f"expected codebase_version {', '.join(VERSIONS)}, got {version!r}. Convert the data "
+            f"set with LeRobot's own scripts."
         )
+    if faults:
+        raise ValueError(f"{file}: {' | '.join(faults)}")
     return dict(info)
 
 
-def read_entries(root: Path, info: dict[str, Any], camera: str) -> Iterator[Entry]:
-    """Every episode in the order of its index; a missing file is found when it is read."""
-    return (_entries_3 if info["codebase_version"] == "v3.0" else _entries_2)(root, info, camera)
+def read_entries(root: Path, info: dict[str, Any], camera: str) -> list[Entry]:
+    """Every episode in the order of its index; a missing file is found when it is read.
+
+    Episodes that were deleted are not listed, whatever tables and videos still hold of them. Raises
+    ValueError with all faults of the index.
+    """
+    listed = _listed_3 if info["codebase_version"] == "v3.0" else _listed_2
+    entries: dict[str, Entry] = {}
+    faults: dict[str, None] = {}  # in their order, each once
+    for read in listed(root, info, camera):
+        try:
+            entry = read()
+            if entry.name in entries:
+                raise ValueError(f"{root / 'meta'}: {entry.name} is listed twice.")
+            entries[entry.name] = entry
+        except ValueError as error:
+            faults[str(error)] = None
+    if len(faults) > 1:
+        told = " | ".join([*list(faults)[:MOST], *(["..."] if len(faults) > MOST else [])])
+        raise ValueError(f"{root}: {counted(len(faults), 'fault')} of the index: {told}")
+    if faults:
+        raise ValueError(next(iter(faults)))
+    return list(entries.values())
 
 
-def _entries_2(root: Path, info: dict[str, Any], camera: str) -> Iterator[Entry]:
+def _listed_2(root: Path, info: dict[str, Any], camera: str) -> Iterator[Callable[[], Entry]]:
     file = root / "meta" / "episodes.jsonl"
     if not file.is_file():
         raise FileNotFoundError(f"LeRobot: {file} is missing; copy the data set again.")
     for number, line in enumerate(text_of(file).splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            index, length = int(row["episode_index"]), int(row["length"])
-            chunk = index // int(info.get("chunks_size", 1000))
-        except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
-            raise ValueError(
-                f"{file}: line {number}: expected episode_index and length ({error!r})."
-            ) from error
-        fields = {"episode_chunk": chunk, "episode_index": index, "video_key": camera}
-        table, video = (_path(root, info, name, fields) for name in ("data_path", "video_path"))
-        text = _text(row.get("tasks"), file)
-        yield Entry(_name(index), index, length, text, table, video, 0.0, True)
+        if line.strip():
+            yield partial(_entry_2, root, info, camera, f"{file}: line {number}", line)
 
 
-def _entries_3(root: Path, info: dict[str, Any], camera: str) -> Iterator[Entry]:
+def _entry_2(root: Path, info: dict[str, Any], camera: str, where: str, line: str) -> Entry:
+    try:
+        row = json.loads(line)
+        index, length = int(row["episode_index"]), int(row["length"])
+        chunk = index // int(info.get("chunks_size", 1000))
+    except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
+        raise ValueError(f"{where}: expected episode_index and length ({error!r}).") from error
+    fields = {"episode_chunk": chunk, "episode_index": index, "video_key": camera}
+    table, video = (_path(root, info, name, fields) for name in ("data_path", "video_path"))
+    text = _text(row.get("tasks"), where)
+    return Entry(_name(index), index, length, text, table, video, 0.0, True)
+
+
+def _listed_3(root: Path, info: dict[str, Any], camera: str) -> Iterator[Callable[[], Entry]]:
     files = sorted((root / "meta" / "episodes").glob("chunk-*/file-*.parquet"))
     if not files:
         raise FileNotFoundError(f"LeRobot: looked for {root}/meta/episodes/chunk-*/file-*.parquet.")
-    data, video = "data", f"videos/{camera}"
-    columns = ["episode_index", "length", "tasks", f"{data}/chunk_index", f"{data}/file_index"]
+    video = f"videos/{camera}"
+    columns = ["episode_index", "length", "tasks", "data/chunk_index", "data/file_index"]
     columns += [f"{video}/{key}" for key in ("chunk_index", "file_index", "from_timestamp")]
     for file in files:
-        rows = read_columns(file, columns)
-        for k, index in enumerate(rows["episode_index"].tolist()):
-            table, video_file = (
-                _path(root, info, template, _places(rows, kind, k) | {"video_key": camera})
-                for template, kind in (("data_path", data), ("video_path", video))
-            )
-            length, text = int(rows["length"][k]), _text(rows["tasks"][k], file)
-            start = float(rows[f"{video}/from_timestamp"][k])
-            yield Entry(_name(index), index, length, text, table, video_file, start, False)
+        try:
+            rows = read_columns(file, columns)
+        except ValueError as error:
+            yield partial(_fail, error)
+            continue
+        for k in range(len(rows["episode_index"])):
+            yield partial(_entry_3, root, info, camera, file, rows, k)
+
+
+def _entry_3(
+    root: Path, info: dict[str, Any], camera: str, file: Path, rows: dict[str, Any], k: int
+) -> Entry:
+    video = f"videos/{camera}"
+    table, video_file = (
+        _path(root, info, template, _places(rows, kind, k) | {"video_key": camera})
+        for template, kind in (("data_path", "data"), ("video_path", video))
+    )
+    index, length = int(rows["episode_index"][k]), int(rows["length"][k])
+    start = float(rows[f"{video}/from_timestamp"][k])
+    text = _text(rows["tasks"][k], str(file))
+    return Entry(_name(index), index, length, text, table, video_file, start, False)
+
+
+def _fail(error: ValueError) -> Entry:
+    raise error
 
 
 def _places(rows: dict[str, Any], kind: str, k: int) -> dict[str, Any]:
@@ -130,10 +171,10 @@ def _name(index: int) -> str:
     return f"episode_{index:06d}"
 
 
-def _text(tasks: Any, file: Path) -> str:
+def _text(tasks: Any, where: str) -> str:
     """The first of an episode's tasks."""
     if tasks is None or isinstance(tasks, str):
         return tasks or ""
     if not isinstance(tasks, list | np.ndarray):
-        raise ValueError(f"{file}: expected the tasks of an episode as texts, got {tasks!r}.")
+        raise ValueError(f"{where}: expected the tasks of an episode as texts, got {tasks!r}.")
     return str(tasks[0]) if len(tasks) else ""

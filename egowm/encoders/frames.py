@@ -13,11 +13,12 @@ from egowm.checks import check_between, check_shape, shown
 from egowm.clip import Clip
 from egowm.encoder import MOST_PIXELS
 from egowm.network.optimizer import adamw, use_schedule
+from egowm.on_hub import OnHub
 from egowm.pixels import to_unit
 from egowm.randomness import StepSeeds
 
 
-class FrameModule(LightningModule, ABC):
+class FrameModule(OnHub, LightningModule, ABC):
     """A network that learns from the frames of any clips; their actions are not used.
 
     Args:

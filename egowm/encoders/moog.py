@@ -11,6 +11,7 @@ from egowm.clip import Clip
 from egowm.encoder import ENCODER
 from egowm.encoders.frames import FrameModule
 from egowm.encoders.moog_npz import EGO4D, read_ego4d
+from egowm.hub import located
 from egowm.network.off_grid import Layout, OffGrid, Tokens
 from egowm.off_grid import arguments_of, load, save
 from egowm.pixels import check_unit
@@ -151,17 +152,23 @@ class MooG(FrameModule):
 
     @classmethod
     @checked
-    def from_pretrained(cls, folder: Path | str) -> Self:
+    def from_pretrained(
+        cls, folder: Path | str, *, revision: str | None = None, download: bool = False
+    ) -> Self:
         """Load an export, in eval mode.
 
         Args:
-            folder: That `save_pretrained` or `egowm export` wrote.
+            folder: That `save_pretrained` or `egowm export` wrote, or an id of the Hugging Face hub
+                in the local cache.
+            revision: Branch, tag or commit of a hub id; None takes the one that is cached.
+            download: Download a hub id that is not cached; needs a pinned `revision`.
 
         Raises:
             FileNotFoundError: A file that is missing.
             ValueError: A folder of something else, or damaged files.
+            OSError: A download that failed, and why.
         """
-        network = load(Path(folder))
+        network = load(located(folder, revision, download))
         model = cls(**arguments_of(network))
         model.network = network
         return model.eval()

@@ -18,6 +18,7 @@ from egowm.encoders.cross_view import Decoder
 from egowm.encoders.pairs import draw, kinds_of
 from egowm.encoders.transformer import EPS, gathered, transformer
 from egowm.files import filled
+from egowm.hub import located
 from egowm.network.finite import check_finite, check_rounded
 from egowm.readable import undamaged
 from egowm.sizes import no_larger_than, room_for
@@ -242,17 +243,22 @@ class SingleLife(EncoderModule):
             (temporary / DECODER).write_text(json.dumps(shape) + "\n")
 
     @classmethod
-    def from_pretrained(cls, folder: Path | str) -> Self:
+    def from_pretrained(
+        cls, folder: Path | str, *, revision: str | None = None, download: bool = False
+    ) -> Self:
         """Load encoder and decoder of an export.
 
         Args:
-            folder: Written by `egowm export`.
+            folder: Written by `egowm export`, or an id of the Hugging Face hub in the local cache.
+            revision: Branch, tag or commit of a hub id; None takes the one that is cached.
+            download: Download a hub id that is not cached; needs a pinned `revision`.
 
         Raises:
             FileNotFoundError: A file that is missing, such as the decoder of another encoder.
             ValueError: Another kind of model, or a damaged file.
+            OSError: A download that failed, and why.
         """
-        folder = Path(folder)
+        folder = located(folder, revision, download)
         for file in (folder / DECODER, folder / DECODER_WEIGHTS):
             if not file.is_file():
                 raise FileNotFoundError(

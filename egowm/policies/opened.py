@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from egowm.checks import checked
+from egowm.hub import located
 from egowm.module_export import load
 from egowm.policies.behaviour_cloning import BehaviourCloning
 from egowm.policies.dreamer import Dreamer
@@ -16,15 +17,20 @@ KINDS: dict[str, type[BehaviourCloning | Dreamer | Reinforce]] = {
 
 
 @checked
-def from_pretrained(folder: Path | str) -> BehaviourCloning | Dreamer | Reinforce:
+def from_pretrained(
+    folder: Path | str, *, revision: str | None = None, download: bool = False
+) -> BehaviourCloning | Dreamer | Reinforce:
     """The policy of an export.
 
     Args:
-        folder: The export's folder.
+        folder: The export's folder, or an id of the Hugging Face hub in the local cache.
+        revision: Branch, tag or commit of a hub id; None takes the one that is cached.
+        download: Download a hub id that is not cached; needs a pinned `revision`.
 
     Raises:
-        FileNotFoundError: No such folder or file.
+        FileNotFoundError: No such folder, repository, revision or file.
         ValueError: Another export, or damaged files.
+        OSError: A download that failed, and why.
 
     >>> from tempfile import TemporaryDirectory
     >>> from egowm import ActionSpec
@@ -36,4 +42,4 @@ def from_pretrained(folder: Path | str) -> BehaviourCloning | Dreamer | Reinforc
     ...     from_pretrained(f"{folder}/clone").size
     8
     """
-    return load(Path(folder), None, KINDS)
+    return load(located(folder, revision, download), None, KINDS)

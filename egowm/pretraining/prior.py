@@ -18,9 +18,10 @@ from egowm.clip import Clip
 from egowm.diffusion import denoising_loss
 from egowm.exported_weights import EARLIER
 from egowm.files import FolderKind, check_folder, filled
-from egowm.loading import CONFIG, EMPTY, INDEX, read_json
+from egowm.loading import EMPTY, INDEX, read_json
 from egowm.network.finite import check_finite, check_rounded
 from egowm.network.optimizer import adamw, use_schedule
+from egowm.pipeline_folder import load_in_float32
 from egowm.pixels import to_model
 from egowm.randomness import StepSeeds
 
@@ -164,7 +165,7 @@ def save_pipeline(backbone: Backbone, folder: Path) -> None:
             advice = "A pipeline's folder is in float16: train with weight decay or a lower rate."
             check_rounded(dict(half.named_parameters()), exact.__getitem__, f"The {name}", advice)
             half.save_pretrained(temporary / name)
-            _load_in_float32(temporary / name)
+            load_in_float32(temporary / name)
         if not _is_base(backbone, folder):
             _copy_rest(backbone, temporary)
 
@@ -185,12 +186,3 @@ def _copy_rest(backbone: Backbone, folder: Path) -> None:
     index["vae"] = ["diffusers", type(backbone.parts["vae"]).__name__]  # it may be another
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
     backbone.save_settings(folder)
-
-
-def _load_in_float32(folder: Path) -> None:
-    """diffusers' models load in float32 if nothing else is asked; those of transformers in what
-    their configuration says, and a pipeline of both types fails in its first product."""
-    settings = read_json(folder, CONFIG)
-    if "dtype" in settings:
-        settings["dtype"] = "float32"
-        (folder / CONFIG).write_text(json.dumps(settings, indent=2) + "\n")

@@ -114,7 +114,9 @@ def _write(folder: Path, index: dict[str, Any], parts: dict[str, Any]) -> Path:
         if isinstance(part, torch.nn.Module):
             _amplify(part)
         part.save_pretrained(folder / name)
-    index |= {name: ["diffusers", type(part).__name__] for name, part in parts.items()}
+    library = {name: type(part).__module__.split(".")[0] for name, part in parts.items()}
+    library["transformer"] = "diffusers"
+    index |= {name: [library[name], type(part).__name__] for name, part in parts.items()}
     (folder / "model_index.json").write_text(json.dumps(index))
     if index["_class_name"] == "CDiTPipeline":
         return folder  # takes no text

@@ -228,8 +228,13 @@ class _PassThrough:
         return self
 
 
-def stock_latents(folder, family, model: WorldModel, picture: Image.Image) -> list[Tensor]:
-    """The stock pipeline's latents (B, t, c, h, w) after each of 3 steps, guidance off."""
+def stock_latents(
+    folder, family, model: WorldModel, picture: Image.Image, opened: bool = False
+) -> list[Tensor]:
+    """The stock pipeline's latents (B, t, c, h, w) after each of 3 steps, guidance off.
+
+    opened: the pipeline is opened from the folder, else built of the model's own parts.
+    """
     import diffusers
 
     index = json.loads((folder / "model_index.json").read_text())
@@ -279,7 +284,11 @@ def stock_latents(folder, family, model: WorldModel, picture: Image.Image) -> li
         call |= {"negative_prompt_embeds": mask, "negative_prompt_attention_mask": mask}
         still = np.tile(np.eye(4, dtype=np.float32), (family.horizon + 1, 1, 1))
         call |= {"c2w": still, "intrinsics": [50.0, 50.0, 32.0, 32.0]}
-    pipeline = getattr(diffusers, name)(**parts)
+    if opened:
+        strange = {k: v for k, v in parts.items() if v is None or isinstance(v, _PassThrough)}
+        pipeline = getattr(diffusers, name).from_pretrained(folder, **strange)
+    else:
+        pipeline = getattr(diffusers, name)(**parts)
     if family.name == "sana":
         pipeline._build_camera_kwargs = lambda *given, **more: {}  # its camera input is optional
     pipeline.set_progress_bar_config(disable=True)
@@ -326,6 +335,44 @@ def test_sampling_is_the_stock_pipeline_s(model, family, tiny, monkeypatch):
     assert first < 1e-5
     if family.name in ("svd", "predict1", "predict2", "ltx", "sana"):
         assert last < 1e-4
+
+
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
+@pytest.mark.parametrize("family", ["svd", *BY_TOKEN], indirect=True)
+def test_a_saved_pipeline_opens_in_diffusers(model, family, tmp_path, monkeypatch):
+    """With a trained network, and the embedding off; egowm opens the folder with it on."""
+    frame, given = context(family), model.backbone.context_latents
+    picture = Image.fromarray(np.array(frame[0, 0].permute(1, 2, 0)))
+    with torch.no_grad():
+        for parameter in obedient(model).backbone.network.parameters():
+            parameter.mul_(1.02)
+    if family.name == "predict1":
+        model.backbone.context_noise = 0.0
+    model.save_pipeline(tmp_path / "pipeline")
+    expected = stock_latents(tmp_path / "pipeline", family, model, picture, opened=True)
+    loaded = WorldModel.from_pretrained(tmp_path / "pipeline")
+    actions = torch.full((1, family.horizon, 3), 0.1)
+
+    def imagined(which: WorldModel) -> Tensor:
+        how = Sampling(steps=3)
+        return which.rollout(frame, actions, how, generator=generator(7)).latents
+
+    assert distance(imagined(loaded), imagined(model)) < 1e-4
+    torch.nn.init.zeros_(loaded.action_embedding.linear_2.weight)
+    torch.nn.init.zeros_(loaded.action_embedding.linear_2.bias)
+    whole, euler = imagined(loaded), sampler.euler
+    assert distance(whole, imagined(model)) > 1e-3
+    monkeypatch.setattr(sampler, "euler", lambda f, noisy, sigmas: euler(f, noisy, sigmas[:2]))
+    assert distance(imagined(loaded), expected[0][:, given:]) < 1e-5
+    if family.name in ("svd", "predict1", "predict2", "ltx"):
+        assert distance(whole, expected[-1][:, given:]) < 1e-4
+
+
+@pytest.mark.parametrize("family", ["cdit"], indirect=True)
+def test_a_backbone_without_a_stock_pipeline_is_not_saved_as_one(model, family, tmp_path):
+    with pytest.raises(ValueError, match="CDiT: CDiTPipeline is no pipeline of diffusers"):
+        model.save_pipeline(tmp_path / "pipeline")
+    assert not (tmp_path / "pipeline").exists()
 
 
 @torch.no_grad()

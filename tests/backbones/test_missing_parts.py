@@ -223,4 +223,4 @@ def test_no_other_code_can_ask(folder):
                 said = {k.arg: getattr(k.value, "value", None) for k in call.keywords}
                 local = owner in OURS or said.get("local_files_only") is True
                 assert local, f"{path}:{call.lineno}"
-    assert downloading == (["egowm/loading.py"] if folder == "egowm" else [])
+    assert downloading == (["egowm/hub.py"] if folder == "egowm" else [])

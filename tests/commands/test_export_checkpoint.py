@@ -58,6 +58,12 @@ def test_checkpoint_to_export(recipe, tmp_path, capsys):
     assert all(torch.equal(own[k], v.half().float()) for k, v in saved.items())
     assert model.chunk == 1
 
+    pipeline = ["--as", "diffusers", "--output", str(tmp_path / "pipeline")]
+    assert cli.main([*command, *pipeline]) == 0
+    whole = WorldModel.from_pretrained(tmp_path / "pipeline")
+    assert whole.backbone.folder == tmp_path / "pipeline"
+    assert all(torch.equal(weight, own[k]) for k, weight in whole.state_dict().items())
+
     content = yaml.safe_load(recipe.read_text())
     backbone = content["model"]["init_args"]["backbone"]["init_args"]
     base, backbone["pretrained"] = backbone["pretrained"], "./of/another/training"
@@ -91,6 +97,16 @@ def test_an_export_needs_no_validation_clips(recipe, tmp_path):
         assert cli.main([*command, "--output", str(tmp_path / name)]) == 0
         own = WorldModel.from_pretrained(tmp_path / name).state_dict()
         assert all(torch.equal(own[k], v) for k, v in weights.items())
+
+
+def test_a_policy_is_no_pipeline(recipe, tmp_path, capsys):
+    content = yaml.safe_load(recipe.read_text())
+    content["model"] = {"class_path": "egowm.policies.BehaviourCloning", "init_args": {"size": 16}}
+    recipe.write_text(yaml.safe_dump(content))
+    command = ["export", "-c", str(recipe), "--ckpt_path", "none.ckpt", "--as", "diffusers"]
+    assert cli.main([*command, "--output", str(tmp_path / "export")]) == 2
+    told = "--as diffusers: expected a world model on a pipeline of diffusers, got BehaviourCloning"
+    assert told in capsys.readouterr().err
 
 
 def test_mistakes_are_one_line(recipe, tmp_path, capsys):

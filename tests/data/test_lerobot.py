@@ -368,6 +368,82 @@ def test_all_faults_of_the_files_are_said_at_once(tmp_path, write_table):
     assert left.name == "episode_000001"
 
 
+def test_all_faults_of_one_episode_are_said_at_once(tmp_path, write_table):
+    root = write_v2(tmp_path, write_table)
+    table, video = (next(root.rglob(f"episode_000001.*{end}")) for end in ("et", "4"))
+    write_table(table, too_wide(broken_rows(table_of(1, 12))))
+    video.unlink()
+    with pytest.raises(ValueError, match="episode_000001: 3 faults: ") as caught:
+        all_of(root).split("train")
+    for words in ("1.mp4 is missing", "the table has 3", "7 rows, the episode's length is 9"):
+        assert words in str(caught.value)
+    assert str(caught.value).count("leave it out") == 1
+    assert "\n" not in str(caught.value)
+
+
+def test_all_faults_of_the_index_are_said_at_once(tmp_path, write_table):
+    root = write_v2(tmp_path, write_table)
+    file = root / "meta/episodes.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    changed = [{"length": 3}, rows[1], {**rows[2], "tasks": 7}, rows[1], {"episode_index": "x"}]
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in changed))
+    with pytest.raises(ValueError, match="4 faults of the index") as caught:
+        all_of(root).split("train")
+    for words in ("line 1: ", "line 3: expected the tasks", "000001 is listed twice", "line 5: "):
+        assert words in str(caught.value)
+    write_info(root, "v1.6", fps=0)
+    with pytest.raises(ValueError, match=r"fps above 0 .*got fps 0.* \| expected codebase_version"):
+        all_of(root).split("train")
+
+
+def test_a_fault_of_every_line_is_said_once(tmp_path, write_table):
+    root = write_v2(tmp_path, write_table)
+    write_info(root, "v2.1", video_path="../{video_key}.mp4")
+    with pytest.raises(ValueError, match="climb out") as caught:
+        all_of(root).split("train")
+    assert "faults" not in str(caught.value)
+
+
+def delete(root: Path, version: str, number: int) -> None:
+    """Take an episode out of the index, as scripts do; tables and videos of others stay."""
+    if version == "v3.0":
+        file = root / "meta/episodes/chunk-000/file-000.parquet"
+        table = parquet.read_table(file)
+        keep = [index != number for index in table["episode_index"].to_pylist()]
+        parquet.write_table(table.filter(pyarrow.array(keep)), file)
+        return
+    file = root / "meta/episodes.jsonl"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join(line for k, line in enumerate(lines) if k != number))
+    for path in root.rglob(f"episode_{number:06d}.*"):
+        path.unlink()
+
+
+@pytest.mark.parametrize("version", ["v2.0", "v2.1", "v3.0"])
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_deleted_episode_leaves_the_others_as_they_were(tmp_path, write_table, version, number):
+    root = write_version(tmp_path, write_table, version)
+    delete(root, version, number)
+    episodes = {int(e.name[-6:]): e for e in all_of(root).split("train")}
+    assert sorted(episodes) == [k for k in range(3) if k != number]
+    for number, episode in episodes.items():
+        k = np.arange(LENGTHS[number])
+        assert shown(episode.read(range(len(k)))) == (50 * number + k).tolist()
+        np.testing.assert_array_equal(episode.actions, np.stack([k + number, 10 * k], 1)[:-1])
+
+
+def test_several_chunks_of_the_older_layout(tmp_path, write_table):
+    """Two episodes a chunk: the third lies in the second one."""
+    root = write_v2(tmp_path, write_table)
+    write_info(root, "v2.1", chunks_size=2)
+    for path in list(root.rglob("episode_000002.*")):
+        moved = Path(str(path).replace("chunk-000", "chunk-001"))
+        moved.parent.mkdir(parents=True)
+        path.rename(moved)
+    episodes = all_of(root).split("train")
+    assert [shown(e.read([0, 1])) for e in episodes] == [[50 * k, 50 * k + 1] for k in range(3)]
+
+
 @pytest.mark.parametrize("kind", ["parquet", "mp4"])
 def test_an_episode_that_was_not_downloaded_is_left_out(tmp_path, write_table, kind, caplog):
     root = write_v2(tmp_path, write_table)

@@ -113,7 +113,7 @@ def test_what_does_not_fit_is_refused(tmp_path):
         Encoder(network("ijepa"), mean=(0.5, float("inf"), 0.5))
     with pytest.raises(ValueError, match=r"Expected frames \(B, 3, H, W\), got"):
         Encoder(network("ijepa")).encode(torch.zeros(3, 24, 24))
-    with pytest.raises(FileNotFoundError, match="nothing is downloaded in its place"):
+    with pytest.raises(FileNotFoundError, match="the local hub cache does not hold"):
         Encoder.from_pretrained("facebook/dinov2-small")
     broken = network("ijepa")
     broken.layernorm.weight.data[0] = torch.nan

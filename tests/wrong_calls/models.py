@@ -151,6 +151,8 @@ def _world_models(models: Models, folder: Path) -> Iterator[Call]:
     yield Call("WorldModel.spec_of", models.plain.spec_of, {"source": None})
     yield Call("WorldModel.from_pretrained", WorldModel.from_pretrained, {"folder": str(folder)})
     yield Call("WorldModel.save_pretrained", models.plain.save_pretrained, {"folder": ""})
+    yield Call("WorldModel.save_pipeline", models.plain.save_pipeline, {"folder": ""})
+    yield Call("WorldModel.push_to_hub", models.plain.push_to_hub, {"repo_id": "lab/robot@1"})
 
 
 def _embedded() -> dict[str, Any]:

@@ -19,6 +19,7 @@ from egowm.evaluation.rows import known_kinds, make_rows
 from egowm.evaluation.run_writer import RUN
 from egowm.evaluation.table import table
 from egowm.files import check_folder
+from egowm.hub import located
 from egowm.latent import from_pretrained
 from egowm.recipe import open_recipe
 
@@ -42,7 +43,8 @@ def _evaluated(args: Namespace, baseline: EvalRecord | None) -> EvalRecord:
     tracker = chosen_tracker(args)
     assert tracker is not None
     device = chosen_device(args)
-    model = from_pretrained(args.model, base=args.base)
+    place = located(args.model)
+    model = from_pretrained(place, base=args.base)
     data = _data(args)
     protocol = make_protocol(args.protocol, data, args.horizon)
     check_model(protocol, model)
@@ -67,7 +69,7 @@ def _evaluated(args: Namespace, baseline: EvalRecord | None) -> EvalRecord:
         metrics=metrics,
         annotate=annotator(data, args.annotations),
         title=f"{name} on {args.config.stem}",
-        about=_about(args, model),
+        about=_about(args, model, place),
     )
 
 
@@ -82,13 +84,13 @@ def _data(args: Namespace) -> ClipData:
     return data if args.context is None else data.with_context(args.context)
 
 
-def _about(args: Namespace, model: Dynamics) -> dict[str, Any]:
+def _about(args: Namespace, model: Dynamics, place: Path) -> dict[str, Any]:
     """The recipe and the model by what they hold, so that a table can be traced back to them."""
     return {
         "recipe": {"name": args.config.name, "sha256": sum_of(args.config)},
         "model": {
             "name": Path(args.model).name,
-            "sha256": sum_of(export.find(Path(args.model)) / export.WEIGHTS),
+            "sha256": sum_of(export.find(place) / export.WEIGHTS),
             **model.about(),
             "steps": args.steps or model.steps,
         },

@@ -8,9 +8,11 @@ from typing import Any, Protocol
 import torch
 
 from egowm.files import FolderKind, check_folder
+from egowm.pipeline_folder import PIPELINE
 from egowm.recipe import build_model, open_recipe
 from egowm.training.average import averaged_weights
 from egowm.training.checkpoints import read_checkpoint
+from egowm.world_model import WorldModel
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +76,16 @@ def take_checkpoint(model: Exporting, checkpoint: Path, averaged: bool = True) -
 def run(args: Namespace) -> int:
     """Write the export that the options ask for."""
     model = open_model(args.config, args.pretrained)
-    check_folder(args.output, model.export_kind, args.force)
+    save, kind = model.save_pretrained, model.export_kind
+    if args.layout == "diffusers":
+        if not isinstance(model, WorldModel):
+            raise ValueError(
+                f"--as diffusers: expected a world model on a pipeline of diffusers, got "
+                f"{type(model).__name__}: leave --as out."
+            )
+        save, kind = model.save_pipeline, PIPELINE
+    check_folder(args.output, kind, args.force)
     take_checkpoint(model, args.ckpt_path, not args.newest)
-    model.save_pretrained(args.output, torch.float16 if args.half else None)
+    save(args.output, torch.float16 if args.half else None)
     print(f"{args.output}: an export of {args.ckpt_path}")
     return 0

@@ -17,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from egowm.commands.main import VERBS, explain
+from egowm.evaluation.imagined_episodes import IMAGINED, ImaginedEpisodes
 from egowm.evaluation.prediction_writer import PREDICTIONS, PredictionWriter
 from egowm.files import check_folder
 from egowm.network.precision import trainer_precision
@@ -99,6 +100,12 @@ class FitCLI(LightningCLI):
         )
 
         parser.add_argument(
+            "--lerobot",
+            type=bool,
+            default=False,
+            help="predict: also write the imagined clips as a LeRobot data set, RUN/imagined",
+        )
+        parser.add_argument(
             "--force", action="store_true", help="predict: replace predictions that are there"
         )
 
@@ -152,6 +159,8 @@ class FitCLI(LightningCLI):
         root = _root(config["trainer"])
         if self.subcommand == "predict":
             check_folder(root / "predictions", PREDICTIONS, config["force"])
+            if config["lerobot"]:
+                check_folder(root / "imagined", IMAGINED, config["force"])
         if self.subcommand == "fit" and getattr(rank_zero_only, "rank", 0) == 0:
             recipe = self._parser(self.subcommand).dump(config, skip_unset=False)
             self.record = RunRecord(root, self.arguments, yaml.safe_load(recipe))
@@ -188,6 +197,8 @@ class FitCLI(LightningCLI):
             callbacks.append(RunCheckpoint(_folder(config), every))
         if self.subcommand == "predict":
             callbacks.append(PredictionWriter(root / "predictions", options["announced_layout"]))
+            if options["lerobot"]:
+                callbacks.append(ImaginedEpisodes(root / "imagined"))
         drawn = any(isinstance(callback, ProgressBar) for callback in callbacks)
         if not (drawn or bare or config.get("enable_progress_bar") is False):
             callbacks.append(RunBar())

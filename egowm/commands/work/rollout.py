@@ -10,7 +10,9 @@ from torch import Tensor
 from egowm.actions import ActionSpec
 from egowm.actions.files import read_actions
 from egowm.actions.keys import MOVES, in_words, is_file, pressed
+from egowm.checks import counted
 from egowm.commands.base_faults import naming
+from egowm.data.imagined import ImaginedWriter
 from egowm.dynamics import Dynamics
 from egowm.evaluation.film import write_film
 from egowm.evaluation.report.path_drawing import integrate_poses, path_summary
@@ -37,10 +39,10 @@ def run(args: Namespace, walk: FolderKind) -> int:
     first = resize(picture[None], *args.size)
     context = torch.from_numpy(first.transpose(0, 3, 1, 2).copy())[None]
     with naming(model.base):
-        videos = [
-            np.concatenate([first, to_uint8(_imagined(model, context, actions, args))])
-            for actions in told
-        ]
+        made = [_imagined(model, context, actions, args) for actions in told]
+    if args.to == "lerobot":
+        return _write_lerobot(args, model.spec, context[0], made, told)
+    videos = [np.concatenate([first, to_uint8(frames)]) for frames in made]
     shown = rollout_film(videos, args.actions, [actions.numpy() for actions in told], model.spec)
     with filled(args.output, walk) as folder:
         for number, video in enumerate(videos, 1):
@@ -50,6 +52,25 @@ def run(args: Namespace, walk: FolderKind) -> int:
     names = "frames/" if len(videos) == 1 else f"frames_1/ to frames_{len(videos)}/"
     frames = " + ".join(str(len(video)) for video in videos)
     print(f"{frames} frames in {args.output}: {names}, rollout.mp4, rollout.webp")
+    return 0
+
+
+def _write_lerobot(
+    args: Namespace,
+    spec: ActionSpec,
+    context: Tensor,
+    made: Sequence[Tensor],
+    told: Sequence[Tensor],
+) -> int:
+    """An episode for each sequence of actions, from the picture on."""
+    with ImaginedWriter(args.output, spec, force=args.force) as writer:
+        for frames, actions in zip(made, told, strict=True):
+            writer.add_rollout(context, frames.float().cpu(), actions, task=args.text)
+    print(
+        f"{args.output}: {counted(len(made), 'episode')} of LeRobot 3.0, frames after the first "
+        f"marked as imagined"
+    )
+    print(f"look at them: egowm data check {args.output}")
     return 0
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from egowm.checks import counted
 from egowm.data.episode import Episode
+from egowm.data.imagined import num_imagined
 from egowm.data.inspect.checksums import sum_findings
 from egowm.data.inspect.findings import LEVELS, Finding, Level
 from egowm.data.inspect.labels import (
@@ -21,6 +22,7 @@ from egowm.data.inspect.lag import judge, measure, turning
 from egowm.data.inspect.magnitudes import magnitude_findings
 from egowm.data.inspect.opening import SPLITS
 from egowm.data.inspect.pictures import Pictures, look, picture_findings
+from egowm.data.lerobot import LeRobot
 from egowm.data.mixture import Mixture
 from egowm.data.module import ClipData
 from egowm.data.packed import Packed
@@ -66,6 +68,9 @@ def check(data: ClipData, workers: int = 0, progress: bool = True) -> list[Findi
             names = ", ".join(lone[:3]) + (" ..." if len(lone) > 3 else "")
             text = f"{counted(len(lone), 'video')} without a table of the same name: {names}"
             findings.append(Finding("warning", "no table", "", text))
+        if isinstance(source, LeRobot) and (made := num_imagined(source.folder)):
+            text = f"{counted(made, 'frame is', 'frames are')} a model's (column imagined)"
+            findings.append(Finding("note", "imagined", "", text))
         for whole in source.cut.values() if isinstance(source, Recordings) else ():
             findings += [*time_findings(whole, rate, cut=True), *_video_findings(whole, rate)]
     if data.meaning.width:

@@ -80,6 +80,8 @@ def _lerobot(path: Path) -> ClipData:
         return f"{name}.*" if split else name
 
     how = {"action": whole("action"), "state": whole("observation.state")}
+    if how["state"] not in (*features, "observation.state.*"):
+        how["state"] = ""  # it holds none
     return formats.LeRobot(str(path), Window(), **how)  # type: ignore[arg-type]
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from egowm.hub import hub_folder
 from egowm.loading import (
     CONFIG,
     expect_tokenizer,
-    hub_folder,
     load_model,
     load_processor,
 )

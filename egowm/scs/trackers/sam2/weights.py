@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from egowm.files import whole
-from egowm.loading import hub_folder
+from egowm.hub import hub_folder
 from egowm.paths import expanded
 from egowm.readable import readable
 

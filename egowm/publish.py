@@ -1,0 +1,137 @@
+"""Exports on the Hugging Face hub: a folder becomes one commit, with a card, or nothing changes."""
+
+import json
+import logging
+import re
+from fnmatch import fnmatch
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+from egowm.hub import FILES, ID, LOG_IN, refusal
+from egowm.hub_card import at_hub, card, kind_of, readme
+from egowm.limits import load_json
+
+log = logging.getLogger(__name__)
+MESSAGE = "Add an export of egowm"
+_RECORDS = ("world_model.json", "policy.json")
+_PLACES = (  # where a record names what the model stands on
+    ("backbone_arguments", "pretrained"),
+    ("backbone_arguments", "vae_folder"),
+    ("base", "pretrained"),
+    ("arguments", "encoder"),
+)
+
+
+class _Name(NamedTuple):
+    """What a model stands on, and by which name others find it."""
+
+    section: str
+    here: str
+    there: str
+
+
+def publish(
+    folder: Path,
+    repo_id: str,
+    base: str | None = None,
+    licence: str | None = None,
+    evaluation: Path | str | None = None,
+    private: bool | None = None,
+    message: str = MESSAGE,
+) -> str:
+    """Push an export's folder, in one commit; returns its hash. See `OnHub.push_to_hub`.
+
+    Args:
+        folder: An export, of which only files of known kinds are sent; it stays as it is.
+        repo_id, base, licence, evaluation, private, message: As there.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    kind_of(folder)
+    contents: dict[str, Path | bytes] = dict(_files(folder))
+    names = _rename(folder, base, contents)
+    text = at_hub(readme(folder), repo_id)
+    for name in names:
+        text = text.replace(f"`{name.here}`", f"`{name.there}`")
+        if name.there != name.here and base is None:
+            log.warning(
+                "The base is published as %s, a folder that others do not have: give its id on the "
+                "hub (base, --base), or they give a folder when they load it.", name.there
+            )  # fmt: skip
+    run = None if evaluation is None else Path(evaluation)
+    told = card(folder, repo_id, text, base or _base_on_hub(names), licence, run)
+    contents["README.md"] = told.encode()
+    check_account(repo_id)
+    operations = [CommitOperationAdd(name, content) for name, content in contents.items()]
+    api = HfApi(library_name="egowm")
+    try:
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        commit = api.create_commit(repo_id, operations, commit_message=message)
+    except Exception as error:  # of the library by which the hub is asked, too
+        what = f"{repo_id} was not pushed, and no file of it has changed"
+        raise refusal(error, what) from error
+    return str(commit.oid)
+
+
+def check_account(repo_id: str) -> None:
+    """Refuse what is no OWNER/NAME, and to go on without a token, before any work.
+
+    Raises ValueError, PermissionError.
+    """
+    from huggingface_hub import get_token
+
+    found = ID.fullmatch(repo_id)
+    if found is None or found[2] or re.search(r"--|\.\.", repo_id):
+        raise ValueError(f"Expected a repository of the hub, OWNER/NAME, got {repo_id!r}.")
+    if get_token() is None:
+        raise PermissionError(
+            f"{repo_id} was not pushed: the hub takes it from an account, and no token is kept "
+            f"here. Make one that may write, on the page of your account, and {LOG_IN}."
+        )
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """The files of an export by their names in it; not what else may lie there."""
+    found = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        name: path
+        for name, path in found.items()
+        if any(fnmatch(name, pattern) for pattern in FILES)
+        and not any(part.startswith(".") for part in name.split("/"))
+    }
+
+
+def _rename(folder: Path, base: str | None, contents: dict[str, Path | bytes]) -> list[_Name]:
+    """What the export stands on; its records get the names by which others find that."""
+    names = []
+    for file in _RECORDS:
+        record = load_json(folder / file) if (folder / file).is_file() else {}
+        for section, key in _PLACES:
+            part = record.get(section)
+            if not isinstance(part, dict):
+                continue
+            here = part.get(key)
+            if not isinstance(here, str) or here in ("", "."):
+                continue
+            there = _elsewhere(here) if base is None or key == "vae_folder" else base
+            names.append(_Name(section, here, there))
+            if there != here:
+                part[key] = there
+                contents[file] = f"{json.dumps(record, indent=2)}\n".encode()
+    return names
+
+
+def _elsewhere(place: str) -> str:
+    """The last name of a path of this machine; ids, and paths within a working folder, stay."""
+    path = PurePath(place)
+    is_own = place.startswith(("/", "~")) or ".." in path.parts or "\\" in place
+    return f"./{path.name}" if is_own and path.name else place
+
+
+def _base_on_hub(names: list[_Name]) -> str | None:
+    """The id of the base, where the export names it by one."""
+    for name in names:
+        is_id = ID.fullmatch(name.here) and not name.here.startswith((".", "priors/"))
+        if is_id and name.section != "arguments" and not Path(name.here).exists():
+            return name.here
+    return None
