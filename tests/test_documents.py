@@ -107,6 +107,12 @@ def check_planning(scope: dict[str, Any]) -> None:
     assert len(body.splitlines()) <= 11  # "Ten lines of your own"
 
 
+def check_scs(scope: dict[str, Any]) -> None:
+    assert scope["score"] == pytest.approx(60.0)
+    assert scope["found"]["scs"].item() == pytest.approx(80.0)
+    assert scope["found"]["PeakSignalNoiseRatio"] > 10
+
+
 def check_students(scope: dict[str, Any]) -> None:
     assert scope["levels"].tolist() == pytest.approx([80, 2, 0])
     assert scope["student"].spec.width == 3
@@ -150,6 +156,7 @@ RESULT: dict[str, Callable[[dict[str, Any]], None]] = {
     "docs/latent-models.md": check_latent_models,
     "docs/policies.md": check_policies,
     "docs/planning.md": check_planning,
+    "docs/scs.md": check_scs,
     "docs/students.md": check_students,
     "docs/walk.md": check_walk,
     "priors/rooms-svd/README.md": check_prior,

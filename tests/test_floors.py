@@ -13,8 +13,8 @@ FACE = "egowm"  # `egowm/__init__.py` names what others define, and imports it w
 GROUND = (
     "actions", "arrays", "augmentation", "beside", "checks", "checksums", "clip", "conditioning",
     "ddpm", "decord_library", "diffusion", "files", "lazy", "limits", "loading", "moved",
-    "network", "paths", "picture_file", "pixels", "randomness", "readable", "shipped", "sizes",
-    "typed_json", "unfinished", "video", "video_encoder", "video_end", "video_file",
+    "network", "paths", "picture_file", "pixels", "randomness", "readable", "shares", "shipped",
+    "sizes", "typed_json", "unfinished", "video", "video_encoder", "video_end", "video_file",
     "video_packets",
 )  # fmt: skip
 CORE = (

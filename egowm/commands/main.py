@@ -15,7 +15,7 @@ from typing import NamedTuple
 from egowm import __version__
 
 PACKAGE = Path(__file__).parent.parent
-BAD_INPUT, INTERRUPTED, UNREAD, TERMINATED = 2, 130, 141, 143
+BAD_INPUT, FELL, INTERRUPTED, UNREAD, TERMINATED = 2, 4, 130, 141, 143  # FELL: below a --gate
 # Of libraries, by name, since naming the class would import them: Lightning's, of options;
 # safetensors', of files that cannot be read or written; torch's, of a GPU.
 _OF_LIBRARIES = ("MisconfigurationException", "SafetensorError", "OutOfMemoryError")
