@@ -46,6 +46,7 @@ VERBS = {
     "collect": Verb("drive a robot in a room while it learns", "egowm.commands.collect"),
     "eval": Verb("predict, measure and report in one go", "egowm.commands.eval"),
     "align": Verb("how far two encoders look at the same patches", "egowm.commands.align"),
+    "view": Verb("a run or recordings over time, in rerun's viewer", "egowm.commands.view"),
     "report": Verb("one self-contained HTML page of a run", "egowm.commands.report"),
     "data": Verb("check, show, convert, pack or encode recordings", "egowm.commands.data"),
     "demo": Verb("train, roll out, score and look, in minutes on a CPU", "egowm.commands.demo"),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from egowm.data.humanoid import HumanoidHalls
     from egowm.data.lerobot import LeRobot
     from egowm.data.lerobot_writer import LeRobotWriter
+    from egowm.data.lit_data import LitData
     from egowm.data.mixture import Mixture
     from egowm.data.module import ClipData, Window
     from egowm.data.nwm import NWM
@@ -34,6 +35,7 @@ __all__ = [
     "HumanoidHalls",
     "LeRobot",
     "LeRobotWriter",
+    "LitData",
     "Mixture",
     "OneX",
     "OneXWriter",

@@ -95,15 +95,15 @@ def add_inputs(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Score, write what was asked for, print the table."""
-    from egowm.evaluation.report.run_page import PAGE
-
     launch = chosen_launch(arguments)
     check_named(arguments)
-    for name, kind in (("json", RESULT), ("csv", TABLE), ("report", PAGE)):
-        check_output(getattr(arguments, name), kind, f"--{name}")
     check_cache(arguments.cache)
     if arguments.shard is not None:
         return _shard(arguments)
+    from egowm.evaluation.report.run_page import PAGE
+
+    for name, kind in (("json", RESULT), ("csv", TABLE), ("report", PAGE)):
+        check_output(getattr(arguments, name), kind, f"--{name}")
     options = given(arguments)
     gate = _gate(arguments, options["tracker"])
     if launch is not None:
