@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.measure import Record, read
 from benchmarks.tables.markdown import MISSING, source, table
+from egowm.evaluation.navigation import time_allowed
 
 HOURS, RATE, CLIPS, FRAMES = 1000, 4, 10_000, 16  # Hz; a day; predicted of each clip
 RECORDED = HOURS * 3600 * RATE
@@ -100,7 +101,8 @@ def _measured(results: Path) -> list[tuple[str, str, str]]:
     if drive is None:
         found.append(("arrivals", MISSING, ""))
     else:
-        each, plans = drive["seconds_per_plan"], 4
+        each, every = drive["seconds_per_plan"], drive["settings"]["every"]
+        plans = -(-time_allowed(drive["distance_metres"], drive["visible"]) // every)
         seconds = CLIPS * each * plans
         found.append(
             (

@@ -77,7 +77,7 @@ def test_what_a_shard_needs(command, capsys, tmp_path):
 
 def test_a_cache_needs_to_know_its_models(obedient, rooms, tmp_path):
     with pytest.raises(ValueError, match="Expected a cache with `about`"):
-        evaluate([Row("pred", "m", obedient)], rooms, tmp_path / "out", cache=tmp_path / "cache")
+        evaluate([Row("pred", "m", obedient)], rooms, tmp_path / "out", horizon=2, cache=tmp_path)
 
 
 def test_what_is_kept_depends_on_all_that_decides(obedient, rooms, tmp_path, caplog):
