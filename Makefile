@@ -57,9 +57,9 @@ dist: $(STAMP)  ## build the wheel, install it in an empty environment elsewhere
 # Side by side what uses one core each, its output kept together (not by the make of macOS).
 TOGETHER := --no-print-directory --jobs=$(JOBS) $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-check: $(STAMP)  ## everything that must pass before a commit
+check: $(STAMP)  ## what must pass before a commit: all but the longest tests
 	@$(MAKE) $(TOGETHER) dist lint types
-	@$(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory test ARGS="-m 'not long' $(ARGS)"
 
 demo: $(STAMP)  ## the main job: train, roll out, score and look, in a few minutes on a CPU
 	$(BIN)/egowm demo --force $(ARGS)

@@ -267,6 +267,15 @@ class FlowMatching:
         return 0.8, 0.95
 
 
+@dataclass(frozen=True)
+class WholeTimes(FlowMatching):
+    """Flow matching whose network is told whole times, as schedulers with integer timesteps do."""
+
+    def time(self, sigma: Tensor) -> Tensor:
+        """sigma * time_scale, rounded down."""
+        return (sigma * self.time_scale).floor()
+
+
 def euler(denoise: Callable[[Tensor, Tensor], Tensor], noisy: Tensor, sigmas: Tensor) -> Tensor:
     """Euler steps along the probability flow (Karras et al. 2022, algorithm 1, first order).
 

@@ -22,6 +22,7 @@ def quick(monkeypatch, tmp_path):
     monkeypatch.setattr(speed, "stable_worldmodel", lambda *about: ([], missing))
 
 
+@pytest.mark.long
 def test_every_format_gives_the_same_clips(tmp_path):
     """Small: every form is written, opened, compared and timed; the figures are not looked at."""
     path = tmp_path / "data.json"

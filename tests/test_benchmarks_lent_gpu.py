@@ -47,7 +47,7 @@ def base(out: Path) -> str | None:
     return str(whole)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(580)
 @pytest.mark.parametrize("call", HOME)
 def test_every_step_of_a_call_at_toy_size(call, work, capfd):

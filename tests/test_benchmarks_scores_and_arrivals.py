@@ -126,6 +126,7 @@ def test_at_least_twelve_models_of_names_of_their_own():
 # Measuring, and what is shown -------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_one_model_is_measured(tmp_path, monkeypatch, capsys):
     """Scores and arrivals of the shipped model, in as little as there is; not a second time."""
     counts = {"episodes_train": 1, "episodes_val": 1, "episodes_test": 2, "num_frames": 5}

@@ -69,6 +69,7 @@ def test_the_slow_world_is_slow_and_its_things_stand_free():
         assert set(scene.scored) <= set(np.unique(ids)) <= {0, 1, 2, 3, 4, 5, *scene.scored}
 
 
+@pytest.mark.long
 def test_true_scores_and_the_record(tmp_path, monkeypatch, capsys):
     small = partial(cases.rooms, size=32)
     monkeypatch.setattr(truth, "WORLDS", {"rooms": small, "slow": small})

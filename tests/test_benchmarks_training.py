@@ -29,6 +29,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.long
 def test_a_row_is_measured(tiny_prior, tmp_path, monkeypatch):
     """Small, in this process: every figure of a record, and what is foretold of it."""
     monkeypatch.setattr(training_row, "pipeline", lambda model, folder: str(tiny_prior))
@@ -65,6 +66,7 @@ def test_a_row_from_a_cache(tiny_prior, tmp_path, monkeypatch):
     assert seen[:4] == [True] * 4  # three steps and the traced one
 
 
+@pytest.mark.long
 def test_operations_are_those_of_a_real_step(tiny_prior, spec, monkeypatch):
     """Counted without values; recomputation does not count."""
     none = SimpleNamespace(step=0, parameters=0)
@@ -159,6 +161,7 @@ def test_a_row_that_fails_is_told(tmp_path, monkeypatch, capsys):
     assert "Expected --only to name a row" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_row_has_a_process_of_its_own(tmp_path, monkeypatch, capsys):
     """Its command carries all of the row, and its last line is the record or what went wrong."""
     asked, row = SimpleNamespace(steps=2, warmup=1, device="cpu", seed=3), Row("tape", data="tape")
@@ -179,6 +182,7 @@ def test_a_row_has_a_process_of_its_own(tmp_path, monkeypatch, capsys):
     assert given == [row, 2, 1, "cpu", tmp_path, 3]
 
 
+@pytest.mark.long
 def test_what_is_foretold_of_a_card(tiny_prior, tmp_path, monkeypatch):
     """One small row in the place of large ones; then its line, and a limit that is not kept."""
     row = Row("SVD 512, lora", train="lora", size=(16, 16), precision="bf16-mixed")
@@ -196,6 +200,7 @@ def test_what_is_foretold_of_a_card(tiny_prior, tmp_path, monkeypatch):
     assert "| SVD 512, lora | 17.0 | below 16, **missed** | 3.20 |" in tables.foretold(tmp_path)
 
 
+@pytest.mark.long
 def test_steps_of_the_rooms_world_model_take_turns(tiny_prior, tmp_path, monkeypatch):
     """Each way differs from the first as its row says, and its ratio is to the first's seconds."""
     seen, step, latents = {}, rooms_step.Trainee.step, AutoencoderKLTemporalDecoder.encode

@@ -252,7 +252,7 @@ def test_intervals_cover_runs_and_clips():
 # A short matched run -----------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_arm_trains_and_is_scored(few_rooms, tmp_path, monkeypatch):
     """Two steps each, from the same recipes; the rows are finite and say what they are.
 

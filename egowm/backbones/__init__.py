@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from egowm.backbones.cosmos import Cosmos
     from egowm.backbones.cosmos3.model import Cosmos3
     from egowm.backbones.ltx import LTX
+    from egowm.backbones.sana_wm import SanaWM
     from egowm.backbones.svd import SVD
     from egowm.backbones.video_transformer import VideoTransformer
     from egowm.backbones.wan import Wan
@@ -24,6 +25,7 @@ __all__ = [
     "Condition",
     "Cosmos",
     "Cosmos3",
+    "SanaWM",
     "VideoTransformer",
     "Wan",
 ]

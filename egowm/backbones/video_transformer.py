@@ -28,9 +28,9 @@ class VideoTransformer(Backbone):
 
     The parameters are explained where a family's class takes them.
 
-    >>> from egowm.backbones import LTX, Cosmos, Wan
-    >>> sum(issubclass(family, VideoTransformer) for family in (Cosmos, Wan, LTX))
-    3
+    >>> from egowm.backbones import LTX, Cosmos, SanaWM, Wan
+    >>> sum(issubclass(family, VideoTransformer) for family in (Cosmos, Wan, LTX, SanaWM))
+    4
     """
 
     droppable = ("text",)

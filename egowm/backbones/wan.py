@@ -10,7 +10,6 @@ Here every token has a timestep of its own, (B, t*h*w): there the embedding of a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -26,7 +25,7 @@ from egowm.backbones.schedulers import FLOW, StockLevels, load_scheduler, tried
 from egowm.backbones.video_transformer import VideoTransformer
 from egowm.clip import Encodings
 from egowm.conditioning.injection import enter_tokens, takes_actions
-from egowm.diffusion import FlowMatching, Generator
+from egowm.diffusion import FlowMatching, Generator, WholeTimes
 from egowm.loading import (
     INDEX,
     load_model,
@@ -37,14 +36,6 @@ from egowm.loading import (
 from egowm.pixels import from_model
 
 PIPELINES = ("WanImageToVideoPipeline", "WanPipeline")
-
-
-@dataclass(frozen=True)
-class _WholeTimes(FlowMatching):
-    """Flow matching whose network is told whole times, as schedulers with integer timesteps do."""
-
-    def time(self, sigma: Tensor) -> Tensor:
-        return (sigma * self.time_scale).floor()
 
 
 def enter(network: Any, embedding: Tensor) -> list[RemovableHandle]:
@@ -150,7 +141,7 @@ class Wan(VideoTransformer):
         scheduler = load_scheduler(folder, FLOW)
         config = scheduler.config
         levels = tried(StockLevels(scheduler, folder / "scheduler", ceiling=1))
-        kind = FlowMatching if scheduler.timesteps.is_floating_point() else _WholeTimes
+        kind = FlowMatching if scheduler.timesteps.is_floating_point() else WholeTimes
         return kind(
             levels,
             shift=config.get("flow_shift", config.get("shift", 1.0)),

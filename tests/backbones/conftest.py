@@ -34,6 +34,7 @@ FAMILIES = {
         Family("wan2.1", "Wan", (16, 16), 4, 8),
         Family("wan2.2", "Wan", (32, 32), 4, 8),
         Family("ltx", "LTX", (32, 32), 8, 16),
+        Family("sana", "SanaWM", (64, 64), 8, 16),
         Family("cdit", "CDiT", (16, 16), 1, 4),
     )
 }
@@ -312,6 +313,43 @@ def _ltx() -> tuple[dict[str, Any], dict[str, Any]]:
     return {"_class_name": "LTXPipeline"}, parts
 
 
+def _sana() -> tuple[dict[str, Any], dict[str, Any]]:
+    from diffusers import (
+        AutoencoderKLLTX2Video,
+        FlowMatchEulerDiscreteScheduler,
+        SanaWMTransformer3DModel,
+    )
+
+    vae = AutoencoderKLLTX2Video(
+        latent_channels=8,
+        block_out_channels=(8, 8, 8, 8),
+        decoder_block_out_channels=(8, 16, 32),
+        layers_per_block=(1, 1, 1, 1, 1),
+        decoder_layers_per_block=(1, 1, 1, 1),
+        patch_size=2,
+        spatial_compression_ratio=16,  # its own count takes a temporal block for a spatial one
+        temporal_compression_ratio=8,
+    )
+    vae.latents_mean.copy_(torch.linspace(-0.2, 0.2, 8))
+    vae.latents_std.copy_(torch.linspace(0.4, 0.8, 8))
+    transformer = SanaWMTransformer3DModel(
+        in_channels=8,
+        num_layers=2,
+        hidden_size=32,
+        num_attention_heads=2,
+        linear_head_dim=16,
+        softmax_every_n=2,
+        caption_channels=TEXT,
+    )
+    for name, weight in transformer.named_parameters():
+        if "conv_k" in name:  # they start at 0
+            torch.nn.init.normal_(weight, std=0.1)
+            weight.data[..., -1] += 1
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    parts = {"vae": vae, "transformer": transformer, "scheduler": scheduler}
+    return {"_class_name": "SanaWMPipeline"}, parts
+
+
 def _cdit() -> tuple[dict[str, Any], dict[str, Any]]:
     from diffusers import AutoencoderKL, DDPMScheduler
 
@@ -345,5 +383,6 @@ _PARTS: dict[str, Callable[[], tuple[dict[str, Any], dict[str, Any]]]] = {
     "wan2.1": _wan21,
     "wan2.2": _wan22,
     "ltx": _ltx,
+    "sana": _sana,
     "cdit": _cdit,
 }

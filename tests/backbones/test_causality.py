@@ -14,7 +14,7 @@ from .conftest import FAMILIES
 from .test_families import clips, generator, obedient
 
 # Families whose network attends to all frames of a chunk, as docs/backbones.md says.
-SEE_THE_CHUNK = {"svd", "predict1", "predict2", "predict2.5", "wan2.1", "wan2.2", "ltx"}
+SEE_THE_CHUNK = {"svd", "predict1", "predict2", "predict2.5", "wan2.1", "wan2.2", "ltx", "sana"}
 SHOWN = 1e-3  # the least change that counts
 HOW = Sampling(steps=2, decode="none")
 

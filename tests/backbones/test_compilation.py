@@ -58,7 +58,12 @@ def step(model: WorldModel, name: str) -> tuple[float, list[torch.Tensor]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "part"), [("predict2", "full"), ("predict2", "lora"), ("wan2.2", "full")]
+    ("name", "part"),
+    [
+        ("predict2", "full"),
+        pytest.param("predict2", "lora", marks=pytest.mark.long),
+        pytest.param("wan2.2", "full", marks=pytest.mark.long),
+    ],
 )
 def test_the_compiled_step_is_the_eager_one(make, name, part):
     """Under gradient checkpointing; blocks that are alike are compiled once."""
@@ -95,7 +100,10 @@ def test_checkpointed_temporal_attention_compiles(make):
     assert not counters["graph_break"]
 
 
-@pytest.mark.parametrize(("name", "plain_first"), [("svd", True), ("predict2", False)])
+@pytest.mark.parametrize(
+    ("name", "plain_first"),
+    [pytest.param("svd", True, marks=pytest.mark.long), ("predict2", False)],
+)
 def test_every_embedding_is_seen(make, name, plain_first):
     """12 of them and a plain call, in both orders; nothing is compiled again after the first."""
     eager, compiled = make(name).eval(), make(name).eval()

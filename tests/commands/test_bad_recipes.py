@@ -150,6 +150,7 @@ def test_broken_recipes(recipe, quick, no_set_up, tmp_path, capsys):
     run()
 
 
+@pytest.mark.long
 def test_broken_recipes_that_are_built(recipe, quick, tmp_path, capsys):
     """10 of them with all that comes before the first step: data, weights, optimizer."""
     whole, path = yaml.safe_load(recipe.read_text()), tmp_path / "broken.yaml"

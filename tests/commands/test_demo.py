@@ -231,7 +231,7 @@ def test_the_sample_tub_has_its_drawings(shared_data):
         assert labels.max() >= 2
 
 
-@pytest.mark.slow
+@pytest.mark.long  # CI types the command instead
 @pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore::DeprecationWarning:lightning")
 def test_the_quick_demo(tmp_path, monkeypatch, capsys):

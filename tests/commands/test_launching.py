@@ -265,7 +265,8 @@ script = sys.argv[-1]
 text = open(script).read()
 if "--run" not in sys.argv:
     open({folder!r} + "/submitted", "w").write(text)
-    subprocess.Popen([__file__, "--run", script], start_new_session=True, stdout=subprocess.DEVNULL)
+    apart = {{"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}}
+    subprocess.Popen([__file__, "--run", script], start_new_session=True, **apart)
     print("Submitted batch job 70")
     sys.exit()
 array = re.search(r"--array=(\\d+)-(\\d+)", text)

@@ -78,6 +78,7 @@ def saved(tmp_path: Path, step: int) -> dict:
 @pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
+@pytest.mark.long
 def test_two_processes_share_student_and_teacher(tmp_path):
     """One process begins, two sharded ones go on from its checkpoint."""
     fit = written(tmp_path)

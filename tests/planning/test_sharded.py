@@ -115,7 +115,8 @@ def test_memory_that_does_not_suffice(model, cost, monkeypatch, caplog):
     actions = actions_of(model, 8)
     found = both(actions)
     monkeypatch.undo()
-    assert sorted(made) == [2, 2, 2, 2, 4, 4]
+    assert made.count(2) == 4
+    assert made.count(4) in (1, 2)  # the second may not have begun when the first failed
     assert "candidates at once that do not fit: 4, now 2" in caplog.text
     torch.testing.assert_close(found, cost(actions), rtol=1e-5, atol=1e-7)
     monkeypatch.setattr(

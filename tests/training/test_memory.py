@@ -46,9 +46,9 @@ def test_what_is_alive_is_counted():
     ("train", "checkpointing", "precision"),
     [
         ("full", False, "32-true"),
-        ("full", True, "32-true"),
-        ("lora", False, "32-true"),
-        ("full", False, "bf16-mixed"),
+        pytest.param("full", True, "32-true", marks=pytest.mark.long),
+        pytest.param("lora", False, "32-true", marks=pytest.mark.long),
+        pytest.param("full", False, "bf16-mixed", marks=pytest.mark.long),
     ],
 )
 def test_predicted_is_real_within_15_percent(tiny_prior, spec, train, checkpointing, precision):
@@ -202,7 +202,7 @@ SHALLOW = {"nwm_joint_svd": 1016.7, "onex_svd": 1020.2, "recon_wan": 264.4}  # b
 PUBLISHED = {"recon_svd": 1526, "recon_cosmos": 1961} | SHALLOW
 LADDERED = (*PEAKS, "recon_wan")  # which trains a LoRA
 RECORDED = {"gr1_humanoid_svd": "gr1_humanoid_sim", "tum_svd": "tum_fr1_rpy_excerpt"}
-SLOW = [pytest.mark.slow, pytest.mark.timeout(600)]
+SLOW = [pytest.mark.long, pytest.mark.timeout(600)]
 RECIPES = [pytest.param(n, marks=SLOW if n in PUBLISHED else ()) for n in recipes()]
 
 
