@@ -45,7 +45,7 @@ class Launch(NamedTuple):
     """Where how many workers run. options: of sbatch, by name."""
 
     place: str
-    count: int
+    workers: int
     options: dict[str, str]
 
 
@@ -113,8 +113,8 @@ def run_workers(launch: Launch, program: Sequence[str], words: Sequence[str], lo
     """
     check_folder(logs, LOGS, force=True)
     logs.mkdir(parents=True, exist_ok=True)
-    parts = [Part(k, launch.count, program, words, logs) for k in range(launch.count)]
-    log.info("%s:%d starts; its workers write to %s", launch.place, launch.count, logs)
+    parts = [Part(k, launch.workers, program, words, logs) for k in range(launch.workers)]
+    log.info("%s:%d starts; its workers write to %s", launch.place, launch.workers, logs)
     workers: list[Worker] = []
     with _stopped_by_signals():
         try:
@@ -128,7 +128,7 @@ def run_workers(launch: Launch, program: Sequence[str], words: Sequence[str], lo
     if failures:
         more = f" (and {len(failures) - _SHOWN} more)" if len(failures) > _SHOWN else ""
         raise LaunchError(
-            f"--launch: {len(failures)} of {counted(launch.count, 'shard')} failed: "
+            f"--launch: {len(failures)} of {counted(launch.workers, 'shard')} failed: "
             f"{'; '.join(failures[:_SHOWN])}{more}. Run the command again: what is done is kept."
         )
 
@@ -138,7 +138,7 @@ def _started(launch: Launch, parts: Sequence[Part]) -> Iterator[Worker]:
         yield from map(Process, parts)  # one by one: Ctrl-C ends those that are there
     else:
         folder = parts[0].log.with_name("slurm")
-        yield from submitted(parts, slurm_executor(folder, launch.count, launch.options))
+        yield from submitted(parts, slurm_executor(folder, launch.workers, launch.options))
 
 
 def _watched(workers: Sequence[Worker], pause: float) -> list[str]:

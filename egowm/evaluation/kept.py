@@ -120,6 +120,10 @@ def _read(path: Path) -> dict[str, np.ndarray] | None:
 
 
 def _write(path: Path, frames: np.ndarray, seconds: Sequence[float], peak: int) -> None:
-    told = {"seconds": np.array(seconds, np.float64), "peak": np.array(peak, np.int64)}
     with whole(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, frames=frames, **told)
+        np.savez_compressed(
+            file,
+            frames=frames,
+            seconds=np.array(seconds, np.float64),
+            peak=np.array(peak, np.int64),
+        )

@@ -161,8 +161,10 @@ def _device(name: str) -> torch.device:
         found = torch.device(name)
     except RuntimeError as error:
         raise ValueError(f"Expected a device such as cpu or cuda:1, got {name!r}.") from error
-    if found.type == "cuda" and found.index is None:
-        found = torch.device("cuda", torch.cuda.current_device())
-    if found.type == "cuda" and found.index >= torch.cuda.device_count():
-        raise ValueError(f"{name}: torch finds {counted(torch.cuda.device_count(), 'GPU')} here.")
-    return found
+    if found.type != "cuda":
+        return found
+    index: int | None = found.index
+    count = torch.cuda.device_count()
+    if (index or 0) >= count:
+        raise ValueError(f"{name}: torch finds {counted(count, 'GPU')} here.")
+    return torch.device("cuda", torch.cuda.current_device() if index is None else index)
