@@ -154,7 +154,9 @@ def test_all_three_are_used_by_their_class_paths(package, tiny_prior, tmp_path, 
     assert cli.main(["export", "-c", recipe, "--ckpt_path", str(last), "--output", export]) == 0
     for number in range(3):
         frame = read_frames_of(tmp_path / f"logs/test/log{number}.npz")[0]
-        write_palette(tmp_path / f"drawn/log{number}_00000.png", (frame[..., 0] > 100) * 1)
+        write_palette(
+            tmp_path / f"drawn/log{number}_00000.png", (frame[..., 0] > 100).astype("uint8")
+        )
     run = str(tmp_path / "eval")
     words = ["eval", "-c", recipe, "--model", export, "--output", run, "--horizon", "3"]
     words += ["--tracker", "my_lab.tracker.Nearest", "--annotations", str(tmp_path / "drawn")]

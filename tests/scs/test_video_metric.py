@@ -30,9 +30,10 @@ def tensors(*videos: np.ndarray) -> list[torch.Tensor]:
 def test_the_number_is_that_of_the_command(world):
     result = score_folders(world.pred, world.gt, world.annotations, tracker="palette")
     metric = VideoSCS(tracker="palette")
-    for clip, (pred, truth, masks) in zip(result.clips, clips(world).values(), strict=True):
+    scores = result.prediction.summary.clip_scs
+    for score, (pred, truth, masks) in zip(scores, clips(world).values(), strict=True):
         found = video_scs(pred, truth, masks, tracker="palette")
-        assert found == pytest.approx(clip.scs)
+        assert found == pytest.approx(score)
         preds, target = tensors(pred, truth)
         assert (
             video_scs(preds[None], target[None], torch.from_numpy(masks), tracker="palette")
