@@ -16,7 +16,7 @@ from egowm.planning.imagined import ImaginedWorlds
 from egowm.planning.mpc import MPC
 from egowm.planning.mppi import mppi
 from egowm.planning.search import Budget, Cost, Plan, shifted
-from egowm.planning.sharded import ShardedCost, sharded
+from egowm.planning.sharded import sharded
 from egowm.planning.shooting import random_shooting
 from egowm.planning.space import Space
 from egowm.planning.straight_line import straight_line
@@ -32,7 +32,6 @@ __all__ = [
     "GoalCost",
     "ImaginedWorlds",
     "Plan",
-    "ShardedCost",
     "Space",
     "TorchRLEnv",
     "WorldModelEnv",
