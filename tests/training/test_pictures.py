@@ -172,7 +172,7 @@ def test_weights_and_biases_gets_the_same_picture(monkeypatch):
         experiment = SimpleNamespace(log=logged.append)
 
         def __init__(self) -> None:
-            self._prefix = ""
+            self._prefix, self._wandb_init = "", {}
 
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(Image=lambda picture: picture))
     picture = np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8)
