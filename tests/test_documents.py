@@ -122,6 +122,12 @@ def check_sharing(scope: dict[str, Any]) -> None:
     assert all(torch.equal(weight, own[name]) for name, weight in stock.items())
 
 
+def check_scs(scope: dict[str, Any]) -> None:
+    assert scope["score"] == pytest.approx(60.0)
+    assert scope["found"]["scs"].item() == pytest.approx(80.0)
+    assert scope["found"]["PeakSignalNoiseRatio"] > 10
+
+
 def check_students(scope: dict[str, Any]) -> None:
     assert scope["levels"].tolist() == pytest.approx([80, 2, 0])
     assert scope["student"].spec.width == 3
@@ -165,6 +171,7 @@ RESULT: dict[str, Callable[[dict[str, Any]], None]] = {
     "docs/latent-models.md": check_latent_models,
     "docs/policies.md": check_policies,
     "docs/planning.md": check_planning,
+    "docs/scs.md": check_scs,
     "docs/sharing.md": check_sharing,
     "docs/students.md": check_students,
     "docs/walk.md": check_walk,

@@ -14,7 +14,7 @@ GROUND = (
     "actions", "arrays", "augmentation", "beside", "checks", "checksums", "clip", "conditioning",
     "ddpm", "decord_library", "diffusion", "files", "hub", "hub_card", "lazy", "limits", "loading",
     "moved", "network", "on_hub", "paths", "picture_file", "pixels", "publish", "randomness",
-    "readable", "shipped", "sizes", "typed_json", "unfinished", "video", "video_encoder",
+    "readable", "shares", "shipped", "sizes", "typed_json", "unfinished", "video", "video_encoder",
     "video_end", "video_file", "video_packets",
 )  # fmt: skip
 CORE = (

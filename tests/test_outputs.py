@@ -39,6 +39,7 @@ EGOWM = {
     "collect": ["collect", "--rate", "0", "--steps", "1", "--output"],
     "align": ["align", "a", "b", "-c", "{recipe}", "--output"],
     "eval": ["eval", "--model", "model", "-c", "{recipe}", "--output"],
+    "view": ["view", "nowhere", "--output"],
     "report": ["report", "run", "--output"],
     "demo": ["demo", "--quick", "--output"],
     "demo --real": ["demo", "--real", "nowhere", "--output"],

@@ -485,11 +485,12 @@ def roll_out(root: Path, version: int) -> None:
 def plan_ways(root: Path, version: int) -> None:
     from egowm.commands import plan
     from egowm.commands.work import plan as work
+    from egowm.commands.work import plan_rooms
     from egowm.evaluation import agents, navigation
 
     made = navigation.Run(np.zeros((4, 3)), frames(version), 0.1 * version, 1.0, True, True)
     foreseen = agents.Foreseen(0, np.zeros((3, 3)), made.frames[1:])
-    acted = patch.object(work, "act_out", lambda *given: made)
+    acted = patch.object(plan_rooms, "act_out", lambda *given: made)
     with acted, patch.object(work, "_agent", lambda args: SimpleNamespace(plans=[foreseen])):
         size = ["--rooms", "1", "--size", "16", "16"]
         run(plan.main, *size, "--output", root / "plan", "--force")

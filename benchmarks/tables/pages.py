@@ -29,6 +29,7 @@ from benchmarks.tables import (
     recordings,
     reliability,
     rollout,
+    scale,
     scores_and_arrivals,
     scs,
     streaming,
@@ -91,6 +92,8 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "fuzz": reliability.fuzz,
     "kills": reliability.kills,
     "recordings": recordings.recordings,
+    "scale-video": scale.video,
+    "scale-clips": scale.clips,
 }
 
 

@@ -148,6 +148,10 @@ def _add_pack(verbs: Any) -> None:
     )
     pack.add_argument("path", type=Path, help=SOURCE)
     pack.add_argument("output", type=Path, help="the pack's folder")
+    pack.add_argument(
+        "--to", choices=("pack", "litdata"), default="pack",
+        help="pack (default), or litdata: chunks that are read from a bucket (egowm.data.LitData)",
+    )  # fmt: skip
     pack.add_argument("--root", help="in place of the recipe's root")
     pack.add_argument("--height", type=int, help="pixels; in place of the recipe's")
     pack.add_argument("--width", type=int, help="pixels; in place of the recipe's")
@@ -246,18 +250,24 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _pack(args: argparse.Namespace) -> int:
+    from egowm.data.lit_packing import LITDATA, pack_litdata
     from egowm.data.packing import PACK, pack
 
-    check_folder(args.output, PACK, force=True)  # one that was begun goes on
+    kind = LITDATA if args.to == "litdata" else PACK
+    check_folder(args.output, kind, force=True)  # one that was begun goes on
     if args.path.suffix not in (".yaml", ".yml") and None in (args.height, args.width):
         raise ValueError(f"{args.path} is no recipe: give --height and --width.")
     data = _open(args)
     size = (args.height or data.window.height, args.width or data.window.width)
-    rows = pack(data, args.output, size, args.workers)["episodes"]
+    if args.to == "litdata":
+        rows = pack_litdata(data, args.output, size)["episodes"]
+    else:
+        rows = pack(data, args.output, size, args.workers)["episodes"]
     count, each = sum(row["num_frames"] for row in rows), 3 * size[0] * size[1]
     print(
         f"{args.output}: {counted(len(rows), 'episode')}, {counted(count, 'frame')} of "
         f"{size[0]}x{size[1]}, {counted(each, 'byte')} a frame, {count * each / 1e9:.3g} GB"
     )
-    print(f"train from it: --data egowm.data.Packed --data.root {args.output}")
+    reader = "LitData" if args.to == "litdata" else "Packed"
+    print(f"train from it: --data egowm.data.{reader} --data.root {args.output}")
     return 0

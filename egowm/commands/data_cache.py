@@ -6,7 +6,9 @@ from typing import Any
 
 from egowm.checks import counted
 from egowm.commands.device_option import add_device, chosen_device
+from egowm.commands.launching import add_launch, chosen_launch, logs_beside, run_workers
 from egowm.commands.parser import Parser
+from egowm.shares import ALL, share_of
 
 EPILOG = "train from it: egowm fit -c {recipe} --cache {folder}"
 
@@ -21,9 +23,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--model.backbone.pretrained", dest="pretrained", help="replaces the recipe's base"
     )
-    parser.add_argument(
-        "--shard", default="1/1", metavar="I/N", help="the I-th of N parts (default 1/1)"
-    )
+    add_launch(parser, "only the I-th of N parts of the cache")
     add_device(parser, "that encodes")
     parser.add_argument(
         "--batch_size", type=int, default=8, help="frames or clips encoded at once (default 8)"
@@ -41,18 +41,21 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Say what will be written, and write it."""
+    launch = chosen_launch(args)
+    share = ALL if args.shard is None else share_of(args.shard)
     from egowm.files import check_folder
     from egowm.recipe import open_recipe
     from egowm.training.latents.writer import CACHE, LatentWriter
 
-    share, device = _share(args.shard), chosen_device(args)
     if args.batch_size < 1:
         raise ValueError(f"cache: expected a batch_size of at least 1, got {args.batch_size}.")
-    recipe = open_recipe(args.config)
+    device, recipe = chosen_device(args), open_recipe(args.config)
     section = recipe.world_model(args.pretrained)
     folder = args.output or Path(recipe.trainer.get("default_root_dir", "runs/default"))
     folder = folder if args.output else folder / "latents"
     check_folder(folder, CACHE, force=True)  # one that was begun goes on
+    if launch is not None:
+        run_workers(launch, ["egowm.commands.main", "data"], args.words, logs_beside(folder))
     data = recipe.data(args.root)
     backbone = _backbone(section)
     writer = LatentWriter(backbone, data, args.dtype, device)
@@ -79,13 +82,6 @@ def describe(writer: Any) -> str:
         f"{hour} at {writer.data.meaning.rate_hz:g} Hz, {rows * size / 1e9:.3g} GB in all, in "
         f"{counted(-(-rows // writer.size), 'shard')}"
     )
-
-
-def _share(text: str) -> tuple[int, int]:
-    first, _, count = text.partition("/")
-    if not (first.isdigit() and count.isdigit() and 1 <= int(first) <= int(count)):
-        raise ValueError(f"cache: expected --shard I/N with I from 1 to N, got {text!r}.")
-    return int(first), int(count)
 
 
 def _backbone(section: dict[str, Any]) -> Any:

@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import get_args
 
 from egowm.commands.device_option import add_device
+from egowm.commands.launching import add_launch, chosen_launch
 from egowm.commands.parser import Parser, recipe_file
 from egowm.commands.tracker_options import add_options
 from egowm.evaluation.protocol import Name
 
 REQUIRED = {"config": "-c RECIPE", "model": "--model EXPORT", "output": "--output RUN"}
+IN_SHARDS = {name: flag for name, flag in REQUIRED.items() if name != "output"}
+IN_SHARDS["cache"] = "--cache DIR"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,12 +21,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns 0, or 4 where `--gate` found a value worse than the baseline's.
     """
     args = _parser().parse_args(argv)
-    missing = [flag for name, flag in REQUIRED.items() if getattr(args, name) is None]
+    launch = chosen_launch(args)
+    required = REQUIRED if args.shard is None else IN_SHARDS
+    missing = [flag for name, flag in required.items() if getattr(args, name) is None]
     if missing and args.compare is None:
         raise ValueError(f"Give {', '.join(missing)} (or --compare A/eval.json B/eval.json).")
     from egowm.commands.work.eval import run
 
-    return run(args)
+    return run(args, launch)
 
 
 def _parser() -> Parser:
@@ -66,6 +71,13 @@ def _parser() -> Parser:
         help="rows, comma-separated: true, shuffled, zero, mirrored (default: all that are known)",
     )
     add_device(parser, "that rolls out")
+    add(
+        "--cache",
+        metavar="DIR",
+        type=Path,
+        help="keep predictions and tracks: none is made twice",
+    )
+    add_launch(parser, "only fill --cache with the I-th of N parts of the clips")
     add("--gate", metavar="BASELINE", type=Path, help="an eval.json; exit status 4 if worse")
     add("--compare", nargs=2, metavar="EVAL_JSON", type=Path, help="compare two runs, no more")
     add("--force", action="store_true", help="replace a run that is there")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from egowm import __version__
 
 PACKAGE = Path(__file__).parent.parent
-BAD_INPUT, INTERRUPTED, UNREAD, TERMINATED = 2, 130, 141, 143
+BAD_INPUT, FELL, INTERRUPTED, UNREAD, TERMINATED = 2, 4, 130, 141, 143  # FELL: below a --gate
 # Of libraries, by name, since naming the class would import them: Lightning's, of options;
 # safetensors', of files that cannot be read or written; torch's, of a GPU.
 _OF_LIBRARIES = ("MisconfigurationException", "SafetensorError", "OutOfMemoryError")
@@ -47,6 +47,7 @@ VERBS = {
     "collect": Verb("drive a robot in a room while it learns", "egowm.commands.collect"),
     "eval": Verb("predict, measure and report in one go", "egowm.commands.eval"),
     "align": Verb("how far two encoders look at the same patches", "egowm.commands.align"),
+    "view": Verb("a run or recordings over time, in rerun's viewer", "egowm.commands.view"),
     "report": Verb("one self-contained HTML page of a run", "egowm.commands.report"),
     "data": Verb("check, show, convert, pack or encode recordings", "egowm.commands.data"),
     "demo": Verb("train, roll out, score and look, in minutes on a CPU", "egowm.commands.demo"),

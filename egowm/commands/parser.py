@@ -29,9 +29,11 @@ class Parser(argparse.ArgumentParser):
         (file or sys.stderr).write(message or "")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As the parent, after `--no-videos` has become `--no_videos`."""
+        """As the parent, after `--no-videos` has become `--no_videos`; `words` are those read."""
         words = list(underscored(sys.argv[1:] if args is None else args))
-        return super().parse_known_args(words, namespace)
+        found, rest = super().parse_known_args(words, namespace)
+        found.words = words
+        return found, rest
 
 
 def underscored(words: Sequence[str]) -> Iterator[str]:

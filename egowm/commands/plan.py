@@ -10,10 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from egowm.commands.condition_options import add_conditions
+from egowm.commands.launching import add_launch, chosen_launch
 from egowm.commands.parser import Parser
 
 PLANNERS = ("icem", "cem", "mppi", "random")
-OF_ROOMS = ("simulator", "policy", "rooms", "every", "stops", "distance", "hidden", "max_steps")
+OF_ROOMS = (
+    "simulator", "policy", "rooms", "every", "stops", "distance", "hidden", "max_steps", "cache",
+    "shard", "launch",
+)  # fmt: skip
 OF_PLANNERS = (
     "planner", "candidates", "rounds", "horizon", "every", "stops", "by", "encoder", "base",
     "steps", "chain", "dtype",
@@ -98,6 +102,10 @@ def _parser() -> Parser:
         help="pixels of the pictures (default 64 64)",
     )
     add_conditions(parser)
+    parser.add_argument(
+        "--cache", metavar="DIR", type=Path, help="keep each room here: none is gone through twice"
+    )
+    add_launch(parser, "only fill --cache with the I-th of N parts of the rooms")
     parser.add_argument("--seed", type=int, default=0, help="of rooms, goals and noise (default 0)")
     parser.add_argument("--force", action="store_true", help="replace plans that are there")
     return parser
@@ -107,10 +115,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Plans in each room, or from --picture to --goal; writes plan.json and a film of each."""
     parser = _parser()
     args = parser.parse_args(argv)
+    launch = chosen_launch(args)
     _refuse_mixtures(args, parser)
+    _check_shares(args)
     from egowm.commands.work.plan import run
 
-    return run(args)
+    return run(args, launch)
 
 
 def _refuse_mixtures(args: argparse.Namespace, parser: Parser) -> None:
@@ -134,6 +144,19 @@ def _refuse_mixtures(args: argparse.Namespace, parser: Parser) -> None:
     given = [name for name, value in (imagines | {"--dtype": args.dtype}).items() if value]
     if args.simulator and given:
         raise ValueError(f"--simulator takes no world model: leave {', '.join(given)} out.")
+
+
+def _check_shares(args: argparse.Namespace) -> None:
+    """Refuse rooms that cannot be shared out."""
+    if args.cache is None:
+        if args.shard is not None or args.launch:
+            raise ValueError("--shard and --launch fill a cache: give --cache DIR.")
+        return
+    if args.policy and args.model:
+        raise ValueError(
+            "--cache: a policy that proposes draws from one generator for all rooms, so no room "
+            "stands alone: leave --cache or --policy out."
+        )
 
 
 def _refuse_beside_policy(args: argparse.Namespace, parser: Parser) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from egowm.data.imagined import ImaginedWriter
     from egowm.data.lerobot import LeRobot
     from egowm.data.lerobot_writer import LeRobotWriter
+    from egowm.data.lit_data import LitData
     from egowm.data.mixture import Mixture
     from egowm.data.module import ClipData, Window
     from egowm.data.nwm import NWM
@@ -36,6 +37,7 @@ __all__ = [
     "ImaginedWriter",
     "LeRobot",
     "LeRobotWriter",
+    "LitData",
     "Mixture",
     "OneX",
     "OneXWriter",

@@ -48,6 +48,28 @@ def pack(
     for frames that cannot be read, OSError for too small a disk.
     """
     check_folder(output, PACK, force=True)
+    rows, labels, index = described(data, output, size)
+    episodes = [episode for _, episode in rows]
+    frames = output / f"frames-{index['key']}"
+    _refuse_another(output, frames)
+    frames.mkdir(parents=True, exist_ok=True)
+    sums = _write_frames(episodes, frames, size, workers, progress)
+    for name, values in labels.items():
+        with whole(output / f"{name}.npy") as temporary:
+            temporary.write_bytes(_encoded(values))
+    write_sums(output, sums)
+    with whole(output / INDEX) as temporary:  # last: what has an index is complete
+        temporary.write_text(json.dumps(index), encoding="utf-8")
+    return index
+
+
+def described(
+    data: ClipData, output: Path, size: tuple[int, int]
+) -> tuple[list[tuple[str, Episode]], dict[str, np.ndarray], dict[str, Any]]:
+    """The episodes of a data set with their splits, their labels, and the index of a pack of them.
+
+    Raises ValueError for what cannot be packed.
+    """
     if isinstance(data, Mixture | Packed):
         raise ValueError(
             "pack: cannot pack a mixture (pack each of its sources) or a pack (it is packed "
@@ -62,18 +84,7 @@ def pack(
     for episode in episodes:
         inside(output, episode.name, f"{data.source} {data.root}")
     labels = _labels(episodes, data.meaning.width)
-    index = _index(data, rows, labels, size)
-    frames = output / f"frames-{index['key']}"
-    _refuse_another(output, frames)
-    frames.mkdir(parents=True, exist_ok=True)
-    sums = _write_frames(episodes, frames, size, workers, progress)
-    for name, values in labels.items():
-        with whole(output / f"{name}.npy") as temporary:
-            temporary.write_bytes(_encoded(values))
-    write_sums(output, sums)
-    with whole(output / INDEX) as temporary:  # last: what has an index is complete
-        temporary.write_text(json.dumps(index), encoding="utf-8")
-    return index
+    return rows, labels, _index(data, rows, labels, size)
 
 
 def _split(data: ClipData, split: str) -> list[Episode]:

@@ -12,6 +12,7 @@ from egowm.evaluation.protocol import Protocol
 from egowm.evaluation.record import CellRecord, ColumnRecord, EvalRecord, load
 from egowm.scs.bootstrap import MIN_UNITS, interval
 from egowm.scs.compare import differences
+from egowm.scs.gate import is_worse, verdict, worse
 from egowm.scs.score import mean_defined
 
 
@@ -135,13 +136,8 @@ def format_comparison(found: EvalComparison) -> str:
 
 def format_gate(found: EvalComparison) -> str:
     """One line for each column that fell, or one that says that none did."""
-    lines = [
-        f"gate: {x.name} is worse, {_number(x, x.a)} to {_number(x, x.b)} "
-        f"({_number(x, x.difference, '+')}, {_ends(x)})"
-        for x in found.fallen
-    ]
-    checked_ones = counted(len(found.changes), "value")
-    return "\n".join(lines) or f"gate: passed, none of {checked_ones} is worse"
+    fallen = [worse(x.name, x.a, x.b, x.ci95, x.column["digits"]) for x in found.fallen]
+    return verdict(fallen, len(found.changes))
 
 
 def _changes(
@@ -174,9 +170,7 @@ def _change(
     a, b = (np.where(np.isnan(apart), np.nan, values) for values in (a, b))
     ci95 = interval(apart, recordings)
     difference = float(mean_defined(apart))
-    fell = False
-    if ci95 is not None and abs(difference) >= 0.5 * 10 ** -column["digits"]:
-        fell = ci95[1] < 0 if column["higher_is_better"] else ci95[0] > 0
+    fell = is_worse(difference, ci95, column["digits"], column["higher_is_better"])
     return Change(
         column, at, float(mean_defined(a)), float(mean_defined(b)), difference, ci95, fell
     )

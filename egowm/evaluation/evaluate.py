@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from egowm.data.module import ClipData
+from egowm.evaluation.kept import Kept
 from egowm.evaluation.measure import Evaluation
 from egowm.evaluation.metrics.catalogue import Metrics, pixel_metrics
 from egowm.evaluation.protocol import Name, check_model, make_protocol
@@ -18,6 +20,7 @@ from egowm.evaluation.table import table
 from egowm.files import FolderKind
 from egowm.paths import inside
 from egowm.scs.trackers import MaskReader, Tracker, load_tracker
+from egowm.shares import Share
 
 
 def evaluate(
@@ -37,6 +40,7 @@ def evaluate(
     title: str = "",
     model: str = "",
     about: Mapping[str, Any] | None = None,
+    cache: Path | None = None,
     kind: FolderKind = RUN,
 ) -> EvalRecord:
     """Roll out test clips under each row, measure them, write `output/eval.json` and a page.
@@ -61,11 +65,82 @@ def evaluate(
         title: Of the page.
         model: What the page says of the models; the first row's label by default.
         about: What eval.json says of recipe and model.
+        cache: Folder that keeps predictions and tracks, so that none is made twice; by default none
+            are kept. It needs `about`, whose "model" tells models apart.
         kind: Of the folder, which says what may be replaced.
     """
-    if seeds < 1:
-        raise ValueError(f"Expected at least 1 seed, got {seeds}.")
     follow = load_tracker(tracker) if isinstance(tracker, str) else tracker
+    run = _planned(
+        rows, data, output, protocol, clips, horizon, range(seed, seed + seeds), metrics,
+        follow if annotate else None,
+    )  # fmt: skip
+    kept = Kept(cache, (about or {}).get("model"))
+    spec = rows[0].model.spec
+    assert spec is not None
+    labels = {row.folder: row.label for row in rows}
+    record: EvalRecord | None = None
+    try:
+        with new_run(output, spec, data.source, model or rows[0].label, labels, kind) as writer:
+            watches = roll_out(
+                rows, run.chosen, run.others, writer, run.seeds, steps, annotate, kept
+            )
+            writer.finish(title)
+            record = run.measure(writer, watches, about, kept.tracks)
+            write_results(record, writer)
+    except OSError:
+        if record is not None:  # hours of work are not lost to a disk that became full meanwhile
+            print(table(record))
+        raise
+    return record
+
+
+def evaluate_share(
+    share: Share,
+    rows: Sequence[Row],
+    data: ClipData,
+    cache: Path,
+    *,
+    protocol: Name = "egowm",
+    clips: int = 16,
+    horizon: int | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    seeds: int = 1,
+    tracker: Tracker | MaskReader,
+    annotate: Callable[[str], np.ndarray] | None = None,
+    about: Mapping[str, Any],
+) -> int:
+    """Fill a cache with the predictions and tracks of a share of the batches; how many clips these
+    are. The rest as in `evaluate`, which then finds them there."""
+    follow = tracker if annotate else None
+    noise = range(seed, seed + seeds)
+    kept = Kept(cache, about["model"], share)
+    run = _planned(rows, data, cache, protocol, clips, horizon, noise, None, follow)
+    labels, spec = {row.folder: row.label for row in rows}, rows[0].model.spec
+    assert spec is not None
+    assert kept.tracks is not None
+    with TemporaryDirectory() as folder:
+        writer = RunWriter(Path(folder), spec, data.source, "", labels)
+        roll_out(rows, run.chosen, run.others, writer, run.seeds, steps, annotate, kept)
+        if run.tracker is not None and writer.clips:
+            run.track(writer, kept.tracks)
+        return len(writer.clips)
+
+
+def _planned(
+    rows: Sequence[Row],
+    data: ClipData,
+    output: Path,
+    protocol: Name,
+    clips: int,
+    horizon: int | None,
+    seeds: range,
+    metrics: Metrics | None,
+    tracker: Tracker | MaskReader | None,
+) -> Evaluation:
+    """The evaluation, checked, with its clips."""
+    if not seeds:
+        raise ValueError(f"Expected at least 1 seed, got {len(seeds)}.")
     how = make_protocol(protocol, data, horizon)
     for row in rows:
         check_model(how, row.model)
@@ -75,24 +150,7 @@ def evaluate(
     for clip in chosen:
         inside(output, clip.name, f"the clips of {data.source}")
     metrics = (metrics or pixel_metrics()).for_size(*chosen[0].frames.shape[-2:])
-    spec = rows[0].model.spec
-    assert spec is not None
-    labels = {row.folder: row.label for row in rows}
-    run = Evaluation(
-        rows, chosen, others, how, range(seed, seed + seeds), metrics, follow if annotate else None
-    )
-    record: EvalRecord | None = None
-    try:
-        with new_run(output, spec, data.source, model or rows[0].label, labels, kind) as writer:
-            watches = roll_out(rows, chosen, others, writer, run.seeds, steps, annotate)
-            writer.finish(title)
-            record = run.measure(writer, watches, about)
-            write_results(record, writer)
-    except OSError:
-        if record is not None:  # hours of work are not lost to a disk that became full meanwhile
-            print(table(record))
-        raise
-    return record
+    return Evaluation(rows, chosen, others, how, seeds, metrics, tracker)
 
 
 def write_results(record: EvalRecord, writer: RunWriter) -> None:

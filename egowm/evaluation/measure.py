@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
@@ -59,24 +60,29 @@ class Evaluation:
         metrics: Metrics,
         tracker: Tracker | MaskReader | None,
     ) -> None:
-        self.rows, self.chosen, self.protocol = rows, chosen, protocol
-        self.others = {clip.name: chosen[k].actions for clip, k in zip(chosen, others, strict=True)}
+        self.rows, self.chosen, self.others, self.protocol = rows, chosen, others, protocol
+        pairs = zip(chosen, others, strict=True)
+        self.shuffled = {clip.name: chosen[k].actions for clip, k in pairs}
         self.seeds, self.metrics, self.tracker = list(seeds), metrics, tracker
         self.clips = sorted(chosen, key=lambda clip: clip.name)
         self.names = [clip.name for clip in self.clips]
-        self.recordings = [name.rsplit("_", 1)[0] for name in self.names]
+        self.recordings = [recording_of(name) for name in self.names]
 
     def measure(
-        self, writer: RunWriter, watches: Mapping[str, Stopwatch], about: Mapping[str, Any] | None
+        self,
+        writer: RunWriter,
+        watches: Mapping[str, Stopwatch],
+        about: Mapping[str, Any] | None,
+        tracks: Path | None = None,
     ) -> EvalRecord:
-        """All columns of all rows, from the frames of a run."""
+        """All columns of all rows, from the frames of a run; tracks: where tracks are kept."""
         found: Found = {}
         for row in self.rows:
             each = [self._measured(writer, row, k) for k in range(len(self.seeds))]
             found[row.folder] = {key: [one[key] for one in each] for key in each[0]}
         for folder in (COPY, MEAN, CODEC):
             found[folder] = {k: [v] for k, v in self._measured(writer, folder).items()}
-        scored = self._score(writer, found)
+        scored = self._score(writer, found, tracks)
         settings = {c.key: m.settings for m in self.metrics.ready for c in m.columns}
         height, width = self.clips[0].frames.shape[-2:]
         described = self.protocol.describe() | {
@@ -143,7 +149,7 @@ class Evaluation:
         truth = read_frames(writer.folder / "gt" / clip.name)
         told = clip.actions
         if isinstance(row, Row):
-            other = self.others[clip.name]
+            other = self.shuffled[clip.name]
             told = changed(told[None], other[None], row.actions, writer.spec)[0]
         folder = seeded(row.folder, seed) if isinstance(row, Row) else row
         if folder == COPY:
@@ -153,17 +159,12 @@ class Evaluation:
         actions = (told.numpy(), clip.actions.numpy())
         return Sample(clip.name, truth[0], made[1:], truth[1:], *actions, writer.spec)
 
-    def _score(self, writer: RunWriter, found: Found) -> Result | None:
+    def _score(self, writer: RunWriter, found: Found, tracks: Path | None) -> Result | None:
         """Add the SCS of every row to `found`; the scoring of the first row, None without one."""
         if self.tracker is None:
             return None
-        results: dict[str, list[Result]] = {}
-        with TemporaryDirectory() as cache:
-            for row in self.rows:
-                folders = [seeded(row.folder, k) for k in range(len(self.seeds))]
-                results[row.folder] = [self._scored(writer, f, cache, True) for f in folders]
-            for folder in (MEAN, CODEC):
-                results[folder] = [self._scored(writer, folder, cache, False)]
+        with TemporaryDirectory() as passing:
+            results = self.track(writer, tracks or Path(passing))
         for folder, each in results.items():
             found[folder]["scs"] = [structure.of_prediction(r, self.names) for r in each]
         first = results[self.rows[0].folder][0]
@@ -172,7 +173,17 @@ class Evaluation:
         found[COPY]["scs"] = [structure.of_copy(first, self.names)]
         return first
 
-    def _scored(self, writer: RunWriter, folder: str, cache: str, is_row: bool) -> Result:
+    def track(self, writer: RunWriter, cache: Path) -> dict[str, list[Result]]:
+        """The scorings of all rows and references, each seed's; tracks are kept in `cache`."""
+        results: dict[str, list[Result]] = {}
+        for row in self.rows:
+            folders = [seeded(row.folder, k) for k in range(len(self.seeds))]
+            results[row.folder] = [self._scored(writer, f, cache, True) for f in folders]
+        for folder in (MEAN, CODEC):
+            results[folder] = [self._scored(writer, folder, cache, False)]
+        return results
+
+    def _scored(self, writer: RunWriter, folder: str, cache: Path, is_row: bool) -> Result:
         """Score one folder; the scoring of a row is kept beside its folder, for the page."""
         from egowm.scs import score_folders
 
@@ -184,7 +195,7 @@ class Evaluation:
             root / "annotations",
             tracker=self.tracker,
             ceiling_codec=root / CODEC if is_row else None,
-            trajectories=dict(zip(self.names, self.recordings, strict=True)),
+            trajectories={name: recording_of(name) for name in writer.clips},
             cache=cache,
         )
         if is_row:
@@ -192,6 +203,11 @@ class Evaluation:
             suffix = name.removeprefix("pred").lstrip("_")
             result.save(root / place / (f"scs_{suffix}.json" if suffix else "scs.json"))
         return result
+
+
+def recording_of(clip: str) -> str:
+    """The recording that a clip was cut from, by its name."""
+    return clip.rsplit("_", 1)[0]
 
 
 def _sha256_of(clips: Sequence[Clip]) -> str:

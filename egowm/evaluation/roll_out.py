@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from tqdm import tqdm
 from egowm.actions.spec import meant
 from egowm.clip import Clip
 from egowm.data.module import ClipData
+from egowm.evaluation.kept import Kept
 from egowm.evaluation.rows import Row, changed
 from egowm.evaluation.run_writer import CODEC, MEAN, RunWriter
 from egowm.evaluation.stopwatch import Stopwatch
@@ -29,16 +31,19 @@ def roll_out(
     seeds: Sequence[int],
     steps: int | None = None,
     annotate: Callable[[str], np.ndarray] | None = None,
+    kept: Kept = Kept(),
 ) -> dict[str, Stopwatch]:
     """Write truth, structures, references and the predictions of every row under every seed.
 
-    others: for each clip, whose actions a shuffle takes. Returns the times of each row by folder.
+    others: for each clip, whose actions a shuffle takes. kept: what was predicted before, and whose
+    batches are written. Returns the times of each row by folder.
     """
     watches = {row.folder: Stopwatch(row.model.device) for row in rows}
     mean = torch.stack([_shared(clip).float() for clip in chosen]).mean(0).round()
-    total = len(chosen) * len(rows) * len(seeds)
+    mine = kept.mine(batches(chosen))
+    total = sum(map(len, mine)) * len(rows) * len(seeds)
     with tqdm(total=total, desc="rolling out", unit="rollout", disable=None) as bar:
-        for numbers in batches(chosen):
+        for numbers in mine:
             batch = Clip(*default_collate([chosen[k] for k in numbers]))
             shuffled = torch.stack([chosen[others[k]].actions for k in numbers])
             for index, name in enumerate(batch.name):
@@ -47,14 +52,18 @@ def roll_out(
                 writer.prediction(MEAN, batch, index, still)
                 if annotate is not None:
                     writer.annotation(name, annotate(name))
-            for index, video in enumerate(rows[0].model.reconstruct(batch)):
+            model = rows[0].model
+            through = kept.frames(batch, [CODEC], partial(model.reconstruct, batch), None)
+            for index, video in enumerate(through):
                 writer.prediction(CODEC, batch, index, video)
             for row in rows:
                 _note_actions(
                     row, batch, shuffled, [chosen[others[k]].name for k in numbers], writer
                 )
                 for k, seed in enumerate(seeds):
-                    made = _imagined(row, batch, shuffled, numbers, seed, steps, writer, watches)
+                    made = _imagined(
+                        row, batch, shuffled, numbers, seed, steps, writer, watches, kept
+                    )
                     for index in range(len(numbers)):
                         writer.prediction(seeded(row.folder, k), batch, index, made[index])
                     bar.update(len(numbers))
@@ -103,14 +112,24 @@ def _imagined(
     steps: int | None,
     writer: RunWriter,
     watches: dict[str, Stopwatch],
-) -> Tensor:
-    """Frames (B, T, 3, H, W) of one row; the noise of a clip depends on its number and the seed."""
-    generators = [torch.Generator().manual_seed(seed * 100_003 + k) for k in numbers]
+    kept: Kept,
+) -> np.ndarray:
+    """Frames (B, T, H, W, 3) uint8 of one row; the noise of a clip depends on its number and the
+    seed."""
+    noise = [seed * 100_003 + k for k in numbers]
     actions = changed(batch.actions, shuffled, row.actions, writer.spec)
-    expected = meant() if row.actions == "zero" else nullcontext()  # which many a robot never was
-    with expected, watches[row.folder].rollout(actions.shape[0] * actions.shape[1]):
-        made = row.model.rollout_of(batch, actions, Sampling(steps=steps), generator=generators)
-    return made.frames
+    watch = watches[row.folder]
+
+    def imagine() -> Tensor:
+        generators = [torch.Generator().manual_seed(number) for number in noise]
+        expected = (
+            meant() if row.actions == "zero" else nullcontext()
+        )  # which many a robot never was
+        with expected, watch.rollout(actions.shape[0] * actions.shape[1]):
+            made = row.model.rollout_of(batch, actions, Sampling(steps=steps), generator=generators)
+        return made.frames
+
+    return kept.frames(batch, [noise, steps, actions], imagine, watch)
 
 
 def _note_actions(

@@ -73,11 +73,13 @@ class RunWriter:
         entry = {"actions": actions.tolist(), "clip": clip}
         self.clips[name].setdefault("told", {})[variant] = entry
 
-    def prediction(self, variant: str, clip: Clip, index: int, frames: Tensor) -> None:
-        """Predicted frames (T, 3, H, W) in [0, 1]; the shared context frame is put before them."""
+    def prediction(self, variant: str, clip: Clip, index: int, frames: Tensor | np.ndarray) -> None:
+        """Predicted frames (T, 3, H, W) in [0, 1], or (T, H, W, 3) in uint8; the shared context
+        frame is put before them."""
         context = clip.frames[index][-len(clip.actions[index]) - 1]
         shared = context.numpy().transpose(1, 2, 0)[None]
-        both = np.concatenate([shared, to_uint8(frames)])
+        shown = to_uint8(frames) if isinstance(frames, Tensor) else frames
+        both = np.concatenate([shared, shown])
         write_frames(self._place(variant, clip.name[index]), both)
 
     def annotation(self, name: str, ids: np.ndarray) -> None:

@@ -16,6 +16,7 @@ from egowm.planning.imagined import ImaginedWorlds
 from egowm.planning.mpc import MPC
 from egowm.planning.mppi import mppi
 from egowm.planning.search import Budget, Cost, Plan, shifted
+from egowm.planning.sharded import sharded
 from egowm.planning.shooting import random_shooting
 from egowm.planning.space import Space
 from egowm.planning.straight_line import straight_line
@@ -40,6 +41,7 @@ __all__ = [
     "icem",
     "mppi",
     "random_shooting",
+    "sharded",
     "shifted",
     "straight_line",
 ]

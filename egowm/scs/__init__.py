@@ -1,7 +1,8 @@
 """Structural Consistency Score: does the static scene move as in the real recording?
 
-`scs` scores masks in memory, `SCS` is the torchmetrics metric, `score_folders` scores videos on
-disk as `egowm-scs` does. Importing this package loads neither torch nor OpenCV.
+`scs` scores masks in memory and `video_scs` videos, `SCS` and `VideoSCS` are the torchmetrics
+metrics, `score_folders` scores videos on disk as `egowm-scs` does. Importing this package loads
+neither torch nor OpenCV.
 """
 
 from typing import TYPE_CHECKING
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
     from egowm.scs.metric import SCS
     from egowm.scs.score import scs
     from egowm.scs.trackers.base import Tracker
+    from egowm.scs.video_metric import VideoSCS, video_scs
 
-__all__ = ["SCS", "Tracker", "score_folders", "scs"]
+__all__ = ["SCS", "Tracker", "VideoSCS", "score_folders", "scs", "video_scs"]
 
 __getattr__, __dir__ = face(__name__)

@@ -82,14 +82,6 @@ class CachedTracker(Tracker):
         return digest.hexdigest()
 
 
-def shard(text: str, names: list[str]) -> list[str]:
-    """Every n-th name from the i-th on, for a `text` "i/n" with 1 <= i <= n."""
-    left, slash, right = text.partition("/")
-    if not (slash and left.isdecimal() and right.isdecimal() and 1 <= int(left) <= int(right)):
-        raise ValueError(f"--shard: expected i/n such as 1/4, with i from 1 to n, got {text!r}.")
-    return names[int(left) - 1 :: int(right)]
-
-
 def _read(path: Path) -> Tracks | None:
     try:
         stored = read_npz(path)

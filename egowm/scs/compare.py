@@ -8,6 +8,7 @@ import numpy as np
 
 from egowm.checks import checked, counted
 from egowm.scs.bootstrap import MIN_RUNS, MIN_UNITS, interval, num_independent, two_level
+from egowm.scs.record import ScoreRecord
 from egowm.scs.result import UNITS, Result
 from egowm.scs.score import mean_defined
 
@@ -49,7 +50,13 @@ def compare_runs(a: Sequence[Path | str], b: Sequence[Path | str]) -> Comparison
             f"{len(a)} and {len(b)}."
         )
     paths = [*a, *b]
-    records = [Result.load(path) for path in paths]
+    return compare_records(paths, [Result.load(path) for path in paths], len(a))
+
+
+def compare_records(
+    paths: Sequence[Path | str], records: Sequence[ScoreRecord], num_a: int = 1
+) -> Comparison:
+    """As `compare_runs`, of records that were read; paths: their names. `num_a` are A's."""
     for path, record in zip(paths[1:], records[1:], strict=True):
         _check_alike(paths[0], records[0], path, record)
     names = [clip["name"] for clip in records[0]["clips"]]
@@ -59,7 +66,7 @@ def compare_runs(a: Sequence[Path | str], b: Sequence[Path | str]) -> Comparison
     for key in SCORES:
         values = np.array([_values(record, key, names) for record in records])
         values[:, np.isnan(values).any(axis=0)] = np.nan
-        one, other = values[: len(a)], values[len(a) :]
+        one, other = values[:num_a], values[num_a:]
         change = other.mean(axis=0) - one.mean(axis=0)
         a_mean, b_mean, mean = (float(mean_defined(v)) for v in (one, other, change))
         ci95 = interval(change, groups) if len(paths) == 2 else two_level(one, other, groups)
@@ -76,7 +83,7 @@ def compare_runs(a: Sequence[Path | str], b: Sequence[Path | str]) -> Comparison
         num_clips=int((~np.isnan(defined)).sum()),
         num_units=num_independent(defined, groups),
         unit="clips" if groups is None else "trajectories",
-        num_runs=(len(a), len(b)),
+        num_runs=(num_a, len(paths) - num_a),
         warnings=tuple(
             line
             for record in records[1:]
@@ -87,9 +94,7 @@ def compare_runs(a: Sequence[Path | str], b: Sequence[Path | str]) -> Comparison
     )
 
 
-def _check_alike(
-    a: Path | str, one: Mapping[str, Any], b: Path | str, other: Mapping[str, Any]
-) -> None:
+def _check_alike(a: Path | str, one: ScoreRecord, b: Path | str, other: ScoreRecord) -> None:
     if one["fingerprint"] != other["fingerprint"]:
         raise ValueError(
             f"{a} and {b} were scored under different protocols, so their scores do not compare: "
@@ -102,9 +107,14 @@ def _check_alike(
         raise ValueError(f"{clips} not in both files: {', '.join(apart[:10])}.")
 
 
-def _values(record: Mapping[str, Any], key: str, names: Sequence[str]) -> list[float]:
+def values_of(record: ScoreRecord) -> np.ndarray:
+    """The clips' scores, NaN where undefined."""
+    return np.array(_values(record, "scs", [clip["name"] for clip in record["clips"]]))
+
+
+def _values(record: ScoreRecord, key: str, names: Sequence[str]) -> list[float]:
     """The clips' scores in the order of `names`, NaN where undefined."""
-    found = {clip["name"]: clip.get(key) for clip in record["clips"]}
+    found: dict[str, Any] = {clip["name"]: clip.get(key) for clip in record["clips"]}
     return [float("nan") if found[name] is None else float(found[name]) for name in names]
 
 

@@ -11,7 +11,6 @@ from tqdm import tqdm
 from egowm.checks import check_between, checked, counted
 from egowm.scs.annotation.annotations import read_annotation
 from egowm.scs.bootstrap import num_independent
-from egowm.scs.cache import shard
 from egowm.scs.clip_result import ClipResult, Doubtful, Sample, geometry
 from egowm.scs.inputs import Inputs, gather, prepare
 from egowm.scs.protocol import describe_protocol, environment, hash_structures
@@ -22,6 +21,7 @@ from egowm.scs.trackers import MaskReader, Tracker
 from egowm.scs.trackers.simple import repeat
 from egowm.scs.tracking import Truth, compare, read_tracks, track_frames, without_evidence
 from egowm.scs.withheld import emptied, is_withheld, without
+from egowm.shares import items_of, share_of
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def track_shard(
         )
     inputs = gather(follow, Path(pred), Path(gt), ceiling_codec, annotations, None, first)
     inputs = inputs.with_anchors(follow, reanchor)
-    names = shard(part, list(inputs.gt))
+    names = items_of(share_of(part), list(inputs.gt))
     for name in tqdm(names, f"shard {part}", unit="clip", disable=None if progress else True):
         _score_clip(name, inputs, follow, min_area, ceiling_tracker)
     return len(names)

@@ -1,5 +1,7 @@
 """The Structural Consistency Score as a torchmetrics metric."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -59,11 +61,19 @@ class SCS(Metric):
                 repeats clips to make shares equal, and a number that comes again is counted once;
                 without numbers every update counts.
         """
+        self.add(overlap(pred_masks, target_masks, min_area=self.min_area, lost=lost), clip)
+
+    def add(self, found: Overlap, clip: int | Tensor | None = None) -> None:
+        """Add one clip by its counts of pixels.
+
+        Args:
+            found: What `egowm.scs.score.overlap` gives.
+            clip: As in `update`.
+        """
         if isinstance(clip, Tensor) and clip.ndim:
             raise ValueError(f"Expected the clip's number, got a tensor of {tuple(clip.shape)}.")
         if clip is not None and not 0 <= clip < _EXACT:
             raise ValueError(f"Expected the clip's number in [0, {_EXACT}), got {clip}.")
-        found = overlap(pred_masks, target_masks, min_area=self.min_area, lost=lost)
         packed = _pack(found, -1 if clip is None else int(clip))
         self.counts.append(torch.from_numpy(packed.astype(np.float32)).to(self.device))
 
@@ -73,6 +83,18 @@ class SCS(Metric):
         values = {"scs": found.scs, "scs_davis": found.scs_davis, "scs_visible": found.scs_visible}
         values.update({f"scs_at_{k}": value for k, value in found.scs_at.items()})
         return {name: torch.tensor(value, device=self.device) for name, value in values.items()}
+
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """Draw the values, or those of several `compute`; needs matplotlib.
+
+        Args:
+            val: What `compute` gave, or a list of that; None computes.
+            ax: Axes of matplotlib; None makes some.
+
+        Returns:
+            Figure and axes.
+        """
+        return self._plot(val, ax)
 
     def _summary(self) -> Summary:
         seen = len(self.counts) > 0

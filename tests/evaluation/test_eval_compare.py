@@ -146,7 +146,7 @@ def test_the_gate_s_status(saved, tmp_path, monkeypatch, capsys):
     baseline = saved("baseline")
     for added, status, words in ((0.0, 0, "gate: passed"), (-1.0, 4, "gate: PSNR is worse")):
         record = made_up(20 + NOISE + added, np.full((CLIPS, 4), 0.5))
-        monkeypatch.setattr(command, "_evaluated", lambda args, b, record=record: record)
+        monkeypatch.setattr(command, "_evaluated", lambda args, b, n, record=record: record)
         words_of = [
             "eval",
             "-c",

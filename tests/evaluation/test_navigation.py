@@ -299,3 +299,26 @@ def test_nothing_is_timed_that_the_pipeline_does_not_make(
     assert candidates.main(timed) == 2
     assert "Not timed: frames differ by" in capsys.readouterr().err
     assert not (tmp_path / "candidates.json").exists()
+
+
+def test_rooms_are_shared_out(tmp_path, capsys):
+    """Two shares fill the cache, and what is merged is what one process writes, to the byte."""
+    words = ["plan", "--simulator", "--candidates", "2", "--rounds", "1", "--max_steps", "2"]
+    words += ["--size", "16", "16", "--rooms", "3", "--output"]
+    cache = ["--cache", str(tmp_path / "cache")]
+    assert cli.main([*words, str(tmp_path / "alone")]) == 0
+    for share, count in (("1/2", "2 rooms are"), ("2/2", "1 room is")):
+        assert cli.main([*words, str(tmp_path / "both"), *cache, "--shard", share]) == 0
+        assert f"shard {share}: {count} gone through" in capsys.readouterr().out
+    assert not (tmp_path / "both").exists()
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("row.json")}
+    assert len(kept) == 3
+    assert cli.main([*words, str(tmp_path / "both"), *cache]) == 0
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    names = {"plan.json", *(f"room_{k}.{end}" for k in range(3) for end in ("mp4", "webp"))}
+    for name in names:
+        assert (tmp_path / "both" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+    assert {path.name for path in (tmp_path / "both").iterdir()} == names
+    words[words.index("--candidates") + 1] = "3"  # another planner: nothing is taken from before
+    assert cli.main([*words, str(tmp_path / "other"), *cache]) == 0
+    assert len(list((tmp_path / "cache").rglob("row.json"))) == 6

@@ -3,9 +3,10 @@ import pytest
 
 from egowm.commands.scs.main import main
 from egowm.scs import score_folders
-from egowm.scs.cache import CachedTracker, shard
+from egowm.scs.cache import CachedTracker
 from egowm.scs.trackers.flow import FlowTracker
 from egowm.scs.trackers.palette import PaletteTracker
+from egowm.shares import items_of, share_of
 
 
 class Counting(PaletteTracker):
@@ -91,10 +92,10 @@ def test_shards_fill_the_cache(world, tmp_path, capsys):
 
 def test_shards_are_a_partition():
     names = list("abcdefg")
-    assert sorted(name for k in (1, 2, 3) for name in shard(f"{k}/3", names)) == names
+    assert sorted(name for k in (1, 2, 3) for name in items_of(share_of(f"{k}/3"), names)) == names
     for text in ("0/3", "4/3", "1", "a/b", "1/0", ""):
         with pytest.raises(ValueError, match="expected i/n"):
-            shard(text, names)
+            share_of(text)
 
 
 def test_what_a_tracker_knows_is_kept(tmp_path):

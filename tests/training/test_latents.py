@@ -270,7 +270,7 @@ def test_what_does_not_fit_is_refused(recipe, tmp_path, tiny_prior, capsys):
 def test_options_and_full_disks(recipe, tmp_path, backbone, capsys, monkeypatch):
     make = ["data", "cache", "-c", str(recipe), "--output", str(tmp_path / "latents")]
     for options, words in (
-        (["--shard", "3/2"], "expected --shard I/N with I from 1 to N"),
+        (["--shard", "3/2"], "--shard: expected i/n such as 1/4"),
         (["--device", "abacus"], "expected a device such as cpu or cuda"),
         (["--batch_size", "0"], "expected a batch_size of at least 1"),
     ):

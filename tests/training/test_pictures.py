@@ -1,12 +1,15 @@
 """Pictures of rollouts in validation: what they show, what is logged, and what it costs the run."""
 
 import csv
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from lightning import Trainer
+from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import default_collate
@@ -14,7 +17,7 @@ from torch.utils.data import default_collate
 from egowm.commands import main as cli
 from egowm.data import Clip
 from egowm.sampling import Sampling
-from egowm.training.pictures import RolloutPictures, film, roll_out, strip
+from egowm.training.pictures import RolloutPictures, _send, film, roll_out, strip
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
@@ -159,3 +162,21 @@ def test_counting_goes_on(world_model):
 def test_bad_arguments(given):
     with pytest.raises(ValueError, match="RolloutPictures: expected every of 0 or more"):
         RolloutPictures(**given)
+
+
+def test_weights_and_biases_gets_the_same_picture(monkeypatch):
+    """By Lightning's own logger; its package, which need not be installed, notes what it gets."""
+    logged: list[dict] = []
+
+    class Wandb(WandbLogger):
+        experiment = SimpleNamespace(log=logged.append)
+
+        def __init__(self) -> None:
+            self._prefix, self._wandb_init = "", {}
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(Image=lambda picture: picture))
+    picture = np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8)
+    _send(Wandb(), picture, 7)
+    (found,) = logged
+    assert found["trainer/global_step"] == 7
+    assert np.array_equal(found["rollout"][0], picture)

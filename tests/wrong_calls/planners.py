@@ -21,6 +21,7 @@ from egowm.planning import (
     icem,
     mppi,
     random_shooting,
+    sharded,
     shifted,
     straight_line,
 )
@@ -145,6 +146,8 @@ def _goals(models: Models) -> Iterator[Call]:
     seen = {**right, "context": picture, "goal": picture, "by": "pixels"}
     yield Call("goal_cost of pictures", cost, seen, _a_cost_each, ("generator: None",))
     yield Call("GoalCost()", goal_cost(**right), {"actions": actions}, _a_cost_each)
+    both = sharded(goal_cost(**right), ["cpu", "cpu"])
+    yield Call("ShardedCost()", both, {"actions": actions}, _a_cost_each)
     yield Call("goal_latents", goal_latents, {"model": models.plain, "frame": drawn(3, 8, 8)})
     search: dict[str, Any] = {"cost": goal_cost(**right), "space": Space.of(SPEC, 4), "samples": 4}
     yield Call("cem on a goal", cem, {**search, "elites": 2, "iterations": 1}, _is_plan)

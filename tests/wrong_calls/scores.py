@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from egowm.evaluation import Oracle, Task, act_out, derangement, make_task, read_run, write_report
-from egowm.scs import SCS, score_folders, scs
+from egowm.scs import SCS, score_folders, scs, video_scs
 from egowm.scs.bootstrap import interval, two_level
 from egowm.scs.clips import find_clips, find_videos
 from egowm.scs.compare import compare_runs
@@ -53,6 +53,11 @@ def _scores() -> Iterator[Call]:
     more = {"lost": torch.from_numpy(lost), "clip": 3}
     yield Call("SCS.update", updated, {**tensors, **more}, _percent, (*nothing, "clip: None"))
     yield Call("SCS", partial(updated, **tensors), {"min_area": 0.001}, passes=True)
+    frames = np.zeros((3, 8, 8, 3), np.uint8)
+    frames[:, :4] = 200, 20, 20
+    video = {"preds": np.roll(frames, 1, 2), "target": frames, "masks": masks()[0]}
+    followed = {**video, "tracker": "copy", "min_area": 0.001}
+    yield Call("video_scs", video_scs, followed, _percent, ("preds: zeros", "target: zeros"))
     one = overlap(masks(1), masks())
     videos = {"overlaps": [one, one], "clips": [0, 1]}
     yield Call("summarise", lambda **given: summarise(**given).scs, videos, fine=("clips: None",),

@@ -11,13 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from egowm.checks import counted
+from egowm.commands.launching import (
+    Launch,
+    add_launch,
+    chosen_launch,
+    logs_beside,
+    run_workers,
+)
+from egowm.commands.main import FELL
 from egowm.commands.parser import Parser
 from egowm.commands.tracker_options import add_options, check_named, chosen_tracker
 from egowm.files import FileKind, check_file, check_folder
 from egowm.limits import load_json
 
 if TYPE_CHECKING:
+    from egowm.scs.gate import Gate
     from egowm.scs.result import Result
+    from egowm.scs.trackers import MaskReader, Tracker
 
 NOT_SCORED = BELOW = 1
 RESULT = FileKind("a result of `egowm-scs score --json`", rb'\{\s*"scs": ')
@@ -44,7 +54,8 @@ layouts of PRED and GT:
       same folder twice; intervals then draw whole <traj>
   id_<n>/0.png ... without frame 0: give --first DIR
 
-Exit status: 0 scored, 1 below --fail_under or no structure is left to score, 2 bad input.
+Exit status: 0 scored, 1 below --fail_under or no structure is left to score, 2 bad input, 4 worse
+than the baseline of --gate.
 """
 
 
@@ -58,8 +69,9 @@ def configure(parser: Parser) -> None:
     add("--json", type=Path, metavar="FILE", help="write the whole result here")
     add("--csv", type=Path, metavar="FILE", help="write IoU per clip, object and frame here")
     add("--report", type=Path, metavar="FILE", help="write a page to look at (HTML) here")
-    add("--shard", metavar="I/N", help="only fill --cache with the I-th of N parts of the clips")
+    add_launch(parser, "only fill --cache with the I-th of N parts of the clips")
     add("--fail_under", type=float, metavar="X", help="exit status 1 if the score is below X")
+    add("--gate", type=Path, metavar="BASELINE", help="a scs.json; exit status 4 if worse")
 
 
 def add_inputs(parser: Parser) -> None:
@@ -83,19 +95,23 @@ def add_inputs(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Score, write what was asked for, print the table."""
-    from egowm.evaluation.report.run_page import PAGE
-
+    launch = chosen_launch(arguments)
     check_named(arguments)
-    for name, kind in (("json", RESULT), ("csv", TABLE), ("report", PAGE)):
-        check_output(getattr(arguments, name), kind, f"--{name}")
     check_cache(arguments.cache)
     if arguments.shard is not None:
         return _shard(arguments)
+    from egowm.evaluation.report.run_page import PAGE
+
+    for name, kind in (("json", RESULT), ("csv", TABLE), ("report", PAGE)):
+        check_output(getattr(arguments, name), kind, f"--{name}")
+    options = given(arguments)
+    gate = _gate(arguments, options["tracker"])
+    if launch is not None:
+        _launch(arguments, launch, options["tracker"])
     from egowm.scs.evaluate import score_folders
     from egowm.scs.result import write_whole
     from egowm.scs.text import format_csv, format_result, why_no_score
 
-    options = given(arguments)
     result = score_folders(
         arguments.pred,
         arguments.gt,
@@ -123,7 +139,9 @@ def run(arguments: argparse.Namespace) -> int:
     if limit is not None and not result.scs >= limit:
         print(f"egowm-scs: score {result.scs:.1f} is below {limit:g}", file=sys.stderr)
         return BELOW
-    return 0
+    said, fell = ("", False) if gate is None else gate.hold(result)
+    print(said, end="\n" if said else "")
+    return FELL if fell else 0
 
 
 def given(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -162,11 +180,12 @@ def read_trajectories(path: Path | None) -> dict[str, str] | None:
 
 def _shard(arguments: argparse.Namespace) -> int:
     """Track one part of the clips."""
-    written = [n for n in ("json", "csv", "report") if getattr(arguments, n) is not None]
-    if arguments.cache is None or written:
+    written = [n for n in ("json", "csv", "report", "gate") if getattr(arguments, n) is not None]
+    launched = arguments.launch is not None  # the command line of the whole, which writes them
+    if arguments.cache is None or (written and not launched):
         raise ValueError(
-            "--shard only fills a cache: give --cache DIR, and no --json, --csv or --report. Score "
-            "without --shard when all parts are there."
+            "--shard only fills a cache: give --cache DIR, and no --json, --csv, --report or "
+            "--gate. Score without --shard when all parts are there."
         )
     from egowm.scs.evaluate import track_shard
 
@@ -183,6 +202,28 @@ def _shard(arguments: argparse.Namespace) -> int:
     clips = counted(count, "clip is", "clips are")
     print(f"shard {arguments.shard}: {clips} tracked in {arguments.cache}")
     return 0
+
+
+def _gate(arguments: argparse.Namespace, tracker: "Tracker | MaskReader") -> "Gate | None":
+    """The baseline of --gate, checked before anything is tracked."""
+    if arguments.gate is None:
+        return None
+    from egowm.scs.gate import Gate
+    from egowm.scs.inputs import gather
+
+    gate = Gate(arguments.gate)
+    folders = (arguments.pred, arguments.gt, arguments.ceiling_codec, arguments.annotations)
+    gate.check(tracker, gather(tracker, *folders, first=arguments.first))
+    return gate
+
+
+def _launch(arguments: argparse.Namespace, launch: Launch, tracker: "Tracker | MaskReader") -> None:
+    """Have all clips tracked by workers."""
+    from egowm.scs.trackers import Tracker
+
+    if not isinstance(tracker, Tracker):
+        raise ValueError(f"--launch: {tracker.name!r} reads masks from disk: nothing to share out.")
+    run_workers(launch, ["egowm.commands.scs.main"], arguments.words, logs_beside(arguments.cache))
 
 
 def _report(arguments: argparse.Namespace, result: "Result", options: dict[str, Any]) -> None:

@@ -1,22 +1,17 @@
 """What `egowm plan` does in the rooms; `plan_pictures` does it for pictures of your own."""
 
 import argparse
-import json
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
-from tqdm import tqdm
 
+from egowm.commands.launching import Launch
 from egowm.commands.work.plan_pictures import plan_pictures
-from egowm.data.normalisers import WHEELED
+from egowm.commands.work.plan_rooms import plan_rooms
 from egowm.encoder import Encoder
 from egowm.evaluation.agents import Compared, SimulatorAgent, with_model
-from egowm.evaluation.film import write_film
-from egowm.evaluation.navigation import Run, act_out, make_tasks, time_allowed
-from egowm.evaluation.plan_film import drive_film
-from egowm.files import FolderKind, begins, check_folder, filled
+from egowm.files import FolderKind, begins, check_folder
 from egowm.latent import from_pretrained
 from egowm.planning import cem, features, icem, mppi, random_shooting
 from egowm.planning.mpc import Planner
@@ -48,37 +43,14 @@ def planner_of(name: str, candidates: int, rounds: int) -> Planner:
     raise ValueError(f"Expected a planner of icem, cem, mppi, random, got {name!r}.")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, launch: Launch | None = None) -> int:
     """Plan in each room, or from picture to picture; write plan.json and a film of each."""
-    check_folder(args.output, PLAN, args.force)
+    if args.shard is None:
+        check_folder(args.output, PLAN, args.force)
     if args.picture is None:
-        return _in_rooms(args)
+        return plan_rooms(args, _agent, PLAN, launch)
     planner = planner_of(args.planner, args.candidates, args.rounds)
     return plan_pictures(args, _model, planner, _sampling(args), _compared(args), PLAN)
-
-
-def _in_rooms(args: argparse.Namespace) -> int:
-    where = {"distance": args.distance, "visible": not args.hidden}
-    max_steps = time_allowed(**where) if args.max_steps is None else args.max_steps
-    if max_steps < 1:
-        raise ValueError("Expected --max_steps of at least 1.")
-
-    agent = _agent(args)
-    rows: list[dict[str, Any]] = []
-    tasks = make_tasks(args.rooms, **where)
-    with filled(args.output, PLAN) as folder:
-        for number, task in enumerate(tqdm(tasks, "rooms", leave=False, disable=len(tasks) == 1)):
-            made: Run = act_out(task, agent, max_steps, tuple(args.size))
-            rows.append({"room": task.seed, "start": task.start, "goal": task.goal} | _row(made))
-            film = drive_film(task, made, agent.plans)
-            write_film(folder / f"room_{number}", film, WHEELED.rate_hz)
-        (folder / "plan.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    for row in rows:
-        word = "arrived" if row["success"] else "missed"
-        print(f"room {row['room']}: {word}, {row['metres']:.2f} m and {row['degrees']:.0f} degrees")
-    films = "room_0.mp4" if len(rows) == 1 else f"room_0.mp4 to room_{len(rows) - 1}.mp4"
-    print(f"{sum(row['success'] for row in rows)} of {len(rows)} arrived; {args.output}: {films}")
-    return 0
 
 
 def _agent(args: argparse.Namespace) -> Any:
@@ -120,13 +92,3 @@ def _sampling(args: argparse.Namespace) -> Any:
     return Sampling(
         steps=args.steps, chain=args.chain, dtype=getattr(torch, args.dtype or "float32")
     )
-
-
-def _row(made: Any) -> dict[str, Any]:
-    return {
-        "success": made.success,
-        "reached": made.reached,
-        "metres": round(made.metres, 3),
-        "degrees": round(made.degrees, 1),
-        "poses": np.round(made.poses, 4).tolist(),
-    }

@@ -16,6 +16,7 @@ from egowm.data.videos import is_video
 # What tells a folder's format, in the order asked.
 SIGNS: tuple[tuple[Callable[..., ClipData], tuple[str, ...]], ...] = (
     (formats.Packed, (INDEX,)),
+    (formats.LitData, ("frames/index.json",)),
     (formats.LeRobot, ("meta/info.json",)),
     (formats.DonkeyTub, ("manifest.json",)),
     (formats.OneX, (TRAIN, VAL)),

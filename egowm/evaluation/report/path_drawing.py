@@ -37,6 +37,11 @@ def integrate_poses(actions: np.ndarray) -> np.ndarray:
     return np.concatenate([places, yaw[:, None]], 1)
 
 
+def planar_poses(actions: np.ndarray, meaning: Actions) -> np.ndarray:
+    """The same of planar actions (T, 3) whose turn may be in degrees."""
+    return integrate_poses(np.asarray(actions, np.float64) * [1, 1, _ANGLES[meaning.units[2]]])
+
+
 def path_summary(poses: np.ndarray, unit: str) -> str:
     """Distance travelled and net turn in words: "2.6 m, turns 34.2° left"."""
     distance = float(np.hypot(*np.diff(poses[:, :2], axis=0).T).sum())
@@ -51,8 +56,7 @@ def draw_path(actions: np.ndarray, meaning: Actions) -> tuple[Markup, str]:
 
     The page moves the marker: `data-poses` holds "x,y,degrees" per frame in picture coordinates.
     """
-    radians = np.asarray(actions, np.float64) * [1, 1, _ANGLES[meaning.units[2]]]
-    poses = integrate_poses(radians)
+    poses = planar_poses(actions, meaning)
     summary = path_summary(poses, meaning.units[0])
     up, right = poses[:, 0], -poses[:, 1]
     wide = max(2 * float(np.abs(right).max()), _MIN_SPAN)
