@@ -236,7 +236,15 @@ def without_weights() -> Iterator[None]:
     def unchanged(module: nn.Module, *args: Any, **options: Any) -> nn.Module:
         return module  # modules of fake tensors cannot be moved or converted, and need not be
 
+    def copied(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
+        """Torch would copy the memory that a fake tensor has not."""
+        made = tensor.detach().clone()
+        if isinstance(tensor, nn.Parameter):
+            made = nn.Parameter(made, tensor.requires_grad)
+        return memo.setdefault(id(tensor), made)
+
     with (
+        patch.object(FakeTensor, "__deepcopy__", copied, create=True),
         patch.object(nn.Module, "_apply", unchanged),
         patch("egowm.loading.variant_of", lambda folder, stem: ""),
         patch.object(ModelMixin, "from_pretrained", classmethod(without)),
