@@ -198,7 +198,9 @@ TRAINED = {  # parameters in millions, where all of the network is trained
     "rover_svd": 5.7, "tum_svd": 5.7,
 }  # fmt: skip
 PEAKS = {"recon_svd": 9.02, "recon_cosmos": 8.35}  # GB of weights; 40 GB with checkpointing
-SHALLOW = {"nwm_joint_svd": 1016.7, "onex_svd": 1020.2, "recon_wan": 264.4}  # by `make_shallow`
+SHALLOW = {  # by `make_shallow`
+    "nwm_joint_svd": 1016.7, "onex_svd": 1020.2, "recon_wan": 264.4, "recon_sana": 158.9,
+}  # fmt: skip
 PUBLISHED = {"recon_svd": 1526, "recon_cosmos": 1961} | SHALLOW
 LADDERED = (*PEAKS, "recon_wan")  # which trains a LoRA
 RECORDED = {"gr1_humanoid_svd": "gr1_humanoid_sim", "tum_svd": "tum_fr1_rpy_excerpt"}
