@@ -55,8 +55,8 @@ def refuse(name: str, how: Sampling, state: Tensor | None, source: str | None) -
         )
     if how.dtype != torch.float32 or how.decode_window is not None or how.gradient:
         raise ValueError(
-            f"{name} is sampled by diffusers' own pipeline, in the dtype of its weights and without "
-            f"gradients: leave dtype, decode_window and gradient out, got {how.dtype}, "
+            f"{name} is sampled by diffusers' own pipeline, in the dtype of its weights and "
+            f"without gradients: leave dtype, decode_window and gradient out, got {how.dtype}, "
             f"{how.decode_window} and {how.gradient}."
         )
 
