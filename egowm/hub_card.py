@@ -93,6 +93,8 @@ def read_evaluation(path: Path) -> _Evaluation:
     a model's row.
     """
     file = path / EVAL if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing: give a run of `egowm eval`, or its {EVAL}.")
     found: _Evaluation = read_json(file, _Evaluation, _EXPECTED)
     if not any(row["role"] == "model" for row in found["rows"]):
         raise ValueError(f"{file}: expected the row of a model, got references alone.")

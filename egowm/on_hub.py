@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from egowm.checks import checked
-from egowm.publish import MESSAGE, check_account, publish
+from egowm.publish import MESSAGE, check_account, check_names, publish
 
 
 class OnHub:
@@ -47,10 +47,11 @@ class OnHub:
             message: Of the commit.
 
         Raises:
-            ValueError: No OWNER/NAME, or a model that has nothing to save yet.
+            ValueError: No OWNER/NAME or licence of the hub, or a model that has nothing to save.
             OSError: No token, a repository that refuses, no way to the hub; nothing has changed.
         """
         check_account(repo_id)
+        check_names(base, licence)
         with TemporaryDirectory(prefix="egowm-push-") as place:
             folder = Path(place) / repo_id.partition("/")[2]
             self.save_pretrained(folder, dtype)

@@ -8,12 +8,17 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from egowm.hub import FILES, ID, LOG_IN, refusal
-from egowm.hub_card import at_hub, card, kind_of, readme
+from egowm.hub_card import KINDS, at_hub, card, kind_of, readme
 from egowm.limits import load_json
 
 log = logging.getLogger(__name__)
 MESSAGE = "Add an export of egowm"
 _RECORDS = ("world_model.json", "policy.json")
+_TOP = re.compile(  # what an export has at its top: another's notes and keys stay here
+    r"(world_model|policy|model_index|config|preprocessor_config|decoder)\.json|README\.md|"
+    r"(weights|empty_text|decoder|model(-\d+-of-\d+)?)\.safetensors|model\.safetensors\.index\.json"
+)
+_LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")  # as the hub writes them
 _PLACES = (  # where a record names what the model stands on
     ("backbone_arguments", "pretrained"),
     ("backbone_arguments", "vae_folder"),
@@ -48,6 +53,7 @@ def publish(
     from huggingface_hub import CommitOperationAdd, HfApi
 
     kind_of(folder)
+    check_names(base, licence)
     contents: dict[str, Path | bytes] = dict(_files(folder))
     names = _rename(folder, base, contents)
     text = at_hub(readme(folder), repo_id)
@@ -90,15 +96,29 @@ def check_account(repo_id: str) -> None:
         )
 
 
+def check_names(base: str | None, licence: str | None) -> None:
+    """Refuse what the hub does not take for a base or a licence. Raises ValueError."""
+    known = None if base is None else ID.fullmatch(base)
+    if base is not None and (known is None or known[2] or base.startswith(".")):
+        raise ValueError(f"Expected the base by its id on the hub, OWNER/NAME, got {base!r}.")
+    if licence is not None and not _LICENCE.fullmatch(licence):
+        raise ValueError(
+            f"Expected a licence by the hub's name for it, such as apache-2.0, got {licence!r}."
+        )
+
+
 def _files(folder: Path) -> dict[str, Path]:
-    """The files of an export by their names in it; not what else may lie there."""
-    found = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
-    return {
-        name: path
-        for name, path in found.items()
-        if any(fnmatch(name, pattern) for pattern in FILES)
-        and not any(part.startswith(".") for part in name.split("/"))
-    }
+    """The files of an export by their names in it, those of a pipeline's parts among them; not
+    what else may lie there."""
+    index = folder / KINDS[0].file
+    told = load_json(index) if index.is_file() else {}
+    parts = [name for name in told if str(name).isidentifier() and name[0] != "_"]
+    found = [path for path in sorted(folder.iterdir()) if _TOP.fullmatch(path.name)]
+    for part in parts:
+        if (folder / part).is_dir():
+            inside = [p for p in sorted((folder / part).iterdir()) if p.name[0] != "."]
+            found += [p for p in inside if any(fnmatch(p.name, pattern) for pattern in FILES)]
+    return {path.relative_to(folder).as_posix(): path for path in found if path.is_file()}
 
 
 def _rename(folder: Path, base: str | None, contents: dict[str, Path | bytes]) -> list[_Name]:

@@ -144,7 +144,8 @@ def test_no_path_of_this_machine_is_published(obedient, hub, tiny_prior):
 
 def test_only_the_files_of_an_export_are_sent(obedient, hub, tmp_path):
     obedient.save_pretrained(tmp_path / "export")
-    for name in ("notes.py", "weights.pt", ".env", ".cache/a.json"):
+    mine = ("notes.py", "weights.pt", ".env", ".cache/a.json", "key.json", "key.txt", "own/a.txt")
+    for name in mine:
         (tmp_path / "export" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "export" / name).write_text("mine")
     assert cli.main(["push", str(tmp_path / "export"), REPO]) == 0
@@ -211,6 +212,22 @@ def one_sentence(error: BaseException) -> str:
     assert "\n" not in text
     assert len(text) < 400
     return text
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--base", "/models/mine"], "Expected the base by its id on the hub"),
+        (["--base", "maker/video@main"], "Expected the base by its id on the hub"),
+        (["--licence", "Apache 2.0"], "Expected a licence by the hub's name"),
+        (["--evaluation", "nothing"], "nothing is missing: give a run of `egowm eval`"),
+    ],
+)
+def test_what_the_hub_would_refuse_is_not_sent(obedient, hub, tmp_path, capsys, given, words):
+    obedient.save_pretrained(tmp_path / "export")
+    assert cli.main(["push", "export", REPO, *given]) == 2
+    assert words in capsys.readouterr().err
+    assert hub.asked == []
 
 
 def test_without_a_token_nothing_is_asked(obedient, hub, monkeypatch):
