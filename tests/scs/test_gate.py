@@ -49,6 +49,14 @@ def test_worse_videos_do_not(world, baseline, tmp_path, capsys):
     assert main([*score(world, world.gt), "--gate", str(baseline)]) == 0
 
 
+def test_a_score_does_not_replace_its_baseline(world, baseline, capsys):
+    before = baseline.read_bytes()
+    told = ["--gate", str(baseline), "--json", str(baseline)]
+    assert main([*score(world, world.gt), *told]) == 2
+    assert "must not replace its own baseline" in capsys.readouterr().err
+    assert baseline.read_bytes() == before
+
+
 def test_a_baseline_is_looked_at_before_anything_is_tracked(
     world, baseline, tmp_path, capsys, monkeypatch
 ):

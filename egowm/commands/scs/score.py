@@ -208,6 +208,10 @@ def _gate(arguments: argparse.Namespace, tracker: "Tracker | MaskReader") -> "Ga
     """The baseline of --gate, checked before anything is tracked."""
     if arguments.gate is None:
         return None
+    if arguments.json is not None and arguments.json.resolve() == arguments.gate.resolve():
+        raise ValueError(
+            "Expected --json and --gate of two files: a score must not replace its own baseline."
+        )
     from egowm.scs.gate import Gate
     from egowm.scs.inputs import gather
 
