@@ -141,7 +141,8 @@ def _placed(cost: GoalCost, model: "Dynamics") -> GoalCost:
 
 def _copies(model: Any, devices: Sequence[str]) -> list[Any]:
     """The model itself where its device comes first, and a copy for each other place."""
-    stamp = [value._version for value in (*model.parameters(), *model.buffers())]
+    weights = (*model.parameters(), *model.buffers())
+    stamp = [number for value in weights for number in (value._version, value.data_ptr())]
     known, copies = _COPIES.get(model, ([], {}))
     if known != stamp:
         copies = {}
