@@ -110,7 +110,8 @@ class Student(WorldModel):
         guide_on: What the teacher's null branch goes without, as in `Sampling`.
         regression: For comparison: learn the teacher's whole rollouts of single chunks from their
             noise, which are made once for each clip and stored, in place of consistency.
-        teacher_steps: Sampling steps of the teacher in these rollouts; null takes its own.
+        teacher_steps: Sampling steps of the teacher, in these rollouts, and to the lowest level of
+            which a path leads; null takes its own.
         halvings: How many times the distance of two levels is halved, the first time before
             training, at least 1.
         huber: Constant of the pseudo-Huber loss, above 0, in units of the network's output.

@@ -14,7 +14,7 @@ import egowm
 ROOT = Path(__file__).resolve().parent.parent
 # The module's name where it is not the distribution's.
 MODULES = {"pillow": "PIL", "pyyaml": "yaml", "opencv-python-headless": "cv2"}
-MODULES |= {"scikit-image": "skimage", "cd-fvd": "cdfvd"}
+MODULES |= {"scikit-image": "skimage", "cd-fvd": "cdfvd", "rerun-sdk": "rerun"}
 
 
 @pytest.fixture(scope="module")

@@ -162,10 +162,12 @@ def _watched(workers: Sequence[Worker], pause: float) -> list[str]:
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """Within the block SIGTERM, and a terminal that closes, raise SystemExit: workers end too."""
+    """Within the block SIGTERM, and a terminal that closes, raise SystemExit: workers end too. What
+    is ignored, as by nohup, stays so."""
     found = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
     main = threading.current_thread() is threading.main_thread()
-    numbers = [number for number in found if number is not None and main]
+    kept = (signal.SIG_IGN, None)  # None: not set by Python
+    numbers = [n for n in found if n is not None and main and signal.getsignal(n) not in kept]
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise SystemExit(TERMINATED)

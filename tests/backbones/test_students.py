@@ -23,6 +23,7 @@ def test_a_student_s_step(model, family, tiny, tmp_path, guide_on):
         teacher=str(tmp_path / "teacher"),
         guidance=guidance,
         guide_on=guide_on,
+        teacher_steps=20,
         chunk=family.horizon,
         steps=2,
         halvings=1,

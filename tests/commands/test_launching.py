@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from egowm.commands import launching, workers
 from egowm.commands.launching import Launch, chosen_launch, run_workers
 from egowm.commands.main import main as egowm
 from egowm.commands.scs.main import main as egowm_scs
+from egowm.commands.work import plan_rooms
 from egowm.scs.masks import write_palette
 from egowm.video import write_frames
 from tests.scs.conftest import World, draw, moving
@@ -145,7 +147,12 @@ def test_a_launch_that_is_ended_ends_its_workers(sent, status, many, tracker, tm
     (tmp_path / "wait").touch()
     command = score(many, "mine.Mine", tmp_path / "a.json", "--cache", str(tmp_path / "cache"))
     words = [sys.executable, "-m", "egowm.commands.scs.main", *command, "--launch", "local:2"]
-    launch = subprocess.Popen(words, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    launch = subprocess.Popen(
+        words,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's & ignores it
+    )
     pids = wait_for(lambda: [int(p.name[4:]) for p in tmp_path.glob("pid-*")], 2)
     launch.send_signal(sent)
     assert launch.wait(30) == status
@@ -367,3 +374,20 @@ def test_submitit_s_own_executors(tmp_path, monkeypatch):
             launching.LaunchError, match=r"2 of 2 shards failed: shard 1/2 failed as"
         ):
             run_workers(Launch("slurm", 2, {}), program, wrong, logs)
+
+
+def test_what_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with launching._stopped_by_signals():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("name", ["model", "policy", "encoder"])
+def test_a_network_that_is_not_there_names_no_result(name):
+    """Nor does one of the hub that is not cached: all of them would share their rooms' results."""
+    with pytest.raises(FileNotFoundError, match="nobody/nothing is no folder here"):
+        plan_rooms._content(name, "nobody/nothing")

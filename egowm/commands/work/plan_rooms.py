@@ -20,6 +20,7 @@ from egowm.evaluation.film import write_film
 from egowm.evaluation.navigation import Run, Task, act_out, make_tasks, time_allowed
 from egowm.evaluation.plan_film import drive_film
 from egowm.files import FolderKind, check_folder, filled, whole
+from egowm.hub import located
 from egowm.shares import items_of, share_of
 from egowm.shipped import default_model
 
@@ -100,7 +101,8 @@ def _about(args: argparse.Namespace) -> dict[str, Any]:
 
 def _content(name: str, path: str | Path) -> list[list[str]]:
     """Of a folder, the checksum of each file."""
-    folder = export.find(Path(path)) if name == "model" else Path(path)
+    place = located(path)
+    folder = export.find(place) if name == "model" else place
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     return [[file.relative_to(folder).as_posix(), sum_of(file)] for file in files]
 
