@@ -49,8 +49,8 @@ def test_the_recordings_of_a_recipe_are_known(recipe, root, reader, tmp_path):
     assert "Public recordings" in "".join((ROOT / f"recipes/{recipe}.yaml").open().readlines()[:3])
 
 
-def test_ten_recipes_lean_on_recordings():
-    assert len({recipe for recipe, _, _ in roots()}) == 10
+def test_eleven_recipes_lean_on_recordings():
+    assert len({recipe for recipe, _, _ in roots()}) == 11
 
 
 @pytest.mark.parametrize("data", [DonkeyTub, Droid, LeRobot, OneX, Recon, TumRgbd])
