@@ -74,6 +74,6 @@ def test_a_folder_of_no_format_says_what_was_sought_and_found(tmp_path, capsys):
     (tmp_path / "drives").mkdir()
     assert cli.main(["data", "check", str(tmp_path)]) == 2
     err = capsys.readouterr().err
-    assert "Looked for pack.json (Packed), meta/info.json (LeRobot), manifest.json (Don" in err
+    assert "Looked for pack.json (Packed), frames/index.json (LitData), meta/info.json (LeRo" in err
     assert "found 1 of *.txt, 1 folder (drives)." in err
     assert "docs/data.md" in err

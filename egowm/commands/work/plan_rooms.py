@@ -116,7 +116,7 @@ def _all(rooms: Rooms, agent: Any, output: Path, kind: FolderKind) -> Sequence[d
             if place is None:
                 rows.append(_act(rooms, task, agent, folder / f"room_{number}"))
                 continue
-            rows.append(json.loads((place / ROW).read_text(encoding="utf-8")))
+            rows.append(_kept(place))
             for film in place.glob(f"{FILM}.*"):
                 shutil.copyfile(film, folder / f"room_{number}{film.suffix}")
         (folder / "plan.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
@@ -126,7 +126,8 @@ def _all(rooms: Rooms, agent: Any, output: Path, kind: FolderKind) -> Sequence[d
 def _made(rooms: Rooms, task: Task, agent: Any) -> Path | None:
     """The folder of a task's result, made now if it is not there; None without a cache."""
     place = rooms.place(task)
-    if place is not None and not place.is_dir():
+    if place is not None and _kept(place) is None:
+        shutil.rmtree(place, ignore_errors=True)  # what of it is damaged is made anew
         with whole(place) as temporary:
             temporary.mkdir()
             row = _act(rooms, task, agent, temporary / FILM)
@@ -156,3 +157,11 @@ def _tell(rows: Sequence[dict[str, Any]], output: Path) -> None:
         print(f"room {row['room']}: {word}, {row['metres']:.2f} m and {row['degrees']:.0f} degrees")
     films = "room_0.mp4" if len(rows) == 1 else f"room_0.mp4 to room_{len(rows) - 1}.mp4"
     print(f"{sum(row['success'] for row in rows)} of {len(rows)} arrived; {output}: {films}")
+
+
+def _kept(place: Path) -> Any:
+    """The row of a task's result; None where there is none, or a damaged one."""
+    try:
+        return json.loads((place / ROW).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
