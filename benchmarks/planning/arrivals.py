@@ -9,8 +9,8 @@ picture is 2 m away and seen from the start (--distances 1 2 4 --hidden: more cl
 arrived is within 0.5 m and 20 degrees at the end. Who may stop compares every imagined frame with
 the goal, plans again where one is nearest, and stops where none is nearer than what is seen. Rows:
 the simulator itself as the model, ours (the model that ships), the long runs from the prior and
-from scratch, the former chained by pixels (as calls of diffusers' pipeline would be), its student
-of few steps, straight ahead, an oracle of the bearing, random.
+from scratch, the former chained by pixels (as calls of diffusers' pipeline would be), straight
+ahead, an oracle of the bearing, random.
 """
 
 import argparse
@@ -29,7 +29,6 @@ from tqdm import tqdm
 from benchmarks.experiment.arms import EXPORTS
 from benchmarks.measure import (
     RESULTS,
-    ROOT,
     Record,
     Script,
     best_device,
@@ -66,7 +65,6 @@ MODELS = {
     "from the prior": ("prior", QUICK),
     "from scratch": ("scratch", QUICK),
     "from the prior by pixels": ("prior", BY_PIXELS),
-    "student": ("student", QUICK),
 }
 STOPS = ", which may stop"  # ends the name of an agent that compares every imagined frame
 MODELS["ours" + STOPS] = MODELS["ours"]
@@ -177,7 +175,6 @@ def options(add: Callable[..., Any]) -> None:
     add("--agents", nargs="+", choices=agents, default=agents, metavar="NAME")
     add("--model", default=str(default_model()), help="an export")
     add("--prior", default=str(EXPORTS["P+"]), help="another export")
-    add("--student", default=str(ROOT / "benchmarks/exports/student"), help="another export")
     add("--scratch", default=str(EXPORTS["S+"]), help="another export")
     add("--rooms", type=positive, default=50)
     add("--planner", default="icem")

@@ -154,8 +154,8 @@ def test_a_file_of_dino_that_is_missing_is_named(part, tmp_path, monkeypatch, on
     from transformers import Dinov2Config, Dinov2Model
 
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"^Expected models/dino/config\.json, found none"):
-        encoder(torch.zeros(3, 8, 8), "models/dino")  # no folder, and no repository
+    with pytest.raises(FileNotFoundError, match=r"^models/dino is no folder here, and the local"):
+        encoder(torch.zeros(3, 8, 8), "models/dino")
     config = Dinov2Config(hidden_size=8, num_hidden_layers=1, num_attention_heads=1)
     Dinov2Model(config).save_pretrained("models/dino")
     (tmp_path / "models/dino" / part).unlink()
