@@ -175,6 +175,7 @@ def test_a_missing_recording_is_one_line(tmp_path, capsys):
 # Speed ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_speed_record(tmp_path, monkeypatch, capsys):
     """The whole benchmark, on two videos of three frames; its figures are of no interest here."""
     monkeypatch.setattr(timing, "MIN_SECONDS", 0.0)

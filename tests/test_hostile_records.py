@@ -207,6 +207,7 @@ def test_every_number_must_be_one(made: Scoring | Run, capsys) -> None:
             check_dead(made.page.read_text())
 
 
+@pytest.mark.long
 def test_every_key_is_shown_as_a_text(made: Scoring | Run, capsys) -> None:
     for where in keys(made.record):
         capsys.readouterr()

@@ -53,6 +53,7 @@ def test_shares_give_what_one_process_gives(command, tmp_path, monkeypatch, caps
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_workers_evaluate_as_one_process_does(command, tmp_path):
     cache, alone, both = tmp_path / "cache", tmp_path / "alone", tmp_path / "both"
     assert cli.main([*command, "--output", str(alone)]) == 0

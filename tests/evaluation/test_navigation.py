@@ -264,6 +264,7 @@ def timed(tiny_prior, tmp_path) -> list[str]:
 
 
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
+@pytest.mark.long
 def test_candidates_are_timed(benchmark, timed, tiny_prior, tmp_path, monkeypatch):
     taken = {"pipeline, batched": [4.0, 8.0, 4.0]}
     monkeypatch.setattr(

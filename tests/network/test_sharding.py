@@ -56,6 +56,7 @@ def assert_close(found: dict, expected: dict, start: dict, share: float) -> None
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.long
 def test_two_processes_share_the_weights(recipe, tmp_path, tiny_prior):
     """One process begins, two sharded ones go on from its checkpoint, and one ends from theirs."""
     text = rewritten(recipe)

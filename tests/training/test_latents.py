@@ -225,6 +225,7 @@ def refused(recipe: Path, folder: Path, capsys, *options: str) -> str:
     return said
 
 
+@pytest.mark.long
 def test_what_does_not_fit_is_refused(recipe, tmp_path, tiny_prior, capsys):
     folder = tmp_path / "latents"
     assert "No latent cache in" in refused(recipe, folder, capsys)

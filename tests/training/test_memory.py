@@ -73,6 +73,7 @@ def test_predicted_is_real_within_15_percent(tiny_prior, spec, train, checkpoint
     assert predicted.activations > 0.2 * predicted.step  # else this would test nothing
 
 
+@pytest.mark.long
 def test_no_weight_is_read(tiny_prior, tmp_path, spec):
     """Configurations are enough."""
     ignore = shutil.ignore_patterns("*.safetensors")
@@ -163,6 +164,7 @@ def test_a_base_in_float16(tmp_path, capsys, monkeypatch):
     assert rows(out)["full"][0] == 5.7
 
 
+@pytest.mark.long
 def test_a_recipe_that_is_no_rung_comes_first(recipe, capsys, monkeypatch):
     ladder = (Way("conditioning", True),)
     monkeypatch.setattr(memory_cli, "LADDER", ladder)

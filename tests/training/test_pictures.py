@@ -113,6 +113,7 @@ def test_a_fit_draws_them(recipe, tmp_path):
     assert [event.step for event in events.Images("rollout")] == [1, 3]
 
 
+@pytest.mark.long
 def test_they_change_nothing_and_can_be_left_out(recipe, tmp_path):
     roots = [tmp_path / name for name in ("with", "without")]
     for root, every in zip(roots, ("1", "0"), strict=True):

@@ -91,6 +91,7 @@ def test_resuming_changes_nothing(recipe, tmp_path, keep_all):
         assert sum(apart) > 0.9 * len(apart)  # an average, and not the weights
 
 
+@pytest.mark.long
 def test_resuming_at_the_end_of_an_epoch_that_was_counted(recipe, tmp_path, keep_all):
     """Lightning takes a run by epochs up in another way than one by steps."""
     by_epochs = ["--trainer.max_steps", "-1", "--trainer.max_epochs", "2"]
@@ -103,6 +104,7 @@ def test_resuming_at_the_end_of_an_epoch_that_was_counted(recipe, tmp_path, keep
         assert_same(saved(whole, 10)[part], saved(root, 10)[part], part)
 
 
+@pytest.mark.long
 def test_validation_in_between_changes_nothing(recipe, tmp_path):
     often, never = tmp_path / "often", tmp_path / "never"
     fit(recipe, often, "--trainer.val_check_interval", "1", "--trainer.max_steps", "3")
