@@ -146,7 +146,6 @@ def test_below_the_smallest_level_the_clean_end_is_the_target():
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize("process", [EDM(), EDM(sigma_data=0.5, out_sign=1.0), LINEAR])
 def test_a_path_ends_where_sampling_does(tiny_prior, spec):
     """At and below the lowest level that sampling visits the target is the clean end alone."""
     process, asked = EDM(), []
@@ -165,6 +164,7 @@ def test_a_path_ends_where_sampling_does(tiny_prior, spec):
     assert student._end(student.backbone.process) == 2.0
 
 
+@pytest.mark.parametrize("process", [EDM(), EDM(sigma_data=0.5, out_sign=1.0), LINEAR])
 def test_every_estimate_is_the_identity_at_the_smallest_level(process):
     noisy, output = torch.randn(2, 3, 1, 8, generator=seeded()).unbind()
     found = process.denoised(output, noisy, torch.full((3,), SMALLEST))
