@@ -147,10 +147,10 @@ def _copies(model: Any, devices: Sequence[str]) -> list[Any]:
     if known != stamp:
         copies = {}
     _COPIES[model] = stamp, copies
-    found = []
-    for k, device in enumerate(map(_device, devices)):
+    found, places = [], [_device(name) for name in devices]  # "cuda" is one of "cuda:N"
+    for k, device in enumerate(places):
         free = device == model.device and model not in found
-        key = f"{device} {devices[:k].count(devices[k])}"
+        key = f"{device} {places[:k].count(device)}"
         if not free and key not in copies:
             copies[key] = deepcopy(model).to(device)
         found.append(model if free else copies[key])
