@@ -238,7 +238,7 @@ class ActionModule(OnHub, LightningModule, ABC):
         Args:
             folder: The export's folder, or an id of the Hugging Face hub in the local cache.
             base: Folder of the frozen encoder where it moved.
-            revision: Branch, tag or commit of a hub id; None takes the one that is cached.
+            revision: Branch, tag or commit of a hub id; None takes main, as cached.
             download: Download a hub id that is not cached; needs a pinned `revision`.
 
         Raises:

@@ -116,7 +116,7 @@ class Encoder(OnHub, nn.Module):
                 Mean, deviation and size come from its preprocessor_config.json where there is one.
             size: H and W to which frames are resized, a multiple of the patch size; None takes the
                 folder's.
-            revision: Branch, tag or commit of a hub id; None takes the one that is cached.
+            revision: Branch, tag or commit of a hub id; None takes main, as cached.
             download: Download a hub id that is not cached; needs a pinned `revision`.
 
         Raises:

@@ -45,7 +45,7 @@ def located(name: Path | str, revision: str | None = None, download: bool = Fals
     Args:
         name: A path, which is returned as it is, or OWNER/NAME or OWNER/NAME@REVISION of a
             repository, looked up in the local hub cache; a folder of that name goes first.
-        revision: Branch, tag or commit of a repository; None takes the branch main.
+        revision: Branch, tag or commit of a repository; None takes main, as cached.
         download: Download a repository that is not cached; needs a pinned revision.
 
     Raises:

@@ -688,7 +688,7 @@ class WorldModel(OnHub, LightningModule):
             folder: The export's folder, the name of a shipped model ("rooms"), or an id of the
                 Hugging Face hub, OWNER/NAME, in the local cache; a folder of that name goes first.
             base: Folder or id where the base pipeline lies now; None for where the export says.
-            revision: Branch, tag or commit of a hub id; None takes the one that is cached.
+            revision: Branch, tag or commit of a hub id; None takes main, as cached.
             download: Download a hub id that is not cached, and the base that the export names by an
                 id and a revision; needs a pinned `revision`.
 

@@ -160,7 +160,7 @@ class MooG(FrameModule):
         Args:
             folder: That `save_pretrained` or `egowm export` wrote, or an id of the Hugging Face hub
                 in the local cache.
-            revision: Branch, tag or commit of a hub id; None takes the one that is cached.
+            revision: Branch, tag or commit of a hub id; None takes main, as cached.
             download: Download a hub id that is not cached; needs a pinned `revision`.
 
         Raises:

@@ -36,7 +36,7 @@ def from_pretrained(
         folder: The export's folder, the name of a shipped model ("rooms"), or an id of the Hugging
             Face hub in the local cache, OWNER/NAME or OWNER/NAME@REVISION.
         base: Folder of what it stands on where that moved: a pipeline, or a frozen encoder.
-        revision: Branch, tag or commit of a hub id; None takes the one that is cached.
+        revision: Branch, tag or commit of a hub id; None takes main, as cached.
         download: Download a hub id that is not cached; needs a pinned `revision`.
 
     >>> from_pretrained("rooms").num_context

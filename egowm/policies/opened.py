@@ -24,7 +24,7 @@ def from_pretrained(
 
     Args:
         folder: The export's folder, or an id of the Hugging Face hub in the local cache.
-        revision: Branch, tag or commit of a hub id; None takes the one that is cached.
+        revision: Branch, tag or commit of a hub id; None takes main, as cached.
         download: Download a hub id that is not cached; needs a pinned `revision`.
 
     Raises:
