@@ -10,7 +10,6 @@ null)` on the text, one sample a call, 8 frames of a latent one.
 """
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +22,14 @@ from egowm.backbones.base import locate
 from egowm.backbones.cosmos3.pose import UNITS, CameraSteps
 from egowm.backbones.sana_wm import SCHEDULERS, check_pipeline
 from egowm.backbones.schedulers import load_scheduler
-from egowm.backbones.stock_calls import (
-    check_whole,
-    generators_of,
-    last_frames,
-    refuse,
-    texts_of,
-)
+from egowm.backbones.stock_world import StockWorld, check_whole
 from egowm.checks import check_between
-from egowm.diffusion import Generator
 from egowm.loading import load_model, load_tokenizer
 from egowm.pixels import to_uint8
-from egowm.sampling import Actions, Rollout, Sampling, as_frames, as_sequences, takes_sampling
-
-NAME = "SANA-WM"
+from egowm.sampling import Sampling
 
 
-class SanaWMCamera:
+class SanaWMCamera(StockWorld):
     """SANA-WM's own pipeline with the calls of a world model: what it knows without any training.
 
     Args:
@@ -53,6 +43,8 @@ class SanaWMCamera:
         steps: Sampling steps.
     """
 
+    name = "SANA-WM"
+
     def __init__(
         self,
         pipeline: Any,
@@ -65,16 +57,16 @@ class SanaWMCamera:
     ) -> None:
         if spec.kind not in UNITS or spec.units != UNITS[spec.kind] or spec.frame != "body":
             raise ValueError(
-                f"{NAME} takes motions of a body in its own frame, kind se2 (dx, dy, dyaw) or se3, "
-                f"in m and rad; got kind {spec.kind}, frame {spec.frame}: {', '.join(spec.names)} "
-                f"in {', '.join(spec.units)}."
+                f"{self.name} takes motions of a body in its own frame, kind se2 (dx, dy, dyaw) or "
+                f"se3, in m and rad; got kind {spec.kind}, frame {spec.frame}: "
+                f"{', '.join(spec.names)} in {', '.join(spec.units)}."
             )
         check_between("field_of_view", field_of_view, 1, 179)
         self.pipeline, self.spec, self.field_of_view = pipeline, spec, field_of_view
         self.camera = CameraSteps(translation_scale=scale, mount=mount)
         self.chunk, self.steps = chunk, steps
         self.stride: int = pipeline.vae_temporal_compression_ratio
-        check_whole(NAME, "chunk", chunk, self.stride)
+        check_whole(self.name, "chunk", chunk, self.stride)
         pipeline.set_progress_bar_config(disable=True)
 
     @classmethod
@@ -110,83 +102,34 @@ class SanaWMCamera:
         )
         return cls(pipeline, spec, field_of_view, mount, scale, chunk, steps)
 
-    def to(self, device: torch.device | str) -> "SanaWMCamera":
-        """Move the pipeline; returns self."""
-        self.pipeline.to(device)
-        return self
-
-    @property
-    def device(self) -> torch.device:
-        """Where the transformer is."""
-        found: torch.device = self.pipeline.transformer.device
-        return found
-
-    @takes_sampling
-    @torch.no_grad()
-    def rollout(
-        self,
-        context: Tensor | np.ndarray,
-        actions: Actions,
-        how: Sampling = Sampling(),
-        *,
-        state: Tensor | None = None,
-        text: str | Sequence[str] = "",
-        source: str | None = None,
-        generator: Generator = None,
-    ) -> Rollout:
-        """Imagine the frames that `actions` lead to, one candidate after the other.
-
-        Args:
-            context: As in `WorldModel.rollout`; its last frame is used.
-            actions: As in `WorldModel.rollout`.
-            how: The settings. Guidance is on the text; the pipeline decodes all frames whatever is
-                wanted, and goes on from decoded ones.
-            state: Refused, for the pipeline takes none.
-            text: One, or one for each candidate.
-            source: Refused, for there is one spec.
-            generator: One, one for each candidate, or a `SharedNoise`.
-
-        Raises ValueError for shapes, sizes, lengths and settings that do not fit.
-        """
-        refuse(NAME, how, state, source)
-        actions = as_sequences(actions, self.spec, "cpu")
-        num_outside = self.spec.check(actions, how.strict)
-        count, horizon = actions.shape[:2]
-        check_whole(NAME, "T", horizon, self.stride)
-        frames = last_frames(as_frames(context), count).expand(count, -1, -1, -1)
-        self._check_sides(*frames.shape[-2:])
-        call = {
+    def settings(self, how: Sampling, height: int, width: int) -> dict[str, Any]:
+        stride = self.pipeline.vae_spatial_compression_ratio
+        if height % stride or width % stride:
+            raise ValueError(
+                f"{self.name} takes frames whose sides are multiples of {stride}, got {height} x "
+                f"{width}: crop or resize the context (it was trained at 704 x 1280)."
+            )
+        focal = width / 2 / math.tan(math.radians(self.field_of_view) / 2)
+        return {
             "num_inference_steps": how.steps or self.steps,
             "guidance_scale": how.guidance,
-        }
-        texts, generators = texts_of(text, count), generators_of(generator, count)
-        candidates = zip(frames, self.camera(actions, self.spec), texts, generators, strict=True)
-        made = [
-            self._imagine(frame, steps, call | {"prompt": words, "generator": source})
-            for frame, steps, words, source in candidates
-        ]
-        videos, latents = (torch.stack(column) for column in zip(*made, strict=True))
-        first = {"all": 0, "last": horizon - 1, "none": horizon}[how.decode]
-        return Rollout(videos[:, first:], latents, num_outside)
-
-    def _imagine(self, frame: Tensor, steps: Tensor, call: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Frames (T, 3, H, W) in [0, 1] and their latents (t, c, h, w) after one frame."""
-        from PIL import Image
-
-        height, width = frame.shape[-2:]
-        focal = width / 2 / math.tan(math.radians(self.field_of_view) / 2)
-        call = call | {
             "height": height,
             "width": width,
             "intrinsics": [focal, focal, width / 2, height / 2],
         }
+
+    def imagine(
+        self, frame: Tensor, camera_steps: Tensor, call: dict[str, Any]
+    ) -> tuple[Tensor, Tensor]:
+        from PIL import Image
+
         videos, latents, kept = [], [], {}
 
         def keep(pipeline: Any, step: int, time: Any, tensors: dict[str, Tensor]) -> dict[str, Any]:
             kept.update(tensors)
             return tensors
 
-        for part in steps.split(self.chunk):
+        for part in camera_steps.split(self.chunk):
             made = self.pipeline(
                 image=Image.fromarray(to_uint8(frame[None])[0]),
                 c2w=poses_of(part),
@@ -199,14 +142,6 @@ class SanaWMCamera:
             latents.append(kept["latents"][0].transpose(0, 1)[1:])
             frame = made.frames[-1].float()
         return torch.cat(videos), torch.cat(latents)
-
-    def _check_sides(self, height: int, width: int) -> None:
-        stride = self.pipeline.vae_spatial_compression_ratio
-        if height % stride or width % stride:
-            raise ValueError(
-                f"{NAME} takes frames whose sides are multiples of {stride}, got {height} x "
-                f"{width}: crop or resize the context (it was trained at 704 x 1280)."
-            )
 
 
 def poses_of(steps: Tensor) -> np.ndarray:

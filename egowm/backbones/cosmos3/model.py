@@ -12,36 +12,26 @@ size) and keeps image and actions. One sample a call. The video has one frame mo
 VAE then drops what does not fill a latent frame, and a frame larger than the canvas is shrunk.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from egowm.actions import ActionSpec
 from egowm.backbones.base import locate
 from egowm.backbones.cosmos3.frames import resolution_tier
 from egowm.backbones.cosmos3.pose import CameraSteps, check_meaning
 from egowm.backbones.schedulers import FLOW, check_followed, load_scheduler
-from egowm.backbones.stock_calls import (
-    check_whole,
-    generators_of,
-    last_frames,
-    refuse,
-    texts_of,
-)
-from egowm.diffusion import Generator
+from egowm.backbones.stock_world import StockWorld, check_whole
 from egowm.loading import INDEX, load_model, load_tokenizer, read_json
-from egowm.sampling import Actions, Rollout, Sampling, as_frames, as_sequences, takes_sampling
+from egowm.sampling import Sampling
 
 PIPELINE = "Cosmos3OmniPipeline"
 SCHEDULERS = {name: FLOW[name] for name in ("UniPCMultistepScheduler",)}  # has a flow_shift
 
 
-class Cosmos3:
+class Cosmos3(StockWorld):
     """NVIDIA's action-conditioned Cosmos 3 pipeline with the calls of a world model.
 
     Args:
@@ -57,6 +47,8 @@ class Cosmos3:
         flow_shift: Shift of the sampler's noise levels, without Karras levels; NVIDIA's action
             examples set 10. null leaves the folder's scheduler as it is.
     """
+
+    name = "Cosmos 3"
 
     def __init__(
         self,
@@ -77,7 +69,7 @@ class Cosmos3:
         self.pipeline, self.spec, self.camera = pipeline, spec, camera or CameraSteps()
         self.chunk, self.steps, self.fps = chunk, steps, fps or spec.rate_hz
         self.stride: int = pipeline.vae_scale_factor_temporal
-        check_whole("Cosmos 3", "chunk", chunk, self.stride)
+        check_whole(self.name, "chunk", chunk, self.stride)
         scheduler = pipeline.scheduler
         check_followed(scheduler, SCHEDULERS, "The pipeline's scheduler")
         if flow_shift is not None:
@@ -130,76 +122,21 @@ class Cosmos3:
         )
         return cls(pipeline, spec, camera, chunk, steps, fps, flow_shift)
 
-    def to(self, device: torch.device | str) -> "Cosmos3":
-        """Move the pipeline; returns self."""
-        self.pipeline.to(device)
-        return self
-
-    @property
-    def device(self) -> torch.device:
-        """Where the transformer is."""
-        found: torch.device = self.pipeline.transformer.device
-        return found
-
-    @takes_sampling
-    @torch.no_grad()
-    def rollout(
-        self,
-        context: Tensor | np.ndarray,
-        actions: Actions,
-        how: Sampling = Sampling(),
-        *,
-        state: Tensor | None = None,
-        text: str | Sequence[str] = "",
-        source: str | None = None,
-        generator: Generator = None,
-    ) -> Rollout:
-        """Imagine the frames that `actions` lead to, one candidate after the other.
-
-        Args:
-            context: As in `WorldModel.rollout`; its last frame is used.
-            actions: As in `WorldModel.rollout`.
-            how: The settings. Guidance is on the text, the only thing that the pipeline can go
-                without; it decodes all frames whatever is wanted, and goes on from decoded ones.
-            state: Refused, for the pipeline takes none.
-            text: One, or one for each candidate.
-            source: Refused, for there is one spec.
-            generator: One, one for each candidate, or a `SharedNoise`.
-
-        Raises ValueError for shapes, sizes, lengths and settings that do not fit.
-        """
-        refuse("Cosmos 3", how, state, source)
-        actions = as_sequences(actions, self.spec, "cpu")
-        num_outside = self.spec.check(actions, how.strict)
-        count, horizon = actions.shape[:2]
-        check_whole("Cosmos 3", "T", horizon, self.stride)
-        frames = last_frames(as_frames(context), count).expand(count, -1, -1, -1)
-        height, width = frames.shape[-2:]
-        tier = resolution_tier(height, width, self.pipeline.vae_scale_factor_spatial)
-        call = {
+    def settings(self, how: Sampling, height: int, width: int) -> dict[str, Any]:
+        resolution_tier(height, width, self.pipeline.vae_scale_factor_spatial)  # refuses a size
+        return {
             "num_inference_steps": how.steps or self.steps,
             "guidance_scale": how.guidance,
             "fps": self.fps,
             "use_system_prompt": False,  # as in NVIDIA's action examples
         }
-        texts, generators = texts_of(text, count), generators_of(generator, count)
-        candidates = zip(frames, self.camera(actions, self.spec), texts, generators, strict=True)
-        made = [
-            self._imagine(frame, part, tier, call | {"prompt": words, "generator": source})
-            for frame, part, words, source in tqdm(
-                candidates, "Cosmos 3", count, leave=False, disable=count == 1 or None
-            )
-        ]
-        videos, latents = (torch.stack(column) for column in zip(*made, strict=True))
-        first = {"all": 0, "last": horizon - 1, "none": horizon}[how.decode]
-        return Rollout(videos[:, first:], latents, num_outside)
 
-    def _imagine(
-        self, frame: Tensor, camera_steps: Tensor, tier: int, call: dict[str, Any]
+    def imagine(
+        self, frame: Tensor, camera_steps: Tensor, call: dict[str, Any]
     ) -> tuple[Tensor, Tensor]:
-        """Frames (T, 3, H, W) in [0, 1] and their latents (t, c, h, w) after one frame."""
         from diffusers import CosmosActionCondition
 
+        tier = resolution_tier(*frame.shape[-2:], self.pipeline.vae_scale_factor_spatial)
         videos, latents, kept = [], [], {}
 
         def keep(pipeline: Any, step: int, time: Any, tensors: dict[str, Tensor]) -> dict[str, Any]:
