@@ -136,7 +136,8 @@ class Cosmos3(StockWorld):
     ) -> tuple[Tensor, Tensor]:
         from diffusers import CosmosActionCondition
 
-        tier = resolution_tier(*frame.shape[-2:], self.pipeline.vae_scale_factor_spatial)
+        height, width = frame.shape[-2:]
+        tier = resolution_tier(height, width, self.pipeline.vae_scale_factor_spatial)
         videos, latents, kept = [], [], {}
 
         def keep(pipeline: Any, step: int, time: Any, tensors: dict[str, Tensor]) -> dict[str, Any]:
