@@ -156,7 +156,10 @@ def takes_sampling(function: Callable[P, R]) -> Callable[P, R]:
         loose = [field.name for field in fields(Sampling) if field.name in kwargs]
         if loose:
             given = ", ".join(f"{field}={kwargs[field]!r}" for field in loose)
-            name = function.__qualname__.removesuffix(".__init__")
+            name = function.__qualname__
+            if args and hasattr(args[0], function.__name__):  # a method, perhaps of a subclass
+                name = f"{type(args[0]).__name__}.{function.__name__}"
+            name = name.removesuffix(".__init__")
             raise TypeError(f"{name} takes no {', '.join(loose)}: pass how=Sampling({given}).")
         return typed(*args, **kwargs)
 

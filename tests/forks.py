@@ -1,8 +1,10 @@
 """Processes that begin as a copy of one that has imported everything, and has no threads."""
 
+import contextlib
 import multiprocessing
 import os
 from collections.abc import Callable
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -41,6 +43,7 @@ PRELOADED = [
     "yaml",
     "tests.frozen",  # last
 ]
+ROOT = Path(__file__).parent.parent
 
 
 def dying(renames: int) -> Callable[[Path, Path], Path]:
@@ -60,4 +63,6 @@ def forks() -> ForkServerContext:
     """The context of such processes: a plain fork of a test may wait for threads that it lacks."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
+    with contextlib.chdir(ROOT):  # it finds `tests` by where it starts, and a test may be elsewhere
+        forkserver.ensure_running()
     return context

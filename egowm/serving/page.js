@@ -10,12 +10,13 @@ let model = null, socket = null, expected = null, parts = [], isBusy = true, sen
 let begun = { type: "begin" }, asked = begun, times = [], isSaving = false, chain = Promise.resolve();
 
 const say = (text) => { $("notice").textContent = text; $("notice").hidden = !text; };
+// After the frames that came before, for a frame clears the notice.
+const sayInTurn = (text) => { chain = chain.then(() => frames.push([{ type: "notice", text }, {}])); };
 const send = (told) => socket.send(JSON.stringify(told));
 
 function begin(told) {
   asked = told;
   isBusy = true;
-  frames.length = 0;
   say("");
   if (told instanceof ArrayBuffer) socket.send(told);
   else send(told);
@@ -32,7 +33,7 @@ function connect() {
     isSaving = $("save").disabled = false;
     $("state").textContent = "not connected";
     if (event.code === GAVE_WAY) { comeAgain(); return; }
-    if (event.code !== 1008) say("The connection is lost; the walk begins again when the server answers.");
+    if (event.code !== 1008) sayInTurn("The connection is lost; the walk begins again when the server answers.");
     setTimeout(connect, 2000);
   };
 }
@@ -45,7 +46,12 @@ function comeAgain() {
 }
 
 function told(message) {
-  if (message.type === "error") { isBusy = isSaving = false; $("save").disabled = false; say(message.message); return; }
+  if (message.type === "error") {
+    isBusy = isSaving = false;
+    $("save").disabled = false;
+    sayInTurn(message.message);
+    return;
+  }
   if (message.type === "done") { isBusy = false; return; }
   if (message.type === "ready") begun = asked;  // what failed is not begun again
   expected = message;
@@ -61,12 +67,16 @@ function given(data) {
   chain = chain.then(async () => {
     const kind = { type: `image/${message.format}` };
     const maps = await Promise.all(pictures.map((part) => createImageBitmap(new Blob([part], kind))));
+    if (message.type === "ready") {
+      frames.length = 0;  // of the walk before
+      isBusy = false;
+    }
     frames.push([message, Object.fromEntries(message.pictures.map((name, k) => [name, maps[k]]))]);
-    if (message.type === "ready") isBusy = false;
   }).catch(() => say("A frame could not be read."));
 }
 
 function show([message, pictures]) {
+  if (message.type === "notice") { say(message.text); return; }
   if (message.type === "ready") {
     above.begin(message.outlines, message.room);
     times = [];
