@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 import torch
 from torch.utils.data import default_collate
 
@@ -23,6 +24,7 @@ def test_the_pasts_are_as_long_as_unisim_says():
     }
 
 
+@pytest.mark.long
 def test_trained_on_clips_of_one_length_and_scored_on_first_frames(tmp_path):
     """All pasts are trained on the same clips; the first loss does not see later frames."""
     data = history.rooms(2, 2)

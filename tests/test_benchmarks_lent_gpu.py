@@ -122,6 +122,7 @@ def test_what_is_too_large_stays(tmp_path, monkeypatch):
     assert (tmp_path / "out/a/few").read_text() == "few"
 
 
+@pytest.mark.long
 def test_wheels_are_installed_by_themselves(tmp_path, monkeypatch):
     """Without an index, and without what they say they need."""
     about = "a_wheel-1.0.dist-info"

@@ -12,6 +12,7 @@ from benchmarks.planning import decode_window, memory
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.mark.long
 def test_windows_of_latents(tmp_path, monkeypatch, capsys):
     """The whole chunk is exact, less of it is not, and an image decoder needs none."""
     monkeypatch.setattr(timing, "MIN_SECONDS", 0.0)

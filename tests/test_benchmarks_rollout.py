@@ -22,6 +22,7 @@ def stopwatch(monkeypatch):
     monkeypatch.setattr(rollout, "seconds", lambda run: float(run.args[1]))
 
 
+@pytest.mark.long
 def test_every_comparison_is_of_equal_videos(tiny_prior, tmp_path, capsys):
     path = tmp_path / "rollout.json"
     options = [

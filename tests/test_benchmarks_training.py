@@ -48,6 +48,7 @@ def test_a_row_is_measured(tiny_prior, tmp_path, monkeypatch):
         training_row.measure(replace(row, data="tape"), 1, 1, "cpu", tmp_path, 0)
 
 
+@pytest.mark.long
 def test_a_row_from_a_cache(tiny_prior, tmp_path, monkeypatch):
     """It is the row from pixels but for the encoders, which are asked beforehand."""
     monkeypatch.setattr(training_row, "pipeline", lambda model, folder: str(tiny_prior))

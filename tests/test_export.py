@@ -289,6 +289,7 @@ def test_an_export_with_weights_that_are_no_numbers_is_refused(name, folder):
     assert "copy it again" not in line
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", BROKEN)
 def test_weights_beyond_float16_are_saved_without_rounding_only(name, obedient, tmp_path):
     """Its largest number is 65504; 65519 is still rounded to it, 65520 no more."""

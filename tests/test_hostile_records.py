@@ -164,6 +164,7 @@ def made(request: pytest.FixtureRequest, tmp_path: Path) -> Scoring | Run:
     return Run(tmp_path, request.param)
 
 
+@pytest.mark.long
 def test_every_text_is_shown_as_a_text(made: Scoring | Run, capsys) -> None:
     assert made.make(made.record) == 0
     expected = check_dead(made.page.read_text()).elements
@@ -184,6 +185,7 @@ def test_every_text_is_shown_as_a_text(made: Scoring | Run, capsys) -> None:
     assert shown >= 5
 
 
+@pytest.mark.long
 def test_every_number_must_be_one(made: Scoring | Run, capsys) -> None:
     places = [(where, value) for where, value in leaves(made.record) if not isinstance(value, str)]
     numbers = [

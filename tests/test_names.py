@@ -238,6 +238,7 @@ def test_videos_of_a_run_are_not_written_through_a_link(tmp_path):
     assert not list((tmp_path / "theirs").iterdir())
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
 def test_predicting_from_anothers_pack(recipe, tmp_path, capsys):

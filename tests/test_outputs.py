@@ -248,6 +248,7 @@ def drives(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("main", "words", "output", "needs_force"),
     [

@@ -141,6 +141,7 @@ def write_recipe(root: Path, prior: Path) -> Path:
     return root / "recipe.yaml"
 
 
+@pytest.mark.long
 def test_all_three_are_used_by_their_class_paths(package, tiny_prior, tmp_path, capsys):
     """Trained, exported, evaluated with the laboratory's tracker, and scored by it from files."""
     from egowm.scs.masks import write_palette

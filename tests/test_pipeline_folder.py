@@ -82,6 +82,7 @@ def test_the_stock_pipeline_shows_what_ours_shows_with_actions_off(folder, fitte
     assert (stock(tiny_prior) - found).abs().max() > 0.01  # and the network is not the base's
 
 
+@pytest.mark.long
 def test_it_is_an_export_that_needs_no_base(folder, fitted, tiny_prior, tmp_path):
     moved = tmp_path / "elsewhere"
     shutil.move(folder, moved)

@@ -231,6 +231,7 @@ def mixture(values: torch.Tensor) -> torch.Tensor:
     return (values * weights.to(values.dtype)).sum()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("decode", "guidance"), [("all", 1.0), ("last", 2.0), ("none", 1.0)])
 def test_a_gradient_is_that_without_checkpoints(
     obedient, context, actions, decode, guidance, monkeypatch
@@ -392,6 +393,7 @@ def test_what_is_no_picture_is_refused(obedient, actions, shape, kind):
 # Streams ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("decode", ["all", "last", "none"])
 def test_a_stream_takes_every_setting(obedient, context, actions, decode):
     """In micro-batches side by side, partly decoded; its errors come with the call."""

@@ -187,6 +187,7 @@ def test_the_next_chunk_is_imagined_while_this_one_is_looked_at(obedient, contex
     assert not [t for t in threading.enumerate() if t.name.startswith("egowm-beside")]
 
 
+@pytest.mark.long
 def test_a_rollout_beside_a_stream_disturbs_neither(obedient, context, actions):
     """Both condition one network: they take turns."""
     whole = obedient.rollout(context, actions, generator=seeded()).frames
@@ -198,6 +199,7 @@ def test_a_rollout_beside_a_stream_disturbs_neither(obedient, context, actions):
     assert torch.equal(torch.cat(parts, 1), whole)
 
 
+@pytest.mark.long
 def test_a_stream_keeps_the_caller_s_autocast(obedient, context, actions):
     with torch.autocast("cpu", torch.bfloat16):
         whole = obedient.rollout(context, actions, generator=seeded()).frames

@@ -397,6 +397,7 @@ with multiprocessing.get_context("fork").Pool(1) as pool:
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not video_file.has_decord(), reason="decord has no wheel here")
 def test_a_video_that_stays_open_shows_the_same_frames(tmp_path: Path) -> None:
     """In any order, beside others, more of them than stay open, in another process, replaced."""

@@ -83,6 +83,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", ORDERS)
 def test_pictures_are_read_and_written_in_every_order(folder: Path, order: str) -> None:
     errors = run_python(ORDERS[order] + READ_AND_WRITE, folder)
@@ -93,11 +94,13 @@ def test_pictures_are_read_and_written_in_every_order(folder: Path, order: str) 
     assert max(errors.values()) < 24, errors  # JPEG and WebP halve the colours' resolution
 
 
+@pytest.mark.long
 def test_other_libraries_keep_their_own_zlib(folder: Path) -> None:
     """torchvision's reader would end the process, OpenCV's would give nothing."""
     assert run_python(LEFT_ALONE, folder) == [True, True, zlib.ZLIB_RUNTIME_VERSION]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("first", ["", "decord", "cv2"])
 def test_score_of_pictures_against_recordings(tmp_path: Path, first: str) -> None:
     square = np.random.default_rng(0).integers(0, 120, (6, 10), np.uint8).repeat(4, 0).repeat(3, 1)

@@ -115,6 +115,7 @@ def test_chunks_are_chained_by_their_latents(obedient, context, monkeypatch):
         obedient.rollout(context, actions, Sampling(chain="frames"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("decode", "decoded"), [("last", [8]), ("all", [8, 8]), ("none", [])])
 def test_a_chain_of_latents_only(obedient, context, monkeypatch, decode, decoded):
     """Nothing is decoded between chunks, and the image embedding stays that of the given frame; the

@@ -238,6 +238,7 @@ def trainer(folder, steps: int) -> Trainer:
     )
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore::UserWarning:lightning")
 def test_a_checkpoint_brings_state_and_null_embedding(tiny_prior, tmp_path):
     data = Humanoid("", Window(1, 3, 1, 16, 16), batch_size=2)

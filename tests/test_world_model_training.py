@@ -127,6 +127,7 @@ def trainer(folder, **options) -> Trainer:
     )
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore::UserWarning:lightning")
 def test_fit_takes_spec_and_chunk_from_the_data(tiny_prior, tmp_path):
     model = WorldModel(SVD(str(tiny_prior)), steps=2, learning_rate=1e-3, warmup=1)

@@ -209,6 +209,7 @@ def two_ways(copies: int) -> Clip:
     return Clip(frames.repeat(copies, 1, 1, 1, 1), actions, *none, *[[""] * count] * 3)
 
 
+@pytest.mark.long
 def test_it_learns_what_actions_do(tiny, spec, tmp_path):
     """150 steps on two clips; each action then leads to its own frame in 20 ancestral steps."""
     base = shutil.copytree(tiny("cdit"), tmp_path / "base")
@@ -233,6 +234,7 @@ def test_it_learns_what_actions_do(tiny, spec, tmp_path):
     assert errors.diagonal().max() < 0.5 * errors.fliplr().diagonal().min()
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore::DeprecationWarning:lightning")
 def test_it_is_fitted_evaluated_and_plans(recipe, tiny, tmp_path):
     """With four context frames all the way, from the pixels of rooms and from their latents."""

@@ -79,6 +79,7 @@ def test_the_compiled_step_is_the_eager_one(make, name, part):
     torch.testing.assert_close(found[1], expected[1], atol=1e-5, rtol=1e-3)
 
 
+@pytest.mark.long
 def test_checkpointed_temporal_attention_compiles(make):
     """Of SVD, whose temporal blocks are recomputed by a forward of ours."""
     network = make("svd", gradient_checkpointing=True).backbone.network

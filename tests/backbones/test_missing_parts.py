@@ -127,6 +127,7 @@ def test_a_network_from_scratch_needs_no_weights(name, network, tiny, tmp_path, 
         ready(kind, base, random=[network])
 
 
+@pytest.mark.long
 def test_weights_in_shards(tiny, tmp_path, online):
     """Each of them is needed; together they are what they were."""
     whole = broken(tiny("svd"), tmp_path / "whole", "unet")

@@ -78,6 +78,7 @@ def test_depths_are_drawn_by_step_alike_in_all_processes(model):
     assert depths == [own._depth(step) for step in range(4000)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", ["svd"], indirect=True)
 @torch.no_grad()
 def test_deep_contexts_end_where_their_chunk_begins(obedient):
@@ -140,6 +141,7 @@ def test_what_does_not_fit_is_refused(model):
         OwnContexts(0.5, 1).start(model, cached, None)
 
 
+@pytest.mark.long
 def test_a_fit_with_own_contexts_makes_shorter_chunks(recipe, tmp_path, capsys):
     fit = ["fit", "-c", str(recipe), "--model.own_contexts", "{share: 1, deepest: 2, steps: 1}"]
     assert cli.main(fit) == 0

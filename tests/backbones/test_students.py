@@ -11,6 +11,7 @@ from egowm.world_model import WorldModel
 from .test_families import clips, context, generator, obedient
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("guide_on", [None, "action"])
 def test_a_student_s_step(model, family, tiny, tmp_path, guide_on):
     """Its loss falls on the batch that it learned from."""

@@ -137,6 +137,7 @@ def broken(recipe: dict[str, Any], data: st.DataObject) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.long
 def test_broken_recipes(recipe, quick, no_set_up, tmp_path, capsys):
     """50 of them, up to the objects that they name."""
     whole, path = yaml.safe_load(recipe.read_text()), tmp_path / "broken.yaml"
@@ -164,6 +165,7 @@ def test_broken_recipes_that_are_built(recipe, quick, tmp_path, capsys):
     run()
 
 
+@pytest.mark.long
 def test_broken_command_lines(recipe, quick, no_set_up, tmp_path, capsys):
     """25 of them: options with values that were not meant for them."""
 
@@ -176,6 +178,7 @@ def test_broken_command_lines(recipe, quick, no_set_up, tmp_path, capsys):
     run()
 
 
+@pytest.mark.long
 def test_texts_that_are_no_recipe(quick, no_set_up, tmp_path, capsys):
     """25 of them, for every verb that takes one."""
     path = tmp_path / "broken.yaml"
@@ -213,6 +216,7 @@ def test_damaged_checkpoints_are_refused(tmp_path):
     assert outcomes[True] > 100
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "content", [{}, {"state_dict": {}}, [1, 2], torch.zeros(3), "text", {"global_step": 1}]
 )

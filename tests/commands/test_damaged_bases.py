@@ -61,6 +61,7 @@ def change(file: Path, changes: dict[str, object]) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
+@pytest.mark.long
 def test_damaged_files(tiny_prior, base, rollout, tmp_path, capsys, online):
     """Seeded; some damage changes nothing that is read."""
     lines = []
@@ -75,6 +76,7 @@ def test_damaged_files(tiny_prior, base, rollout, tmp_path, capsys, online):
     assert len({line.partition(str(base))[2] for line in lines}) > 10
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "changes", "words"), SETTINGS)
 def test_settings_that_ask_for_too_much(
     name, changes, words, base, rollout, recipe, capsys, online
@@ -94,6 +96,7 @@ def test_parts_that_do_not_fit_name_the_base(base, rollout, capsys, online):
     assert f"{base}: the parts cannot be used together" in ends_well(rollout, capsys)
 
 
+@pytest.mark.long
 def test_a_trace_of_such_parts_prints_no_more(base, recipe, capsys, caplog, online):
     change(base / "image_encoder/config.json", {"projection_dim": 512})
     memory = ["memory", "-c", str(recipe), "--model.backbone.pretrained", str(base)]

@@ -83,6 +83,7 @@ WITHOUT = {  # what can be said of the data where there is nothing to validate o
 }
 
 
+@pytest.mark.long
 def test_an_export_needs_no_validation_clips(recipe, tmp_path):
     """The weights and the meaning of actions are the checkpoint's."""
     assert cli.main(["fit", "-c", str(recipe)]) == 0

@@ -71,6 +71,7 @@ def test_a_run_and_its_continuation(recipe, elsewhere, tmp_path, capsys):
     assert list(elsewhere.iterdir()) == []
 
 
+@pytest.mark.long
 def test_a_run_that_validates_keeps_the_newest(recipe, elsewhere, tmp_path):
     """Saved after each validation, and once more at the end; the two newest are kept."""
     options = ["--trainer.val_check_interval", "2", "--trainer.max_steps", "5"]

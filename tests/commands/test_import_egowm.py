@@ -167,6 +167,7 @@ def onex(tmp_path) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_25_dimensions_and_state(tiny_prior, onex, run, tmp_path):
     reference = _trained(Released(tiny_prior, 25, 25))
     file = reference.write(tmp_path / "svd_25dof_nav.pth")
@@ -250,6 +251,7 @@ def test_the_allowance_for_namespaces_ends_with_the_import(file, run):
     assert argparse.Namespace not in torch.serialization.get_safe_globals()
 
 
+@pytest.mark.long
 def test_wrong_contents(released, run, tmp_path, capsys):
     path, whole = tmp_path / "wrong.pth", released.unet.state_dict()
     embedding = {k: v for k, v in released.state_dict().items() if k.startswith("add_")}

@@ -96,6 +96,7 @@ def alone(many, tmp_path_factory) -> bytes:
     return path.read_bytes()
 
 
+@pytest.mark.long
 def test_two_workers_score_200_clips_as_one_process_does(many, alone, tmp_path):
     both = tmp_path / "both.json"
     launched = ["--cache", str(tmp_path / "cache"), "--launch", "local:2"]
@@ -142,6 +143,7 @@ def test_the_log_s_last_line_is_told(many, tmp_path, capsys):
     assert "clip1/00002.png" in err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_launch_that_is_ended_ends_its_workers(sent, status, many, tracker, tmp_path):
     (tmp_path / "wait").touch()
@@ -349,6 +351,7 @@ def test_the_time_is_the_partition_s_where_none_is_given(cluster, tmp_path):
     assert "--time" not in (tmp_path / "submitted").read_text()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_submitit_s_own_executors(tmp_path, monkeypatch):
     """Its local one starts processes, its debug one runs here; a job that fails is told."""

@@ -181,6 +181,7 @@ def test_several_sequences_side_by_side(command, tmp_path, capsys):
     assert "at most 12 sequences of actions, got 13" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_actions_and_seed_decide(command, tmp_path):
     def made(*options: str, actions: str = "wwd") -> np.ndarray:
         assert cli.main([*command(actions=actions), "--force", *options]) == 0

@@ -111,6 +111,7 @@ def test_a_model_is_trained_from_imagined_episodes(root, recipe, spec, tmp_path)
     assert all(weight.isfinite().all() for weight in saved["state_dict"].values())
 
 
+@pytest.mark.long
 def test_predicted_clips_become_episodes(root, recipe, tmp_path):
     """Trained from one data set, it imagines another, which is checked and trained from again."""
     command = ["-c", str(recipe_on(root, recipe))]

@@ -43,6 +43,7 @@ def predicted(folder: Path) -> set[str]:
     return {path.name for path in (folder / "run/predictions/pred").iterdir()}
 
 
+@pytest.mark.long
 def test_three_data_sets_each_with_its_spacing(write_trajectory, tiny_prior, tmp_path, monkeypatch):
     poses = np.stack([0.2 * np.arange(12), np.zeros(12), 0.03 * np.arange(12)], 1)
     for name in ("recon", "scand", "tartan_drive"):
@@ -63,6 +64,7 @@ def test_three_data_sets_each_with_its_spacing(write_trajectory, tiny_prior, tmp
     assert predicted(tmp_path) == clips
 
 
+@pytest.mark.long
 def test_a_humanoid_with_its_state(write_one_x, tiny_prior, tmp_path, monkeypatch):
     write_one_x(tmp_path / "data/1x", [[52, 52]] * 3, val=50)
     monkeypatch.chdir(tmp_path)

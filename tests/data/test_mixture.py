@@ -250,6 +250,7 @@ def test_a_model_of_one_data_set_knows_no_sources(world_model):
         world_model.rollout(clip.frames[:, :1], clip.actions, source="slow")
 
 
+@pytest.mark.long
 def test_checkpoints_and_exports_keep_the_sources(tiny_prior: Path, tmp_path: Path):
     data = mixture()
     model = WorldModel(SVD(str(tiny_prior)))

@@ -336,6 +336,7 @@ def test_from_the_command_line(folder, tmp_path, capsys):
     assert "NWM: 9 episodes (7 train, 0 val, 2 test), 108 frames" in capsys.readouterr().out
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
 def test_a_recipe_is_packed_and_trained_from(folder, tiny_prior, tmp_path, capsys):

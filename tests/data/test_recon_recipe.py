@@ -15,6 +15,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.long
 def test_the_recipe_fits_recon_files_with_the_small_prior(write_recon, tmp_path, monkeypatch):
     """The user's own command; root and pipeline are pointed elsewhere on the command line."""
     root = tmp_path / "recon_release"

@@ -21,6 +21,7 @@ RECIPES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_two_steps(recipe, shared_data, tiny_prior, tmp_path):
     folder, width, rate = RECIPES[recipe]

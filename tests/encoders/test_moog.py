@@ -206,6 +206,7 @@ class Squares(torch.utils.data.Dataset):
         return Clip(self.frames[number], torch.zeros(3, 0), none, none, "", "test", str(number))
 
 
+@pytest.mark.long
 def test_it_learns_and_comes_back_from_a_checkpoint_and_an_export(tmp_path):
     model = moog(learning_rate=3e-3, warmup=5, share=0.25)
     frames = Squares.frames[:16].float() / 255

@@ -39,6 +39,7 @@ def test_the_ridge_is_chosen_in_val():
     assert strong.r2 == pytest.approx(0, abs=0.05)
 
 
+@pytest.mark.long
 def test_attention_finds_what_a_linear_probe_cannot():
     """The target is the value of the one patch that is marked, wherever it lies."""
 

@@ -394,6 +394,7 @@ def recipe(recipe_of) -> str:
     return recipe_of("SingleLife", SMALL | {"pairs": "temporal+spatial"}, SIZE, horizon=3)
 
 
+@pytest.mark.long
 def test_a_run_goes_on_to_the_bit_and_is_exported_and_aligned(recipe, frames, tmp_path, capsys):
     fit = ["fit", "-c", recipe, "--save_every", "2"]
     assert cli.main(fit) == 0

@@ -187,6 +187,7 @@ def test_slopes_without_a_bound_are_no_alignment(frames, start, monkeypatch):
     assert np.isinf(fit.doubt)
 
 
+@pytest.mark.long
 @pytest.mark.real_data
 def test_recordings_against_their_measured_poses(shared_data):
     """Five steps of a hand-held camera with depth, in the median; a rover's fastest turn."""

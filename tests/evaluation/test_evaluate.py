@@ -277,6 +277,7 @@ def image_encoder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 def test_the_command(export, image_encoder, write_recipe, rooms, tmp_path, capsys):
     """The recipe's data lie nowhere; `--data.root` says where they are."""
     recipe = write_recipe(root=str(tmp_path / "nowhere"))
@@ -319,6 +320,7 @@ def test_the_command(export, image_encoder, write_recipe, rooms, tmp_path, capsy
     assert len(about["model"]["sha256"]) == len(about["model"]["base_sha256"]) == 64
 
 
+@pytest.mark.long
 def test_more_context_than_a_model_takes(export, write_recipe, rooms, tmp_path):
     """So that a model of one context frame and one of several are compared on the same clips."""
     output = tmp_path / "out"
@@ -336,6 +338,7 @@ def test_the_old_name_says_the_new_one(capsys):
     assert "'evaluate' is now `egowm eval -c RECIPE --model EXPORT" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_run_again(export, write_recipe, rooms, tmp_path, capsys, monkeypatch):
     """Only with --force, and an older run stays as it was until the new one is whole."""
 

@@ -35,6 +35,7 @@ def content(folder) -> dict[str, bytes]:
     return found | {"eval.json": json.dumps(record).encode()}
 
 
+@pytest.mark.long
 def test_shares_give_what_one_process_gives(command, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("egowm.evaluation.roll_out.BATCH", 1)
     cache, alone, both = tmp_path / "cache", tmp_path / "alone", tmp_path / "both"

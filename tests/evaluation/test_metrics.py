@@ -113,6 +113,7 @@ def test_fid_is_that_of_torchmetrics():
             assert found.at(k, cumulative)[0] > 1e-3
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_inception_is_read_from_its_file(tmp_path):
     """Features of random weights are those of the package itself."""

@@ -223,6 +223,7 @@ def benchmark(monkeypatch, obedient):
 OPTIONS = ["--candidates", "2", "--rounds", "1", "--steps", "1", "--device", "cpu", "--results"]
 
 
+@pytest.mark.long
 def test_arrivals_are_measured_once(benchmark, tmp_path, capsys):
     options = [*OPTIONS, str(tmp_path), "--rooms", "2"]
     assert arrivals.main([*options, "--agents", "random", "ours"]) == 0

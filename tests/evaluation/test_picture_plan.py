@@ -57,6 +57,7 @@ def words(obedient, tmp_path) -> list[str]:
     return [*command, "--candidates", "3", "--rounds", "1", "--horizon", "4", "--steps", "1"]
 
 
+@pytest.mark.long
 def test_the_verb(words, tmp_path, capsys):
     assert cli.main(words) == 0
     out, said = tmp_path / "out", capsys.readouterr().out.splitlines()

@@ -95,6 +95,7 @@ def test_gradient_reaches_exactly_the_part(make, clip, part):
     assert (len(changed) > 10) == (part != "conditioning")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", PARTS[1:])
 def test_gradient_checkpointing_gives_the_same_gradients(make, clip, part):
     """The parts before a checkpointed block are frozen, the embedding is not."""
@@ -237,6 +238,7 @@ def pictures(indices) -> np.ndarray:
     return np.random.default_rng(list(indices)).integers(0, 256, size, np.uint8)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", PARTS)
 def test_checkpoints_hold_what_is_trained(tiny_prior, tmp_path, part):
     def build(train: str, rank: int = 4) -> WorldModel:
@@ -287,6 +289,7 @@ def test_checkpoints_from_before_are_of_the_whole_network():
         TrainedPart("temporal").compare(None)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", PARTS[1:])
 def test_from_a_recipe_to_an_export(tiny_prior, tmp_path, part, capsys):
     """`--model.train` on the command line; the run's config.yaml then describes the checkpoint."""

@@ -212,6 +212,7 @@ def test_a_micro_batch_that_does_not_fit_is_halved(caplog):
     assert cost.micro_batch == 1
 
 
+@pytest.mark.long
 def test_a_cost_in_bfloat16_and_by_a_window(obedient, context, spec):
     actions = spec.denormalise(torch.rand(6, 4, 3, generator=seeded()) * 2 - 1)
     goal = torch.rand(3, 16, 16, generator=seeded(5))

@@ -154,6 +154,7 @@ def test_progress(capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.long
 def test_the_import_is_light():
     code = (
         "import sys, egowm, egowm.planning\n"

@@ -92,6 +92,7 @@ def test_terms_are_applied_by_one_device_after_the_other(model, cost):
     assert seen == [(True, 4), (True, 4)]
 
 
+@pytest.mark.long
 def test_a_gradient_goes_through_both(model, cost):
     space = Space.of(model.spec, 3)
     plans = [

@@ -101,6 +101,7 @@ def test_some_worlds_are_reset_only_where_all_have_begun(obedient, contexts):
         worlds.reset_some(np.array([0, 1]))  # no numbers of worlds
 
 
+@pytest.mark.long
 def test_planning_does_not_import_torchrl():
     code = "import sys, egowm.planning; sys.exit('torchrl' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

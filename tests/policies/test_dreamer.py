@@ -157,6 +157,7 @@ def recipe(folder, replay) -> str:
     return str(folder / "recipe.yaml")
 
 
+@pytest.mark.long
 def test_a_resumed_run_is_the_same_to_the_bit(toy_replay, tmp_path):
     fit = ["fit", "-c", recipe(tmp_path, toy_replay)]
     assert cli.main(fit) == 0

@@ -85,6 +85,7 @@ def test_goals_out_of_reach_count_one_step_more_than_the_clip():
     assert not reached[steps == 7].any()
 
 
+@pytest.mark.long
 def test_a_clone_goes_the_way_of_its_recordings_and_stops_there():
     policy, clip = clone(pairs=8), walk()
     trained(policy, clip, 400)
@@ -158,6 +159,7 @@ def improved(obeys: float) -> float:
     return policy.losses(walk(), torch.Generator().manual_seed(0))[1]["progress"].item()
 
 
+@pytest.mark.long
 def test_reinforce_learns_from_a_world_that_obeys_and_nothing_from_one_that_does_not():
     learned, idle = improved(1.0), improved(0.0)
     assert learned > 0.25  # of at most 0.8 on average: goals are 2 to 6 steps away, of 6

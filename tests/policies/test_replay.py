@@ -188,6 +188,7 @@ if child:
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
 def test_two_robots_take_different_numbers(tmp_path):
     root = tmp_path / "replay"
@@ -222,6 +223,7 @@ for pause in (0.3, 0.41, 0.52):
 """
 
 
+@pytest.mark.long
 def test_a_writer_that_is_killed_leaves_whole_episodes(tmp_path):
     subprocess.run([sys.executable, "-c", WRITE, str(tmp_path)], check=True)
     found = listed(tmp_path)

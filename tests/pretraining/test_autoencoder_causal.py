@@ -114,6 +114,7 @@ def statistics(vae: AutoencoderKLWan, loader, single: bool = False) -> tuple[Ten
     return rows.mean(0), rows.var(0, correction=0).mean().sqrt()
 
 
+@pytest.mark.long
 def test_a_fit_improves_and_leaves_the_latents_statistics(rooms, tmp_path):
     """Pictures; at the rate of the recipes the start is lost first and found again later."""
     module = built(learning_rate=5e-5, crop=16, single_frames=True)

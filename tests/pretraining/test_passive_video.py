@@ -14,6 +14,7 @@ QUICK = ["--trainer.accelerator", "cpu", "--trainer.max_steps", "2"]
 QUICK += ["--trainer.enable_progress_bar", "false", "--trainer.limit_val_batches", "1"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("ignore::UserWarning:lightning")

@@ -36,6 +36,7 @@ def fit(module, data, folder, steps: int) -> None:
     trainer.fit(module, data)
 
 
+@pytest.mark.long
 def test_video_prior(tiny_prior, rooms, tmp_path):
     from diffusers import StableVideoDiffusionPipeline
 
@@ -97,6 +98,7 @@ def test_single_frames_follow_the_one_before(tiny_prior, rooms, monkeypatch):
     torch.testing.assert_close(seen["target"], frames)
 
 
+@pytest.mark.long
 def test_both_kinds_of_steps_happen(tiny_prior, rooms, tmp_path, monkeypatch):
     module, kinds = VideoPrior(SVD(str(tiny_prior)), warmup=1, next_frame=0.5), []
     loss = module.loss

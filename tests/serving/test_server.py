@@ -247,6 +247,7 @@ def test_a_rollout_over_http(server, obedient, picture, file, form):
         assert np.array_equal(np.stack(shown), to_uint8(future))
 
 
+@pytest.mark.long
 def test_futures_come_in_parts(server, obedient, picture, file, monkeypatch):
     """In turns with the walks; the frames are those of a rollout in as many micro-batches."""
     monkeypatch.setattr("egowm.serving.served.MOST_AT_ONCE", 8)
@@ -434,6 +435,7 @@ def test_a_token_is_asked_for(start, obedient):
 # The command --------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_ends_cleanly(number):

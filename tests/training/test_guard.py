@@ -31,6 +31,7 @@ def clip(spec) -> Clip:
     return Clip(frames, actions, *rest)
 
 
+@pytest.mark.long
 def test_a_model_that_cannot_see_actions_has_no_gap(world_model, clip):
     """To the bit: the same clips, the same noise, an embedding of zero."""
     found = losses(world_model, clip, seed=3)
@@ -44,6 +45,7 @@ def test_a_model_that_cannot_see_actions_has_no_gap(world_model, clip):
     assert found[0].item() == pytest.approx(sum(x.item() for x in levels) / 3, rel=1e-6)
 
 
+@pytest.mark.long
 def test_a_model_that_sees_them_has_one(obedient, clip):
     found = losses(obedient, clip, seed=3)
     assert len(set(found.tolist())) == 4
@@ -52,6 +54,7 @@ def test_a_model_that_sees_them_has_one(obedient, clip):
     assert same[0] != same[2]
 
 
+@pytest.mark.long
 def test_batches_of_one_take_the_actions_of_the_one_before(obedient, clip):
     one, other = (Clip(*default_collate([clip.one(k)])) for k in (0, 1))
     both = losses(obedient, one, 3, other.actions)
@@ -114,6 +117,7 @@ def run(data: type[Rooms], folder: Path, guard: ActionGuard) -> None:
     ).fit(model, data(str(folder), window, batch_size=16, **rooms))
 
 
+@pytest.mark.long
 def test_silent_where_the_model_obeys(tmp_path):
     guard = ActionGuard(min_gap=0.1, patience=2, batches=1)
     run(Rooms, tmp_path, guard)

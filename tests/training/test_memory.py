@@ -137,6 +137,7 @@ def rows(out: str) -> dict[str, list[float]]:
     return found
 
 
+@pytest.mark.long
 def test_the_command(recipe, capsys, monkeypatch):
     ladder = (Way(), Way("conditioning", True))
     monkeypatch.setattr(memory_cli, "LADDER", ladder)
@@ -149,6 +150,7 @@ def test_the_command(recipe, capsys, monkeypatch):
     assert cli.main(["memory", "-c", "none.yaml"]) == 2
 
 
+@pytest.mark.long
 def test_a_base_in_float16(tmp_path, capsys, monkeypatch):
     """Whatever a folder says of itself: it is loaded in float32, and computes in bfloat16."""
     monkeypatch.setattr(memory_cli, "LADDER", (Way(),))
@@ -225,6 +227,7 @@ def test_a_published_network_is_counted_whole():
     assert sum(p.numel() for p in network.parameters()) == pytest.approx(5.0e9, rel=0.005)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_is_answered(name, request, tmp_path, capsys, monkeypatch, online):
     """No large base is here, and none is asked for: configurations are enough, as the number of

@@ -35,6 +35,7 @@ def batch(spec) -> Clip:
     return Clip(frames, actions, *rest)
 
 
+@pytest.mark.long
 def test_the_two_rollouts_differ_by_the_actions_alone(world_model, obedient, batch):
     """A model that cannot see actions makes the same frames twice, to the bit."""
     torch.nn.init.zeros_(world_model.action_embedding.linear_2.weight)
@@ -134,6 +135,7 @@ def test_one_clip_is_too_few(recipe, tmp_path, caplog):
     assert not (tmp_path / "run/pictures").exists()
 
 
+@pytest.mark.long
 def test_clips_come_from_batches_of_one(recipe, tmp_path):
     """Also where a batch has nothing to shuffle; and the guard's other actions, too."""
     options = ["--data.batch_size", "1", "--model.learning_rate", "0.01"]

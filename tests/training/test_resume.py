@@ -112,6 +112,7 @@ def test_validation_in_between_changes_nothing(recipe, tmp_path):
     assert_same(saved(often, 3)["state_dict"], saved(never, 3)["state_dict"])
 
 
+@pytest.mark.long
 def test_a_changed_learning_rate_is_used(recipe, tmp_path, keep_all):
     """Into the same folder, by `--ckpt_path last`."""
     root = tmp_path / "run"
@@ -129,6 +130,7 @@ def test_a_changed_learning_rate_is_used(recipe, tmp_path, keep_all):
     assert 1e-4 < moved < 3e-4  # about 1.5e-4, half of the rate: the cosine's middle
 
 
+@pytest.mark.long
 def test_last_without_a_checkpoint_starts(recipe, tmp_path, capsys):
     fit(recipe, tmp_path / "run", "--ckpt_path", "last", "--trainer.max_steps", "1")
     assert saved(tmp_path / "run", 1)["global_step"] == 1
@@ -146,6 +148,7 @@ def stopped(tiny_prior, tmp_path_factory) -> Path:
     return recipe
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -202,6 +205,7 @@ def trained(stopped, tmp_path_factory) -> Callable[[str], Path]:
     return train
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("state", "after", "words"),
     [

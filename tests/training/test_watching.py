@@ -154,6 +154,7 @@ def infinite_gradient(loss: torch.Tensor) -> torch.Tensor:
     return loss
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -207,6 +208,7 @@ def test_sigterm_saves_the_step_and_resuming_is_exact(recipe, tmp_path, monkeypa
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+@pytest.mark.long
 def test_ctrl_c_leaves_the_last_checkpoint(recipe, tmp_path, monkeypatch):
     def interrupt() -> None:
         raise KeyboardInterrupt

@@ -201,6 +201,7 @@ def test_every_dimension_moves(behaviour):
         assert (states[:, number] < high + 0.02).all()
 
 
+@pytest.mark.long
 def test_something_is_moved_in_most_runs_at_the_table():
     moved = 0
     for seed in range(SEED, SEED + 3):

@@ -67,6 +67,7 @@ def rooms(tmp_path_factory) -> Rooms:
     return data
 
 
+@pytest.mark.long
 def test_rooms_are_right(rooms):
     findings = check(rooms, 1, progress=False)
     assert [f.line() for f in findings if f.level != "note"] == []
@@ -407,6 +408,7 @@ def test_the_tubs_commands_delayed_by_twelve(tub):
     assert found["shifted"].values["frames"] == pytest.approx(-8, abs=1)
 
 
+@pytest.mark.long
 @pytest.mark.real_data
 def test_the_arms_and_the_hand_held_camera_are_right(shared_data):
     for data in (
@@ -418,6 +420,7 @@ def test_the_arms_and_the_hand_held_camera_are_right(shared_data):
         assert "agree" in named(findings, "note")["alignment"].text
 
 
+@pytest.mark.long
 @pytest.mark.real_data
 def test_the_humanoids_times_begin_late_and_most_of_its_dimensions_rest(shared_data):
     pytest.importorskip("pyarrow")

@@ -51,6 +51,7 @@ def iou(one, other):
     return ((one > 0) & (other > 0)).sum() / ((one > 0) | (other > 0)).sum()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("num_frames", [2, 17])
 def test_equals_the_session_of_transformers(model, num_frames):
     video, masks = make_video(num_frames), make_masks(3)
@@ -65,6 +66,7 @@ def test_equals_the_session_of_transformers(model, num_frames):
     assert 0.1 < (want > 0).float().mean() < 0.9
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("num_frames", [17])
 def test_equals_the_package_of_meta(model, weights, num_frames):
     video, masks = make_video(num_frames), make_masks(3)
@@ -90,6 +92,7 @@ def test_meta_is_followed_where_an_object_leaves(weights):
     assert (found[scores < 0] == -1024).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kept_in", [torch.bfloat16, torch.float32])
 def test_a_batch_of_videos_equals_single_ones(model, monkeypatch, kept_in):
     """Truth, two predictions that share its frame 0, and another clip with fewer objects."""
@@ -145,6 +148,7 @@ def live_bytes():
     return sum(x.untyped_storage().nbytes() for x in tensors)
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_video(model):
     network = Network(model)
     held = {}

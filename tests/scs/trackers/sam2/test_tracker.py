@@ -124,6 +124,7 @@ def test_fingerprint_knows_weights_and_dtype(clips, tracker):
     assert result.environment["device"] == "cpu"
 
 
+@pytest.mark.long
 def test_command(clips, folder, checkpoint, capsys):
     rows = {}
     for weights, more in ((folder, ()), (checkpoint, ("--tracker_implementation", "native"))):
