@@ -80,14 +80,14 @@ def consistency_loss(
         gap: Share of the upper level that the lower one is below it, in (0, 1].
         huber: Constant c of sqrt(x^2 + c^2) - c, above 0.
         given: Latent frames at the start that the network knows and that do not count.
-        end: Level at and below which a path has ended, at least `SMALLEST`: `clean` is the target.
+        end: Level where paths end, at least `SMALLEST`: no lower point lies below it, and at and
+            below it `clean` is the target.
     """
-    lower = sigma * (1 - gap)
+    lower = (sigma * (1 - gap)).clamp(min=end)
     with torch.no_grad():
-        target, learned = clean, lower > end
+        target, learned = clean, sigma > end
         if learned.any():
-            level = lower.clamp(min=SMALLEST)
-            estimate = student(step_down(noisy, clean, sigma, level), level)
+            estimate = student(step_down(noisy, clean, sigma, lower), lower)
             target = torch.where(expand(learned, clean) > 0, estimate.to(clean), clean)
     apart = (student(noisy, sigma) - target)[:, given:].square().flatten(1).mean(1)
     return (process.weight(sigma) * apart + huber**2).sqrt() - huber
@@ -399,8 +399,8 @@ class Student(WorldModel):
             self._stored |= dict(zip(names, ends, strict=True))
         ends = torch.stack([self._stored[name] for name in names]).to(start)
         level = torch.full((len(start),), float(sigmas[0]), device=start.device)
-        given = self.backbone.context_latents
-        return consistency_loss(process, student, ends, start, level, 1.0, self.huber, given)
+        given, end = self.backbone.context_latents, float(sigmas[0])
+        return consistency_loss(process, student, ends, start, level, 1.0, self.huber, given, end)
 
     def validation_step(self, clip: Clip, batch_idx: int) -> None:
         """The error of the first sampling step, which is comparable all through the training."""

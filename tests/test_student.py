@@ -132,33 +132,37 @@ def test_the_target_has_no_gradient():
     assert expected.abs() > 0.1
 
 
-def test_below_the_smallest_level_the_clean_end_is_the_target():
+def test_where_a_path_has_ended_the_clean_end_is_the_target():
+    """As for the regression on stored rollouts, whose paths end where they begin."""
     process, asked = EDM(), []
     noisy, sigma, clean, _ = drawn(process)
+    end = float(sigma.max())
 
     def student(noisy, sigma):
         asked.append(sigma)
         return noisy
 
-    found = consistency_loss(process, student, clean, noisy, sigma, 1.0, 0.03)
+    found = consistency_loss(process, student, clean, noisy, sigma, 1.0, 0.03, end=end)
     apart = process.weight(sigma) * (noisy - clean).square().flatten(1).mean(1)
     torch.testing.assert_close(found, (apart + 0.03**2).sqrt() - 0.03)
     assert len(asked) == 1
 
 
 def test_a_path_ends_where_sampling_does(tiny_prior, spec):
-    """At and below the lowest level that sampling visits the target is the clean end alone."""
+    """At the lowest level that sampling visits, and below, the target is the clean end alone; from
+    above no step leads below it, however wide the gap (few teacher steps of a large shift)."""
     process, asked = EDM(), []
 
     def student(noisy, sigma):
         asked.append(sigma)
         return torch.zeros_like(noisy)
 
-    clean, noisy = torch.ones(2, 1, 2), 3 * torch.ones(2, 1, 2)
-    sigma = torch.tensor([4.0, 6.0])
+    clean, noisy = torch.ones(3, 1, 2), 3 * torch.ones(3, 1, 2)
+    sigma = torch.tensor([2.0, 2.1, 6.0])
     found = consistency_loss(process, student, clean, noisy, sigma, 0.5, 1e-9, end=2.0)
+    assert asked[0].tolist() == [2.0, 2.0, 3.0]
     assert found[0].item() == pytest.approx(process.weight(sigma)[0].sqrt().item())  # to the end
-    assert found[1].item() == 0  # to its own estimate below
+    assert found[1:].tolist() == [0, 0]  # to its own estimate below
     student = Student(SVD(str(tiny_prior), sampler_min=2.0), spec=spec, steps=2)
     student.configure_model()
     assert student._end(student.backbone.process) == 2.0
