@@ -5,9 +5,11 @@
 
 `--folder` holds the runs `distilled`, `regression` and `tuned`, each with its `export`; a run that
 is not there is left out, and a row that is in the record is not measured again (`--again` does).
-64 unseen rooms, 16 frames, masks by `palette`. Sharpness is the mean size of the brightness
-gradient beside that of the true frames, clip by clip: 1 is as sharp as the truth, blur is below
-it, noise above; SCS sees neither. The table is `docs/students.md`'s.
+`--arrivals` measures, last, who of them arrives in closed loop in one sampling step, as
+`benchmarks.planning.arrivals` does, whose rows are the teacher's. 64 unseen rooms, 16 frames, masks
+by `palette`. Sharpness is the mean size of the brightness gradient beside that of the true frames,
+clip by clip: 1 is as sharp as the truth, blur is below it, noise above; SCS sees neither. The table
+is `docs/students.md`'s.
 
 Expected before measuring. The long run from the prior (trained for 3 steps) is best at 3 (SCS 45),
 a point or two lower at 1 and 2, lower again at 8, and sharper with every step. Its student is
@@ -15,12 +17,14 @@ within a point of that best at 2 steps, loses up to 2 points in one step, and is
 than the teacher in one step. Regression on stored rollouts scores like the student in one step,
 is blurrier, and falls at more steps, for which it was not trained. The shipped model was trained
 for one step and is worse at every further one, so it is no teacher of a path: it is tuned without
-one, and its student should lose little in one step and be better than it in two.
+one, and its student should lose little in one step and be better than it in two. In closed loop a
+student arrives as often as its teacher in one step, within 10 points.
 """
 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from time import process_time
@@ -38,7 +42,10 @@ from benchmarks.experiment.room_clips import (
     unseen_clips,
 )
 from benchmarks.measure import RESULTS, Record, Script, positive, provenance, read, write
+from benchmarks.planning.arrivals import CANDIDATES, PLANNER, QUICK, ROOMS, ROUNDS, Row, arrivals
 from egowm.checksums import sum_of
+from egowm.commands.work.plan import planner_of
+from egowm.evaluation.agents import with_model
 from egowm.sampling import Sampling
 from egowm.scs.bootstrap import interval
 from egowm.world_model import WorldModel
@@ -116,17 +123,24 @@ def speeds(clips: RoomClips, slow: WorldModel, most: int, quick: WorldModel) -> 
     ]
 
 
+def closed_loop(name: str, model: WorldModel) -> Record:
+    """Who arrives 2 m away in one step, as the rows of the teacher were measured."""
+    agent = with_model(model, planner_of(PLANNER, CANDIDATES, ROUNDS), replace(QUICK, steps=1))
+    return {"model": name, "steps": 1} | arrivals(Row(name, 1, 2.0, True), agent, ROOMS)
+
+
 def options(add: Callable[..., Any]) -> None:
     add("--folder", type=Path, required=True, help="of the students' runs, outside the tree")
     add("--clips", type=positive, default=CLIPS)
     add("--record", type=Path, default=RECORD)
+    add("--arrivals", nargs="*", choices=STUDENTS, default=[], help="who acts in closed loop")
     add("--again", action="store_true", help="measure every row anew")
 
 
 def work(arguments: argparse.Namespace) -> None:
     folder = arguments.folder.expanduser()
     before = {} if arguments.again else read(arguments.record) or {}
-    rows, ratios = list(before.get("rows", [])), list(before.get("speeds", []))
+    rows, ratios, arrived = (list(before.get(key, [])) for key in ("rows", "speeds", "arrivals"))
     exports = {name: EXPORTS[name] for name in TEACHERS}
     exports |= {name: folder / name / "export" for name in STUDENTS}
     there = {name: path for name, path in exports.items() if path.is_dir()}
@@ -139,7 +153,9 @@ def work(arguments: argparse.Namespace) -> None:
 
     def keep() -> None:
         record = {"clips": len(clips.clips), "frames": FRAMES, "tracker": "palette"}
-        write(arguments.record, about | record | {"rows": rows, "speeds": ratios})
+        write(
+            arguments.record, about | record | {"rows": rows, "speeds": ratios, "arrivals": arrived}
+        )
 
     for name, path in there.items():
         model, began = WorldModel.from_pretrained(path), STUDENTS.get(name)
@@ -153,6 +169,11 @@ def work(arguments: argparse.Namespace) -> None:
         slow, quick = (WorldModel.from_pretrained(there[k]) for k in ("P+", "distilled"))
         ratios += speeds(clips, slow, top["steps"], quick)
         keep()
+    for name in arguments.arrivals:
+        if name not in {row["model"] for row in arrived}:
+            arrived.append(closed_loop(name, WorldModel.from_pretrained(there[name])))
+            print(name, *(arrived[-1][k] for k in ("success", "ci95")), flush=True)
+            keep()
 
 
 main = Script(__file__, __doc__, options, work)

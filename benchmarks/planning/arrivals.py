@@ -66,6 +66,7 @@ MODELS = {
     "from scratch": ("scratch", QUICK),
     "from the prior by pixels": ("prior", BY_PIXELS),
 }
+PLANNER, CANDIDATES, ROUNDS, ROOMS = "icem", 32, 3, 50
 STOPS = ", which may stop"  # ends the name of an agent that compares every imagined frame
 MODELS["ours" + STOPS] = MODELS["ours"]
 SIMULATOR = "simulator as model"
@@ -176,10 +177,10 @@ def options(add: Callable[..., Any]) -> None:
     add("--model", default=str(default_model()), help="an export")
     add("--prior", default=str(EXPORTS["P+"]), help="another export")
     add("--scratch", default=str(EXPORTS["S+"]), help="another export")
-    add("--rooms", type=positive, default=50)
-    add("--planner", default="icem")
-    add("--candidates", type=positive, default=32, help="action sequences in the first round")
-    add("--rounds", type=positive, default=3, help="rounds of the planner")
+    add("--rooms", type=positive, default=ROOMS)
+    add("--planner", default=PLANNER)
+    add("--candidates", type=positive, default=CANDIDATES, help="sequences in the first round")
+    add("--rounds", type=positive, default=ROUNDS, help="rounds of the planner")
     add("--steps", type=positive, nargs="+", default=[1], help="of sampling")
     add("--distances", type=float, nargs="+", default=[2.0], help="metres")
     add("--hidden", action="store_true", help="goals outside the view as well")

@@ -42,7 +42,21 @@ def students(results: Path) -> str:
             f"number of steps ({steps}), by the processor's clock, beside other work: {speed} "
             f"steps."
         )
-    return f"{found}{speed}\n\n{source(record)}."
+    acted = [_arrivals(row, results) for row in record.get("arrivals", [])]
+    there = "\n\nIn closed loop, one step: " + "; ".join(acted) + "." if acted else ""
+    return f"{found}{speed}{there}\n\n{source(record)}."
+
+
+def _arrivals(row: Record, results: Path) -> str:
+    """Of a student, less its teacher's in one step, room by room."""
+    said = f"{NAMES[row['model']]} arrives in {ranged(row['success'], row['ci95'])} %"
+    teacher = read(results / "planning/2m-seen-from-the-prior-1-step.json")
+    if teacher is None or row["model"] == "tuned":
+        return said
+    difference = 100.0 * (np.array(row["each"], float) - np.array(teacher["each"], float))
+    low, high = interval(difference) or (np.nan, np.nan)
+    less = f"{difference.mean():+.0f} [{low:+.0f} to {high:+.0f}]"
+    return f"{said}, its teacher in {teacher['success']:.0f} %: {less}"
 
 
 def _less(row: Record, rows: list[Record]) -> str:
