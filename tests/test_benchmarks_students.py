@@ -58,7 +58,9 @@ def test_a_student_stands_beside_its_teacher_s_best(tmp_path):
     teacher = about | {"success": 50.0, "each": [True, True, False, False] * 6}
     (tmp_path / "planning/2m-seen-from-the-prior-1-step.json").write_text(json.dumps(teacher))
     table = students(tmp_path)
-    assert "distilled arrives in 75.0 [50.0 to 100.0] %, its teacher in 50 %: +25 [+8 to +42]" in table
+    assert (
+        "distilled arrives in 75.0 [50.0 to 100.0] %, its teacher in 50 %: +25 [+8 to +42]" in table
+    )
     assert "| from the prior (long) | 1 | 44.0 [43.0 to 45.0] | -1.5 [-1.5 to -1.5] |" in table
     assert "| from the prior (long) | 3 | 45.5 [44.5 to 46.5] | | 22.46 | 0.80 [0.70 to" in table
     assert "| student, distilled | 2 | 45.0 [44.0 to 46.0] | -0.5 [-0.5 to -0.5] |" in table

@@ -17,7 +17,7 @@ from egowm.commands.parser import Parser
 NEEDS = ("starlette", "uvicorn", "websockets")
 CHAINS = ("latents", "latents_only", "pixels")
 MOST_SIDE = 8192
-COMPILERS = ("inductor", "aot_eager")
+COMPILERS = ("inductor", "aot_eager", "cudagraphs")
 
 
 def _parser() -> Parser:

@@ -147,3 +147,20 @@ def test_a_backbone_without_blocks_is_refused():
 
     with pytest.raises(ValueError, match="Plain does not name the blocks of its network: leave"):
         _ = Plain("nowhere").blocks
+
+
+@pytest.mark.long
+def test_cuda_graphs_are_told_where_a_pass_begins(monkeypatch):
+    """On a CPU there are none, and the blocks are inductor's."""
+    begun: list[int] = []
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: begun.append(1))
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 4), nn.GELU(), nn.Linear(4, 4))
+    given = torch.randn(3, 4)
+    with torch.no_grad():
+        expected = network(given)
+        assert compile_blocks([network[0], network[2]], "cudagraphs") == 2
+        found = [network(given) for _ in range(3)]
+    assert len(begun) == 3  # once a pass, by the first block
+    torch.testing.assert_close(found, [expected] * 3)
+    assert counters["stats"]["unique_graphs"] >= 1

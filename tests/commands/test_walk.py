@@ -23,6 +23,10 @@ from egowm.video import write_frames, write_image
         (["--room", "-1"], "--room of 0 or more"),
         (["--token", "a&b"], "letters, digits, - and _"),
         (["--size", "0", "64"], "Expected a --size from 1 to 8192 pixels"),
+        (
+            ["--compile", "cudagraphs", "--device", "cpu"],
+            "CUDA graphs need a GPU, and this walk is",
+        ),
     ],
 )
 def test_what_cannot_be_served_is_one_line(words, message, capsys):

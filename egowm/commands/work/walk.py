@@ -72,11 +72,15 @@ def _model(args: Namespace) -> WorldModel | LatentDynamics:
     model = from_pretrained(args.model or default_model(), base=args.base).eval()
     if not model.makes_frames:
         raise ValueError(f"{model.name} makes no frames to walk in: it can plan (egowm plan).")
+    device: torch.device = chosen_device(args)
     if args.compile is not None:
         if not isinstance(model, WorldModel):
             raise ValueError(f"{model.name} has no blocks to compile: leave --compile out.")
+        if args.compile == "cudagraphs" and device.type != "cuda":
+            raise ValueError(
+                "CUDA graphs need a GPU, and this walk is on the CPU: --compile inductor."
+            )
         compile_blocks(model.backbone.blocks, args.compile)
-    device: torch.device = chosen_device(args)
     return model.to(device)
 
 
