@@ -17,6 +17,7 @@ def figures(trainer: Trainer, model: LightningModule) -> dict[str, Any]:
     found: dict[str, Any] = {
         "device": str(device),
         "processes": trainer.world_size,
+        "precision": str(trainer.precision),  # computed in; the recipe may ask for another
         "steps": trainer.global_step,
         "peak_memory_gb": round(peak_memory(device) / 1e9, 3),
         "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},

@@ -14,6 +14,7 @@ from lightning.pytorch.demos.boring_classes import BoringModel
 
 from egowm import world_model
 from egowm.commands import main as cli
+from egowm.network.precision import computes_in_bfloat16
 from egowm.training.loggers import run_loggers
 from egowm.training.progress import Progress, RunBar
 from egowm.training.run_record import RunRecord, exit_reason
@@ -36,10 +37,12 @@ def record(tmp_path: Path) -> dict:
 def test_what_a_run_leaves(recipe, tmp_path, caplog):
     """The record, the figures by step in a CSV file and for TensorBoard, one line at the end."""
     with caplog.at_level("INFO"):
-        assert fit(recipe, "--trainer.val_check_interval", "2", "--data.batch_size", "3") == 0
+        options = ["--trainer.precision", "bf16-mixed", "--data.batch_size", "3"]
+        assert fit(recipe, "--trainer.val_check_interval", "2", *options) == 0
     found = record(tmp_path)
     assert found["command"].startswith("egowm fit -c ")
     assert (found["exit"], found["steps"], found["seed"]) == ("finished", 2, 0)
+    assert found["precision"] == ("bf16-mixed" if computes_in_bfloat16("cpu") else "32-true")
     assert found["recipe"]["model"]["init_args"]["warmup"] == 1
     assert found["recipe"]["model"]["init_args"]["drop_image"] == 0.1  # a default
     assert found["last_checkpoint"].endswith("step=2.ckpt")
