@@ -39,14 +39,13 @@ Estimate = Callable[[Tensor, Tensor], Tensor]  # (noisy (B, ...), sigma (B,)) ->
 SMALLEST = 0.002  # level below which noisy latents count as clean: every estimate is the identity
 
 
-def gap_at(progress: float, halvings: int) -> float:
-    """The distance of the two levels, as a share of the upper one: 1/2 at first, halved at equal
-    intervals until it is 2^-halvings.
+def gap_at(progress: float, stages: int, first: float) -> float:
+    """The distance of the two levels, as a share of the upper one: halved at equal intervals.
 
-    progress: share of the training that is done, in [0, 1].
+    progress: share of the training that is done, in [0, 1]. first: the distance of the first stage,
+    in (0, 1]; 1 leads to the end of the path.
     """
-    stage = min(halvings - 1, math.floor(progress * halvings))
-    return 0.5 ** (1 + stage)
+    return first * 0.5 ** min(stages - 1, math.floor(progress * stages))
 
 
 def step_down(noisy: Tensor, clean: Tensor, sigma: Tensor, lower: Tensor) -> Tensor:
@@ -112,8 +111,8 @@ class Student(WorldModel):
             noise, which are made once for each clip and stored, in place of consistency.
         teacher_steps: Sampling steps of the teacher, in these rollouts, and to the lowest level of
             which a path leads; null takes its own.
-        halvings: How many times the distance of two levels is halved, the first time before
-            training, at least 1.
+        stages: How many distances of two levels follow each other, at least 1: 1/2 of the upper
+            level, or 1 in tuning, and each time half of it.
         huber: Constant of the pseudo-Huber loss, above 0, in units of the network's output.
         visited: Share of the samples, in [0, 1], that learn at a level which sampling in `steps`
             steps visits; the others at one of the backbone's training noise.
@@ -148,7 +147,7 @@ class Student(WorldModel):
         guide_on: Guide | Sequence[Guide] | None = None,
         regression: bool = False,
         teacher_steps: int | None = None,
-        halvings: int = 4,
+        stages: int = 4,
         huber: float = 0.03,
         visited: float = 0.5,
         learning_rate: float = 2e-4,
@@ -187,7 +186,7 @@ class Student(WorldModel):
             own_contexts=own_contexts,
             augmentation=augmentation,
         )
-        check_between("halvings", halvings, 1, 20)
+        check_between("stages", stages, 1, 20)
         check_between("huber", huber, 1e-9, 1e3)
         check_between("visited", visited, 0, 1)
         if teacher is None and (guidance != 1 or regression):
@@ -204,7 +203,7 @@ class Student(WorldModel):
         self.teacher, self.start, self.regression = teacher, start, regression
         self.guiding = Sampling(teacher_steps, guidance, guide_on)
         dropped_by(backbone, self.guiding)  # refuses what it cannot be guided on
-        self.halvings, self.huber, self.visited = halvings, huber, visited
+        self.stages, self.huber, self.visited = stages, huber, visited
         self._opened: tuple[WorldModel, ...] = ()  # the teacher or start, no part of this module
         self._stored: dict[str, Tensor] = {}
         self._start_sha256: str | None = None
@@ -300,10 +299,11 @@ class Student(WorldModel):
     @property
     def gap(self) -> float:
         """The distance of the two levels at this step, as a share of the upper one."""
+        first = 0.5 if self.teacher is not None else 1.0  # to the end: as a world model is trained
         if self._trainer is None:
-            return gap_at(0.0, self.halvings)
+            return first
         steps = max(1, int(self.trainer.estimated_stepping_batches))
-        return gap_at(self.global_step / steps, self.halvings)
+        return gap_at(self.global_step / steps, self.stages, first)
 
     @checked
     def loss(

@@ -86,7 +86,7 @@ def test_a_student_reaches_the_closed_form(process):
     clean = estimate(process, 1.0)(noisy, sigma)
     optimizer = torch.optim.Adam([power], lr=0.02)
     for step in range(300):
-        student, gap = estimate(process, power), gap_at(step / 300, 6)
+        student, gap = estimate(process, power), gap_at(step / 300, 6, 0.5)
         loss = consistency_loss(process, student, clean, noisy, sigma, gap, 1e-3).mean()
         optimizer.zero_grad()
         loss.backward()
@@ -176,9 +176,10 @@ def test_every_estimate_is_the_identity_at_the_smallest_level(process):
 
 
 def test_the_gap_halves():
-    assert [gap_at(k / 8, 4) for k in range(9)] == [
+    assert [gap_at(k / 8, 4, 0.5) for k in range(9)] == [
         *(0.5, 0.5, 0.25, 0.25, 0.125, 0.125, 0.0625, 0.0625, 0.0625)
     ]
+    assert [gap_at(k / 2, 2, 1.0) for k in range(3)] == [1, 0.5, 0.5]
 
 
 # Teacher and student ------------------------------------------------------------------------------
@@ -290,11 +291,13 @@ def test_the_control_regresses_stored_rollouts(teacher, tiny_prior):
     assert set(student._stored) == {"rooms/room_0_0", "rooms/room_1_0"}
 
 
-def test_tuning_learns_from_the_recorded_frames(teacher, tiny_prior):
+def test_tuning_learns_from_the_recorded_frames(teacher, tiny_prior, monkeypatch):
     """The same loss whoever is asked, where the teacher's estimate is the recorded frame."""
     tuned = Student(backbone(tiny_prior), start=str(teacher), chunk=4)
     tuned.configure_model()
     distilled = student_of(teacher, tiny_prior)
+    assert (tuned.gap, distilled.gap) == (1, 0.5)
+    monkeypatch.setattr(Student, "gap", 0.5)
     latents = tuned.task(clips(), seeded()).latents
     expected = tuned.loss(clips(), seeded(3))[0]
     assert distilled.loss(clips(), seeded(3))[0] != expected
@@ -415,7 +418,7 @@ def test_other_chunks_than_the_teacher_s_are_refused(short, tmp_path, capsys):
             "Stored rollouts",
         ),
         ({"teacher": "rooms", "guidance": 2.0, "guide_on": "text"}, "SVD can be guided on image"),
-        ({"halvings": 0}, "halvings"),
+        ({"stages": 0}, "stages"),
         ({"huber": 0.0}, "huber"),
         ({"visited": 1.5}, "visited"),
     ],

@@ -27,7 +27,7 @@ def test_a_student_s_step(model, family, tiny, tmp_path, guide_on):
         teacher_steps=20,
         chunk=family.horizon,
         steps=2,
-        halvings=1,
+        stages=1,
     )
     student.configure_model()
     student.train()

@@ -139,7 +139,7 @@ def _world_models(models: Models, folder: Path) -> Iterator[Call]:
     yield Call("WorldModel", WorldModel, right, fine=fine)
     learning: dict[str, Any] = {
         "backbone": backbone, "teacher": "rooms", "guidance": 1.5, "guide_on": "action",
-        "regression": False, "teacher_steps": 3, "halvings": 4, "huber": 0.03, "visited": 0.5,
+        "regression": False, "teacher_steps": 3, "stages": 4, "huber": 0.03, "visited": 0.5,
         "learning_rate": 1e-4, "warmup": 20, "steps": 2, "chunk": 4, "spec": SPEC,
         "state_spec": SPEC, "train": "full", "lora_rank": 4, "lora_targets": ("to_q",),
         "optimizer": "adamw", "compile": "inductor",
