@@ -55,11 +55,11 @@ def test_a_student_stands_beside_its_teacher_s_best(tmp_path):
     record["arrivals"] = [acted]
     (tmp_path / "students.json").write_text(json.dumps(record))
     (tmp_path / "planning").mkdir()
-    teacher = about | {"success": 50.0, "each": [True, True, False, False] * 6}
+    teacher = about | {"success": 50.0, "each": [True, True, False, False] * 6 + [True]}
     (tmp_path / "planning/2m-seen-from-the-prior-1-step.json").write_text(json.dumps(teacher))
     table = students(tmp_path)
     assert (
-        "distilled arrives in 75.0 [50.0 to 100.0] %, its teacher in 50 %: +25 [+8 to +42]" in table
+        "distilled arrives in 75.0 [50.0 to 100.0] % of 24 rooms, its teacher in 50 %: +25" in table
     )
     assert "| from the prior (long) | 1 | 44.0 [43.0 to 45.0] | -1.5 [-1.5 to -1.5] |" in table
     assert "| from the prior (long) | 3 | 45.5 [44.5 to 46.5] | | 22.46 | 0.80 [0.70 to" in table

@@ -123,10 +123,10 @@ def speeds(clips: RoomClips, slow: WorldModel, most: int, quick: WorldModel) -> 
     ]
 
 
-def closed_loop(name: str, model: WorldModel) -> Record:
+def closed_loop(name: str, model: WorldModel, rooms: int) -> Record:
     """Who arrives 2 m away in one step, as the rows of the teacher were measured."""
     agent = with_model(model, planner_of(PLANNER, CANDIDATES, ROUNDS), replace(QUICK, steps=1))
-    return {"model": name, "steps": 1} | arrivals(Row(name, 1, 2.0, True), agent, ROOMS)
+    return {"model": name, "steps": 1} | arrivals(Row(name, 1, 2.0, True), agent, rooms)
 
 
 def options(add: Callable[..., Any]) -> None:
@@ -134,6 +134,7 @@ def options(add: Callable[..., Any]) -> None:
     add("--clips", type=positive, default=CLIPS)
     add("--record", type=Path, default=RECORD)
     add("--arrivals", nargs="*", choices=STUDENTS, default=[], help="who acts in closed loop")
+    add("--rooms", type=positive, default=ROOMS, help="of them, the first ones of the teacher's")
     add("--again", action="store_true", help="measure every row anew")
 
 
@@ -171,7 +172,8 @@ def work(arguments: argparse.Namespace) -> None:
         keep()
     for name in arguments.arrivals:
         if name not in {row["model"] for row in arrived}:
-            arrived.append(closed_loop(name, WorldModel.from_pretrained(there[name])))
+            model = WorldModel.from_pretrained(there[name])
+            arrived.append(closed_loop(name, model, arguments.rooms))
             print(name, *(arrived[-1][k] for k in ("success", "ci95")), flush=True)
             keep()
 

@@ -49,14 +49,18 @@ def students(results: Path) -> str:
 
 def _arrivals(row: Record, results: Path) -> str:
     """Of a student, less its teacher's in one step, room by room."""
-    said = f"{NAMES[row['model']]} arrives in {ranged(row['success'], row['ci95'])} %"
+    rooms = len(row["each"])
+    said = (
+        f"{NAMES[row['model']]} arrives in {ranged(row['success'], row['ci95'])} % of {rooms} rooms"
+    )
     teacher = read(results / "planning/2m-seen-from-the-prior-1-step.json")
     if teacher is None or row["model"] == "tuned":
         return said
-    difference = 100.0 * (np.array(row["each"], float) - np.array(teacher["each"], float))
+    there = np.array(teacher["each"][:rooms], float)
+    difference = 100.0 * (np.array(row["each"], float) - there)
     low, high = interval(difference) or (np.nan, np.nan)
     less = f"{difference.mean():+.0f} [{low:+.0f} to {high:+.0f}]"
-    return f"{said}, its teacher in {teacher['success']:.0f} %: {less}"
+    return f"{said}, its teacher in {100 * there.mean():.0f} %: {less}"
 
 
 def _less(row: Record, rows: list[Record]) -> str:
