@@ -3,8 +3,8 @@
     egowm fit -c recipes/rooms_svd_student.yaml ...   # docs/students.md has the three commands
     OMP_NUM_THREADS=1 python -m benchmarks.experiment.students --folder ~/students
 
-`--folder` holds the runs `distilled`, `regression` and `tuned`, each with its `export`; a run that
-is not there is left out, and a row that is in the record is not measured again (`--again` does).
+`--folder` holds the runs `distilled`, `regression`, `tuned` (from the shipped model) and
+`tuned-long` (from the long run from the prior), each with its `export`; a run that is not there is left out, and a row that is in the record is not measured again (`--again` does).
 `--arrivals` measures, last, who of them arrives in closed loop in one sampling step, as
 `benchmarks.planning.arrivals` does, whose rows are the teacher's. 64 unseen rooms, 16 frames, masks
 by `palette`. Sharpness is the mean size of the brightness gradient beside that of the true frames,
@@ -52,7 +52,8 @@ from egowm.world_model import WorldModel
 
 RECORD = RESULTS / "students.json"
 TEACHERS = {"P+": (1, 2, 3, 4), "W": (1, 2, 4)}
-STUDENTS = {"distilled": "P+", "regression": "P+", "tuned": "W"}  # and where each began
+# And where each began.
+STUDENTS = {"distilled": "P+", "regression": "P+", "tuned": "W", "tuned-long": "P+"}
 STEPS = (1, 2, 4)
 TURNS, TIMED = 5, 4  # of the timing; frames of a turn
 

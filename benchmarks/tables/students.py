@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.experiment.students import best
+from benchmarks.experiment.students import STUDENTS, best
 from benchmarks.measure import Record, read
 from benchmarks.tables.markdown import SAID, Columns, lines_of, ranged, source, table
 from egowm.scs.bootstrap import interval
@@ -12,7 +12,8 @@ from egowm.scs.bootstrap import interval
 NAMES = {
     "distilled": "student, distilled",
     "regression": "control: regression on stored rollouts",
-    "tuned": "student, tuned without a teacher",
+    "tuned": "student, tuned from the shipped model",
+    "tuned-long": "student, tuned from the long run",
 }
 
 
@@ -54,7 +55,7 @@ def _arrivals(row: Record, results: Path) -> str:
         f"{NAMES[row['model']]} arrives in {ranged(row['success'], row['ci95'])} % of {rooms} rooms"
     )
     teacher = read(results / "planning/2m-seen-from-the-prior-1-step.json")
-    if teacher is None or row["model"] == "tuned":
+    if teacher is None or STUDENTS[row["model"]] != "P+":
         return said
     there = np.array(teacher["each"][:rooms], float)
     difference = 100.0 * (np.array(row["each"], float) - there)
