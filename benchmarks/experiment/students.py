@@ -4,7 +4,8 @@
     OMP_NUM_THREADS=1 python -m benchmarks.experiment.students --folder ~/students
 
 `--folder` holds the runs `distilled`, `regression`, `tuned` (from the shipped model) and
-`tuned-long` (from the long run from the prior), each with its `export`; a run that is not there is left out, and a row that is in the record is not measured again (`--again` does).
+`tuned-long` (from the long run from the prior), each with its `export`; a run that is not there is
+left out, and a row that is in the record is not measured again (`--again` does).
 `--arrivals` measures, last, who of them arrives in closed loop in one sampling step, as
 `benchmarks.planning.arrivals` does, whose rows are the teacher's. 64 unseen rooms, 16 frames, masks
 by `palette`. Sharpness is the mean size of the brightness gradient beside that of the true frames,
