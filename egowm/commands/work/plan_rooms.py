@@ -64,9 +64,9 @@ def plan_rooms(
     rooms = _rooms(args)
     if args.cache is not None:
         check_folder(args.cache, ROOMS, force=True)
+    agent = make_agent(args)
     if args.shard is not None:
         mine = items_of(share_of(args.shard), rooms.tasks)
-        agent = make_agent(args)
         for task in tqdm(mine, f"shard {args.shard}", unit="room"):
             _made(rooms, task, agent)
         done = counted(len(mine), "room is", "rooms are")
@@ -75,7 +75,7 @@ def plan_rooms(
     if launch is not None:
         program = ["egowm.commands.main", "plan"]
         run_workers(launch, program, args.words, logs_beside(args.cache))
-    rows = _all(rooms, make_agent(args), args.output, kind)
+    rows = _all(rooms, agent, args.output, kind)
     _tell(rows, args.output)
     return 0
 
