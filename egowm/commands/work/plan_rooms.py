@@ -68,7 +68,9 @@ def plan_rooms(
     if args.shard is not None:
         mine = items_of(share_of(args.shard), rooms.tasks)
         for task in tqdm(mine, f"shard {args.shard}", unit="room"):
-            _made(rooms, task, agent)
+            place = rooms.place(task)
+            assert place is not None, "`egowm plan` refuses shares without a cache"
+            _made(rooms, task, agent, place)
         done = counted(len(mine), "room is", "rooms are")
         print(f"shard {args.shard}: {done} gone through in {args.cache}")
         return 0
@@ -112,27 +114,30 @@ def _all(rooms: Rooms, agent: Any, output: Path, kind: FolderKind) -> Sequence[d
     with filled(output, kind) as folder:
         bar = tqdm(rooms.tasks, "rooms", leave=False, disable=len(rooms.tasks) == 1)
         for number, task in enumerate(bar):
-            place = _made(rooms, task, agent)
+            place = rooms.place(task)
             if place is None:
                 rows.append(_act(rooms, task, agent, folder / f"room_{number}"))
                 continue
-            rows.append(_kept(place))
+            rows.append(_made(rooms, task, agent, place))
             for film in place.glob(f"{FILM}.*"):
                 shutil.copyfile(film, folder / f"room_{number}{film.suffix}")
         (folder / "plan.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     return rows
 
 
-def _made(rooms: Rooms, task: Task, agent: Any) -> Path | None:
-    """The folder of a task's result, made now if it is not there; None without a cache."""
-    place = rooms.place(task)
-    if place is not None and _kept(place) is None:
-        shutil.rmtree(place, ignore_errors=True)  # what of it is damaged is made anew
+def _made(rooms: Rooms, task: Task, agent: Any, place: Path) -> dict[str, Any]:
+    """A task's row, made now if its folder has none, or a damaged one.
+
+    Two processes may make one room at once: each puts its whole folder in the place of the other's,
+    which is the same, and no reader finds the place empty between.
+    """
+    row = _kept(place)
+    if row is None:
         with whole(place) as temporary:
             temporary.mkdir()
             row = _act(rooms, task, agent, temporary / FILM)
             (temporary / ROW).write_text(json.dumps(row), encoding="utf-8")
-    return place
+    return row
 
 
 def _act(rooms: Rooms, task: Task, agent: Any, film: Path) -> dict[str, Any]:
