@@ -146,12 +146,12 @@ def whole(path: Path) -> Iterator[Path]:
 
     It is renamed when all of it is on the disk, and removed on any error. It ends as `path` does,
     for writers that look at the suffix. A new folder replaces an old one in one step where the
-    system can. What killed processes left in the folder is removed.
+    system can. What killed processes left in the folder is removed. Folders above that were made go
+    again on any error.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sweep_once(path.parent)
     temporary = path.with_name(unfinished(path.name))
-    with _named(path, temporary):
+    with _parents(path), _named(path, temporary):
+        sweep_once(path.parent)
         yield temporary
         inner = any(map(is_unfinished, path.parts))  # then the outer block syncs
         if not inner:
@@ -159,6 +159,20 @@ def whole(path: Path) -> Iterator[Path]:
         _replace(temporary, path)
         if not inner:
             _sync_names(path.parent)
+
+
+@contextmanager
+def _parents(path: Path) -> Iterator[None]:
+    """Makes the folders above; on any error those that are new and empty are removed."""
+    new = [folder for folder in path.parents if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for folder in new:
+            with suppress(OSError):  # it holds something
+                folder.rmdir()
+        raise
 
 
 @contextmanager

@@ -109,8 +109,9 @@ def test_recordings_plans_and_rollouts(rooms, tmp_path, capsys, monkeypatch):
     write_mp4(tmp_path / "plan/room_0.mp4", film, 4)
     assert cli.main(["view", "plan", "--output", "plan.rrd"]) == 0
     found = entities(tmp_path / "plan.rrd")
-    assert np.allclose(found["room_7/paths/driven strips"], [[[[0, 0], [0, -0.5]]]])
-    assert len(found["room_7/film blob"]) == 2
+    assert np.allclose(found["room_0/paths/driven strips"], [[[[0, 0], [0, -0.5]]]])
+    assert len(found["room_0/film blob"]) == 2  # as the film's file; the text has the room's number
+    assert '"room": 7' in found["room_0/text text"][0][0]
 
     write_frames(tmp_path / "walk/frames", film)
     write_mp4(tmp_path / "walk/rollout.mp4", film, 4)
@@ -130,6 +131,15 @@ def test_the_viewer_opens_where_there_is_a_display(run, monkeypatch, capsys):
     assert cli.main(["view", str(run)]) == 0
     assert [scene.name for scene in shown] == ["a_00"]
     assert capsys.readouterr().out == "1 scene in the viewer\n"
+
+
+def test_nothing_is_left_of_a_run_that_cannot_be_read(run, tmp_path, capsys):
+    """Found only when its scenes are read: the folders for the output go again."""
+    (run / "pred/a_00/00001.png").write_bytes(b"no picture")
+    output = tmp_path / "new/deeper/run.rrd"
+    assert cli.main(["view", str(run), "--output", str(output)]) == 2
+    assert "00001.png" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 def test_mistakes_are_one_line(run, tmp_path, capsys, monkeypatch):
