@@ -1,6 +1,7 @@
 """`egowm view`: what rerun's own reader finds in the file that was written."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -10,11 +11,14 @@ from egowm.actions import ActionSpec
 from egowm.clip import Clip
 from egowm.commands import main as cli
 from egowm.commands import view
+from egowm.evaluation.rerun_recording import write_rrd
 from egowm.evaluation.run_writer import new_run
+from egowm.evaluation.scenes import of_run
 from egowm.picture_file import decode_image
 from egowm.video import read_frames, write_frames, write_mp4
 
 RrdReader = pytest.importorskip("rerun.chunk").RrdReader
+rerun = pytest.importorskip("rerun")
 SPEC = ActionSpec(("dx", "dy", "dyaw"), ("m", "m", "rad"), "body", "se2", 4.0)
 
 
@@ -140,6 +144,26 @@ def test_nothing_is_left_of_a_run_that_cannot_be_read(run, tmp_path, capsys):
     assert cli.main(["view", str(run), "--output", str(output)]) == 2
     assert "00001.png" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_what_rerun_cannot_write_is_told(run, tmp_path, capsys, monkeypatch):
+    """A name that is no text, and a file that ends early, of which rerun itself says nothing."""
+    name = os.fsdecode(b"caf\xe9.rrd")
+    with pytest.raises(OSError, match=r"rerun cannot write it \('utf-8' codec"):
+        write_rrd(of_run(run, 1), tmp_path / name)
+    assert not (tmp_path / name).exists()
+    output = tmp_path / "a.rrd"
+    disconnect = rerun.RecordingStream.disconnect
+
+    def cut(stream):
+        disconnect(stream)
+        (file,) = tmp_path.glob(".egowm-*-a.rrd")
+        file.write_bytes(file.read_bytes()[:-1])
+
+    monkeypatch.setattr(rerun.RecordingStream, "disconnect", cut)
+    assert cli.main(["view", str(run), "--output", str(output)]) == 2
+    assert "a.rrd: rerun did not write all of it: is the disk full" in capsys.readouterr().err
+    assert not output.exists()
 
 
 def test_mistakes_are_one_line(run, tmp_path, capsys, monkeypatch):
