@@ -113,7 +113,12 @@ def run_workers(launch: Launch, program: Sequence[str], words: Sequence[str], lo
     parts = [Part(k, launch.workers, program, words, logs) for k in range(launch.workers)]
     log.info("%s:%d starts; its workers write to %s", launch.place, launch.workers, logs)
     workers: list[Worker] = []
-    with held(lambda: [worker.kill() for worker in workers]) as interruptions:
+
+    def kill() -> None:
+        for worker in workers:
+            worker.kill()
+
+    with held(kill) as interruptions:
         try:
             workers.extend(_started(launch, parts, interruptions))
             with interruptions.raised():

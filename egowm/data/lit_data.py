@@ -84,8 +84,9 @@ class LitData(Packed):
     @cached_property
     def index(self) -> dict[str, Any]:
         """What pack.json of a pack holds, checked against its key."""
+        told = self.held["index"].tobytes()
         try:
-            index = dict(json.loads(self.held["index"].tobytes()))
+            index = dict(json.loads(told))
             wrong = index["version"] != VERSION or key_of(index) != index["key"]
         except (ValueError, KeyError, TypeError) as error:
             raise self._bad(f"expected the index of a pack ({error!r})") from error
@@ -166,18 +167,31 @@ class _Reader:
     """litdata's reader of a place. It keeps one chunk open, which a second thread would close."""
 
     def __init__(self, place: str) -> None:
-        self.place, self.lock, self.opened = place, Lock(), None
+        self.place, self.lock = place, Lock()
+        self.opened: Any = None
 
     def item(self, number: int) -> bytes:
+        """One block; VideoError for a damaged index, and for what the bucket does not give."""
         with self.lock:
-            if self.opened is None:
-                self.opened = _opened(self.place)
-            if number >= len(self.opened):
-                items = counted(len(self.opened), "block")
+            try:
+                return self._read(number)
+            except (OSError, VideoError):
+                raise
+            except Exception as error:  # litdata raises what its parsers and clients raise
                 raise VideoError(
-                    f"{self.place}: expected block {number}, there are {items}; copy it again"
-                )
-            return bytes(self.opened[number])
+                    f"{self.place}: litdata cannot read block {number} ({error!r}); copy it again, "
+                    f"or pack again"
+                ) from error
+
+    def _read(self, number: int) -> bytes:
+        if self.opened is None:
+            self.opened = _opened(self.place)
+        if number >= len(self.opened):
+            items = counted(len(self.opened), "block")
+            raise VideoError(
+                f"{self.place}: expected block {number}, there are {items}; copy it again"
+            )
+        return bytes(self.opened[number])
 
 
 @cache

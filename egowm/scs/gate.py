@@ -86,10 +86,10 @@ class Gate:
         del mine["annotations"]  # structures are read clip by clip: `hold` compares them
         theirs = {key: self.baseline["protocol"].get(key) for key in mine}
         if theirs != mine:
-            there, here = apart(theirs, mine)
+            was, is_now = apart(theirs, mine)
             raise ValueError(
-                f"--gate {self.path}: the baseline has {there or 'another protocol'}, this scoring "
-                f"has {here or 'its own'}: score as the baseline was, or make a new one with "
+                f"--gate {self.path}: the baseline has {was or 'another protocol'}, this scoring "
+                f"has {is_now or 'its own'}: score as the baseline was, or make a new one with "
                 f"--json."
             )
 

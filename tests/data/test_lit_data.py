@@ -173,6 +173,15 @@ def test_what_is_refused(rooms, packed, tmp_path, monkeypatch):
         LitData(str(packed), WINDOW)
 
 
+@pytest.mark.parametrize("text", ["{", '{"chunks": [], "config": null}', '{"chunks": [{}]}', "7"])
+@pytest.mark.parametrize("folder", ["frames", "labels"])
+def test_a_damaged_index_is_one_sentence(text, folder, packed, tmp_path):
+    shutil.copytree(packed, tmp_path / "copy")
+    (tmp_path / f"copy/{folder}/index.json").write_text(text)
+    with pytest.raises(VideoError, match=f"copy/{folder}: litdata cannot read block 0"):
+        LitData(str(tmp_path / "copy"), WINDOW).split("train")[0].read([0])
+
+
 def test_damage_is_seen(packed, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(packed, copy)

@@ -3,10 +3,11 @@
 import argparse
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from tqdm import tqdm
@@ -17,13 +18,15 @@ from egowm.checksums import sum_of
 from egowm.commands.launching import Launch, logs_beside, run_workers
 from egowm.data.normalisers import WHEELED
 from egowm.evaluation.film import write_film
-from egowm.evaluation.navigation import Run, Task, act_out, make_tasks, time_allowed
+from egowm.evaluation.navigation import Pose, Run, Task, act_out, make_tasks, time_allowed
 from egowm.evaluation.plan_film import drive_film
 from egowm.files import FolderKind, check_folder, filled, whole
 from egowm.hub import located
 from egowm.shares import items_of, share_of
 from egowm.shipped import default_model
+from egowm.typed_json import read_json
 
+log = logging.getLogger(__name__)
 VERSION = 1  # raised when a room's result is made or kept differently
 ROW, FILM = "row.json", "room"
 ROOMS = FolderKind(
@@ -35,6 +38,19 @@ DECIDES = (
     "dtype", "by", "size", "seed",
 )  # fmt: skip
 FOLDERS = ("model", "policy", "encoder")
+
+
+class Row(TypedDict):
+    """What plan.json, and a row of a cache, tell of a room."""
+
+    room: int
+    start: Pose
+    goal: Pose
+    success: bool
+    reached: bool
+    metres: float
+    degrees: float
+    poses: list[Pose]
 
 
 class Rooms(NamedTuple):
@@ -109,7 +125,7 @@ def _content(name: str, path: str | Path) -> list[list[str]]:
     return [[file.relative_to(folder).as_posix(), sum_of(file)] for file in files]
 
 
-def _all(rooms: Rooms, agent: Any, output: Path, kind: FolderKind) -> Sequence[dict[str, Any]]:
+def _all(rooms: Rooms, agent: Any, output: Path, kind: FolderKind) -> Sequence[Row]:
     rows = []
     with filled(output, kind) as folder:
         bar = tqdm(rooms.tasks, "rooms", leave=False, disable=len(rooms.tasks) == 1)
@@ -125,7 +141,7 @@ def _all(rooms: Rooms, agent: Any, output: Path, kind: FolderKind) -> Sequence[d
     return rows
 
 
-def _made(rooms: Rooms, task: Task, agent: Any, place: Path) -> dict[str, Any]:
+def _made(rooms: Rooms, task: Task, agent: Any, place: Path) -> Row:
     """A task's row, made now if its folder has none, or a damaged one.
 
     Two processes may make one room at once: each puts its whole folder in the place of the other's,
@@ -140,7 +156,7 @@ def _made(rooms: Rooms, task: Task, agent: Any, place: Path) -> dict[str, Any]:
     return row
 
 
-def _act(rooms: Rooms, task: Task, agent: Any, film: Path) -> dict[str, Any]:
+def _act(rooms: Rooms, task: Task, agent: Any, film: Path) -> Row:
     """Go through one room, and draw its film; its row of plan.json."""
     made: Run = act_out(task, agent, rooms.max_steps, rooms.size)
     write_film(film, drive_film(task, made, agent.plans), WHEELED.rate_hz)
@@ -156,7 +172,7 @@ def _act(rooms: Rooms, task: Task, agent: Any, film: Path) -> dict[str, Any]:
     }
 
 
-def _tell(rows: Sequence[dict[str, Any]], output: Path) -> None:
+def _tell(rows: Sequence[Row], output: Path) -> None:
     for row in rows:
         word = "arrived" if row["success"] else "missed"
         print(f"room {row['room']}: {word}, {row['metres']:.2f} m and {row['degrees']:.0f} degrees")
@@ -164,9 +180,13 @@ def _tell(rows: Sequence[dict[str, Any]], output: Path) -> None:
     print(f"{sum(row['success'] for row in rows)} of {len(rows)} arrived; {output}: {films}")
 
 
-def _kept(place: Path) -> Any:
+def _kept(place: Path) -> Row | None:
     """The row of a task's result; None where there is none, or a damaged one."""
     try:
-        return json.loads((place / ROW).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found: Row = read_json(place / ROW, Row, "a row of `egowm plan --cache`")
+        return found
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        log.warning("%s: the room is gone through again", error)
         return None
