@@ -73,6 +73,24 @@ def check_folder(folder: Path, kind: FolderKind, force: bool = False) -> None:
         _refuse_others(folder, kind, force)
 
 
+def check_new(folder: Path, command: str, force: bool = False) -> None:
+    """Refuse a folder that holds anything, where it may not be replaced and a command's kind of
+    folder is known only when its libraries are loaded; `check_folder` then looks again.
+
+    Raises an OSError.
+    """
+    _check_place(folder)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file: expected the name of a folder to write.")
+    paths = _paths(folder) if folder.is_dir() and not force else iter(())
+    held = next((p for p in paths if not (LEFT.fullmatch(p) or p.startswith(ASIDE))), None)
+    if held is not None:
+        raise FileExistsError(
+            f"{folder} holds {held}: --force replaces what `{command}` wrote before, or give "
+            f"another folder."
+        )
+
+
 def _refuse_others(folder: Path, kind: FolderKind, force: bool) -> None:
     here, home = folder.resolve(), os.path.expanduser("~")  # which is left as it is without one
     for place, name in ((Path(), "working folder"), (Path(home), "home folder")):

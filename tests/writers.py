@@ -113,7 +113,7 @@ def write_run(root: Path, version: int) -> None:
 
 
 def read_run(root: Path) -> Any:
-    from egowm.evaluation.run_writer import RUN
+    from egowm.evaluation.run_folder import RUN
     from egowm.files import check_folder
 
     check_folder(root / "run", RUN, force=True)  # as the next command does
@@ -577,10 +577,12 @@ def evaluate(kind: str) -> Callable[[Path, int], None]:
     def write(root: Path, version: int) -> None:
         import torch
 
+        from egowm.commands.demo_folder import DEMO
         from egowm.commands.work import demo
         from egowm.evaluation.evaluate import write_results
         from egowm.evaluation.rows import Row
-        from egowm.evaluation.run_writer import RUN, new_run
+        from egowm.evaluation.run_folder import RUN
+        from egowm.evaluation.run_writer import new_run
 
         if kind == "demo":
             training = demo._started(root / "run")
@@ -589,7 +591,7 @@ def evaluate(kind: str) -> Callable[[Path, int], None]:
         clip = some_clip(version)
         about = (wheeled(), "rooms", "model", {"pred": "model"})
         row: Any = Row("pred", "model", SimpleNamespace(device=torch.device("cpu")))  # type: ignore
-        with new_run(root / "run", *about, demo.DEMO if kind == "demo" else RUN) as run:
+        with new_run(root / "run", *about, DEMO if kind == "demo" else RUN) as run:
             predicted(run, clip)
             run.finish(str(version))
             write_results(measured([row], clip).measure(run, {}, None), run)

@@ -15,7 +15,8 @@ from egowm.evaluation.protocol import Name, check_model, make_protocol
 from egowm.evaluation.record import EvalRecord, save
 from egowm.evaluation.roll_out import choose, roll_out
 from egowm.evaluation.rows import Row, check_rows
-from egowm.evaluation.run_writer import RUN, RunWriter, new_run
+from egowm.evaluation.run_folder import RUN
+from egowm.evaluation.run_writer import RunWriter, new_run
 from egowm.evaluation.table import table
 from egowm.files import FolderKind
 from egowm.paths import inside

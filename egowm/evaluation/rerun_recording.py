@@ -15,10 +15,9 @@ import numpy as np
 from tqdm import tqdm
 
 from egowm.evaluation.scenes import Scene
-from egowm.files import FileKind, whole
+from egowm.files import whole
 from egowm.video import encode_image
 
-RRD = FileKind("a recording of `egowm view`", rb"RRF2")
 APPLICATION = "egowm"
 _END, _TAIL = b"RRF2FOOT", 12  # how a whole file ends: this, and a number of four bytes
 

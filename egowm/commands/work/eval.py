@@ -20,7 +20,6 @@ from egowm.evaluation.metrics.catalogue import Metrics, load_metrics
 from egowm.evaluation.protocol import check_model, make_protocol
 from egowm.evaluation.record import EvalRecord, load
 from egowm.evaluation.rows import Row, known_kinds, make_rows
-from egowm.evaluation.run_writer import RUN
 from egowm.evaluation.table import table
 from egowm.files import check_folder
 from egowm.hub import located
@@ -37,7 +36,6 @@ def run(args: Namespace, launch: Launch | None = None) -> int:
         return 0
     if args.shard is not None:
         return _share(args)
-    check_folder(args.output, RUN, args.force)
     if args.cache is not None:
         check_folder(args.cache, KEPT, force=True)
     baseline = None if args.gate is None else load(args.gate)
