@@ -73,6 +73,24 @@ def check_folder(folder: Path, kind: FolderKind, force: bool = False) -> None:
         _refuse_others(folder, kind, force)
 
 
+def check_new(folder: Path, command: str, force: bool = False) -> None:
+    """Refuse a folder that holds anything, where it may not be replaced and a command's kind of
+    folder is known only when its libraries are loaded; `check_folder` then looks again.
+
+    Raises an OSError.
+    """
+    _check_place(folder)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file: expected the name of a folder to write.")
+    paths = _paths(folder) if folder.is_dir() and not force else iter(())
+    held = next((p for p in paths if not (LEFT.fullmatch(p) or p.startswith(ASIDE))), None)
+    if held is not None:
+        raise FileExistsError(
+            f"{folder} holds {held}: --force replaces what `{command}` wrote before, or give "
+            f"another folder."
+        )
+
+
 def _refuse_others(folder: Path, kind: FolderKind, force: bool) -> None:
     here, home = folder.resolve(), os.path.expanduser("~")  # which is left as it is without one
     for place, name in ((Path(), "working folder"), (Path(home), "home folder")):
@@ -146,12 +164,12 @@ def whole(path: Path) -> Iterator[Path]:
 
     It is renamed when all of it is on the disk, and removed on any error. It ends as `path` does,
     for writers that look at the suffix. A new folder replaces an old one in one step where the
-    system can. What killed processes left in the folder is removed.
+    system can. What killed processes left in the folder is removed. Folders above that were made go
+    again on any error.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sweep_once(path.parent)
     temporary = path.with_name(unfinished(path.name))
-    with _named(path, temporary):
+    with _parents(path), _named(path, temporary):
+        sweep_once(path.parent)
         yield temporary
         inner = any(map(is_unfinished, path.parts))  # then the outer block syncs
         if not inner:
@@ -159,6 +177,20 @@ def whole(path: Path) -> Iterator[Path]:
         _replace(temporary, path)
         if not inner:
             _sync_names(path.parent)
+
+
+@contextmanager
+def _parents(path: Path) -> Iterator[None]:
+    """Makes the folders above; on any error those that are new and empty are removed."""
+    new = [folder for folder in path.parents if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for folder in new:
+            with suppress(OSError):  # it holds something
+                folder.rmdir()
+        raise
 
 
 @contextmanager

@@ -13,6 +13,7 @@ _NAMES = {
     float: "a number",
     int: "a whole number",
     str: "a text",
+    bool: "true or false",
     dict: "a mapping",
     list: "a list",
     NoneType: "null",

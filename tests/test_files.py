@@ -44,6 +44,28 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
     assert tree(tmp_path) == {"new/page.html": "first"}
 
 
+@pytest.mark.parametrize("make", [whole, lambda path: filled(path, MADE)])
+def test_folders_above_go_again(make, tmp_path, monkeypatch):
+    """Those that were made for what failed, and hold nothing else."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+
+    def fail(path: Path, beside: Path) -> None:
+        with make(path):
+            beside.write_text("kept")
+            raise ValueError("half")
+
+    for path in (tmp_path / "a/b/c", tmp_path / "mine/c", Path("a/b/c")):
+        with pytest.raises(ValueError, match="half"):
+            fail(path, tmp_path / "mine/kept")
+        assert [p.name for p in tmp_path.iterdir()] == ["mine"]
+    (tmp_path / "mine/kept").unlink()
+    with pytest.raises(ValueError, match="half"):
+        fail(tmp_path / "a/b/c", tmp_path / "a/another")
+    assert tree(tmp_path) == {"a/another": "kept"}
+    assert not (tmp_path / "a/b").exists()
+
+
 def test_a_folder_is_replaced_as_a_whole_and_stays_the_same_folder(tmp_path):
     folder = tmp_path / "out"
     make(folder, a="1", b="1")

@@ -266,6 +266,35 @@ def test_a_refused_commit_leaves_the_repository_as_it_was(obedient, hub):
     assert hub.files(REPO) == before
 
 
+def test_a_new_repository_without_files_is_told(obedient, hub):
+    """What the hub made before it refused the files stays; the same push goes on from there."""
+    hub.wrong.add("full")
+    with pytest.raises(PermissionError, match="the hub does not let this token do so") as caught:
+        obedient.push_to_hub(REPO)
+    made = "lab/robot was made and is empty (push again, or delete it on its page), for no file was"
+    assert one_sentence(caught.value).startswith(made)
+    assert hub.files(REPO).keys() == {".gitattributes"}
+    with pytest.raises(PermissionError, match="was not pushed, and no file of it has changed"):
+        obedient.push_to_hub(REPO)
+    hub.wrong.clear()
+    commit = obedient.push_to_hub(REPO)
+    assert "weights.safetensors" in hub.files(REPO, commit)
+
+
+def test_an_interrupted_push_is_told(obedient, hub, monkeypatch, caplog):
+    from huggingface_hub import HfApi
+
+    def interrupt(*given, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(HfApi, "create_commit", interrupt)
+    for words in ("was made and is empty", "no file of it has changed"):
+        caplog.clear()
+        with pytest.raises(KeyboardInterrupt):
+            obedient.push_to_hub(REPO)
+        assert words in caplog.text
+
+
 @pytest.mark.parametrize("repo", ["robot", "a/b/c", "lab/ro bot", "lab/robot@v1", "lab/a--b", ""])
 def test_a_repository_is_owner_and_name(world_model, hub, repo):
     with pytest.raises(ValueError, match="OWNER/NAME"):

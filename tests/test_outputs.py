@@ -5,6 +5,8 @@ The commands' inputs do not exist, so a line about the output shows that it was 
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -186,6 +188,26 @@ def test_nothing_of_theirs_changes(main, name, words, place, given, tmp_path, mo
         assert err.count("\n") == 1
         assert str(output) in err
         assert digest(root) == before
+
+
+def test_an_output_that_is_there_is_told_before_torch_is_loaded(given, tmp_path):
+    """In one process of its own: each verb that imagines, trains or loads a network."""
+    output = str(documents(tmp_path / "own"))
+    names = ("export", "export --as diffusers", "import-egowm", "rollout", "plan", "eval", "demo")
+    commands = [
+        [*(word.replace("{recipe}", str(given)) for word in EGOWM[name]), output]
+        for name in (*names, "align", "view")
+    ]
+    code = f"""
+import sys
+from egowm.commands.main import main
+for words in {commands!r}:
+    assert main(words) == 2, words
+    assert "torch" not in sys.modules, words
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(output) == len(commands) == 9
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:lightning")

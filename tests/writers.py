@@ -113,7 +113,7 @@ def write_run(root: Path, version: int) -> None:
 
 
 def read_run(root: Path) -> Any:
-    from egowm.evaluation.run_writer import RUN
+    from egowm.evaluation.run_folder import RUN
     from egowm.files import check_folder
 
     check_folder(root / "run", RUN, force=True)  # as the next command does
@@ -241,6 +241,12 @@ def of_folder(name: str, *, besides: str = "") -> Callable[[Path], Any]:
     return lambda root: (found := read(root)) and tuple(sorted(found.items()))
 
 
+def of_rooms(root: Path) -> Any:
+    """The rooms in a cache; one that is not whole is not there."""
+    rows = sorted((root / "cache").glob("*/row.json"))
+    return [[content(p) for p in sorted(row.parent.iterdir())] for row in rows] or None
+
+
 def once(write: Callable[[Path], Any]) -> Callable[[Path, int], Any]:
     """For what is begun once: version 1 is nothing."""
     return lambda root, version: version > 1 and write(root)
@@ -330,6 +336,66 @@ def read_pack(root: Path) -> Any:
         return None
     data = Packed(str(root / "pack"), Window(context=1, horizon=1, height=16, width=16))
     return [episode.read([0, 3]).tobytes() for episode in data.split("train")]
+
+
+def pack_for_a_bucket(root: Path) -> None:
+    from egowm.data.lit_packing import pack_litdata
+
+    pack_litdata(nwm(root), root / "lit", (16, 16), progress=False)
+
+
+def read_from_a_bucket(root: Path) -> Any:
+    from egowm.data import LitData, Window
+
+    if not (root / "lit/frames/index.json").exists():
+        return None
+    data = LitData(str(root / "lit"), Window(context=1, horizon=1, height=16, width=16))
+    return [episode.read([0, 3]).tobytes() for episode in data.split("train")]
+
+
+def imagine(root: Path, version: int) -> None:
+    import torch
+
+    from egowm.data import ImaginedWriter
+
+    pixels = torch.from_numpy(frames(version).transpose(0, 3, 1, 2).copy())
+    with ImaginedWriter(root / "dreams", wheeled(), force=True) as writer:
+        writer.add_rollout(pixels[:1], pixels[1:] / 255, torch.full((2, 3), version / 20))
+
+
+def record_for_rerun(root: Path, version: int) -> None:
+    from egowm.evaluation.rerun_recording import write_rrd
+    from egowm.evaluation.scenes import Scene
+
+    write_rrd([Scene("a", 4.0, {"gt": frames(version)})], root / "a.rrd")
+
+
+def read_by_rerun(root: Path) -> Any:
+    """The pictures, as they were encoded; each file has numbers of its own besides."""
+    from rerun.chunk import RrdReader
+
+    if not (root / "a.rrd").exists():
+        return None
+    found = []
+    for chunk in RrdReader(str(root / "a.rrd")).stream().to_chunks():
+        batch = chunk.to_record_batch()
+        for name in batch.schema.names:
+            if name.endswith(":blob"):
+                found += [bytes(row[0]) for row in batch.column(name).to_pylist()]
+    return sorted(found)
+
+
+def keep_predictions(root: Path, version: int) -> None:
+    from egowm.evaluation import kept
+
+    kept._write(root / "a.npz", frames(version)[None], [0.5], 7)
+
+
+def read_predictions(root: Path) -> Any:
+    from egowm.evaluation import kept
+
+    found = kept._read(root / "a.npz")
+    return found and found["frames"].tobytes()
 
 
 def keep_labels(root: Path, version: int) -> None:
@@ -483,17 +549,26 @@ def roll_out(root: Path, version: int) -> None:
 
 
 def plan_ways(root: Path, version: int) -> None:
+    plan_rooms(root, version, "--output", root / "plan", "--force")
+
+
+def fill_a_share(root: Path) -> None:
+    """Of the rooms of `--launch`."""
+    shared = ["--cache", root / "cache", "--shard", "1/1"]
+    plan_rooms(root, 1, "--output", root / "plan", "--simulator", *shared)
+
+
+def plan_rooms(root: Path, version: int, *words: str | Path) -> None:
     from egowm.commands import plan
     from egowm.commands.work import plan as work
-    from egowm.commands.work import plan_rooms
+    from egowm.commands.work import plan_rooms as rooms
     from egowm.evaluation import agents, navigation
 
     made = navigation.Run(np.zeros((4, 3)), frames(version), 0.1 * version, 1.0, True, True)
     foreseen = agents.Foreseen(0, np.zeros((3, 3)), made.frames[1:])
-    acted = patch.object(plan_rooms, "act_out", lambda *given: made)
+    acted = patch.object(rooms, "act_out", lambda *given: made)
     with acted, patch.object(work, "_agent", lambda args: SimpleNamespace(plans=[foreseen])):
-        size = ["--rooms", "1", "--size", "16", "16"]
-        run(plan.main, *size, "--output", root / "plan", "--force")
+        run(plan.main, "--rooms", "1", "--size", "16", "16", *words)
 
 
 def evaluate(kind: str) -> Callable[[Path, int], None]:
@@ -502,10 +577,12 @@ def evaluate(kind: str) -> Callable[[Path, int], None]:
     def write(root: Path, version: int) -> None:
         import torch
 
+        from egowm.commands.demo_folder import DEMO
         from egowm.commands.work import demo
         from egowm.evaluation.evaluate import write_results
         from egowm.evaluation.rows import Row
-        from egowm.evaluation.run_writer import RUN, new_run
+        from egowm.evaluation.run_folder import RUN
+        from egowm.evaluation.run_writer import new_run
 
         if kind == "demo":
             training = demo._started(root / "run")
@@ -514,7 +591,7 @@ def evaluate(kind: str) -> Callable[[Path, int], None]:
         clip = some_clip(version)
         about = (wheeled(), "rooms", "model", {"pred": "model"})
         row: Any = Row("pred", "model", SimpleNamespace(device=torch.device("cpu")))  # type: ignore
-        with new_run(root / "run", *about, demo.DEMO if kind == "demo" else RUN) as run:
+        with new_run(root / "run", *about, DEMO if kind == "demo" else RUN) as run:
             predicted(run, clip)
             run.finish(str(version))
             write_results(measured([row], clip).measure(run, {}, None), run)
@@ -658,6 +735,11 @@ WRITERS = {
     "recordings": Writer(record, of_folder("1x")),
     "rollout": Writer(roll_out, of_folder("walk")),
     "plan": Writer(plan_ways, of_folder("plan")),
+    "share of a launch": Writer(once(fill_a_share), of_rooms),
+    "predictions that are kept": Writer(keep_predictions, read_predictions),
+    "imagined episodes": Writer(imagine, of_folder("dreams")),
+    "pack for a bucket": Writer(once(pack_for_a_bucket), read_from_a_bucket, trajectories),
+    "recording for rerun": Writer(record_for_rerun, read_by_rerun),
     "eval": Writer(evaluate("eval"), of_folder("run")),
     "demo": Writer(evaluate("demo"), of_folder("run", besides="training/")),
     "predict": Writer(predict, of_folder("run")),

@@ -54,12 +54,13 @@ def run(args: argparse.Namespace) -> int:
     folder = args.output or Path(recipe.trainer.get("default_root_dir", "runs/default"))
     folder = folder if args.output else folder / "latents"
     check_folder(folder, CACHE, force=True)  # one that was begun goes on
-    if launch is not None:
-        run_workers(launch, ["egowm.commands.main", "data"], args.words, logs_beside(folder))
-    data = recipe.data(args.root)
-    backbone = _backbone(section)
-    writer = LatentWriter(backbone, data, args.dtype, device)
+    writer = LatentWriter(_backbone(section), recipe.data(args.root), args.dtype, device)
     print(describe(writer))
+    if launch is not None:
+        writer.check(folder)
+        writer.to("cpu")  # the device is the workers'
+        run_workers(launch, ["egowm.commands.main", "data"], args.words, logs_beside(folder))
+        writer.to(device)
     cache = writer.write(folder, share, args.batch_size, args.thorough)
     left = sum(cache.damaged(number) is not None for number in range(cache.num_shards))
     whole = "whole" if not left else f"missing yet: {left} of {counted(cache.num_shards, 'shard')}"

@@ -9,7 +9,9 @@ sentence: whether the model follows its actions.
 from collections.abc import Sequence
 from pathlib import Path
 
+from egowm.commands.demo_folder import DEMO
 from egowm.commands.parser import Parser
+from egowm.files import check_folder
 
 
 def _parser() -> Parser:
@@ -26,6 +28,9 @@ def _parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """`egowm demo [--quick] [--real TUB] [--output DIR]`."""
     arguments = _parser().parse_args(argv)
+    if arguments.output is None:
+        arguments.output = Path("runs/real" if arguments.real else "runs/demo")
+    check_folder(arguments.output, DEMO, arguments.force)
     from egowm.commands.work.demo import run
 
     return run(arguments)

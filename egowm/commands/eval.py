@@ -9,6 +9,8 @@ from egowm.commands.launching import add_launch, chosen_launch
 from egowm.commands.parser import Parser, recipe_file
 from egowm.commands.tracker_options import add_options
 from egowm.evaluation.protocol import Name
+from egowm.evaluation.run_folder import RUN
+from egowm.files import check_folder
 
 REQUIRED = {"config": "-c RECIPE", "model": "--model EXPORT", "output": "--output RUN"}
 IN_SHARDS = {name: flag for name, flag in REQUIRED.items() if name != "output"}
@@ -26,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     missing = [flag for name, flag in required.items() if getattr(args, name) is None]
     if missing and args.compare is None:
         raise ValueError(f"Give {', '.join(missing)} (or --compare A/eval.json B/eval.json).")
+    if args.compare is None and args.shard is None:
+        check_folder(args.output, RUN, args.force)
     from egowm.commands.work.eval import run
 
     return run(args, launch)

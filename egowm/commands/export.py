@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from egowm.commands.parser import Parser, recipe_file
+from egowm.files import check_new
 
 
 def _parser() -> Parser:
@@ -44,6 +45,7 @@ def _parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """`egowm export -c RECIPE --ckpt_path FILE --output FOLDER`."""
     arguments = _parser().parse_args(argv)
+    check_new(arguments.output, "egowm export", arguments.force)
     from egowm.commands.work.export import run
 
     return run(arguments)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from egowm.commands.parser import Parser
+from egowm.files import check_new
 
 
 def _parser() -> Parser:
@@ -28,6 +29,7 @@ def _parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """`egowm import-egowm CHECKPOINT --base FOLDER_OR_ID --actions NAME --output FOLDER`."""
     arguments = _parser().parse_args(argv)
+    check_new(arguments.output, "egowm import-egowm", arguments.force)
     from egowm.commands.work.import_egowm import run
 
     return run(arguments)

@@ -7,20 +7,17 @@ everything made. So a launch can be repeated: what a worker that died has left i
 
 import argparse
 import logging
-import signal
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
-from types import FrameType
 from typing import NamedTuple
 
 from tqdm import tqdm
 
 from egowm.checks import counted
+from egowm.commands.interruptions import Interruptions, from_children, held
 from egowm.commands.parser import Parser
 from egowm.commands.workers import Part, Process, Worker, slurm_executor, submitted
 from egowm.files import FolderKind, check_folder
@@ -33,7 +30,6 @@ OF_SLURM = (
 )  # fmt: skip
 MOST = 1000  # workers: Slurm's usual limit of an array
 PAUSE = {"local": 0.05, "slurm": 5.0}  # seconds between two looks at the workers
-TERMINATED = 143
 _SHOWN = 3  # failures in one message
 
 
@@ -107,24 +103,28 @@ def logs_beside(folder: Path) -> Path:
 def run_workers(launch: Launch, program: Sequence[str], words: Sequence[str], logs: Path) -> None:
     """Run the command once for each shard, and wait for all.
 
-    program: a module of egowm and its verb, before the command's words. logs: a folder that all
-    workers see. A failure is told at once, and raises LaunchError when the others have ended;
-    Ctrl-C ends all workers.
+    Its inputs were checked: a worker would tell the same mistake as all the others. program: a
+    module of egowm and its verb, before the command's words. logs: a folder that all workers see.
+    A failure is told at once, and raises LaunchError when the others have ended; Ctrl-C ends all
+    workers, a second one without waiting for them.
     """
     check_folder(logs, LOGS, force=True)
     logs.mkdir(parents=True, exist_ok=True)
     parts = [Part(k, launch.workers, program, words, logs) for k in range(launch.workers)]
     log.info("%s:%d starts; its workers write to %s", launch.place, launch.workers, logs)
     workers: list[Worker] = []
-    with _stopped_by_signals():
+
+    def kill() -> None:
+        for worker in workers:
+            worker.kill()
+
+    with held(kill) as interruptions:
         try:
-            workers += _started(launch, parts)
-            failures = _watched(workers, PAUSE[launch.place])
+            workers.extend(_started(launch, parts, interruptions))
+            with interruptions.raised():
+                failures = _watched(workers, PAUSE[launch.place])
         finally:
-            for worker in workers:
-                worker.stop()
-            for worker in workers:
-                worker.join()
+            _end(workers)
     if failures:
         more = f" (and {len(failures) - _SHOWN} more)" if len(failures) > _SHOWN else ""
         raise LaunchError(
@@ -133,12 +133,22 @@ def run_workers(launch: Launch, program: Sequence[str], words: Sequence[str], lo
         )
 
 
-def _started(launch: Launch, parts: Sequence[Part]) -> Iterator[Worker]:
+def _started(
+    launch: Launch, parts: Sequence[Part], interruptions: Interruptions
+) -> Iterator[Worker]:
     if launch.place == "local":
-        yield from map(Process, parts)  # one by one: Ctrl-C ends those that are there
+        yield from (Process(part) for part in parts if interruptions.came is None)
     else:
         folder = parts[0].log.with_name("slurm")
         yield from submitted(parts, slurm_executor(folder, launch.workers, launch.options))
+
+
+def _end(workers: Sequence[Worker]) -> None:
+    with from_children():  # of which one may be what cancels a job
+        for worker in workers:
+            worker.stop()
+    for worker in workers:
+        worker.join()
 
 
 def _watched(workers: Sequence[Worker], pause: float) -> list[str]:
@@ -158,23 +168,3 @@ def _watched(workers: Sequence[Worker], pause: float) -> list[str]:
             if running and not ended:
                 time.sleep(pause)
     return failures
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    """Within the block SIGTERM, and a terminal that closes, raise SystemExit: workers end too. What
-    is ignored, as by nohup, stays so."""
-    found = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
-    main = threading.current_thread() is threading.main_thread()
-    kept = (signal.SIG_IGN, None)  # None: not set by Python
-    numbers = [n for n in found if n is not None and main and signal.getsignal(n) not in kept]
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(TERMINATED)
-
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from egowm import __version__
 
@@ -86,7 +86,7 @@ def _run(arguments: list[str]) -> int | None:
         print(_unknown(arguments[0]), file=sys.stderr)
         return BAD_INPUT
     verb = VERBS[arguments[0]]
-    _log_to_stderr()
+    log_to_stderr()
     return _load(verb.target)(arguments if verb.passes_itself else arguments[1:])
 
 
@@ -195,8 +195,20 @@ def _unknown(word: str) -> str:
     return f"egowm: unknown verb '{word}'; did you mean '{near[0]}'? `egowm --help` lists them"
 
 
-def _log_to_stderr() -> None:
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+class AboveBars(logging.StreamHandler[TextIO]):
+    """Writes lines above the progress bars that are drawn, not behind one on its line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        drawn = sys.modules.get("tqdm")  # bars are tqdm's, which is not loaded for a line
+        if drawn is None:
+            return super().emit(record)
+        with drawn.tqdm.external_write_mode(file=self.stream):
+            return super().emit(record)
+
+
+def log_to_stderr() -> None:
+    """Log as commands do; nothing changes where a program has set up its own."""
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", handlers=[AboveBars()])
     level = logging.DEBUG if os.environ.get("EGOWM_DEBUG") else logging.INFO
     logging.getLogger("egowm").setLevel(level)
 

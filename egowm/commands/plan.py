@@ -12,7 +12,13 @@ from pathlib import Path
 from egowm.commands.condition_options import add_conditions
 from egowm.commands.launching import add_launch, chosen_launch
 from egowm.commands.parser import Parser
+from egowm.files import FolderKind, begins, check_folder
 
+PLAN = FolderKind(
+    "egowm plan",
+    r"plan\.(json|mp4|webp)|actions\.csv|room_\d+\.(mp4|webp)",
+    lambda folder: begins(folder / "plan.json", rb'(\[\s*)?\{\s*"(room|picture)": '),
+)
 PLANNERS = ("icem", "cem", "mppi", "random")
 OF_ROOMS = (
     "simulator", "policy", "rooms", "every", "stops", "distance", "hidden", "max_steps", "cache",
@@ -118,9 +124,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     launch = chosen_launch(args)
     _refuse_mixtures(args, parser)
     _check_shares(args)
+    if args.shard is None:
+        check_folder(args.output, PLAN, args.force)
     from egowm.commands.work.plan import run
 
-    return run(args, launch)
+    return run(args, PLAN, launch)
 
 
 def _refuse_mixtures(args: argparse.Namespace, parser: Parser) -> None:

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 from egowm.checks import counted
 from egowm.commands.parser import Parser
 from egowm.commands.tracker_options import add_options, chosen_tracker
+from egowm.files import FileKind, check_file
 
 if TYPE_CHECKING:
     from egowm.evaluation.scenes import Scene
 
+RRD = FileKind("a recording of `egowm view`", rb"RRF2")
 NEEDED = "egowm view needs rerun: pip install 'egowm[rerun]'."
 
 
@@ -51,15 +53,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError("Expected --clips and --frames of at least 1.")
     if find_spec("rerun") is None:
         raise ValueError(NEEDED)
-    from egowm.evaluation.rerun_recording import RRD, show, write_rrd
-    from egowm.files import check_file
-
     output = args.output or (None if _has_display() else Path("view.rrd"))
+    if output is not None:
+        check_file(output, RRD)
+    from egowm.evaluation.rerun_recording import show, write_rrd
+
     if output is None:
         count = show(_scenes(args))
         print(f"{counted(count, 'scene')} in the viewer")
         return 0
-    check_file(output, RRD)
     count = write_rrd(_scenes(args), output)
     print(f"{output}: {counted(count, 'scene')}; open it with: rerun {output}")
     return 0

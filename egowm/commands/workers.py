@@ -59,6 +59,9 @@ class Worker(Protocol):
     def stop(self) -> None:
         """Ask it to end, if it runs."""
 
+    def kill(self) -> None:
+        """End it without waiting for it to end by itself."""
+
     def join(self) -> None:
         """Wait until it has ended."""
 
@@ -93,11 +96,15 @@ class Process:
         if self.process.poll() is None:
             self._send(signal.SIGTERM)
 
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self._send(getattr(signal, "SIGKILL", signal.SIGTERM))
+
     def join(self) -> None:
         try:
             self.process.wait(PATIENCE)
         except TimeoutExpired:
-            self._send(getattr(signal, "SIGKILL", signal.SIGTERM))
+            self.kill()
             self.process.wait()
 
     def _send(self, number: signal.Signals) -> None:
@@ -137,7 +144,10 @@ class Job:
 
     def stop(self) -> None:
         if not self.job.done():
-            self.job.cancel()
+            self.job.cancel(check=False)  # one that has just ended keeps no other from being ended
+
+    def kill(self) -> None:
+        """Slurm sees to it."""
 
     def join(self) -> None:
         """Slurm sees to it."""

@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
-from functools import cached_property, lru_cache, partial
+from functools import cache, cached_property, partial
 from importlib.util import find_spec
 from os import getpid
 from pathlib import Path
@@ -31,7 +31,6 @@ from egowm.video import VideoError
 BLOCK = 16  # frames of an item
 FRAMES, HELD = "frames", "labels"  # the two folders of a root
 BUCKETS = ("s3://", "gs://", "r2://", "azure://", "hf://")
-_ONE_BY_ONE = Lock()  # litdata's readers keep one chunk open, and threads would close it
 
 
 class LitData(Packed):
@@ -75,7 +74,7 @@ class LitData(Packed):
     @cached_property
     def held(self) -> dict[str, np.ndarray]:
         """The item of labels."""
-        found = _item(f"{self.place}/{HELD}", 0)
+        found = _Reader(f"{self.place}/{HELD}").item(0)  # asked for once
         try:
             with np.load(io.BytesIO(found), allow_pickle=False) as stored:
                 return {name: stored[name] for name in (*LABELS, "index", "sums")}
@@ -85,8 +84,9 @@ class LitData(Packed):
     @cached_property
     def index(self) -> dict[str, Any]:
         """What pack.json of a pack holds, checked against its key."""
+        told = self.held["index"].tobytes()
         try:
-            index = dict(json.loads(self.held["index"].tobytes()))
+            index = dict(json.loads(told))
             wrong = index["version"] != VERSION or key_of(index) != index["key"]
         except (ValueError, KeyError, TypeError) as error:
             raise self._bad(f"expected the index of a pack ({error!r})") from error
@@ -163,19 +163,48 @@ def read_planes(blocks: Blocks, indices: Sequence[int], out: np.ndarray) -> None
         out[here] = blocks.read(int(number))[chosen[here] - number * BLOCK]
 
 
+class _Reader:
+    """litdata's reader of a place. It keeps one chunk open, which a second thread would close."""
+
+    def __init__(self, place: str) -> None:
+        self.place, self.lock = place, Lock()
+        self.opened: Any = None
+
+    def item(self, number: int) -> bytes:
+        """One block; VideoError for a damaged index, and for what the bucket does not give."""
+        with self.lock:
+            try:
+                return self._read(number)
+            except (OSError, VideoError):
+                raise
+            except Exception as error:  # litdata raises what its parsers and clients raise
+                raise VideoError(
+                    f"{self.place}: litdata cannot read block {number} ({error!r}); copy it again, "
+                    f"or pack again"
+                ) from error
+
+    def _read(self, number: int) -> bytes:
+        if self.opened is None:
+            self.opened = _opened(self.place)
+        if number >= len(self.opened):
+            items = counted(len(self.opened), "block")
+            raise VideoError(
+                f"{self.place}: expected block {number}, there are {items}; copy it again"
+            )
+        return bytes(self.opened[number])
+
+
+@cache
+def _reader(place: str, process: int) -> _Reader:
+    """One for each process: a fork may come while another thread holds the lock."""
+    return _Reader(place)
+
+
 def _item(place: str, number: int) -> bytes:
-    with _ONE_BY_ONE:
-        found = _opened(place, getpid())
-        if number >= len(found):
-            items = counted(len(found), "block")
-            raise VideoError(f"{place}: expected block {number}, there are {items}; copy it again")
-        data: bytes = found[number]
-    return bytes(data)
+    return _reader(place, getpid()).item(number)
 
 
-@lru_cache(maxsize=8)
-def _opened(place: str, process: int) -> Any:
-    """litdata's reader, one for each process."""
+def _opened(place: str) -> Any:
     from litdata import StreamingDataset
 
     if not place.startswith(BUCKETS) and not (Path(place) / "index.json").is_file():

@@ -10,6 +10,7 @@ from egowm.checks import checked, counted
 from egowm.evaluation.metrics.catalogue import Metrics
 from egowm.evaluation.protocol import Protocol
 from egowm.evaluation.record import CellRecord, ColumnRecord, EvalRecord, load
+from egowm.scs.apart import apart
 from egowm.scs.bootstrap import MIN_UNITS, interval
 from egowm.scs.compare import differences
 from egowm.scs.gate import is_worse, verdict, worse
@@ -78,10 +79,10 @@ def compare_records(a: str, one: EvalRecord, b: str, other: EvalRecord) -> EvalC
 def check_alike(a: str, one: EvalRecord, b: str, other: EvalRecord) -> None:
     """Refuse two evaluations that do not compare, naming the difference."""
     if one["clips"] != other["clips"]:
-        apart = sorted(set(one["clips"]) ^ set(other["clips"]))
+        missing = sorted(set(one["clips"]) ^ set(other["clips"]))
         raise ValueError(
-            f"{a} and {b} are of different clips: {counted(len(apart), 'clip')} not in both, "
-            f"{', '.join(apart[:3])}. Evaluate both with the same recipe, --clips and --horizon."
+            f"{a} and {b} are of different clips: {counted(len(missing), 'clip')} not in both, "
+            f"{', '.join(missing[:3])}. Evaluate both with the same recipe, --clips and --horizon."
         )
     mine: dict[str, Any] = dict(one["protocol"])
     theirs: dict[str, Any] = dict(other["protocol"])
@@ -92,10 +93,15 @@ def check_alike(a: str, one: EvalRecord, b: str, other: EvalRecord) -> None:
     )
     if None in (mine.get("scs"), theirs.get("scs")):
         mine["scs"] = theirs["scs"] = None
-    if apart := differences(mine, theirs):
+    scored = [protocol.pop("scs", None) or {} for protocol in (mine, theirs)]
+    found = differences(mine, theirs)
+    if scored[0] != scored[1]:
+        there, here = apart(*scored)
+        found.insert(0, f"{there or 'one protocol'} and {here or 'another'} of SCS")
+    if found:
         raise ValueError(
             f"{a} and {b} were made under different protocols, so they do not compare: "
-            f"{'; '.join(apart[:5])}. Evaluate both alike."
+            f"{'; '.join(found[:5])}. Evaluate both alike."
         )
 
 
@@ -110,8 +116,11 @@ def check_gate(baseline: EvalRecord, name: str, protocol: Protocol, metrics: Met
         )
     mine = protocol.describe()
     theirs = {key: baseline["protocol"].get(key) for key in mine}
-    if apart := differences(theirs, mine):
-        raise ValueError(f"--gate {name}: the baseline has another protocol: {'; '.join(apart)}.")
+    if found := differences(theirs, mine):
+        raise ValueError(
+            f"--gate {name}: the baseline has another protocol: {'; '.join(found)}. Evaluate as it "
+            f"was, or make a new one, --output RUN."
+        )
     for column, lacks in metrics.missing.items():
         if any(c["key"] == column.key and not c["lacks"] for c in baseline["columns"]):
             raise ValueError(f"--gate {name}: the baseline has {column.label}, which {lacks} here.")
@@ -166,10 +175,10 @@ def _change(
     recordings: list[str],
 ) -> Change:
     a, b = (np.array([np.nan if x is None else x for x in values]) for values in (one, other))
-    apart = b - a
-    a, b = (np.where(np.isnan(apart), np.nan, values) for values in (a, b))
-    ci95 = interval(apart, recordings)
-    difference = float(mean_defined(apart))
+    change = b - a
+    a, b = (np.where(np.isnan(change), np.nan, values) for values in (a, b))
+    ci95 = interval(change, recordings)
+    difference = float(mean_defined(change))
     fell = is_worse(difference, ci95, column["digits"], column["higher_is_better"])
     return Change(
         column, at, float(mean_defined(a)), float(mean_defined(b)), difference, ci95, fell

@@ -15,10 +15,12 @@ from egowm.evaluation.protocol import Name, check_model, make_protocol
 from egowm.evaluation.record import EvalRecord, save
 from egowm.evaluation.roll_out import choose, roll_out
 from egowm.evaluation.rows import Row, check_rows
-from egowm.evaluation.run_writer import RUN, RunWriter, new_run
+from egowm.evaluation.run_folder import RUN
+from egowm.evaluation.run_writer import RunWriter, new_run
 from egowm.evaluation.table import table
 from egowm.files import FolderKind
 from egowm.paths import inside
+from egowm.sampling import Sampling
 from egowm.scs.trackers import MaskReader, Tracker, load_tracker
 from egowm.shares import Share
 
@@ -70,9 +72,9 @@ def evaluate(
         kind: Of the folder, which says what may be replaced.
     """
     follow = load_tracker(tracker) if isinstance(tracker, str) else tracker
-    run = _planned(
-        rows, data, output, protocol, clips, horizon, range(seed, seed + seeds), metrics,
-        follow if annotate else None,
+    run = planned(
+        rows, data, output, protocol, clips, horizon, steps, range(seed, seed + seeds), metrics,
+        follow, annotate,
     )  # fmt: skip
     kept = Kept(cache, (about or {}).get("model"))
     spec = rows[0].model.spec
@@ -112,10 +114,11 @@ def evaluate_share(
 ) -> int:
     """Fill a cache with the predictions and tracks of a share of the batches; how many clips these
     are. The rest as in `evaluate`, which then finds them there."""
-    follow = tracker if annotate else None
-    noise = range(seed, seed + seeds)
     kept = Kept(cache, about["model"], share)
-    run = _planned(rows, data, cache, protocol, clips, horizon, noise, None, follow)
+    run = planned(
+        rows, data, cache, protocol, clips, horizon, steps, range(seed, seed + seeds), None,
+        tracker, annotate,
+    )  # fmt: skip
     labels, spec = {row.folder: row.label for row in rows}, rows[0].model.spec
     assert spec is not None
     assert kept.tracks is not None
@@ -127,20 +130,23 @@ def evaluate_share(
         return len(writer.clips)
 
 
-def _planned(
+def planned(
     rows: Sequence[Row],
     data: ClipData,
     output: Path,
     protocol: Name,
     clips: int,
     horizon: int | None,
+    steps: int | None,
     seeds: range,
     metrics: Metrics | None,
-    tracker: Tracker | MaskReader | None,
+    tracker: Tracker | MaskReader,
+    annotate: Callable[[str], np.ndarray] | None,
 ) -> Evaluation:
-    """The evaluation, checked, with its clips."""
+    """The evaluation, checked, with its clips; the arguments as of `evaluate`."""
     if not seeds:
         raise ValueError(f"Expected at least 1 seed, got {len(seeds)}.")
+    Sampling(steps=steps)
     how = make_protocol(protocol, data, horizon)
     for row in rows:
         check_model(how, row.model)
@@ -149,8 +155,11 @@ def _planned(
     others = check_rows(rows, data.clip_meaning, len(chosen))
     for clip in chosen:
         inside(output, clip.name, f"the clips of {data.source}")
+        if annotate is not None:
+            annotate(clip.name)  # the structures of each are there, and can be read
+    follow = None if annotate is None else tracker
     metrics = (metrics or pixel_metrics()).for_size(*chosen[0].frames.shape[-2:])
-    return Evaluation(rows, chosen, others, how, seeds, metrics, tracker)
+    return Evaluation(rows, chosen, others, how, seeds, metrics, follow)
 
 
 def write_results(record: EvalRecord, writer: RunWriter) -> None:

@@ -9,7 +9,8 @@ from lightning.pytorch.callbacks import Callback
 
 from egowm.clip import Clip
 from egowm.evaluation.announced import write_announced
-from egowm.evaluation.run_writer import RUN, RunWriter, new_run
+from egowm.evaluation.run_folder import RUN
+from egowm.evaluation.run_writer import RunWriter, new_run
 
 PREDICTIONS = RUN._replace(command="egowm predict")
 

@@ -6,7 +6,8 @@ time, `SCENE/paths/NAME` a way in the plane with `SCENE/paths/NAME/at` where it 
 `SCENE/text`. Two timelines: `frame`, and `time` in seconds.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ import numpy as np
 from tqdm import tqdm
 
 from egowm.evaluation.scenes import Scene
-from egowm.files import FileKind, whole
+from egowm.files import whole
 from egowm.video import encode_image
 
-RRD = FileKind("a recording of `egowm view`", rb"RRF2")
 APPLICATION = "egowm"
+_END, _TAIL = b"RRF2FOOT", 12  # how a whole file ends: this, and a number of four bytes
 
 
 def write_rrd(scenes: Iterable[Scene], path: Path) -> int:
@@ -27,11 +28,30 @@ def write_rrd(scenes: Iterable[Scene], path: Path) -> int:
 
     with whole(path) as temporary:
         stream = rerun.RecordingStream(APPLICATION)
-        stream.save(temporary)
+        with _of_file(path):
+            stream.save(temporary)
         count = _log_all(stream, scenes)
-        stream.flush()
-        stream.disconnect()
+        with _of_file(path):
+            stream.flush()
+            stream.disconnect()
+        if not _is_whole(temporary):  # it tells of no full disk
+            raise OSError(f"{path}: rerun did not write all of it: is the disk full, or broken?")
     return count
+
+
+def _is_whole(path: Path) -> bool:
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - _TAIL))
+        return stream.read().startswith(_END)
+
+
+@contextmanager
+def _of_file(path: Path) -> Iterator[None]:
+    """Errors of rerun's that are the disk's, or the name's."""
+    try:
+        yield
+    except (RuntimeError, UnicodeError) as error:
+        raise OSError(f"{path}: rerun cannot write it ({' '.join(str(error).split())}).") from error
 
 
 def show(scenes: Iterable[Scene]) -> int:

@@ -12,11 +12,19 @@ from typing import Required, TypedDict
 import numpy as np
 
 from egowm.checks import checked, counted
+from egowm.files import FolderKind, begins
 from egowm.paths import inside
 from egowm.typed_json import read_json
 
 TRUTH = "gt"
 PRIMARY = "pred"
+RUN = FolderKind(
+    "egowm eval",
+    r"(gt|codec|mean_frame|(seed_\d+/)?pred[^/]*)/.+/\d{5}\.png|annotations/.+"
+    r"|videos/[^/]+\.mp4|clips\.json|eval\.json|(seed_\d+/)?scs(_[^/]*)?\.json|report\.html"
+    r"|announced(_annotations)?/.+\.png",
+    lambda folder: begins(folder / "clips.json", rb'\{\s*"title": '),
+)
 
 
 class ToldEntry(TypedDict):

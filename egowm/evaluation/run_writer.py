@@ -12,7 +12,8 @@ from torch import Tensor
 
 from egowm.actions import ActionSpec
 from egowm.clip import Clip
-from egowm.files import FolderKind, begins, filled, whole
+from egowm.evaluation.run_folder import RUN
+from egowm.files import FolderKind, filled, whole
 from egowm.paths import inside
 from egowm.pixels import to_uint8
 from egowm.video import write_frames
@@ -20,13 +21,6 @@ from egowm.video import write_frames
 CODEC = "codec"  # folder of the truth through the model's VAE
 MEAN = "mean_frame"  # folder of the mean of all shared frames, repeated
 COPY = "copy"  # the row of the shared frame repeated, which is not written
-RUN = FolderKind(
-    "egowm eval",
-    r"(gt|codec|mean_frame|(seed_\d+/)?pred[^/]*)/.+/\d{5}\.png|annotations/.+"
-    r"|videos/[^/]+\.mp4|clips\.json|eval\.json|(seed_\d+/)?scs(_[^/]*)?\.json|report\.html"
-    r"|announced(_annotations)?/.+\.png",
-    lambda folder: begins(folder / "clips.json", rb'\{\s*"title": '),
-)
 
 
 @contextmanager

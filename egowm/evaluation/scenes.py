@@ -84,19 +84,21 @@ def _ids(masks: np.ndarray, numbers: np.ndarray) -> np.ndarray:
 
 
 def of_plan(folder: Path, most: int) -> Iterator[Scene]:
-    """The rooms, or the pictures, of `egowm plan`: its films, and the way that was driven."""
+    """The rooms, or the pictures, of `egowm plan`: its films, by whose files scenes are named, and
+    the way that was driven."""
     from egowm.video import read_frames
 
     found: Any = load_json(folder / "plan.json", "what `egowm plan` writes")
     for number, row in enumerate((found if isinstance(found, list) else [found])[:most]):
-        film = folder / ("plan.mp4" if "picture" in row else f"room_{number}.mp4")
+        name = "plan" if "picture" in row else f"room_{number}"
+        film = folder / f"{name}.mp4"
         videos = {"film": read_frames(film)} if film.is_file() else {}
         poses = np.asarray(row.get("poses") or np.zeros((0, 3)), np.float64)
         paths = {"driven": poses[:, :2]} if len(poses) else {}
         if "goal" in row and isinstance(row["goal"], list):
             paths["goal"] = np.array([row["goal"][:2]])
         yield Scene(
-            f"room_{row['room']}" if "room" in row else "plan", RATE_HZ, videos, paths=paths,
+            name, RATE_HZ, videos, paths=paths,
             text=json.dumps({k: v for k, v in row.items() if k != "poses"}),
         )  # fmt: skip
 

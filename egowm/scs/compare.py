@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from egowm.checks import checked, counted
+from egowm.scs.apart import apart
 from egowm.scs.bootstrap import MIN_RUNS, MIN_UNITS, interval, num_independent, two_level
 from egowm.scs.record import ScoreRecord
 from egowm.scs.result import UNITS, Result
@@ -96,15 +97,15 @@ def compare_records(
 
 def _check_alike(a: Path | str, one: ScoreRecord, b: Path | str, other: ScoreRecord) -> None:
     if one["fingerprint"] != other["fingerprint"]:
+        there, here = apart(one["protocol"], other["protocol"])
         raise ValueError(
             f"{a} and {b} were scored under different protocols, so their scores do not compare: "
-            f"{'; '.join(differences(one['protocol'], other['protocol'])) or 'fingerprints'}. "
-            f"Score both alike."
+            f"{there or 'one'} and {here or 'another'}. Score both alike."
         )
     first, second = ({clip["name"] for clip in record["clips"]} for record in (one, other))
-    if apart := sorted(first ^ second):
-        clips = counted(len(apart), "clip is", "clips are")
-        raise ValueError(f"{clips} not in both files: {', '.join(apart[:10])}.")
+    if missing := sorted(first ^ second):
+        clips = counted(len(missing), "clip is", "clips are")
+        raise ValueError(f"{clips} not in both files: {', '.join(missing[:10])}.")
 
 
 def values_of(record: ScoreRecord) -> np.ndarray:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from egowm.checks import counted
+from egowm.scs.apart import apart
 from egowm.scs.bootstrap import MIN_UNITS, num_independent
-from egowm.scs.compare import compare_records, differences, values_of
+from egowm.scs.compare import compare_records, values_of
 from egowm.scs.inputs import Inputs
 from egowm.scs.protocol import describe_protocol
 from egowm.scs.result import UNITS, Result
@@ -68,10 +69,10 @@ class Gate:
     def check(self, tracker: Tracker | MaskReader, inputs: Inputs) -> None:
         """Refuse, before anything is tracked, other clips or another tracker than its own."""
         there = {clip["name"] for clip in self.baseline["clips"]}
-        if apart := sorted(set(inputs.gt) ^ there):
+        if missing := sorted(set(inputs.gt) ^ there):
             raise ValueError(
-                f"--gate {self.path}: {counted(len(apart), 'clip is', 'clips are')} not in both: "
-                f"{', '.join(apart[:5])}. Score what the baseline was scored on."
+                f"--gate {self.path}: {counted(len(missing), 'clip is', 'clips are')} not in both: "
+                f"{', '.join(missing[:5])}. Score what the baseline was scored on."
             )
         separate = any(video.first is not None for video in inputs.gt.values())
         mine = describe_protocol(
@@ -84,9 +85,12 @@ class Gate:
         )
         del mine["annotations"]  # structures are read clip by clip: `hold` compares them
         theirs = {key: self.baseline["protocol"].get(key) for key in mine}
-        if found := differences(theirs, mine):
+        if theirs != mine:
+            was, is_now = apart(theirs, mine)
             raise ValueError(
-                f"--gate {self.path}: the baseline has another protocol: {'; '.join(found)}."
+                f"--gate {self.path}: the baseline has {was or 'another protocol'}, this scoring "
+                f"has {is_now or 'its own'}: score as the baseline was, or make a new one with "
+                f"--json."
             )
 
     def hold(self, result: Result) -> tuple[str, bool]:

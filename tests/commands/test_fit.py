@@ -10,6 +10,7 @@ from lightning import Trainer
 
 from egowm.commands import fit
 from egowm.commands import main as cli
+from egowm.commands.work.fit import FitCLI, build
 from egowm.network.sharding import Sharded
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -188,6 +189,33 @@ def test_a_mistake_is_one_line(recipe, elsewhere, options, words, capsys):
     assert words in line
     assert "usage:" not in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("lerobot", ["true", "false"])
+def test_predict_is_one_process(recipe, elsewhere, tmp_path, lerobot, capsys):
+    """Two would each write the whole folder, and the one that ends last would stay."""
+    words = ["predict", "-c", str(recipe), "--ckpt_path", "a.ckpt", "--lerobot", lerobot]
+    two = ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    assert cli.main([*words, *two]) == 2
+    told = [row for row in capsys.readouterr().err.splitlines() if row.startswith("egowm: ")]
+    assert told == [
+        "egowm: predict: expected one process, since one folder takes all clips, got 2: give "
+        "--trainer.devices 1, or share the clips out, egowm eval --launch local:2."
+    ]
+    assert not list(elsewhere.iterdir())
+    assert not (tmp_path / "run").exists()
+
+
+def test_predict_takes_one_of_several_devices(recipe, elsewhere, monkeypatch):
+    """Where nobody said how many; a fit takes all of them."""
+    from lightning.pytorch.accelerators import CPUAccelerator
+
+    monkeypatch.setattr(CPUAccelerator, "auto_device_count", staticmethod(lambda: 3))
+    monkeypatch.setattr(FitCLI, "_run_subcommand", lambda cli, name: None)
+    chosen = ["--trainer.accelerator", "cpu", "--trainer.devices", "auto"]
+    found = build(["predict", "-c", str(recipe), "--ckpt_path", "a.ckpt", *chosen])
+    assert found.trainer.world_size == 1
+    assert build(["fit", "-c", str(recipe), *chosen]).trainer.world_size == 3
 
 
 @pytest.mark.parametrize(

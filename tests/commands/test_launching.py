@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from egowm.commands import launching, workers
+from egowm.commands import interruptions, launching, workers
 from egowm.commands.launching import Launch, chosen_launch, run_workers
 from egowm.commands.main import main as egowm
 from egowm.commands.scs.main import main as egowm_scs
@@ -134,7 +135,8 @@ def test_a_worker_that_was_killed(many, alone, tracker, tmp_path, capsys):
 def test_the_log_s_last_line_is_told(many, tmp_path, capsys):
     """A clip that cannot be read: its shard fails, in the worker's own words."""
     world = World(tmp_path / "few", num_clips=4)
-    (world.gt / "clip1/00002.png").write_bytes(b"no picture")
+    picture = world.gt / "clip1/00002.png"  # whose size can be read
+    picture.write_bytes(picture.read_bytes()[:-30])
     command = score(world, "copy", tmp_path / "a.json", "--cache", str(tmp_path / "cache"))
     assert egowm_scs([*command, "--launch", "local:4"]) == 2
     err = capsys.readouterr().err
@@ -155,10 +157,113 @@ def test_a_launch_that_is_ended_ends_its_workers(sent, status, many, tracker, tm
         stdout=subprocess.DEVNULL,
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's & ignores it
     )
-    pids = wait_for(lambda: [int(p.name[4:]) for p in tmp_path.glob("pid-*")], 2)
+    pids = wait_for(partial(pids_in, tmp_path), 2)
     launch.send_signal(sent)
     assert launch.wait(30) == status
     assert not any(map(is_running, pids))
+
+
+STUBBORN = """
+import os, signal, sys, time
+from pathlib import Path
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+(Path(sys.argv[1]) / f"pid-{os.getpid()}").touch()
+time.sleep(100)
+"""
+
+
+@pytest.fixture
+def stubborn(tracker):
+    """A launch of two workers that SIGTERM does not end."""
+    (tracker / "stubborn.py").write_text(STUBBORN)
+    words = ["stubborn"], [str(tracker)], tracker / "logs"
+    return partial(run_workers, Launch("local", 2, {}), *words)
+
+
+def pids_in(folder: Path) -> list[int]:
+    return [int(path.name[4:]) for path in folder.glob("pid-*")]
+
+
+def test_a_second_ctrl_c_ends_workers_at_once(stubborn, tmp_path, monkeypatch):
+    pids = []
+
+    def interrupt() -> None:
+        pids.extend(wait_for(partial(pids_in, tmp_path), 2))
+        os.kill(os.getpid(), signal.SIGINT)
+        stopping.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    stopping, stop = threading.Event(), workers.Process.stop
+    monkeypatch.setattr(workers.Process, "stop", lambda one: (stop(one), stopping.set()))
+    monkeypatch.setattr(workers, "PATIENCE", 100.0)
+    before = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        stubborn()
+    thread.join()
+    assert len(pids) == 2
+    assert not any(map(is_running, pids))
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("sent", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT] * 2])
+def test_ctrl_c_while_a_worker_starts(sent, stubborn, monkeypatch):
+    """It comes when the process is there and the launch has not noted it yet."""
+    started = []
+
+    class Started(workers.Process):
+        def __init__(self, part):
+            super().__init__(part)
+            started.append(self.process.pid)
+            for number in sent:
+                signal.raise_signal(number)
+
+    monkeypatch.setattr(launching, "Process", Started)
+    monkeypatch.setattr(workers, "PATIENCE", 0.05)
+    with pytest.raises(KeyboardInterrupt if signal.SIGINT in sent else SystemExit):
+        stubborn()
+    assert len(started) == 1
+    assert not is_running(started[0])
+
+
+def test_ctrl_c_while_workers_are_ended_by_a_fault(stubborn, monkeypatch):
+    """Before a worker is told to end, the signal is kept for afterwards."""
+    started, stop = [], workers.Process.stop
+
+    def interrupted(worker):
+        started.append(worker.process.pid)
+        signal.raise_signal(signal.SIGINT)
+        stop(worker)
+
+    monkeypatch.setattr(workers.Process, "stop", interrupted)
+    monkeypatch.setattr(workers, "PATIENCE", 0.05)
+    monkeypatch.setattr(launching, "_watched", lambda workers, pause: [])
+    with pytest.raises(KeyboardInterrupt):
+        stubborn()
+    assert len(started) == 2
+    assert not any(map(is_running, started))
+
+
+def test_what_cancels_a_job_is_not_interrupted(tmp_path, monkeypatch):
+    """A terminal sends Ctrl-C to it, too; another job is ended also where one cannot be."""
+    found = []
+
+    class Cancelled:
+        job_id = "7"
+
+        def done(self):
+            return False
+
+        def cancel(self, check):
+            code = "import signal; print(signal.SIGINT in signal.pthread_sigmask(0, []))"
+            told = [sys.executable, "-c", code]
+            found.append((subprocess.run(told, capture_output=True, text=True).stdout, check))
+
+    jobs = [workers.Job(None, Cancelled()) for _ in range(2)]
+    launching._end(jobs)
+    assert found == [("True\n", False)] * 2
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def wait_for(find, count: int) -> list[int]:
@@ -240,6 +345,97 @@ def test_what_goes_with_a_launch(capsys, tmp_path):
     masks[-1] = str(tmp_path / "cache")
     assert egowm_scs([*masks, "--launch", "local:2"]) == 2
     assert "'masks' reads masks from disk: nothing to share out" in capsys.readouterr().err
+
+
+def refused(main, command: list[str], words: str, capsys, monkeypatch, tmp_path: Path) -> None:
+    """In one line, before any worker starts or a folder is made for its log."""
+    monkeypatch.setattr(launching, "run_workers", None)
+    monkeypatch.setattr(launching, "_started", None)
+    assert main([*command, "--launch", "local:2"]) == 2
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("egowm")]
+    assert len(told) == 1
+    assert words in told[0]
+    assert not list(tmp_path.glob("*.launch"))
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (["--annotations", "nowhere"], "nowhere"),
+        (["--first", "nowhere"], "nowhere"),
+        (["--ceiling_codec", "nowhere"], "nowhere"),
+        (["--reanchor", "nowhere"], "nowhere"),
+        (["--trajectories", "clips.json"], "1 clip has no trajectory: clip1."),
+        (["--tracker", "nothing"], "nothing"),
+    ],
+)
+def test_a_scoring_is_checked_before_workers_start(option, words, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clips.json").write_text('{"clip0": "a"}')
+    world = World(tmp_path / "w", num_clips=2)
+    command = score(world, "copy", tmp_path / "a.json", "--cache", str(tmp_path / "cache"))
+    refused(egowm_scs, [*command, *option], words, capsys, monkeypatch, tmp_path)
+
+
+def test_clips_are_compared_before_workers_start(capsys, monkeypatch, tmp_path):
+    world = World(tmp_path / "w", num_clips=2)
+    (world.pred / "clip1/00002.png").unlink()
+    command = score(world, "copy", tmp_path / "a.json", "--cache", str(tmp_path / "cache"))
+    refused(egowm_scs, command, "clip1 has ", capsys, monkeypatch, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (["--annotations", "nowhere"], "nowhere/"),
+        (["--horizon", "30"], "a window needs 31 frames"),
+        (["--seeds", "0"], "Expected at least 1 seed, got 0."),
+        (["--steps", "0"], "Expected at least 1 sampling step, got 0."),
+        (["--clips", "0"], "Expected at least 1 clip to evaluate, got 0."),
+    ],
+)
+def test_an_evaluation_is_checked_before_workers_start(
+    option, words, obedient, recipe, capsys, monkeypatch, tmp_path
+):
+    obedient.save_pretrained(tmp_path / "model")
+    words_of = ["eval", "--model", str(tmp_path / "model"), "-c", str(recipe)]
+    folders = ["--cache", str(tmp_path / "cache"), "--output", str(tmp_path / "out")]
+    command = [*words_of, *folders, "--horizon", "2", *option]
+    refused(egowm, command, words, capsys, monkeypatch, tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (["--model.backbone.pretrained", "./none"], "./none"),
+        (["--data.root", "nowhere"], "nowhere"),
+        (["--batch_size", "0"], "expected a batch_size of at least 1, got 0"),
+    ],
+)
+def test_a_cache_is_checked_before_workers_start(
+    option, words, recipe, capsys, monkeypatch, tmp_path
+):
+    frames = tmp_path / "file"
+    frames.write_text("no folder")
+    option = [str(frames / "below") if word == "nowhere" else word for word in option]
+    words = str(frames) if words == "nowhere" else words
+    command = ["data", "cache", "-c", str(recipe), "--output", str(tmp_path / "latents"), *option]
+    refused(egowm, command, words, capsys, monkeypatch, tmp_path)
+
+
+def test_another_s_cache_is_seen_before_workers_start(recipe, capsys, monkeypatch, tmp_path):
+    command = ["data", "cache", "-c", str(recipe), "--output", str(tmp_path / "latents")]
+    assert egowm(command) == 0
+    other = [*command, "--dtype", "float32"]
+    refused(egowm, other, "latents holds another cache", capsys, monkeypatch, tmp_path)
+
+
+@pytest.mark.parametrize("option", [["--model", "./none"], ["--encoder", "./none"]])
+def test_plans_are_checked_before_workers_start(option, capsys, monkeypatch, tmp_path):
+    folders = ["--output", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]
+    refused(egowm, ["plan", *folders, *option], "none", capsys, monkeypatch, tmp_path)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_worker_s_command():
@@ -382,7 +578,7 @@ def test_submitit_s_own_executors(tmp_path, monkeypatch):
 def test_what_nohup_ignores_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with launching._stopped_by_signals():
+        with interruptions.held(lambda: None):
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
             assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
     finally:

@@ -1,14 +1,18 @@
 """The command table: what it prints, what it imports, and what becomes one line on stderr."""
 
+import io
+import logging
 import os
 import subprocess
 import sys
 import sysconfig
 import types
+from contextlib import redirect_stderr
 from importlib import util
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 import egowm
 from egowm.commands import main as cli
@@ -267,3 +271,17 @@ def test_a_picture_that_is_none_is_told_without_torch(tmp_path):
     assert done.returncode == 2, done.stderr
     assert "words.jpg" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_line_stands_above_a_bar():
+    """Not behind it, where a terminal shows both on one line; the bar is drawn again below."""
+    stream = io.StringIO()
+    with redirect_stderr(stream), tqdm(total=2, ncols=40, mininterval=0) as bar:
+        handler = cli.AboveBars()
+        bar.update()
+        handler.emit(logging.makeLogRecord({"msg": "copy looks at no frame"}))
+        after = stream.getvalue()
+    line = next(row for row in after.split("\n") if "copy looks" in row)
+    assert line.rpartition("\r")[2] == "copy looks at no frame"
+    assert line.split("\r")[-2].strip() == ""  # the bar was wiped
+    assert "50%" in after.rpartition("\n")[2]

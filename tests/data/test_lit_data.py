@@ -1,6 +1,8 @@
 """Recordings in litdata's format: the same clips as from what was packed, also after a stop."""
 
 import json
+import multiprocessing
+import os
 import pickle
 import shutil
 from itertools import islice
@@ -39,7 +41,7 @@ def packed(rooms, tmp_path_factory) -> Path:
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
     """Readers are kept for each place, and tests write places anew."""
-    module._opened.cache_clear()
+    module._reader.cache_clear()
 
 
 def same(one, other, split: str) -> int:
@@ -96,6 +98,29 @@ def test_in_worker_processes(packed):
     assert np.array_equal(again([36, 0, 16]), episode.read([36, 0, 16]))
 
 
+def test_a_worker_that_starts_while_a_thread_reads(packed):
+    """A fork keeps the lock as it is, and nobody in the new process would let go of it."""
+    read = LitData(str(packed), WINDOW).split("train")[0].read
+    read([0])
+    worker = multiprocessing.get_context("fork").Process(target=read, args=([0, 36],))
+    with module._reader(f"{packed}/frames", os.getpid()).lock:
+        worker.start()
+    worker.join(30)
+    assert worker.exitcode == 0
+
+
+def test_each_of_many_data_sets_is_opened_once(packed, tmp_path, monkeypatch):
+    opened, places = module._opened, []
+    monkeypatch.setattr(module, "_opened", lambda place: (places.append(place), opened(place))[1])
+    for k in range(12):
+        (tmp_path / f"{k}").symlink_to(packed)
+    sets = [LitData(str(tmp_path / f"{k}"), WINDOW) for k in range(12)]
+    reads = [data.split("train")[0].read for data in sets]
+    for _ in range(3):
+        assert len({read([20]).tobytes() for read in reads}) == 1
+    assert sorted(places) == sorted(f"{s.place}/{n}" for s in sets for n in ("frames", "labels"))
+
+
 def test_packing_goes_on(rooms, packed, tmp_path, monkeypatch):
     """Chunks of two blocks; one is missing, one damaged: these are written, and no other."""
     monkeypatch.setattr(packing, "CHUNK", 2 * module.BLOCK * 3 * 8 * 8)
@@ -146,6 +171,15 @@ def test_what_is_refused(rooms, packed, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'egowm\[litdata\]'"):
         LitData(str(packed), WINDOW)
+
+
+@pytest.mark.parametrize("text", ["{", '{"chunks": [], "config": null}', '{"chunks": [{}]}', "7"])
+@pytest.mark.parametrize("folder", ["frames", "labels"])
+def test_a_damaged_index_is_one_sentence(text, folder, packed, tmp_path):
+    shutil.copytree(packed, tmp_path / "copy")
+    (tmp_path / f"copy/{folder}/index.json").write_text(text)
+    with pytest.raises(VideoError, match=f"copy/{folder}: litdata cannot read block 0"):
+        LitData(str(tmp_path / "copy"), WINDOW).split("train")[0].read([0])
 
 
 def test_damage_is_seen(packed, tmp_path):

@@ -203,7 +203,7 @@ def test_a_run_goes_on_to_the_bit_and_its_teacher_is_exported(recipe, frames, tm
     torch.testing.assert_close(found.patches.flatten(1, 2), hidden)
 
     assert cli.main([*export, str(tmp_path / "run/checkpoints/last.ckpt")]) == 2
-    assert "holds what `egowm export` wrote before: --force" in capsys.readouterr().err
+    assert "--force replaces what `egowm export` wrote before" in capsys.readouterr().err
     other = whole | {"egowm": {"encoder": "DINOv2"}}
     torch.save(other, tmp_path / "other.ckpt")
     assert cli.main([*export, str(tmp_path / "other.ckpt"), "--force"]) == 2

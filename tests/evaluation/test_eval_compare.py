@@ -180,6 +180,19 @@ def test_a_gate_that_cannot_judge_is_refused_before_any_work(saved):
         check_gate(record, "a.json", PROTOCOL, lacking)
 
 
+def test_scores_of_other_trackers_do_not_compare(saved):
+    from egowm.evaluation.compare import check_alike
+
+    one, other = load(saved("a")), load(saved("b"))
+    for record, name in ((one, "flow"), (other, "palette")):
+        record["protocol"]["scs"] = {"tracker": {"name": name, "options": {}}}
+    words = "do not compare: the tracker flow and the tracker palette of SCS. Evaluate both alike."
+    with pytest.raises(ValueError, match=words):
+        check_alike("a", one, "b", other)
+    other["protocol"]["scs"] = None  # a run without structures
+    check_alike("a", one, "b", other)
+
+
 def test_what_is_not_given_is_named(capsys):
     assert cli.main(["eval", "--model", "rooms"]) == 2
     assert "Give -c RECIPE, --output RUN (or --compare" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import torch
 
 from benchmarks.planning import arrivals, candidates
 from egowm.commands import main as cli
+from egowm.commands.work import plan_rooms
 from egowm.commands.work.plan import planner_of
 from egowm.encoders import IJEPA
 from egowm.evaluation.agents import PlanningAgent, SimulatorAgent, with_model
@@ -324,3 +325,43 @@ def test_rooms_are_shared_out(tmp_path, capsys):
     words[words.index("--candidates") + 1] = "3"  # another planner: nothing is taken from before
     assert cli.main([*words, str(tmp_path / "other"), *cache]) == 0
     assert len(list((tmp_path / "cache").rglob("row.json"))) == 6
+
+
+def test_two_processes_take_one_room(tmp_path, monkeypatch):
+    """The other one ends while this one has just found nothing: each row is there from then on."""
+    words = ["plan", "--simulator", "--candidates", "2", "--rounds", "1", "--max_steps", "2"]
+    words += ["--size", "16", "16", "--cache", str(tmp_path / "cache"), "--output"]
+    kept, act, found = plan_rooms._kept, plan_rooms._act, []
+
+    def looked_up(place):
+        before = kept(place)
+        monkeypatch.setattr(plan_rooms, "_kept", kept)
+        assert cli.main([*words, str(tmp_path / "other")]) == 0
+        return before
+
+    def acted(rooms, task, agent, film):
+        found.append(kept(rooms.place(task)))
+        return act(rooms, task, agent, film)
+
+    monkeypatch.setattr(plan_rooms, "_kept", looked_up)
+    monkeypatch.setattr(plan_rooms, "_act", acted)
+    assert cli.main([*words, str(tmp_path / "this")]) == 0
+    rows = [json.loads((tmp_path / name / "plan.json").read_text()) for name in ("this", "other")]
+    assert found == [None, rows[0][0]]  # of the other process, then of this one
+    assert rows[0] == rows[1]
+    (place,) = (tmp_path / "cache").iterdir()
+    assert {path.name for path in place.iterdir()} == {"row.json", "room.mp4", "room.webp"}
+    for name in ("this", "other"):
+        assert {path.suffix for path in (tmp_path / name).glob("room_0.*")} == {".mp4", ".webp"}
+
+
+def test_a_damaged_room_is_made_anew(tmp_path):
+    words = ["plan", "--simulator", "--candidates", "2", "--rounds", "1", "--max_steps", "2"]
+    words += ["--size", "16", "16", "--cache", str(tmp_path / "cache"), "--output"]
+    assert cli.main([*words, str(tmp_path / "a")]) == 0
+    (row,) = (tmp_path / "cache").glob("*/row.json")
+    whole = row.read_text()
+    row.write_text(whole[:40])
+    assert cli.main([*words, str(tmp_path / "b")]) == 0
+    assert row.read_text() == whole
+    assert (tmp_path / "a/plan.json").read_bytes() == (tmp_path / "b/plan.json").read_bytes()

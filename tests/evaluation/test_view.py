@@ -1,6 +1,7 @@
 """`egowm view`: what rerun's own reader finds in the file that was written."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -10,11 +11,14 @@ from egowm.actions import ActionSpec
 from egowm.clip import Clip
 from egowm.commands import main as cli
 from egowm.commands import view
+from egowm.evaluation.rerun_recording import write_rrd
 from egowm.evaluation.run_writer import new_run
+from egowm.evaluation.scenes import of_run
 from egowm.picture_file import decode_image
 from egowm.video import read_frames, write_frames, write_mp4
 
 RrdReader = pytest.importorskip("rerun.chunk").RrdReader
+rerun = pytest.importorskip("rerun")
 SPEC = ActionSpec(("dx", "dy", "dyaw"), ("m", "m", "rad"), "body", "se2", 4.0)
 
 
@@ -109,8 +113,9 @@ def test_recordings_plans_and_rollouts(rooms, tmp_path, capsys, monkeypatch):
     write_mp4(tmp_path / "plan/room_0.mp4", film, 4)
     assert cli.main(["view", "plan", "--output", "plan.rrd"]) == 0
     found = entities(tmp_path / "plan.rrd")
-    assert np.allclose(found["room_7/paths/driven strips"], [[[[0, 0], [0, -0.5]]]])
-    assert len(found["room_7/film blob"]) == 2
+    assert np.allclose(found["room_0/paths/driven strips"], [[[[0, 0], [0, -0.5]]]])
+    assert len(found["room_0/film blob"]) == 2  # as the film's file; the text has the room's number
+    assert '"room": 7' in found["room_0/text text"][0][0]
 
     write_frames(tmp_path / "walk/frames", film)
     write_mp4(tmp_path / "walk/rollout.mp4", film, 4)
@@ -130,6 +135,35 @@ def test_the_viewer_opens_where_there_is_a_display(run, monkeypatch, capsys):
     assert cli.main(["view", str(run)]) == 0
     assert [scene.name for scene in shown] == ["a_00"]
     assert capsys.readouterr().out == "1 scene in the viewer\n"
+
+
+def test_nothing_is_left_of_a_run_that_cannot_be_read(run, tmp_path, capsys):
+    """Found only when its scenes are read: the folders for the output go again."""
+    (run / "pred/a_00/00001.png").write_bytes(b"no picture")
+    output = tmp_path / "new/deeper/run.rrd"
+    assert cli.main(["view", str(run), "--output", str(output)]) == 2
+    assert "00001.png" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_rerun_cannot_write_is_told(run, tmp_path, capsys, monkeypatch):
+    """A name that is no text, and a file that ends early, of which rerun itself says nothing."""
+    name = os.fsdecode(b"caf\xe9.rrd")
+    with pytest.raises(OSError, match=r"rerun cannot write it \('utf-8' codec"):
+        write_rrd(of_run(run, 1), tmp_path / name)
+    assert not (tmp_path / name).exists()
+    output = tmp_path / "a.rrd"
+    disconnect = rerun.RecordingStream.disconnect
+
+    def cut(stream):
+        disconnect(stream)
+        (file,) = tmp_path.glob(".egowm-*-a.rrd")
+        file.write_bytes(file.read_bytes()[:-1])
+
+    monkeypatch.setattr(rerun.RecordingStream, "disconnect", cut)
+    assert cli.main(["view", str(run), "--output", str(output)]) == 2
+    assert "a.rrd: rerun did not write all of it: is the disk full" in capsys.readouterr().err
+    assert not output.exists()
 
 
 def test_mistakes_are_one_line(run, tmp_path, capsys, monkeypatch):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from benchmarks.data.forms import FORMS, recordings
 from egowm.commands.main import guarded, main
-from egowm.data import ClipData, Packed, Rooms, Window
+from egowm.data import ClipData, ImaginedWriter, LeRobot, LitData, Packed, Rooms, Window
+from egowm.data.lit_packing import pack_litdata
 from tests.data.convert.test_convert import write_rover
 from tests.data.convert.test_ros_bag import write_bag
 from tests.fuzz.place import Place, Target, command
@@ -53,6 +54,27 @@ def make_pack(place: Place) -> None:
     assert main(["data", "pack", *words, "--workers", "1"]) == 0
 
 
+def make_bucket(place: Place) -> None:
+    pack_litdata(rooms(place.kept / "rooms"), place.inputs / "lit", (16, 16), progress=False)
+
+
+def make_deleted(place: Place) -> None:
+    """Imagined episodes, LeRobot's layout 3.0, of which one is taken out of the index; tables and
+    videos still hold it."""
+    import torch
+    from pyarrow import parquet
+
+    spec = rooms(place.kept / "rooms").meaning
+    with ImaginedWriter(place.inputs / "data", spec) as writer:
+        for seed in range(3):
+            generator = torch.Generator().manual_seed(seed)
+            pixels = torch.rand(8, 3, 16, 16, generator=generator)
+            actions = torch.rand(7, spec.width, generator=generator)
+            writer.add_rollout(pixels[:1], pixels[1:], actions)
+    (file,) = (place.inputs / "data/meta/episodes").rglob("*.parquet")
+    parquet.write_table(parquet.read_table(file).slice(1), file)
+
+
 def bag(kind: str) -> Target:
     name = "drive.bag" if kind == "ros1" else "drive"
     return Target(
@@ -62,6 +84,7 @@ def bag(kind: str) -> Target:
 
 
 KINDS = {"VideoCSV": ("--kind=pose",)}  # of columns that are asked about
+ALL = {"val_share": 0.0, "test_share": 0.0}
 PACKED = ("OUT/pack", "--height", "16", "--width", "16", "--workers", "1")
 TARGETS = {
     **{f"read {form}": Target(made(form), trained_on(form)) for form in FORMS},
@@ -81,6 +104,13 @@ TARGETS = {
     "data convert ROS 2 mcap": bag("mcap"),
     "read Packed": Target(
         make_pack, lambda place: read(lambda: Packed(str(place.inputs / "pack"), WINDOW))
+    ),
+    "read LitData": Target(
+        make_bucket, lambda place: read(lambda: LitData(str(place.inputs / "lit"), WINDOW))
+    ),
+    "read LeRobot, deleted episode": Target(
+        make_deleted,
+        lambda place: read(lambda: LeRobot(str(place.inputs / "data"), WINDOW, state="", **ALL)),
     ),
     "read Rooms": Target(
         lambda place: rooms(place.inputs / "rooms").prepare_data(),

@@ -159,6 +159,20 @@ def make_latents(place: Place) -> None:
     assert main([*words, "--device", "cpu"]) == 0
 
 
+SHARE = command(
+    main, "plan", *TO, "--simulator", *SIZE, "--candidates", "2", "--rounds", "1",
+    "--max_steps", "1", "--cache", "IN/cache",
+)  # fmt: skip
+
+
+def make_share(place: Place) -> None:
+    """The row of a room, as a worker of a launch leaves it; films are copied as they are."""
+    assert SHARE(place) == 0
+    shutil.rmtree(place.output / "made")
+    for film in (place.inputs / "cache").glob("*/room.*"):
+        film.unlink()
+
+
 def memory(*words: str) -> Callable[[Place], int]:
     """With the first ways of training; each of them takes seconds."""
 
@@ -202,6 +216,7 @@ TARGETS = {
         command(main, "plan", *TO, "--model", "IN/export", *SIZE, "--candidates", "2",
                 "--rounds", "1", "--horizon", "2", "--every", "2", "--max_steps", "1"),
     ),
+    "plan, share": Target(make_share, SHARE, mends="^cache"),
     "fit": Target(recipe, command(main, "fit", *CONFIG, *ROOT), LEFT, trusted=True),
     "fit, checkpoint": Target(
         taken("step.ckpt"),

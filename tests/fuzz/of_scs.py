@@ -91,6 +91,22 @@ def make_comparison(place: Place) -> None:
         shutil.copy(kept(place) / "scs.json", place.inputs / name)
 
 
+def twelve(place: Place) -> Path:
+    """As many clips as a gate needs, and two."""
+    root = place.kept / "twelve"
+    if not root.exists():
+        root.mkdir()
+        World(root, num_clips=12, num_frames=3)
+    return root
+
+
+def make_baseline(place: Place) -> None:
+    root = twelve(place)
+    words = [str(root / "pred"), str(root / "gt"), "--annotations", str(root / "annotations")]
+    baseline = str(place.inputs / "baseline.json")
+    assert main(["score", *words, "--tracker", "copy", "--json", baseline]) == 0
+
+
 def make_prompts(place: Place) -> None:
     tiny_sam2(place)
     entry = {"id": 1, "label": "wall", "points": [[8, 8]], "point_labels": [1]}
@@ -136,6 +152,11 @@ TARGETS = {
         make_trajectories,
         score(*TRUTH, "--tracker", "copy",
               "--trajectories", "IN/t.json"),
+    ),
+    "scs score, gate": Target(
+        make_baseline,
+        command(main, "score", "KEPT/twelve/pred", "KEPT/twelve/gt", "--tracker", "copy",
+            "--annotations", "KEPT/twelve/annotations", "--gate", "IN/baseline.json"),
     ),
     "scs compare": Target(
         make_comparison, command(main, "compare", "IN/a.json", "IN/b.json", "--json", "OUT/c.json")

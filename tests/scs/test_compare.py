@@ -80,7 +80,10 @@ def test_another_protocol_is_refused_and_another_environment_is_not(pair, capsys
     other = protocol | {"tracker": {"name": "flow", "options": {}}}
     change(pair[1], fingerprint="0" * 64, protocol=other)
     assert main(["compare", *map(str, pair)]) == 2
-    assert "tracker.name palette and flow" in capsys.readouterr().err
+    assert (
+        "do not compare: the tracker palette and the tracker flow. Score both"
+        in capsys.readouterr().err
+    )
     change(pair[1], **{k: json.loads(pair[0].read_text())[k] for k in ("fingerprint", "protocol")})
     change(pair[1], clips=json.loads(pair[1].read_text())["clips"][1:])
     assert main(["compare", *map(str, pair)]) == 2

@@ -1,13 +1,12 @@
 """`egowm-scs`: the Structural Consistency Score of generated videos against the real ones."""
 
-import logging
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 from egowm import __version__
-from egowm.commands.main import BAD_INPUT, guarded
+from egowm.commands.main import BAD_INPUT, guarded, log_to_stderr
 from egowm.commands.parser import Parser
 
 COMMANDS = {
@@ -35,7 +34,7 @@ def run(argv: Sequence[str] | None) -> int:
     if arguments.command is None:
         parser.print_help(sys.stderr)
         return BAD_INPUT
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    log_to_stderr()
     status: int = _module(arguments.command).run(arguments)
     return status
 

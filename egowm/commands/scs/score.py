@@ -26,6 +26,7 @@ from egowm.limits import load_json
 
 if TYPE_CHECKING:
     from egowm.scs.gate import Gate
+    from egowm.scs.inputs import Inputs
     from egowm.scs.result import Result
     from egowm.scs.trackers import MaskReader, Tracker
 
@@ -213,12 +214,21 @@ def _gate(arguments: argparse.Namespace, tracker: "Tracker | MaskReader") -> "Ga
             "Expected --json and --gate of two files: a score must not replace its own baseline."
         )
     from egowm.scs.gate import Gate
-    from egowm.scs.inputs import gather
 
     gate = Gate(arguments.gate)
-    folders = (arguments.pred, arguments.gt, arguments.ceiling_codec, arguments.annotations)
-    gate.check(tracker, gather(tracker, *folders, first=arguments.first))
+    gate.check(tracker, _inputs(arguments, tracker))
     return gate
+
+
+def _inputs(arguments: argparse.Namespace, tracker: "Tracker | MaskReader") -> "Inputs":
+    """All clips, found and checked as the scoring does it."""
+    from egowm.scs.inputs import gather, prepare
+
+    prepare(tracker, arguments.annotations)
+    folders = (arguments.pred, arguments.gt, arguments.ceiling_codec, arguments.annotations)
+    known = read_trajectories(arguments.trajectories)
+    inputs = gather(tracker, *folders, known, arguments.first)
+    return inputs.with_anchors(tracker, arguments.reanchor)
 
 
 def _launch(arguments: argparse.Namespace, launch: Launch, tracker: "Tracker | MaskReader") -> None:
@@ -227,6 +237,7 @@ def _launch(arguments: argparse.Namespace, launch: Launch, tracker: "Tracker | M
 
     if not isinstance(tracker, Tracker):
         raise ValueError(f"--launch: {tracker.name!r} reads masks from disk: nothing to share out.")
+    _inputs(arguments, tracker)
     run_workers(launch, ["egowm.commands.scs.main"], arguments.words, logs_beside(arguments.cache))
 
 

@@ -10,34 +10,28 @@ from pathlib import Path
 import numpy as np
 
 from egowm.checks import counted
+from egowm.commands.demo_folder import DEMO, TRAINING
 from egowm.data.module import ClipData
 from egowm.data.public_recordings import missing
 from egowm.evaluation.evaluate import annotator, evaluate
 from egowm.evaluation.record import EvalRecord
 from egowm.evaluation.roll_out import choose
 from egowm.evaluation.rows import Row
-from egowm.evaluation.run_writer import RUN
 from egowm.evaluation.table import table
 from egowm.evaluation.verdict import verdict
-from egowm.files import FolderKind, check_folder, mark
+from egowm.files import mark
 from egowm.recipe import open_recipe
 from egowm.shipped import default_model, recipes, share_folder
 from egowm.world_model import WorldModel
 
 log = logging.getLogger(__name__)
-TRAINING = "training"
-DEMO = FolderKind(
-    "egowm demo",
-    rf"{RUN.files}|{TRAINING}/(run\.json|(checkpoints|lightning_logs|pictures|export)(/.+)?)",
-    keeps=(TRAINING,),
-)
 
 
 def run(args: Namespace) -> int:
     """The demo in the rooms, or on a real tub."""
-    output = args.output or Path("runs/real" if args.real else "runs/demo")
-    check_folder(output, DEMO, args.force)
-    return real(Path(args.real), output, args.quick) if args.real else rooms(output, args.quick)
+    if args.real:
+        return real(Path(args.real), args.output, args.quick)
+    return rooms(args.output, args.quick)
 
 
 def rooms(output: Path, quick: bool) -> int:

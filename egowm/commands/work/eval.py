@@ -14,13 +14,12 @@ from egowm.commands.tracker_options import chosen_tracker
 from egowm.data.module import ClipData
 from egowm.dynamics import Dynamics
 from egowm.evaluation import compare
-from egowm.evaluation.evaluate import annotator, evaluate, evaluate_share
+from egowm.evaluation.evaluate import annotator, evaluate, evaluate_share, planned
 from egowm.evaluation.kept import KEPT
-from egowm.evaluation.metrics.catalogue import load_metrics
+from egowm.evaluation.metrics.catalogue import Metrics, load_metrics
 from egowm.evaluation.protocol import check_model, make_protocol
 from egowm.evaluation.record import EvalRecord, load
 from egowm.evaluation.rows import Row, known_kinds, make_rows
-from egowm.evaluation.run_writer import RUN
 from egowm.evaluation.table import table
 from egowm.files import check_folder
 from egowm.hub import located
@@ -37,7 +36,6 @@ def run(args: Namespace, launch: Launch | None = None) -> int:
         return 0
     if args.shard is not None:
         return _share(args)
-    check_folder(args.output, RUN, args.force)
     if args.cache is not None:
         check_folder(args.cache, KEPT, force=True)
     baseline = None if args.gate is None else load(args.gate)
@@ -53,7 +51,9 @@ def _evaluated(args: Namespace, baseline: EvalRecord | None, launch: Launch | No
     metrics = load_metrics(args.weights, str(device), given.data, args.encoder)
     if baseline is not None:
         compare.check_gate(baseline, str(args.gate), protocol, metrics)
+    options = _options(args, given)
     if launch is not None:  # before the model takes a GPU
+        _check(given, args.output, metrics, **options)
         program = ["egowm.commands.main", "eval"]
         run_workers(launch, program, args.words, logs_beside(args.cache))
     given.model.to(device)
@@ -64,8 +64,17 @@ def _evaluated(args: Namespace, baseline: EvalRecord | None, launch: Launch | No
         metrics=metrics,
         title=f"{given.name} on {args.config.stem}",
         cache=args.cache,
-        **_options(args, given),
+        **options,
     )
+
+
+def _check(
+    given: "_Given", output: Path, metrics: Metrics, *, seed: int, seeds: int, **options: Any
+) -> None:
+    """Refuse, before workers start, what the evaluation would refuse."""
+    del options["about"]
+    noise = range(seed, seed + seeds)
+    planned(given.rows, given.data, output, seeds=noise, metrics=metrics, **options)
 
 
 def _share(args: Namespace) -> int:

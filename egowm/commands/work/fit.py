@@ -210,10 +210,15 @@ class FitCLI(LightningCLI):
         if not bare:
             kwargs["logger"] = run_loggers(root, config.get("logger"))
         kwargs["precision"] = trainer_precision(config["precision"], config["accelerator"])
+        if self.subcommand == "predict" and config["devices"] == "auto":
+            kwargs["devices"] = 1
         try:
-            return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
+            trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
         except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
             raise RecipeError(f"trainer: {' '.join(str(error).split())}") from error
+        if self.subcommand == "predict":
+            _check_alone(trainer.world_size)
+        return trainer
 
     def _watching(self, callbacks: list[Any]) -> list[Callback]:
         """What watches over a fit, where the recipe does not bring its own."""
@@ -243,6 +248,15 @@ class FitCLI(LightningCLI):
         """What the run has come to; nothing where it never had a trainer."""
         trainer: Trainer | None = getattr(self, "trainer", None)
         return {} if trainer is None else figures(trainer, self.model)
+
+
+def _check_alone(count: int) -> None:
+    """Refuse processes of which each would replace what the others have predicted."""
+    if count > 1:
+        raise RecipeError(
+            f"predict: expected one process, since one folder takes all clips, got {count}: give "
+            f"--trainer.devices 1, or share the clips out, egowm eval --launch local:{count}."
+        )
 
 
 def _listed(given: Any) -> list[Any]:

@@ -11,7 +11,7 @@ from egowm.commands.work.plan_pictures import plan_pictures
 from egowm.commands.work.plan_rooms import plan_rooms
 from egowm.encoder import Encoder
 from egowm.evaluation.agents import Compared, SimulatorAgent, with_model
-from egowm.files import FolderKind, begins, check_folder
+from egowm.files import FolderKind
 from egowm.latent import from_pretrained
 from egowm.planning import cem, features, icem, mppi, random_shooting
 from egowm.planning.mpc import Planner
@@ -20,12 +20,6 @@ from egowm.policies import from_pretrained as load_policy
 from egowm.policies.agent import PolicyAgent, proposals
 from egowm.sampling import Sampling
 from egowm.shipped import default_model
-
-PLAN = FolderKind(
-    "egowm plan",
-    r"plan\.(json|mp4|webp)|actions\.csv|room_\d+\.(mp4|webp)",
-    lambda folder: begins(folder / "plan.json", rb'(\[\s*)?\{\s*"(room|picture)": '),
-)
 
 
 def planner_of(name: str, candidates: int, rounds: int) -> Planner:
@@ -43,14 +37,13 @@ def planner_of(name: str, candidates: int, rounds: int) -> Planner:
     raise ValueError(f"Expected a planner of icem, cem, mppi, random, got {name!r}.")
 
 
-def run(args: argparse.Namespace, launch: Launch | None = None) -> int:
-    """Plan in each room, or from picture to picture; write plan.json and a film of each."""
-    if args.shard is None:
-        check_folder(args.output, PLAN, args.force)
+def run(args: argparse.Namespace, kind: FolderKind, launch: Launch | None = None) -> int:
+    """Plan in each room, or from picture to picture; write plan.json and a film of each. kind: of
+    the folder."""
     if args.picture is None:
-        return plan_rooms(args, _agent, PLAN, launch)
+        return plan_rooms(args, _agent, kind, launch)
     planner = planner_of(args.planner, args.candidates, args.rounds)
-    return plan_pictures(args, _model, planner, _sampling(args), _compared(args), PLAN)
+    return plan_pictures(args, _model, planner, _sampling(args), _compared(args), kind)
 
 
 def _agent(args: argparse.Namespace) -> Any:

@@ -3,10 +3,11 @@
 import argparse
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from tqdm import tqdm
@@ -17,13 +18,15 @@ from egowm.checksums import sum_of
 from egowm.commands.launching import Launch, logs_beside, run_workers
 from egowm.data.normalisers import WHEELED
 from egowm.evaluation.film import write_film
-from egowm.evaluation.navigation import Run, Task, act_out, make_tasks, time_allowed
+from egowm.evaluation.navigation import Pose, Run, Task, act_out, make_tasks, time_allowed
 from egowm.evaluation.plan_film import drive_film
 from egowm.files import FolderKind, check_folder, filled, whole
 from egowm.hub import located
 from egowm.shares import items_of, share_of
 from egowm.shipped import default_model
+from egowm.typed_json import read_json
 
+log = logging.getLogger(__name__)
 VERSION = 1  # raised when a room's result is made or kept differently
 ROW, FILM = "row.json", "room"
 ROOMS = FolderKind(
@@ -35,6 +38,19 @@ DECIDES = (
     "dtype", "by", "size", "seed",
 )  # fmt: skip
 FOLDERS = ("model", "policy", "encoder")
+
+
+class Row(TypedDict):
+    """What plan.json, and a row of a cache, tell of a room."""
+
+    room: int
+    start: Pose
+    goal: Pose
+    success: bool
+    reached: bool
+    metres: float
+    degrees: float
+    poses: list[Pose]
 
 
 class Rooms(NamedTuple):
@@ -64,18 +80,20 @@ def plan_rooms(
     rooms = _rooms(args)
     if args.cache is not None:
         check_folder(args.cache, ROOMS, force=True)
+    agent = make_agent(args)
     if args.shard is not None:
         mine = items_of(share_of(args.shard), rooms.tasks)
-        agent = make_agent(args)
         for task in tqdm(mine, f"shard {args.shard}", unit="room"):
-            _made(rooms, task, agent)
+            place = rooms.place(task)
+            assert place is not None, "`egowm plan` refuses shares without a cache"
+            _made(rooms, task, agent, place)
         done = counted(len(mine), "room is", "rooms are")
         print(f"shard {args.shard}: {done} gone through in {args.cache}")
         return 0
     if launch is not None:
         program = ["egowm.commands.main", "plan"]
         run_workers(launch, program, args.words, logs_beside(args.cache))
-    rows = _all(rooms, make_agent(args), args.output, kind)
+    rows = _all(rooms, agent, args.output, kind)
     _tell(rows, args.output)
     return 0
 
@@ -107,35 +125,38 @@ def _content(name: str, path: str | Path) -> list[list[str]]:
     return [[file.relative_to(folder).as_posix(), sum_of(file)] for file in files]
 
 
-def _all(rooms: Rooms, agent: Any, output: Path, kind: FolderKind) -> Sequence[dict[str, Any]]:
+def _all(rooms: Rooms, agent: Any, output: Path, kind: FolderKind) -> Sequence[Row]:
     rows = []
     with filled(output, kind) as folder:
         bar = tqdm(rooms.tasks, "rooms", leave=False, disable=len(rooms.tasks) == 1)
         for number, task in enumerate(bar):
-            place = _made(rooms, task, agent)
+            place = rooms.place(task)
             if place is None:
                 rows.append(_act(rooms, task, agent, folder / f"room_{number}"))
                 continue
-            rows.append(_kept(place))
+            rows.append(_made(rooms, task, agent, place))
             for film in place.glob(f"{FILM}.*"):
                 shutil.copyfile(film, folder / f"room_{number}{film.suffix}")
         (folder / "plan.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     return rows
 
 
-def _made(rooms: Rooms, task: Task, agent: Any) -> Path | None:
-    """The folder of a task's result, made now if it is not there; None without a cache."""
-    place = rooms.place(task)
-    if place is not None and _kept(place) is None:
-        shutil.rmtree(place, ignore_errors=True)  # what of it is damaged is made anew
+def _made(rooms: Rooms, task: Task, agent: Any, place: Path) -> Row:
+    """A task's row, made now if its folder has none, or a damaged one.
+
+    Two processes may make one room at once: each puts its whole folder in the place of the other's,
+    which is the same, and no reader finds the place empty between.
+    """
+    row = _kept(place)
+    if row is None:
         with whole(place) as temporary:
             temporary.mkdir()
             row = _act(rooms, task, agent, temporary / FILM)
             (temporary / ROW).write_text(json.dumps(row), encoding="utf-8")
-    return place
+    return row
 
 
-def _act(rooms: Rooms, task: Task, agent: Any, film: Path) -> dict[str, Any]:
+def _act(rooms: Rooms, task: Task, agent: Any, film: Path) -> Row:
     """Go through one room, and draw its film; its row of plan.json."""
     made: Run = act_out(task, agent, rooms.max_steps, rooms.size)
     write_film(film, drive_film(task, made, agent.plans), WHEELED.rate_hz)
@@ -151,7 +172,7 @@ def _act(rooms: Rooms, task: Task, agent: Any, film: Path) -> dict[str, Any]:
     }
 
 
-def _tell(rows: Sequence[dict[str, Any]], output: Path) -> None:
+def _tell(rows: Sequence[Row], output: Path) -> None:
     for row in rows:
         word = "arrived" if row["success"] else "missed"
         print(f"room {row['room']}: {word}, {row['metres']:.2f} m and {row['degrees']:.0f} degrees")
@@ -159,9 +180,13 @@ def _tell(rows: Sequence[dict[str, Any]], output: Path) -> None:
     print(f"{sum(row['success'] for row in rows)} of {len(rows)} arrived; {output}: {films}")
 
 
-def _kept(place: Path) -> Any:
+def _kept(place: Path) -> Row | None:
     """The row of a task's result; None where there is none, or a damaged one."""
     try:
-        return json.loads((place / ROW).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found: Row = read_json(place / ROW, Row, "a row of `egowm plan --cache`")
+        return found
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        log.warning("%s: the room is gone through again", error)
         return None

@@ -81,9 +81,7 @@ class LatentWriter:
             )
         backbone.check_lengths(data.window.context, data.window.horizon)
         self.backbone, self.data, self.dtype = backbone, data, DTYPES[dtype]
-        self.device = torch.device(device)
-        for module in backbone.codec.modules.values():
-            module.to(self.device)
+        self.to(device)
         splits = data.windows("train", tiled=False), data.windows("val", tiled=True)
         self.parts = [part for windows in splits for part in windows.parts]
         self.places = _places(self.parts, backbone.codec.frame_wise)
@@ -92,6 +90,12 @@ class LatentWriter:
         self.tensors = {k: v[0] for k, v in self._encoded([self._row(0)]).items()}
         self.bytes_per_row = sum(value.nbytes for value in self.tensors.values())
         self.size = max(1, min(self.num_rows, SHARD // self.bytes_per_row))
+
+    def to(self, device: torch.device | str) -> None:
+        """Move the encoders."""
+        self.device = torch.device(device)
+        for module in self.backbone.codec.modules.values():
+            module.to(self.device)
 
     @property
     def bytes_per_hour(self) -> float:
@@ -122,6 +126,13 @@ class LatentWriter:
         index = json.loads(json.dumps(index))
         return index | {"key": key_of(index)}
 
+    def check(self, folder: Path) -> dict[str, Any]:
+        """Refuse a folder that holds another cache; the index of this one."""
+        check_folder(folder, CACHE, force=True)
+        index = self.index()
+        _refuse_another(folder, index)
+        return index
+
     def write(
         self,
         folder: Path,
@@ -135,9 +146,7 @@ class LatentWriter:
         thorough: read what is there and compare checksums. Raises FileExistsError where the folder
         holds another cache, ValueError for too small a disk or values that float16 cannot hold.
         """
-        check_folder(folder, CACHE, force=True)
-        index = self.index()
-        _refuse_another(folder, index)
+        index = self.check(folder)
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder / INDEX, json.dumps(index).encode())
         cache = LatentCache(folder)
