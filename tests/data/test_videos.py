@@ -44,7 +44,7 @@ def test_clips_have_no_actions(folder):
 
 def test_a_video_slower_than_the_rate_is_refused(folder):
     with pytest.raises(
-        ValueError, match=r"slow.mp4: comes at 10 frames a second, rate_hz 20 asks for more"
+        ValueError, match=r"slow.mp4: comes at 10 frames a second, rate_hz 20 asks for more: lower"
     ):
         Videos(str(folder), WINDOW, rate_hz=20.0, val_share=0, test_share=0).split("train")
 

@@ -22,6 +22,7 @@ from egowm.data import (
     Rooms,
     TumRgbd,
     VideoCSV,
+    Videos,
     Window,
 )
 from egowm.data.episode import Episode
@@ -431,3 +432,22 @@ def test_the_humanoids_times_begin_late_and_most_of_its_dimensions_rest(shared_d
     assert "no change in 25 of 44 dimensions" in warnings["frozen"].text
     assert "times of 5 episodes begin at 0.05 s" in notes["times"].text
     assert "not compared" in notes["alignment"].text
+
+
+def test_milliseconds_without_their_unit_are_named(tmp_path):
+    write_drive(tmp_path, "drive")
+    table = tmp_path / "drive.csv"
+    head, *rows = table.read_text().splitlines()
+    assert head.startswith("time")
+    times = [f"{1000 * float(row.partition(',')[0]):g},{row.partition(',')[2]}" for row in rows]
+    table.write_text("\n".join(["time," + head.partition(",")[2], *times]))
+    found = named(check(VideoCSV(str(tmp_path)), 1, progress=False), "warning")
+    assert "are its times milliseconds? Write the unit in the header" in found["rate"].text
+
+
+def test_a_spreadsheet_beside_videos_is_named_and_a_prior_needs_no_test(tmp_path):
+    write_drive(tmp_path, "drive")
+    (tmp_path / "drive.csv").rename(tmp_path / "drive.xlsx")
+    found = check(Videos(str(tmp_path), divide="time", val_share=0.2, test_share=0), 1, False)
+    assert [(f.level, f.kind) for f in found] == [("warning", "no table"), ("note", "actions")]
+    assert "drive.xlsx: a spreadsheet's own format is not read" in found[0].text
