@@ -156,6 +156,10 @@ def test_the_actions_of_the_wrong_column_are_drawn(run: Path) -> None:
         *["Path from above: 0.8 m, turns 22.9° left"] * 3,
     ]
     assert page.text.count("Told the actions of clip worst <b>, seen from above") == 1
+    for actions, words in (([0.0, 0.0, 0.0], "Told zeros"), ([0.1, 0.2, 0.0], "Told other")):
+        clips["best"]["told"]["pred_shuffled"] = {"actions": [actions] * STEPS, "clip": ""}
+        change(run, clips=clips)
+        assert page_of(run).text.count(words) == 1
     clips["best"]["told"]["pred_shuffled"] = told | {"actions": told["actions"][1:]}
     change(run, clips=clips)
     with pytest.raises(ValueError, match=r"told\.pred_shuffled: expected as many actions"):
