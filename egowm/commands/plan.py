@@ -118,6 +118,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     launch = chosen_launch(args)
     _refuse_mixtures(args, parser)
     _check_shares(args)
+    if args.picture is not None:
+        from egowm.video import read_image
+
+        for picture in (args.picture, args.goal):  # told before torch is loaded
+            read_image(picture)
     from egowm.commands.work.plan import run
 
     return run(args, launch)
