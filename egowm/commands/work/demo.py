@@ -44,9 +44,10 @@ def rooms(output: Path, quick: bool) -> int:
     """The embedded rooms: the shipped model and one trained now, for at most 2 minutes."""
     started = time.monotonic()
     budget = "00:00:00:10" if quick else "00:00:01:45"
+    long = "10 seconds" if quick else "105 seconds"
     print(
-        f"Training a world model from the prior for {'10 seconds' if quick else '105 seconds'}, to show that "
-        "training runs on this machine; its rooms are drawn first."
+        f"Training a world model from the prior for {long}, to show that training runs on this "
+        "machine; its rooms are drawn first."
     )
     options = ["--data.episodes_train", "16" if quick else "64", "--data.episodes_val", "1"]
     options += ["--trainer.max_steps", "15" if quick else "240"]
