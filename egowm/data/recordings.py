@@ -172,6 +172,10 @@ class Recordings(NamedRecordings, Generic[Place]):
         few = counted(count, "recording is", "recordings are")
         return f"{few} too few to fill three splits: divide: time divides each one in time."
 
+    def uneven(self) -> str:
+        """That few recordings fall otherwise than their shares say; "" where they do not."""
+        return self.splits.uneven(self.recordings()) if self.divide == "names" else ""
+
     def _unbroken(self, episode: Episode) -> list[Episode]:
         """The episode, or its parts where its times have holes: no action leads across one."""
         starts = breaks(episode.times, self.max_gap_s).tolist()

@@ -75,8 +75,7 @@ def check(data: ClipData, workers: int = 0, progress: bool = True) -> list[Findi
             findings.append(Finding("note", "imagined", "", text))
         if isinstance(source, Videos | VideoCSV) and (sheets := spreadsheets(source.folder)):
             findings.append(Finding("warning", "no table", "", sheets))
-        by_names = isinstance(source, Recordings) and source.divide == "names"
-        if by_names and (uneven := source.splits.uneven(source.recordings())):
+        if uneven := source.uneven() if isinstance(source, Recordings) else "":
             findings.append(Finding("note", "splits", "", uneven))
         for whole in source.cut.values() if isinstance(source, Recordings) else ():
             findings += [*time_findings(whole, rate, cut=True), *_video_findings(whole, rate)]
