@@ -239,9 +239,9 @@ def _video(file: Path) -> Path:
     videos = list(same.values())
     videos += [folder] if folder.is_dir() else []
     if len(videos) != 1:
-        raise bad(
-            file,
-            f"expected one video {file.stem}.mp4 or one folder {file.stem}/ of pictures beside it, "
-            f"got {len(videos)}",
+        raise ValueError(
+            f"{file}: expected one video {file.stem}.mp4 or one folder {file.stem}/ of pictures "
+            f"beside it, got {len(videos)}: each video has a table of its own, under its name. A "
+            f"table without a video is left out with skip_corrupt: true."
         )
     return videos[0]

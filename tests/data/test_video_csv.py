@@ -152,7 +152,9 @@ def test_missing_parts(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"looked for .*\*\.csv"):
         data(tmp_path).split("train")
     write_episode(tmp_path, "run")
-    with pytest.raises(ValueError, match=r"expected one video run\.mp4 or one folder run/"):
+    with pytest.raises(
+        ValueError, match=r"one video run\.mp4 or one folder run/ .* a table of its own"
+    ):
         data(tmp_path).split("train")
     write_mp4(tmp_path / "run.mp4", bars(np.arange(12)), 10)
     with pytest.raises(ValueError, match="no column 'gas'; the header has time, steering"):
