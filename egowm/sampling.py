@@ -110,6 +110,11 @@ class Rollout(NamedTuple):
     latents: Tensor
     num_outside: int
 
+    def __repr__(self) -> str:
+        """Shapes in place of a screen of numbers."""
+        frames, latents = (tuple(part.shape) for part in (self.frames, self.latents))
+        return f"Rollout(frames {frames}, latents {latents}, num_outside={self.num_outside})"
+
 
 class Chunk(NamedTuple):
     """The end of a chunk, which the next one starts from.

@@ -17,7 +17,7 @@ from egowm.diffusion import SharedNoise, randn
 from egowm.evaluation.agents import with_model
 from egowm.planning import ImaginedWorlds, goal_cost
 from egowm.planning.stable_worldmodel import GoalModel
-from egowm.sampling import Sampling
+from egowm.sampling import Rollout, Sampling
 from egowm.world_model import WorldModel
 
 ROUNDING = 1e-4  # see test_world_model.py
@@ -442,3 +442,9 @@ def test_a_clip_s_rollout(obedient, context, actions):
     expected = obedient.rollout(frames[:, :2], actions.flip(0), how, generator=noise[3])
     assert torch.equal(found.frames, expected.frames)
     assert not torch.equal(found.frames[0], frames[0, 2:].float() / 255)
+
+
+def test_a_rollout_shows_its_shapes_not_its_numbers():
+    made = Rollout(torch.rand(1, 8, 3, 64, 64), torch.rand(1, 8, 4, 8, 8), num_outside=2)
+    shown = "Rollout(frames (1, 8, 3, 64, 64), latents (1, 8, 4, 8, 8), num_outside=2)"
+    assert repr(made) == shown

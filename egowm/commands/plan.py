@@ -126,6 +126,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     _check_shares(args)
     if args.shard is None:
         check_folder(args.output, PLAN, args.force)
+    if args.picture is not None:
+        from egowm.video import read_image
+
+        for picture in (args.picture, args.goal):  # told before torch is loaded
+            read_image(picture)
     from egowm.commands.work.plan import run
 
     return run(args, PLAN, launch)

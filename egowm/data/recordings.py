@@ -26,10 +26,6 @@ def bad(file: Path, what: str) -> ValueError:
     return ValueError(f"{file}: {what}. {ADVICE}")
 
 
-def _warn(error: Exception) -> None:
-    log.warning("left out: %s", error)
-
-
 def matching(owner: str, folder: Path, pattern: str) -> list[Path]:
     """The files of a folder, in order, also where they are in capitals; FileNotFoundError says
     where there may be some."""
@@ -80,11 +76,17 @@ class NamedRecordings(ClipData):
         owner = type(self).__name__
         self.splits = Split(owner, train_names, test_names, val_share, test_share)
         self.skip_corrupt = skip_corrupt
+        self._told: set[str] = set()
 
     @property
     def leave_out(self) -> Callable[[Exception], object] | None:
         """Takes the error of a corrupt recording; None where it stops everything."""
-        return self.on_corrupt or (_warn if self.skip_corrupt else None)
+        return self.on_corrupt or (self._warn if self.skip_corrupt else None)
+
+    def _warn(self, error: Exception) -> None:
+        if (text := str(error)) not in self._told:  # each split reads what is divided in time
+            self._told.add(text)
+            log.warning("left out: %s", text)
 
     def mend(self, name: str) -> str:
         share = "val_share" if name == "val" else "test_share"
@@ -171,6 +173,10 @@ class Recordings(NamedRecordings, Generic[Place]):
             return super().mend(name)
         few = counted(count, "recording is", "recordings are")
         return f"{few} too few to fill three splits: divide: time divides each one in time."
+
+    def uneven(self) -> str:
+        """That few recordings fall otherwise than their shares say; "" where they do not."""
+        return self.splits.uneven(self.recordings()) if self.divide == "names" else ""
 
     def _unbroken(self, episode: Episode) -> list[Episode]:
         """The episode, or its parts where its times have holes: no action leads across one."""

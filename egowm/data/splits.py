@@ -69,6 +69,19 @@ class Split:
                 return {"val_share": val, "test_share": test}
         return None
 
+    def uneven(self, names: Collection[str]) -> str:
+        """That few recordings happen to be for training, of how many, one sentence; "" where they
+        are about as many as the shares say, or where files list them."""
+        train = sum(self._split_of(name) == "train" for name in names)
+        wanted = len(names) * (1 - self.val_share) * (1 - self.test_share)
+        if self._listed or not 0 < train <= 0.75 * wanted:
+            return ""
+        return (
+            f"{train} of {counted(len(names), 'recording')} for training, where the shares mean "
+            f"{wanted:.0f}: the names decide, which is uneven for so few. `divide: time` divides "
+            f"each recording by the shares"
+        )
+
     def _shares(self, names: Collection[str], kind: str) -> list[float]:
         """The share that is set, then those that rise with each name."""
         own = {"val": self.val_share, "test": self.test_share}[kind]

@@ -2,7 +2,22 @@
 
 from pathlib import Path
 
+from egowm.checks import counted
 from egowm.limits import read_bytes
+
+SHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+
+
+def spreadsheets(folder: Path) -> str:
+    """What to do with the spreadsheets of a folder, one sentence; "" where there are none."""
+    found = sorted(path.name for path in folder.glob("*") if path.suffix.lower() in SHEETS)
+    if not found:
+        return ""
+    others = f" and {counted(len(found) - 1, 'other')}" if found[1:] else ""
+    return (
+        f"{found[0]}{others}: a spreadsheet's own format is not read; save the sheet of each video "
+        f"as `CSV UTF-8`, under the video's name."
+    )
 
 
 def text_of(file: Path) -> str:

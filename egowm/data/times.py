@@ -1,8 +1,20 @@
 """What recorded times say: the rate of frames, and where a recording has holes."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 GAP = 2.5  # median spacings between two frames, beyond which something is missing
+
+
+def time_column(header: Iterable[str], name: str) -> str | None:
+    """The column of times: called `name`, or the only one that is so but for its capitals.
+
+    >>> time_column(["Frame", "Time"], "time")
+    'Time'
+    """
+    alike = [column for column in header if column.lower() == name.lower()]
+    return name if name in alike else alike[0] if len(alike) == 1 else None
 
 
 def rate_of(times: np.ndarray) -> float | None:

@@ -1,25 +1,22 @@
 """A video and a table for each episode: the format of whoever has a new robot.
 
 `<root>/<episode>.csv` with a header, and beside it `<episode>.mp4` (or .mov, .m4v, .webm, .mkv,
-.avi) or a folder `<episode>/` of pictures. Row k belongs to frame k. A unit may stand in brackets
-behind a column's name: `speed [m/s]`. Times and poses are converted from it, other units are names.
-Columns are separated by commas, semicolons or tabs; between semicolons a number may have a decimal
-comma, as in spreadsheets of many countries.
+.avi) or a folder `<episode>/` of pictures. Row k belongs to frame k. Times and poses are converted
+from the units of the header, other units are names.
 """
 
-import csv
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
 from egowm.actions import ActionSpec, NormaliserName
 from egowm.checks import counted
+from egowm.data.csv_table import Table, lacking, read_table, rising
 from egowm.data.episode import Episode
 from egowm.data.label_index import Kept
 from egowm.data.module import Window
@@ -27,14 +24,12 @@ from egowm.data.normalisers import WHEELED
 from egowm.data.pose_columns import asked, pose_columns
 from egowm.data.recon import se2_steps
 from egowm.data.recordings import Recordings, bad, matching
-from egowm.data.text import text_of
-from egowm.data.times import rate_of
+from egowm.data.text import spreadsheets
+from egowm.data.times import rate_of, time_column
 from egowm.data.units import METRES, RADIANS, SECONDS, same_unit, scale_of
 from egowm.video import count_frames, read_frames
 
 VIDEOS = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi")  # in capitals, too
-BYTES = 1 << 28  # of a table: beyond it a mistake, or an attack
-_HEAD = re.compile(r"\s*(?P<name>[^\[\]()]+?)\s*(?:[\[(](?P<unit>[^\[\]()]*)[\])])?\s*")
 
 
 class VideoCSV(Recordings[Path]):
@@ -56,7 +51,8 @@ class VideoCSV(Recordings[Path]):
             y in metres and yaw in radians in the world, or in their headers' units, yaw
             counter-clockwise from x to y; actions are steps in the body frame). Without it
             commands, but columns that look like a pose are asked about.
-        time: The column of times, used where it exists: seconds, or the unit of its header.
+        time: The column of times, in capitals or not, used where it exists: seconds, or the unit of
+            its header.
         rate_hz: Rate of the frames; without it that of the first table's times.
         normaliser: How each dimension is scaled to about [-1, 1].
 
@@ -120,7 +116,10 @@ class VideoCSV(Recordings[Path]):
         return files[0], read_table(files[0]).units
 
     def recordings(self) -> dict[str, Path]:
-        return {path.stem: path for path in matching("VideoCSV", self.folder, "*.csv")}
+        try:
+            return {path.stem: path for path in matching("VideoCSV", self.folder, "*.csv")}
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error} {spreadsheets(self.folder)}".strip()) from error
 
     def without_table(self) -> list[str]:
         """Names of the videos that have no table beside them, which are not read."""
@@ -143,7 +142,8 @@ class VideoCSV(Recordings[Path]):
     def read(self, place: Path) -> Episode:
         video = _video(place)
         table = read_table(place)
-        units, times = table.units, [self.time] if self.time in table.units else []
+        time = time_column(units := table.units, self.time)
+        times = [] if time is None else [time]
         columns = self._columns(place, list(units))
         self._check_units(place, units, self.states if self.kind == "pose" else columns)
         numbers = table.numbers([*times, *columns, *self.states])
@@ -169,7 +169,8 @@ class VideoCSV(Recordings[Path]):
         """The action columns, which must be in the header."""
         wanted = self.actions
         if wanted is None:
-            wanted = [name for name in header if name != self.time and name not in self.states]
+            others = {time_column(header, self.time), *self.states}
+            wanted = [name for name in header if name not in others]
             if self.kind == "pose":
                 wanted = pose_columns(wanted)
         if self.kind is None and (found := pose_columns(wanted)):
@@ -177,9 +178,13 @@ class VideoCSV(Recordings[Path]):
         missing = [name for name in [*wanted, *self.states] if name not in header]
         if missing or not wanted:
             none = "no columns x, y, yaw" if self.kind == "pose" else "no action columns"
-            what = f"no column {missing[0]!r}" if missing else none
-            has = f"the header has {', '.join(header)}"
-            raise bad(file, f"{what}; {has}: name its columns in `actions`, without their units")
+            what = lacking(missing[0], header) if missing else none
+            raise ValueError(
+                f"{file}: {what}; the header has {', '.join(header)}: name its columns in "
+                f"`{'states' if missing and missing[0] in self.states else 'actions'}`, without "
+                f"their units. A table that lacks what the others have is left out with "
+                f"skip_corrupt: true."
+            )
         return wanted
 
     def _check_units(self, file: Path, units: dict[str, str], columns: Sequence[str]) -> None:
@@ -193,106 +198,25 @@ class VideoCSV(Recordings[Path]):
                     f"{told or 'not given'}; write all tables in one",
                 )
 
-    def _times(self, table: "Table") -> np.ndarray:
+    def _times(self, table: Table) -> np.ndarray:
         """Seconds, from whatever unit the header gives."""
-        if self.time not in table.units:
+        time = time_column(table.units, self.time)
+        if time is None:
             return np.zeros(0, np.float64)
-        scale = _scale(table.file, self.time, table.units[self.time], SECONDS)
-        return table.numbers([self.time])[self.time] * scale
+        return table.numbers([time])[time] * _scale(table.file, time, table.units[time], SECONDS)
 
     def _measured_rate(self, file: Path) -> float:
         table = read_table(file)
         rate = rate_of(self._times(table))
         if rate is None:
+            time = time_column(table.units, self.time)
+            what = f"no column {self.time!r}" if time is None else f"{time!r} does not rise"
             raise ValueError(
-                f"VideoCSV: {file} has no rising column {self.time!r} of seconds, so the rate is "
-                f"unknown: set rate_hz, or time: NAME; the header has {', '.join(table.units)}."
+                f"VideoCSV: {file}: {what}, so the rate of the frames is unknown. Write rate_hz: "
+                f"HZ or time: NAME under data in a recipe, NAME as the header has it without its "
+                f"unit. {rising(table)}"
             )
         return rate
-
-
-class Table(NamedTuple):
-    """A table as text. units: by column name, "" where the header gives none."""
-
-    file: Path
-    units: dict[str, str]
-    rows: list[list[str]]
-    decimal_comma: bool
-
-    def numbers(self, names: Iterable[str]) -> dict[str, np.ndarray]:
-        """Columns (N,) by name; ValueError names row and column.
-
-        Other columns may hold text. Cells that are empty or no finite number are refused, so that a
-        gap is not read as a zero.
-        """
-        header = list(self.units)
-        cells = {name: [row[header.index(name)] for row in self.rows] for name in names}
-        if self.decimal_comma:
-            cells = _with_points(self.file, cells)
-        return {
-            name: np.array([_number(self.file, k, name, cell) for k, cell in enumerate(column)])
-            for name, column in cells.items()
-        }
-
-
-def read_table(file: Path) -> Table:
-    """A table of one episode; ValueError for a header or rows that make none."""
-    separator, (head, *rows) = _lines(file)
-    heads = [_head(file, cell) for cell in head]
-    header = [name for name, _ in heads]
-    if len(set(header)) != len(header):
-        raise bad(file, f"the header names a column twice: {', '.join(header)}")
-    while rows and not any(map(str.strip, rows[-1])):
-        rows.pop()  # empty ones that a spreadsheet adds at the end
-    for k, line in enumerate(rows):
-        if len(line) != len(header):
-            raise bad(
-                file, f"row {k}: {counted(len(line), 'cell')} under a header of {len(header)}"
-            )
-    return Table(file, dict(heads), rows, separator == ";")
-
-
-def _with_points(file: Path, cells: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Columns with points in place of decimal commas; beside those a point may divide thousands."""
-    everything = [cell for column in cells.values() for cell in column]
-    comma, point = (next((cell for cell in everything if sign in cell), "") for sign in ",.")
-    if comma and point:
-        raise bad(file, f"numbers with a comma ({comma[:40]!r}) and with a point ({point[:40]!r})")
-    return {name: [cell.replace(",", ".") for cell in column] for name, column in cells.items()}
-
-
-def _lines(file: Path) -> tuple[str, list[list[str]]]:
-    """What separates the columns, and the cells of every line; the header and at least one more."""
-    if file.stat().st_size > BYTES:
-        raise bad(file, f"{file.stat().st_size} bytes are too many for a table of one episode")
-    text = text_of(file)
-    first = text.partition("\n")[0]
-    separator = max(",;\t", key=first.count)
-    try:
-        lines = [line for line in csv.reader(text.splitlines(), delimiter=separator) if line]
-    except csv.Error as error:
-        raise bad(file, f"not a table ({error})") from error
-    if len(lines) < 2:
-        raise bad(file, "expected a header and rows of numbers")
-    return separator, lines
-
-
-def _head(file: Path, cell: str) -> tuple[str, str]:
-    """A column's name and its unit."""
-    match = _HEAD.fullmatch(cell)
-    if not match:
-        raise bad(file, f"expected a header of names, a unit in brackets; got {cell[:60]!r}")
-    return match["name"], (match["unit"] or "").strip()
-
-
-def _number(file: Path, row: int, column: str, cell: str) -> float:
-    try:
-        value = float(cell)
-    except ValueError:
-        value = float("nan")
-    if not np.isfinite(value):
-        raise bad(file, f"row {row}, column {column}: expected a finite number, got {cell[:40]!r}")
-    return value
 
 
 def _scale(file: Path, column: str, unit: str, known: dict[str, float]) -> float:
@@ -315,9 +239,9 @@ def _video(file: Path) -> Path:
     videos = list(same.values())
     videos += [folder] if folder.is_dir() else []
     if len(videos) != 1:
-        raise bad(
-            file,
-            f"expected one video {file.stem}.mp4 or one folder {file.stem}/ of pictures beside it, "
-            f"got {len(videos)}",
+        raise ValueError(
+            f"{file}: expected one video {file.stem}.mp4 or one folder {file.stem}/ of pictures "
+            f"beside it, got {len(videos)}: each video has a table of its own, under its name. A "
+            f"table without a video is left out with skip_corrupt: true."
         )
     return videos[0]

@@ -89,7 +89,10 @@ class Videos(Recordings[Path]):
     def read(self, place: Path) -> Episode:
         rate, own = self.meaning.rate_hz, _rate(place)
         if own < SLOWER * rate:
-            raise bad(place, f"comes at {own:g} frames a second, rate_hz {rate:g} asks for more")
+            raise ValueError(
+                f"{place}: comes at {own:g} frames a second, rate_hz {rate:g} asks for more: lower "
+                f"rate_hz, or leave out slower videos with skip_corrupt: true."
+            )
         shown = frame_index(place).times
         wanted = shown[0] + np.arange(int((shown[-1] - shown[0]) * rate + 1e-6) + 1) / rate
         near = np.abs(shown[_nearest(shown, wanted)] - wanted) <= 0.5 / rate + 1e-6

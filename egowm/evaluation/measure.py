@@ -24,6 +24,7 @@ from egowm.evaluation.record import (
     fingerprint,
     make_cell,
 )
+from egowm.evaluation.report.run_page import LEAST
 from egowm.evaluation.roll_out import seeded
 from egowm.evaluation.rows import Row, changed
 from egowm.evaluation.run_writer import CODEC, COPY, MEAN, RunWriter
@@ -96,7 +97,7 @@ class Evaluation:
         }
         columns = [column_record(column) for column in self.metrics.columns]
         columns += [column_record(c, lacks) for c, lacks in self.metrics.missing.items()]
-        no_scs = "" if scored is not None else "no structures are marked (`egowm-scs annotate`)"
+        no_scs = "" if scored is not None else _unscored(height, width)
         columns.insert(0, column_record(structure.COLUMN, no_scs))
         digits = {column["key"]: column["digits"] for column in columns}
         return {
@@ -208,6 +209,13 @@ class Evaluation:
 def recording_of(clip: str) -> str:
     """The recording that a clip was cut from, by its name."""
     return clip.rsplit("_", 1)[0]
+
+
+def _unscored(height: int, width: int) -> str:
+    """Why there is no SCS of frames without structures."""
+    if min(height, width) < LEAST:
+        return f"no structures are marked: frames of {height}x{width} are too small for it"
+    return "no structures are marked (`egowm-scs annotate`)"
 
 
 def _sha256_of(clips: Sequence[Clip]) -> str:

@@ -36,7 +36,7 @@ def figures(trainer: Trainer, model: LightningModule) -> dict[str, Any]:
 
 def summary(found: dict[str, Any]) -> str:
     """One line from a finished record."""
-    parts = [f"{counted(found['steps'], 'step')} in {found['seconds']:.0f} s"]
+    parts = [f"{counted(found['steps'], 'step')}, {found['seconds']:.0f} s from start to end"]
     if "batches_per_second" in found:
         parts.append(f"{found['batches_per_second']:.3g} batches/s")
         parts.append(f"waiting for data {100 * found['waiting']:.0f}% of the time")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from egowm.commands import main as cli
-from egowm.data import DonkeyTub, Droid, LeRobot, OneX, Recon, VideoCSV, Window, video_csv
+from egowm.data import DonkeyTub, Droid, LeRobot, OneX, Recon, VideoCSV, Window, csv_table
 from egowm.data.lerobot_index import read_entries, read_info
 from egowm.paths import inside
 from egowm.video import VideoError, read_image
@@ -203,7 +203,7 @@ def test_a_picture_that_claims_to_be_huge(tmp_path):
 
 
 def test_a_table_that_is_too_large(tmp_path, monkeypatch):
-    monkeypatch.setattr(video_csv, "BYTES", 100)
+    monkeypatch.setattr(csv_table, "BYTES", 100)
     (tmp_path / "run.csv").write_text("time,turn\n" + "0,1\n" * 50)
     (tmp_path / "run").mkdir()
     with pytest.raises(ValueError, match=r"run\.csv: 210 bytes are too many for a table"):

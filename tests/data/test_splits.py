@@ -100,3 +100,13 @@ def test_a_mixture_names_the_source_that_lacks_clips(tmp_path):
     parts["b"].splits.test_share = parts["b"].splits.val_share = 0
     parts["a"].splits.test_share = 0.999
     assert Mixture(parts, WINDOW).lacks("train").startswith("source a: no recording is in this")
+
+
+def test_few_recordings_that_fall_unevenly_are_told():
+    """Five names of which two are for training, where 0.8 * 0.8 of them were meant."""
+    names = [f"GOPR000{k}" for k in range(1, 6)]
+    split = Split("VideoCSV", val_share=0.2, test_share=0.2)
+    assert [split._split_of(name) for name in names].count("train") == 2
+    assert "2 of 5 recordings for training, where the shares mean 3: " in split.uneven(names)
+    assert Split("VideoCSV", val_share=0, test_share=0.2).uneven(names) == ""
+    assert split.uneven([name for name in names if split._split_of(name) != "train"]) == ""

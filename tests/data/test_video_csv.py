@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from egowm.commands import main as cli
-from egowm.data import VideoCSV, Window, video_csv
+from egowm.data import VideoCSV, Window, csv_table
 from egowm.video import write_frames, write_mp4
 
 WINDOW = Window(context=2, horizon=2, stride=2, height=32, width=32)
@@ -88,7 +88,7 @@ def test_the_rate_is_asked_for_where_nothing_tells_it(tmp_path):
     (tmp_path / "run.csv").write_text("steering\n0.1\n0.2\n0.3\n")
     write_frames(tmp_path / "run", bars(np.arange(3)))
     with pytest.raises(
-        ValueError, match="unknown: set rate_hz, or time: NAME; the header has steering"
+        ValueError, match=r"unknown\. Write rate_hz: HZ or time: NAME under .*: steering\.$"
     ):
         _ = data(tmp_path).meaning
     assert data(tmp_path, rate_hz=7.5).meaning.rate_hz == 7.5
@@ -152,7 +152,9 @@ def test_missing_parts(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"looked for .*\*\.csv"):
         data(tmp_path).split("train")
     write_episode(tmp_path, "run")
-    with pytest.raises(ValueError, match=r"expected one video run\.mp4 or one folder run/"):
+    with pytest.raises(
+        ValueError, match=r"one video run\.mp4 or one folder run/ .* a table of its own"
+    ):
         data(tmp_path).split("train")
     write_mp4(tmp_path / "run.mp4", bars(np.arange(12)), 10)
     with pytest.raises(ValueError, match="no column 'gas'; the header has time, steering"):
@@ -286,8 +288,8 @@ def test_a_table_is_read_once(tmp_path, monkeypatch):
     found = data(tmp_path, kind="pose", actions=["x", "y", "yaw"], rate_hz=10.0)
     _ = found.meaning, found._first
     calls = []
-    real = video_csv.text_of
-    monkeypatch.setattr(video_csv, "text_of", lambda file: calls.append(file) or real(file))
+    real = csv_table.text_of
+    monkeypatch.setattr(csv_table, "text_of", lambda file: calls.append(file) or real(file))
     found.split("train")
     assert len(calls) == 1
 
@@ -321,3 +323,48 @@ def test_columns_that_look_like_a_pose_are_asked_about(tmp_path, capsys):
     assert "--kind pose" in capsys.readouterr().err
     cli.main(["data", "check", str(tmp_path), "--kind", "pose"])
     assert "actions dx, dy, dyaw" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("head", ["Time (ms)", "TIME [ms]"])
+def test_the_column_of_times_may_have_capitals(tmp_path, head):
+    file = write_episode(tmp_path, "run", **{head: 100 * np.arange(12)})
+    file.write_text(file.read_text(encoding="utf-8-sig").replace("time [s]", "clock"))
+    write_frames(tmp_path / "run", bars(np.arange(12)))
+    found = data(tmp_path)
+    assert found.meaning.names == ("clock", "steering", "speed", "battery")
+    np.testing.assert_allclose(found.split("train")[0].times, np.arange(12) / 10, atol=1e-12)
+
+
+def test_without_times_the_columns_that_rise_are_named(tmp_path):
+    file = write_episode(tmp_path, "run", note=["a"] * 12)
+    whole = file.read_text(encoding="utf-8-sig")
+    file.write_text(whole.replace("time [s]", "stamp [s]"))
+    wanted = r"no column 'time', so .* time: NAME .* rise from row to row: stamp, steering\.$"
+    with pytest.raises(ValueError, match=wanted):
+        _ = data(tmp_path, actions=["speed"]).meaning
+    assert data(tmp_path, actions=["speed"], time="stamp").meaning.rate_hz == 10
+    with pytest.raises(ValueError, match="'battery' does not rise, so the rate"):
+        _ = data(tmp_path, actions=["speed"], time="battery").meaning
+
+
+def test_a_column_that_is_misspelt_is_no_broken_table(tmp_path):
+    write_episode(tmp_path, "run")
+    with pytest.raises(ValueError, match="no column 'Steering', perhaps 'steering' is meant; the "):
+        _ = data(tmp_path, actions=["Steering"]).meaning
+    write_frames(tmp_path / "run", bars(np.arange(12)))
+    with pytest.raises(ValueError, match=r"no column 'volt'; .* name its columns in `states`, "):
+        data(tmp_path, actions=["speed"], states=["volt"]).split("train")
+
+
+def test_times_of_day_are_named(tmp_path):
+    write_episode(tmp_path, "run", **{"time [s]": [f"12:00:{k:02d}.5" for k in range(12)]})
+    write_frames(tmp_path / "run", bars(np.arange(12)))
+    with pytest.raises(ValueError, match=r"row 0, column time: '12:00:00\.5' is a time of day; w"):
+        data(tmp_path).split("train")
+
+
+def test_spreadsheets_are_named(tmp_path):
+    for name in ("b.xlsx", "a.ods"):
+        (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(FileNotFoundError, match=r"found none\. a\.ods and 1 other: a spread"):
+        data(tmp_path).split("train")

@@ -44,9 +44,17 @@ def test_clips_have_no_actions(folder):
 
 def test_a_video_slower_than_the_rate_is_refused(folder):
     with pytest.raises(
-        ValueError, match=r"slow.mp4: comes at 10 frames a second, rate_hz 20 asks for more"
+        ValueError, match=r"slow.mp4: comes at 10 frames a second, rate_hz 20 asks for more: lower"
     ):
         Videos(str(folder), WINDOW, rate_hz=20.0, val_share=0, test_share=0).split("train")
+
+
+def test_slower_videos_that_are_left_out_are_told_once(folder, caplog):
+    shares = {"divide": "time", "val_share": 0.4, "test_share": 0.2}
+    data = Videos(str(folder), WINDOW, rate_hz=20.0, skip_corrupt=True, **shares)
+    fast = [[episode.name for episode in data.split(split)] for split in ("train", "val")]
+    assert len(fast[0]) == len(fast[1]) > 0
+    assert sum("slow.mp4: comes at 10" in record.message for record in caplog.records) == 1
 
 
 def test_two_files_of_one_name_are_refused(folder):

@@ -115,6 +115,8 @@ def test_a_clip_does_not_depend_on_its_batch(run, obeys, rooms, tmp_path, monkey
         after = read_frames(tmp_path / "pred" / clip.name)
         assert np.abs(before - after).max() <= 1
     assert not (tmp_path / "scs.json").exists()  # without structures nothing is scored
+    lacks = json.loads((tmp_path / "eval.json").read_text())["columns"][0]["lacks"]
+    assert lacks.startswith("no structures are marked: frames of ")  # not: mark some in these
     assert not (tmp_path / "annotations").exists()
 
 

@@ -207,6 +207,9 @@ def test_the_verb_refuses_nothing_to_do(tmp_path, capsys):
     assert "at least 1" in capsys.readouterr().err
     assert cli.main(["plan", "--output", str(tmp_path), "--distance", "0.2"]) == 2
     assert "--distance above 0.5 m" in capsys.readouterr().err
+    pictures = ["--picture", str(tmp_path / "now.png"), "--goal", str(tmp_path / "there.png")]
+    assert cli.main(["plan", "--output", str(tmp_path), "--model", "none", *pictures]) == 2
+    assert "now.png: no such file" in capsys.readouterr().err  # before a model is looked for
     with pytest.raises(ValueError, match="planner of icem, cem"):
         planner_of("guess", 2, 1)
 

@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from egowm.evaluation.report.line_chart import command_chart
+from egowm.evaluation.report.line_chart import command_chart, value_chart
 from egowm.evaluation.report.path_drawing import draw_path, integrate_poses, is_planar, path_summary
 from egowm.evaluation.run_folder import Actions
 
@@ -88,3 +88,17 @@ def test_many_commands_say_what_is_left_out() -> None:
     svg, rest = command_chart(np.ones((3, 25)), [f"joint {k}" for k in range(25)], ["rad"] * 25)
     assert rest == "The first 6 of 25 dimensions."
     assert svg.count("<polyline") == 6
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "labels"),
+    [
+        (-0.0533, 0.1467, ["-0.05", "0.05", "0.15"]),  # in place of 0.0467, too wide for a phone
+        (14.31, 17.63, ["14.3", "16.0", "17.6"]),
+        (0.0, 1000.0, ["0", "500", "1000"]),
+        (0.9512, 0.9534, ["0.9512", "0.9523", "0.9534"]),
+    ],
+)
+def test_values_of_a_chart_have_the_digits_that_tell_them_apart(low, high, labels):
+    drawn = str(value_chart({"row": [low, high]}, {"row": "red"}, 1, "PSNR by frame"))
+    assert re.findall(r'text-anchor="end">([^<]*)<', drawn) == labels

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import torch
 from lightning import Trainer, seed_everything
 from torch.utils.data import default_collate
 
+from egowm.actions import ActionSpec
+from egowm.actions import spec as spec_module
 from egowm.commands import main as cli
 from egowm.data import Clip, Episode, Rooms, Window
 from egowm.training.guard import ActionGuard, ActionsIgnored, kinds, losses
@@ -43,6 +46,21 @@ def test_a_model_that_cannot_see_actions_has_no_gap(world_model, clip):
     world_model.drop_image = 0.0
     levels = [world_model.loss(clip, torch.Generator().manual_seed(3), s)[0] for s in (5, 20, 80)]
     assert found[0].item() == pytest.approx(sum(x.item() for x in levels) / 3, rel=1e-6)
+
+
+def test_zeros_that_the_guard_tells_are_no_warning(clip, caplog):
+    """Of a robot that never stood still: its user has given no zero."""
+    meaning = ActionSpec(("speed",), ("m/s",), "command", "command", 5.0, (4.0,), (6.0,))
+    spec_module._WARNED.clear()
+    driving = SimpleNamespace(
+        spec_of=lambda _: meaning,
+        action_loss=lambda told, seed: torch.tensor(float(meaning.check(told.actions))),
+    )
+    fast = clip._replace(actions=torch.full((3, 4, 1), 5.0))
+    assert losses(driving, fast, seed=0).tolist() == [0, 0, 12]  # type: ignore[arg-type]
+    assert caplog.text == ""
+    meaning.check(torch.zeros(1, 4, 1))
+    assert "Speed 0" in caplog.text.replace("speed", "Speed")
 
 
 @pytest.mark.long

@@ -51,7 +51,7 @@ def test_what_a_run_leaves(recipe, tmp_path, caplog):
     assert 0 <= found["waiting"] <= 1
     assert found["batches_per_second"] > 0
     assert 0.1 < found["peak_memory_gb"] < 100
-    [line] = [r.message for r in caplog.records if r.message.startswith("2 steps in")]
+    [line] = [r.message for r in caplog.records if r.message.startswith("2 steps, ")]
     assert "waiting for data" in line
     assert "guard/gap" in line
     said = [r.message for r in caplog.records]

@@ -27,9 +27,11 @@ from egowm.data.mixture import Mixture
 from egowm.data.module import ClipData
 from egowm.data.packed import Packed
 from egowm.data.recordings import NamedRecordings, Recordings
+from egowm.data.text import spreadsheets
 from egowm.data.threads import in_threads
 from egowm.data.times import breaks
 from egowm.data.video_csv import VideoCSV
+from egowm.data.videos import Videos
 from egowm.video import VideoError, count_frames, video_rate
 from egowm.video_file import DamagedFrames, damaged, frame_index, strictly
 
@@ -71,6 +73,10 @@ def check(data: ClipData, workers: int = 0, progress: bool = True) -> list[Findi
         if isinstance(source, LeRobot) and (made := num_imagined(source.folder)):
             text = f"{counted(made, 'frame is', 'frames are')} a model's (column imagined)"
             findings.append(Finding("note", "imagined", "", text))
+        if isinstance(source, Videos | VideoCSV) and (sheets := spreadsheets(source.folder)):
+            findings.append(Finding("warning", "no table", "", sheets))
+        if uneven := source.uneven() if isinstance(source, Recordings) else "":
+            findings.append(Finding("note", "splits", "", uneven))
         for whole in source.cut.values() if isinstance(source, Recordings) else ():
             findings += [*time_findings(whole, rate, cut=True), *_video_findings(whole, rate)]
     if data.meaning.width:
@@ -98,6 +104,8 @@ def _split(data: ClipData, split: str, findings: list[Finding]) -> list[Episode]
         level = "error" if isinstance(error, ValueError) or split == "train" else "note"
         findings.append(Finding(level, "unreadable", f"split {split}", str(error)))  # type: ignore[arg-type]
         return []
+    if split == "test" and not found and not data.meaning.width:
+        return found  # a prior is not tested
     if why := data.lacks(split):
         needed: Level = "error" if split == "train" else "warning"
         findings.append(Finding(needed, "empty", f"split {split}", why))
@@ -147,8 +155,17 @@ def _video_findings(episode: Episode, rate_hz: float) -> Iterator[Finding]:
     rate = video_rate(episode.video)
     if rate and abs(rate - rate_hz) > RATE_TOLERANCE * rate_hz:
         text = f"{episode.video}: the video plays at {rate:.4g} Hz, its labels say {rate_hz:g} Hz"
+        text += _perhaps(rate / rate_hz)
         yield Finding("warning", "rate", episode.name, text, {"video_hz": rate})
     yield from _video_holes(episode, episode.video)
+
+
+def _perhaps(factor: float) -> str:
+    """What makes labels slower than their video by a factor."""
+    for size, unit, words in ((1e3, "ms", "milliseconds"), (1e6, "us", "microseconds")):
+        if abs(factor / size - 1) < RATE_TOLERANCE:
+            return f"; are its times {words}? Write the unit in the header: time [{unit}]"
+    return ""
 
 
 def _video_holes(episode: Episode, video: Path) -> Iterator[Finding]:

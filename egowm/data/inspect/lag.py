@@ -116,7 +116,9 @@ def judge(spec: ActionSpec, lag: Lag | None, latency_frames: int = 0) -> Finding
         f"later, 95% {lag.low:+.2f} to {lag.high:+.2f} s; correlation {lag.strength:.2f}, "
         f"{lag.at_zero:.2f} as recorded{turn}"
     )
-    shifted = abs(frames) >= 0.5 and (lag.low > 0 or lag.high < 0)
+    # Whole frames of latency were taken off: what is left may be most of one, of either sign.
+    least = 1.0 if latency_frames and frames < 0 else 0.5
+    shifted = abs(frames) >= least and (lag.low > 0 or lag.high < 0)
     if not shifted:
         return Finding("note", "alignment", "", f"actions and pictures agree: {told}", values)
     if spec.kind == "command" and lag.low > 0:
@@ -128,7 +130,11 @@ def judge(spec: ActionSpec, lag: Lag | None, latency_frames: int = 0) -> Finding
         reason = "commands come after the motion that they cause"
     else:
         reason = "actions from poses or states belong at 0"
-    advice = f"shift the labels by {-round(frames):+d} rows, or repair how times were matched"
+    lead = latency_frames + round(frames)
+    advice = f"shift the labels by {-lead:+d} rows, or repair how times were matched"
+    if latency_frames:
+        values["latency_frames"] = max(lead, 0)
+        advice = f"set latency_frames: {max(lead, 0)}" + (f" and {advice}" if lead < 0 else "")
     return Finding("error", "shifted", "", f"{reason}: {told}; {advice}", values)
 
 

@@ -171,8 +171,18 @@ def _draw_told(run: RunFolder, clip: str, folder: str) -> Markup:
     told = run.told.get(clip, {}).get(folder)
     if told is None:
         return Markup("")
-    whose = f"of clip {told['clip']}" if told["clip"] else "not of this clip"
-    return _draw_actions(f"Told the actions {whose}", np.asarray(told["actions"]), run.meaning)
+    actions = np.asarray(told["actions"])
+    return _draw_actions(_whose(told["clip"], actions, run.actions[clip]), actions, run.meaning)
+
+
+def _whose(other: str, told: np.ndarray, true: np.ndarray) -> str:
+    """What a variant was told, in words. other: the clip whose actions they are, or ""."""
+    if other:
+        return f"Told the actions of clip {other}"
+    if not told.any():
+        return "Told zeros"
+    mirrored = told.shape == true.shape and np.allclose(np.abs(told), np.abs(true))
+    return "Told mirrored actions" if mirrored else "Told other actions"
 
 
 def _draw_actions(title: str, actions: np.ndarray, meaning: Actions) -> Markup:

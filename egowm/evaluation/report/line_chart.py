@@ -4,6 +4,7 @@ The page moves the cursor: `data-left` and `data-step` give its place at frame 0
 between frames, in picture coordinates.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -80,14 +81,22 @@ def value_chart(
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
     span, bottom = (high - low) or 1.0, HEIGHT - _BOTTOM
     tall = bottom - _TOP
+    decimals = max(0, math.ceil(1 - math.log10(span)))  # two digits of what the chart spans
     parts = []
     for value in (low, (low + high) / 2, high):
         y = bottom - tall * (value - low) / span
         parts.append(
             Markup(
                 '<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
-                '<text x="{end}" y="{text:.1f}" text-anchor="end">{value:.3g}</text>'
-            ).format(left=_LEFT, right=WIDTH - _RIGHT, y=y, end=_LEFT - 4, text=y + 4, value=value)
+                '<text x="{end}" y="{text:.1f}" text-anchor="end">{value}</text>'
+            ).format(
+                left=_LEFT,
+                right=WIDTH - _RIGHT,
+                y=y,
+                end=_LEFT - 4,
+                text=y + 4,
+                value=f"{round(value, decimals) + 0.0:.{decimals}f}",  # never -0
+            )
         )
     for name, values in curves.items():
         points = [

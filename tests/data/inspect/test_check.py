@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 
+from egowm.actions import ActionSpec
 from egowm.commands import main as cli
 from egowm.data import (
     NWM,
@@ -22,11 +23,13 @@ from egowm.data import (
     Rooms,
     TumRgbd,
     VideoCSV,
+    Videos,
     Window,
 )
 from egowm.data.episode import Episode
 from egowm.data.inspect.check import check
 from egowm.data.inspect.findings import Finding
+from egowm.data.inspect.lag import Lag, judge
 from egowm.video import write_mp4
 from tests.h264 import CODECS, write_h264
 
@@ -431,3 +434,41 @@ def test_the_humanoids_times_begin_late_and_most_of_its_dimensions_rest(shared_d
     assert "no change in 25 of 44 dimensions" in warnings["frozen"].text
     assert "times of 5 episodes begin at 0.05 s" in notes["times"].text
     assert "not compared" in notes["alignment"].text
+
+
+def test_milliseconds_without_their_unit_are_named(tmp_path):
+    write_drive(tmp_path, "drive")
+    table = tmp_path / "drive.csv"
+    head, *rows = table.read_text().splitlines()
+    assert head.startswith("time")
+    times = [f"{1000 * float(row.partition(',')[0]):g},{row.partition(',')[2]}" for row in rows]
+    table.write_text("\n".join(["time," + head.partition(",")[2], *times]))
+    found = named(check(VideoCSV(str(tmp_path)), 1, progress=False), "warning")
+    assert "are its times milliseconds? Write the unit in the header" in found["rate"].text
+
+
+def test_a_spreadsheet_beside_videos_is_named_and_a_prior_needs_no_test(tmp_path):
+    write_drive(tmp_path, "drive")
+    (tmp_path / "drive.csv").rename(tmp_path / "drive.xlsx")
+    found = check(Videos(str(tmp_path), divide="time", val_share=0.2, test_share=0), 1, False)
+    assert [(f.level, f.kind) for f in found] == [("warning", "no table"), ("note", "actions")]
+    assert "drive.xlsx: a spreadsheet's own format is not read" in found[0].text
+
+
+@pytest.mark.parametrize(
+    ("frames", "latency", "kind", "words"),
+    [
+        (3.8, 0, "latency", "set latency_frames: 4 ("),
+        (-0.6, 4, "alignment", "actions and pictures agree"),  # what 4 in place of 3.8 leaves
+        (0.4, 3, "alignment", "actions and pictures agree"),
+        (-0.6, 0, "shifted", "shift the labels by +1 rows"),
+        (-2.1, 4, "shifted", "; set latency_frames: 2"),
+        (-2.1, 1, "shifted", "; set latency_frames: 0 and shift the labels by +1 rows"),
+    ],
+)
+def test_what_a_lag_of_commands_asks_for(frames, latency, kind, words):
+    spec = ActionSpec(("steering",), ("deg",), "command", "command", 10.0)
+    lag = Lag(frames / 10, frames / 10 - 0.02, frames / 10 + 0.02, 0.9, 0.8)
+    found = judge(spec, lag, latency)
+    assert found.kind == kind
+    assert words in found.text
