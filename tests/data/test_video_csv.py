@@ -350,7 +350,7 @@ def test_without_times_the_columns_that_rise_are_named(tmp_path):
     with pytest.raises(ValueError, match="'battery' does not rise, so the rate"):
         _ = data(tmp_path, actions=["speed"], time="battery").meaning
     write_episode(tmp_path, "run", n=1)
-    with pytest.raises(ValueError, match="'time' has one row, so .* No column of it rises"):
+    with pytest.raises(ValueError, match=r"'time' has one row, so .* No column of it rises"):
         _ = data(tmp_path).meaning
 
 
