@@ -69,18 +69,14 @@ def publish(
     contents["README.md"] = told.encode()
     check_account(repo_id)
     operations = [CommitOperationAdd(name, content) for name, content in contents.items()]
-    api, what = (
-        HfApi(library_name="egowm"),
-        f"{repo_id} was not pushed, and no file of it has changed",
-    )
+    api = HfApi(library_name="egowm")
+    what = f"{repo_id} was not pushed, and no file of it has changed"
     try:
         made = not api.repo_exists(repo_id)
         api.create_repo(repo_id, private=private, exist_ok=True)
         if made:
-            what = (
-                f"{repo_id} was made and is empty (push again, or delete it on its page), for no "
-            )
-            what += "file was taken"
+            again = "push again, or delete it on its page"
+            what = f"{repo_id} was made and is empty ({again}), for no file was taken"
         commit = api.create_commit(repo_id, operations, commit_message=message)
     except Exception as error:  # of the library by which the hub is asked, too
         raise refusal(error, what) from error

@@ -299,7 +299,7 @@ class Student(WorldModel):
     @property
     def gap(self) -> float:
         """The distance of the two levels at this step, as a share of the upper one."""
-        first = 0.5 if self.teacher is not None else 1.0  # to the end: as a world model is trained
+        first = 0.5 if self.teacher is not None else 1.0  # to the end, which recordings teach
         if self._trainer is None:
             return first
         steps = max(1, int(self.trainer.estimated_stepping_batches))

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from glob import glob
@@ -10,7 +11,7 @@ from pathlib import Path
 from subprocess import DEVNULL, STDOUT, Popen, TimeoutExpired, run
 from typing import Any, Protocol
 
-PATIENCE = 10.0  # seconds that a worker has to end by itself
+PATIENCE = 10.0  # seconds that workers have to end by themselves
 _TAIL = 4096  # bytes of a log
 
 
@@ -74,7 +75,7 @@ class Process:
     """
 
     def __init__(self, part: Part) -> None:
-        self.part = part
+        self.part, self._until = part, float("inf")
         with part.log.open("wb") as stream:
             self.process = Popen(
                 part.command,
@@ -93,6 +94,7 @@ class Process:
         return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
 
     def stop(self) -> None:
+        self._until = time.monotonic() + PATIENCE
         if self.process.poll() is None:
             self._send(signal.SIGTERM)
 
@@ -102,7 +104,7 @@ class Process:
 
     def join(self) -> None:
         try:
-            self.process.wait(PATIENCE)
+            self.process.wait(max(0.0, self._until - time.monotonic()))
         except TimeoutExpired:
             self.kill()
             self.process.wait()

@@ -20,6 +20,8 @@ from egowm.data.recordings import bad
 from egowm.data.text import text_of
 
 BYTES = 1 << 28  # of a table: beyond it a mistake, or an attack
+_COMMAS = "decimal commas are read where semicolons divide the columns"
+_NO_NUMBERS = ("nan", "inf", "infinity", "na", "n/a", "null", "none")  # where one is missing
 _HEAD = re.compile(r"\s*(?P<name>[^\[\]()]+?)\s*(?:[\[(](?P<unit>[^\[\]()]*)[\])])?\s*")
 
 
@@ -50,7 +52,7 @@ class Table(NamedTuple):
 def read_table(file: Path) -> Table:
     """A table of one episode; ValueError for a header or rows that make none."""
     separator, (head, *rows) = _lines(file)
-    heads = [_head(file, cell) for cell in head]
+    heads = [_head(file, k, cell) for k, cell in enumerate(head)]
     header = [name for name, _ in heads]
     if len(set(header)) != len(header):
         raise bad(file, f"the header names a column twice: {', '.join(header)}")
@@ -58,9 +60,9 @@ def read_table(file: Path) -> Table:
         rows.pop()  # empty ones that a spreadsheet adds at the end
     for k, line in enumerate(rows):
         if len(line) != len(header):
-            raise bad(
-                file, f"row {k}: {counted(len(line), 'cell')} under a header of {len(header)}"
-            )
+            hint = f" ({_COMMAS})" if separator == "," and len(line) > len(header) else ""
+            cells = counted(len(line), "cell")
+            raise bad(file, f"row {k}: {cells} under a header of {len(header)}{hint}")
     return Table(file, dict(heads), rows, separator == ";")
 
 
@@ -89,8 +91,14 @@ def _lines(file: Path) -> tuple[str, list[list[str]]]:
     return separator, lines
 
 
-def _head(file: Path, cell: str) -> tuple[str, str]:
-    """A column's name and its unit."""
+def _head(file: Path, number: int, cell: str) -> tuple[str, str]:
+    """A column's name and its unit. number: of the column."""
+    if not cell.strip():
+        raise bad(
+            file,
+            f"column {number} has no name in the header (pandas writes its index so: "
+            f"`to_csv(..., index=False)` does not)",
+        )
     match = _HEAD.fullmatch(cell)
     if not match:
         raise bad(file, f"expected a header of names, a unit in brackets; got {cell[:60]!r}")
@@ -109,7 +117,8 @@ def rising(table: Table) -> str:
     found = []
     for name in table.units:
         with suppress(ValueError):
-            if (np.diff(table.numbers([name])[name]) > 0).all():
+            steps = np.diff(table.numbers([name])[name])
+            if len(steps) and (steps > 0).all():
                 found.append(name)
     none = f"No column of it rises from row to row; the header has {', '.join(table.units)}."
     return f"Columns that rise from row to row: {', '.join(found)}." if found else none
@@ -120,11 +129,20 @@ def _number(file: Path, row: int, column: str, cell: str) -> float:
         value = float(cell)
     except ValueError:
         value = float("nan")
+    if np.isfinite(value):
+        return value
     if re.fullmatch(r"[^:]*\d:\d\d.*", cell):
         raise ValueError(
             f"{file}: row {row}, column {column}: {cell[:40]!r} is a time of day; write seconds "
             f"from any start, or milliseconds with the unit [ms] behind the column's name."
         )
-    if not np.isfinite(value):
-        raise bad(file, f"row {row}, column {column}: expected a finite number, got {cell[:40]!r}")
-    return value
+    what = f"row {row}, column {column}: expected a finite number, got {cell[:40]!r}{_hint(cell)}"
+    raise bad(file, what)
+
+
+def _hint(cell: str) -> str:
+    """What else to do about a cell that is no number."""
+    if re.fullmatch(r"\s*[-+]?\d*,\d*\s*", cell):
+        return f" ({_COMMAS})"
+    is_text = any(map(str.isalpha, cell)) and cell.strip().lower().lstrip("+-") not in _NO_NUMBERS
+    return " (a column of text may stay: `actions` names the columns to take)" if is_text else ""

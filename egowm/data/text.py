@@ -10,7 +10,11 @@ SHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 
 def spreadsheets(folder: Path) -> str:
     """What to do with the spreadsheets of a folder, one sentence; "" where there are none."""
-    found = sorted(path.name for path in folder.glob("*") if path.suffix.lower() in SHEETS)
+    found = sorted(
+        path.name
+        for path in folder.glob("*")
+        if path.suffix.lower() in SHEETS and not path.name.startswith(("~$", ".~", "._"))  # locks
+    )
     if not found:
         return ""
     others = f" and {counted(len(found) - 1, 'other')}" if found[1:] else ""

@@ -210,7 +210,8 @@ class VideoCSV(Recordings[Path]):
         rate = rate_of(self._times(table))
         if rate is None:
             time = time_column(table.units, self.time)
-            what = f"no column {self.time!r}" if time is None else f"{time!r} does not rise"
+            falls = "has one row" if len(table.rows) == 1 else "does not rise"
+            what = f"no column {self.time!r}" if time is None else f"{time!r} {falls}"
             raise ValueError(
                 f"VideoCSV: {file}: {what}, so the rate of the frames is unknown. Write rate_hz: "
                 f"HZ or time: NAME under data in a recipe, NAME as the header has it without its "

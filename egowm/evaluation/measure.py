@@ -214,7 +214,7 @@ def recording_of(clip: str) -> str:
 def _unscored(height: int, width: int) -> str:
     """Why there is no SCS of frames without structures."""
     if min(height, width) < LEAST:
-        return f"no structures are marked: frames of {height}x{width} are too small for it"
+        return f"no structures are marked: frames of {width}x{height} are too small for it"
     return "no structures are marked (`egowm-scs annotate`)"
 
 

@@ -9,7 +9,6 @@ _HASHED = {  # what a protocol knows by its hash alone
     "anchors": "{} structures of later frames",
 }
 _SHOWN = 24  # characters of a value
-_NONE: Mapping[str, Any] = {}
 
 
 def apart(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, str]:
@@ -27,10 +26,10 @@ def apart(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _of_tracker(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, str]]:
-    mine, theirs = one.get("tracker") or _NONE, other.get("tracker") or _NONE
+    mine, theirs = (_part(protocol, "tracker") for protocol in (one, other))
     if mine.get("name") != theirs.get("name"):
         return [(f"the tracker {mine.get('name')}", f"the tracker {theirs.get('name')}")]
-    options = [found.get("options") or _NONE for found in (mine, theirs)]
+    options = [_part(found, "options") for found in (mine, theirs)]
     return [
         (f"{name} {_short(options[0].get(name))}", f"{name} {_short(options[1].get(name))}")
         for name in sorted(options[0].keys() | options[1].keys())
@@ -57,10 +56,16 @@ def _of_rest(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str
         ("structures of {} of a frame or more", "semantics", ("min_area",)),
         ("version {} of the score", "semantics", ("version",)),
     ):
-        values = [[(p.get(section) or _NONE).get(name) for name in names] for p in (one, other)]
+        values = [[_part(p, section).get(name) for name in names] for p in (one, other)]
         if values[0] != values[1]:
             found.append((words.format(*values[0]), words.format(*values[1])))
     return found
+
+
+def _part(protocol: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A section; an empty one where it is missing, or damaged."""
+    found = protocol.get(name)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _short(value: Any) -> str:

@@ -77,6 +77,7 @@ function given(data) {
 
 function show([message, pictures]) {
   if (message.type === "notice") { say(message.text); return; }
+  say("");  // what was wrong before is over
   if (message.type === "ready") {
     above.begin(message.outlines, message.room);
     times = [];
@@ -85,7 +86,6 @@ function show([message, pictures]) {
     $("truth-figure").hidden = !message.room;
     $("above-figure").hidden = !model.planar;
   } else {
-    say("");  // what was wrong before is over
     above.add(message.pose, message.true_pose);
     times = [...times, performance.now()].slice(-9);
   }

@@ -207,6 +207,26 @@ def test_a_second_ctrl_c_ends_workers_at_once(stubborn, tmp_path, monkeypatch):
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_workers_have_one_time_to_end_not_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "PATIENCE", 0.5)
+    script, found = 'trap "" TERM; echo deaf; sleep 60', []
+    for number in range(2):
+        log = tmp_path / f"{number}.log"
+        part = SimpleNamespace(command=["sh", "-c", script], log=log, number=number)
+        found.append(workers.Process(part))
+        wait_for(lambda log=log: log.read_text().split(), 1)
+    for one in found:
+        one.stop()
+    found[0].join()
+    assert found[0]._until - time.monotonic() <= 0  # it was waited for
+    waited = []
+    wait = found[1].process.wait
+    found[1].process.wait = lambda timeout=None: waited.append(timeout) or wait(timeout)
+    found[1].join()
+    assert waited == [0.0, None]
+    assert [one.process.returncode for one in found] == [-signal.SIGKILL] * 2
+
+
 @pytest.mark.parametrize("sent", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT] * 2])
 def test_ctrl_c_while_a_worker_starts(sent, stubborn, monkeypatch):
     """It comes when the process is there and the launch has not noted it yet."""

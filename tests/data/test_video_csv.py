@@ -103,8 +103,12 @@ def test_the_rate_is_asked_for_where_nothing_tells_it(tmp_path):
         ("time,steering\n0,1\n1,\n", "row 1, column steering: expected a finite number, got ''"),
         ("time,steering\n0,1\n,\n1,1\n,\n", "row 1, column time: expected a finite number"),
         ("time;steering\n0,0;1\n0,1;1.234\n", r"numbers with a comma \('0,0'\) and with a point"),
-        ('time,steering\n0,"1,5"\n', "row 0, column steering: .* got '1,5'"),
+        ('time,steering\n0,"1,5"\n', r"row 0, column steering: .* got '1,5' \(decimal commas are"),
         ("time\tsteering\n0\t1,234\n", "row 0, column steering: .* got '1,234'"),
+        ("time,steering\n0,0,1,5\n", r"row 0: 4 cells under a header of 2 \(decimal commas are"),
+        ("time,mode\n0,auto\n", r"row 0, column mode: .* got 'auto' \(a column of text may stay"),
+        ("time,steering\n0,nan\n", r"row 0, column steering: .* got 'nan'\. "),
+        (",time,steering\n0,0,1\n", r"column 0 has no name in the header \(pandas writes "),
         ("time,steering\n0,1\n1,inf\n", "row 1, column steering: .* got 'inf'"),
         ("time\n0\n1\n", "no action columns"),
         ("time,steering\n0,1\n1,1\n", "2 rows for 12 pictures"),
@@ -345,6 +349,9 @@ def test_without_times_the_columns_that_rise_are_named(tmp_path):
     assert data(tmp_path, actions=["speed"], time="stamp").meaning.rate_hz == 10
     with pytest.raises(ValueError, match="'battery' does not rise, so the rate"):
         _ = data(tmp_path, actions=["speed"], time="battery").meaning
+    write_episode(tmp_path, "run", n=1)
+    with pytest.raises(ValueError, match=r"'time' has one row, so .* No column of it rises"):
+        _ = data(tmp_path).meaning
 
 
 def test_a_column_that_is_misspelt_is_no_broken_table(tmp_path):
@@ -364,7 +371,7 @@ def test_times_of_day_are_named(tmp_path):
 
 
 def test_spreadsheets_are_named(tmp_path):
-    for name in ("b.xlsx", "a.ods"):
+    for name in ("b.xlsx", "a.ods", "~$b.xlsx"):  # the last while Excel has it open
         (tmp_path / name).write_bytes(b"PK")
     with pytest.raises(FileNotFoundError, match=r"found none\. a\.ods and 1 other: a spread"):
         data(tmp_path).split("train")

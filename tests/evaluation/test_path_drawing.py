@@ -97,6 +97,8 @@ def test_many_commands_say_what_is_left_out() -> None:
         (14.31, 17.63, ["14.3", "16.0", "17.6"]),
         (0.0, 1000.0, ["0", "500", "1000"]),
         (0.9512, 0.9534, ["0.9512", "0.9523", "0.9534"]),
+        (12.3, 12.3 + 1e-14, ["12.3", "12.3", "12.3"]),  # alike but for rounding
+        (2e-9, 4e-9, ["2e-09", "3e-09", "4e-09"]),
     ],
 )
 def test_values_of_a_chart_have_the_digits_that_tell_them_apart(low, high, labels):

@@ -52,11 +52,12 @@ def test_each_is_said_once(other, words):
     assert apart(protocol(), other) == words
 
 
-def test_a_damaged_record_is_told_as_well():
+@pytest.mark.parametrize("view", [None, "", "damaged", [1]])
+def test_a_damaged_record_is_told_as_well(view):
     mine = protocol()
     theirs = copy.deepcopy(mine)
     theirs["tracker"] = None
-    theirs["view"] = None
+    theirs["view"] = view
     assert apart(theirs, mine) == (
         "the tracker None, frames of NonexNone, the transform of frames None",
         "the tracker flow, frames of 48x64, the transform of frames none",

@@ -66,14 +66,15 @@ def check(data: ClipData, workers: int = 0, progress: bool = True) -> list[Findi
     for item in checked:
         findings += item.findings
     for source in _sources(data):
-        if isinstance(source, VideoCSV) and (lone := source.without_table()):
+        lone = source.without_table() if isinstance(source, VideoCSV) else []
+        if lone:
             names = ", ".join(lone[:3]) + (" ..." if len(lone) > 3 else "")
             text = f"{counted(len(lone), 'video')} without a table of the same name: {names}"
             findings.append(Finding("warning", "no table", "", text))
         if isinstance(source, LeRobot) and (made := num_imagined(source.folder)):
             text = f"{counted(made, 'frame is', 'frames are')} a model's (column imagined)"
             findings.append(Finding("note", "imagined", "", text))
-        if isinstance(source, Videos | VideoCSV) and (sheets := spreadsheets(source.folder)):
+        if (lone or isinstance(source, Videos)) and (sheets := spreadsheets(source.folder)):
             findings.append(Finding("warning", "no table", "", sheets))
         if uneven := source.uneven() if isinstance(source, Recordings) else "":
             findings.append(Finding("note", "splits", "", uneven))

@@ -81,7 +81,6 @@ def value_chart(
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
     span, bottom = (high - low) or 1.0, HEIGHT - _BOTTOM
     tall = bottom - _TOP
-    decimals = max(0, math.ceil(1 - math.log10(span)))  # two digits of what the chart spans
     parts = []
     for value in (low, (low + high) / 2, high):
         y = bottom - tall * (value - low) / span
@@ -95,7 +94,7 @@ def value_chart(
                 y=y,
                 end=_LEFT - 4,
                 text=y + 4,
-                value=f"{round(value, decimals) + 0.0:.{decimals}f}",  # never -0
+                value=_tick(value, span),
             )
         )
     for name, values in curves.items():
@@ -109,6 +108,14 @@ def value_chart(
             )
         )
     return _frame(parts, bottom, last, label)
+
+
+def _tick(value: float, span: float) -> str:
+    """With two digits of what the chart spans; three of the value where that is rounding alone."""
+    if not 1e-6 <= span < math.inf:
+        return f"{value:.3g}"
+    decimals = max(0, math.ceil(1 - math.log10(span)))
+    return f"{round(value, decimals) + 0.0:.{decimals}f}"  # never -0
 
 
 def command_chart(
