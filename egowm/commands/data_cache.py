@@ -54,11 +54,11 @@ def run(args: argparse.Namespace) -> int:
     folder = args.output or Path(recipe.trainer.get("default_root_dir", "runs/default"))
     folder = folder if args.output else folder / "latents"
     check_folder(folder, CACHE, force=True)  # one that was begun goes on
-    writer = LatentWriter(_backbone(section), recipe.data(args.root), args.dtype, device)
+    place = device if launch is None else "cpu"  # the device is the workers' first
+    writer = LatentWriter(_backbone(section), recipe.data(args.root), args.dtype, place)
     print(describe(writer))
     if launch is not None:
         writer.check(folder)
-        writer.to("cpu")  # the device is the workers'
         run_workers(launch, ["egowm.commands.main", "data"], args.words, logs_beside(folder))
         writer.to(device)
     cache = writer.write(folder, share, args.batch_size, args.thorough)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from egowm.commands.condition_options import add_conditions
+from egowm.commands.device_option import add_device
 from egowm.commands.launching import add_launch, chosen_launch
 from egowm.commands.parser import Parser
 from egowm.files import FolderKind, begins, check_folder
@@ -108,6 +109,7 @@ def _parser() -> Parser:
         help="pixels of the pictures (default 64 64)",
     )
     add_conditions(parser)
+    add_device(parser, "that imagines, or drives")
     parser.add_argument(
         "--cache", metavar="DIR", type=Path, help="keep each room here: none is gone through twice"
     )

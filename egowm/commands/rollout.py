@@ -9,6 +9,7 @@ from typing import get_args
 
 from egowm.actions.keys import KEYS, check_told
 from egowm.commands.condition_options import add_conditions
+from egowm.commands.device_option import add_device
 from egowm.commands.parser import Parser
 from egowm.conditioning.guidance import Guide
 from egowm.files import FolderKind, check_folder
@@ -59,6 +60,7 @@ def _parser() -> Parser:
         help="what guidance is on (default: the backbone's first choice)",
     )
     add_conditions(parser)
+    add_device(parser, "that imagines")
     parser.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
     parser.add_argument("--force", action="store_true", help="replace a rollout that is there")
     return parser

@@ -219,6 +219,7 @@ def test_a_broken_picture_is_one_line(damage, command, picture, tmp_path, capsys
         ("ww", ["--size", "0", "16"], "height and width of at least 1"),
         ("ww", ["--steps", "0"], "Expected at least 1 sampling step, got 0"),
         ("ww", ["--model", "./none"], "Expected an export"),
+        ("ww", ["--device", "meat"], "expected a device such as cpu or cuda, got 'meat'"),
     ],
 )
 def test_a_mistake_leaves_nothing(actions, options, words, command, tmp_path, monkeypatch, capsys):

@@ -81,6 +81,11 @@ def test_fail_under(world, capsys):
     assert "is below 99.5" in capsys.readouterr().err
 
 
+def test_no_number_to_fail_under_is_refused_before_anything_is_tracked(world, capsys):
+    told = refused(capsys, [*arguments(world), "--fail_under", "nan"])
+    assert "Expected a number as --fail_under, got nan" in told
+
+
 def test_tracker_must_be_named(world, capsys):
     assert "Give --tracker" in refused(capsys, arguments(world)[:-2])
     err = refused(capsys, arguments(world, tracker="sam"))

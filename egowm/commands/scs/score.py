@@ -6,6 +6,7 @@ missing, extra or of another size are listed in one error, and nothing is scored
 """
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,6 +100,8 @@ def run(arguments: argparse.Namespace) -> int:
     launch = chosen_launch(arguments)
     check_named(arguments)
     check_cache(arguments.cache)
+    if arguments.fail_under is not None and math.isnan(arguments.fail_under):
+        raise ValueError("Expected a number as --fail_under, got nan.")
     if arguments.shard is not None:
         return _shard(arguments)
     from egowm.evaluation.report.run_page import PAGE

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from egowm.commands.device_option import chosen_device
 from egowm.commands.launching import Launch
 from egowm.commands.work.plan_pictures import plan_pictures
 from egowm.commands.work.plan_rooms import plan_rooms
@@ -52,7 +53,7 @@ def _agent(args: argparse.Namespace) -> Any:
     ahead |= {"stops": args.stops, "watched": True, "by": _compared(args)}
     if args.simulator:
         return SimulatorAgent(planner, **ahead)
-    policy = load_policy(args.policy) if args.policy else None
+    policy = load_policy(args.policy).to(chosen_device(args)) if args.policy else None
     if policy is not None:
         if isinstance(policy, Dreamer):
             raise ValueError(
@@ -78,7 +79,7 @@ def _compared(args: argparse.Namespace) -> Compared:
 
 
 def _model(args: argparse.Namespace) -> Any:
-    return from_pretrained(args.model or default_model(), base=args.base)
+    return from_pretrained(args.model or default_model(), base=args.base).to(chosen_device(args))
 
 
 def _sampling(args: argparse.Namespace) -> Any:

@@ -80,6 +80,11 @@ def plan_rooms(
     rooms = _rooms(args)
     if args.cache is not None:
         check_folder(args.cache, ROOMS, force=True)
+    if launch is not None:
+        here = argparse.Namespace(**(vars(args) | {"device": "cpu"}))
+        make_agent(here)  # refuses what the workers would
+        program = ["egowm.commands.main", "plan"]
+        run_workers(launch, program, args.words, logs_beside(args.cache))
     agent = make_agent(args)
     if args.shard is not None:
         mine = items_of(share_of(args.shard), rooms.tasks)
@@ -90,9 +95,6 @@ def plan_rooms(
         done = counted(len(mine), "room is", "rooms are")
         print(f"shard {args.shard}: {done} gone through in {args.cache}")
         return 0
-    if launch is not None:
-        program = ["egowm.commands.main", "plan"]
-        run_workers(launch, program, args.words, logs_beside(args.cache))
     rows = _all(rooms, agent, args.output, kind)
     _tell(rows, args.output)
     return 0

@@ -12,6 +12,7 @@ from egowm.actions.files import read_actions
 from egowm.actions.keys import MOVES, in_words, is_file, pressed
 from egowm.checks import counted
 from egowm.commands.base_faults import naming
+from egowm.commands.device_option import chosen_device
 from egowm.data.imagined import ImaginedWriter
 from egowm.dynamics import Dynamics
 from egowm.evaluation.film import write_film
@@ -28,8 +29,8 @@ from egowm.video import read_image, resize, write_frames
 def run(args: Namespace, walk: FolderKind) -> int:
     """Imagine a video for each sequence of actions, write them into a folder of this kind, and say
     where they lead."""
-    picture = read_image(args.picture)
-    model = from_pretrained(args.model or default_model(), base=args.base)
+    picture, device = read_image(args.picture), chosen_device(args)
+    model = from_pretrained(args.model or default_model(), base=args.base).to(device)
     assert model.spec is not None
     if not model.makes_frames:
         raise ValueError(

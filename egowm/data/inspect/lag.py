@@ -120,7 +120,9 @@ def judge(spec: ActionSpec, lag: Lag | None, latency_frames: int = 0) -> Finding
     least = 1.0 if latency_frames and frames < 0 else 0.5
     shifted = abs(frames) >= least and (lag.low > 0 or lag.high < 0)
     if not shifted:
-        return Finding("note", "alignment", "", f"actions and pictures agree: {told}", values)
+        agree = abs(frames) < least  # within an interval that may be wide
+        said = "actions and pictures agree" if agree else "too few turns to say what leads"
+        return Finding("note", "alignment", "", f"{said}: {told}", values)
     if spec.kind == "command" and lag.low > 0:
         lead = latency_frames + round(frames)
         values["latency_frames"] = lead

@@ -455,6 +455,13 @@ def test_a_spreadsheet_beside_videos_is_named_and_a_prior_needs_no_test(tmp_path
     assert "drive.xlsx: a spreadsheet's own format is not read" in found[0].text
 
 
+def test_a_lag_that_may_be_none_is_no_agreement():
+    spec = ActionSpec(("steering",), ("deg",), "command", "command", 10.0)
+    found = judge(spec, Lag(0.55, -0.8, 0.8, 0.5, 0.4))
+    assert (found.level, found.kind) == ("note", "alignment")
+    assert found.text.startswith("too few turns to say what leads: ")
+
+
 @pytest.mark.parametrize(
     ("frames", "latency", "kind", "words"),
     [
