@@ -519,6 +519,7 @@ def roll_out(root: Path, version: int) -> None:
         spec=wheeled(),
         rollout=lambda *given, **more: SimpleNamespace(frames=pixels),
     )
+    model.to = lambda device: model
     video.write_image(beside(root) / "a.png", FRAMES[0])
     opened = patch.object(work, "from_pretrained", lambda *given, **more: model)
     with opened:
