@@ -32,13 +32,14 @@ from tests.writers import WRITERS, Told
 
 EVERY = 1 << 30
 SHARES = (0.0, 0.5, 0.9)  # of the bytes that are written
-OF_TEXT = {  # safetensors takes no other names; the rest is in a folder of Latin-1
+OF_TEXT = {  # safetensors and rerun take no other names; the rest is in a folder of Latin-1
     "convert-sam2 to a file",
     "convert-sam2 to a folder",
     "export of a model",
     "latent cache",
     "pipeline for diffusers",
     "prior",
+    "recording for rerun",
     "shard of latents",
 }
 REFUSALS = {  # what the system says, of which calls, and whether tidying is possible

@@ -363,6 +363,28 @@ def imagine(root: Path, version: int) -> None:
         writer.add_rollout(pixels[:1], pixels[1:] / 255, torch.full((2, 3), version / 20))
 
 
+def record_for_rerun(root: Path, version: int) -> None:
+    from egowm.evaluation.rerun_recording import write_rrd
+    from egowm.evaluation.scenes import Scene
+
+    write_rrd([Scene("a", 4.0, {"gt": frames(version)})], root / "a.rrd")
+
+
+def read_by_rerun(root: Path) -> Any:
+    """The pictures, as they were encoded; each file has numbers of its own besides."""
+    from rerun.chunk import RrdReader
+
+    if not (root / "a.rrd").exists():
+        return None
+    found = []
+    for chunk in RrdReader(str(root / "a.rrd")).stream().to_chunks():
+        batch = chunk.to_record_batch()
+        for name in batch.schema.names:
+            if name.endswith(":blob"):
+                found += [bytes(row[0]) for row in batch.column(name).to_pylist()]
+    return sorted(found)
+
+
 def keep_predictions(root: Path, version: int) -> None:
     from egowm.evaluation import kept
 
@@ -718,6 +740,7 @@ WRITERS = {
     "predictions that are kept": Writer(keep_predictions, read_predictions),
     "imagined episodes": Writer(imagine, of_folder("dreams")),
     "pack for a bucket": Writer(once(pack_for_a_bucket), read_from_a_bucket, trajectories),
+    "recording for rerun": Writer(record_for_rerun, read_by_rerun),
     "eval": Writer(evaluate("eval"), of_folder("run")),
     "demo": Writer(evaluate("demo"), of_folder("run", besides="training/")),
     "predict": Writer(predict, of_folder("run")),

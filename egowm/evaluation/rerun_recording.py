@@ -6,8 +6,7 @@ time, `SCENE/paths/NAME` a way in the plane with `SCENE/paths/NAME/at` where it 
 `SCENE/text`. Two timelines: `frame`, and `time` in seconds.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,39 +18,22 @@ from egowm.files import whole
 from egowm.video import encode_image
 
 APPLICATION = "egowm"
-_END, _TAIL = b"RRF2FOOT", 12  # how a whole file ends: this, and a number of four bytes
 
 
 def write_rrd(scenes: Iterable[Scene], path: Path) -> int:
-    """Write scenes to a file, whole or not at all; how many there are."""
+    """Write scenes to a file, whole or not at all; how many there are.
+
+    rerun gives the bytes, which memory holds until all are there, and does not write them: a file
+    that cannot grow makes it wait for ever.
+    """
     import rerun
 
+    stream = rerun.RecordingStream(APPLICATION)
+    encoded = stream.binary_stream()
     with whole(path) as temporary:
-        stream = rerun.RecordingStream(APPLICATION)
-        with _of_file(path):
-            stream.save(temporary)
         count = _log_all(stream, scenes)
-        with _of_file(path):
-            stream.flush()
-            stream.disconnect()
-        if not _is_whole(temporary):  # it tells of no full disk
-            raise OSError(f"{path}: rerun did not write all of it: is the disk full, or broken?")
+        temporary.write_bytes(encoded.read() or b"")
     return count
-
-
-def _is_whole(path: Path) -> bool:
-    with path.open("rb") as stream:
-        stream.seek(max(0, path.stat().st_size - _TAIL))
-        return stream.read().startswith(_END)
-
-
-@contextmanager
-def _of_file(path: Path) -> Iterator[None]:
-    """Errors of rerun's that are the disk's, or the name's."""
-    try:
-        yield
-    except (RuntimeError, UnicodeError) as error:
-        raise OSError(f"{path}: rerun cannot write it ({' '.join(str(error).split())}).") from error
 
 
 def show(scenes: Iterable[Scene]) -> int:
