@@ -96,8 +96,8 @@ def work(arguments: argparse.Namespace) -> None:
         if (name, seed) not in known:
             encode, about_training = make()
             row = {"row": name, "seed": seed} | about_training | probed(encode, seen, seed)
-            record["rows"].append(row)
-            write(arguments.record, about | record)
+            record["rows"].append(row | {"commit": about["commit"]})
+            write(arguments.record, record | about)
             print(row, flush=True)
 
     keep("pixels", 0, partial(pixels, side))

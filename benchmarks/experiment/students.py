@@ -165,7 +165,8 @@ def work(arguments: argparse.Namespace) -> None:
         for steps in TEACHERS.get(name, STEPS):
             if any((row["model"], row["steps"]) == (name, steps) for row in rows):
                 continue
-            rows.append(row_of(clips, model, steps, {"model": name, "began": began}))
+            said = {"model": name, "began": began, "commit": about["commit"]}
+            rows.append(row_of(clips, model, steps, said))
             print(name, steps, *(rows[-1][k] for k in ("scs", "psnr", "sharpness")), flush=True)
             keep()
     if "distilled" in there and not ratios and (top := best(rows, "P+")):
@@ -175,7 +176,8 @@ def work(arguments: argparse.Namespace) -> None:
     for name in arguments.arrivals:
         if name not in {row["model"] for row in arrived}:
             model = WorldModel.from_pretrained(there[name])
-            arrived.append(closed_loop(name, model, arguments.rooms))
+            found = closed_loop(name, model, arguments.rooms)
+            arrived.append(found | {"commit": about["commit"]})
             print(name, *(arrived[-1][k] for k in ("success", "ci95")), flush=True)
             keep()
 
