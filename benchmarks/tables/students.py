@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.experiment.students import STUDENTS, best
 from benchmarks.measure import Record, read
-from benchmarks.tables.markdown import SAID, Columns, lines_of, ranged, source, table
+from benchmarks.tables.markdown import SAID, Columns, doubt, lines_of, ranged, source, table
 from egowm.scs.bootstrap import interval
 
 NAMES = {
@@ -61,7 +61,8 @@ def _arrivals(row: Record, results: Path) -> str:
     difference = 100.0 * (np.array(row["each"], float) - there)
     low, high = interval(difference) or (np.nan, np.nan)
     less = f"{difference.mean():+.0f} [{low:+.0f} to {high:+.0f}]"
-    return f"{said}, its teacher in {100 * there.mean():.0f} %: {less}"
+    unsure = f" ({doubt(teacher)})" if doubt(teacher) else ""
+    return f"{said}, its teacher in {100 * there.mean():.0f} %{unsure}: {less}"
 
 
 def _less(row: Record, rows: list[Record]) -> str:
