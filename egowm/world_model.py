@@ -162,9 +162,10 @@ class WorldModel(OnHub, LightningModule):
             self.specs = dict(getattr(data, "specs", {}))
         else:
             self.spec.compare(data.clip_meaning)
-        if stage == "fit":
+        if stage != "predict":  # of a checkpoint, which is read later, its own chunk holds
             horizon, own = data.window.horizon, self.own_contexts
             self.chunk = horizon if own is None else own.chunk(horizon)
+        if stage == "fit":
             self._refuse_wrong_gradients()
 
     def configure_model(self) -> None:

@@ -120,6 +120,7 @@ def test_the_network_is_called_as_often(name, tmp_path):
     assert sum(passes) == case.calls(frames)
 
 
+@pytest.mark.long
 def test_the_baseline_at_its_published_size(tmp_path):
     """From sizes alone: CDiT-XL, and latents of 28 x 28 from pictures of 224 x 224."""
     case = cases("paper", torch.bfloat16, compiled=False, other=False)[0]

@@ -81,6 +81,7 @@ def test_few_files_come_home(call, device, tmp_path):
     assert all(name.count("/") <= 2 for step in steps for name in step.brings)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "status", "last"),
     [

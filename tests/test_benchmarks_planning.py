@@ -41,6 +41,7 @@ def test_errors_by_hand():
     assert measured["psnr"] == pytest.approx(16.9897, abs=1e-3)  # 10 log10(255^2 / (51^2 / 2))
 
 
+@pytest.mark.long
 def test_memory_of_plans(tmp_path, capsys):
     path = tmp_path / "planning-memory.json"
     argv = ["--candidates", "3", "2", "--frames", "1", "--micro_batch", "2", "--device", "cpu"]

@@ -29,7 +29,7 @@ OFTEN = (  # quick ones; `make fuzz` takes all
     "scs score, run lengths",
     "scs score, trajectories",
 )
-EACH = 5
+EACH = 2
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,23 @@ from tests.kills import examined
 from tests.writers import WRITERS, Told, compare, predicted, score, some_clip, two_scores, wheeled
 
 MOST = 1  # kills of each start; `python -m tests.kills` tries every call
+OFTEN = (  # one of each way of writing; the tests of the others are long
+    "frames",
+    "mp4",
+    "checkpoint",
+    "record of a run",
+    "cache of tracks",
+    "run of clips",
+    "label index",
+    "shard of latents",
+    "export of a model",
+    "pack",
+    "score",
+    "annotate",
+    "data convert",
+    "predictions that are kept",
+    "eval",
+)
 
 TRACED = pytest.mark.skipif(
     (sys.platform, platform.machine()) != ("linux", "x86_64"),
@@ -27,7 +44,15 @@ TRACED = pytest.mark.skipif(
 
 
 @TRACED
-@pytest.mark.parametrize("writer", WRITERS, ids=lambda name: name.replace(" ", "_"))
+@pytest.mark.parametrize(
+    "writer",
+    [
+        pytest.param(
+            name, id=name.replace(" ", "_"), marks=[pytest.mark.long] * (name not in OFTEN)
+        )
+        for name in WRITERS
+    ],
+)
 def test_a_writer(writer: str, tmp_path: Path) -> None:
     found = examined(writer, tmp_path, MOST)
     assert found.losses == []
@@ -36,7 +61,9 @@ def test_a_writer(writer: str, tmp_path: Path) -> None:
 
 
 @TRACED
-@pytest.mark.parametrize("writer", ["export of a model", "predict"])
+@pytest.mark.parametrize(
+    "writer", ["predict", pytest.param("export of a model", marks=pytest.mark.long)]
+)
 def test_a_killed_container_starts_again(writer: str, tmp_path: Path) -> None:
     """The same number of a process is no sign that the one that was killed still writes."""
     found = examined(writer, tmp_path, 0)

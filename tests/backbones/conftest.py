@@ -40,6 +40,7 @@ FAMILIES = {
 }
 BY_FRAME = ("svd", "cdit")  # each frame encoded by itself, and no text
 BY_TOKEN = [name for name in FAMILIES if name not in BY_FRAME]
+TWINS = ("predict2", "wan2.1")  # of predict2.5 and wan2.2: their tests are long ones
 TEXT, TOKENS = 32, 6  # width and number of a text's tokens
 
 
@@ -78,7 +79,9 @@ def _masters(tiny, spec) -> Callable[[str], Any]:
     return master
 
 
-@pytest.fixture(params=list(FAMILIES))
+@pytest.fixture(
+    params=[pytest.param(name, marks=[pytest.mark.long] * (name in TWINS)) for name in FAMILIES]
+)
 def family(request: pytest.FixtureRequest) -> Family:
     return FAMILIES[request.param]
 

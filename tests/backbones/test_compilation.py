@@ -57,6 +57,7 @@ def step(model: WorldModel, name: str) -> tuple[float, list[torch.Tensor]]:
     return loss.item(), [p.grad.clone() for p in model.parameters() if p.grad is not None]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "part"),
     [

@@ -271,3 +271,12 @@ def test_help_names_the_options(capsys):
 def test_recipes_are_found():
     assert {"pretrain_rooms_vae", "pretrain_rooms_svd"} <= {path.stem for path in RECIPES}
     assert os.environ["HF_HUB_OFFLINE"] == "1"  # parsing downloads nothing
+
+
+def test_own_contexts_are_validated_without_a_checkpoint(recipe, capsys):
+    """The chunk that they begin with is that of the clips, as in training."""
+    own = ["validate", "-c", str(recipe), "--model.own_contexts", "{share: 1.0, deepest: 2}"]
+    assert cli.main(own) == 0
+    assert "val/loss" in capsys.readouterr().out
+    assert cli.main([*own, "--data.window.horizon", "4"]) == 2
+    assert "--data.window.horizon to a multiple of 3" in capsys.readouterr().err

@@ -119,6 +119,7 @@ def test_two_workers_score_200_clips_as_one_process_does(many, alone, tmp_path):
         assert "100 clips are tracked in" in log.read_text()
 
 
+@pytest.mark.long
 def test_a_worker_that_was_killed(many, alone, tracker, tmp_path, capsys):
     """The other one ends its share; the command run again tracks what is missing, and no more."""
     both, cache, whole = tmp_path / "both.json", tmp_path / "cache", 2 * CLIPS
@@ -547,6 +548,7 @@ def cluster(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_slurm_scores_as_one_process_does(cluster, tmp_path):
     """By a stand-in for Slurm, which runs the script that was submitted."""

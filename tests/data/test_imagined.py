@@ -102,6 +102,7 @@ def recipe_on(root: Path, recipe: Path, **options: object) -> Path:
     return recipe
 
 
+@pytest.mark.long
 def test_a_model_is_trained_from_imagined_episodes(root, recipe, spec, tmp_path):
     assert cli.main(["fit", "-c", str(recipe_on(root, recipe))]) == 0
     saved = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)

@@ -303,6 +303,7 @@ def test_a_larger_frozen_encoder_teaches(folder, frames):
     assert other.encoder().width == 16  # the student's average is what is exported
 
 
+@pytest.mark.long
 def test_a_student_comes_nearer_to_its_frozen_teacher(folder, frames):
     """Its heads' targets are those that the prototypes give the teacher's features."""
     model = dinov2(teacher=folder, koleo=0.0)

@@ -342,6 +342,7 @@ def test_a_dense_read_out_learns_what_tokens_say():
         fit_dense(readout, tokens / 0, values)
 
 
+@pytest.mark.long
 def test_a_point_read_out_follows_what_tokens_say():
     """Two objects; each token says which place its object had first and where it is now."""
     torch.manual_seed(0)

@@ -193,6 +193,7 @@ def test_the_verb_with_the_simulator(tmp_path, capsys):
     assert "arrived; " in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_the_verb_with_the_model_that_came_along(tmp_path, capsys):
     options = ["--candidates", "2", "--rounds", "1", "--max_steps", "2", "--horizon", "4"]
     options += ["--steps", "1", "--chain", "latents_only", "--dtype", "bfloat16"]

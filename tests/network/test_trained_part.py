@@ -161,7 +161,10 @@ def test_actions_reach_the_first_block_under_a_lora(make, clip, targets):
     assert (ours - other).abs().mean() > 1e-3 * ours.std()
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize(
+    "part",
+    ["lora", *(pytest.param(part, marks=pytest.mark.long) for part in PARTS if part != "lora")],
+)
 def test_export_is_the_trained_model(make, clip, part, tmp_path, monkeypatch):
     """A LoRA is merged; what comes back knows nothing of peft. The model in training stays."""
     model = make(part)

@@ -225,6 +225,7 @@ def test_a_cost_in_bfloat16_and_by_a_window(obedient, context, spec):
         goal_cost(obedient, context, goal, Sampling(decode="last", decode_window=3))
 
 
+@pytest.mark.long
 def test_a_cost_is_a_function_of_the_actions(obedient, context, spec):
     actions = spec.denormalise(torch.rand(3, 4, 3, generator=seeded()) * 2 - 1)
     goal = torch.rand(3, 16, 16, generator=seeded(5))

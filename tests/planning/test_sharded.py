@@ -44,7 +44,9 @@ def test_the_plan_of_two_is_the_plan_of_one(model, cost):
     assert plans[0].cost < float(cost(Space.of(model.spec, 3).mean[None]))
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 9, 17])
+@pytest.mark.parametrize(
+    "count", [1, 3, 9, *(pytest.param(count, marks=pytest.mark.long) for count in (2, 5, 8, 17))]
+)
 def test_costs_of_any_number_of_candidates(count, model, cost):
     actions = actions_of(model, count)
     found = sharded(cost, ["cpu"] * 3)(actions)
@@ -52,6 +54,7 @@ def test_costs_of_any_number_of_candidates(count, model, cost):
     assert found.std() > 1e-6 or count == 1
 
 
+@pytest.mark.long
 def test_how_candidates_are_given_out(model, cost):
     """Micro-batches of one device where they suffice for all, else evenly."""
     both, actions = sharded(cost, ["cpu", "cpu"]), actions_of(model, 11)

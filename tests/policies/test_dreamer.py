@@ -75,7 +75,10 @@ def learned(model: Dreamer, replay, steps: int, folder) -> Dreamer:
     return model
 
 
-@pytest.mark.parametrize("choices", [None, [[1.0], [-1.0], [-0.5], [-2.0]]])
+@pytest.mark.parametrize(
+    "choices",
+    [None, pytest.param([[1.0], [-1.0], [-0.5], [-2.0]], marks=pytest.mark.long)],
+)
 def test_it_learns_what_is_rewarded(choices, toy_replay, tmp_path):
     torch.manual_seed(1)
     model = dreamer(choices=choices, horizon=4, entropy=1e-3, target_every=10)

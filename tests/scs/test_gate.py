@@ -29,6 +29,7 @@ def score(world, pred=None, tracker="palette") -> list[str]:
     return ["score", *folders, "--tracker", tracker]
 
 
+@pytest.mark.long
 def test_the_same_videos_pass(world, baseline, capsys):
     assert main([*score(world), "--gate", str(baseline)]) == 0
     assert "gate: passed, none of 3 values is worse" in capsys.readouterr().out

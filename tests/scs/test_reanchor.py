@@ -48,6 +48,7 @@ def expected(world):
     return 100 * np.mean(clips)
 
 
+@pytest.mark.long
 def test_every_part_is_scored_from_its_anchor(world):
     plain, found = score(world), score(world, reanchor=world.root / "later")
     assert found.scs == plain.scs

@@ -89,7 +89,7 @@ def node(monkeypatch, start, obedient):
     made.walk.close()
 
 
-@pytest.mark.parametrize("encoding", ["rgb8", "bgr8"])
+@pytest.mark.parametrize("encoding", ["bgr8", pytest.param("rgb8", marks=pytest.mark.long)])
 def test_commands_become_pictures(node, obedient, picture, encoding):
     assert node.seconds == 0.25
     node.tick()

@@ -197,6 +197,7 @@ def test_sliders_of_a_body_of_25_dimensions(driver, start, tiny_prior, picture):
     assert page.faults() == []
 
 
+@pytest.mark.long
 def test_a_visitor_comes_back_when_the_server_does(driver, start, frame_by_frame):
     served = Served(frame_by_frame, (16, 16))
     first = start(served)
@@ -209,6 +210,7 @@ def test_a_visitor_comes_back_when_the_server_does(driver, start, frame_by_frame
     page.walk("w", frames=1)
 
 
+@pytest.mark.long
 def test_a_page_that_rested_comes_again_when_it_is_used(driver, start, frame_by_frame, monkeypatch):
     monkeypatch.setattr("egowm.serving.app.REST", 0.5)
     running = start(Served(frame_by_frame, (16, 16)), visitors=1)

@@ -42,6 +42,7 @@ def test_what_is_alive_is_counted():
     assert live.peak == 8000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("train", "checkpointing", "precision"),
     [

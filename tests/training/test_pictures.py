@@ -127,6 +127,7 @@ def test_they_change_nothing_and_can_be_left_out(recipe, tmp_path):
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.long
 def test_one_clip_is_too_few(recipe, tmp_path, caplog):
     options = ["--data.num_frames", "4", "--trainer.max_steps", "1"]
     with caplog.at_level("INFO"):

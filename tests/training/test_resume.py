@@ -67,15 +67,21 @@ AVERAGE = ["--trainer.callbacks", "egowm.training.average.WeightAverage"]
 STATE = ("state_dict", "optimizer_states", "lr_schedulers", "egowm", "global_step", "Rooms")
 
 
-def test_resuming_changes_nothing(recipe, tmp_path, keep_all):
-    """In the middle of an epoch, at its end and after it, with and without loader workers; the
-    moving average of the weights, too."""
+@pytest.mark.parametrize(
+    "stops",
+    [
+        pytest.param([(3, 2)], id="in the middle of an epoch"),
+        pytest.param([(5, 0), (6, 0)], id="at its end and after it", marks=pytest.mark.long),
+    ],
+)
+def test_resuming_changes_nothing(recipe, tmp_path, keep_all, stops):
+    """With and without loader workers; the moving average of the weights, too."""
     whole = tmp_path / "whole"
     fit(recipe, whole, "--data.num_workers", "2", "--save_every", "1", *AVERAGE)
     expected = losses(whole)
     assert sorted(expected) == list(range(STEPS))
     assert len(set(expected.values())) == STEPS
-    for step, workers in ((3, 2), (5, 0), (6, 0)):
+    for step, workers in stops:
         root, last = tmp_path / f"from{step}", whole / f"checkpoints/step={step}.ckpt"
         options = ["--ckpt_path", str(last), "--data.num_workers", str(workers), *AVERAGE]
         fit(recipe, root, *options)

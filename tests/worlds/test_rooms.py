@@ -46,6 +46,7 @@ def test_shapes_and_any_resolution():
     assert (small == large[1::3, 1::3]).mean() > 0.99  # the same view, sampled at pixel centres
 
 
+@pytest.mark.long
 def test_hue_tells_the_structure(runs):
     """Every pixel of a structure is within 10 degrees of its hue; hues are 20 degrees apart."""
     for k, run in enumerate(runs[:15]):

@@ -112,7 +112,14 @@ def test_a_batch_of_videos_equals_single_ones(model, monkeypatch, kept_in):
     assert (found[:, :3] - found[:, 3:6]).abs().max() > 1
 
 
-@pytest.mark.parametrize("options", [{"batch_images": 1}, {"batch_tracks": 2}, {"batch_images": 5}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch_tracks": 2},
+        pytest.param({"batch_images": 1}, marks=pytest.mark.long),
+        pytest.param({"batch_images": 5}, marks=pytest.mark.long),
+    ],
+)
 def test_batch_sizes_change_nothing(model, options):
     videos, masks = [make_video(9, seed) for seed in range(2)], [make_masks(3)] * 2
     found, _ = together(model, videos, masks)
@@ -158,6 +165,7 @@ def test_memory_does_not_grow_with_the_video(model):
     assert held[20] == held[32] == held[48]
 
 
+@pytest.mark.long
 def test_length_of_the_video_matters_below_16_frames(model):
     """SAM 2 measures a pointer's age by the length of the video: slice long runs, run no short."""
     video, masks = make_video(20), make_masks(2)

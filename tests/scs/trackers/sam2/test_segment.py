@@ -66,6 +66,7 @@ def test_points_and_boxes_are_those_of_the_picture_model(model):
     assert (masks[0] != masks[3]).any()
 
 
+@pytest.mark.long
 def test_annotate_with_prompts(folder, tmp_path, capsys):
     write_frames(tmp_path / "gt" / "clip", make_video(2))
     rows = [{"id": 3, "box": [20, 10, 90, 60]}]

@@ -67,6 +67,7 @@ def test_order_of_objects_changes_nothing(tracker):
     np.testing.assert_allclose(tracks.evidence[:, order], other.evidence, atol=1e-3)
 
 
+@pytest.mark.long
 def test_many_equal_single_ones_whatever_their_lengths(tracker):
     videos = [make_video(5, 0), make_video(7, 1), make_video(5, 2)]
     masks = [make_masks(2), make_masks(3), make_masks(1)]
@@ -94,6 +95,7 @@ def test_truth_scores_100(clips, tracker):
     assert 10 < score(clips, tracker).scs < 99
 
 
+@pytest.mark.long
 def test_score_is_that_of_one_video_after_the_other(clips, tracker):
     class OneByOne(Sam2Tracker):
         def track_many(self, videos, masks):
@@ -107,6 +109,7 @@ def test_score_is_that_of_one_video_after_the_other(clips, tracker):
     assert result.fingerprint == want.fingerprint
 
 
+@pytest.mark.long
 def test_bfloat16(folder, tracker):
     half = Sam2Tracker(folder, dtype="bfloat16", device="cpu")
     video, masks = make_video(4), make_masks(2)

@@ -32,7 +32,9 @@ def test_meta_names_are_those_of_the_package(weights):
     assert all(torch.equal(again[name], tensor) for name, tensor in weights.tensors.items())
 
 
-@pytest.mark.parametrize("size", ["t", "s", "b+", "l"])
+@pytest.mark.parametrize(
+    "size", ["t", *(pytest.param(size, marks=pytest.mark.long) for size in ("s", "b+", "l"))]
+)
 @pytest.mark.parametrize("version", ["2", "2.1"])
 def test_sizes_of_meta(size, version, monkeypatch):
     """Each published size is recognised by its shapes, and loads into transformers' model."""
