@@ -107,6 +107,7 @@ def test_as_many_calls_as_frames():
     assert len({case.size for case in KNOWN if case.group in (SIZE, CALLS)}) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [NWM, SVD, COSMOS])
 def test_the_network_is_called_as_often(name, tmp_path):
     """One video of two chunks at most, in two steps, beside the closed form."""

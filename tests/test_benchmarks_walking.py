@@ -18,6 +18,7 @@ def asked(tiny_prior) -> argparse.Namespace:
     )
 
 
+@pytest.mark.long
 def test_frames_by_every_way_are_timed(asked, tmp_path):
     """The stock pipeline's first frame is ours, or nothing is timed."""
     record = streaming.run(asked)

@@ -156,6 +156,7 @@ def test_a_shipped_model_by_its_name(name, tmp_path, monkeypatch):
     assert model.backbone.base_sha256 == record["base_sha256"]
 
 
+@pytest.mark.long
 def test_a_folder_goes_before_a_shipped_model_of_its_name(folder, obedient, monkeypatch):
     folder.rename(folder.with_name("rooms"))
     monkeypatch.chdir(folder.parent)

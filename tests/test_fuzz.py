@@ -64,6 +64,7 @@ def test_every_fault_is_seen(root, name):
     assert tried(root, name, [], 3.0 if name == "loops" else 60.0).kind == faulty.RUNS[name][0]
 
 
+@pytest.mark.long
 def test_a_number_is_always_the_same_damage(tmp_path):
     """Of every kind; done twice, it gives the same files."""
     files = {

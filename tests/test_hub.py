@@ -62,6 +62,7 @@ def test_pushed_and_pulled_it_rolls_out_the_same_frames(obedient, hub, tmp_path)
     assert hub.asked == []
 
 
+@pytest.mark.long
 def test_an_older_revision_stays_what_it_was(obedient, hub):
     first = obedient.push_to_hub(REPO)
     before = imagine(obedient)
@@ -254,6 +255,7 @@ def test_a_refused_repository(obedient, hub, monkeypatch, token, repo, words):
     assert hub.commits == {}
 
 
+@pytest.mark.long
 def test_a_refused_commit_leaves_the_repository_as_it_was(obedient, hub):
     first = obedient.push_to_hub(REPO)
     before = dict(hub.files(REPO))
@@ -358,6 +360,7 @@ def test_a_wrong_revision_or_repository(obedient, hub, tmp_path, repo, revision,
     assert not list(tmp_path.glob("cache/*/snapshots/*/*"))
 
 
+@pytest.mark.long
 def test_an_interrupted_download_leaves_nothing_half_written(obedient, hub, tmp_path, monkeypatch):
     commit = obedient.push_to_hub(REPO)
     monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between the library's attempts

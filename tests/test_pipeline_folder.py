@@ -71,6 +71,7 @@ def ours(model: WorldModel, on: bool) -> torch.Tensor:
     return model.rollout(np.asarray(picture()), actions, how, generator=seeded).frames[0]
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
 def test_the_stock_pipeline_shows_what_ours_shows_with_actions_off(folder, fitted, tiny_prior):
     found = stock(folder)
@@ -123,6 +124,7 @@ def test_what_lies_in_the_folder(folder, fitted, tiny_prior):
     assert f'StableVideoDiffusionPipeline.from_pretrained("{folder.as_posix()}")' in card
 
 
+@pytest.mark.long
 def test_a_lora_is_merged(tiny_prior, spec, tmp_path):
     model = WorldModel(SVD(str(tiny_prior)), train="lora", lora_rank=2, steps=3, chunk=4, spec=spec)
     model.configure_model()

@@ -130,6 +130,7 @@ def test_an_image_decoder_needs_no_window(either, context, actions):
     assert torch.equal(made.frames, whole.frames)
 
 
+@pytest.mark.long
 def test_bfloat16_is_near_float32(obedient, context, actions, monkeypatch):
     plain = obedient.rollout(context, actions, generator=seeded())
     seen, forward = [], obedient.backbone.network.conv_in.forward
@@ -157,6 +158,7 @@ def test_a_stream_is_the_rollout_chunk_by_chunk(obedient, context, actions):
     assert not chunks[0].frames.requires_grad
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [1, 2, 3, 9])
 def test_micro_batches_are_the_whole_batch(obedient, context, actions, size, monkeypatch):
     calls, forward = [], type(obedient.backbone).forward
@@ -186,6 +188,7 @@ def test_micro_batches_are_checked_before_any_work(obedient, context, actions):
         obedient.rollout(context, actions, Sampling(micro_batch=1))
 
 
+@pytest.mark.long
 def test_common_numbers(obedient, context, actions, monkeypatch):
     """As one equal generator for each, but the noisy context is encoded once."""
     same = actions[:1].expand(3, -1, -1)

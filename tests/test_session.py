@@ -209,6 +209,7 @@ def test_a_stream_keeps_the_caller_s_autocast(obedient, context, actions):
     assert not torch.equal(plain, whole)
 
 
+@pytest.mark.long
 def test_micro_batches_that_share_a_generator_draw_in_turns(obedient, context, actions):
     """As they did before: the first chunk of each, then the second."""
     told = torch.stack([actions, -actions])

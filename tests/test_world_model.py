@@ -140,6 +140,7 @@ def test_a_chain_of_latents_only(obedient, context, monkeypatch, decode, decoded
     assert not torch.allclose(made.latents[:, 4:], other.latents[:, 4:], atol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
 def test_a_candidate_does_not_depend_on_its_batch(obedient, context, actions, guidance):
     long = torch.cat([actions, actions.flip(1)], 1)  # two chunks

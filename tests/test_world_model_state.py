@@ -96,6 +96,7 @@ def test_later_chunks_add_the_differences(model, context, actions, monkeypatch):
     assert (other[:, 4:] - found.frames[:, 4:]).abs().max() > 0.01
 
 
+@pytest.mark.long
 def test_a_state_for_each_sequence(model, context, actions):
     states = torch.tensor([[0.5, 1.0], [-0.5, 0.2], [0.9, 1.9]])
     generators = [seeded(k) for k in range(3)]
@@ -188,6 +189,7 @@ def test_the_loss_sees_the_state(model):
         model.loss(clip()._replace(state=torch.zeros(2, 0)))
 
 
+@pytest.mark.long
 def test_an_export_brings_state_and_null_embedding(world_model, context, actions, tmp_path):
     model = WorldModel(
         world_model.backbone, steps=2, chunk=4, spec=MOVES, state_spec=POSTURE, drop_action=0.2

@@ -89,6 +89,7 @@ def follow(folder: Path, camera: Camera) -> dict[str, str]:
     return {command[2]: run_copy(command, folder) for command in commands()}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "camera",

@@ -227,6 +227,7 @@ def test_the_same_generator_gives_the_same_video(model, context, actions):
     assert (other - twice[0]).abs().max() > 1e-2
 
 
+@pytest.mark.long
 def test_a_candidate_does_not_depend_on_the_others(model, context, actions):
     seeds = [generator(seed) for seed in (7, 8, 9)]
     together = model.rollout(context, actions, text=["a", "b", "c"], generator=seeds)
@@ -235,6 +236,7 @@ def test_a_candidate_does_not_depend_on_the_others(model, context, actions):
     assert torch.equal(together.latents[1], alone.latents[0])
 
 
+@pytest.mark.long
 def test_a_cost_of_candidates(model, context, actions):
     """All see the same noise; the last frame alone is asked for."""
     picture, goal = context[0, -1].permute(1, 2, 0), context[0, 0]

@@ -46,6 +46,7 @@ def told(model):
     return model.backbone
 
 
+@pytest.mark.long
 def test_the_loss_is_that_of_pixels(family, model, told, tmp_path):
     """With generators (validation: Predict2 and LTX draw the context) and without."""
     if not told.codec.frame_wise:

@@ -107,6 +107,7 @@ def test_scaling_factor(base):
     torch.testing.assert_close(scaled.codec.decode(0.5 * latents), plain.codec.decode(latents))
 
 
+@pytest.mark.long
 def test_a_decoder_that_is_told_a_time(base):
     """As LTX 0.9.1's: what it is told matters, and its own noise is always the same."""
     from diffusers import AutoencoderKLLTXVideo

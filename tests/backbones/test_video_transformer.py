@@ -161,6 +161,7 @@ def test_the_network_is_given_the_latent_that_was_generated(single, spec, monkey
     assert (made.latents[0] - made.latents[1]).abs().max() > 0.01
 
 
+@pytest.mark.long
 def test_latents_and_pixels_differ_from_the_second_chunk_on(single, spec):
     model, actions = build(single, spec), torch.zeros(1, 8, 3)
     found = [

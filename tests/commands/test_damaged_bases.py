@@ -89,6 +89,7 @@ def test_settings_that_ask_for_too_much(
         assert str(base / Path(name).parent) in line
 
 
+@pytest.mark.long
 def test_parts_that_do_not_fit_name_the_base(base, rollout, capsys, online):
     """Each can be read; together they fail."""
     changes = {"image_mean": [0.5, 0.5], "image_std": [0.5, 0.5]}

@@ -160,6 +160,7 @@ def test_its_last_line_tells_whether_the_model_follows_its_actions(
     )
 
 
+@pytest.mark.long
 def test_a_demo_again(trained, evaluated, committed, tmp_path, capsys):
     """Its own folder is replaced with --force, as `make demo` does; nobody else's ever."""
     output = tmp_path / "demo"

@@ -84,6 +84,7 @@ def test_a_run_that_validates_keeps_the_newest(recipe, elsewhere, tmp_path):
     assert checkpoint(tmp_path / "run")["global_step"] == 2
 
 
+@pytest.mark.long
 def test_no_checkpoints_when_told_so(recipe, elsewhere, tmp_path):
     options = ["--trainer.enable_checkpointing", "false", "--trainer.logger", "false"]
     assert cli.main(["fit", "-c", str(recipe), *options]) == 0

@@ -571,6 +571,7 @@ def test_slurm_scores_as_one_process_does(cluster, tmp_path):
     assert "1 clip is tracked" in (logs / "2-of-2.log").read_text()
 
 
+@pytest.mark.long
 def test_the_time_is_the_partition_s_where_none_is_given(cluster, tmp_path):
     world = World(tmp_path / "w")
     command = score(world, "palette", tmp_path / "a.json", "--cache", str(tmp_path / "cache"))

@@ -324,6 +324,7 @@ def test_a_state_that_does_not_fit(run, words, message, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 def test_a_source_s_ranges(run, spec, tmp_path, capsys):
     """The same physical actions mean less to a robot that moves three times as far."""
     wide = replace(spec, low=tuple(3 * x for x in spec.low), high=tuple(3 * x for x in spec.high))

@@ -47,6 +47,7 @@ def first_frames(batch: Clip) -> list[int]:
     return batch.frames[:, 0, 0, 0, 0].tolist()
 
 
+@pytest.mark.long
 def test_a_training_batch_comes_from_one_source():
     data = mixture(weights={"slow": 3.0, "fast": 1.0})
     seen: Counter[str] = Counter()
@@ -225,6 +226,7 @@ def test_the_loss_normalises_by_source(fitted):
         loss(slow._replace(source=["slow", "fast", "slow"]))
 
 
+@pytest.mark.long
 def test_a_rollout_takes_the_ranges_of_its_source(fitted):
     clip = clip_of("slow")
 

@@ -327,6 +327,7 @@ def recipe(recipe_of) -> str:
     return recipe_of("DINOv2", SMALL | {"targets": "centring", "drop_path": 0.1}, SIZE)
 
 
+@pytest.mark.long
 def test_a_run_goes_on_to_the_bit_and_its_teacher_is_exported(recipe, frames, tmp_path):
     fit = ["fit", "-c", recipe, "--save_every", "2"]
     assert cli(fit) == 0

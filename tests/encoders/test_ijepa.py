@@ -173,6 +173,7 @@ def recipe(recipe_of) -> str:
     return recipe_of("IJEPA", SMALL, SIZE)
 
 
+@pytest.mark.long
 def test_a_run_goes_on_to_the_bit_and_its_teacher_is_exported(recipe, frames, tmp_path, capsys):
     fit = ["fit", "-c", recipe, "--save_every", "2"]
     assert cli.main(fit) == 0

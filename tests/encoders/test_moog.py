@@ -326,6 +326,7 @@ def test_the_names_of_the_published_network_are_its_modules():
 # Read-outs ------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_dense_read_out_learns_what_tokens_say():
     """Each of four tokens says the depth of a quarter of the picture, and which quarter."""
     torch.manual_seed(0)

@@ -202,6 +202,7 @@ def test_the_file_is_the_record(run):
         assert (row["peak_bytes"] is not None) == timed
 
 
+@pytest.mark.long
 def test_other_videos_have_another_fingerprint(run, obeys, rooms, tmp_path):
     """The same clips and protocol give the same one, whatever the model; fewer clips do not."""
     record = run[2]

@@ -70,6 +70,7 @@ def alexnet(tmp_path_factory):
     return folder, known
 
 
+@pytest.mark.long
 def test_lpips_is_that_of_torchmetrics(alexnet):
     pytest.importorskip("lpips", reason="lpips is not installed")
     from torchmetrics.functional.image.lpips import _NoTrainLpips
@@ -140,6 +141,7 @@ class _Mean(torch.nn.Module):
         return flat.float().unflatten(1, (48, -1)).mean(2) / 16
 
 
+@pytest.mark.long
 def test_fvd_is_that_of_cd_fvd(tmp_path, monkeypatch):
     """With a small network in place of I3D, which takes 10 s a video on a CPU."""
     module = pytest.importorskip("cdfvd.fvd", reason="cd-fvd is not installed")
@@ -247,6 +249,7 @@ def test_what_is_missing_is_said_for_each_column(tmp_path, monkeypatch):
         assert place in said["fvd"]
 
 
+@pytest.mark.long
 def test_weights_are_tensors_alone(alexnet, tmp_path):
     """A pickle that would run code, and a torn file, are refused by name."""
     pytest.importorskip("lpips", reason="lpips is not installed")

@@ -308,6 +308,7 @@ def test_nothing_is_timed_that_the_pipeline_does_not_make(
     assert not (tmp_path / "candidates.json").exists()
 
 
+@pytest.mark.long
 def test_rooms_are_shared_out(tmp_path, capsys):
     """Two shares fill the cache, and what is merged is what one process writes, to the byte."""
     words = ["plan", "--simulator", "--candidates", "2", "--rounds", "1", "--max_steps", "2"]

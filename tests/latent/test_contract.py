@@ -113,6 +113,7 @@ def test_imagined_worlds_step_as_a_rollout_does(model, context, told):
     assert worlds.step(told[:, :1]).frames.shape == (2, 1, SIZE, SIZE, 3)
 
 
+@pytest.mark.long
 def test_the_guard_takes_it(model, clip, tmp_path):
     if isinstance(model, Simulator):
         window, rooms = Window(1, 4, 1, SIZE, SIZE), {"episodes_val": 1, "episodes_test": 2}

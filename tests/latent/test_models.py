@@ -74,6 +74,7 @@ def test_the_prior_alone_is_moved_where_the_balance_is_one(spec, clip):
     assert prior.grad.any()
 
 
+@pytest.mark.long
 def test_rssm_learns_one_clip_better_than_copying(spec, clip):
     """Imagined from the first frame alone; under the other clip's actions it is wrong."""
     model = rssm(spec)

@@ -119,6 +119,7 @@ def test_the_optimizer_gets_what_is_trained(make):
     assert held == {id(p) for p in model.parameters() if p.requires_grad}
 
 
+@pytest.mark.long
 def test_frozen_parts_stay_in_eval_mode(make):
     for part in PARTS:
         backbone = make(part).train().backbone
@@ -210,6 +211,7 @@ def test_a_lora_without_effect_is_no_export(make, clip, tmp_path):
     assert not (tmp_path / "export").exists()
 
 
+@pytest.mark.long
 def test_wrong_choices(make, tiny_prior, spec, monkeypatch):
     with pytest.raises(ValueError, match="train full, lora, temporal or conditioning, got"):
         make("some")

@@ -140,6 +140,7 @@ def test_an_error_of_a_device_is_raised(cost, monkeypatch):
              iterations=1)  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("devices", "words"),
     [

@@ -36,6 +36,7 @@ def test_the_checker_of_torchrl(obedient, contexts):
     assert env.batch_locked
 
 
+@pytest.mark.long
 def test_a_rollout_is_that_of_the_worlds(obedient, contexts):
     """Frame by frame and reward by reward, under the seed; another seed gives another one."""
     worlds = ImaginedWorlds(obedient, contexts, reward=lambda frames: frames.mean((1, 2, 3)))

@@ -130,6 +130,7 @@ def test_a_fit_improves_and_leaves_the_latents_statistics(rooms, tmp_path):
     assert all(torch.equal(value, weights[name]) for name, value in vae.state_dict().items())
 
 
+@pytest.mark.long
 def test_statistics_without_validation(rooms, tmp_path):
     """On training clips then, all of which fit in the measured batches."""
     vae = fit(built(), rooms, tmp_path, 1, limit_val_batches=0)

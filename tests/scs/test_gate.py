@@ -58,6 +58,7 @@ def test_a_score_does_not_replace_its_baseline(world, baseline, capsys):
     assert baseline.read_bytes() == before
 
 
+@pytest.mark.long
 def test_a_baseline_is_looked_at_before_anything_is_tracked(
     world, baseline, tmp_path, capsys, monkeypatch
 ):

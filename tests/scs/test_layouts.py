@@ -24,6 +24,7 @@ def number(folder, frames, first=1):
         Image.fromarray(frame).save(folder / f"f_{k}.png")
 
 
+@pytest.mark.long
 def test_the_announced_layout_with_frame_0_apart_at_another_size(make_world, caplog):
     world = make_world(num_frames=12)
     root, want = world.root / "test", score(world)
@@ -70,6 +71,7 @@ def test_frames_0_in_a_folder_of_their_own(world):
         score(world, nwm / "pred", nwm / "gt", first=first)
 
 
+@pytest.mark.long
 def test_samples_are_averaged_inside_the_clip(world):
     many, want = world.root / "many", []
     for name in world.truth:

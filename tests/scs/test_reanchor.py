@@ -68,6 +68,7 @@ def test_every_part_is_scored_from_its_anchor(world):
     assert truth.reanchored.scs == 100
 
 
+@pytest.mark.long
 def test_what_comes_into_view_later_counts(world):
     """Square 3 enters the truth at frame 3, and the prediction never shows it."""
     for name, labels in world.truth.items():
@@ -82,6 +83,7 @@ def test_what_comes_into_view_later_counts(world):
     assert found.reanchored.scs < found.scs - 15
 
 
+@pytest.mark.long
 def test_anchors_that_do_not_fit_are_refused(world, capsys):
     later = world.root / "later"
     argv = ["score", str(world.pred), str(world.gt), "--annotations", str(world.annotations)]

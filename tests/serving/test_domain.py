@@ -52,6 +52,7 @@ def test_paintings_and_photographs_are_outside(shared_data):
         assert rooms.unlike(resize(read_image(path)[None], 64, 64)[0]) is not None, path
 
 
+@pytest.mark.long
 def test_the_limit_lets_ninety_nine_of_a_hundred_through():
     """Of pictures that were drawn as those on which it was measured."""
     rng = np.random.default_rng(0)

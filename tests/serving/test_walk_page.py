@@ -176,6 +176,7 @@ def test_touch_and_a_telephone(driver, start, frame_by_frame):
     assert not page.run("return held.size")
 
 
+@pytest.mark.long
 def test_sliders_of_a_body_of_25_dimensions(driver, start, tiny_prior, picture):
     names = (*(f"joint {k}" for k in range(24)), "speed")
     units = ("rad",) * 24 + ("m/s",)

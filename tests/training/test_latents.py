@@ -94,6 +94,7 @@ def test_fit_from_cache_is_fit_from_pixels(recipe, tmp_path, capsys, monkeypatch
     assert len(set(losses(root, "train/loss"))) == 4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("noise_mean", [-3.0, None])
 def test_clips_and_losses_of_float16(tmp_path, tiny_prior, spec, noise_mean):
     """Strides and longer windows come from the same rows; pixels only where noise is added."""
@@ -150,6 +151,7 @@ def test_a_prior_whose_image_encoder_trains(tmp_path, tiny_prior):
         model.loss(batch(data))
 
 
+@pytest.mark.long
 def test_shards_over_processes_and_going_on(tmp_path, backbone, monkeypatch, caplog):
     """Two processes write their own shards; what is missing, torn or foreign is written anew."""
     data, folder = rooms(tmp_path), tmp_path / "latents"

@@ -50,6 +50,7 @@ def test_two_processes_fit(recipe, tmp_path, tiny_prior):
     assert ranks[0]["losses"][0] != ranks[1]["losses"][0]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_sigterm_leaves_the_last_checkpoint_whole(recipe, tmp_path):

@@ -192,6 +192,7 @@ def test_sets_of_rooms_are_disjoint():
         seed_of("train", 10_000_000)
 
 
+@pytest.mark.long
 def test_the_two_worlds_differ():
     """Other shapes, plans and palettes; moving things in a third of the passive rooms."""
     robot, passive = ([plan_room(k, style) for k in range(200)] for style in ("robot", "passive"))

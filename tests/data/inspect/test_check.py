@@ -394,6 +394,7 @@ def tub(shared_data, tmp_path):
     return make
 
 
+@pytest.mark.long
 @pytest.mark.real_data
 def test_the_tubs_commands_lead_by_four_records(shared_data):
     findings = check(DonkeyTub(str(shared_data / "donkeycar_tub"), WINDOW), 1, progress=False)

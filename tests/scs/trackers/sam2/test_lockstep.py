@@ -80,6 +80,7 @@ def test_equals_the_package_of_meta(model, weights, num_frames):
     assert (other - native).abs().max() > 10 * TOLERANCE
 
 
+@pytest.mark.long
 def test_meta_is_followed_where_an_object_leaves(weights):
     model = tiny_model(bias=0.0)
     held = weights._replace(tensors=dict(model.state_dict()))
@@ -127,6 +128,7 @@ def test_batch_sizes_change_nothing(model, options):
     torch.testing.assert_close(found, other, atol=TOLERANCE, rtol=0)
 
 
+@pytest.mark.long
 def test_frame_0_is_encoded_once_for_videos_that_share_it(model):
     class Counting(Network):
         encoded = prompted = 0

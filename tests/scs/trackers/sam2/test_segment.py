@@ -86,6 +86,7 @@ def test_annotate_with_prompts(folder, tmp_path, capsys):
     assert "native only follows masks" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_annotate_automatically(folder, tmp_path):
     """A grid of points, the best that do not overlap, and of these what stays in view. The video
     stands still, so that no motion speaks against any."""

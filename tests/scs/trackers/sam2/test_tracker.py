@@ -47,6 +47,7 @@ def arguments(clips, *more):
     return ["score", *map(str, folders), "--tracker", "sam2", *map(str, more)]
 
 
+@pytest.mark.long
 def test_masks_and_evidence(tracker):
     video, masks = make_video(6), make_masks(3)
     tracks = tracker.track(video, masks)
@@ -59,6 +60,7 @@ def test_masks_and_evidence(tracker):
         tracker.track(video[0], masks)
 
 
+@pytest.mark.long
 def test_order_of_objects_changes_nothing(tracker):
     video, masks = make_video(6), make_masks(4)
     order = [2, 0, 3, 1]
@@ -118,6 +120,7 @@ def test_bfloat16(folder, tracker):
     assert half.options() != tracker.options()
 
 
+@pytest.mark.long
 def test_fingerprint_knows_weights_and_dtype(clips, tracker):
     result = score(clips, tracker)
     options = result.protocol["tracker"]["options"]

@@ -10,6 +10,7 @@ from egowm.scs.trackers.sam2.meta import published, read_architecture, to_meta, 
 from egowm.scs.trackers.sam2.weights import load_weights, write_meta
 
 
+@pytest.mark.long
 def test_round_trip(folder, weights, tmp_path):
     """Folder to Meta's file to folder: the same bytes, and the same configuration."""
     there, back = tmp_path / "tiny.pt", tmp_path / "back"
