@@ -60,10 +60,9 @@ def consistency_loss(
     clean: Tensor,
     noisy: Tensor,
     sigma: Tensor,
-    gap: float,
+    lower: Tensor,
     huber: float,
     given: int = 0,
-    end: float = SMALLEST,
 ) -> Tensor:
     """How far a student's estimate at two points of a path differs, (B,): pseudo-Huber of the root
     mean square, as the network's output has it (weight 1 there at every level).
@@ -76,15 +75,13 @@ def consistency_loss(
         clean: (B, t, ...), where the path through `noisy` ends, by the teacher or by the recording.
         noisy: (B, t, ...) at `sigma`.
         sigma: (B,), the upper level.
-        gap: Share of the upper level that the lower one is below it, in (0, 1].
+        lower: (B,), the lower level; where it is not below the upper one the path has ended, and
+            `clean` is the target.
         huber: Constant c of sqrt(x^2 + c^2) - c, above 0.
         given: Latent frames at the start that the network knows and that do not count.
-        end: Level where paths end, at least `SMALLEST`: no lower point lies below it, and at and
-            below it `clean` is the target.
     """
-    lower = (sigma * (1 - gap)).clamp(min=end)
     with torch.no_grad():
-        target, learned = clean, sigma > end
+        target, learned = clean, lower < sigma
         if learned.any():
             estimate = student(step_down(noisy, clean, sigma, lower), lower)
             target = torch.where(expand(learned, clean) > 0, estimate.to(clean), clean)
@@ -112,7 +109,8 @@ class Student(WorldModel):
         teacher_steps: Sampling steps of the teacher, in these rollouts, and to the lowest level of
             which a path leads; null takes its own.
         stages: How many distances of two levels follow each other, at least 1: 1/2 of the upper
-            level, or 1 in tuning, and each time half of it.
+            level, or 1 in tuning, and each time half of it. Null follows the teacher's own sampling
+            instead: from each level to the next that its steps visit.
         huber: Constant of the pseudo-Huber loss, above 0, in units of the network's output.
         visited: Share of the samples, in [0, 1], that learn at a level which sampling in `steps`
             steps visits; the others at one of the backbone's training noise.
@@ -147,7 +145,7 @@ class Student(WorldModel):
         guide_on: Guide | Sequence[Guide] | None = None,
         regression: bool = False,
         teacher_steps: int | None = None,
-        stages: int = 4,
+        stages: int | None = 4,
         huber: float = 0.03,
         visited: float = 0.5,
         learning_rate: float = 2e-4,
@@ -186,12 +184,13 @@ class Student(WorldModel):
             own_contexts=own_contexts,
             augmentation=augmentation,
         )
-        check_between("stages", stages, 1, 20)
+        if stages is not None:
+            check_between("stages", stages, 1, 20)
         check_between("huber", huber, 1e-9, 1e3)
         check_between("visited", visited, 0, 1)
-        if teacher is None and (guidance != 1 or regression):
+        if teacher is None and (guidance != 1 or regression or stages is None):
             raise ValueError(
-                "Guidance and regression are a teacher's: give --model.teacher EXPORT."
+                "Guidance, regression and stages=null are a teacher's: give --model.teacher EXPORT."
             )
         if teacher is not None and start is not None:
             raise ValueError("A student with a teacher starts as the teacher: leave start out.")
@@ -303,7 +302,7 @@ class Student(WorldModel):
         if self._trainer is None:
             return first
         steps = max(1, int(self.trainer.estimated_stepping_batches))
-        return gap_at(self.global_step / steps, self.stages, first)
+        return gap_at(self.global_step / steps, self.stages or 1, first)
 
     @checked
     def loss(
@@ -328,11 +327,11 @@ class Student(WorldModel):
         noisy, clean = task.process.add(task.latents, noise, sigma), task.latents
         if self.teacher is not None:
             clean = self._teachers(task)(noisy, sigma)
-        end = self._end(task.process)
+        lower = self._lower(task.process, sigma)
         each = consistency_loss(
-            task.process, student, clean, noisy, sigma, self.gap, self.huber, given, end
+            task.process, student, clean, noisy, sigma, lower, self.huber, given
         )
-        return each.mean(), {"gap": torch.tensor(self.gap)}
+        return each.mean(), {} if self.stages is None else {"gap": torch.tensor(self.gap)}
 
     def _levels(self, task: Task, generator: torch.Generator | None) -> Tensor:
         """Upper levels (B,): some of the sampler's, the others of the training noise."""
@@ -344,13 +343,17 @@ class Student(WorldModel):
         visits = torch.rand(count, generator=generator).to(device) < self.visited
         return torch.where(visits, chosen.to(drawn), drawn)
 
-    def _end(self, process: Process) -> float:
-        """The lowest level that sampling visits, by the teacher in its steps: what it estimates
-        there is the frame. Below it nobody samples, so a student that had to agree with itself down
-        to no noise at all would agree on anything."""
+    def _lower(self, process: Process, sigma: Tensor) -> Tensor:
+        """The lower levels (B,), down to the end of the path: the lowest level that sampling
+        visits, by the teacher in its steps, where what it estimates is the frame. Below it nobody
+        samples, so a student that had to agree with itself down to no noise at all would agree on
+        anything."""
         teacher = self._opened[0].steps if self.teacher is not None else self.steps
-        sigmas = process.sigmas(max(2, self.guiding.steps or teacher, self.steps))
-        return max(SMALLEST, float(sigmas[sigmas > 0][-1]))
+        visited = process.sigmas(max(2, self.guiding.steps or teacher, self.steps)).to(sigma)
+        end = max(SMALLEST, float(visited[visited > 0][-1]))
+        if self.stages is not None:
+            return (sigma * (1 - self.gap)).clamp(min=end)
+        return torch.where(visited < sigma[:, None], visited, 0).amax(1).clamp(min=end)
 
     def _estimate(self, task: Task) -> Estimate:
         """The student's clean latents."""
@@ -399,8 +402,8 @@ class Student(WorldModel):
             self._stored |= dict(zip(names, ends, strict=True))
         ends = torch.stack([self._stored[name] for name in names]).to(start)
         level = torch.full((len(start),), float(sigmas[0]), device=start.device)
-        given, end = self.backbone.context_latents, float(sigmas[0])
-        return consistency_loss(process, student, ends, start, level, 1.0, self.huber, given, end)
+        given = self.backbone.context_latents
+        return consistency_loss(process, student, ends, start, level, level, self.huber, given)
 
     def validation_step(self, clip: Clip, batch_idx: int) -> None:
         """The error of the first sampling step, which is comparable all through the training."""

@@ -68,7 +68,9 @@ def test_the_closed_form_is_consistent(process):
 
     def error(power, gap):
         student, clean = estimate(process, power), teacher(noisy, sigma)
-        return consistency_loss(process, student, clean, noisy, sigma, gap, 1e-9).max()
+        return consistency_loss(
+            process, student, clean, noisy, sigma, (1 - gap) * sigma, 1e-9
+        ).max()
 
     perfect = [float(error(0.5, gap).double()) for gap in (0.2, 0.1, 0.05)]
     other = [float(error(1.0, gap).double()) for gap in (0.2, 0.1, 0.05)]
@@ -87,7 +89,9 @@ def test_a_student_reaches_the_closed_form(process):
     optimizer = torch.optim.Adam([power], lr=0.02)
     for step in range(300):
         student, gap = estimate(process, power), gap_at(step / 300, 6, 0.5)
-        loss = consistency_loss(process, student, clean, noisy, sigma, gap, 1e-3).mean()
+        loss = consistency_loss(
+            process, student, clean, noisy, sigma, (1 - gap) * sigma, 1e-3
+        ).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -103,7 +107,9 @@ def test_the_closed_form_has_no_gradient_as_the_levels_meet(process):
     def gradient(at, gap):
         power = torch.tensor(at, dtype=torch.float64, requires_grad=True)
         student = estimate(process, power)
-        loss = consistency_loss(process, student, clean, noisy, sigma, gap, 1.0).mean()
+        loss = consistency_loss(
+            process, student, clean, noisy, sigma, (1 - gap) * sigma, 1.0
+        ).mean()
         return torch.autograd.grad(loss, power)[0].abs().item()
 
     shares = [gradient(0.5, gap) / gradient(1.0, gap) for gap in (1e-2, 1e-3)]
@@ -121,7 +127,7 @@ def test_the_target_has_no_gradient():
         asked.append(torch.is_grad_enabled())
         return scale * noisy
 
-    consistency_loss(process, student, clean, noisy, sigma, 0.5, 0.03).mean().backward()
+    consistency_loss(process, student, clean, noisy, sigma, sigma / 2, 0.03).mean().backward()
     target = 0.7 * step_down(noisy, clean, sigma, sigma / 2)
     apart = (scale * noisy - target).square().flatten(1).mean(1)
     (expected,) = torch.autograd.grad(
@@ -136,13 +142,12 @@ def test_where_a_path_has_ended_the_clean_end_is_the_target():
     """As for the regression on stored rollouts, whose paths end where they begin."""
     process, asked = EDM(), []
     noisy, sigma, clean, _ = drawn(process)
-    end = float(sigma.max())
 
     def student(noisy, sigma):
         asked.append(sigma)
         return noisy
 
-    found = consistency_loss(process, student, clean, noisy, sigma, 1.0, 0.03, end=end)
+    found = consistency_loss(process, student, clean, noisy, sigma, sigma.max().expand(64), 0.03)
     apart = process.weight(sigma) * (noisy - clean).square().flatten(1).mean(1)
     torch.testing.assert_close(found, (apart + 0.03**2).sqrt() - 0.03)
     assert len(asked) == 1
@@ -151,21 +156,22 @@ def test_where_a_path_has_ended_the_clean_end_is_the_target():
 def test_a_path_ends_where_sampling_does(tiny_prior, spec):
     """At the lowest level that sampling visits, and below, the target is the clean end alone; from
     above no step leads below it, however wide the gap (few teacher steps of a large shift)."""
-    process, asked = EDM(), []
+    student = Student(SVD(str(tiny_prior), sampler_min=2.0), spec=spec, steps=2, stages=1)
+    student.configure_model()
+    process, asked = student.backbone.process, []
 
-    def student(noisy, sigma):
+    def estimate(noisy, sigma):
         asked.append(sigma)
         return torch.zeros_like(noisy)
 
     clean, noisy = torch.ones(3, 1, 2), 3 * torch.ones(3, 1, 2)
-    sigma = torch.tensor([2.0, 2.1, 6.0])
-    found = consistency_loss(process, student, clean, noisy, sigma, 0.5, 1e-9, end=2.0)
-    assert asked[0].tolist() == [2.0, 2.0, 3.0]
-    assert found[0].item() == pytest.approx(process.weight(sigma)[0].sqrt().item())  # to the end
-    assert found[1:].tolist() == [0, 0]  # to its own estimate below
-    student = Student(SVD(str(tiny_prior), sampler_min=2.0), spec=spec, steps=2)
-    student.configure_model()
-    assert student._end(student.backbone.process) == 2.0
+    sigma = torch.tensor([1.0, 2.0, 6.0])
+    lower = student._lower(process, sigma)
+    assert lower.tolist() == [2.0, 2.0, 2.0]
+    found = consistency_loss(process, estimate, clean, noisy, sigma, lower, 1e-9)
+    expected = process.weight(sigma).sqrt()[:2]
+    torch.testing.assert_close(found[:2], expected)  # to the clean end
+    assert found[2] == 0  # to its own estimate below
 
 
 @pytest.mark.parametrize("process", [EDM(), EDM(sigma_data=0.5, out_sign=1.0), LINEAR])
@@ -263,6 +269,21 @@ def start_and_task(student, clip, horizon: int = 4):
     noise = torch.randn(task.latents.shape, generator=generator)
     top = float(task.process.sigmas(1)[0])
     return task, task.process.initial(noise, top), torch.full((len(noise),), top)
+
+
+def test_a_step_of_the_teacher_s_own_sampling(teacher, tiny_prior):
+    """From any level to the next one that it visits; at the last of them the path ends."""
+    student = student_of(teacher, tiny_prior, stages=None, teacher_steps=3)
+    process = student.backbone.process
+    first, second, last, _ = process.sigmas(3).tolist()
+    sigma = torch.tensor([first, (first + second) / 2, second, (second + last) / 2, last])
+    expected = torch.tensor([second, second, last, last, last])
+    torch.testing.assert_close(student._lower(process, sigma), expected)
+    loss, logs = student.loss(clips(), seeded())
+    assert loss > 0
+    assert logs == {}
+    with pytest.raises(ValueError, match="stages=null are a teacher's"):
+        Student(backbone(tiny_prior), stages=None)
 
 
 @pytest.mark.parametrize("asked", ["action", "image", ("image", "action")])
