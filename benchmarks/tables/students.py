@@ -11,9 +11,12 @@ from egowm.scs.bootstrap import interval
 
 NAMES = {
     "distilled": "student, distilled",
+    "distilled-steps": "student, distilled by the teacher's own steps",
     "regression": "control: regression on stored rollouts",
-    "tuned": "student, tuned from the shipped model",
-    "tuned-long": "student, tuned from the long run",
+    "tuned": "student, tuned from the shipped model, own contexts",
+    "tuned-long": "student, tuned from the long run, own contexts",
+    "tuned-recorded": "student, tuned from the shipped model",
+    "tuned-long-recorded": "student, tuned from the long run",
 }
 
 
