@@ -433,6 +433,8 @@ def test_other_chunks_than_the_teacher_s_are_refused(short, tmp_path, capsys):
     [
         ({"guidance": 2.0}, "are a teacher's: give --model.teacher EXPORT"),
         ({"regression": True}, "are a teacher's: give --model.teacher EXPORT"),
+        ({"teacher_steps": 3}, "are a teacher's: give --model.teacher EXPORT"),
+        ({"guide_on": "action", "start": "rooms"}, "or leave them out"),
         ({"teacher": "rooms", "start": "rooms"}, "starts as the teacher: leave start out"),
         (
             {"teacher": "rooms", "regression": True, "own_contexts": OwnContexts()},
