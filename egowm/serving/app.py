@@ -51,11 +51,12 @@ def build(
         told = check(read(await _body(request)), RolloutRequest)
         answer, parts = await worker.run(lambda: served.rollout(told))
         futures: list[list[str]] = []
-        while (part := await worker.run(lambda: next(parts, None), begun=True)) is not None:
+        while not await request.is_disconnected():
+            part = await worker.run(lambda: next(parts, None), begun=True)
+            if part is None:
+                return JSONResponse({"frames": futures} | answer)
             futures += part
-            if await request.is_disconnected():
-                raise MessageError("The asker has gone.")
-        return JSONResponse({"frames": futures} | answer)
+        raise MessageError("The asker has gone.")
 
     async def walk(socket: WebSocket) -> None:
         refusal, visit = keeper.refusal(socket), Visit(socket, served, worker)

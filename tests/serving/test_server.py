@@ -304,6 +304,19 @@ def test_a_rollout_ends_with_its_asker(server, obedient, file, monkeypatch):
     assert len(made) < 3
 
 
+def test_nothing_is_imagined_for_who_went_while_waiting(server, obedient, file, monkeypatch):
+    made: list[str] = []
+    monkeypatch.setattr(type(obedient), "rollout", lambda *given, **options: made.append("frames"))
+    server.worker._jobs.put_nowait(later(1.5))
+    asking = HTTPConnection(server.host)
+    asking.request("POST", "/v1/rollout", json.dumps({"picture": file, "actions": [[AHEAD]]}))
+    assert until(lambda: server.worker._jobs.qsize() == 1)
+    asking.close()
+    assert until(lambda: server.worker._jobs.empty())
+    time.sleep(0.3)
+    assert made == []
+
+
 def test_only_the_last_frame(server, file):
     asked = {"picture": file, "actions": [[AHEAD] * 5] * 2, "frames": "last", "format": "jpeg"}
     frames = server.ask("/v1/rollout", asked)[1]["frames"]
