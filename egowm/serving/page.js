@@ -213,7 +213,10 @@ function download(data) {
 }
 
 async function take(file) {
-  if (file) begin(await file.arrayBuffer());
+  const most = model.picture_bytes;
+  if (!file) say("Expected the file of a picture.");
+  else if (file.size > most) say(`Expected a picture of at most ${(most / 2 ** 20).toFixed(0)} MB, got ${(file.size / 2 ** 20).toFixed(0)} MB.`);
+  else await file.arrayBuffer().then(begin, () => say("This file could not be read."));
 }
 
 function hold(key, isDown) {

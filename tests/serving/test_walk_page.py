@@ -156,6 +156,10 @@ def test_another_picture_is_dropped(driver, start, frame_by_frame):
     page.walk("w", frames=2)
     page.drop(b"no picture")
     until(lambda: "Expected a PNG" in page.text("notice"))
+    page.drop(bytes(17 << 20))  # more than a message of the websocket may hold ends it
+    until(lambda: "Expected a picture of at most 16 MB, got 17 MB" in page.text("notice"))
+    page.run('dispatchEvent(new DragEvent("drop", {dataTransfer: new DataTransfer()}))')
+    until(lambda: page.text("notice") == "Expected the file of a picture.")
     page.walk("d", frames=2)  # the walk goes on
     assert page.faults() == []
 
