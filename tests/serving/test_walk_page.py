@@ -183,10 +183,11 @@ def test_keys_drive_after_a_setting_was_changed(driver, start, frame_by_frame):
     assert page.faults() == []
 
 
-def test_touch_and_a_telephone(driver, start, frame_by_frame):
+def test_touch_and_a_telephone(driver, start, frame_by_frame, picture):
     size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    page = Page(driver, start(Served(frame_by_frame, (16, 16))))
+    named = [(f"a picture of which the name is long, number {k}.png", picture) for k in range(2)]
+    page = Page(driver, start(Served(frame_by_frame, (16, 16), named)))
     wide = "return document.documentElement.scrollWidth"
     assert page.run(wide) <= 390
     press = """
