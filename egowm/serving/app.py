@@ -15,7 +15,14 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from egowm.serving.doorkeeper import Doorkeeper
-from egowm.serving.messages import MOST_TEXT, MessageError, RolloutRequest, check, read
+from egowm.serving.messages import (
+    MOST_PICTURE,
+    MOST_TEXT,
+    MessageError,
+    RolloutRequest,
+    check,
+    read,
+)
 from egowm.serving.served import Served
 from egowm.serving.visit import Visit
 from egowm.serving.worker import Busy, Worker
@@ -45,7 +52,8 @@ def build(
         return HTMLResponse(page, headers={"Content-Security-Policy": policy})
 
     async def model(request: Request) -> Response:
-        return JSONResponse(served.about() | {"visitors": len(walking)})
+        now = {"visitors": len(walking), "picture_bytes": MOST_PICTURE}
+        return JSONResponse(served.about() | now)
 
     async def rollout(request: Request) -> Response:
         told = check(read(await _body(request)), RolloutRequest)

@@ -20,7 +20,6 @@ from egowm.sampling import Sampling
 from egowm.serving.domain import Domain
 from egowm.serving.messages import (
     MOST_ANSWER,
-    MOST_PICTURE,
     Begin,
     Format,
     Frames,
@@ -122,7 +121,6 @@ class Served:
             "height": self.size[0],
             "width": self.size[1],
             "pictures": [name for name, _ in self.pictures],
-            "picture_bytes": MOST_PICTURE,
             "rooms": self.in_rooms,
             "state": None if meaning is None else {"names": meaning.names, "units": meaning.units},
             "state_is_guessed": meaning is not None and self.state is None,
