@@ -66,6 +66,9 @@ class Session:
             raise ValueError("A session decodes all frames of one future, and keeps no gradient.")
         if not model.makes_frames:
             raise ValueError(f"{model.name} makes no frames: plan with its latents.")
+        codec = getattr(getattr(model, "backbone", None), "codec", None)
+        if text and codec is not None and codec.texts is None:
+            raise ValueError(f"{model.name} takes no text: leave text out.")
         self.model, self.how, self.spec = model, how, model.spec_of(source)
         self._size = tuple(frames.shape[-2:])
         self.block = self._checked_block(block)

@@ -130,7 +130,7 @@ class Student(WorldModel):
             frames that it learns do not follow from what was imagined.
 
     Raises:
-        ValueError: Numbers out of range, guidance or regression without a teacher.
+        ValueError: Numbers out of range, and what is a teacher's without one.
 
     >>> from egowm.backbones import SVD
     >>> student = Student(SVD("./priors/rooms-svd"), teacher="rooms", steps=2)
@@ -192,9 +192,16 @@ class Student(WorldModel):
             check_between("stages", stages, 1, 20)
         check_between("huber", huber, 1e-9, 1e3)
         check_between("visited", visited, 0, 1)
-        if teacher is None and (guidance != 1 or regression or stages is None):
+        if teacher is None and (
+            guidance != 1
+            or guide_on is not None
+            or teacher_steps is not None
+            or regression
+            or stages is None
+        ):
             raise ValueError(
-                "Guidance, regression and stages=null are a teacher's: give --model.teacher EXPORT."
+                "guidance, guide_on, teacher_steps, regression and stages=null are a teacher's: "
+                "give --model.teacher EXPORT, or leave them out."
             )
         if teacher is not None and start is not None:
             raise ValueError("A student with a teacher starts as the teacher: leave start out.")

@@ -87,9 +87,18 @@ def _fits(value: object, kind: Any) -> bool:
         return False
     if plain is float and isinstance(value, int | float) and not abs(value) <= sys.float_info.max:
         return False  # no float holds it, or it is none (NaN)
-    if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
-        return False  # half a letter, which no file takes
+    if isinstance(value, str) and not _is_whole(value):
+        return False
     return plain is Any or isinstance(value, (int, float) if plain is float else plain)
+
+
+def _is_whole(text: str) -> bool:
+    """Whether a text holds no half letter, which no file takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _plain(kind: Any) -> Any:

@@ -21,8 +21,8 @@ MOST_FILES = 8  # that come back
 HOME = {
     1: {"prior/unet", "prior/image_encoder", "world", "rooms-step.json"},
     2: {"world", "scratch", "transformer"},
-    3: {"training.json", "rollout.json", "candidates.json", "latency.json", "scs.json",
-        "rooms-step.json"},
+    3: {"training.json", "rollout.json", "candidates.json", "latency.json", "streaming.json",
+        "scs.json", "rooms-step.json"},
 }  # fmt: skip
 
 

@@ -117,6 +117,7 @@ def test_other_world_models_have_sessions(spec):
         ({"how": Sampling(decode="last")}, "decodes all frames"),
         ({"block": 0}, "multiple of 1, which the model makes frames of at once, got 0 actions"),
         ({"state": torch.zeros(3)}, "embeds no state"),
+        ({"text": "a kitchen"}, "SVD takes no text: leave text out"),
         ({"context": torch.zeros(2, 1, 3, 16, 16)}, r"context \(1, K, 3, H, W\), got \(2, 1"),
         ({"context": torch.zeros(1, 1, 3, 17, 16)}, "multiples of"),
     ],

@@ -445,6 +445,8 @@ def test_tuning_from_imagined_frames_is_warned_of(short, tmp_path, caplog):
     [
         ({"guidance": 2.0}, "are a teacher's: give --model.teacher EXPORT"),
         ({"regression": True}, "are a teacher's: give --model.teacher EXPORT"),
+        ({"teacher_steps": 3}, "are a teacher's: give --model.teacher EXPORT"),
+        ({"guide_on": "action", "start": "rooms"}, "or leave them out"),
         ({"teacher": "rooms", "start": "rooms"}, "starts as the teacher: leave start out"),
         (
             {"teacher": "rooms", "regression": True, "own_contexts": OwnContexts()},

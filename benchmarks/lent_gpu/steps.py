@@ -109,6 +109,7 @@ class Lent:
                 "planning.candidates", "candidates{gpu}", 10, "", f"--timed 1 --frames 1 {toy}"
             ),
             self._row("speed.latency", "latency{gpu}", 12, "--compile --rounds 2", brief),
+            self._row("speed.streaming", "streaming{gpu}", 8, "--compile", "--frames 1 --rounds 1"),
             self._row("scs.speed", sam2, 10, "--size tiny", few),
             self._probe(8),
         ]

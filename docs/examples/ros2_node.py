@@ -53,6 +53,9 @@ class Imagined(Node):
         """Begin from a picture of the camera, rgb8 or bgr8."""
         if self.has_begun:
             return
+        if image.encoding not in ("rgb8", "bgr8"):
+            self.get_logger().warning(f"Expected rgb8 or bgr8, got {image.encoding}.")
+            return
         order = "BGR" if image.encoding == "bgr8" else "RGB"
         size = (image.width, image.height)
         picture = Picture.frombuffer("RGB", size, bytes(image.data), "raw", order, image.step, 1)

@@ -4,17 +4,25 @@ import asyncio
 import hashlib
 import logging
 from base64 import b64encode
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.resources import files
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from egowm.serving.doorkeeper import Doorkeeper
-from egowm.serving.messages import MOST_TEXT, MessageError, RolloutRequest, check, read
+from egowm.serving.messages import (
+    MOST_PICTURE,
+    MOST_TEXT,
+    MessageError,
+    RolloutRequest,
+    check,
+    read,
+)
 from egowm.serving.served import Served
 from egowm.serving.visit import Visit
 from egowm.serving.worker import Busy, Worker
@@ -44,17 +52,19 @@ def build(
         return HTMLResponse(page, headers={"Content-Security-Policy": policy})
 
     async def model(request: Request) -> Response:
-        return JSONResponse(served.about() | {"visitors": len(walking)})
+        now = {"visitors": len(walking), "picture_bytes": MOST_PICTURE}
+        return JSONResponse(served.about() | now)
 
     async def rollout(request: Request) -> Response:
         told = check(read(await _body(request)), RolloutRequest)
         answer, parts = await worker.run(lambda: served.rollout(told))
         futures: list[list[str]] = []
-        while (part := await worker.run(lambda: next(parts, None), begun=True)) is not None:
+        while not await request.is_disconnected():
+            part = await worker.run(lambda: next(parts, None), begun=True)
+            if part is None:
+                return JSONResponse({"frames": futures} | answer)
             futures += part
-            if await request.is_disconnected():
-                raise MessageError("The asker has gone.")
-        return JSONResponse({"frames": futures} | answer)
+        raise MessageError("The asker has gone.")
 
     async def walk(socket: WebSocket) -> None:
         refusal, visit = keeper.refusal(socket), Visit(socket, served, worker)
@@ -82,7 +92,7 @@ def build(
         Route("/v1/rollout", _guarded(rollout, keeper), methods=["POST"]),
         WebSocketRoute("/v1/walk", walk),
     ]
-    return Starlette(routes=routes), worker
+    return Starlette(routes=routes, exception_handlers={HTTPException: _strange}), worker
 
 
 def _guarded(handler: Handler, keeper: Doorkeeper) -> Handler:
@@ -100,6 +110,8 @@ def _guarded(handler: Handler, keeper: Doorkeeper) -> Handler:
             return _error(str(error), 503)
         except ValueError as error:  # of the model, of what it was told
             return _error(" ".join(str(error).split()), 400)
+        except ClientDisconnect:  # in the middle of what it asked
+            return _error("The asker has gone.", 400)
         except asyncio.CancelledError:
             return _error("The server ends.", 503)
         except Exception:
@@ -113,9 +125,16 @@ def _guarded(handler: Handler, keeper: Doorkeeper) -> Handler:
     return answer
 
 
-def _error(text: str, status: int) -> Response:
+async def _strange(request: Request, error: Exception) -> Response:
+    """A path or a method that is not served."""
+    assert isinstance(error, HTTPException)
+    asked = "GET /, GET /v1/model, POST /v1/rollout or a websocket at /v1/walk"
+    return _error(f"{error.detail}: expected {asked}.", error.status_code, error.headers)
+
+
+def _error(text: str, status: int, more: Mapping[str, str] | None = None) -> Response:
     headers = {"Retry-After": "1"} if status == 503 else {}
-    return JSONResponse({"error": text}, status, headers)
+    return JSONResponse({"error": text}, status, {**headers, **(more or {})})
 
 
 async def _body(request: Request) -> bytes:

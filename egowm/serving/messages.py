@@ -16,11 +16,13 @@ from egowm.typed_json import faults
 from egowm.video import encode_image
 
 MOST_TEXT = 24 << 20  # characters of a message, a picture among them
+MOST_VALUES = 100_000  # of a message, each of which is looked at: more would hold up all visitors
 MOST_PICTURE = 16 << 20  # bytes of a picture file
 MOST_ACTIONS = 256  # of one step
 MOST_FRAMES = 1024  # of one rollout, all its futures together
 MOST_ANSWER = 256 << 20  # bytes of the frames of one rollout, not encoded
 MOST_SEED = (1 << 32) - 1
+MOST_GUIDANCE = 100.0  # either way: far more leaves no finite number of a frame
 MOST_WORDS = 2000  # characters of a text that says what is seen
 MOST_DIGITS = 18  # of a whole number, which then fits 64 bits
 Format = Literal["png", "jpeg", "raw"]
@@ -83,6 +85,8 @@ def read(text: str | bytes) -> Any:
     """The value of a JSON text. Raises MessageError."""
     if len(text) > MOST_TEXT:
         raise MessageError(f"Expected at most {MOST_TEXT:,} characters, got {len(text):,}.")
+    if (text.count(",") if isinstance(text, str) else text.count(b",")) >= MOST_VALUES:
+        raise MessageError(f"Expected at most {MOST_VALUES:,} values in a message.")
     try:
         return json.loads(text, parse_constant=_refuse, parse_int=_whole)
     except (ValueError, RecursionError) as error:
@@ -109,6 +113,8 @@ def check(found: Any, kind: Any) -> Any:
     for name, most in LIMITS.items():
         if not 0 <= found.get(name, 0) <= most:
             raise MessageError(f"Expected {name} from 0 to {most}.")
+    if abs(found.get("guidance", 0)) > MOST_GUIDANCE:
+        raise MessageError(f"Expected guidance from -{MOST_GUIDANCE:g} to {MOST_GUIDANCE:g}.")
     if len(found.get("text", "")) > MOST_WORDS:
         raise MessageError(f"Expected a text of at most {MOST_WORDS} characters.")
     return found
@@ -116,10 +122,11 @@ def check(found: Any, kind: Any) -> Any:
 
 def actions_of(rows: list[list[float]], width: int, most: int = MOST_ACTIONS) -> np.ndarray:
     """Actions (T, A) float32 of a message. Raises MessageError for another size."""
-    if not 1 <= len(rows) <= most or any(len(row) != width for row in rows):
+    wrong = next((len(row) for row in rows if len(row) != width), None)
+    if not 1 <= len(rows) <= most or wrong is not None:
+        got = counted(len(rows), "row") if wrong is None else f"one of {wrong}"
         raise MessageError(
-            f"Expected 1 to {most} actions of {counted(width, 'number')} each, got "
-            f"{counted(len(rows), 'row')}."
+            f"Expected 1 to {most} actions of {counted(width, 'number')} each, got {got}."
         )
     with np.errstate(over="ignore"):  # what is not finite is refused with its name
         return np.array(rows, np.float32)

@@ -7,7 +7,7 @@ const GAVE_WAY = 4000;  // the websocket's code, see visit.py
 const held = new Set();
 const frames = [];  // that came and are not shown yet: [told, {name: bitmap}]
 let model = null, socket = null, expected = null, parts = [], isBusy = true, sentAt = 0, shownAt = 0;
-let begun = { type: "begin" }, asked = begun, times = [], isSaving = false, chain = Promise.resolve();
+let begun = { type: "begin" }, asked = begun, postponed = null, times = [], isSaving = false, chain = Promise.resolve();
 
 const say = (text) => { $("notice").textContent = text; $("notice").hidden = !text; };
 // After the frames that came before, for a frame clears the notice.
@@ -15,6 +15,10 @@ const sayInTurn = (text) => { chain = chain.then(() => frames.push([{ type: "not
 const send = (told) => socket.send(JSON.stringify(told));
 
 function begin(told) {
+  if (socket.readyState !== WebSocket.OPEN) {  // until it is open again
+    postponed = told;
+    return;
+  }
   asked = told;
   isBusy = true;
   say("");
@@ -26,7 +30,10 @@ function connect() {
   const scheme = location.protocol === "https:" ? "wss:" : "ws:";
   socket = new WebSocket(`${scheme}//${location.host}/v1/walk${query}`);
   socket.binaryType = "arraybuffer";
-  socket.onopen = () => begin(begun);
+  socket.onopen = () => {
+    begin(postponed || begun);
+    postponed = null;
+  };
   socket.onmessage = (event) => (typeof event.data === "string" ? told(JSON.parse(event.data)) : given(event.data));
   socket.onclose = (event) => {
     isBusy = true;
@@ -173,6 +180,7 @@ const resting = (k) => (model.keys ? model.keys["."][k] : Math.max(model.low[k],
 function makeSliders() {
   model.names.forEach((name, k) => {
     const row = document.createElement("label"), label = document.createElement("span");
+    const range = document.createElement("small"), ends = [document.createElement("span"), document.createElement("span")];
     const slider = document.createElement("input"), value = document.createElement("output");
     const [low, high, unit] = [model.low[k], model.high[k], model.units[k]];
     row.className = "slider";
@@ -183,9 +191,10 @@ function makeSliders() {
       value.textContent = `${(+slider.value).toFixed(3)} ${unit}${degrees}`;
     };
     slider.oninput = tell;
-    slider.title = `${low.toFixed(3)} to ${high.toFixed(3)} ${unit}`;
+    [ends[0].textContent, ends[1].textContent] = [low.toFixed(3), high.toFixed(3)];
+    range.append(...ends);
     tell();
-    row.append(label, value, slider);
+    row.append(label, value, slider, range);
     $("sliders").append(row);
   });
 }
@@ -204,7 +213,10 @@ function download(data) {
 }
 
 async function take(file) {
-  if (file) begin(await file.arrayBuffer());
+  const most = model.picture_bytes;
+  if (!file) say("Expected the file of a picture.");
+  else if (file.size > most) say(`Expected a picture of at most ${(most / 2 ** 20).toFixed(0)} MB, got ${(file.size / 2 ** 20).toFixed(0)} MB.`);
+  else await file.arrayBuffer().then(begin, () => say("This file could not be read."));
 }
 
 function hold(key, isDown) {
@@ -214,13 +226,14 @@ function hold(key, isDown) {
 
 function listen() {
   const keyOf = (event) => ARROWS[event.key.toLowerCase()] || event.key.toLowerCase();
-  const typing = (event) => /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) || event.ctrlKey || event.metaKey || event.altKey;
+  const writes = "select, textarea, input:not([type=checkbox], [type=file])";
+  const typing = (event) => event.target.matches?.(writes) || event.ctrlKey || event.metaKey || event.altKey;
   addEventListener("keydown", (event) => {
     if (!model.keys || typing(event) || !(keyOf(event) in model.keys)) return;
     event.preventDefault();
     hold(keyOf(event), true);
   });
-  addEventListener("keyup", (event) => hold(keyOf(event), false));
+  addEventListener("keyup", (event) => { if (held.has(keyOf(event))) hold(keyOf(event), false); });
   addEventListener("blur", () => [...held].forEach((key) => hold(key, false)));
   for (const button of document.querySelectorAll("#pad button")) {
     const key = button.dataset.key;
@@ -232,8 +245,9 @@ function listen() {
   $("room").onclick = () => begin({ type: "begin", room: Math.floor(Math.random() * 1e6) });
   $("file").onchange = (event) => { take(event.target.files[0]); event.target.value = ""; };
   $("shown").onchange = (event) => begin({ type: "begin", shown: +event.target.value });
+  for (const name of ["shown", "speed"]) $(name).addEventListener("change", (event) => event.target.blur());  // keys drive again
   $("save").onclick = () => {
-    if (isSaving || !expected) return;
+    if (isSaving || !expected || socket.readyState !== WebSocket.OPEN) return;
     isSaving = $("save").disabled = true;
     send({ type: "save" });
   };

@@ -140,6 +140,7 @@ class Visit:
     async def _step(self, told: Any) -> None:
         walk = self._walking()
         actions = actions_of(told["actions"], walk.spec.width)
+        walk.check(actions)  # all of them, before the first one is followed
         state, count, begun = told.get("state"), 0, False
         for action in actions:  # one by one, so that visitors take turns
             start = time.perf_counter()

@@ -109,6 +109,10 @@ class Walk:
         """The latest frame."""
         return self.seen[-1]
 
+    def check(self, actions: np.ndarray) -> None:
+        """Refuse actions (T, A) that no step would follow. Raises ValueError."""
+        self.spec.check(torch.from_numpy(actions), self.session.how.strict)
+
     def step(self, action: np.ndarray, state: list[float] | None = None) -> list[Seen]:
         """The frames that are there with one more action (A,); none while a block is gathered."""
         given = None if state is None else torch.tensor(state)

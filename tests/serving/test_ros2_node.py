@@ -99,6 +99,8 @@ def test_commands_become_pictures(node, obedient, picture, encoding):
     camera = Message(
         height=height, width=width, step=3 * width, encoding=encoding, data=values.tobytes()
     )
+    node.heard["camera/image_raw"](Message(encoding="mono8"))
+    assert node.warned.pop() == "Expected rgb8 or bgr8, got mono8."
     node.heard["camera/image_raw"](camera)
     velocity = SimpleNamespace(
         linear=SimpleNamespace(x=0.8, y=0.0), angular=SimpleNamespace(z=-0.2)

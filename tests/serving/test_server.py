@@ -12,7 +12,7 @@ import threading
 import time
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
-from socket import SHUT_RDWR
+from socket import SHUT_RDWR, create_connection
 
 import numpy as np
 import pytest
@@ -225,6 +225,20 @@ def test_a_walk_keeps_its_last_frames_alone(server, monkeypatch):
         assert hear(socket)[0]["frames"] == 6
 
 
+def test_a_step_that_cannot_be_followed_whole_is_not_begun(start, obedient, picture, file):
+    """Not even the actions before the one that is refused."""
+    running = start(Served(obedient, (16, 16), block=1))
+    obedient.chunk = 1
+    with running.walk() as socket:
+        tell(socket, "begin", picture=file, seed=3)
+        hear(socket)
+        ((told, _),) = step(socket, [AHEAD, [9.0, 0.0, 0.0], AHEAD])
+        assert "beyond 1.5 times the training range" in told["message"]
+        (frame, (shown,)), _ = step(socket, [AHEAD])
+    assert frame["number"] == 1
+    assert np.array_equal(decode_image(shown), expected(obedient, picture, [AHEAD], 3)[0])
+
+
 # POST /v1/rollout --------------------------------------------------------------------------------
 
 
@@ -290,6 +304,19 @@ def test_a_rollout_ends_with_its_asker(server, obedient, file, monkeypatch):
     assert len(made) < 3
 
 
+def test_nothing_is_imagined_for_who_went_while_waiting(server, obedient, file, monkeypatch):
+    made: list[str] = []
+    monkeypatch.setattr(type(obedient), "rollout", lambda *given, **options: made.append("frames"))
+    server.worker._jobs.put_nowait(later(1.5))
+    asking = HTTPConnection(server.host)
+    asking.request("POST", "/v1/rollout", json.dumps({"picture": file, "actions": [[AHEAD]]}))
+    assert until(lambda: server.worker._jobs.qsize() == 1)
+    asking.close()
+    assert until(lambda: server.worker._jobs.empty())
+    time.sleep(0.3)
+    assert made == []
+
+
 def test_only_the_last_frame(server, file):
     asked = {"picture": file, "actions": [[AHEAD] * 5] * 2, "frames": "last", "format": "jpeg"}
     frames = server.ask("/v1/rollout", asked)[1]["frames"]
@@ -303,7 +330,8 @@ def test_only_the_last_frame(server, file):
         ({"actions": []}, "sequences of actions of one length, at most 1024"),
         ({"actions": [[AHEAD], [AHEAD] * 2]}, "of one length"),
         ({"actions": [[AHEAD] * 1025]}, "at most 1024"),
-        ({"actions": [[[0.1, 0.2]]]}, "actions of 3 numbers each"),
+        ({"actions": [[[0.1, 0.2]]]}, "actions of 3 numbers each, got one of 2"),
+        ({"actions": [[AHEAD] * 34_000]}, "at most 100,000 values in a message"),
         ({"actions": [[[9.0, 0.0, 0.0]]]}, "beyond 1.5 times the training range"),
         ({"actions": [[[1e300, 0.0, 0.0]]]}, "is not a finite number"),
         ({"actions": [[[10**400, 0.0, 0.0]]]}, "a whole number has at most 18 digits"),
@@ -313,6 +341,7 @@ def test_only_the_last_frame(server, file):
         ({"seed": -1}, "seed from 0"),
         ({"steps": 101}, "steps from 0 to 100"),
         ({"steps": 0}, "at least 1 sampling step"),
+        ({"guidance": -1e308}, "guidance from -100 to 100"),
         ({"format": "gif"}, "one of png, jpeg, raw"),
         ({"colour": 1}, "Expected the keys picture, actions"),
         ({"source": "nowhere"}, "Unknown source"),
@@ -341,6 +370,26 @@ def test_what_is_no_request(server, body):
     status, told = server.ask("/v1/rollout", body)
     assert status == 400
     assert told["error"].startswith("Expected")
+
+
+@pytest.mark.parametrize(
+    ("path", "told", "status"), [("/nowhere", None, 404), ("/v1/rollout", None, 405)]
+)
+def test_what_is_not_served_is_told_in_a_sentence(server, path, told, status):
+    found, answer = server.ask(path, told)
+    assert found == status
+    assert "expected GET /, GET /v1/model, POST /v1/rollout" in answer["error"]
+
+
+def test_an_asker_who_goes_while_asking_is_no_fault(server, caplog):
+    host, _, port = server.host.partition(":")
+    with create_connection((host, int(port))) as asking:
+        head = f"POST /v1/rollout HTTP/1.1\r\nHost: {server.host}\r\nContent-Length: 99\r\n\r\n"
+        asking.sendall(head.encode() + b"{")
+        time.sleep(0.3)  # until it is read on
+    assert server.visitors == 0
+    time.sleep(0.2)
+    assert "a request failed" not in caplog.text
 
 
 def test_a_full_queue_is_busy(server, file, monkeypatch):

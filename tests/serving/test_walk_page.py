@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from egowm.actions import ActionSpec
 from egowm.backbones import SVD
 from egowm.serving.domain import Domain
 from egowm.serving.served import Served
-from egowm.video import read_frames, write_image
+from egowm.video import encode_image, read_frames
 from egowm.world_model import WorldModel
 from tests.browser import chromium
 
 selenium = pytest.importorskip("selenium", reason="no selenium here")
 pytestmark = pytest.mark.slow
+GREEN = encode_image(np.full((20, 20, 3), (0, 160, 0), np.uint8))
 
 
 @pytest.fixture
@@ -81,6 +83,16 @@ class Page:
         for key in keys:
             self.key("keyup", key)
 
+    def drop(self, file: bytes) -> None:
+        """Drop a file on the page."""
+        code = """
+            const data = Uint8Array.from(atob(arguments[0]), (c) => c.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([data], "a.png", {type: "image/png"}));
+            dispatchEvent(new DragEvent("drop", {dataTransfer: transfer, bubbles: true}));
+        """
+        self.run(code, b64encode(file).decode())
+
     def pixels(self, name: str = "imagined") -> np.ndarray:
         code = (
             "const c = document.getElementById(arguments[0]);"
@@ -130,38 +142,52 @@ def test_a_visitor_walks_in_a_room(driver, start, frame_by_frame, tmp_path):
     assert page.faults() == []
 
 
-def test_another_picture_is_dropped(driver, start, frame_by_frame, tmp_path):
+def test_another_picture_is_dropped(driver, start, frame_by_frame):
     """And is said to be unlike those that the model learned from; the simulator goes."""
     page = Page(driver, start(Served(frame_by_frame, (16, 16), domain=Domain.of_rooms())))
     assert page.run("return document.getElementById('unlike').hidden")
     first = page.pixels()
-    green = tmp_path / "green.png"
-    write_image(green, np.full((20, 20, 3), (0, 160, 0), np.uint8))
-    drop = """
-        const data = Uint8Array.from(atob(arguments[0]), (c) => c.charCodeAt(0));
-        const transfer = new DataTransfer();
-        transfer.items.add(new File([data], "green.png", {type: "image/png"}));
-        dispatchEvent(new DragEvent("drop", {dataTransfer: transfer, bubbles: true}));
-    """
-    import base64
-
-    page.run(drop, base64.b64encode(green.read_bytes()).decode())
+    page.drop(GREEN)
     until(lambda: not page.run("return document.getElementById('unlike').hidden"))
     assert "unlike those that the model learned from" in page.text("unlike")
     assert page.run("return document.getElementById('truth-figure').hidden")
     assert page.pixels()[:4].tolist() == [0, 160, 0, 255]
     assert not np.array_equal(page.pixels(), first)
     page.walk("w", frames=2)
-    page.run(drop, base64.b64encode(b"no picture").decode())
+    page.drop(b"no picture")
     until(lambda: "Expected a PNG" in page.text("notice"))
+    page.drop(bytes(17 << 20))  # more than a message of the websocket may hold ends it
+    until(lambda: "Expected a picture of at most 16 MB, got 17 MB" in page.text("notice"))
+    page.run('dispatchEvent(new DragEvent("drop", {dataTransfer: new DataTransfer()}))')
+    until(lambda: page.text("notice") == "Expected the file of a picture.")
     page.walk("d", frames=2)  # the walk goes on
     assert page.faults() == []
 
 
-def test_touch_and_a_telephone(driver, start, frame_by_frame):
+def test_keys_drive_after_a_setting_was_changed(driver, start, frame_by_frame):
+    """What was clicked last keeps the focus, but not the keys."""
+    from selenium.webdriver import ActionChains
+
+    page = Page(driver, start(Served(frame_by_frame, (16, 16))))
+    focus = "document.getElementById(arguments[0]).focus();"
+    choose = "const s = document.activeElement; s.value = 0; s.dispatchEvent(new Event('change'))"
+    for name, code in (("pixels", ""), ("file", ""), ("speed", choose)):
+        page.run(focus + code, name)
+        before = page.frame
+        ActionChains(driver).key_down("d").perform()  # at what has the focus
+        until(lambda before=before: page.frame > before)
+        ActionChains(driver).key_up("d").perform()
+    assert page.run("return document.getElementById('speed').value") == "0"
+    for key in ('"', "\\"):  # which stand for nothing
+        page.key("keydown", key), page.key("keyup", key)
+    assert page.faults() == []
+
+
+def test_touch_and_a_telephone(driver, start, frame_by_frame, picture):
     size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    page = Page(driver, start(Served(frame_by_frame, (16, 16))))
+    named = [(f"a picture of which the name is long, number {k}.png", picture) for k in range(2)]
+    page = Page(driver, start(Served(frame_by_frame, (16, 16), named)))
     wide = "return document.documentElement.scrollWidth"
     assert page.run(wide) <= 390
     press = """
@@ -188,10 +214,11 @@ def test_sliders_of_a_body_of_25_dimensions(driver, start, tiny_prior, picture):
     assert page.run("return document.getElementById('pad').hidden")
     assert "middle of its range" in page.text("hint")
     shown = "return document.querySelectorAll('#sliders .slider')[3].textContent"
-    assert page.run(shown) == "joint 30.000 rad (0.0°)"
+    ends = "-0.5000.500"  # of its range
+    assert page.run(shown) == "joint 30.000 rad (0.0°)" + ends
     move = "const s = document.querySelectorAll('#sliders input')[3]; s.value = 0.25; s.oninput()"
     page.run(move)
-    assert page.run(shown) == "joint 30.250 rad (14.3°)"
+    assert page.run(shown) == "joint 30.250 rad (14.3°)" + ends
     page.run("document.getElementById('step').click()")
     until(lambda: page.frame == 2)
     assert "joint 3 0.25 rad" in page.text("words")
@@ -206,8 +233,11 @@ def test_a_visitor_comes_back_when_the_server_does(driver, start, frame_by_frame
     page.walk("w", frames=1)
     first.stop()
     until(lambda: "connection is lost" in page.text("notice"))
+    page.drop(GREEN)  # and begins where he wants to go meanwhile
     start(served, port=int(first.host.rpartition(":")[2]))
     until(lambda: page.run("return document.getElementById('notice').hidden"))
+    until(lambda: page.run("return document.getElementById('truth-figure').hidden"))
+    assert page.pixels()[:4].tolist() == [0, 160, 0, 255]
     page.walk("w", frames=1)
 
 
