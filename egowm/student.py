@@ -116,7 +116,7 @@ class Student(WorldModel):
             instead: from each level to the next that its steps visit.
         huber: Constant of the pseudo-Huber loss, above 0, in units of the network's output.
         visited: Share of the samples, in [0, 1], that learn at a level which sampling in `steps`
-            steps visits; the others at one of the backbone's training noise.
+            steps visits, or at the path's end; the others at one of the backbone's training noise.
         learning_rate: Highest learning rate, reached after the warm-up.
         warmup: Optimizer steps of linear warm-up, 0 or more.
         steps: Sampling steps that it is made for.
@@ -352,26 +352,31 @@ class Student(WorldModel):
         return each.mean(), {} if self.stages is None else {"gap": torch.tensor(self.gap)}
 
     def _levels(self, task: Task, generator: torch.Generator | None) -> Tensor:
-        """Upper levels (B,): some of the sampler's, the others of the training noise."""
+        """Upper levels (B,): some of those that sampling and the path's targets visit, the others
+        of the training noise. Targets that training noise never draws would drift."""
         process, count, device = task.process, len(task.latents), task.latents.device
-        ladder = process.sigmas(self.steps)[:-1].to(device)
-        ladder = ladder[ladder > SMALLEST]
-        drawn = process.draw(count, device, generator).clamp(SMALLEST, float(ladder[0]))
+        path = self._path(process)
+        own, targets = process.sigmas(self.steps), path if self.stages is None else path[-1:]
+        ladder = torch.cat([own[own > SMALLEST], targets]).unique().to(device)
+        drawn = process.draw(count, device, generator).clamp(SMALLEST, float(ladder[-1]))
         chosen = ladder[torch.randint(len(ladder), (count,), generator=generator).to(device)]
         visits = torch.rand(count, generator=generator).to(device) < self.visited
         return torch.where(visits, chosen.to(drawn), drawn)
 
-    def _lower(self, process: Process, sigma: Tensor) -> Tensor:
-        """The lower levels (B,), down to the end of the path: the lowest level that sampling
-        visits, by the teacher in its steps, where what it estimates is the frame. Below it nobody
-        samples, so a student that had to agree with itself down to no noise at all would agree on
-        anything."""
+    def _path(self, process: Process) -> Tensor:
+        """The levels above 0 that the teacher's sampling visits, downwards. The path ends at the
+        last: what is estimated there is the frame. Below it nobody samples, so a student that had
+        to agree with itself down to no noise at all would agree on anything."""
         teacher = self._opened[0].steps if self.teacher is not None else self.steps
-        visited = process.sigmas(max(2, self.guiding.steps or teacher, self.steps)).to(sigma)
-        end = max(SMALLEST, float(visited[visited > 0][-1]))
+        visited = process.sigmas(max(2, self.guiding.steps or teacher, self.steps))
+        return visited[visited > 0].clamp(min=SMALLEST)
+
+    def _lower(self, process: Process, sigma: Tensor) -> Tensor:
+        """The lower levels (B,), down to the end of the path."""
+        path = self._path(process).to(sigma)
         if self.stages is not None:
-            return (sigma * (1 - self.gap)).clamp(min=end)
-        return torch.where(visited < sigma[:, None], visited, 0).amax(1).clamp(min=end)
+            return (sigma * (1 - self.gap)).clamp(min=float(path[-1]))
+        return torch.where(path < sigma[:, None], path, 0).amax(1).clamp(min=float(path[-1]))
 
     def _estimate(self, task: Task) -> Estimate:
         """The student's clean latents."""

@@ -45,6 +45,7 @@ def test_a_student_stands_beside_its_teacher_s_best(tmp_path):
     about = {"commit": "a" * 40, "dirty": False, "command": "make", "seed": 0, "device_name": "x"}
     about |= {"date": "2026-11-29T00:00:00Z", "threads": 1, "versions": {}}
     ratios = {"steps": 2, "teacher_steps": 3, "ratio_min": 1.2, "ratio_max": 1.6}
+    ratios |= {"candidates": 36.0, "teacher_candidates": 25.0}
     record = about | {"rows": rows, "speeds": [ratios | {"ratio_median": 1.44}]}
     acted = {
         "model": "distilled",
@@ -64,8 +65,10 @@ def test_a_student_stands_beside_its_teacher_s_best(tmp_path):
     assert "| from the prior (long) | 1 | 44.0 [43.0 to 45.0] | -1.5 [-1.5 to -1.5] |" in table
     assert "| from the prior (long) | 3 | 45.5 [44.5 to 46.5] | | 22.46 | 0.80 [0.70 to" in table
     assert "| student, distilled | 2 | 45.0 [44.0 to 46.0] | -0.5 [-0.5 to -0.5] |" in table
-    assert "number of steps (3), by the processor's clock" in table
-    assert "1.44 (1.20 to 1.60) at 2 steps" in table
+    assert (
+        "the teacher 25 at its best number of steps, 3; the student for one step 36 at 2" in table
+    )
+    assert "which is 1.44 (1.20 to 1.60) times the teacher's" in table
 
 
 def test_nothing_measured_is_said(tmp_path):

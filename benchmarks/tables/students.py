@@ -12,6 +12,7 @@ from egowm.scs.bootstrap import interval
 NAMES = {
     "distilled": "student, distilled",
     "distilled-steps": "student, distilled by the teacher's own steps",
+    "distilled-one": "student, distilled by the teacher's own steps, for one",
     "regression": "control: regression on stored rollouts",
     "tuned": "student, tuned from the shipped model, own contexts",
     "tuned-long": "student, tuned from the long run, own contexts",
@@ -36,15 +37,16 @@ def students(results: Path) -> str:
     if record is None:
         return found
     speed = "; ".join(
-        f"{r['ratio_median']:.2f} ({r['ratio_min']:.2f} to {r['ratio_max']:.2f}) at {r['steps']}"
+        f"{r['candidates']:g} at {r['steps']}, which is {r['ratio_median']:.2f} "
+        f"({r['ratio_min']:.2f} to {r['ratio_max']:.2f}) times the teacher's"
         for r in record["speeds"]
     )
     if speed:
-        steps = record["speeds"][0]["teacher_steps"]
+        first = record["speeds"][0]
         speed = (
-            f"\n\nFrames a second of the distilled student, as a ratio to its teacher at its best "
-            f"number of steps ({steps}), by the processor's clock, beside other work: {speed} "
-            f"steps."
+            f"\n\nCandidates of 8 actions that a planner compares by latents in a second of the "
+            f"processor's clock: the teacher {first['teacher_candidates']:g} at its best number of "
+            f"steps, {first['teacher_steps']}; the student for one step {speed}."
         )
     acted = [_arrivals(row, results) for row in record.get("arrivals", [])]
     there = "\n\nIn closed loop, one step: " + "; ".join(acted) + "." if acted else ""
