@@ -8,7 +8,6 @@ tuning, from the recorded clip itself. Their distance shrinks by halves while it
 for low levels.
 """
 
-import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -35,8 +34,6 @@ from egowm.randomness import derived_seed
 from egowm.sampler import dropped_by, null_branch
 from egowm.sampling import Sampling
 from egowm.world_model import Task, WorldModel
-
-log = logging.getLogger(__name__)
 
 Estimate = Callable[[Tensor, Tensor], Tensor]  # (noisy (B, ...), sigma (B,)) -> clean (B, ...)
 SMALLEST = 0.002  # level below which noisy latents count as clean: every estimate is the identity
@@ -126,8 +123,8 @@ class Student(WorldModel):
         train, lora_rank, lora_targets: The part that is trained, as in `WorldModel`.
         gradient_checkpointing, optimizer, offload, compile, augmentation: As in `WorldModel`.
         own_contexts: Start some batches from frames that the student imagined, as the later chunks
-            of a rollout do; null starts all from recorded frames, as tuning should: the recorded
-            frames that it learns do not follow from what was imagined.
+            of a rollout do; null starts all from recorded frames. Tuning should start as the model
+            was trained that it begins with.
 
     Raises:
         ValueError: Numbers out of range, and what is a teacher's without one.
@@ -223,13 +220,6 @@ class Student(WorldModel):
     def setup(self, stage: str) -> None:
         self._open()
         super().setup(stage)
-        if stage == "fit" and self.teacher is None and self.own_contexts is not None:
-            log.warning(
-                "Tuning from frames that the student imagined: the recorded frames that it learns "
-                "do not follow from them, and it may get much worse (docs/students.md). Give "
-                "--model.own_contexts null --data.window.horizon %d, or a teacher.",
-                self.chunk,
-            )
         if stage == "fit" and self._opened and self.chunk != self._opened[0].chunk:
             frames = counted(self._opened[0].chunk, "future frame")
             raise ValueError(

@@ -430,18 +430,6 @@ def test_other_chunks_than_the_teacher_s_are_refused(short, tmp_path, capsys):
     assert "Expected chunks of 4 future frames" in capsys.readouterr().err
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:lightning")
-def test_tuning_from_imagined_frames_is_warned_of(short, tmp_path, caplog):
-    own = ["--model.own_contexts", "{share: 1.0, deepest: 2}", "--data.window.horizon", "3"]
-    alone = ["--model.teacher", "null", "--trainer.max_steps", "1"]
-    assert fit(short, tmp_path / "run", *alone, *own) == 0
-    warned = "--model.own_contexts null --data.window.horizon 1, or a teacher"
-    assert warned in caplog.text
-    caplog.clear()
-    assert fit(short, tmp_path / "other", *alone) == 0
-    assert "--model.own_contexts" not in caplog.text
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
