@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import islice, pairwise
 from pathlib import Path
 
+from egowm.commands.tables_first import check_fitted_tables
 from egowm.shipped import existing_recipe
 
 
@@ -12,6 +13,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """`egowm fit -c RECIPE ...` and its siblings."""
     words = recipes_first(sys.argv[1:] if argv is None else argv)
     refuse_without_recipe(words)
+    check_fitted_tables(words)
     from egowm.commands.work.fit import build
 
     build(words)
