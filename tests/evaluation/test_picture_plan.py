@@ -64,7 +64,7 @@ def test_the_verb(words, tmp_path, capsys):
     names = {path.name for path in out.iterdir()}
     assert names == {"plan.mp4", "plan.webp", "plan.json", "actions.csv"}
     film = read_frames(out / "plan.mp4")
-    assert film.shape == (5, 192 + 2 * 22, 4 * 192 + 3 * 4, 3)
+    assert film.shape in [(5, 22 + 192 + note, 4 * 192 + 3 * 4, 3) for note in (22, 38)]
     plan = json.loads((out / "plan.json").read_text())
     assert (plan["picture"], plan["goal"]) == ("now.png", "there.jpg")
     rows = list(csv.reader((out / "actions.csv").open()))
@@ -72,7 +72,7 @@ def test_the_verb(words, tmp_path, capsys):
     np.testing.assert_allclose(np.array(rows[1:], float), plan["actions"], rtol=1e-5)
     assert [line.split(":")[0] for line in said[:4]] == ["0.25 s", "0.50 s", "0.75 s", "1.00 s"]
     assert f"the start {plan['decibels_of_start']:.1f} dB" in said[4]
-    trusted = plan["decibels_of_end"] > plan["decibels_of_start"]
+    trusted = round(plan["decibels_of_end"], 1) > round(plan["decibels_of_start"], 1)
     assert ("do not trust this plan" in said[5]) == (not trusted)
     assert cli.main(words) == 2
     assert "--force replaces it" in capsys.readouterr().err

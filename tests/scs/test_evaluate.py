@@ -176,7 +176,7 @@ def test_intervals_need_10_independent_clips(make_world):
     assert result.interval_text == f"[{low:.1f}, {high:.1f}] 95% over 12 clips"
     one = score(world, trajectories=dict.fromkeys(world.truth, "one"))
     assert one.prediction.ci95 is None
-    assert one.interval_text == "no interval: 1 trajectory < 10"
+    assert one.interval_text == "no interval below 10 trajectories (1 here)"
     with pytest.raises(ValueError, match="11 clips have no trajectory: clip1, clip10"):
         score(world, trajectories={"clip0": "one"})
 
