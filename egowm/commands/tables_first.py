@@ -2,8 +2,6 @@
 second, and once."""
 
 from argparse import Namespace
-from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,6 @@ from egowm.limits import read_yaml_text
 from egowm.paths import expanded
 
 KINDS = ("pose", "command", "difference")
-_CONFIG = ("-c", "--config")
 CLASSES = ("egowm.data.VideoCSV", "egowm.data.video_csv.VideoCSV")
 
 
@@ -69,18 +66,6 @@ def check_recipe_tables(recipe: Path, root: str | None = None) -> None:
     columns = _columns(arguments)
     if isinstance(folder, str) and columns is not None:
         _check(expanded(folder), columns)
-
-
-def check_fitted_tables(words: Sequence[str]) -> None:
-    """The same for a command line of `egowm fit` whose data are those of its one recipe."""
-    recipes = [after for word, after in pairwise(words) if word in _CONFIG]
-    others = [word for word in words if word.startswith(("--data", "--config="))]
-    if len(recipes) != 1 or not recipes[0].endswith((".yaml", ".yml")):
-        return
-    roots = [word.removeprefix("--data.root=") for word in others if "--data.root=" in word]
-    roots += [after for word, after in pairwise(words) if word == "--data.root"]
-    if len(roots) == len(others) <= 1:
-        check_recipe_tables(Path(recipes[0]).expanduser(), *roots)
 
 
 def _arguments(recipe: Path) -> dict[str, Any]:

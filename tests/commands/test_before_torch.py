@@ -1,4 +1,4 @@
-"""A wrong column is told before torch is loaded, by every verb that reads tables."""
+"""Wrong columns, and outputs that are there, are told before torch is loaded."""
 
 import subprocess
 import sys
@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from egowm.commands import main as cli
-from egowm.commands.tables_first import check_fitted_tables, check_recipe_tables
+from egowm.commands.fit import check_predictions, check_tables
+from egowm.commands.tables_first import check_recipe_tables
 from egowm.data.inspect.signs import SIGNS, format_of
 from egowm.data.one_x import TRAIN, VAL
 from egowm.data.packed import INDEX
@@ -37,27 +38,66 @@ def recipe(root: Path, kind: str = "egowm.data.VideoCSV") -> Path:
     return file
 
 
-@pytest.mark.parametrize("verb", ["check", "stats", "show", "fit"])
-def test_no_verb_waits_for_torch(tmp_path, verb):
-    file = recipe(recordings(tmp_path / "mine"))
-    words = ["fit", "-c", str(file)] if verb == "fit" else ["data", verb, str(file)]
+def refused(words: list[str]) -> str:
+    """What a command says that is refused before torch is loaded."""
     code = (
         f"import sys; from egowm.commands.main import main; status = main({words!r}); "
         "print(status, sorted({'torch', 'lightning', 'cv2'} & set(sys.modules)))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ran.stdout == "2 []\n", ran.stderr
-    assert "a.csv: no column 'speeed', perhaps 'speed' is meant" in ran.stderr
+    return ran.stderr
+
+
+@pytest.mark.parametrize("verb", ["check", "stats", "show", "fit"])
+def test_no_verb_waits_for_torch(tmp_path, verb):
+    file = recipe(recordings(tmp_path / "mine"))
+    words = ["fit", "-c", str(file)] if verb == "fit" else ["data", verb, str(file)]
+    assert "a.csv: no column 'speeed', perhaps 'speed' is meant" in refused(words)
+
+
+def test_predictions_that_are_there_are_told_before_torch_is_loaded(tmp_path):
+    old = tmp_path / "run/predictions/gt/clip"
+    write_frames(old, np.zeros((2, 8, 8, 3), np.uint8))
+    (old.parents[1] / "clips.json").write_text('{"title": "a", "fps": 4, "clips": {}}')
+    file = tmp_path / "a.yaml"
+    file.write_text(f"trainer: {{default_root_dir: {tmp_path / 'run'}}}")
+    said = refused(["predict", "-c", str(file)])
+    assert "holds what `egowm predict` wrote before: --force" in said
+    words = ["predict", "-c", str(file), "--trainer.default_root_dir"]
+    check_predictions([*words, str(tmp_path / "new")])
+    (old.parents[1] / "mine.txt").write_text("mine")
+    file.write_text("trainer: {}")
+    with pytest.raises(FileExistsError, match=r"mine\.txt"):
+        check_predictions([*words, str(tmp_path / "run")])
+    check_predictions(["predict", "-c", str(file)])
+    check_predictions(["predict", "-c", str(tmp_path / "none.yaml")])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--output", "mine.html"], "mine.html"),
+        (["--max_clips", "0"], "--max_clips 0"),
+        ([], "clips.json"),
+    ],
+)
+def test_a_report_that_cannot_be_is_told_before_torch_is_loaded(
+    tmp_path, monkeypatch, options, words
+):
+    (tmp_path / "mine.html").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    assert words in refused(["report", str(tmp_path), *options])
 
 
 def test_a_command_line_with_other_data_is_left_to_its_parser(tmp_path):
     root = recordings(tmp_path / "mine")
     file = str(recipe(root))
     with pytest.raises(ValueError, match="no column 'speeed'"):
-        check_fitted_tables(["fit", "-c", file, "--trainer.max_steps", "3"])
+        check_tables(["fit", "-c", file, "--trainer.max_steps", "3"])
     for root_of in (["--data.root", str(root)], [f"--data.root={root}"]):
         with pytest.raises(ValueError, match="no column 'speeed'"):
-            check_fitted_tables(["fit", "-c", file, *root_of])
+            check_tables(["fit", "-c", file, *root_of])
     for others in (
         ["--data.root", str(tmp_path)],
         ["--data", "egowm.data.Packed", "--data.root", str(root)],
@@ -65,7 +105,7 @@ def test_a_command_line_with_other_data_is_left_to_its_parser(tmp_path):
         ["-c", file],
         ["--config=other.yaml"],
     ):
-        check_fitted_tables(["fit", "-c", file, *others])
+        check_tables(["fit", "-c", file, *others])
 
 
 @pytest.mark.parametrize(
