@@ -43,7 +43,8 @@ def test_score_prints_a_table_and_writes_json(world, capsys, tmp_path):
     assert f"normalised (copy 0, ceiling 1): {found['normalised']:.3f}" in out
 
 
-def test_a_tracker_warns_once(world, capsys, caplog):
+def test_a_tracker_warns_once(world, capsys, caplog, monkeypatch):
+    monkeypatch.setattr("egowm.scs.evaluate._WARNED", set())
     assert main(arguments(world, tracker="flow")) == 0
     assert (capsys.readouterr().out + caplog.text).count("blind to structures") == 1
 
