@@ -255,13 +255,13 @@ def _show(args: argparse.Namespace) -> int:
 
 def _pack(args: argparse.Namespace) -> int:
     looked_at(args)
+    if not is_recipe(args.path) and None in (args.height, args.width):
+        raise ValueError(f"{args.path} is no recipe: give --height and --width.")
     from egowm.data.lit_packing import LITDATA, pack_litdata
     from egowm.data.packing import PACK, pack
 
     kind = LITDATA if args.to == "litdata" else PACK
     check_folder(args.output, kind, force=True)  # one that was begun goes on
-    if not is_recipe(args.path) and None in (args.height, args.width):
-        raise ValueError(f"{args.path} is no recipe: give --height and --width.")
     data = _open(args)
     size = (args.height or data.window.height, args.width or data.window.width)
     if args.to == "litdata":

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from egowm.commands.parser import Parser
-from egowm.data.inspect.signs import ROVER, format_of, tables_of
+from egowm.data.inspect.signs import ROVER, check_is_folder, format_of, tables_of
 from egowm.data.table_columns import Columns
 from egowm.limits import read_yaml_text
 from egowm.paths import expanded
@@ -32,6 +32,7 @@ def looked_at(args: Namespace) -> Columns:
             raise ValueError(
                 f"--root takes the place of a recipe's root; {args.path} is not a recipe."
             )
+        check_is_folder(args.path)
         check_folder_tables(args.path, columns := Columns(**given))
         return columns
     for name in given:

@@ -7,6 +7,7 @@ from the units of the header, other units are names.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -182,7 +183,15 @@ def _video(file: Path) -> Path:
     if len(videos) != 1:
         raise ValueError(
             f"{file}: expected one video {file.stem}.mp4 or one folder {file.stem}/ of pictures "
-            f"beside it, got {len(videos)}: each video has a table of its own, under its name. A "
-            f"table without a video is left out with skip_corrupt: true."
+            f"beside it, got {len(videos) or _none(file)}: each video has a table of its own, "
+            f"under its name. A table without a video is left out with skip_corrupt: true."
         )
     return videos[0]
+
+
+def _none(file: Path) -> str:
+    """That a table has no video, and the one that may be meant."""
+    names = {path.stem.lower(): path.name for path in sorted(file.parent.glob("*"))
+             if path.suffix.lower() in VIDEOS}  # fmt: skip
+    near = get_close_matches(file.stem.lower(), names, 1)
+    return f"none, perhaps {names[near[0]]} is meant" if near else "none"

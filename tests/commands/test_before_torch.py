@@ -154,6 +154,14 @@ def test_columns_that_nobody_named_are_told(tmp_path, caplog):
     assert "are taken for actions: turn, speed, frame. --actions NAME" in caplog.text
 
 
+def test_what_is_no_folder_is_told_before_torch_is_loaded(tmp_path):
+    (tmp_path / "laps.xlsx").write_bytes(b"PK")
+    said = refused(["data", "check", str(tmp_path / "laps.xlsx")])
+    assert "expected a folder of recordings or a recipe (.yaml). This is a file: give the" in said
+    said = refused(["data", "pack", str(tmp_path), str(tmp_path / "out")])
+    assert "is no recipe: give --height and --width" in said
+
+
 def test_a_folder_of_another_format_keeps_its_own_word(tmp_path, capsys):
     (tmp_path / "a.csv").write_text("words\nonly\n")
     (tmp_path / "manifest.json").write_text("{}")

@@ -156,6 +156,15 @@ def test_another_encoding_is_named(tmp_path, encoding):
         _ = data(tmp_path).meaning
 
 
+def test_a_video_of_nearly_the_table_s_name_is_asked_about(tmp_path):
+    write_episode(tmp_path, "Lap 1")
+    for name in ("lap_1.MP4", "other.mp4"):
+        write_mp4(tmp_path / name.lower(), bars(np.arange(12)), 10)
+        (tmp_path / name.lower()).rename(tmp_path / name)
+    with pytest.raises(ValueError, match=r"beside it, got none, perhaps lap_1\.MP4 is meant: each"):
+        data(tmp_path).split("train")
+
+
 def test_missing_parts(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"looked for .*\*\.csv"):
         data(tmp_path).split("train")

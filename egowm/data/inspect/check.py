@@ -55,8 +55,9 @@ def check(data: ClipData, workers: int = 0, progress: bool = True) -> list[Findi
     with _collected(data, findings):
         episodes = [e for split in SPLITS for e in _split(data, split, findings)]
     if not episodes:
-        findings.append(Finding("error", "empty", "", "no episode could be read"))
-        return sorted(findings, key=_order)
+        told = [finding for finding in findings if finding.kind != "empty"]
+        told.append(Finding("error", "empty", "", "no episode could be read"))
+        return sorted(told, key=_order)
     if isinstance(data, Packed):
         findings += sum_findings(data, workers, progress)
     rate = data.meaning.rate_hz
@@ -208,7 +209,10 @@ def _alignment(data: ClipData, checked: Sequence[Checked]) -> Finding:
     spec = data.meaning
     columns = turning(spec)
     if not columns:
-        text = "no dimension is known to turn the camera: actions and pictures are not compared"
+        text = (
+            "no dimension is known by its name to turn the camera, as turn, steering or yaw_rate "
+            "are: actions and pictures are not compared"
+        )
         return Finding("note", "alignment", "", text)
     turns = [item.episode.actions[:, columns] for item in checked]
     sideways = [item.seen.sideways for item in checked if item.seen]

@@ -5,10 +5,9 @@ from pathlib import Path
 
 from egowm import data as formats
 from egowm.checks import counted
-from egowm.data.inspect.signs import ROVER, SIGNS, format_of, tables_of
+from egowm.data.inspect.signs import ROVER, SIGNS, check_is_folder, format_of, tables_of
 from egowm.data.lerobot_index import read_info
 from egowm.data.module import ClipData, Window
-from egowm.data.public_recordings import how_to_get
 from egowm.data.table_columns import Columns
 from egowm.data.videos import is_video
 
@@ -23,9 +22,7 @@ def open_folder(path: Path, columns: Columns = Columns()) -> ClipData:
 
     Raises FileNotFoundError for a missing path, ValueError for a folder of no known format.
     """
-    if not path.is_dir():
-        expected = f"{path}: expected a folder of recordings or a recipe (.yaml)."
-        raise FileNotFoundError(f"{expected} {how_to_get(path)}".strip())
+    check_is_folder(path)
     found = _without_tables(path)
     if found is not None and columns != Columns():
         raise ValueError(

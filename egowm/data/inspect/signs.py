@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from egowm.data.public_recordings import how_to_get
+
 # The files of each format, in the order asked.
 SIGNS: dict[str, tuple[str, ...]] = {
     "Packed": ("pack.json",),
@@ -15,6 +17,16 @@ SIGNS: dict[str, tuple[str, ...]] = {
     "Recon": ("*.hdf5",),
 }
 ROVER = "robot_log.csv"  # of Udacity's simulator, which is converted
+
+
+def check_is_folder(path: Path) -> None:
+    """FileNotFoundError, which says what else to give, where a path is no folder."""
+    if path.is_dir():
+        return
+    expected = f"{path}: expected a folder of recordings or a recipe (.yaml)."
+    if path.is_file():
+        raise FileNotFoundError(f"{expected} This is a file: give the folder it lies in.")
+    raise FileNotFoundError(f"{expected} {how_to_get(path)}".strip())
 
 
 def format_of(folder: Path) -> str | None:

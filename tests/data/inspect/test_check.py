@@ -453,6 +453,14 @@ def test_milliseconds_without_their_unit_are_named(tmp_path):
     assert not any("later" in finding.text for finding in findings)
 
 
+def test_where_nothing_can_be_read_no_split_is_called_empty(tmp_path):
+    write_drive(tmp_path, "drive")
+    (tmp_path / "drive.mp4").rename(tmp_path / "other.mp4")
+    findings = check(VideoCSV(str(tmp_path)), 1, progress=False)
+    assert [finding.kind for finding in findings] == ["empty", "unreadable"]
+    assert findings[0].text == "no episode could be read"
+
+
 def test_a_split_of_broken_recordings_is_not_called_empty(drives):
     """The one recording of the test split is there, and cannot be read."""
     (drives / "drive_1.csv").write_text("time [s],turn [px],other\n0,1,2\n1,nan,3\n")

@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 
 import torch
 
+from egowm.actions import ActionSpec
 from egowm.actions.files import read_actions
 from egowm.data.donkey_tub import DonkeyTub
 from egowm.data.inspect.conventions import conventions
@@ -21,6 +22,15 @@ def test_a_wheeled_robot_s_signs():
         "dy [m]: + left, - right",
         "dyaw [rad]: + counter-clockwise (left)",
     ]
+
+
+def test_a_turn_is_only_spoken_of_where_a_name_says_so():
+    for names, words in (
+        (("speed", "turn"), "says which way a positive turn goes"),
+        (("left wheel", "right wheel"), "the signs are those of its log"),
+    ):
+        spec = ActionSpec(names, ("", ""), "command", "command", rate_hz=10)
+        assert conventions(spec)[0].endswith(words)
 
 
 def test_a_donkey_s_angle_is_positive_to_the_right():
