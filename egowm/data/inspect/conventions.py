@@ -33,5 +33,6 @@ def conventions(spec: ActionSpec) -> list[str]:
     ]
     what = "a command in full scale" if donkey else FRAMES[spec.kind]
     if spec.kind == "command" and not donkey and turning(spec):
-        what += f", and `egowm data check` says which way a positive {spec.names[turning(spec)[0]]} goes"
+        name = spec.names[turning(spec)[0]]
+        what += f", and `egowm data check` says which way a positive {name} goes"
     return [f"an action is {what}", *told]
