@@ -142,8 +142,11 @@ def test_a_lone_point_stays_a_dot():
     assert len(others) == 1
 
 
-def test_the_words_of_a_command_do_not_touch_the_cursor():
+def test_the_words_of_a_command_touch_neither_curve_nor_cursor():
     svg, _ = command_chart(np.array([[0.0], [1.0]]), ["angle"], [""])
+    baseline = float(re.search(r'y="([\d.]+)">angle', svg)[1])
+    curve = re.search(r'command" points="([^"]*)"', svg)[1].split()
+    assert min(float(point.split(",")[1]) for point in curve) - baseline >= 5
     cursor = float(re.search(r'class="cursor" x1="([\d.]+)"', svg)[1])
     words = float(re.search(r'<text x="([\d.]+)" y="[\d.]+">angle', svg)[1])
     assert words - cursor >= 4

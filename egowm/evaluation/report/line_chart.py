@@ -152,7 +152,7 @@ def command_chart(
                 right=WIDTH - _RIGHT,
                 zero=zero,
                 points=" ".join(corners),
-                y=base - room - 4,
+                y=base - room - 5.5,  # below are its letters' tails, above another strip
                 name=names[k] + unit,
                 low=values.min(),
                 high=values.max(),
