@@ -123,6 +123,19 @@ def test_a_map_has_forward_above_and_left_at_the_left(yaw):
     assert place(ahead[0], BLUE)[1] == pytest.approx(SIDE / 2, abs=2)
 
 
+def test_ways_that_are_one_are_both_seen():
+    """The first three steps are shared: the way below is seen on both sides of the one above."""
+    poses = np.array([[0.2 * k, 0.0, 0.0] for k in range(6)])
+    other = poses + np.array([[0.0, 0.1 * max(k - 3, 0), 0.0] for k in range(6)])
+    ways = [Way(poses, BLUE), Way(other, COLOURS[1])]
+    row = draw_map(ways)[3, 165].astype(int)  # just ahead of the start
+    blue = np.flatnonzero(row[:, 2] - row[:, 0] > 60)
+    orange = np.flatnonzero(row[:, 0] - row[:, 2] > 60)
+    assert blue.min() < orange.min() <= orange.max() < blue.max()
+    last = draw_map(ways)[5, 30].astype(int)  # where they are apart
+    assert len(np.flatnonzero(last[:, 2] - last[:, 0] > 60)) < len(blue) + len(orange)
+
+
 def test_what_stands_around_a_goal_and_a_plan():
     still, red = np.zeros((2, 3)), (200, 30, 30)
     square = np.array([[0.2, 0.2], [0.4, 0.2], [0.4, 0.4], [0.2, 0.4]])
