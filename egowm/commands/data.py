@@ -17,6 +17,7 @@ from typing import Any
 from egowm.checks import counted
 from egowm.commands.parser import Parser
 from egowm.commands.tables_first import add_columns, is_recipe, looked_at
+from egowm.data.inspect.signs import check_is_folder
 from egowm.files import FileKind, check_file, check_folder
 
 SPEC = FileKind("an ActionSpec", rb'\{\s*"names": \[')
@@ -183,6 +184,8 @@ def _verb(verbs: Any, name: str, about: str, example: str, description: str = ""
 def _open(args: argparse.Namespace):  # type: ignore[no-untyped-def]
     """The data of a recipe (a .yaml file), or of a folder of recordings."""
     columns = looked_at(args)
+    if not is_recipe(args.path):
+        check_is_folder(args.path)
     from egowm.data import VideoCSV
     from egowm.data.inspect.opening import open_folder
     from egowm.recipe import open_recipe

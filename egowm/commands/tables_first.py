@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from egowm.commands.parser import Parser
-from egowm.data.inspect.signs import ROVER, check_is_folder, format_of, tables_of
+from egowm.data.inspect.signs import ROVER, format_of, tables_of
 from egowm.data.table_columns import Columns
 from egowm.limits import read_yaml_text
 from egowm.paths import expanded
@@ -17,10 +17,10 @@ CLASSES = ("egowm.data.VideoCSV", "egowm.data.video_csv.VideoCSV")
 
 def add_columns(parser: Parser) -> None:
     """Options that say what the tables of a folder hold, in place of a recipe."""
-    add, of = parser.add_argument, "of a folder of videos with tables:"
-    add("--kind", choices=KINDS, help=f"{of} what the columns of actions hold")
-    add("--actions", nargs="+", metavar="NAME", help=f"{of} the columns of actions")
-    add("--time", metavar="NAME", help=f"{of} the column of times")
+    add, folder = parser.add_argument, "of a folder of videos with tables: "
+    add("--kind", choices=KINDS, help=folder + "what the columns of actions hold")
+    add("--actions", nargs="+", metavar="NAME", help=folder + "the columns of actions")
+    add("--time", metavar="NAME", help=folder + "the column of times")
 
 
 def looked_at(args: Namespace) -> Columns:
@@ -32,7 +32,6 @@ def looked_at(args: Namespace) -> Columns:
             raise ValueError(
                 f"--root takes the place of a recipe's root; {args.path} is not a recipe."
             )
-        check_is_folder(args.path)
         check_folder_tables(args.path, columns := Columns(**given))
         return columns
     for name in given:

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import sys
+from argparse import Namespace
 from functools import partial
 
 import numpy as np
@@ -9,9 +11,11 @@ import pytest
 import torch
 
 from egowm.commands import main as cli
+from egowm.commands.work import plan as work
 from egowm.evaluation.picture_plan import plan_between
+from egowm.files import FolderKind
 from egowm.pixels import to_uint8
-from egowm.planning import random_shooting
+from egowm.planning import Space, random_shooting
 from egowm.sampling import Sampling
 from egowm.video import read_frames, write_image
 
@@ -106,3 +110,18 @@ def test_one_picture_is_not_enough(tmp_path, capsys):
     assert "takes both --picture and --goal" in capsys.readouterr().err
     assert cli.main([*command, "--text", "a hall"]) == 2
     assert "--text: not in the rooms" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["icem", "cem", "mppi", "random"])
+def test_a_search_shows_a_bar_to_who_looks_on(name, monkeypatch, capsys):
+    given = []
+    monkeypatch.setattr(work, "plan_pictures", lambda *found: given.append(found[2]) or 0)
+    words = {"planner": name, "candidates": 4, "rounds": 2, "steps": 1, "chain": "latents_only"}
+    args = Namespace(picture="a.png", dtype=None, encoder=None, by="pixels", **words)
+    for is_seen in (True, False):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda is_seen=is_seen: is_seen, raising=False)
+        work.run(args, FolderKind("egowm plan", ""))
+        space = Space(torch.zeros(2, 1), 0.5, -torch.ones(1), torch.ones(1))
+        plan = given.pop()(lambda actions: actions.square().sum((1, 2)), space)
+        assert plan.actions.shape == (2, 1)
+        assert ("planning" in capsys.readouterr().err) == is_seen
