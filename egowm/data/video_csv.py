@@ -79,8 +79,13 @@ class VideoCSV(Recordings[Path]):
             raise ValueError(
                 f"VideoCSV: kind pose takes three action columns x, y, yaw; got {actions}."
             )
-        self.states, self.kind, self.normaliser = states or [], kind, normaliser
-        self.columns = Columns(actions, self.states, kind, time, rate_hz)
+        self.actions, self.states, self.kind, self.time = actions, states or [], kind, time
+        self.rate_hz, self.normaliser = rate_hz, normaliser
+
+    @property
+    def columns(self) -> Columns:
+        """The columns that were asked for."""
+        return Columns(self.actions, self.states, self.kind, self.time, self.rate_hz)
 
     @cached_property
     def meaning(self) -> ActionSpec:  # type: ignore[override]
@@ -131,13 +136,12 @@ class VideoCSV(Recordings[Path]):
         return Episode(place.stem, len(actions) + 1, read, actions, states, "", times, own)
 
     def options(self) -> list[Any]:
-        asked = self.columns
-        return [asked.actions, self.states, self.kind, asked.time, self._first[1]]
+        return [self.actions, self.states, self.kind, self.time, self._first[1]]
 
     def read(self, place: Path) -> Episode:
         video = _video(place)
         table = read_table(place)
-        time = time_column(units := table.units, self.columns.time)
+        time = time_column(units := table.units, self.time)
         times = [] if time is None else [time]
         columns = self.columns.of(table)
         self._check_units(place, units, self.states if self.kind == "pose" else columns)
