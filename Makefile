@@ -81,12 +81,12 @@ tub:  # before anything is installed: how to get the recording, if it is not her
 
 results: $(STAMP)  ## score the committed models anew and rewrite the tables (10 minutes on 2 cores)
 	export OMP_NUM_THREADS=1; \
-	$(BIN)/python -m benchmarks.experiment.rooms --papers $(SHARED)/data/paintings \
+	$(BIN)/python -m benchmarks.experiment.rooms --papers "$(SHARED)/data/paintings" \
 	    --picture docs/rooms.png --curve docs/labels.svg & rooms=$$!; \
 	$(BIN)/python -m benchmarks.experiment.ablations; \
 	$(BIN)/python -m benchmarks.scs.truth; \
-	if [ -d $(SHARED)/data/tum_fr1_rpy_excerpt ]; then \
-	    $(BIN)/python -m benchmarks.scs.real $(SHARED)/data/tum_fr1_rpy_excerpt; fi; \
+	if [ -d "$(SHARED)/data/tum_fr1_rpy_excerpt" ]; then \
+	    $(BIN)/python -m benchmarks.scs.real "$(SHARED)/data/tum_fr1_rpy_excerpt"; fi; \
 	wait $$rooms
 	$(BIN)/python -m benchmarks.tables.pages
 

@@ -2,6 +2,9 @@
 
 import ast
 import re
+import shlex
+import shutil
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -131,3 +134,14 @@ def test_console_scripts(project):
 def test_changelog_knows_this_version():
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert "## [Unreleased]" in text or f"## [{egowm.__version__}]" in text
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+@pytest.mark.parametrize("target", ["real", "results"])
+def test_a_folder_of_recordings_may_have_spaces(target):
+    """Each path that `SHARED` begins is one word of the commands."""
+    words = ["make", "-n", target, "SHARED=../with spaces"]
+    ran = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    found = [word for word in shlex.split(ran.stdout, comments=True) if "with spaces" in word]
+    assert len(found) == ran.stdout.count("../with spaces") >= 2
+    assert all(word.startswith("../with spaces/data/") for word in found)

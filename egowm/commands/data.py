@@ -16,12 +16,12 @@ from typing import Any
 
 from egowm.checks import counted
 from egowm.commands.parser import Parser
+from egowm.commands.tables_first import add_columns, is_recipe, looked_at
+from egowm.data.inspect.signs import check_is_folder
 from egowm.files import FileKind, check_file, check_folder
 
 SPEC = FileKind("an ActionSpec", rb'\{\s*"names": \[')
 SOURCE = "a folder of recordings, or a recipe whose data section says how to read them"
-KINDS = ("pose", "command", "difference")
-KIND = "without a recipe: what the columns of tables beside videos hold"
 log = logging.getLogger(__name__)
 
 
@@ -59,7 +59,7 @@ def _add_check(verbs: Any) -> None:
     )
     check.add_argument("path", type=Path, help=SOURCE)
     check.add_argument("--root", help="in place of the recipe's root")
-    check.add_argument("--kind", choices=KINDS, help=KIND)
+    add_columns(check)
     check.add_argument("--json", action="store_true", help="findings as JSON on stdout")
     check.add_argument("--workers", type=int, default=0, help="threads (default: one a core)")
 
@@ -73,7 +73,7 @@ def _add_stats(verbs: Any) -> None:
     )
     stats.add_argument("path", type=Path, help=SOURCE)
     stats.add_argument("--root", help="in place of the recipe's root")
-    stats.add_argument("--kind", choices=KINDS, help=KIND)
+    add_columns(stats)
     stats.add_argument("-o", "--output", type=Path, help="JSON file (default: print it)")
     stats.add_argument(
         "--normaliser",
@@ -91,7 +91,7 @@ def _add_show(verbs: Any) -> None:
     )
     show.add_argument("path", type=Path, help=SOURCE)
     show.add_argument("--root", help="in place of the recipe's root")
-    show.add_argument("--kind", choices=KINDS, help=KIND)
+    add_columns(show)
     show.add_argument(
         "-o",
         "--output",
@@ -153,6 +153,7 @@ def _add_pack(verbs: Any) -> None:
         help="pack (default), or litdata: chunks that are read from a bucket (egowm.data.LitData)",
     )  # fmt: skip
     pack.add_argument("--root", help="in place of the recipe's root")
+    add_columns(pack)
     pack.add_argument("--height", type=int, help="pixels; in place of the recipe's")
     pack.add_argument("--width", type=int, help="pixels; in place of the recipe's")
     pack.add_argument("--workers", type=int, default=0, help="threads (default: one a core)")
@@ -182,23 +183,28 @@ def _verb(verbs: Any, name: str, about: str, example: str, description: str = ""
 
 def _open(args: argparse.Namespace):  # type: ignore[no-untyped-def]
     """The data of a recipe (a .yaml file), or of a folder of recordings."""
+    columns = looked_at(args)
+    if not is_recipe(args.path):
+        check_is_folder(args.path)
+    from egowm.data import VideoCSV
     from egowm.data.inspect.opening import open_folder
     from egowm.recipe import open_recipe
 
-    kind = getattr(args, "kind", None)
-    if args.path.suffix in (".yaml", ".yml"):
-        if kind is not None:
-            raise ValueError(f"--kind is for a folder; write kind: {kind} into {args.path}.")
+    if is_recipe(args.path):
         return open_recipe(args.path).data(args.root)
-    if args.root is not None:
-        raise ValueError(f"--root takes the place of a recipe's root; {args.path} is not a recipe.")
-    return open_folder(args.path, kind)
+    data = open_folder(args.path, columns)
+    if isinstance(data, VideoCSV) and columns.actions is None and columns.kind is None:
+        log.warning(
+            "%s: all columns but the times are taken for actions: %s. --actions NAME NAME says "
+            "which are.", args.path, ", ".join(data.meaning.names),
+        )  # fmt: skip
+    return data
 
 
 def _check(args: argparse.Namespace) -> int:
+    data = _open(args)
     from egowm.data.inspect.check import check, summary
 
-    data = _open(args)
     findings = check(data, args.workers, progress=not args.json)
     errors = sum(finding.level == "error" for finding in findings)
     if args.json:
@@ -232,6 +238,7 @@ def _stats(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
+    looked_at(args)
     from egowm.data.inspect.contact_sheet import contact_sheet, kind_of, write_sheet
     from egowm.data.inspect.conventions import conventions
 
@@ -250,13 +257,14 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _pack(args: argparse.Namespace) -> int:
+    looked_at(args)
+    if not is_recipe(args.path) and None in (args.height, args.width):
+        raise ValueError(f"{args.path} is no recipe: give --height and --width.")
     from egowm.data.lit_packing import LITDATA, pack_litdata
     from egowm.data.packing import PACK, pack
 
     kind = LITDATA if args.to == "litdata" else PACK
     check_folder(args.output, kind, force=True)  # one that was begun goes on
-    if args.path.suffix not in (".yaml", ".yml") and None in (args.height, args.width):
-        raise ValueError(f"{args.path} is no recipe: give --height and --width.")
     data = _open(args)
     size = (args.height or data.window.height, args.width or data.window.width)
     if args.to == "litdata":

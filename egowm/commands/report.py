@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from egowm.commands.parser import Parser
+from egowm.evaluation.run_folder import check_page, read_run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,9 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--no_videos", action="store_true", help="write no RUN/videos/*.mp4")
     args = parser.parse_args(argv)
-    from egowm.evaluation.report.run_page import write_report  # after --help, which needs no torch
-
     try:
+        check_page(args.run, args.output, args.max_clips, not args.no_videos)
+        read_run(args.run)  # what is no run is told before torch is loaded
+        from egowm.evaluation.report.run_page import write_report
+
         path = write_report(args.run, args.output, args.max_clips, videos=not args.no_videos)
     except (ValueError, OSError) as error:
         print(f"egowm report: {error}", file=sys.stderr)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from egowm.checks import counted
 from egowm.commands.parser import Parser
+from egowm.commands.tables_first import add_columns, is_recipe, looked_at
 from egowm.commands.tracker_options import add_options, chosen_tracker
 from egowm.files import FileKind, check_file
 
@@ -42,6 +43,7 @@ def _parser() -> Parser:
     add("--frames", type=int, default=300, help="frames of an episode at most (default 300)")
     add("--split", choices=("train", "val", "test"), default="train", help="DATA's (default train)")
     add("--root", help="in place of a recipe's root")
+    add_columns(parser)
     add_options(parser, "follow a run's structures by it: palette (rooms), flow (any video)")
     return parser
 
@@ -93,16 +95,15 @@ def _scenes(args: Namespace) -> "Iterator[Scene]":
 
 
 def _recordings(args: Namespace) -> "Iterator[Scene]":
+    columns = looked_at(args)
     from egowm.data.inspect.opening import open_folder
     from egowm.evaluation.scenes import of_data
     from egowm.recipe import open_recipe
 
-    if args.path.suffix in (".yaml", ".yml"):
+    if is_recipe(args.path):
         data = open_recipe(args.path).data(args.root)
-    elif args.root is not None:
-        raise ValueError(f"--root takes the place of a recipe's root; {args.path} is not a recipe.")
     else:
-        data = open_folder(args.path)
+        data = open_folder(args.path, columns)
     if not data.split(args.split):
         raise ValueError(f"{args.path}: no episode in split {args.split}; choose another --split.")
     return of_data(data, args.split, args.clips, args.frames)

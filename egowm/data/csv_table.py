@@ -16,12 +16,13 @@ from typing import NamedTuple
 import numpy as np
 
 from egowm.checks import counted
-from egowm.data.recordings import bad
-from egowm.data.text import text_of
+from egowm.data.text import bad, text_of
 
 BYTES = 1 << 28  # of a table: beyond it a mistake, or an attack
 _COMMAS = "decimal commas are read where semicolons divide the columns"
 _NO_NUMBERS = ("nan", "inf", "infinity", "na", "n/a", "null", "none")  # where one is missing
+_COMMA = re.compile(r"\s*[-+]?\d*,\d*\s*")  # perhaps a decimal one
+_SEP = re.compile(r'"?sep=([,;\t])"?[,;\t ]*', re.IGNORECASE)
 _HEAD = re.compile(r"\s*(?P<name>[^\[\]()]+?)\s*(?:[\[(](?P<unit>[^\[\]()]*)[\])])?\s*")
 
 
@@ -79,9 +80,11 @@ def _lines(file: Path) -> tuple[str, list[list[str]]]:
     """What separates the columns, and the cells of every line; the header and at least one more."""
     if file.stat().st_size > BYTES:
         raise bad(file, f"{file.stat().st_size} bytes are too many for a table of one episode")
-    text = text_of(file)
-    first = text.partition("\n")[0]
-    separator = max(",;\t", key=first.count)
+    first, _, others = (text := text_of(file)).partition("\n")
+    if told := _SEP.fullmatch(first):  # Excel's word for what divides the columns
+        separator, text = told[1], others
+    else:
+        separator = max(",;\t", key=first.count)
     try:
         lines = [line for line in csv.reader(text.splitlines(), delimiter=separator) if line]
     except csv.Error as error:
@@ -110,6 +113,16 @@ def lacking(name: str, header: Sequence[str]) -> str:
     near = get_close_matches(name.lower(), [column.lower() for column in header], 1)
     meant = next((column for column in header if [column.lower()] == near), "")
     return f"no column {name!r}" + (f", perhaps {meant!r} is meant" if meant else "")
+
+
+def numberless(table: Table, names: Iterable[str]) -> dict[str, str]:
+    """The columns that hold no number in any row, and the first cell with something in each."""
+    header, found = list(table.units), {}
+    for name in names:
+        cells = [row[header.index(name)].strip() for row in table.rows]
+        if not any(map(_is_meant, cells)):
+            found[name] = next(filter(None, cells), "")
+    return found
 
 
 def rising(table: Table) -> str:
@@ -142,7 +155,21 @@ def _number(file: Path, row: int, column: str, cell: str) -> float:
 
 def _hint(cell: str) -> str:
     """What else to do about a cell that is no number."""
-    if re.fullmatch(r"\s*[-+]?\d*,\d*\s*", cell):
+    if _COMMA.fullmatch(cell):
         return f" ({_COMMAS})"
-    is_text = any(map(str.isalpha, cell)) and cell.strip().lower().lstrip("+-") not in _NO_NUMBERS
+    is_text = any(map(str.isalpha, cell)) and not _is_missing(cell)
     return " (a column of text may stay: `actions` names the columns to take)" if is_text else ""
+
+
+def _is_missing(cell: str) -> bool:
+    """Whether a cell says that its number is missing."""
+    return cell.strip().lower().lstrip("+-") in _NO_NUMBERS
+
+
+def _is_meant(cell: str) -> bool:
+    """Whether a cell is a number, one with a decimal comma, or says that one is missing."""
+    try:
+        float(cell)
+    except ValueError:
+        return _is_missing(cell) or bool(_COMMA.fullmatch(cell))
+    return True

@@ -23,7 +23,8 @@ from egowm.data.lerobot_features import camera_of, features_of, joined_names, na
 from egowm.data.lerobot_index import Entry, read_entries, read_info
 from egowm.data.module import Window
 from egowm.data.parquet import read_columns
-from egowm.data.recordings import ADVICE, Recordings, bad
+from egowm.data.recordings import Recordings
+from egowm.data.text import ADVICE, bad
 from egowm.data.times import GAP
 from egowm.video import VideoError, read_frames
 from egowm.video_file import frame_index

@@ -22,7 +22,8 @@ from egowm.data.label_index import Kept
 from egowm.data.module import Window
 from egowm.data.normalisers import WHEELED, Normaliser, published_spacing, waypoint_range
 from egowm.data.recon import se2_steps
-from egowm.data.recordings import ADVICE, Recordings, bad, matching
+from egowm.data.recordings import Recordings, matching
+from egowm.data.text import ADVICE, bad
 from egowm.data.times import rate_of
 from egowm.video import read_images
 

@@ -22,8 +22,8 @@ from egowm.checks import counted
 from egowm.data.episode import Episode, read_all
 from egowm.data.module import Window
 from egowm.data.public_recordings import missing
-from egowm.data.recordings import NamedRecordings, bad
-from egowm.data.text import text_of
+from egowm.data.recordings import NamedRecordings
+from egowm.data.text import bad, text_of
 from egowm.video import read_frames
 
 TRAIN, VAL = "train_v2.0_raw", "val_v2.0_raw"

@@ -21,7 +21,8 @@ from egowm.data.episode import Episode
 from egowm.data.label_index import Kept
 from egowm.data.module import Window
 from egowm.data.normalisers import WHEELED, Normaliser, published_spacing, waypoint_range
-from egowm.data.recordings import Recordings, bad, matching
+from egowm.data.recordings import Recordings, matching
+from egowm.data.text import bad
 from egowm.limits import BYTES, admit, ordinary
 from egowm.video import VideoError, decode_image
 

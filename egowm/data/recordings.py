@@ -17,13 +17,7 @@ from egowm.data.splits import Split, span
 from egowm.data.times import breaks
 
 log = logging.getLogger(__name__)
-ADVICE = "Repair it or copy it again, or leave it out with skip_corrupt: true."
 Place = TypeVar("Place")  # where a format finds one recording
-
-
-def bad(file: Path, what: str) -> ValueError:
-    """The error for a recording that `skip_corrupt` leaves out."""
-    return ValueError(f"{file}: {what}. {ADVICE}")
 
 
 def matching(owner: str, folder: Path, pattern: str) -> list[Path]:

@@ -1,11 +1,17 @@
-"""Text files of recordings."""
+"""Text files of recordings, and what is said of a recording that is broken."""
 
 from pathlib import Path
 
 from egowm.checks import counted
 from egowm.limits import read_bytes
 
+ADVICE = "Repair it or copy it again, or leave it out with skip_corrupt: true."
 SHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+
+
+def bad(file: Path, what: str) -> ValueError:
+    """The error for a recording that `skip_corrupt` leaves out."""
+    return ValueError(f"{file}: {what}. {ADVICE}")
 
 
 def spreadsheets(folder: Path) -> str:

@@ -13,8 +13,13 @@ def time_column(header: Iterable[str], name: str) -> str | None:
     >>> time_column(["Frame", "Time"], "time")
     'Time'
     """
-    alike = [column for column in header if column.lower() == name.lower()]
-    return name if name in alike else alike[0] if len(alike) == 1 else None
+    same = alike(header, name)
+    return name if name in same else same[0] if len(same) == 1 else None
+
+
+def alike(header: Iterable[str], name: str) -> list[str]:
+    """The columns that are called so but for their capitals."""
+    return [column for column in header if column.lower() == name.lower()]
 
 
 def rate_of(times: np.ndarray) -> float | None:

@@ -6,27 +6,27 @@ from the units of the header, other units are names.
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from egowm.actions import ActionSpec, NormaliserName
 from egowm.checks import counted
-from egowm.data.csv_table import Table, lacking, read_table, rising
+from egowm.data.csv_table import read_table
 from egowm.data.episode import Episode
 from egowm.data.label_index import Kept
 from egowm.data.module import Window
 from egowm.data.normalisers import WHEELED
-from egowm.data.pose_columns import asked, pose_columns
 from egowm.data.recon import se2_steps
-from egowm.data.recordings import Recordings, bad, matching
-from egowm.data.text import spreadsheets
-from egowm.data.times import rate_of, time_column
-from egowm.data.units import METRES, RADIANS, SECONDS, same_unit, scale_of
+from egowm.data.recordings import Recordings, matching
+from egowm.data.table_columns import Columns, TableKind, unit_scale
+from egowm.data.text import bad, spreadsheets
+from egowm.data.times import time_column
+from egowm.data.units import METRES, RADIANS, same_unit
 from egowm.video import count_frames, read_frames
 
 VIDEOS = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi")  # in capitals, too
@@ -68,7 +68,7 @@ class VideoCSV(Recordings[Path]):
         *,
         actions: list[str] | None = None,
         states: list[str] | None = None,
-        kind: Literal["command", "difference", "pose"] | None = None,
+        kind: TableKind | None = None,
         time: str = "time",
         rate_hz: float | None = None,
         normaliser: NormaliserName = "min-max",
@@ -82,14 +82,19 @@ class VideoCSV(Recordings[Path]):
         self.actions, self.states, self.kind, self.time = actions, states or [], kind, time
         self.rate_hz, self.normaliser = rate_hz, normaliser
 
+    @property
+    def columns(self) -> Columns:
+        """The columns that were asked for."""
+        return Columns(self.actions, self.states, self.kind, self.time, self.rate_hz)
+
     @cached_property
     def meaning(self) -> ActionSpec:  # type: ignore[override]
         file, units = self._first
-        rate = self.rate_hz or self._measured_rate(file)
+        rate = self.columns.rate(file)
         if self.kind == "pose":
             spec = replace(WHEELED, rate_hz=rate)
         else:
-            names = tuple(self._columns(file, list(units)))
+            names = tuple(self.columns.of(read_table(file)))
             kind = self.kind or "command"
             frame = "command" if kind == "command" else "state"
             spec = ActionSpec(names, tuple(units[n] for n in names), frame, kind, rate)
@@ -107,13 +112,7 @@ class VideoCSV(Recordings[Path]):
     @cached_property
     def _first(self) -> tuple[Path, dict[str, str]]:
         """The first table that can be read, and its units, which all others have."""
-        files = list(self.recordings().values())
-        for file in files:
-            with suppress(ValueError):  # named when the recordings are read
-                table = read_table(file)
-                table.numbers(self._columns(file, list(table.units)))
-                return file, table.units
-        return files[0], read_table(files[0]).units
+        return self.columns.first(list(self.recordings().values()))
 
     def recordings(self) -> dict[str, Path]:
         try:
@@ -144,7 +143,7 @@ class VideoCSV(Recordings[Path]):
         table = read_table(place)
         time = time_column(units := table.units, self.time)
         times = [] if time is None else [time]
-        columns = self._columns(place, list(units))
+        columns = self.columns.of(table)
         self._check_units(place, units, self.states if self.kind == "pose" else columns)
         numbers = table.numbers([*times, *columns, *self.states])
         values = np.stack([numbers[column] for column in columns], 1)
@@ -160,32 +159,10 @@ class VideoCSV(Recordings[Path]):
             raise bad(place, f"expected at least 2 rows, got {len(values)}")
         steps = values[:-1].astype(np.float32)
         if self.kind == "pose":
-            scale = [_scale(place, name, units[name], METRES) for name in columns[:2]]
-            turn = _scale(place, columns[2], units[columns[2]], RADIANS)
+            scale = [unit_scale(place, name, units[name], METRES) for name in columns[:2]]
+            turn = unit_scale(place, columns[2], units[columns[2]], RADIANS)
             steps = se2_steps(values[:, :2] * scale, values[:, 2] * turn)
-        return self.made(place, Kept(steps, states, self._times(table)))
-
-    def _columns(self, file: Path, header: list[str]) -> list[str]:
-        """The action columns, which must be in the header."""
-        wanted = self.actions
-        if wanted is None:
-            others = {time_column(header, self.time), *self.states}
-            wanted = [name for name in header if name not in others]
-            if self.kind == "pose":
-                wanted = pose_columns(wanted)
-        if self.kind is None and (found := pose_columns(wanted)):
-            raise asked(found)
-        missing = [name for name in [*wanted, *self.states] if name not in header]
-        if missing or not wanted:
-            none = "no columns x, y, yaw" if self.kind == "pose" else "no action columns"
-            what = lacking(missing[0], header) if missing else none
-            raise ValueError(
-                f"{file}: {what}; the header has {', '.join(header)}: name its columns in "
-                f"`{'states' if missing and missing[0] in self.states else 'actions'}`, without "
-                f"their units. A table that lacks what the others have is left out with "
-                f"skip_corrupt: true."
-            )
-        return wanted
+        return self.made(place, Kept(steps, states, self.columns.times(table)))
 
     def _check_units(self, file: Path, units: dict[str, str], columns: Sequence[str]) -> None:
         """Refuse columns, and states, whose unit is another than in the first table."""
@@ -197,38 +174,6 @@ class VideoCSV(Recordings[Path]):
                     f"column {name}: its unit is {unit or 'not given'}, in {first.name} it is "
                     f"{told or 'not given'}; write all tables in one",
                 )
-
-    def _times(self, table: Table) -> np.ndarray:
-        """Seconds, from whatever unit the header gives."""
-        time = time_column(table.units, self.time)
-        if time is None:
-            return np.zeros(0, np.float64)
-        return table.numbers([time])[time] * _scale(table.file, time, table.units[time], SECONDS)
-
-    def _measured_rate(self, file: Path) -> float:
-        table = read_table(file)
-        rate = rate_of(self._times(table))
-        if rate is None:
-            time = time_column(table.units, self.time)
-            falls = "has one row" if len(table.rows) == 1 else "does not rise"
-            what = f"no column {self.time!r}" if time is None else f"{time!r} {falls}"
-            raise ValueError(
-                f"VideoCSV: {file}: {what}, so the rate of the frames is unknown. Write rate_hz: "
-                f"HZ or time: NAME under data in a recipe, NAME as the header has it without its "
-                f"unit. {rising(table)}"
-            )
-        return rate
-
-
-def _scale(file: Path, column: str, unit: str, known: dict[str, float]) -> float:
-    """What a column is multiplied by; a header without a unit means the first known one."""
-    scale = scale_of(unit, known)
-    if scale is None:
-        raise ValueError(
-            f"{file}: column {column}: expected a unit of {', '.join(known)}, got {unit!r}: write "
-            f"one of these in the header, and the column in it."
-        )
-    return scale
 
 
 def _video(file: Path) -> Path:
@@ -242,7 +187,15 @@ def _video(file: Path) -> Path:
     if len(videos) != 1:
         raise ValueError(
             f"{file}: expected one video {file.stem}.mp4 or one folder {file.stem}/ of pictures "
-            f"beside it, got {len(videos)}: each video has a table of its own, under its name. A "
-            f"table without a video is left out with skip_corrupt: true."
+            f"beside it, got {len(videos) or _none(file)}: each video has a table of its own, "
+            f"under its name. A table without a video is left out with skip_corrupt: true."
         )
     return videos[0]
+
+
+def _none(file: Path) -> str:
+    """That a table has no video, and the one that may be meant."""
+    names = {path.stem.lower(): path.name for path in sorted(file.parent.glob("*"))
+             if path.suffix.lower() in VIDEOS}  # fmt: skip
+    near = get_close_matches(file.stem.lower(), names, 1)
+    return f"none, perhaps {names[near[0]]} is meant" if near else "none"

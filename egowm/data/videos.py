@@ -16,7 +16,8 @@ from egowm.actions import ActionSpec
 from egowm.data.episode import Episode
 from egowm.data.label_index import Kept
 from egowm.data.module import Window
-from egowm.data.recordings import Recordings, bad
+from egowm.data.recordings import Recordings
+from egowm.data.text import bad
 from egowm.data.times import rate_of
 from egowm.data.video_csv import VIDEOS
 from egowm.video import VideoError, read_frames

@@ -1,7 +1,8 @@
 """Windows: how clips are cut out of episodes, and all clips of some episodes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from numbers import Integral
 from typing import Protocol
 
 import numpy as np
@@ -40,6 +41,9 @@ class Window:
     width: int = 512
 
     def __post_init__(self) -> None:
+        for name, size in asdict(self).items():
+            if isinstance(size, bool) or not isinstance(size, Integral):
+                raise ValueError(f"A window's {name} is a positive whole number, got {size!r}.")
         if min(self.context, self.horizon, self.stride, self.height, self.width) < 1:
             raise ValueError(f"A window's sizes are positive numbers, got {self}.")
 

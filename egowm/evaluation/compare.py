@@ -137,8 +137,8 @@ def format_comparison(found: EvalComparison) -> str:
             f"{_ends(change)}"
         )
     over = f"{counted(found.num_recordings, 'recording')} ({counted(found.num_clips, 'clip')})"
-    few = found.num_recordings < MIN_UNITS
-    lines.append(f"no interval: {over} < {MIN_UNITS}" if few else f"95% over {over}, paired")
+    few = f"no interval below {counted(MIN_UNITS, 'recording')}: {over}"
+    lines.append(few if found.num_recordings < MIN_UNITS else f"95% over {over}, paired")
     lines += [f"{label}: only one of the two has it." for label in found.absent]
     return "\n".join(lines)
 

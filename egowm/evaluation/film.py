@@ -11,6 +11,8 @@ SIDE = 192  # pixels: smaller frames are magnified by a whole number, up to this
 COLUMNS = 5  # panels in a row at most
 COLOURS = ((0, 90, 181), (213, 94, 0), (0, 130, 95), (170, 60, 130))  # of several ways
 STRIP, _GAP, _FONTS = 22, 4, (13, 11, 10)
+_TRIM = 3  # pixels above and below a line, which several lines share
+NOTE_LINES = 4  # for the words of an action, at most
 _INK, _PAPER = (20, 20, 20), (255, 255, 255)
 Colour = tuple[int, int, int]
 
@@ -20,13 +22,15 @@ def panel(
     label: str | Sequence[np.ndarray],
     notes: Sequence[str] = (),
     colour: Colour | None = None,
+    most_lines: int = 1,
 ) -> np.ndarray:
     """Frames (n, H, W, 3) uint8 as a part of a film: magnified, under a label, over notes.
 
     Args:
         label: One text for all frames, or one strip (22, W', 3) for each frame.
-        notes: A line of text below each frame; the last stays. None leaves no room for one.
+        notes: A text below each frame; the last stays. None leaves no room for one.
         colour: Of a square before the label, which stands for the same colour on a map.
+        most_lines: Of a note that does not fit on one; all get as many as the longest takes.
     """
     factor = max(1, SIDE // max(frames.shape[1:3]))
     large = frames.repeat(factor, axis=1).repeat(factor, axis=2)
@@ -34,9 +38,35 @@ def panel(
     heads = [strip(label, width, colour)] * count if isinstance(label, str) else label
     parts = [np.stack([*heads, *[heads[-1]] * (count - len(heads))]), large]
     if notes:
-        lines = [strip(notes[min(k, len(notes) - 1)], width) for k in range(count)]
-        parts.append(np.stack(lines))
+        parts.append(_below([_lines(note, width, most_lines) for note in notes], width, count))
     return np.concatenate(parts, axis=1)
+
+
+def _below(notes: Sequence[Sequence[str]], width: int, count: int) -> np.ndarray:
+    """Notes (count, h, width, 3) below a panel, all as tall as the one of most lines."""
+    tall, drawn = max(map(len, notes)), []
+    for note in notes:
+        if tall == 1:
+            drawn.append(strip(note[0], width))
+            continue
+        rows = [strip(text, width)[_TRIM:-_TRIM] for text in [*note, *[""] * (tall - len(note))]]
+        edge = np.full((_TRIM, width, 3), 255, np.uint8)
+        drawn.append(np.concatenate([edge, *rows, edge]))
+    return np.stack([drawn[min(k, len(drawn) - 1)] for k in range(count)])
+
+
+def _lines(text: str, width: int, most: int) -> list[str]:
+    """A note in lines that fit, divided at its commas; what is left over goes to the last."""
+    _, draw, font = _blank(width)
+    lines: list[str] = []
+    for part in text.split(", "):
+        longer = f"{lines[-1]}, {part}" if lines else part
+        fits = draw.textlength(longer, font=font) <= width - 8
+        if lines and (fits or len(lines) == most):
+            lines[-1] = longer
+        else:
+            lines.append(part)
+    return lines
 
 
 def beside(panels: Sequence[np.ndarray]) -> np.ndarray:
@@ -64,8 +94,11 @@ def write_film(path: Path, frames: np.ndarray, fps: float) -> None:
 
 
 @lru_cache(maxsize=1024)
-def strip(text: str, width: int, colour: Colour | None = None) -> np.ndarray:
-    """Dark text on white (22, width, 3), smaller or cut where it would not fit."""
+def strip(
+    text: str, width: int, colour: Colour | None = None, keep_end: bool = False
+) -> np.ndarray:
+    """Dark text on white (22, width, 3), smaller or cut where it would not fit: at its end, or at
+    its start where the end tells more."""
     left = 4 if colour is None else 18
     for size in _FONTS:
         image, draw, font = _blank(width, size)
@@ -74,7 +107,10 @@ def strip(text: str, width: int, colour: Colour | None = None) -> np.ndarray:
     if colour is not None:
         draw.rectangle((4, 6, 13, 15), fill=colour)
     while len(text) > 1 and draw.textlength(text, font=font) > width - left - 4:
-        text = text.removesuffix("…")[:-1].rstrip() + "…"
+        if keep_end:
+            text = "…" + text.removeprefix("…")[1:].lstrip()
+        else:
+            text = text.removesuffix("…")[:-1].rstrip() + "…"
     draw.text((left, 11), text, fill=_INK, font=font, anchor="lm")
     return np.array(image)
 

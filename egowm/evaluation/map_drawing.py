@@ -10,6 +10,8 @@ from egowm.evaluation.film import SIDE, Colour
 _MARGIN = 18.0  # pixels around what is shown
 _SPAN = 1.0  # metres: a robot that stands still is not magnified into a journey
 _FINE = 3  # drawn so many times as large, then made smaller, for smooth lines
+_BOLD = 2.5  # pixels of a way that was driven
+_APART = 0.01  # metres between ways that are two
 _INK = (20, 20, 20)
 _GOAL: Colour = (200, 30, 30)
 
@@ -62,11 +64,21 @@ def draw_map(
         if planned:
             ahead = planned[min(k, len(planned) - 1)]
             now.line(ahead.poses, ahead.colour, 1.2)
-        for way in ways:
-            now.line(way.poses[: k + 1], way.colour, 2.5)
+        for number, way in enumerate(ways):
+            above = sorted((_together(way, other) for other in ways[number + 1 :]), reverse=True)
+            for count, shared in enumerate(above, 1):  # so wide that it is seen on both sides
+                now.line(way.poses[: min(shared, k + 1)], way.colour, _BOLD * (1 + count))
+            now.line(way.poses[: k + 1], way.colour, _BOLD)
             now.robot(way.poses[min(k, len(way.poses) - 1)], way.colour)
         frames.append(now.picture())
     return np.stack(frames)
+
+
+def _together(way: Way, other: Way) -> int:
+    """How many poses two ways share from their start."""
+    count = min(len(way.poses), len(other.poses))
+    apart = np.abs(way.poses[:count, :2] - other.poses[:count, :2]).max(1) > _APART
+    return int(apart.argmax()) if apart.any() else count
 
 
 def _faint(colour: Colour) -> Colour:

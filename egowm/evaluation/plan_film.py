@@ -8,7 +8,7 @@ from egowm.actions import ActionSpec
 from egowm.actions.keys import in_words
 from egowm.evaluation.action_following import path
 from egowm.evaluation.agents import Foreseen
-from egowm.evaluation.film import COLOURS, STRIP, beside, panel
+from egowm.evaluation.film import COLOURS, NOTE_LINES, STRIP, beside, panel
 from egowm.evaluation.map_drawing import Outline, Way, draw_map
 from egowm.evaluation.navigation import Robot, Run, Task, off
 from egowm.evaluation.report.path_drawing import integrate_poses
@@ -77,7 +77,7 @@ def picture_film(
     panels = [
         panel(imagined[:1], "start", ["your picture"]),
         panel(goal[None], "goal", ["your picture"]),
-        panel(imagined, "imagined", notes, _PLANNED),
+        panel(imagined, "imagined", notes, _PLANNED, NOTE_LINES),
     ]
     if spec.kind == "se2":
         drawn = draw_map([Way(integrate_poses(actions), _PLANNED)], panels[0].shape[1] - 2 * STRIP)

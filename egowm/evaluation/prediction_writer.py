@@ -9,10 +9,8 @@ from lightning.pytorch.callbacks import Callback
 
 from egowm.clip import Clip
 from egowm.evaluation.announced import write_announced
-from egowm.evaluation.run_folder import RUN
+from egowm.evaluation.run_folder import PREDICTIONS
 from egowm.evaluation.run_writer import RunWriter, new_run
-
-PREDICTIONS = RUN._replace(command="egowm predict")
 
 
 class PredictionWriter(Callback):

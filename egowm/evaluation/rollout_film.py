@@ -6,7 +6,7 @@ import numpy as np
 
 from egowm.actions import ActionSpec
 from egowm.actions.keys import MOVES, in_words
-from egowm.evaluation.film import COLOURS, STRIP, beside, key_strips, panel
+from egowm.evaluation.film import COLOURS, NOTE_LINES, STRIP, beside, key_strips, panel, strip
 from egowm.evaluation.map_drawing import Way, draw_map
 from egowm.evaluation.report.path_drawing import integrate_poses
 
@@ -28,13 +28,13 @@ def rollout_film(
     colours = [COLOURS[k % len(COLOURS)] for k in range(len(videos))]
     panels = []
     for video, name, told, colour in zip(videos, names, actions, colours, strict=True):
-        keys = set(name) <= set(MOVES)
-        width = panel(video[:1], "").shape[2]
-        label = key_strips(name, width, colour) if keys else name
+        _, tall, width, _ = panel(video[:1], "").shape
+        file = [strip(name, width, colour, keep_end=True)]  # the folders it lies in tell less
+        label = key_strips(name, width, colour) if set(name) <= set(MOVES) else file
         notes = ["the picture", *(in_words(action, spec) for action in told)]
-        panels.append(panel(video, label, notes, None if keys else colour))
+        panels.append(panel(video, label, notes, most_lines=NOTE_LINES))
     if spec.kind == "se2":
         ways = [Way(integrate_poses(told), c) for told, c in zip(actions, colours, strict=True)]
-        drawn = draw_map(ways, panels[0].shape[1] - 2 * STRIP)
+        drawn = draw_map(ways, tall - STRIP)
         panels.append(panel(drawn, "the way from above", [""]))
     return beside(panels)

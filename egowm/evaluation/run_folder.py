@@ -12,7 +12,7 @@ from typing import Required, TypedDict
 import numpy as np
 
 from egowm.checks import checked, counted
-from egowm.files import FolderKind, begins
+from egowm.files import FileKind, FolderKind, begins, check_file, check_link
 from egowm.paths import inside
 from egowm.typed_json import read_json
 
@@ -24,6 +24,11 @@ RUN = FolderKind(
     r"|videos/[^/]+\.mp4|clips\.json|eval\.json|(seed_\d+/)?scs(_[^/]*)?\.json|report\.html"
     r"|announced(_annotations)?/.+\.png",
     lambda folder: begins(folder / "clips.json", rb'\{\s*"title": '),
+)
+
+PREDICTIONS = RUN._replace(command="egowm predict")
+PAGE = FileKind(
+    "a page of egowm's", rb'<!DOCTYPE html>.{,200}<meta name="generator" content="egowm">'
 )
 
 
@@ -177,6 +182,17 @@ class RunFolder:
         colours = np.zeros((256, 3), np.uint8)
         colours[: len(entries)] = entries
         return ids, colours
+
+
+def check_page(run: Path, output: Path | str | None, max_clips: int, videos: bool) -> Path:
+    """Where the page of a run is to be, RUN/report.html by default; refused before any work."""
+    page = run / "report.html" if output is None else Path(output)
+    check_file(page, PAGE)
+    if videos:
+        check_link(run / "videos")
+    if max_clips < 1:
+        raise ValueError(f"Expected at least 1 clip in the report, got --max_clips {max_clips}.")
+    return page
 
 
 @checked

@@ -35,10 +35,10 @@ def table(record: EvalRecord) -> str:
 
 def interval_text(record: EvalRecord) -> str:
     """What the intervals rest on, or why there are none."""
-    units = counted(len(set(record["recordings"])), "recording")
-    if len(set(record["recordings"])) < MIN_UNITS:
-        return f"no intervals: {units} < {MIN_UNITS}"
-    return f"95% over {units} in brackets"
+    count = len(set(record["recordings"]))
+    if count < MIN_UNITS:
+        return f"no intervals below {counted(MIN_UNITS, 'recording')} ({count} here)"
+    return f"95% over {counted(count, 'recording')} in brackets"
 
 
 def shown(value: float | None, digits: int) -> str:

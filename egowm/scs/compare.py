@@ -133,7 +133,8 @@ def format_comparison(found: Comparison) -> str:
     units = counted(found.num_units, UNITS[found.unit], found.unit)
     over = f"{units} ({counted(found.num_clips, 'clip')})"
     if found.num_units < MIN_UNITS:
-        lines.append(f"no interval: {units} < {MIN_UNITS}")
+        least = counted(MIN_UNITS, UNITS[found.unit], found.unit)
+        lines.append(f"no interval below {least} ({found.num_units} here)")
     elif max(runs) > 1:
         lines.append(f"95% over {runs[0]} and {runs[1]} training runs, and over {over}")
     else:

@@ -24,6 +24,7 @@ from egowm.scs.withheld import emptied, is_withheld, without
 from egowm.shares import items_of, share_of
 
 logger = logging.getLogger(__name__)
+_WARNED: set[str] = set()  # trackers' words that were logged
 
 _SHARED_GAP = 16.0  # grey levels by which a codec or VAE may change frame 0
 
@@ -95,7 +96,8 @@ def score_folders(
     tracker = prepare(tracker, annotations, cache)
     inputs = gather(tracker, Path(pred), Path(gt), ceiling_codec, annotations, trajectories, first)
     inputs = inputs.with_anchors(tracker, reanchor)
-    if tracker.warning:
+    if tracker.warning and tracker.warning not in _WARNED:  # once, not for each row of a table
+        _WARNED.add(tracker.warning)
         logger.warning("%s", tracker.warning)
     scored = []
     for name in tqdm(inputs.gt, "scoring", unit="clip", disable=None if progress else True):

@@ -110,7 +110,8 @@ class Result:
         """The interval, or why there is none."""
         units = counted(self.num_units, UNITS[self.unit], self.unit)
         if self.prediction.ci95 is None:
-            return f"no interval: {units} < {MIN_UNITS}"
+            least = counted(MIN_UNITS, UNITS[self.unit], self.unit)
+            return f"no interval below {least} ({self.num_units} here)"
         low, high = self.prediction.ci95
         return f"[{low:.1f}, {high:.1f}] 95% over {units}"
 

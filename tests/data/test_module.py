@@ -60,6 +60,8 @@ def test_windows_of_training_and_of_tests():
         Numbered("", Window(1, 16, 2, 16, 16)).windows("val", tiled=True)
     with pytest.raises(ValueError, match="positive numbers"):
         Window(stride=0)
+    with pytest.raises(ValueError, match="A window's height is a positive whole number, got None"):
+        Window(height=None)
 
 
 def test_training_order_is_seeded_and_changes_by_epoch():

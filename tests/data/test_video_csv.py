@@ -106,7 +106,9 @@ def test_the_rate_is_asked_for_where_nothing_tells_it(tmp_path):
         ('time,steering\n0,"1,5"\n', r"row 0, column steering: .* got '1,5' \(decimal commas are"),
         ("time\tsteering\n0\t1,234\n", "row 0, column steering: .* got '1,234'"),
         ("time,steering\n0,0,1,5\n", r"row 0: 4 cells under a header of 2 \(decimal commas are"),
-        ("time,mode\n0,auto\n", r"row 0, column mode: .* got 'auto' \(a column of text may stay"),
+        ("time,mode\n0,auto\n1,2\n", r"row 0, column mode: .* got 'auto' \(a column of text may"),
+        ("time,mode\n0,auto\n", r"the column mode holds no numbers \('auto'\), .* in no other"),
+        ("time,a,b,mode\n0,,1,\n", r"the column a is empty, .* numbers stand in b\. .*--actions"),
         ("time,steering\n0,nan\n", r"row 0, column steering: .* got 'nan'\. "),
         (",time,steering\n0,0,1\n", r"column 0 has no name in the header \(pandas writes "),
         ("time,steering\n0,1\n1,inf\n", "row 1, column steering: .* got 'inf'"),
@@ -128,6 +130,8 @@ def test_a_wrong_table_is_named(tmp_path, text, words):
         ("time [s];steering\n0;0,5\n0,1;-1,25\n0,2;2E0\n;\n;\n", "utf-8"),
         ("time [s];steering;note\n0.0;0.5;off\n.1;-1.25;\n0.2;2;a,b\n", "utf-8"),
         ("time [s];steering;day\n0;0,5;4.5.26\n,1;-1,25;4.5.26\n,2;2,;4.5.26\n", "utf-8"),
+        ("sep=;\r\ntime [s];steering\r\n0,0;0,5\r\n0,1;-1,25\r\n0,2;2\r\n", "utf-8-sig"),
+        ('"sep=,"\ntime [s],steering\n0,0.5\n0.1,-1.25\n0.2,2\n', "utf-8"),
         (
             '"time [s]","steering","note"\n0,"0.5","slow, then fast"\n.1,-1.25,\n.2,2,\n,,\n',
             "utf-8",
@@ -150,6 +154,15 @@ def test_another_encoding_is_named(tmp_path, encoding):
     (tmp_path / "run.csv").write_bytes("time,yaw [°]\n0,1\n1,2\n".encode(encoding))
     with pytest.raises(ValueError, match=r"run\.csv: not a text file in UTF-8 .*`CSV UTF-8`"):
         _ = data(tmp_path).meaning
+
+
+def test_a_video_of_nearly_the_table_s_name_is_asked_about(tmp_path):
+    write_episode(tmp_path, "Lap 1")
+    for name in ("lap_1.MP4", "other.mp4"):
+        write_mp4(tmp_path / name.lower(), bars(np.arange(12)), 10)
+        (tmp_path / name.lower()).rename(tmp_path / name)
+    with pytest.raises(ValueError, match=r"beside it, got none, perhaps lap_1\.MP4 is meant: each"):
+        data(tmp_path).split("train")
 
 
 def test_missing_parts(tmp_path):
@@ -337,6 +350,25 @@ def test_the_column_of_times_may_have_capitals(tmp_path, head):
     found = data(tmp_path)
     assert found.meaning.names == ("clock", "steering", "speed", "battery")
     np.testing.assert_allclose(found.split("train")[0].times, np.arange(12) / 10, atol=1e-12)
+
+
+def test_two_columns_that_may_be_the_times_are_named(tmp_path):
+    write_episode(tmp_path, "run", Time=np.arange(12), TIME=np.arange(12))
+    file = tmp_path / "run.csv"
+    file.write_text(file.read_text(encoding="utf-8-sig").replace("time [s]", "stamp [s]"))
+    with pytest.raises(ValueError, match=r"several columns may be the times, 'Time' and 'TIME', s"):
+        _ = data(tmp_path, actions=["speed"]).meaning
+    assert data(tmp_path, actions=["speed"], time="TIME").meaning.rate_hz == 1
+
+
+def test_the_first_table_may_have_broken_times(tmp_path):
+    for name in ("a", "b"):
+        write_episode(tmp_path, name)
+        write_frames(tmp_path / name, bars(np.arange(12)))
+    (tmp_path / "a.csv").write_text("time,steering,speed,battery\n0,1,0,0\n?,1,0,0\n")
+    found = data(tmp_path, skip_corrupt=True)
+    assert found.meaning.rate_hz == 10
+    assert [episode.name for episode in found.split("train")] == ["b"]
 
 
 def test_without_times_the_columns_that_rise_are_named(tmp_path):

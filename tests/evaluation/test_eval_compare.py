@@ -214,7 +214,7 @@ def test_the_table_in_text():
         "mine, standing still     20.50 ±0.71  20.500 ±0.707        -     -",
         "Copy of the first frame            -              -        -     -",
         "",
-        "mine, no intervals: 3 recordings < 10:",
+        "mine, no intervals below 10 recordings (3 here):",
         "      to 2 frames  to 4 frames",
         "PSNR        20.50        20.50",
         "SSIM       20.500       20.500",

@@ -3,8 +3,19 @@
 import numpy as np
 import pytest
 
-from egowm.evaluation.film import COLOURS, SIDE, STRIP, beside, key_strips, panel, write_film
+from egowm.actions import ActionSpec
+from egowm.evaluation.film import (
+    COLOURS,
+    SIDE,
+    STRIP,
+    beside,
+    key_strips,
+    panel,
+    strip,
+    write_film,
+)
 from egowm.evaluation.map_drawing import Outline, Way, draw_map
+from egowm.evaluation.rollout_film import rollout_film
 from egowm.video import count_frames, read_frames
 
 BLUE = COLOURS[0]
@@ -19,6 +30,42 @@ def test_a_panel_keeps_every_pixel_under_its_label():
     assert np.array_equal(made[1, -STRIP:], made[2, -STRIP:])  # the last note stays
     assert not np.array_equal(made[0, -STRIP:], made[1, -STRIP:])
     assert np.array_equal(made[0, :STRIP], made[2, :STRIP])
+
+
+def test_an_action_of_many_parts_takes_more_lines():
+    """Nothing of it is cut; every note is as tall as the tallest."""
+    frames = np.zeros((3, 16, 16, 3), np.uint8)
+    wheels = "left wheel 0.40 m/s, right wheel 0.38 m/s"
+    assert panel(frames, "a", ["", wheels]).shape[1] == SIDE + 2 * STRIP
+    made = panel(frames, "a", ["the picture", wheels], most_lines=4)
+    note = made[:, STRIP + SIDE :]
+    assert note.shape[1] == 2 * (STRIP - 6) + 6
+    upper, lower = note[1, 3 : 3 + STRIP - 6], note[1, -3 - (STRIP - 6) : -3]
+    assert np.array_equal(upper, strip("left wheel 0.40 m/s", SIDE)[3:-3])
+    assert np.array_equal(lower, strip("right wheel 0.38 m/s", SIDE)[3:-3])
+    assert (note[0, STRIP:] == 255).all()
+    many = panel(frames, "a", [", ".join(f"joint {k} 0.12 rad" for k in range(25))], most_lines=4)
+    assert many.shape[1] == STRIP + SIDE + 4 * (STRIP - 6) + 6
+
+
+def test_of_a_long_path_the_name_is_kept():
+    name = "runs/my_robot_of_a_long_name/plan/actions.csv"
+    cut = strip(name, SIDE, BLUE, keep_end=True)
+    assert not np.array_equal(cut, strip(name, SIDE, BLUE))
+    assert np.array_equal(cut, strip("another" * 9 + name, SIDE, BLUE, keep_end=True))
+    assert np.array_equal(strip("a.csv", SIDE, keep_end=True), strip("a.csv", SIDE))
+
+
+def test_a_rollout_s_map_is_as_large_as_its_pictures():
+    """Whatever number of lines the words of an action take."""
+    spec = ActionSpec(("dx", "dy", "dyaw"), ("m", "m", "rad"), "body", "se2", 4.0)
+    video, steps = np.zeros((4, 64, 64, 3), np.uint8), np.array([[3.0, 0.5, 0.4]] * 3)
+    film = rollout_film([video], ["plan/actions.csv"], [steps], spec)
+    assert film.shape == (4, STRIP + SIDE + 2 * (STRIP - 6) + 6, 2 * SIDE + 4, 3)
+    drawn = film[-1, STRIP : STRIP + SIDE, SIDE + 4 :]
+    rows, columns = np.nonzero(drawn.astype(int).sum(-1) < 600)
+    assert rows.min() >= 8  # a long way stays on the map
+    assert min(columns.min(), SIDE - 1 - columns.max()) >= 2
 
 
 def test_the_key_that_was_pressed_stands_in_a_box():
@@ -74,6 +121,19 @@ def test_a_map_has_forward_above_and_left_at_the_left(yaw):
     ahead = draw_map([Way(poses[:2], BLUE)])
     assert place(ahead[0], BLUE)[0] > place(ahead[1], BLUE)[0] + 60
     assert place(ahead[0], BLUE)[1] == pytest.approx(SIDE / 2, abs=2)
+
+
+def test_ways_that_are_one_are_both_seen():
+    """The first three steps are shared: the way below is seen on both sides of the one above."""
+    poses = np.array([[0.2 * k, 0.0, 0.0] for k in range(6)])
+    other = poses + np.array([[0.0, 0.1 * max(k - 3, 0), 0.0] for k in range(6)])
+    ways = [Way(poses, BLUE), Way(other, COLOURS[1])]
+    row = draw_map(ways)[3, 165].astype(int)  # just ahead of the start
+    blue = np.flatnonzero(row[:, 2] - row[:, 0] > 60)
+    orange = np.flatnonzero(row[:, 0] - row[:, 2] > 60)
+    assert blue.min() < orange.min() <= orange.max() < blue.max()
+    last = draw_map(ways)[5, 30].astype(int)  # where they are apart
+    assert len(np.flatnonzero(last[:, 2] - last[:, 0] > 60)) < len(blue) + len(orange)
 
 
 def test_what_stands_around_a_goal_and_a_plan():

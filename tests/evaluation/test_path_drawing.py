@@ -104,3 +104,49 @@ def test_many_commands_say_what_is_left_out() -> None:
 def test_values_of_a_chart_have_the_digits_that_tell_them_apart(low, high, labels):
     drawn = str(value_chart({"row": [low, high]}, {"row": "red"}, 1, "PSNR by frame"))
     assert re.findall(r'text-anchor="end">([^<]*)<', drawn) == labels
+
+
+def dashes(curves: dict[str, list[float | None]]) -> list[tuple[str, str, str]]:
+    """Colour, dashes and path of every piece that is drawn."""
+    drawn = str(value_chart(curves, {name: name for name in curves}, 4, "PSNR"))
+    found = re.findall(r'class="curve" style="stroke:(\w+)([^"]*)" d="([^"]*)"', drawn)
+    return [(a, b.removeprefix(";stroke-dasharray:").partition(";")[0], c) for a, b, c in found]
+
+
+def test_curves_that_coincide_are_all_seen():
+    same = [1.0, 3.0, 2.0, 2.5, 4.0]
+    pieces = dashes({"blue": same, "red": same, "green": [x + 1e-4 for x in same]})
+    assert [(name, dash) for name, dash, _ in pieces] == [
+        ("blue", ""),
+        ("red", "5 5"),
+        ("green", "5 10"),
+    ]
+    assert pieces[0][2] == pieces[1][2]
+    assert pieces[0][2].count("L") == 4
+
+
+def test_only_what_lies_on_another_curve_is_dashed():
+    pieces = dashes({"blue": [0.0, 1.0, 2.0, 2.0, None], "red": [0.0, 1.0, 2.0, 0.0, 1.0]})
+    (_, _, blue), (_, solid, apart), (_, dash, shared) = pieces
+    assert (solid, dash) == ("", "5 5")
+    assert blue.startswith(shared)  # the first two pieces
+    assert (blue.count("L"), shared.count("L"), apart.count("L")) == (3, 2, 2)
+    first, *rest = apart.split(" L")
+    assert shared.endswith(first.removeprefix("M"))  # it goes on where the shared part ends
+    assert len(rest) == 2
+
+
+def test_a_lone_point_stays_a_dot():
+    (_, _, path), *others = dashes({"blue": [None, 1.0, None, 2.0, 3.0], "red": [0.0] * 5})
+    assert path.count("h0.1") == 1
+    assert len(others) == 1
+
+
+def test_the_words_of_a_command_touch_neither_curve_nor_cursor():
+    svg, _ = command_chart(np.array([[0.0], [1.0]]), ["angle"], [""])
+    baseline = float(re.search(r'y="([\d.]+)">angle', svg)[1])
+    curve = re.search(r'command" points="([^"]*)"', svg)[1].split()
+    assert min(float(point.split(",")[1]) for point in curve) - baseline >= 5
+    cursor = float(re.search(r'class="cursor" x1="([\d.]+)"', svg)[1])
+    words = float(re.search(r'<text x="([\d.]+)" y="[\d.]+">angle', svg)[1])
+    assert words - cursor >= 4

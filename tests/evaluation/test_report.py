@@ -444,7 +444,7 @@ def test_the_page_shows_the_metrics(run):
     assert section.count("<title>mine</title>") == 2
     assert "PSNR by frame, higher is better" in section
     assert "not measured: no structures are marked" in section
-    assert "no intervals: 3 recordings &lt; 10" in section
+    assert "no intervals below 10 recordings (3 here)" in section
     assert ">0.25</td><td>1.50</td>" in section
 
 

@@ -32,7 +32,7 @@ def test_score_prints_a_table_and_writes_json(world, capsys, tmp_path):
     want = world.expected()
     assert found["scs"] == pytest.approx(want.scs, abs=1e-4)
     lines = out.splitlines()
-    assert lines[0] == f"SCS {want.scs:.1f}   no interval: 3 clips < 10"
+    assert lines[0] == f"SCS {want.scs:.1f}   no interval below 10 clips (3 here)"
     assert found["fingerprint"][:12] in lines[1]
     names = [line.split("  ")[0] for line in lines[4:7]]
     assert names == ["copy", "prediction", "ceiling (codec)"]
@@ -43,7 +43,8 @@ def test_score_prints_a_table_and_writes_json(world, capsys, tmp_path):
     assert f"normalised (copy 0, ceiling 1): {found['normalised']:.3f}" in out
 
 
-def test_a_tracker_warns_once(world, capsys, caplog):
+def test_a_tracker_warns_once(world, capsys, caplog, monkeypatch):
+    monkeypatch.setattr("egowm.scs.evaluate._WARNED", set())
     assert main(arguments(world, tracker="flow")) == 0
     assert (capsys.readouterr().out + caplog.text).count("blind to structures") == 1
 
@@ -60,7 +61,7 @@ def test_trajectories(make_world, capsys, tmp_path):
     file = tmp_path / "trajectories.json"
     file.write_text(json.dumps(dict.fromkeys(world.truth, "a")))
     assert main(arguments(world, "--trajectories", file)) == 0
-    assert "no interval: 1 trajectory < 10" in capsys.readouterr().out
+    assert "no interval below 10 trajectories (1 here)" in capsys.readouterr().out
     file.write_text("[1")
     assert "not JSON" in refused(capsys, arguments(world, "--trajectories", file))
     file.write_text("[1]")

@@ -69,7 +69,7 @@ def test_clips_of_one_trajectory_are_drawn_together(pair, capsys):
         clips = json.loads(path.read_text())["clips"]
         change(path, clips=[c | {"trajectory": str(k % 4)} for k, c in enumerate(clips)])
     assert main(["compare", *map(str, pair)]) == 0
-    assert "no interval: 4 trajectories < 10" in capsys.readouterr().out
+    assert "no interval below 10 trajectories (4 here)" in capsys.readouterr().out
 
 
 def test_another_protocol_is_refused_and_another_environment_is_not(pair, capsys, caplog):

@@ -29,7 +29,7 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the page, and say where."""
-    from egowm.evaluation.report.run_page import PAGE
+    from egowm.evaluation.run_folder import PAGE
 
     check_named(arguments)
     check_output(arguments.output, PAGE, "--output")

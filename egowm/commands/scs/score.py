@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("Expected a number as --fail_under, got nan.")
     if arguments.shard is not None:
         return _shard(arguments)
-    from egowm.evaluation.report.run_page import PAGE
+    from egowm.evaluation.run_folder import PAGE
 
     for name, kind in (("json", RESULT), ("csv", TABLE), ("report", PAGE)):
         check_output(getattr(arguments, name), kind, f"--{name}")

@@ -18,7 +18,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from egowm.commands.main import VERBS, explain
 from egowm.evaluation.imagined_episodes import IMAGINED, ImaginedEpisodes
-from egowm.evaluation.prediction_writer import PREDICTIONS, PredictionWriter
+from egowm.evaluation.prediction_writer import PredictionWriter
+from egowm.evaluation.run_folder import PREDICTIONS
 from egowm.files import check_folder
 from egowm.network.precision import trainer_precision
 from egowm.network.sharding import Sharded

@@ -1,6 +1,7 @@
 """What `egowm plan` does in the rooms; `plan_pictures` does it for pictures of your own."""
 
 import argparse
+import sys
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from egowm.encoder import Encoder
 from egowm.evaluation.agents import Compared, SimulatorAgent, with_model
 from egowm.files import FolderKind
 from egowm.latent import from_pretrained
-from egowm.planning import cem, features, icem, mppi, random_shooting
+from egowm.planning import Budget, cem, features, icem, mppi, random_shooting
 from egowm.planning.mpc import Planner
 from egowm.policies import Dreamer
 from egowm.policies import from_pretrained as load_policy
@@ -23,7 +24,7 @@ from egowm.sampling import Sampling
 from egowm.shipped import default_model
 
 
-def planner_of(name: str, candidates: int, rounds: int) -> Planner:
+def planner_of(name: str, candidates: int, rounds: int | Budget) -> Planner:
     """A planner with `candidates` samples in the first of `rounds` (icem draws fewer in later
     ones); a fifth of them are elites."""
     elites = max(1, candidates // 5)
@@ -43,12 +44,17 @@ def run(args: argparse.Namespace, kind: FolderKind, launch: Launch | None = None
     the folder."""
     if args.picture is None:
         return plan_rooms(args, _agent, kind, launch)
-    planner = planner_of(args.planner, args.candidates, args.rounds)
-    return plan_pictures(args, _model, planner, _sampling(args), _compared(args), kind)
+    return plan_pictures(args, _model, _planner(args), _sampling(args), _compared(args), kind)
+
+
+def _planner(args: argparse.Namespace) -> Planner:
+    """The planner that was asked for, with a bar where somebody looks on."""
+    budget = Budget(args.rounds, progress=sys.stderr.isatty())
+    return planner_of(args.planner, args.candidates, budget)
 
 
 def _agent(args: argparse.Namespace) -> Any:
-    planner = planner_of(args.planner, args.candidates, args.rounds)
+    planner = _planner(args)
     ahead = {"horizon": args.horizon, "every": args.every, "seed": args.seed}
     ahead |= {"stops": args.stops, "watched": True, "by": _compared(args)}
     if args.simulator:

@@ -99,5 +99,5 @@ def _say(found: PicturePlan, spec: ActionSpec, output: Path) -> None:
 def _compare(before: float, after: float) -> None:
     """Whether the end looks more like the goal than the start did."""
     print(f"Against the goal: the start {before:.1f} dB, the imagined end {after:.1f} dB.")
-    if after <= before:
+    if round(after, 1) <= round(before, 1):
         print("The end looks no more like the goal than the start: do not trust this plan.")

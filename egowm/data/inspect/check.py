@@ -55,8 +55,9 @@ def check(data: ClipData, workers: int = 0, progress: bool = True) -> list[Findi
     with _collected(data, findings):
         episodes = [e for split in SPLITS for e in _split(data, split, findings)]
     if not episodes:
-        findings.append(Finding("error", "empty", "", "no episode could be read"))
-        return sorted(findings, key=_order)
+        told = [finding for finding in findings if finding.kind != "empty"]
+        told.append(Finding("error", "empty", "", "no episode could be read"))
+        return sorted(told, key=_order)
     if isinstance(data, Packed):
         findings += sum_findings(data, workers, progress)
     rate = data.meaning.rate_hz
@@ -82,9 +83,13 @@ def check(data: ClipData, workers: int = 0, progress: bool = True) -> list[Findi
             findings += [*time_findings(whole, rate, cut=True), *_video_findings(whole, rate)]
     if data.meaning.width:
         findings += dimension_findings(data.meaning, episodes)
-        findings += magnitude_findings(data.meaning, episodes)
         findings += yaw_findings(data.meaning, episodes)
-        findings.append(_alignment(data, [item for item in checked if item.seen]))
+        if any(finding.kind == "unit" for finding in findings):  # every second is another time
+            text = "not judged: it takes the unit of the times"
+            findings.append(Finding("note", "alignment", "", text))
+        else:
+            findings += magnitude_findings(data.meaning, episodes)
+            findings.append(_alignment(data, [item for item in checked if item.seen]))
     else:
         text = "none: they serve a video prior (recipes/passive_video_svd.yaml), not a world model"
         findings.append(Finding("note", "actions", "", text))
@@ -96,6 +101,7 @@ def check(data: ClipData, workers: int = 0, progress: bool = True) -> list[Findi
 
 
 def _split(data: ClipData, split: str, findings: list[Finding]) -> list[Episode]:
+    before = len(findings)
     try:
         found = data.split(split)
     except (ValueError, FileNotFoundError) as error:
@@ -107,6 +113,8 @@ def _split(data: ClipData, split: str, findings: list[Finding]) -> list[Episode]
         return []
     if split == "test" and not found and not data.meaning.width:
         return found  # a prior is not tested
+    if not found and len(findings) > before:
+        return found  # its recordings cannot be read, each is told
     if why := data.lacks(split):
         needed: Level = "error" if split == "train" else "warning"
         findings.append(Finding(needed, "empty", f"split {split}", why))
@@ -156,8 +164,9 @@ def _video_findings(episode: Episode, rate_hz: float) -> Iterator[Finding]:
     rate = video_rate(episode.video)
     if rate and abs(rate - rate_hz) > RATE_TOLERANCE * rate_hz:
         text = f"{episode.video}: the video plays at {rate:.4g} Hz, its labels say {rate_hz:g} Hz"
-        text += _perhaps(rate / rate_hz)
-        yield Finding("warning", "rate", episode.name, text, {"video_hz": rate})
+        unit = _perhaps(rate / rate_hz)
+        level, kind = ("error", "unit") if unit else ("warning", "rate")
+        yield Finding(level, kind, episode.name, text + unit, {"video_hz": rate})  # type: ignore[arg-type]
     yield from _video_holes(episode, episode.video)
 
 
@@ -200,7 +209,10 @@ def _alignment(data: ClipData, checked: Sequence[Checked]) -> Finding:
     spec = data.meaning
     columns = turning(spec)
     if not columns:
-        text = "no dimension is known to turn the camera: actions and pictures are not compared"
+        text = (
+            "no dimension is known by its name to turn the camera, as turn, steering or yaw_rate "
+            "are: actions and pictures are not compared"
+        )
         return Finding("note", "alignment", "", text)
     turns = [item.episode.actions[:, columns] for item in checked]
     sideways = [item.seen.sideways for item in checked if item.seen]

@@ -15,6 +15,7 @@ from egowm.video import PICTURES, resize, write_image
 HEIGHT = 120  # of a frame on the sheet
 NAME, BAR, STRIP = 10, 9, 6  # a dimension's name, its bar below, and the space below them
 MOST = 12  # dimensions drawn
+LABEL = 0.32  # size of the letters on a frame
 LINE, LETTER = 15, 7  # pixels of a line of the legend, and of a letter
 MADE_BY = "egowm data show"  # a text in the PNG
 GROUND, INK, AXIS = (24, 24, 24), (120, 220, 255), (90, 90, 90)
@@ -35,9 +36,10 @@ def contact_sheet(
     rows = [_row(episode, spec, scales, frames, stride) for episode in episodes]
     width = max(row.shape[1] for row in rows)
     rows.append(_legend(spec, scales, width))
-    return np.concatenate(
-        [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]
-    )
+    sheet = np.full((sum(map(len, rows)), width, 3), GROUND, np.uint8)
+    for row, top in zip(rows, np.cumsum([0, *map(len, rows)]), strict=False):
+        sheet[top : top + len(row), : row.shape[1]] = row
+    return sheet
 
 
 def _legend(spec: ActionSpec, scales: dict[int, float], width: int) -> np.ndarray:
@@ -83,7 +85,8 @@ def _row(
     cells = []
     for number, picture in zip(numbers, resize(pictures, HEIGHT, width), strict=True):
         bars = _bars(episode.actions[number], spec, scales, width)
-        cell = np.concatenate([_labelled(picture, f"{episode.name}, frame {number}"), bars])
+        words = [episode.name, f"frame {number}"]
+        cell = np.concatenate([_labelled(picture, words), bars])
         cells.append(np.pad(cell, ((0, 0), (0, 2), (0, 0))))
     return np.concatenate(cells, 1)
 
@@ -103,10 +106,21 @@ def _bars(action: np.ndarray, spec: ActionSpec, scales: dict[int, float], width:
     return out
 
 
-def _labelled(picture: np.ndarray, text: str) -> np.ndarray:
-    out = np.ascontiguousarray(picture)
-    _write(out, text, (3, 11), 0.32)
+def _labelled(picture: np.ndarray, words: list[str]) -> np.ndarray:
+    """A picture under its name and number, on two lines where they are wider than it is."""
+    out, line = np.ascontiguousarray(picture), ", ".join(words)
+    lines = [line] if _wide(line) <= out.shape[1] - 6 else words
+    for number, text in enumerate(lines):
+        _write(out, text, (3, 11 + 12 * number), LABEL)
     return out
+
+
+def _wide(text: str) -> int:
+    """Pixels that a label takes."""
+    import cv2
+
+    (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, LABEL, 1)
+    return int(width)
 
 
 def _write(picture: np.ndarray, text: str, at: tuple[int, int], size: float) -> None:

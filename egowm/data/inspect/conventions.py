@@ -1,6 +1,7 @@
 """The signs, units and frame of actions in words; docs/data.md draws them."""
 
 from egowm.actions import ActionSpec
+from egowm.data.inspect.lag import turning
 
 WHEELS = {"dx": "+ forward, - back", "dy": "+ left, - right", "dyaw": "+ counter-clockwise (left)"}
 DONKEY = {"angle": "+ right, - left", "throttle": "+ ahead, - back"}
@@ -9,8 +10,7 @@ FRAMES = {
     "left, turns counter-clockwise seen from above",
     "se3": "a step of the pose, in the frame that the camera had before it (TUM RGB-D: x right, y "
     "down, z forward), and a rotation vector about its axes",
-    "command": "what the robot was told; the signs are those of its log, and `egowm data check` "
-    "says which way a positive turn goes",
+    "command": "what the robot was told; the signs are those of its log",
     "difference": "a state less the one a frame before; the signs are those of the state",
 }
 
@@ -31,4 +31,8 @@ def conventions(spec: ActionSpec) -> list[str]:
         for name, unit in zip(spec.names, spec.units, strict=True)
         if name in signs
     ]
-    return [f"an action is {'a command in full scale' if donkey else FRAMES[spec.kind]}", *told]
+    what = "a command in full scale" if donkey else FRAMES[spec.kind]
+    if spec.kind == "command" and not donkey and turning(spec):
+        name = spec.names[turning(spec)[0]]
+        what += f", and `egowm data check` says which way a positive {name} goes"
+    return [f"an action is {what}", *told]

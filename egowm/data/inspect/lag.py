@@ -112,9 +112,9 @@ def judge(spec: ActionSpec, lag: Lag | None, latency_frames: int = 0) -> Finding
         seen = ("right", "left") if lag.signed > 0 else ("left", "right")
         turn = f"; positive {name} moves the picture {seen[0]}, so it turns {seen[1]}"
     told = (
-        f"turning explains the picture's motion best {lag.seconds:+.2f} s ({frames:+.1f} frames) "
-        f"later, 95% {lag.low:+.2f} to {lag.high:+.2f} s; correlation {lag.strength:.2f}, "
-        f"{lag.at_zero:.2f} as recorded{turn}"
+        f"turning explains the picture's motion best at a lag of {lag.seconds:+.2f} s "
+        f"({frames:+.1f} frames), 95% {lag.low:+.2f} to {lag.high:+.2f} s; correlation "
+        f"{lag.strength:.2f}, {lag.at_zero:.2f} as recorded{turn}"
     )
     # Whole frames of latency were taken off: what is left may be most of one, of either sign.
     least = 1.0 if latency_frames and frames < 0 else 0.5

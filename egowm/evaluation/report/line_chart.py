@@ -6,6 +6,7 @@ between frames, in picture coordinates.
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -15,6 +16,8 @@ from egowm.evaluation.report.page import joined
 WIDTH, HEIGHT = 240, 150
 _LEFT, _RIGHT, _TOP, _BOTTOM = 26.0, 8.0, 8.0, 20.0
 _MAX_COMMANDS = 6
+_COVERED, _DASH = 1.5, 5.0  # pixels between lines of which one hides the other, and of a dash
+Line = Sequence[tuple[float, float] | None]
 
 
 def iou_chart(
@@ -54,18 +57,16 @@ def iou_chart(
                 tall * (band[1] - band[0]) / 100,
             )
         )
-    for number, values in curves.items():
-        points = [
+    lines = {
+        number: [
             None if v is None else (_x(k, last), bottom - tall * v / 100)
             for k, v in enumerate(values)
         ]
-        line = _pieces(points)
-        parts.append(Markup('<path class="halo" d="{}"/>').format(line))
-        parts.append(
-            Markup(
-                '<path class="curve" style="stroke:{}" d="{}"><title>structure {}</title></path>'
-            ).format(colours[number], line, number)
-        )
+        for number, values in curves.items()
+    }
+    for line in lines.values():
+        parts.append(Markup('<path class="halo" d="{}"/>').format(_pieces(line)))
+    parts += _drawn(lines, colours, "structure ")
     return _frame(parts, bottom, last, label)
 
 
@@ -97,16 +98,14 @@ def value_chart(
                 value=_tick(value, span),
             )
         )
-    for name, values in curves.items():
-        points = [
+    lines = {
+        name: [
             None if v is None else (_x(k, last), bottom - tall * (v - low) / span)
             for k, v in enumerate(values)
         ]
-        parts.append(
-            Markup('<path class="curve" style="stroke:{}" d="{}"><title>{}</title></path>').format(
-                colours[name], _pieces(points), name
-            )
-        )
+        for name, values in curves.items()
+    }
+    parts += _drawn(lines, colours)
     return _frame(parts, bottom, last, label)
 
 
@@ -146,13 +145,14 @@ def command_chart(
             Markup(
                 '<path class="grid" d="M{left} {zero:.1f} H{right}"/>'
                 '<polyline class="command" points="{points}"/>'
-                '<text x="{left}" y="{y:.1f}">{name}: {low:.2f} to {high:.2f}</text>'
+                '<text x="{words}" y="{y:.1f}">{name}: {low:.2f} to {high:.2f}</text>'
             ).format(
                 left=_LEFT,
+                words=_LEFT + 5,  # clear of the cursor at the first frame
                 right=WIDTH - _RIGHT,
                 zero=zero,
                 points=" ".join(corners),
-                y=base - room - 4,
+                y=base - room - 5.5,  # below are its letters' tails, above another strip
                 name=names[k] + unit,
                 low=values.min(),
                 high=values.max(),
@@ -191,7 +191,43 @@ def _x(frame: int, last: int) -> float:
     return _LEFT + (WIDTH - _LEFT - _RIGHT) * frame / max(last, 1)
 
 
-def _pieces(points: Sequence[tuple[float, float] | None]) -> str:
+def _drawn(lines: Mapping[Any, Line], colours: Mapping[Any, str], noun: str = "") -> list[Markup]:
+    """Curves over one another. What lies on one that is drawn already is dashed, so that both are
+    seen."""
+    parts, below = [], list[Line]()
+    for name, line in lines.items():
+        under = [sum(_covers(line, other, k) for other in below) for k in range(len(line))]
+        for depth in sorted(set(under)):
+            part = _part(line, [k for k, count in enumerate(under) if count == depth])
+            dash = f";stroke-dasharray:{_DASH:g} {_DASH * depth:g};stroke-linecap:butt"
+            parts.append(
+                Markup(
+                    '<path class="curve" style="stroke:{}{}" d="{}"><title>{}{}</title></path>'
+                ).format(colours[name], dash if depth else "", _pieces(part), noun, name)
+            )
+        below.append(line)
+    return parts
+
+
+def _covers(line: Line, other: Line, k: int) -> bool:
+    """Whether the piece of a line that ends at point k, or begins there, lies on another line."""
+    begins = not k or line[k - 1] is None
+    ends = [k, k + 1] if begins and line[k + 1 : k + 2] not in ([], [None]) else [k - 1, k]
+    pairs = [(line[j], other[j]) for j in ends if 0 <= j < len(other)]
+    return all(a and b and abs(a[1] - b[1]) < _COVERED for a, b in pairs) and bool(pairs)
+
+
+def _part(line: Line, ends: Sequence[int]) -> Line:
+    """The pieces of a line that end at these points."""
+    found: list[tuple[float, float] | None] = []
+    for k in ends:
+        if k - 1 not in ends:
+            found += [None, line[k - 1] if k else None]
+        found.append(line[k])
+    return found
+
+
+def _pieces(points: Line) -> str:
     """SVG path through the points, interrupted at None; a lone point becomes a dot."""
     parts, pen_down = [], False
     for k, point in enumerate(points):

@@ -30,15 +30,11 @@ from egowm.evaluation.report.score_table import (
     draw_table,
     table_rows,
 )
-from egowm.evaluation.run_folder import PRIMARY, TRUTH, RunError, RunFolder, read_run
-from egowm.files import FileKind, check_file, check_link
+from egowm.evaluation.run_folder import PRIMARY, TRUTH, RunError, RunFolder, check_page, read_run
 from egowm.pixels import psnr
 from egowm.scs.record import ClipRecord, ScoreRecord
 from egowm.scs.result import EXPECTED, Result, write_whole
 
-PAGE = FileKind(
-    "a page of egowm's", rb'<!DOCTYPE html>.{,200}<meta name="generator" content="egowm">'
-)
 Scores = Mapping[str, ScoreRecord | None]  # of every variant's folder; None: not scored
 _UNSCORED = Markup(
     '<p class="warning">Not scored yet. Run <code>egowm-scs score RUN/pred RUN/gt --annotations '
@@ -90,12 +86,7 @@ def write_report(
     >>> page.count("<td>34.2</td>")
     1
     """
-    output = Path(run) / "report.html" if output is None else Path(output)
-    check_file(output, PAGE)
-    if videos:
-        check_link(Path(run) / "videos")
-    if max_clips < 1:
-        raise ValueError(f"Expected at least 1 clip in the report, got --max_clips {max_clips}.")
+    output = check_page(Path(run), output, max_clips, videos)
     folder = read_run(Path(run))
     scores = {variant.folder: _read_scores(folder, variant.folder) for variant in folder.variants}
     _check_protocols(folder, scores)

@@ -444,8 +444,34 @@ def test_milliseconds_without_their_unit_are_named(tmp_path):
     assert head.startswith("time")
     times = [f"{1000 * float(row.partition(',')[0]):g},{row.partition(',')[2]}" for row in rows]
     table.write_text("\n".join(["time," + head.partition(",")[2], *times]))
-    found = named(check(VideoCSV(str(tmp_path)), 1, progress=False), "warning")
-    assert "are its times milliseconds? Write the unit in the header" in found["rate"].text
+    findings = check(VideoCSV(str(tmp_path)), 1, progress=False)
+    assert (
+        "are its times milliseconds? Write the unit in the" in named(findings, "error")["unit"].text
+    )
+    notes = named(findings, "note")  # a lag in seconds, of a clock of another unit, means nothing
+    assert notes["alignment"].text == "not judged: it takes the unit of the times"
+    assert "magnitude" not in notes
+    assert not any("at a lag" in finding.text for finding in findings)
+
+
+def test_where_nothing_can_be_read_no_split_is_called_empty(tmp_path):
+    write_drive(tmp_path, "drive")
+    (tmp_path / "drive.mp4").rename(tmp_path / "other.mp4")
+    findings = check(VideoCSV(str(tmp_path)), 1, progress=False)
+    assert [finding.kind for finding in findings] == ["empty", "unreadable"]
+    assert findings[0].text == "no episode could be read"
+
+
+def test_a_split_of_broken_recordings_is_not_called_empty(drives):
+    """The one recording of the test split is there, and cannot be read."""
+    (drives / "drive_1.csv").write_text("time [s],turn [px],other\n0,1,2\n1,nan,3\n")
+    for name in ("train", "test"):
+        chosen = ["drive_1"] if name == "test" else ["drive_0", "drive_2"]
+        (drives / f"{name}.txt").write_text("\n".join(chosen))
+    names = {f"{name}_names": str(drives / f"{name}.txt") for name in ("train", "test")}
+    findings = check(VideoCSV(str(drives), val_share=0, **names), 1, progress=False)
+    assert [f.kind for f in findings if f.level == "error"] == ["nan"]
+    assert [f.where for f in findings if f.kind == "empty"] == ["split val"]
 
 
 def test_a_spreadsheet_beside_videos_is_named_and_a_prior_needs_no_test(tmp_path):

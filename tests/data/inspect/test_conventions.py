@@ -5,10 +5,11 @@ from xml.etree import ElementTree
 
 import torch
 
+from egowm.actions import ActionSpec
 from egowm.actions.files import read_actions
 from egowm.data.donkey_tub import DonkeyTub
 from egowm.data.inspect.conventions import conventions
-from egowm.data.inspect.opening import SIGNS
+from egowm.data.inspect.signs import SIGNS
 from egowm.data.normalisers import WHEELED
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
@@ -23,6 +24,15 @@ def test_a_wheeled_robot_s_signs():
     ]
 
 
+def test_a_turn_is_only_spoken_of_where_a_name_says_so():
+    for names, words in (
+        (("speed", "turn"), "says which way a positive turn goes"),
+        (("left wheel", "right wheel"), "the signs are those of its log"),
+    ):
+        spec = ActionSpec(names, ("", ""), "command", "command", rate_hz=10)
+        assert conventions(spec)[0].endswith(words)
+
+
 def test_a_donkey_s_angle_is_positive_to_the_right():
     assert "angle [full scale]: + right, - left" in conventions(
         DonkeyTub("tub", rate_hz=20).meaning
@@ -30,8 +40,7 @@ def test_a_donkey_s_angle_is_positive_to_the_right():
 
 
 def test_the_page_shows_every_format():
-    names = [data.__name__ for data, _ in SIGNS]
-    assert [name for name in [*names, "VideoCSV", "Videos"] if f"| `{name}` |" not in PAGE] == []
+    assert [name for name in [*SIGNS, "VideoCSV", "Videos"] if f"| `{name}` |" not in PAGE] == []
 
 
 def test_the_drawing_is_a_picture():
