@@ -98,14 +98,12 @@ def install(wheel: Path, environment: Path) -> Path:
     """An empty environment with the wheel and its dependencies; returns its folder of scripts."""
     log.info("installing it with its dependencies into %s", environment)
     uv = Path(sys.executable).with_name("uv")
-    venv.create(environment, with_pip=not uv.exists())
+    venv.create(environment, with_pip=True)
     python = environment / "bin" / "python"
-    command = [str(python), "-m", "pip"]
-    if uv.exists():
-        command = [str(uv), "pip"]
-    command += ["install", "--quiet", "-c", str(ROOT / "constraints.txt"), str(wheel)]
-    target = ["--python", str(python)] if uv.exists() else []
-    subprocess.run(command + target, check=True)
+    asked = ["install", "--quiet", "-c", str(ROOT / "constraints.txt"), str(wheel)]
+    by_uv = [str(uv), "pip", *asked, "--python", str(python)]
+    if not uv.exists() or subprocess.run(by_uv).returncode:  # as in .ci/install
+        subprocess.run([str(python), "-m", "pip", *asked], check=True)
     return python.parent
 
 

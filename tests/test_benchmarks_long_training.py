@@ -17,6 +17,7 @@ def model(tiny_prior, spec):
     return model
 
 
+@pytest.mark.long
 def test_it_starts_from_the_weights_of_an_export(model, tmp_path):
     model.configure_model()
     export = {n: p.detach() + 1 for n, p in model.named_parameters() if p.requires_grad}

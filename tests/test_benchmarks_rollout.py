@@ -47,6 +47,7 @@ def test_every_comparison_is_of_equal_videos(tiny_prior, tmp_path, capsys):
     assert shown in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_an_image_decoder_is_given_its_faster_size(tiny_prior, monkeypatch):
     """With a temporal decoder in its place, decoding 8 frames as one video is found out."""
     model, stock = rollout.load(str(tiny_prior), 4, "cpu")

@@ -94,6 +94,7 @@ def first(model: WorldModel) -> torch.Tensor:
     return network.conv_in.weight.detach()
 
 
+@pytest.mark.long
 def test_a_model_between_two_has_the_mean_of_their_weights(shipped):
     third = first(between("P+", shipped, 1 / 3))
     torch.testing.assert_close(third, 2 / 3 * first(exported("P+")) + first(shipped) / 3)

@@ -66,6 +66,7 @@ def test_it_has_the_metadata_of_a_checkpoint(obedient, folder):
     assert record.keys() - saved.keys() == own
 
 
+@pytest.mark.long
 def test_arguments_of_the_backbone_come_back(tiny_prior, spec, tmp_path):
     shutil.copytree(tiny_prior / "vae", tmp_path / "vae")
     backbone = SVD(
@@ -107,6 +108,7 @@ def test_float16_halves_the_file(obedient, folder, tmp_path):
     assert 0 < difference.mean() < 5e-3
 
 
+@pytest.mark.long
 def test_another_base_is_refused(folder, tiny_prior, tmp_path):
     moved, other = tmp_path / "moved", tmp_path / "other"
     shutil.copytree(tiny_prior, moved)
@@ -198,6 +200,7 @@ ARGUMENTS = "backbone_arguments"
 SPEC = {"names": ["x"], "units": ["m"], "frame": "body", "kind": "difference", "rate_hz": 4.0}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

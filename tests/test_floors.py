@@ -103,6 +103,7 @@ def circles(arrows: dict[str, set[str]]) -> list[list[str]]:
     return sorted(sorted(group) for group in groups if len(group) > 1)
 
 
+@pytest.mark.long
 def test_every_room_has_a_floor():
     rooms = {room_of(name) for name in imports()}
     assert rooms == {FACE, "commands", *GROUND, *CORE, *WINGS}

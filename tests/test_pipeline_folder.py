@@ -151,6 +151,7 @@ def test_weights_in_half_precision(fitted, tmp_path):
     torch.testing.assert_close(stock(tmp_path / "half"), ours(loaded, on=False), atol=1e-4, rtol=0)
 
 
+@pytest.mark.long
 def test_a_base_of_variants_gets_plain_names(fitted, tiny_prior, spec, tmp_path):
     """Of a base that was downloaded in float16 alone, the stock pipeline finds every file."""
     base = tmp_path / "base"
@@ -180,6 +181,7 @@ def test_a_lowest_noise_level_is_the_pipelines_too(tiny_prior, spec, tmp_path):
     )
 
 
+@pytest.mark.long
 def test_it_takes_the_place_of_its_own_kind_alone(fitted, folder, tmp_path):
     fitted.save_pipeline(folder)  # again
     assert_equal(WorldModel.from_pretrained(folder), fitted)
@@ -193,6 +195,7 @@ def test_it_takes_the_place_of_its_own_kind_alone(fitted, folder, tmp_path):
         fitted.save_pipeline(folder)
 
 
+@pytest.mark.long
 def test_a_damaged_network_is_named(folder):
     file = folder / "unet/diffusion_pytorch_model.safetensors"
     changed = bytearray(file.read_bytes())
@@ -208,6 +211,7 @@ def test_a_model_that_is_not_fitted(tiny_prior, tmp_path):
     assert not (tmp_path / "pipeline").exists()
 
 
+@pytest.mark.long
 def test_a_pipeline_is_pushed_and_pulled_whole(folder, fitted, hub):  # noqa: F811
     from egowm.publish import publish
 

@@ -86,6 +86,7 @@ def test_only_what_is_asked_for_is_decoded(either, context, actions, monkeypatch
         torch.testing.assert_close(made.latents, whole.latents, atol=ROUNDING, rtol=ROUNDING)
 
 
+@pytest.mark.long
 def test_a_window_decodes_less_than_the_chunk(obedient, context, actions, monkeypatch):
     """SVD's temporal decoder, approximately; what the next chunk starts from stays exact."""
     one = actions[:, :4]

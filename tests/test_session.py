@@ -50,6 +50,7 @@ def test_a_session_is_the_rollout_to_the_bit(obedient, context, actions, chain, 
     assert len(session.finish()) == 0
 
 
+@pytest.mark.long
 def test_a_smaller_block_answers_sooner(obedient, context, actions):
     """With the frames of a model that makes so many at once."""
     session = obedient.session(context, generator=seeded(), block=2)

@@ -70,6 +70,7 @@ def test_default_steps_are_the_model_s(obedient, context, actions):
         obedient.rollout(context, actions, Sampling(steps=0))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("num_frames", [8, 10])
 def test_long_rollouts_are_chunks(obedient, context, num_frames):
     """From pixels: each starts from the last frame decoded, with one generator advanced."""

@@ -100,6 +100,7 @@ def test_a_model_that_knows_no_null_action_refuses_to_guide_on_it(obedient, cont
         estimate(obedient, context, actions, guidance=2.0, guide_on="action")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("asked", ["depth", "text", ("action", "text"), ()])
 def test_unknown_guides_are_refused_with_the_choices(model, context, actions, asked):
     known = "SVD can be guided on image, action; got guide_on="
@@ -140,6 +141,7 @@ def test_each_sample_is_dropped_by_itself(model):
     assert torch.equal(found[1], model.null_embedding.expand(4, -1))
 
 
+@pytest.mark.long
 def test_the_share_that_is_dropped(model, spec, monkeypatch):
     model.drop_action, seen, embed = 0.3, [], model.embed
 

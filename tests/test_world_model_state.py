@@ -70,6 +70,7 @@ def test_a_state_reaches_every_frame_alike(model):
     assert expected.std(0).max() > 0.05
 
 
+@pytest.mark.long
 def test_a_state_changes_nothing_at_the_start(world_model, context, actions):
     plain = WorldModel(world_model.backbone, steps=2, chunk=4, spec=MOVES)
     stateful = WorldModel(world_model.backbone, steps=2, chunk=4, spec=MOVES, state_spec=POSTURE)
@@ -81,6 +82,7 @@ def test_a_state_changes_nothing_at_the_start(world_model, context, actions):
     assert expected.std() > 0.1
 
 
+@pytest.mark.long
 def test_later_chunks_add_the_differences(model, context, actions, monkeypatch):
     """Three chunks; at each start the state is the first plus what was done before."""
     seen = watch(model, monkeypatch)
@@ -146,6 +148,7 @@ def clip(count: int = 2) -> Clip:
     return Clip(frames, moves, torch.zeros(count, 0, 2), state, *[[""] * count] * 3)
 
 
+@pytest.mark.long
 def test_a_clip_gives_the_states_that_do_not_follow(model, context, actions, monkeypatch):
     """Commands: the recorded state at frames 4 and 8; differences: what follows from the actions,
     also from another clip's."""

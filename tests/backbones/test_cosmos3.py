@@ -143,6 +143,7 @@ def stock(model, image, rows, **options) -> torch.Tensor:
     return made.video
 
 
+@pytest.mark.long
 def test_shapes_and_range(model, context, actions):
     made = model.rollout(context, actions, generator=generator())
     assert made.frames.shape == (3, 8, 3, HEIGHT, WIDTH)
@@ -220,6 +221,7 @@ def test_actions_and_texts_change_the_video(model, context, actions):
         assert (changed - frames).abs().max() > 1e-2
 
 
+@pytest.mark.long
 def test_the_same_generator_gives_the_same_video(model, context, actions):
     twice = [model.rollout(context, actions[:1], generator=generator()).frames for _ in range(2)]
     assert torch.equal(*twice)

@@ -447,6 +447,7 @@ def test_a_longer_rollout_follows_in_chunks(model, family):
     torch.testing.assert_close(found.frames[:, : family.horizon], alone)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", BY_TOKEN, indirect=True)
 def test_a_bfloat16_network(model, family):
     """A network of billions is held so; latents and sampling stay in float32."""

@@ -84,6 +84,7 @@ def test_the_context_is_a_draw_with_a_generator_and_the_mode_without(tiny):
         torch.testing.assert_close(found, backbone.codec.scale(z.transpose(1, 2)))
 
 
+@pytest.mark.long
 def test_more_tokens_shift_the_noise_up(base):
     """exp of a line through (1024, 0.95) and (4096, 2.05), in training and in sampling."""
     backbone = loaded(base)
@@ -97,6 +98,7 @@ def test_more_tokens_shift_the_noise_up(base):
     assert loaded(base).process_for(4, size).shift == 3.0
 
 
+@pytest.mark.long
 def test_scaling_factor(base):
     frames = torch.rand(1, 9, 3, 32, 32) * 2 - 1
     plain = loaded(base)

@@ -186,6 +186,7 @@ def test_a_file_that_was_cut_short(part, named, tiny, tmp_path, online):
     assert line.endswith("): copy it again, as a whole.")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", ["image_encoder", "unet/diffusion_pytorch_model.safetensors"])
 def test_commands_say_so_in_a_line(part, tiny, recipe, obedient, tmp_path, capsys, online):
     """`fit` from such a base, `rollout` from an export made on one."""

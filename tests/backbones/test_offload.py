@@ -56,6 +56,7 @@ def test_moving_leaves_them_and_types_reach_them(away):
     assert [name for name, _ in backbone.named_parameters()] == order
 
 
+@pytest.mark.long
 def test_encoding_and_decoding_happen_where_the_weights_are(away, family, monkeypatch):
     """In the loss and in a rollout; outside, the GPU would not find the weights."""
     steps, real = [], codec_wrappers.brought_to

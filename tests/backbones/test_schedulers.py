@@ -153,6 +153,7 @@ def test_all_levels_and_times_are_a_solver_s(name, steps, tiny):
     torch.testing.assert_close(found, meant)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("steps", [1, 2, 7, 25, 50])
 def test_the_shipped_base_has_the_levels_that_it_had(steps):
     process = _loaded("svd", Path("priors/rooms-svd")).process

@@ -136,6 +136,7 @@ def test_an_image_decoder_is_the_stock_pipeline_s(tiny_prior, spec, picture, tmp
     assert (found.frames - expected).abs().max() < 1e-4
 
 
+@pytest.mark.long
 def test_a_vae_that_lies_elsewhere(tiny_prior, svd, tmp_path):
     shutil.copytree(tiny_prior / "vae", tmp_path / "vae")
     found = SVD(str(tiny_prior), vae_folder=str(tmp_path / "vae"))

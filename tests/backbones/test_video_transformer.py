@@ -343,6 +343,7 @@ def test_a_saved_pipeline_loads_without_its_base(name, tiny, tmp_path):
 # Scoring ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["single", "predict2"])
 def test_the_ceiling_goes_through_the_vae_as_rollouts_do(name, tiny, single, rooms, spec, tmp_path):
     """Each chunk starts with its context, which is left out again; the last is filled up."""

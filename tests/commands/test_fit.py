@@ -99,6 +99,7 @@ def parsed(arguments: list[str], capsys) -> dict:
     return yaml.safe_load(capsys.readouterr().out)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_parses(path, capsys):
     found = parsed(["-c", str(path)], capsys)
@@ -157,6 +158,7 @@ def test_a_run_that_was_refused_leaves_the_folder_as_it_was(recipe, elsewhere, t
     assert "yesterday" in kept.read_text()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -127,6 +127,7 @@ def outputs(model: WorldModel, reference: Released, actions, state=None):
         return ours(unit, unit_state), theirs, ours(-unit, unit_state), ours(unit, other_state)
 
 
+@pytest.mark.long
 def test_three_dimensions(released, file, run, tmp_path, capsys):
     assert run(file) == 0  # recon, by its width
     printed = capsys.readouterr().out
@@ -284,6 +285,7 @@ def test_a_base_of_other_sizes(released, run, tmp_path, capsys):
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_every_choice_that_the_help_names_works(file, run, tmp_path, capsys):
     """A name that can only fail is no choice."""
     with pytest.raises(SystemExit):

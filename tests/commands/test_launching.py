@@ -142,6 +142,7 @@ def test_a_worker_that_was_killed(many, alone, tracker, tmp_path, capsys):
     assert 0 <= lost <= 1  # of the clip that the killed worker had in hand
 
 
+@pytest.mark.long
 def test_the_log_s_last_line_is_told(many, tmp_path, capsys):
     """A clip that cannot be read: its shard fails, in the worker's own words."""
     world = World(tmp_path / "few", num_clips=4)

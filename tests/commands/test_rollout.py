@@ -125,6 +125,7 @@ def command(obedient, picture, tmp_path):
     return make
 
 
+@pytest.mark.long
 def test_a_picture_of_any_size(command, picture, tmp_path, capsys):
     """T+1 frames in all three outputs; frame 0 is the picture, resized. The film has a panel and a
     map, and rests for a second where it begins anew."""
@@ -301,6 +302,7 @@ def assert_written(model: WorldModel, actions: torch.Tensor, folder: Path, **opt
     assert np.abs(frames[1:] - expected).max() <= 1
 
 
+@pytest.mark.long
 def test_a_state_from_the_command_line(run, tmp_path):
     """Two chunks; negative numbers are no options."""
     code, model, actions = run(LEGS, "--state", "0.5", "-0.25", state_spec=POSTURE)
@@ -339,6 +341,7 @@ def test_a_source_s_ranges(run, spec, tmp_path, capsys):
     assert words in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("guides", [("action",), ("image", "action")])
 def test_what_guidance_is_on(run, spec, guides, tmp_path):
     words = ("--guidance", "2.5", "--guide_on", *guides)
@@ -349,6 +352,7 @@ def test_what_guidance_is_on(run, spec, guides, tmp_path):
         assert_written(model, actions, tmp_path / "out", how=Sampling(guidance=2.5))
 
 
+@pytest.mark.long
 def test_guides_that_do_not_fit(run, spec, capsys):
     words = ("--guidance", "2.5", "--guide_on")
     assert run(spec, *words, "action")[0] == 2

@@ -99,6 +99,7 @@ def test_a_model_is_called_by_its_run(model, name):
     assert work._name(model) == name
 
 
+@pytest.mark.long
 def test_a_folder_of_pictures(run, tmp_path):
     frames = np.random.default_rng(0).integers(0, 256, (3, 20, 30, 3), np.uint8)
     write_frames(tmp_path / "pictures", frames)

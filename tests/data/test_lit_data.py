@@ -54,6 +54,7 @@ def same(one, other, split: str) -> int:
     return len(left)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("root", ["{}", "file://{}"])
 def test_every_clip_is_that_of_the_pack(root, packed, rooms, tmp_path):
     pack(rooms, tmp_path / "pack", (8, 8), progress=False)

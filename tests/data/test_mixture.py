@@ -65,6 +65,7 @@ def test_a_training_batch_comes_from_one_source():
     assert seen["slow"] / seen.total() == pytest.approx(0.75, abs=0.05)
 
 
+@pytest.mark.long
 def test_without_weights_every_clip_is_as_likely():
     loader, seen = mixture().train_dataloader(), Counter()
     for _ in range(20):

@@ -233,6 +233,7 @@ def test_a_damaged_room_is_named_in_one_line(tmp_path, name, damage):
     assert len(rooms(tmp_path).windows("test", tiled=True)) == 2  # drawn again
 
 
+@pytest.mark.long
 def test_many_rooms_use_all_cores(tmp_path, monkeypatch):
     """Workers draw what one process draws."""
     monkeypatch.setattr(store.os, "cpu_count", lambda: 2)

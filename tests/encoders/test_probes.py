@@ -81,6 +81,7 @@ def test_parts_that_do_not_belong_together_are_refused():
         nearest_neighbours(features.train, torch.zeros(6), features.val, torch.zeros(6), count=7)
 
 
+@pytest.mark.long
 def test_a_part_without_examples_is_told():
     empty = Parts(drawn(4, 3), drawn(0, 3), drawn(2, 3))
     with pytest.raises(ValueError, match=r"Expected examples in features.val, got none"):

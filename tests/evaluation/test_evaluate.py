@@ -105,6 +105,7 @@ def test_all_rows_start_from_the_same_noise(run, rooms):
         assert not np.array_equal(made["pred_obedient"], made["pred_obedient_shuffled"])
 
 
+@pytest.mark.long
 def test_a_clip_does_not_depend_on_its_batch(run, obeys, rooms, tmp_path, monkeypatch):
     """Two at once instead of four: the same noise and the same other clip's actions."""
     folder = run[0]

@@ -109,6 +109,7 @@ def drive() -> HumanoidRecording:
     return record_humanoid(SEED, "navigation", 4)
 
 
+@pytest.mark.long
 def test_the_head_in_true_frames_is_where_the_states_take_it(drive):
     """Also in blurred frames that are tinted; whoever stays is off by the whole motion."""
     metric = HeadFollowing(Place(drive))

@@ -76,6 +76,7 @@ def expected(part: str, name: str) -> bool:
     return {"full": True, "lora": ".lora_" in name, "conditioning": False}[part]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", PARTS)
 def test_gradient_reaches_exactly_the_part(make, clip, part):
     """After one step, as layers before those that start at zero have no gradient at first."""
@@ -128,6 +129,7 @@ def test_frozen_parts_stay_in_eval_mode(make):
         assert not backbone.image_encoder.training
 
 
+@pytest.mark.long
 def test_a_fresh_lora_changes_nothing_and_keeps_module_paths(make, clip):
     plain, adapted = make("full").eval(), make("lora").eval()
     own = {name for name, _ in adapted.backbone.network.named_modules()}
@@ -152,6 +154,7 @@ def first_block(model: WorldModel, embedding: torch.Tensor) -> torch.Tensor:
     return seen[0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("targets", [None, ("to_q", "time_emb_proj", "linear_1")])
 def test_actions_reach_the_first_block_under_a_lora(make, clip, targets):
     """Also where the LoRA wraps the layers that read the embedding."""

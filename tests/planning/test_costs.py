@@ -243,6 +243,7 @@ def test_a_cost_is_a_function_of_the_actions(obedient, context, spec):
     assert first[0].item() == pytest.approx(expected.item(), abs=1e-4)
 
 
+@pytest.mark.long
 def test_a_plan_through_the_model_s_gradient(obedient, context, spec):
     goal = torch.rand(3, 16, 16, generator=seeded(5))
     cost = goal_cost(obedient, context, goal, Sampling(steps=1))

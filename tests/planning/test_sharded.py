@@ -64,6 +64,7 @@ def test_how_candidates_are_given_out(model, cost):
     assert [len(part) for part in both._lot(actions[:1])] == [1]
 
 
+@pytest.mark.long
 def test_a_model_is_copied_once_and_again_when_it_has_changed(model, cost):
     sharded(cost, ["cpu", "cpu"])
     _, before = _COPIES[model]

@@ -45,6 +45,7 @@ def test_it_keeps_within_the_robots_ranges(tmp_path):
     assert acted.max(0) == pytest.approx([0.3, 0.0, np.radians(6)])
 
 
+@pytest.mark.long
 def test_it_proposes_to_a_model(export, tmp_path):
     words = ["--policy", export, "--model", "rooms", "--output", str(tmp_path / "out")]
     words += ["--max_steps", "2", "--candidates", "2", "--rounds", "1", "--horizon", "2"]

@@ -139,6 +139,7 @@ def test_statistics_without_validation(rooms, tmp_path):
     assert std == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.long
 def test_pictures_go_on_as_videos(rooms, tmp_path):
     """A continued causal VAE is trained as a whole and measured again."""
     first = fit(built(single_frames=True), rooms, tmp_path / "first", 1)

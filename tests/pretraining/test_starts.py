@@ -255,6 +255,7 @@ def test_a_copy_can_be_trained_away():
     assert still == []
 
 
+@pytest.mark.long
 def test_too_few_channels_for_a_copy():
     with pytest.raises(ValueError, match="first stage of at least 96 channels, got 64"):
         start_as_copy(make_unet(width=64), SCALE)

@@ -53,6 +53,7 @@ def test_the_shape_of_a_video_costs_one_frame(tmp_path, monkeypatch):
     assert decoded == [1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tracker", ["palette", "flow"])
 @pytest.mark.parametrize("suffix", ["", ".mp4"])
 def test_a_score_decodes_each_video_once(make_world, tmp_path, monkeypatch, suffix, tracker):

@@ -119,6 +119,7 @@ def test_damage_is_one_error(base, tmp_path, capsys, part):
         shutil.rmtree(root)
 
 
+@pytest.mark.long
 def test_damaged_videos_npz_and_json(base, tmp_path, capsys):
     output = tmp_path / "output"
     output.mkdir()

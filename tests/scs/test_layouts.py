@@ -50,6 +50,7 @@ def test_the_announced_layout_with_frame_0_apart_at_another_size(make_world, cap
         score(world, root, root)
 
 
+@pytest.mark.long
 def test_frames_0_in_a_folder_of_their_own(world):
     """As NWM writes its pictures: id_<n>/<i>.png, none of which is shared."""
     want, first = score(world), world.root / "first"

@@ -27,6 +27,7 @@ def tensors(*videos: np.ndarray) -> list[torch.Tensor]:
     return [torch.from_numpy(video).permute(0, 3, 1, 2) / 255 for video in videos]
 
 
+@pytest.mark.long
 def test_the_number_is_that_of_the_command(world):
     result = score_folders(world.pred, world.gt, world.annotations, tracker="palette")
     metric = VideoSCS(tracker="palette")

@@ -19,6 +19,7 @@ def test_hostile_messages_end_with_an_error_and_nothing_else(server, file, caplo
     assert server.ask("/v1/model")[0] == 200
 
 
+@pytest.mark.long
 def test_a_message_that_is_too_long_ends_its_connection_alone(server, file):
     with server.walk() as socket:
         data = json.dumps({"type": "step", "actions": "x" * (25 << 20)})

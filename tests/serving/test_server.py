@@ -97,6 +97,7 @@ def test_the_simulator_walks_beside_it(server):
     assert not np.array_equal(decode_image(heard[3][1][0]), truth)
 
 
+@pytest.mark.long
 def test_two_visitors_walk_as_if_alone(server, obedient, picture, file):
     with server.walk() as one, server.walk() as two:
         tell(one, "begin", picture=file, seed=1)

@@ -142,6 +142,7 @@ def test_a_visitor_walks_in_a_room(driver, start, frame_by_frame, tmp_path):
     assert page.faults() == []
 
 
+@pytest.mark.long
 def test_another_picture_is_dropped(driver, start, frame_by_frame):
     """And is said to be unlike those that the model learned from; the simulator goes."""
     page = Page(driver, start(Served(frame_by_frame, (16, 16), domain=Domain.of_rooms())))

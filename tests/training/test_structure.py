@@ -50,6 +50,7 @@ def logged(score, model, trainer, monkeypatch) -> dict[str, float]:
     return found
 
 
+@pytest.mark.long
 def test_it_is_the_score_of_the_folders(rooms, world_model, tmp_path, monkeypatch):
     """Three clips of 4 frames, one of each room, as `egowm-scs` would score them."""
     monkeypatch.setattr(WorldModel, "rollout", frozen)

@@ -365,6 +365,7 @@ def test_the_rover_is_right(rover, rate):
     assert complaints(data) == set()
 
 
+@pytest.mark.long
 @pytest.mark.real_data
 @pytest.mark.parametrize(
     ("change", "kind"), [(shifted_rows, "error shifted"), (negated, "error yaw")]
