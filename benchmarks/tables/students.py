@@ -46,8 +46,8 @@ def students(results: Path) -> str:
         speed = (
             f"\n\nCandidates of 8 actions that a planner compares by latents in a second of the "
             f"processor's clock, on one thread beside other work: the teacher "
-            f"{first['teacher_candidates']:g} at its best number of steps, {first['teacher_steps']}; "
-            f"the student for one step {speed}."
+            f"{first['teacher_candidates']:g} at its best number of steps, "
+            f"{first['teacher_steps']}; the student for one step {speed}."
         )
     acted = [_arrivals(row, results) for row in record.get("arrivals", [])]
     there = "\n\nIn closed loop, one step: " + "; ".join(acted) + "." if acted else ""
