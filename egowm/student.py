@@ -3,9 +3,9 @@
 A student's estimate is the same all along the path that its teacher follows from noise to frames
 (Song et al. 2023, arXiv 2303.01469), so that one step is enough and more steps mend it. It learns
 from two points of a path, the lower one of which is made by one Euler step of the teacher, or, in
-tuning, from the recorded clip itself. Their distance shrinks by halves while it trains, as in
-"Consistency Models Made Easy" (Geng et al. 2024, arXiv 2406.14548), without that paper's factor
-for low levels.
+tuning, from the recorded clip itself. That step is one of the teacher's own sampling, or shrinks by
+halves while the student trains, as in "Consistency Models Made Easy" (Geng et al. 2024, arXiv
+2406.14548), without that paper's factor for low levels.
 """
 
 import math

@@ -18,6 +18,7 @@ from egowm.checks import counted
 from egowm.commands.parser import Parser
 from egowm.commands.tables_first import add_columns, is_recipe, looked_at
 from egowm.data.inspect.signs import check_is_folder
+from egowm.data.table_columns import Columns
 from egowm.files import FileKind, check_file, check_folder
 
 SPEC = FileKind("an ActionSpec", rb'\{\s*"names": \[')
@@ -181,9 +182,8 @@ def _verb(verbs: Any, name: str, about: str, example: str, description: str = ""
     return parser
 
 
-def _open(args: argparse.Namespace):  # type: ignore[no-untyped-def]
-    """The data of a recipe (a .yaml file), or of a folder of recordings."""
-    columns = looked_at(args)
+def _open(args: argparse.Namespace, columns: Columns):  # type: ignore[no-untyped-def]
+    """The data of a recipe (a .yaml file), or of a folder of recordings with these columns."""
     if not is_recipe(args.path):
         check_is_folder(args.path)
     from egowm.data import VideoCSV
@@ -202,7 +202,7 @@ def _open(args: argparse.Namespace):  # type: ignore[no-untyped-def]
 
 
 def _check(args: argparse.Namespace) -> int:
-    data = _open(args)
+    data = _open(args, looked_at(args))
     from egowm.data.inspect.check import check, summary
 
     findings = check(data, args.workers, progress=not args.json)
@@ -224,7 +224,7 @@ def _stats(args: argparse.Namespace) -> int:
 
     if args.output is not None:
         check_file(args.output, SPEC)
-    data = _open(args)
+    data = _open(args, looked_at(args))
     if args.normaliser:
         data.meaning = replace(data.meaning, normalisers=(args.normaliser,) * data.meaning.width)
     spec = data.spec
@@ -238,14 +238,14 @@ def _stats(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    looked_at(args)
+    columns = looked_at(args)
     from egowm.data.inspect.contact_sheet import contact_sheet, kind_of, write_sheet
     from egowm.data.inspect.conventions import conventions
 
     check_file(args.output, kind_of(args.output), args.force)
     if min(args.episodes, args.frames, args.stride) < 1:
         raise ValueError("show: episodes, frames and stride are at least 1.")
-    data = _open(args)
+    data = _open(args, columns)
     episodes = data.split(args.split)[: args.episodes]
     if not episodes:
         raise ValueError(f"{args.path}: no episode in split {args.split}; choose another --split.")
@@ -257,7 +257,7 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _pack(args: argparse.Namespace) -> int:
-    looked_at(args)
+    columns = looked_at(args)
     if not is_recipe(args.path) and None in (args.height, args.width):
         raise ValueError(f"{args.path} is no recipe: give --height and --width.")
     from egowm.data.lit_packing import LITDATA, pack_litdata
@@ -265,7 +265,7 @@ def _pack(args: argparse.Namespace) -> int:
 
     kind = LITDATA if args.to == "litdata" else PACK
     check_folder(args.output, kind, force=True)  # one that was begun goes on
-    data = _open(args)
+    data = _open(args, columns)
     size = (args.height or data.window.height, args.width or data.window.width)
     if args.to == "litdata":
         rows = pack_litdata(data, args.output, size)["episodes"]

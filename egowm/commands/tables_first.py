@@ -3,15 +3,15 @@ second, and once."""
 
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from egowm.commands.parser import Parser
 from egowm.data.inspect.signs import ROVER, format_of, tables_of
-from egowm.data.table_columns import Columns
+from egowm.data.table_columns import Columns, TableKind
 from egowm.limits import read_yaml_text
 from egowm.paths import expanded
 
-KINDS = ("pose", "command", "difference")
+KINDS = get_args(TableKind)
 CLASSES = ("egowm.data.VideoCSV", "egowm.data.video_csv.VideoCSV")
 
 
@@ -52,6 +52,7 @@ def check_folder_tables(folder: Path, columns: Columns) -> None:
 
 
 def _check(folder: Path, columns: Columns) -> None:
+    """The same for a folder that is known to be of that kind."""
     if files := tables_of(folder):
         columns.check(files)
 
