@@ -18,6 +18,7 @@ from egowm.encoders.probes import spread
 
 log = logging.getLogger(__name__)
 COLLAPSED = 0.02  # spread of embeddings below which they hardly differ
+MOST = 65_536  # channels, layers ...: a damaged digit asks for terabytes
 
 
 class EncoderModule(FrameModule):
@@ -57,14 +58,16 @@ class EncoderModule(FrameModule):
         weight_decay: float,
     ) -> None:
         super().__init__(size, learning_rate, warmup, weight_decay)
-        if patch < 1 or size % patch:
+        parts = {"patch": patch, "width": width, "layers": layers, "heads": heads}
+        for name, number in parts.items():
+            check_between(name, number, 1, MOST)
+        if size % patch:
             raise ValueError(
                 f"Expected a size that is a multiple of the patch, got {size} and {patch}."
             )
-        if min(width, layers, heads) < 1 or width % heads:
+        if width % heads:
             raise ValueError(
-                f"Expected a width that is a multiple of the heads, and at least 1 layer, got "
-                f"width {width}, heads {heads}, layers {layers}."
+                f"Expected a width that is a multiple of the heads, got {width} and {heads}."
             )
         check_between("crop", crop, 0.01, 1.0)
         check_between("momentum", momentum, 0.0, 1.0)

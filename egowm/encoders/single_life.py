@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from egowm.checks import check_alike, check_between, check_shape, checked
 from egowm.clip import Clip
 from egowm.encoder import DECODER, DECODER_WEIGHTS, ENCODER, Encoder, standardised
-from egowm.encoders.base import EncoderModule, follow
+from egowm.encoders.base import MOST, EncoderModule, follow
 from egowm.encoders.crops import random_crops
 from egowm.encoders.cross_view import Decoder
 from egowm.encoders.pairs import draw, kinds_of
@@ -99,7 +99,8 @@ class SingleLife(EncoderModule):
             raise ValueError(
                 f"Expected an overlap of two numbers that rise in [0, 1], got {overlap}."
             )
-        if width % 4 or decoder_width % 4 or decoder_width % heads or decoder_width < 4:
+        check_between("decoder_width", decoder_width, 4, MOST)
+        if width % 4 or decoder_width % 4 or decoder_width % heads:
             raise ValueError(
                 f"Expected a width that is a multiple of 4, and a decoder_width that is one of 4 "
                 f"and of the heads, {heads}; got {width} and {decoder_width}."
