@@ -9,9 +9,9 @@ from torch import Tensor
 
 from benchmarks.experiment.room_clips import RoomClips
 from benchmarks.measure import Record
+from egowm.actions.poses import planar_path
 from egowm.evaluation.agents import with_model
 from egowm.evaluation.navigation import act_out, make_tasks, time_allowed
-from egowm.evaluation.report.path_drawing import integrate_poses
 from egowm.latent import LatentModel, extrapolate, straightness, straightness_gap
 from egowm.pixels import to_unit
 from egowm.planning import gradient
@@ -83,7 +83,7 @@ def _rank(real: Tensor, clips: RoomClips) -> float:
     metres to where that was seen; the mean over clips that move."""
     found = []
     for latents, actions in zip(real, clips.actions, strict=True):
-        place = integrate_poses(actions.numpy())[:, :2]
+        place = planar_path(actions.numpy())[:, :2]
         metres = np.linalg.norm(place - place[-1], axis=1)[:-1]
         far = (latents[:-1] - latents[-1]).norm(dim=1).numpy()
         if np.ptp(metres) > 0:

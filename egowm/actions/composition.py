@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from egowm.actions.poses import product, quaternion, rotated, rotation_vector
+from egowm.actions.poses import planar_path, product, quaternion, rotated, rotation_vector
 from egowm.actions.spec import POSE_WIDTHS, ActionSpec, Kind
 from egowm.checks import check_shape, checked, counted
 
@@ -95,14 +95,7 @@ def compose(actions: np.ndarray, stride: int, kind: Kind) -> np.ndarray:
         return parts.sum(1).astype(np.float32)
     if kind == "se3":
         return _compose_se3(parts).astype(np.float32)
-    x, y, yaw = np.zeros(groups), np.zeros(groups), np.zeros(groups)
-    for k in range(stride):
-        c, s = np.cos(yaw), np.sin(yaw)
-        x, y = (
-            x + c * parts[:, k, 0] - s * parts[:, k, 1],
-            y + s * parts[:, k, 0] + c * parts[:, k, 1],
-        )
-        yaw = yaw + parts[:, k, 2]
+    x, y, yaw = planar_path(parts)[:, -1].T
     return np.stack([x, y, np.arctan2(np.sin(yaw), np.cos(yaw))], -1).astype(np.float32)
 
 

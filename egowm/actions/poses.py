@@ -1,10 +1,28 @@
-"""Rigid motions in space, exactly: unit quaternions (w, x, y, z), rotation vectors and matrices.
+"""Rigid motions, exactly: paths in the plane; in space unit quaternions (w, x, y, z), rotation
+vectors and matrices.
 
 A rotation vector (radians) points along the axis and is as long as the angle. Everything is
 float64 and works on the last axes; no angle is special, neither 0 nor pi.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+
+def planar_path(actions: np.ndarray, start: ArrayLike = (0.0, 0.0, 0.0)) -> np.ndarray:
+    """Poses (..., T+1, 3) = (x, y, yaw) to which actions (..., T, 3) lead from the first one.
+
+    Each action (dx forward, dy left, dyaw in radians) is the next pose in the frame of the one
+    before. The yaw is not wrapped.
+    """
+    steps = np.asarray(actions, np.float64)
+    first = np.broadcast_to(np.asarray(start, np.float64), (*steps.shape[:-2], 1, 3))
+    yaw = np.concatenate([first[..., 2], steps[..., 2]], -1).cumsum(-1)
+    c, s = np.cos(yaw[..., :-1]), np.sin(yaw[..., :-1])
+    x, y = steps[..., 0], steps[..., 1]
+    moves = np.stack([c * x - s * y, s * x + c * y], -1)
+    places = np.concatenate([first[..., :2], moves], -2).cumsum(-2)
+    return np.concatenate([places, yaw[..., None]], -1)
 
 
 def quaternion(vector: np.ndarray) -> np.ndarray:

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from egowm.actions import ActionSpec
+from egowm.actions.poses import planar_path
 from egowm.checks import check_shape, checked
 from egowm.evaluation.render_alignment import align
-from egowm.worlds.motion import step
 from egowm.worlds.rooms import Room
 
 HORIZONS = (2, 4, 8, 16)  # frames
@@ -103,7 +103,7 @@ def follow_in_room(
     found = align(frames[1:], room, start)
     told, here = np.asarray(actions, float), np.asarray(start, float)
     poses = np.concatenate([here[None], found.poses])
-    drift = _apart(found.poses, path(told, here))
+    drift = _apart(found.poses, planar_path(told, here)[1:])
     return ActionFollowing(spec, told, _steps(poses), found.aligned, drift, np.ones(3, bool))
 
 
@@ -153,16 +153,6 @@ def _steps(poses: np.ndarray) -> np.ndarray:
     turn = (moved[:, 2] + np.pi) % (2 * np.pi) - np.pi
     x, y = moved[:, 0], moved[:, 1]
     return np.stack([cosine * x + sine * y, cosine * y - sine * x, turn], 1)
-
-
-def path(actions: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Poses (T, 3) to which actions (T, 3) lead."""
-    x, y, yaw = map(float, start)
-    poses = []
-    for action in actions:
-        x, y, yaw = step(x, y, yaw, action)
-        poses.append((x, y, yaw))
-    return np.array(poses)
 
 
 def _apart(poses: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -6,12 +6,11 @@ import numpy as np
 
 from egowm.actions import ActionSpec
 from egowm.actions.keys import in_words
-from egowm.evaluation.action_following import path
+from egowm.actions.poses import planar_path
 from egowm.evaluation.agents import Foreseen
 from egowm.evaluation.film import COLOURS, NOTE_LINES, STRIP, beside, panel
 from egowm.evaluation.map_drawing import Outline, Way, draw_map
 from egowm.evaluation.navigation import Robot, Run, Task, off
-from egowm.evaluation.report.path_drawing import integrate_poses
 from egowm.worlds.floor_plan import floor_plan
 
 _ROOM = 6.0  # metres on the map, so that walls are on it
@@ -61,7 +60,7 @@ def _foreseen(run: Run, plans: Sequence[Foreseen]) -> tuple[list[np.ndarray], li
     for k in range(len(run.frames)):
         plan = plans[max([0, *(n for n, plan in enumerate(plans) if plan.begun <= k)])]
         here = run.poses[plan.begun]
-        ways.append(Way(np.concatenate([here[None], path(plan.actions, here)]), _PLANNED))
+        ways.append(Way(planar_path(plan.actions, here), _PLANNED))
     return [panel(np.stack(imagined), "imagined", notes, _PLANNED)], ways
 
 
@@ -80,7 +79,7 @@ def picture_film(
         panel(imagined, "imagined", notes, _PLANNED, NOTE_LINES),
     ]
     if spec.kind == "se2":
-        drawn = draw_map([Way(integrate_poses(actions), _PLANNED)], panels[0].shape[1] - 2 * STRIP)
+        drawn = draw_map([Way(planar_path(actions), _PLANNED)], panels[0].shape[1] - 2 * STRIP)
         panels.append(panel(drawn, "the plan from above", [""]))
     return beside(panels)
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from egowm.actions import ActionSpec
 from egowm.actions.keys import MOVES, in_words
+from egowm.actions.poses import planar_path
 from egowm.evaluation.film import COLOURS, NOTE_LINES, STRIP, beside, key_strips, panel, strip
 from egowm.evaluation.map_drawing import Way, draw_map
-from egowm.evaluation.report.path_drawing import integrate_poses
 
 
 def rollout_film(
@@ -34,7 +34,7 @@ def rollout_film(
         notes = ["the picture", *(in_words(action, spec) for action in told)]
         panels.append(panel(video, label, notes, most_lines=NOTE_LINES))
     if spec.kind == "se2":
-        ways = [Way(integrate_poses(told), c) for told, c in zip(actions, colours, strict=True)]
+        ways = [Way(planar_path(told), c) for told, c in zip(actions, colours, strict=True)]
         drawn = draw_map(ways, tall - STRIP)
         panels.append(panel(drawn, "the way from above", [""]))
     return beside(panels)

@@ -3,8 +3,9 @@ import re
 import numpy as np
 import pytest
 
+from egowm.actions.poses import planar_path
 from egowm.evaluation.report.line_chart import command_chart, value_chart
-from egowm.evaluation.report.path_drawing import draw_path, integrate_poses, is_planar, path_summary
+from egowm.evaluation.report.path_drawing import draw_path, is_planar, path_summary
 from egowm.evaluation.run_folder import Actions
 
 PLANAR = Actions(("dx", "dy", "dyaw"), ("m", "m", "rad"), "body")
@@ -16,27 +17,9 @@ def circle(radius: float, angle: float, steps: int) -> np.ndarray:
     return np.tile([radius * np.sin(turn), radius * (1 - np.cos(turn)), turn], (steps, 1))
 
 
-def test_a_quarter_circle_ends_where_it_must() -> None:
-    poses = integrate_poses(circle(2.0, np.pi / 2, 9))
-    assert poses.shape == (10, 3)
-    np.testing.assert_allclose(poses[0], 0, atol=1e-12)
-    np.testing.assert_allclose(poses[-1], [2, 2, np.pi / 2], atol=1e-12)
-    np.testing.assert_allclose(np.hypot(poses[:, 0], poses[:, 1] - 2), 2, atol=1e-12)
-
-
-def test_poses_agree_with_composed_actions() -> None:
-    from egowm.actions import compose
-
-    actions = np.random.default_rng(0).normal(0, 0.3, (7, 3))
-    end = compose(actions, 7, "se2")[0]
-    np.testing.assert_allclose(integrate_poses(actions)[-1, :2], end[:2], atol=1e-6)
-
-
 def test_summary_in_words() -> None:
-    assert (
-        path_summary(integrate_poses(circle(2.0, np.pi / 2, 90)), "m") == "3.1 m, turns 90.0° left"
-    )
-    assert path_summary(integrate_poses(circle(2.0, -np.pi / 2, 90)), "m").endswith("90.0° right")
+    assert path_summary(planar_path(circle(2.0, np.pi / 2, 90)), "m") == "3.1 m, turns 90.0° left"
+    assert path_summary(planar_path(circle(2.0, -np.pi / 2, 90)), "m").endswith("90.0° right")
     assert path_summary(np.zeros((5, 3)), "m") == "0.0 m, no turn"
 
 

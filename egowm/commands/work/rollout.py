@@ -10,13 +10,14 @@ from torch import Tensor
 from egowm.actions import ActionSpec
 from egowm.actions.files import read_actions
 from egowm.actions.keys import MOVES, in_words, is_file, pressed
+from egowm.actions.poses import planar_path
 from egowm.checks import counted
 from egowm.commands.base_faults import naming
 from egowm.commands.device_option import chosen_device
 from egowm.data.imagined import ImaginedWriter
 from egowm.dynamics import Dynamics
 from egowm.evaluation.film import write_film
-from egowm.evaluation.report.path_drawing import integrate_poses, path_summary
+from egowm.evaluation.report.path_drawing import path_summary
 from egowm.evaluation.rollout_film import rollout_film
 from egowm.files import FolderKind, filled
 from egowm.latent import from_pretrained
@@ -96,5 +97,5 @@ def _say_motion(texts: Sequence[str], told: Sequence[Tensor], spec: ActionSpec) 
         print(f"A key lasts {1 / spec.rate_hz:g} s: {'; '.join(each)}.")
     if spec.kind == "se2":
         for text, actions in zip(texts, told, strict=True):
-            way = path_summary(integrate_poses(actions.numpy()), spec.units[0])
+            way = path_summary(planar_path(actions.numpy()), spec.units[0])
             print(f"{text}: {way}, in {len(actions) / spec.rate_hz:g} s.")

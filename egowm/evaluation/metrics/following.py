@@ -5,10 +5,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from egowm.actions.poses import planar_path
 from egowm.data.humanoid import HumanoidHalls
 from egowm.data.module import ClipData
 from egowm.data.rooms import Rooms
-from egowm.evaluation.action_following import follow_in_room, path
+from egowm.evaluation.action_following import follow_in_room
 from egowm.evaluation.hall_scene import HallScene
 from egowm.evaluation.image_alignment import Eye, align_frames
 from egowm.evaluation.metrics.hands import Hands
@@ -64,7 +65,7 @@ class Following(ClipMetric):
         known = ~np.isnan(found.errors)
         nothing = np.abs(found.told * [1.0, 1.0, np.degrees(1.0)])
         errors = np.where(known, np.abs(found.errors), nothing)
-        away = np.hypot(*(path(found.told, start) - start).T[:2])
+        away = np.hypot(*(planar_path(found.told, start)[1:] - start).T[:2])
         return {
             "moved": np.hypot(errors[:, 0], errors[:, 1]),
             "turned": errors[:, 2],

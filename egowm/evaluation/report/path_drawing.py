@@ -3,6 +3,7 @@
 import numpy as np
 from markupsafe import Markup
 
+from egowm.actions.poses import planar_path
 from egowm.evaluation.report.line_chart import HEIGHT, WIDTH
 from egowm.evaluation.report.page import joined
 from egowm.evaluation.run_folder import Actions
@@ -23,23 +24,12 @@ def is_planar(meaning: Actions) -> bool:
     )
 
 
-def integrate_poses(actions: np.ndarray) -> np.ndarray:
-    """Poses (T+1, 3) = (x, y, yaw) from body-frame SE(2) actions (T, 3); yaw in radians.
-
-    Each action is the next pose in the frame of the previous one, so poses compose exactly; the
-    first pose is the origin, looking along x, with y to the left.
-    """
-    steps = np.asarray(actions, np.float64).reshape(-1, 3)
-    yaw = np.concatenate([[0.0], np.cumsum(steps[:, 2])])
-    c, s = np.cos(yaw[:-1]), np.sin(yaw[:-1])
-    moves = np.stack([c * steps[:, 0] - s * steps[:, 1], s * steps[:, 0] + c * steps[:, 1]], 1)
-    places = np.concatenate([np.zeros((1, 2)), np.cumsum(moves, 0)])
-    return np.concatenate([places, yaw[:, None]], 1)
-
-
 def planar_poses(actions: np.ndarray, meaning: Actions) -> np.ndarray:
-    """The same of planar actions (T, 3) whose turn may be in degrees."""
-    return integrate_poses(np.asarray(actions, np.float64) * [1, 1, _ANGLES[meaning.units[2]]])
+    """Poses (T+1, 3), in radians, of planar actions (T, 3) whose turn may be in degrees.
+
+    The first pose is the origin, looking along x, with y to the left.
+    """
+    return planar_path(np.asarray(actions, np.float64) * [1, 1, _ANGLES[meaning.units[2]]])
 
 
 def path_summary(poses: np.ndarray, unit: str) -> str:
