@@ -57,7 +57,9 @@ def build(
 
     async def rollout(request: Request) -> Response:
         told = check(read(await _body(request)), RolloutRequest)
-        answer, parts = await worker.run(lambda: served.rollout(told))
+        picture = await asyncio.to_thread(served.sent, told)
+        assert picture is not None  # `check` asked for one
+        answer, parts = await worker.run(lambda: served.rollout(told, picture))
         futures: list[list[str]] = []
         while not await request.is_disconnected():
             part = await worker.run(lambda: next(parts, None), begun=True)

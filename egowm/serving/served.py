@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -41,12 +42,13 @@ from egowm.worlds.rooms import Room
 STRICT = Sampling(strict=True)  # no action far beyond what the model has seen
 ROOMS = 1_000_000  # unseen ones, by number
 AT_ONCE = 16  # futures imagined at once, which bounds the memory
+_DECODING = Lock()  # one picture at a time: a large one takes memory and a core
 MOST_AT_ONCE = 256  # their frames: then a walk may take its turn, and who has gone is left
 
 
 @dataclass(frozen=True)
 class Served:
-    """A model and how it is walked in. Its methods run in the thread of the model.
+    """A model and how it is walked in. All methods but `sent` run in the thread of the model.
 
     Args:
         model: Makes frames.
@@ -128,15 +130,24 @@ class Served:
             "domain_is_known": self.domain is not None,
         }
 
-    def begin(self, told: Begin, file: bytes | None = None) -> Walk:
-        """A walk from the picture in a message, of a file, or where visitors begin."""
-        truth, picture = None, None
-        if file is not None or "picture" in told:
-            picture = self._fitted(picture_of(told["picture"] if file is None else file))
-        elif "room" in told or not self.pictures:
+    def sent(self, told: Begin | RolloutRequest, file: bytes | None = None) -> np.ndarray | None:
+        """The picture that came with a message, or as a file, in the model's size; None for none.
+
+        For a thread of its own: a large file takes seconds, in which the model works for others.
+        """
+        data = told.get("picture") if file is None else file
+        if data is None:
+            return None
+        with _DECODING:
+            return self._fitted(picture_of(data))
+
+    def begin(self, told: Begin, picture: np.ndarray | None = None) -> Walk:
+        """A walk from a picture that was sent, or where visitors begin."""
+        truth = None
+        if picture is None and ("room" in told or not self.pictures):
             truth = self._in_room(told.get("room", self.room))
             picture = truth.look()
-        else:
+        elif picture is None:
             index = told.get("shown", 0)
             if index >= len(self.pictures):
                 raise MessageError(f"Expected shown below {len(self.pictures)}, got {index}.")
@@ -153,7 +164,9 @@ class Served:
         )
         return Walk(session, picture, truth)
 
-    def rollout(self, told: RolloutRequest) -> tuple[dict[str, Any], Iterator[list[list[str]]]]:
+    def rollout(
+        self, told: RolloutRequest, picture: np.ndarray
+    ) -> tuple[dict[str, Any], Iterator[list[list[str]]]]:
         """What is told of futures of one picture, for JSON, and their encoded frames, some futures
         at a time: they are imagined when they are asked for."""
         form: Format = chosen(told.get("format"), Format)
@@ -163,7 +176,6 @@ class Served:
         actions = torch.from_numpy(futures_of(told["actions"], spec.width))
         spec.check(actions, self.how.strict)  # all of them, before the first part
         self._check_answer(len(actions) * (1 if decode == "last" else actions.shape[1]))
-        picture = self._fitted(picture_of(told["picture"]))
         state = self._state(told.get("state"))
         how = replace(
             self.how,

@@ -122,7 +122,8 @@ class Visit:
 
     async def _begin(self, told: Any, file: bytes | None = None) -> None:
         form: Format = chosen(told.get("format", self.form), Format)
-        walk = await self._model(lambda: self.served.begin(told, file))
+        picture = await asyncio.to_thread(self.served.sent, told, file)
+        walk = await self._model(lambda: self.served.begin(told, picture))
         self.walk, self.form, first = walk, form, walk.last
         domain = self.served.domain if walk.truth is None else None
         unlike = None if domain is None else await asyncio.to_thread(domain.unlike, first.imagined)

@@ -22,6 +22,7 @@ from websockets.exceptions import ConnectionClosedError
 from egowm.picture_file import decode_image
 from egowm.pixels import to_uint8
 from egowm.sampling import Sampling
+from egowm.serving import served
 from egowm.serving.served import Served
 from egowm.serving.visit import GAVE_WAY, Visit
 from egowm.serving.walk import Walk
@@ -110,6 +111,20 @@ def test_two_visitors_walk_as_if_alone(server, obedient, picture, file):
     for seed, frames in zip((1, 2), found, strict=True):
         wanted = expected(obedient, picture, [AHEAD] * 8, seed)
         assert np.array_equal(np.stack([decode_image(frame) for frame in frames]), wanted)
+
+
+def test_a_large_picture_holds_up_no_other_walk(server, file, monkeypatch):
+    go, decode = threading.Event(), served.picture_of
+    with server.walk() as other, server.walk() as one:
+        tell(one, "begin", room=0)
+        hear(one)
+        monkeypatch.setattr(served, "picture_of", lambda data: go.wait(30) and decode(data))
+        tell(other, "begin", picture=file)
+        time.sleep(0.2)  # it is being decoded
+        frames = step(one, [AHEAD] * 4)
+        go.set()
+        assert [told["type"] for told, _ in frames] == ["frame"] * 4 + ["done"]
+        assert hear(other)[0]["type"] == "ready"
 
 
 def until(condition, seconds=20.0) -> bool:
@@ -396,7 +411,7 @@ def test_an_asker_who_goes_while_asking_is_no_fault(server, caplog):
 def test_a_full_queue_is_busy(server, file, monkeypatch):
     """While one long job runs and as many wait as may, others are told so at once."""
     go = threading.Event()
-    monkeypatch.setattr(Served, "rollout", lambda self, told: ({"waited": go.wait(30)}, iter(())))
+    monkeypatch.setattr(Served, "rollout", lambda self, *_: ({"waited": go.wait(30)}, iter(())))
     asked = {"picture": file, "actions": [[AHEAD]]}
     found: list[int] = []
     threads = [
