@@ -26,7 +26,7 @@ GROUPS = {
 
 
 def encoders(results: Path) -> str:
-    """One line an encoder: the mean over its seeds, from the least to the most."""
+    """One line an encoder, its ablations below it: the mean over its seeds, least to most."""
     record = read(results / FILE)
     heads = ["encoder", "seeds", "steps", "CPU seconds", *HEADS.values()]
     if record is None:
@@ -34,9 +34,10 @@ def encoders(results: Path) -> str:
     rows: dict[str, list[Record]] = {}
     for row in record["rows"]:
         rows.setdefault(row["row"], []).append(row)
+    names = list(rows)
     lines = [
-        [name, str(len(found)), *_budget(found), *(_over(found, key) for key in HEADS)]
-        for name, found in rows.items()
+        [name, str(len(rows[name])), *_budget(rows[name]), *(_over(rows[name], k) for k in HEADS)]
+        for name in sorted(names, key=lambda name: names.index(name.partition(",")[0]))
     ]
     return f"{table(heads, lines)}\n\n{source(record)}."
 
