@@ -1,12 +1,11 @@
 """All Python on the pages that egowm brings runs as it stands, on the weights that it brings.
 
-Those of the tutorials run when the site is built (docs/site/tutorial.py), with their commands.
+That of the tutorials runs when the site is built (docs/site/tutorial.py), with their commands.
 A page is read from top to bottom, so its blocks share what they define. What a page takes for given
 (a picture, a fitted model) is made by the function of its name below, before.
 """
 
 import re
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from types import CodeType
@@ -14,21 +13,10 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from PIL import Image
 
-from egowm.commands import main as cli
-from egowm.commands.parser import Parser
-from egowm.commands.scs import main as scs
 from egowm.picture_file import decode_image
-
-ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("priors/*/README.md")]
-(TUTORIALS,) = (
-    {ROOT / "docs" / page for page in part["Tutorials"]}
-    for part in yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
-    if "Tutorials" in part
-)
+from tests.pages import PAGES, ROOT, TUTORIALS
 
 
 def code_blocks(page: Path) -> list[CodeType]:
@@ -195,58 +183,3 @@ def test_the_code_of_a_page(page, tmp_path, monkeypatch):
 def test_every_page_with_code_is_run():
     assert set(RESULT) == set(RUN)
     assert set(GIVEN) <= set(RUN)
-
-
-# Commands that a page tells a laboratory to type --------------------------------------------------
-
-
-def commands(page: Path) -> list[list[str]]:
-    """The words of each command of ours in its blocks of bash."""
-    found = []
-    for block in re.findall(r"^```bash\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
-        for line in re.split(r"\n|; do |; done", block.replace("\\\n", " ")):
-            words = shlex.split(line)
-            if words and words[0] in ("egowm", "egowm-scs", "lightning"):
-                found.append(words)
-    return found
-
-
-REPRODUCE = commands(ROOT / "docs/reproduce.md")
-TYPED = REPRODUCE + commands(ROOT / "docs/students.md")
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
-@pytest.mark.parametrize("words", TYPED, ids=[" ".join(w[:4]) for w in TYPED])
-def test_a_command_of_the_page_is_understood(words, monkeypatch):
-    """By its own parser, up to where its work would begin; the recipes that it names exist."""
-    program, verb, *rest = words
-    monkeypatch.chdir(ROOT)
-    assert all(Path(word).is_file() for word in rest if word.startswith("recipes/"))
-    if program != "egowm-scs" and cli.VERBS[verb].passes_itself:
-        monkeypatch.setattr("egowm.commands.work.fit.FitCLI.before_instantiate_classes", stop)
-        with pytest.raises(Understood):
-            cli._run([verb, *rest])
-        return
-    parse = Parser.parse_args
-
-    def parsed(parser: Parser, args=None, namespace=None):
-        parse(parser, args, namespace)
-        raise Understood
-
-    monkeypatch.setattr(Parser, "parse_args", parsed)
-    with pytest.raises(Understood):
-        (scs.run if program == "egowm-scs" else cli._run)([verb, *rest])
-
-
-class Understood(BaseException):
-    """Ends a command once its words are parsed."""
-
-
-def stop(*arguments: object) -> None:
-    raise Understood
-
-
-def test_the_page_names_every_journey():
-    verbs = {" ".join(words[: 3 if words[1] == "data" else 2]) for words in REPRODUCE}
-    asked = {"egowm fit", "egowm export", "egowm eval", "egowm import-egowm", "egowm memory"}
-    assert asked | {"egowm-scs annotate", "egowm-scs score", "egowm data convert"} <= verbs
