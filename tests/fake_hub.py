@@ -115,6 +115,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _known(self) -> bool:
         return self.headers.get("Authorization") == f"Bearer {TOKEN}"
 
+    def whoami(self, body: bytes) -> None:
+        if not self._known:
+            return self._refuse(401, "", "Invalid username or password.")
+        token = {"displayName": "right", "role": "write"}
+        auth = {"type": "access_token", "accessToken": token}
+        return self._say(200, {"type": "user", "name": OWNER, "auth": auth})
+
     # Writing ------------------------------------------------------------------------------------
 
     def create(self, body: bytes) -> None:
@@ -230,6 +237,7 @@ def _etag(data: bytes) -> str:
 
 _REPO = r"([\w.-]+/[\w.-]+)"
 _ROUTES = (
+    (("GET",), r"/api/whoami-v2", _Handler.whoami),
     (("POST",), r"/api/repos/create", _Handler.create),
     (("POST",), r"/api/validate-yaml", _Handler.validate),
     (("POST",), rf"/api/models/{_REPO}/preupload/([^/]+)", _Handler.preupload),
