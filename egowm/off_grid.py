@@ -112,5 +112,6 @@ model = MooG.from_pretrained("{folder.as_posix()}")
 tokens = model.tokens_of(torch.rand(1, 8, 3, {network.size}, {network.size}))  # (B, F, 2 K, D)
 ```
 
-`egowm-scs score PRED GT --tracker moog --tracker_weights FOLDER` follows structures by it.
+`egowm-scs score PRED GT --tracker moog --tracker_weights FOLDER --annotations DIR` follows
+structures by it.
 """

@@ -59,7 +59,7 @@ def sized(words: list[str]) -> list[str]:
     """A command that ends soon."""
     more = next((SIZES[word] for word in words[1:3] if word in SIZES), "")
     if words[1] == "fit":
-        more += " 3" if "--ckpt_path" in words else " 2"
+        more += " 2" if "--ckpt_path" not in words else " 3" if "last" in words else " 4"
         several = {"recipes/multi_gpu.yaml", "--trainer.devices"} & {*words}
         more += f" {PROCESSES}" if several else ""
     if words[1] == "plan" and ("--policy" not in words or "--model" in words):

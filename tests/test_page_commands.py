@@ -14,17 +14,20 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
+from egowm.scs.masks import write_palette
 from egowm.video import read_frames
+from tests.conftest import write_recipe, write_tiny_prior
 from tests.fake_hub import OWNER
 from tests.pages import ROOT, blocks
 from tests.terminal import Terminal, smaller
 from tests.test_your_robot import record
 
-pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(1200)]
 ROBOT = """
 egowm fit -c my_robot.yaml
 egowm export -c my_robot.yaml --output exports/my_robot --ckpt_path \\
@@ -41,12 +44,10 @@ def terminal(tmp_path_factory) -> Iterator[Terminal]:
 
 
 def furnish(folder: Path) -> None:
-    """What a checkout brings, with smaller recipes, and what pages call by a name of any."""
+    """What a checkout brings, with smaller recipes, and pictures."""
     (folder / "recipes").mkdir()
     for recipe in ROOT.glob("recipes/*.yaml"):
         (folder / "recipes" / recipe.name).write_text(smaller(recipe.read_text("utf-8")))
-    any_recipe = (folder / "recipes/rooms_svd.yaml").read_text("utf-8")
-    (folder / "RECIPE").write_text(any_recipe.replace("runs/rooms_svd", "runs/a"))
     for name in ("priors", "benchmarks"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "pictures").mkdir()
@@ -85,9 +86,11 @@ def export_of(folder: Path, request: pytest.FixtureRequest) -> None:
 
 
 def scored(folder: Path, request: pytest.FixtureRequest) -> None:
-    """Videos, the true ones, and structures of the first frames."""
+    """Videos, the true ones, and of each the one structure that a MooG of two steps knows: all."""
     demo = "egowm-scs demo --output demo && mv demo/pred demo/gt demo/annotations ."
     request.getfixturevalue("terminal").type(demo, folder)
+    for path in (folder / "annotations").glob("*.png"):
+        write_palette(path, np.ones((64, 64), np.uint8))
 
 
 def recordings(folder: Path, request: pytest.FixtureRequest) -> None:
@@ -105,11 +108,18 @@ def videos(folder: Path, request: pytest.FixtureRequest) -> None:
         record(folder / "my_videos", name, number, frames=120)
 
 
+def any_recipe(folder: Path, request: pytest.FixtureRequest) -> None:
+    """RECIPE, of a tiny model, whose run is in runs/a."""
+    text = write_recipe(folder, write_tiny_prior(folder / "tiny")).read_text("utf-8")
+    (folder / "RECIPE").write_text(smaller(text.replace(str(folder / "run"), "runs/a")))
+
+
 GIVEN: dict[str, Callable[[Path, pytest.FixtureRequest], None]] = {
     "docs/data.md": recordings,
     "docs/encoders.md": scored,
     "docs/passive-video.md": videos,
     "docs/sharing.md": robot_of,
+    "docs/training.md": any_recipe,
     "docs/walk.md": export_of,
 }
 STANDS_FOR = {"OWNER": OWNER, "s3://bucket/": "packed/"}
@@ -117,7 +127,7 @@ STANDS_FOR = {"OWNER": OWNER, "s3://bucket/": "packed/"}
 # What is there in the end -------------------------------------------------------------------------
 
 LEFT = {  # files, or patterns of some
-    "docs/data.md": "data/rover/*.mp4 packed/my_robot/index.json runs/my_robot/run.json",
+    "docs/data.md": "data/rover/rover_0/traj_data.pkl packed/my_robot/*/index.json",
     "docs/encoders.md": "runs/ijepa/model.safetensors runs/rooms_latent/run.json runs/lives.json "
     "runs/control/export/decoder.safetensors runs/moog/*.safetensors",
     "docs/humanoid.md": "runs/hands/score/eval.json humanoid/*/*",
