@@ -175,3 +175,6 @@ def test_the_commands_of_a_page(page, tmp_path, terminal, request):
         assert found, pattern
         for path in found:
             look_at(path)
+    if page == "docs/sharing.md":
+        pushed = terminal.hub.files(f"{OWNER}/my_robot") or {}
+        assert {"README.md", "weights.safetensors", "world_model.json"} <= set(pushed)
