@@ -1,10 +1,11 @@
 """The parser of every verb: raw descriptions, an example, and underscores in options."""
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from egowm.shipped import existing_recipe
 
@@ -27,6 +28,15 @@ class Parser(argparse.ArgumentParser):
     def _print_message(self, message: str, file: Any = None) -> None:
         """As the parent, which says nothing where that cannot be written."""
         (file or sys.stderr).write(message or "")
+
+    def error(self, message: str) -> NoReturn:
+        """As the parent; where a recipe's settings were given, it says where they are read."""
+        if message.startswith("unrecognized") and re.search(r"--(model|data|trainer)\.", message):
+            message += (
+                ". This command reads settings from the recipe alone: give the one that the run "
+                "wrote, -c RUN/lightning_logs/version_N/config.yaml"
+            )
+        super().error(message)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As the parent, after `--no-videos` has become `--no_videos`; `words` are those read."""

@@ -115,3 +115,15 @@ def test_mistakes_are_one_line(recipe, tmp_path, capsys):
     assert cli.main([*command, "--ckpt_path", str(tmp_path / "none.ckpt")]) == 2
     assert "No checkpoint at" in capsys.readouterr().err
     assert not (tmp_path / "export").exists()
+
+
+def test_settings_of_the_run_are_in_its_own_recipe(recipe, tmp_path, capsys):
+    command = ["export", "-c", str(recipe), "--output", str(tmp_path / "export"), "--ckpt_path"]
+    with pytest.raises(SystemExit, match="2"):
+        cli.main([*command, "last.ckpt", "--model.steps", "3"])
+    told = capsys.readouterr().err
+    assert "unrecognized arguments: --model.steps 3. This command reads settings from the " in told
+    assert "-c RUN/lightning_logs/version_N/config.yaml" in told
+    with pytest.raises(SystemExit, match="2"):
+        cli.main([*command, "last.ckpt", "--haff"])
+    assert "recipe" not in capsys.readouterr().err.partition("unrecognized")[2]
