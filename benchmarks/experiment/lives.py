@@ -92,9 +92,10 @@ def work(arguments: argparse.Namespace) -> None:
                 depths[export] = depth(export, seen)
         row = pair.key | {"last": pair.last, "minutes": minutes(pair.rooms)}
         row |= {"depth": [depths[export] for export in pair.folders]} | aligned(pair)
+        row |= {"commit": about["commit"]}
         record["rows"].append(row)
         record["together"] = together(record["rows"])
-        write(arguments.record, about | record)
+        write(arguments.record, record | about)
         print(row, flush=True)
 
 
