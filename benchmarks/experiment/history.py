@@ -76,7 +76,7 @@ def work(arguments: argparse.Namespace) -> None:
                 arguments.folder.expanduser() / f"{name.replace(' ', '-')}-{seed}"
             )
             record["rows"].append({"row": name} | trained | measured(model, clips))
-            write(arguments.record, about | record)
+            write(arguments.record, record | about)
             print({k: v for k, v in record["rows"][-1].items() if k != "each"}, flush=True)
 
 
