@@ -8,14 +8,17 @@ has imported everything, a second in place of ten.
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 import traceback
-import urllib.request
 import warnings
 from collections.abc import Mapping, Sequence
-from multiprocessing.connection import Client, Listener
+from contextlib import suppress
+from http.client import HTTPConnection
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Listener
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Thread
@@ -42,14 +45,13 @@ SIZES = {  # further options, by verb
 }
 SEARCH = "--candidates 4 --rounds 1 --horizon 2 --every 2"
 PROCESSES = "--trainer.accelerator cpu --trainer.devices 2 --trainer.num_nodes 1"
-# Other people's, which need a network, and measurements, which need a machine of their own.
-OTHERS = re.compile(
-    r"(git|curl|azcopy|pip|hf download|mkdir -p \S+ && curl|.*python -m) .*?(&& egowm .*|$)"
-)
-SCRIPT = """#!{python} -IS
+# Other people's, which need a network.
+OTHERS = re.compile(r"^(git|curl|azcopy|pip|hf download|mkdir -p \S+ && curl) .*?(&& egowm .*|$)")
+SCRIPT = """#!/bin/sh
+"exec" "{python}" "-IS" "$0" "$@"
 import os, sys
 from multiprocessing.connection import Client
-with Client(("127.0.0.1", {port})) as line:
+with Client(("127.0.0.1", {port}), authkey={key}) as line:
     line.send(([os.path.basename(sys.argv[0]), *sys.argv[1:]], os.getcwd()))
     sys.exit(line.recv())
 """
@@ -81,8 +83,10 @@ class Terminal:
 
     def __init__(self, home: Path) -> None:
         self.hub, self.printed = FakeHub(), home / "printed"
-        self.listener = Listener(("127.0.0.1", 0))
-        text = SCRIPT.format(python=sys.executable, port=self.listener.address[1])
+        self.process: BaseProcess | None = None
+        self.closed, key = False, os.urandom(16)
+        self.listener = Listener(("127.0.0.1", 0), authkey=key)
+        text = SCRIPT.format(python=sys.executable, port=self.listener.address[1], key=key)
         (home / "bin").mkdir()
         for program in (*PROGRAMS, "hf"):
             (home / "bin" / program).write_text(text)
@@ -90,7 +94,8 @@ class Terminal:
         self.own = {"HOME": str(home), "HF_HOME": str(home / "hf"), "HF_ENDPOINT": self.hub.url}
         self.own |= {"HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "PYTHONWARNINGS": "ignore"}
         self.own["PATH"] = f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        Thread(target=self._serve, daemon=True).start()
+        self.serving = Thread(target=self._serve, daemon=True)
+        self.serving.start()
 
     def type(self, code: str, folder: Path) -> str:
         """What a block of commands prints that must succeed."""
@@ -103,8 +108,13 @@ class Terminal:
         return text
 
     def close(self) -> None:
-        with Client(self.listener.address) as line:
-            line.send(None)
+        """End what still runs, since a test may have been stopped at its timeout."""
+        self.closed = True
+        if self.process is not None:
+            self.process.kill()
+        socket.create_connection(self.listener.address).close()  # the thread sees that it is closed
+        self.serving.join(30)
+        self.listener.close()
         self.hub.close()
 
     def _run(self, words: Sequence[str], folder: Path | str) -> int:
@@ -115,12 +125,14 @@ class Terminal:
 
     def _serve(self) -> None:
         """In a thread: do what the commands on the PATH ask for."""
-        while True:
-            with self.listener.accept() as line:
-                if (asked := line.recv()) is None:
+        gone = (EOFError, ConnectionError, AuthenticationError)  # a script that was stopped
+        while not self.closed:
+            with suppress(*gone), self.listener.accept() as line:
+                words, folder = line.recv()
+                if self.closed:
                     return
                 try:
-                    status = self._done(sized(asked[0]), asked[1])
+                    status = self._done(sized(words), folder)
                 except Exception:
                     with self.printed.open("a") as file:
                         traceback.print_exc(file=file)
@@ -134,22 +146,29 @@ class Terminal:
         begin = self.printed.stat().st_size
         process = forks().Process(target=_work, args=(words, folder, self.own, self.printed))
         process.start()
-        if words[1] == "walk":
-            self._visit(process, begin)
-        process.join()
+        self.process = process
+        try:
+            if words[1] == "walk":
+                self._visit(process, begin)
+            process.join()
+        finally:
+            process.kill()
         return process.exitcode
 
     def _visit(self, process: BaseProcess, begin: int) -> None:
         """Open the page whose address is printed, then press Ctrl-C."""
-        while process.is_alive():
-            printed = self.printed.read_bytes()[begin:].decode()
-            if found := re.search(r"http://127\.0\.0\.1:\d+/", printed):
-                with urllib.request.urlopen(found[0]) as page:
-                    assert b"<html" in page.read()
-                assert process.pid is not None
-                os.kill(process.pid, signal.SIGINT)
-                return
+        found = None
+        while found is None:
+            assert process.is_alive(), "no page was served"
             time.sleep(0.1)
+            printed = self.printed.read_bytes()[begin:].decode(errors="replace")
+            found = re.search(r"http://(127\.0\.0\.1:\d+)/", printed)
+        page = HTTPConnection(found[1], timeout=60)
+        page.request("GET", "/")
+        assert b"<html" in page.getresponse().read()
+        page.close()
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGINT)
 
 
 def _work(words: Sequence[str], folder: str, own: Mapping[str, str], printed: Path) -> None:

@@ -59,6 +59,16 @@ def test_a_line_holds_the_range_over_seeds(tmp_path):
     ]  # fmt: skip
 
 
+def test_ablations_stand_with_their_encoder(tmp_path):
+    record = provenance(0, "cpu", (), ["benchmarks/experiment/encoders.py"])
+    probed = dict.fromkeys(("depth", "metres_r2", "degrees_r2", "room", "spread"), 0.5)
+    names = ["SingleLife, two crops of one frame", "I-JEPA", "DINOv2", "I-JEPA, pixels as targets"]
+    rows = [{"row": name, "seed": 0} | probed for name in names]
+    (tmp_path / "encoders.json").write_text(json.dumps(record | {"rows": rows}))
+    found = [line.split("|")[1].strip() for line in table_of(tmp_path).splitlines()[2:6]]
+    assert found == [names[0], names[1], names[3], names[2]]
+
+
 def test_nothing_measured_yet(tmp_path):
     assert "not yet measured" in table_of(tmp_path)
 

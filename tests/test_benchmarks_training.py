@@ -205,7 +205,7 @@ def test_what_is_foretold_of_a_card(tiny_prior, tmp_path, monkeypatch):
 def test_steps_of_the_rooms_world_model_take_turns(tiny_prior, tmp_path, monkeypatch):
     """Each way differs from the first as its row says, and its ratio is to the first's seconds.
 
-    As on a CPU without bfloat16: on such a one its rows take minutes.
+    Without bfloat16, whose rows take minutes on a CPU that does not compute in it.
     """
     monkeypatch.setattr(rooms_step, "computes_in_bfloat16", lambda kind: False)
     seen, step, latents = {}, rooms_step.Trainee.step, AutoencoderKLTemporalDecoder.encode

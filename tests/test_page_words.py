@@ -14,7 +14,7 @@ import pytest
 
 from egowm.commands import main as cli
 from egowm.commands.scs import main as scs
-from tests.pages import OURS, PAGES, ROOT, TUTORIALS, blocks, commands
+from tests.pages import BLOCK, OURS, PAGES, ROOT, TUTORIALS, blocks, commands
 
 GUIDES = [page for page in PAGES if page not in TUTORIALS]
 TYPED = [(page, words) for page in GUIDES for words in commands(page)]
@@ -76,7 +76,10 @@ def test_no_command_of_ours_is_left_out(page):
     """Each stands in a block of bash, where the tests above and tutorials find it."""
     typed = re.sub(r"(^|\s)#.*", "", "".join(blocks(page)), flags=re.MULTILINE)
     assert len(OURS.findall(typed)) == len(commands(page))
-    assert not OURS.findall("".join(blocks(page, "")))
+    text = page.read_text("utf-8")
+    others = [code for language, code in BLOCK.findall(text) if language not in ("bash", "python")]
+    assert not OURS.findall("".join(others))
+    assert "```" not in BLOCK.sub("", text)  # no block is indented
 
 
 def test_targets_and_modules_on_the_pages_exist():

@@ -34,12 +34,17 @@ def encoders(results: Path) -> str:
     rows: dict[str, list[Record]] = {}
     for row in record["rows"]:
         rows.setdefault(row["row"], []).append(row)
-    names = list(rows)
+    families = list(dict.fromkeys(map(_family, rows)))
     lines = [
         [name, str(len(rows[name])), *_budget(rows[name]), *(_over(rows[name], k) for k in HEADS)]
-        for name in sorted(names, key=lambda name: names.index(name.partition(",")[0]))
+        for name in sorted(rows, key=lambda name: families.index(_family(name)))
     ]
     return f"{table(heads, lines)}\n\n{source(record)}."
+
+
+def _family(name: str) -> str:
+    """The encoder of an ablation, which may be measured without it or before it."""
+    return name.partition(",")[0]
 
 
 def lives(results: Path) -> str:

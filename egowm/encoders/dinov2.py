@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from egowm.checks import check_between, checked
 from egowm.encoder import Encoder, PatchFeatures, standardised
-from egowm.encoders.base import EncoderModule, follow
+from egowm.encoders.base import MOST, EncoderModule, follow
 from egowm.encoders.layer_decay import layer_groups
 from egowm.encoders.prototypes import Centre, Head, koleo, patch_loss, sinkhorn, view_loss
 from egowm.encoders.views import MultiCrop, Views
@@ -112,11 +112,9 @@ class DINOv2(EncoderModule):
             raise ValueError("A teacher from a folder is learned without drop_path: set it to 0.")
         for name, value in {"ibot": ibot, "koleo": koleo, "decay": last_weight_decay}.items():
             check_between(name, value, 0.0, 1e6)
-        if min(prototypes, hidden, bottleneck) < 1:
-            raise ValueError(
-                f"Expected prototypes, hidden and bottleneck of at least 1, got {prototypes}, "
-                f"{hidden} and {bottleneck}."
-            )
+        check_between("prototypes", prototypes, 1, 1_000_000)  # 131,072 in the paper
+        check_between("hidden", hidden, 1, MOST)
+        check_between("bottleneck", bottleneck, 1, MOST)
         check_between("layer_decay", layer_decay, 0.01, 1.0)
         self.targets, self.folder = targets, teacher
         self.prototypes, self.hidden, self.bottleneck = prototypes, hidden, bottleneck

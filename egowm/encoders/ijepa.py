@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from egowm.checks import check_between, checked
 from egowm.encoder import standardised
-from egowm.encoders.base import EncoderModule
+from egowm.encoders.base import MOST, EncoderModule
 from egowm.encoders.masks import Masks, multi_block
 from egowm.encoders.positions import sine_cosine
 from egowm.encoders.transformer import EPS, gathered, transformer
@@ -70,7 +70,8 @@ class IJEPA(EncoderModule):
         )
         check_between("patches along a side", size // patch, 6, 1024)
         check_between("predictor_layers", predictor_layers, 1, 1000)
-        if width % 4 or predictor_width % 4 or predictor_width % heads or predictor_width < 4:
+        check_between("predictor_width", predictor_width, 4, MOST)
+        if width % 4 or predictor_width % 4 or predictor_width % heads:
             raise ValueError(
                 f"Expected a width that is a multiple of 4, and a predictor_width that is one of "
                 f"4 and of the heads, {heads}; got {width} and {predictor_width}."

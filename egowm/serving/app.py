@@ -29,22 +29,22 @@ from egowm.serving.worker import Busy, Worker
 
 log = logging.getLogger(__name__)
 VISITORS = 8  # at once
-WAITING = 16  # jobs of the model
+WAITING = 16  # jobs of the model; pictures to be decoded
 REST = 300.0  # seconds without a message after which a walk gives way to a new visitor
 Handler = Callable[[Request], Awaitable[Response]]
 
 
 def build(
     served: Served, keeper: Doorkeeper = Doorkeeper(), visitors: int = VISITORS
-) -> tuple[Starlette, Worker]:
-    """The application of a model, and the thread in which it works.
+) -> tuple[Starlette, Worker, Worker]:
+    """The application of a model, the thread in which it works, and that which decodes pictures.
 
     Args:
         served: What is served.
         keeper: Lets connections in.
         visitors: Walks at once; who comes then is told that it is full.
     """
-    worker = Worker(WAITING)
+    worker, decoder = Worker(WAITING), Worker(WAITING, "decoder of pictures")
     walking: set[Visit] = set()
     page, policy = _page()
 
@@ -57,8 +57,7 @@ def build(
 
     async def rollout(request: Request) -> Response:
         told = check(read(await _body(request)), RolloutRequest)
-        picture = await asyncio.to_thread(served.sent, told)
-        assert picture is not None  # `check` asked for one
+        picture = await decoder.run(lambda: served.sent(told["picture"]))
         answer, parts = await worker.run(lambda: served.rollout(told, picture))
         futures: list[list[str]] = []
         while not await request.is_disconnected():
@@ -69,7 +68,7 @@ def build(
         raise MessageError("The asker has gone.")
 
     async def walk(socket: WebSocket) -> None:
-        refusal, visit = keeper.refusal(socket), Visit(socket, served, worker)
+        refusal, visit = keeper.refusal(socket), Visit(socket, served, worker, decoder)
         resting: Visit | None = None
         if refusal is None and len(walking) >= visitors:
             longest = max(walking, key=lambda one: one.rested)
@@ -94,7 +93,7 @@ def build(
         Route("/v1/rollout", _guarded(rollout, keeper), methods=["POST"]),
         WebSocketRoute("/v1/walk", walk),
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _strange}), worker
+    return Starlette(routes=routes, exception_handlers={HTTPException: _strange}), worker, decoder
 
 
 def _guarded(handler: Handler, keeper: Doorkeeper) -> Handler:

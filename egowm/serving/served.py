@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -42,7 +41,6 @@ from egowm.worlds.rooms import Room
 STRICT = Sampling(strict=True)  # no action far beyond what the model has seen
 ROOMS = 1_000_000  # unseen ones, by number
 AT_ONCE = 16  # futures imagined at once, which bounds the memory
-_DECODING = Lock()  # one picture at a time: a large one takes memory and a core
 MOST_AT_ONCE = 256  # their frames: then a walk may take its turn, and who has gone is left
 
 
@@ -130,16 +128,9 @@ class Served:
             "domain_is_known": self.domain is not None,
         }
 
-    def sent(self, told: Begin | RolloutRequest, file: bytes | None = None) -> np.ndarray | None:
-        """The picture that came with a message, or as a file, in the model's size; None for none.
-
-        For a thread of its own: a large file takes seconds, in which the model works for others.
-        """
-        data = told.get("picture") if file is None else file
-        if data is None:
-            return None
-        with _DECODING:
-            return self._fitted(picture_of(data))
+    def sent(self, data: str | bytes) -> np.ndarray:
+        """A file that was sent, or its base64, in the model's size; a large one takes seconds."""
+        return self._fitted(picture_of(data))
 
     def begin(self, told: Begin, picture: np.ndarray | None = None) -> Walk:
         """A walk from a picture that was sent, or where visitors begin."""
@@ -193,8 +184,7 @@ class Served:
             generator=torch.Generator().manual_seed(told.get("seed", 0)),
         )
         unlike = None if self.domain is None else self.domain.unlike(picture)
-        height, width = self.size
-        answer = {"format": form, "height": height, "width": width, "unlike": unlike}
+        answer = {"format": form, "height": self.size[0], "width": self.size[1], "unlike": unlike}
         size = max(1, min(AT_ONCE, MOST_AT_ONCE // actions.shape[1]))
         parts = actions.split(self.how.micro_batch or size)
         return answer, (_written(imagine(actions=part).frames, form) for part in parts)

@@ -40,10 +40,11 @@ class Visit:
         socket: Accepted.
         served: What is walked in.
         worker: The thread of the model.
+        decoder: The thread that decodes pictures.
     """
 
-    def __init__(self, socket: WebSocket, served: Served, worker: Worker) -> None:
-        self.socket, self.served, self.worker = socket, served, worker
+    def __init__(self, socket: WebSocket, served: Served, worker: Worker, decoder: Worker) -> None:
+        self.socket, self.served, self.worker, self.decoder = socket, served, worker, decoder
         self.walk: Walk | None = None
         self.form: Format = "png"
         self._heard = time.monotonic()
@@ -122,7 +123,10 @@ class Visit:
 
     async def _begin(self, told: Any, file: bytes | None = None) -> None:
         form: Format = chosen(told.get("format", self.form), Format)
-        picture = await asyncio.to_thread(self.served.sent, told, file)
+        data = told.get("picture") if file is None else file
+        picture = None
+        if data is not None:
+            picture = await self.decoder.run(lambda: self.served.sent(data))
         walk = await self._model(lambda: self.served.begin(told, picture))
         self.walk, self.form, first = walk, form, walk.last
         domain = self.served.domain if walk.truth is None else None

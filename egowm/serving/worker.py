@@ -1,4 +1,4 @@
-"""One model, one thread, and a queue with a bound: who comes when it is full is told so."""
+"""A thread and a queue with a bound: who comes when it is full is told so."""
 
 import asyncio
 import queue
@@ -17,16 +17,18 @@ class Busy(Exception):
 
 
 class Worker:
-    """The thread in which the model works, job after job in the order of asking.
+    """A thread that does job after job, in the order of asking.
 
     Args:
         limit: Jobs that may wait.
+        name: What works there.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, name: str = "model") -> None:
+        self.name = name
         self._jobs: queue.Queue[Job | None] = queue.Queue(limit)
-        # A daemon: a long chunk does not keep the process after the server has ended.
-        self._thread = threading.Thread(target=self._work, name="egowm-model", daemon=True)
+        # A daemon: a long job does not keep the process after the server has ended.
+        self._thread = threading.Thread(target=self._work, name=f"egowm-{name}", daemon=True)
         self._thread.start()
 
     async def run(self, job: Callable[[], R], begun: bool = False) -> R:
@@ -47,7 +49,7 @@ class Worker:
                 return await future
             except queue.Full:
                 if not begun:
-                    raise Busy("The model is busy: try again later.") from None
+                    raise Busy(f"The {self.name} is busy: try again later.") from None
             await asyncio.sleep(TURN)
 
     def stop(self, seconds: float = 2.0) -> None:

@@ -244,6 +244,7 @@ def test_what_does_not_fit_is_refused(clip):
         ({"patch": 0}, "patch from 1 to 65536, got 0"),
         ({"heads": 0}, "heads from 1 to 65536, got 0"),
         ({"width": 10**7}, "width from 1 to 65536, got 1e\\+07"),
+        ({"predictor_width": 10**8}, "predictor_width from 4 to 65536, got 1e\\+08"),
         ({"predictor_width": 6}, "predictor_width that is one of 4 and of the heads"),
         ({"crop": 0.0}, "Expected crop from 0.01 to 1"),
         ({"momentum": 1.5}, "Expected momentum from 0 to 1"),

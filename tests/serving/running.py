@@ -26,7 +26,7 @@ class Running:
         visitors: int = VISITORS,
         port: int = 0,
     ) -> None:
-        self.app, self.worker = build(served, Doorkeeper(token), visitors)
+        self.app, self.worker, self.decoder = build(served, Doorkeeper(token), visitors)
         self.listening = opened("127.0.0.1", port)
         self.host = f"127.0.0.1:{self.listening.getsockname()[1]}"
         self.server = make_server(self.app)
@@ -41,6 +41,7 @@ class Running:
         self.thread.join(20)
         assert not self.thread.is_alive()
         self.worker.stop()
+        self.decoder.stop()
 
     def walk(self, query: str = "", **options: Any) -> ClientConnection:
         """A connection that walks."""

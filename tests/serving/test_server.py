@@ -113,14 +113,25 @@ def test_two_visitors_walk_as_if_alone(server, obedient, picture, file):
         assert np.array_equal(np.stack([decode_image(frame) for frame in frames]), wanted)
 
 
+def slow_pictures(monkeypatch) -> tuple[threading.Event, threading.Event]:
+    """Pictures take as long to decode as the second event is not set; the first one begins."""
+    has_begun, go, decode = threading.Event(), threading.Event(), served.picture_of
+
+    def slow(data):
+        has_begun.set()
+        return go.wait(30) and decode(data)
+
+    monkeypatch.setattr(served, "picture_of", slow)
+    return has_begun, go
+
+
 def test_a_large_picture_holds_up_no_other_walk(server, file, monkeypatch):
-    go, decode = threading.Event(), served.picture_of
+    has_begun, go = slow_pictures(monkeypatch)
     with server.walk() as other, server.walk() as one:
         tell(one, "begin", room=0)
         hear(one)
-        monkeypatch.setattr(served, "picture_of", lambda data: go.wait(30) and decode(data))
         tell(other, "begin", picture=file)
-        time.sleep(0.2)  # it is being decoded
+        assert has_begun.wait(20)
         frames = step(one, [AHEAD] * 4)
         go.set()
         assert [told["type"] for told, _ in frames] == ["frame"] * 4 + ["done"]
@@ -429,6 +440,41 @@ def test_a_full_queue_is_busy(server, file, monkeypatch):
     assert found == [200] * 17
 
 
+def test_a_full_queue_of_pictures_is_busy(server, file, monkeypatch):
+    """A walk goes on beside it; a picture whose turn has not come holds no thread."""
+    has_begun, go = slow_pictures(monkeypatch)
+    with server.walk() as one, server.walk() as two, server.walk() as other:
+        tell(one, "begin", picture=file)
+        assert has_begun.wait(20)
+        threads = threading.active_count()
+        tell(two, "begin", picture="aGVsbG8=")
+        assert until(lambda: server.decoder._jobs.qsize() == 1)
+        for _ in range(15):
+            server.decoder._jobs.put_nowait(later(0))
+        tell(other, "begin", picture=file)
+        assert hear(other)[0]["message"] == "The decoder of pictures is busy: try again later."
+        tell(other, "begin", room=0)
+        assert hear(other)[0]["type"] == "ready"
+        assert threading.active_count() <= threads + 1
+        go.set()
+        assert hear(one)[0]["type"] == "ready"
+        assert "Expected a PNG, JPEG or WebP" in hear(two)[0]["message"]
+
+
+def test_the_end_waits_for_no_picture(server, file, monkeypatch):
+    """Neither for one that is being decoded nor for those whose turn has not come."""
+    has_begun, go = slow_pictures(monkeypatch)
+    with server.walk() as one, server.walk() as two:
+        tell(one, "begin", picture=file)
+        assert has_begun.wait(20)
+        tell(two, "begin", picture=file)
+        assert until(lambda: server.decoder._jobs.qsize() == 1)
+        server.server.should_exit = True
+        server.thread.join(10)
+        assert not server.thread.is_alive()
+    go.set()
+
+
 def test_the_end_waits_for_no_model(server, file, monkeypatch, caplog):
     """Walks and requests that wait for it end without a traceback."""
     go, has_begun = threading.Event(), threading.Event()
@@ -534,7 +580,7 @@ def test_a_connection_that_cannot_be_heard_ends_its_visit():
             raise RuntimeError("not connected")
 
     async def ended() -> bool:
-        serving = asyncio.create_task(Visit(Deaf(), None, None).serve())
+        serving = asyncio.create_task(Visit(Deaf(), None, None, None).serve())
         done, _ = await asyncio.wait([serving], timeout=2)
         serving.cancel()
         return bool(done)

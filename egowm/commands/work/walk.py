@@ -32,10 +32,11 @@ def run(args: Namespace) -> int:
     token = token_for(args.host, args.token)
     with opened(args.host, args.port) as listening:
         served = _served(args, pictures)
-        app, worker = build(served, Doorkeeper(token), args.visitors)
+        app, *workers = build(served, Doorkeeper(token), args.visitors)
         print(f"Walk at {address(listening, token)} (Ctrl-C ends it)", flush=True)
         serve(app, listening)
-    worker.stop()
+    for worker in workers:
+        worker.stop()
     return 0
 
 
