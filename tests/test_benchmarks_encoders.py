@@ -144,7 +144,7 @@ def test_pairs_are_lives_on_the_way_controls_and_shorter_lives(tmp_path):
 
 def test_arrivals_are_paired_with_those_of_pixels(tmp_path):
     record = provenance(0, "cpu", (), ["benchmarks/planning/encoder_costs.py"])
-    row = {"imagines": "simulator", "metres": 0.3}
+    row = {"imagines": "simulator", "metres": 0.3, "rooms": 2}
     rows = [
         row | {"cost": "pixels", "success": 50.0, "each": [True, False]},
         row | {"cost": "I-JEPA", "success": 100.0, "each": [True, True]},
@@ -152,10 +152,10 @@ def test_arrivals_are_paired_with_those_of_pixels(tmp_path):
     ]
     (tmp_path / "encoder-costs.json").write_text(json.dumps(record | {"rows": rows}))
     lines = [[c.strip() for c in x.split("|")[1:-1]] for x in costs_of(tmp_path).splitlines()]
-    assert lines[2] == ["simulator", "pixels", "1", "50", "", "0.30"]
+    assert lines[2] == ["simulator", "pixels", "1", "2", "50", "", "0.30"]
     # Room by room 50 - 100 and 100 - 0: too few rooms for an interval of their own.
-    assert lines[3][:4] == ["simulator", "I-JEPA", "2", "75 (50 to 100)"]
-    assert lines[3][4] == "25"
+    assert lines[3][:5] == ["simulator", "I-JEPA", "2", "2", "75 (50 to 100)"]
+    assert lines[3][5] == "25"
 
 
 def test_an_agent_compares_by_the_encoder_it_is_given(tmp_path):

@@ -54,7 +54,7 @@ def options(add: Callable[..., Any]) -> None:
 
 def work(arguments: argparse.Namespace) -> None:
     record = read(arguments.record) or {"rows": []}
-    about = provenance(0, device="cpu")
+    about = provenance(0, device="cpu", weights=[default_model()] if arguments.model else [])
     about["command"] = about["command"].replace(str(Path.home()), "~")
     known = {(row["cost"], row["seed"], row["imagines"]) for row in record["rows"]}
     folder = arguments.folder.expanduser()

@@ -103,7 +103,9 @@ def _together(groups: Record) -> str:
 def costs(results: Path) -> str:
     """Who arrives by the cost of each encoder, and how that differs from pixels, room by room."""
     record = read(results / "encoder-costs.json")
-    heads = ["who imagines", "compared", "seeds", "arrive, %", "less pixels [95%]", "off, m"]
+    heads = [
+        "who imagines", "compared", "seeds", "rooms", "arrive, %", "less pixels [95%]", "off, m",
+    ]  # fmt: skip
     if record is None:
         return table(heads, [])
     rows: dict[tuple[str, str], list[Record]] = {}
@@ -116,7 +118,8 @@ def costs(results: Path) -> str:
         paired = ranged(less.mean(), ends, ".0f") if ends else f"{less.mean():.0f}"
         paired = "" if cost == "pixels" else paired
         share, off = _over(found, "success", ".0f"), _over(found, "metres")
-        lines.append([imagines, cost, str(len(found)), share, paired, off])
+        counts = str(len(found)), str(found[0]["rooms"])
+        lines.append([imagines, cost, *counts, share, paired, off])
     return f"{table(heads, lines)}\n\n{source(record)}."
 
 
