@@ -43,6 +43,7 @@ class Asked(NamedTuple):
 def options(add: Callable[..., Any]) -> None:
     add("--folder", type=Path, required=True, help="of the exports, outside the tree")
     add("--seeds", type=positive, default=3)
+    add("--only", nargs="+", metavar="COST", help="compare by these encoders alone")
     add("--rooms", type=positive, default=50, help="rooms that are driven in")
     add("--trained", type=positive, default=256, help="rooms that encoders were trained in")
     add("--distance", type=float, default=2.0, help="metres")
@@ -60,7 +61,8 @@ def work(arguments: argparse.Namespace) -> None:
     folder = arguments.folder.expanduser()
     settings = {key: getattr(arguments, key) for key in ("rooms", "distance", "candidates")}
     for asked in rows(arguments.seeds, MODEL if arguments.model else SIMULATOR):
-        by = None if tuple(asked) in known else compared(asked, folder, arguments.trained)
+        left_out = tuple(asked) in known or asked.cost not in (arguments.only or [asked.cost])
+        by = None if left_out else compared(asked, folder, arguments.trained)
         if by is None:
             continue
         row = Row(asked.cost, None, arguments.distance, True)
