@@ -144,14 +144,14 @@ history: $(STAMP)  ## train CDiTs that are shown more or less of the past (an ho
 
 encoders: FOLDER = $(HOME)/egowm-encoders
 encoders: $(STAMP)  ## train and probe image encoders that are not there yet (hours): FOLDER=~/encoders
-	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiment.encoders --folder $(FOLDER)
-	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiment.lives --folder $(FOLDER)
-	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.planning.encoder_costs --folder $(FOLDER)
-	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiment.moog --folder $(FOLDER)
+	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiment.encoders --folder $(FOLDER) --seconds 300
+	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiment.lives --folder $(FOLDER) --seconds 300
+	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.planning.encoder_costs --folder $(FOLDER) --rooms 32
+	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiment.moog --folder $(FOLDER) --steps 600 --clips 24
 	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.scs.encoder_scores --lives $(FOLDER) \
 	    --moog $(FOLDER) --jobs $(JOBS)
 	$(BIN)/python -m benchmarks.experiment.encoder_pictures docs/encoders.png --folder $(FOLDER) \
-	    --moog $(FOLDER)/MooG-off_grid-900
+	    --moog $(FOLDER)/MooG-off_grid-600
 	$(BIN)/python -m benchmarks.tables.pages
 
 students: FOLDER = $(HOME)/egowm-students
