@@ -146,7 +146,12 @@ encoders: FOLDER = $(HOME)/egowm-encoders
 encoders: $(STAMP)  ## train and probe image encoders that are not there yet (hours): FOLDER=~/encoders
 	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiment.encoders --folder $(FOLDER) --seconds 300
 	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiment.lives --folder $(FOLDER) --seconds 300
-	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.planning.encoder_costs --folder $(FOLDER) --rooms 32
+	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.planning.encoder_costs --folder $(FOLDER) \
+	    --rooms 32 --seeds 1
+	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.planning.encoder_costs --folder $(FOLDER) \
+	    --rooms 32 --seeds 1 --distance 4
+	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.planning.encoder_costs --folder $(FOLDER) \
+	    --rooms 16 --seeds 1 --candidates 16 --model
 	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiment.moog --folder $(FOLDER) --steps 600 --clips 24
 	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.scs.encoder_scores --lives $(FOLDER) \
 	    --moog $(FOLDER) --jobs $(JOBS)

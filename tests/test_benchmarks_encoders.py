@@ -144,18 +144,21 @@ def test_pairs_are_lives_on_the_way_controls_and_shorter_lives(tmp_path):
 
 def test_arrivals_are_paired_with_those_of_pixels(tmp_path):
     record = provenance(0, "cpu", (), ["benchmarks/planning/encoder_costs.py"])
-    row = {"imagines": "simulator", "metres": 0.3, "rooms": 2}
+    row = {"imagines": "simulator", "metres": 0.3, "rooms": 2, "candidates": 32, "distance": 2.0}
+    far = row | {"distance": 4.0, "success": 0.0, "each": [False, False]}
     rows = [
         row | {"cost": "pixels", "success": 50.0, "each": [True, False]},
         row | {"cost": "I-JEPA", "success": 100.0, "each": [True, True]},
         row | {"cost": "I-JEPA", "success": 50.0, "each": [False, True]},
+        far | {"cost": "pixels"},
     ]
     (tmp_path / "encoder-costs.json").write_text(json.dumps(record | {"rows": rows}))
     lines = [[c.strip() for c in x.split("|")[1:-1]] for x in costs_of(tmp_path).splitlines()]
-    assert lines[2] == ["simulator", "pixels", "1", "2", "50", "", "0.30"]
+    assert lines[2] == ["2", "simulator", "32", "pixels", "1", "2", "50", "", "0.30"]
     # Room by room 50 - 100 and 100 - 0: too few rooms for an interval of their own.
-    assert lines[3][:5] == ["simulator", "I-JEPA", "2", "2", "75 (50 to 100)"]
-    assert lines[3][5] == "25"
+    assert lines[3][1:7] == ["simulator", "32", "I-JEPA", "2", "2", "75 (50 to 100)"]
+    assert lines[3][7] == "25"
+    assert [lines[4][0], lines[4][6]] == ["4", "0"]  # farther goals are lines of their own
 
 
 def test_an_agent_compares_by_the_encoder_it_is_given(tmp_path):
@@ -166,6 +169,6 @@ def test_an_agent_compares_by_the_encoder_it_is_given(tmp_path):
     made = encoder_costs.compared(asked, tmp_path, 4)
     term = made(torch.zeros(3, 64, 64))
     assert term.extract(torch.zeros(2, 3, 64, 64)).shape[:3] == (2, 8, 8)
-    assert [a.cost for a in encoder_costs.rows(1, encoder_costs.MODEL)][:3] == [
+    assert [a.cost for a in encoder_costs.rows(1, encoder_costs.MODEL, 2.0)][:3] == [
         "pixels", "latents", "untrained",
     ]  # fmt: skip

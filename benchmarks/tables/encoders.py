@@ -104,22 +104,24 @@ def costs(results: Path) -> str:
     """Who arrives by the cost of each encoder, and how that differs from pixels, room by room."""
     record = read(results / "encoder-costs.json")
     heads = [
-        "who imagines", "compared", "seeds", "rooms", "arrive, %", "less pixels [95%]", "off, m",
+        "goal, m", "who imagines", "candidates", "compared", "seeds", "rooms", "arrive, %",
+        "less pixels [95%]", "off, m",
     ]  # fmt: skip
     if record is None:
         return table(heads, [])
-    rows: dict[tuple[str, str], list[Record]] = {}
+    rows: dict[tuple[str, ...], list[Record]] = {}
     for row in record["rows"]:
-        rows.setdefault((row["imagines"], row["cost"]), []).append(row)
+        task = f"{row['distance']:g}", row["imagines"], str(row["candidates"])
+        rows.setdefault((*task, row["cost"]), []).append(row)
     lines = []
-    for (imagines, cost), found in rows.items():
-        less = _arrived(found) - _arrived(rows[imagines, "pixels"])
+    for (*task, cost), found in rows.items():
+        less = _arrived(found) - _arrived(rows[*task, "pixels"])
         ends = interval(less)
         paired = ranged(less.mean(), ends, ".0f") if ends else f"{less.mean():.0f}"
         paired = "" if cost == "pixels" else paired
         share, off = _over(found, "success", ".0f"), _over(found, "metres")
         counts = str(len(found)), str(found[0]["rooms"])
-        lines.append([imagines, cost, *counts, share, paired, off])
+        lines.append([*task, cost, *counts, share, paired, off])
     return f"{table(heads, lines)}\n\n{source(record)}."
 
 
