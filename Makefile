@@ -146,6 +146,10 @@ encoders: FOLDER = $(HOME)/egowm-encoders
 encoders: $(STAMP)  ## train and probe image encoders that are not there yet (hours): FOLDER=~/encoders
 	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiment.encoders --folder $(FOLDER) --seconds 300
 	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiment.lives --folder $(FOLDER) --seconds 300
+	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiment.encoders --folder $(FOLDER)/longer \
+	    --seconds 800 --only SingleLife "SingleLife, two crops of one frame" \
+	    --record $(FOLDER)/longer.json
+	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiment.lives --folder $(FOLDER)/longer --fewer
 	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.planning.encoder_costs --folder $(FOLDER) \
 	    --rooms 32 --seeds 1
 	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.planning.encoder_costs --folder $(FOLDER) \
