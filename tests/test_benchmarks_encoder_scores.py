@@ -93,6 +93,7 @@ def test_frames_are_scored_as_the_columns_do_it(tmp_path: Path, monkeypatch):
 
 def test_the_longest_training_of_each_seed_is_taken(tmp_path: Path):
     for name in ("SingleLife-0-8-20", "SingleLife-0-8-100", "SingleLife-1-8-9", "I-JEPA-0-8-1",
+                 "SingleLife-0-4-300",
                  "SingleLife-two-crops-of-one-frame-0-8-7", "MooG-off_grid-30",
                  "MooG-off_grid-200", "MooG-grid-900"):  # fmt: skip
         (tmp_path / name).mkdir()
@@ -137,7 +138,7 @@ def test_the_tables(tmp_path: Path, monkeypatch):
     assert tables.means(tmp_path).count("\n") == 2
     record_of(tmp_path)
     lines = [[c.strip() for c in x.split("|")[1:-1]] for x in tables.scores(tmp_path).split("\n")]
-    assert lines[0][-1] == "less that of squared error, within a clip"
+    assert lines[0][-1] == "minus that of squared error, within a clip"
     assert lines[2][:4] == ["squared error", "1", "2", "1.00 [1.00, 1.00]"]
     assert lines[3][:3] == ["attention", "1", "2"]
     assert lines[4] == ["moog", "1", "0", "-", "-", "-", "-"]

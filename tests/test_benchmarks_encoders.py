@@ -85,6 +85,7 @@ def aligned_row(steps, centred, depth, last=False, b="life 1"):
         "B and its own place": {"raw": summary(0.6)},
     }
     row = {"a": "life 0", "b": b, "rooms": 256, "steps": [steps, steps], "last": last}
+    row |= {"seconds": 300}
     return row | {"minutes": 68.3, "depth": [depth, depth + 0.02], "chance": 0.08, "cas": cas}
 
 
@@ -111,7 +112,7 @@ def test_the_table_of_lives(tmp_path):
     text = table_of_lives(tmp_path)
     cells = [cell.strip() for cell in text.splitlines()[2].split("|")[1:-1]]  # the end comes first
     assert cells == [
-        "life 0, life 1", "68.3", "1,000", "0.70", "0.30",
+        "life 0, life 1", "68.3", "5", "1,000", "0.70", "0.30",
         "0.70 [0.60 to 0.80]", "0.55", "0.08", "0.40 and 0.42",
     ]  # fmt: skip
     assert "by target, 0.90 over 5 pairs of whole lives" in text
@@ -137,38 +138,43 @@ def test_pairs_are_lives_on_the_way_controls_and_shorter_lives(tmp_path):
         of_two | {"rooms": 4, "steps": [30, 30], "last": True},
     ]
     assert lives.minutes(4) == 1.1
+    with pytest.raises(ValueError, match=r"first run benchmarks\.experiment\.encoders"):
+        next(lives.pairs(tmp_path / "elsewhere", 2, 256, ()))
 
 
 # Costs ------------------------------------------------------------------------------------------
+
+TASK = ("simulator", 2.0, 32, 2)
 
 
 def test_arrivals_are_paired_with_those_of_pixels(tmp_path):
     record = provenance(0, "cpu", (), ["benchmarks/planning/encoder_costs.py"])
     row = {"imagines": "simulator", "metres": 0.3, "rooms": 2, "candidates": 32, "distance": 2.0}
     far = row | {"distance": 4.0, "success": 0.0, "each": [False, False]}
+    alone = row | {"candidates": 64, "rooms": 3, "success": 100.0, "each": [True, True, True]}
     rows = [
         row | {"cost": "pixels", "success": 50.0, "each": [True, False]},
         row | {"cost": "I-JEPA", "success": 100.0, "each": [True, True]},
         row | {"cost": "I-JEPA", "success": 50.0, "each": [False, True]},
         far | {"cost": "pixels"},
+        alone | {"cost": "I-JEPA"},
     ]
     (tmp_path / "encoder-costs.json").write_text(json.dumps(record | {"rows": rows}))
     lines = [[c.strip() for c in x.split("|")[1:-1]] for x in costs_of(tmp_path).splitlines()]
-    assert lines[2] == ["2", "simulator", "32", "pixels", "1", "2", "50", "", "0.30"]
+    assert lines[2] == ["2", "simulator", "32", "2", "pixels", "1", "50", "", "0.30"]
     # Room by room 50 - 100 and 100 - 0: too few rooms for an interval of their own.
-    assert lines[3][1:7] == ["simulator", "32", "I-JEPA", "2", "2", "75 (50 to 100)"]
-    assert lines[3][7] == "25"
-    assert [lines[4][0], lines[4][6]] == ["4", "0"]  # farther goals are lines of their own
+    assert lines[3][:8] == ["2", "simulator", "32", "2", "I-JEPA", "2", "75 (50 to 100)", "25"]
+    # Other tasks are lines of their own; what no pixels were measured beside has no difference.
+    assert lines[4] == ["4", "simulator", "32", "2", "pixels", "1", "0", "", "0.30"]
+    assert lines[5] == ["2", "simulator", "64", "3", "I-JEPA", "1", "100", "", "0.30"]
 
 
 def test_an_agent_compares_by_the_encoder_it_is_given(tmp_path):
-    assert (
-        encoder_costs.compared(encoder_costs.Asked("I-JEPA", 0, "simulator"), tmp_path, 4) is None
-    )
-    asked = encoder_costs.Asked("untrained", 0, "simulator")
+    assert encoder_costs.compared(encoder_costs.Asked("I-JEPA", 0, *TASK), tmp_path, 4) is None
+    asked = encoder_costs.Asked("untrained", 0, *TASK)
     made = encoder_costs.compared(asked, tmp_path, 4)
     term = made(torch.zeros(3, 64, 64))
     assert term.extract(torch.zeros(2, 3, 64, 64)).shape[:3] == (2, 8, 8)
-    assert [a.cost for a in encoder_costs.rows(1, encoder_costs.MODEL, 2.0)][:3] == [
+    assert [a.cost for a in encoder_costs.rows(1, ("world model", 2.0, 16, 2))][:3] == [
         "pixels", "latents", "untrained",
     ]  # fmt: skip

@@ -4,9 +4,9 @@
 
 Each encoder is trained by its recipe for as many CPU seconds, then frozen; each seed has training
 rooms of its own, a life. Depth of each patch by a linear probe, the motion between two frames by an
-attention probe, the room by its nearest neighbours. A row that is in the record is not trained
-again; the record is written after each. `benchmarks.experiment.lives` compares the exports, some of
-which are made on the way.
+attention probe, the room by its nearest neighbours. A row that is in the record and whose exports
+are in the folder is not trained again; the record is written after each.
+`benchmarks.experiment.lives` compares the exports, some of which are made on the way.
 """
 
 import argparse
@@ -92,21 +92,25 @@ def work(arguments: argparse.Namespace) -> None:
     seen = [look(data, split, side) for split in Parts._fields]
     known = {(row["row"], row["seed"]) for row in record["rows"]}
 
-    def keep(name: str, seed: int, make: Callable[[], tuple[Encode, Record]]) -> None:
-        if (name, seed) not in known:
-            encode, about_training = make()
-            row = {"row": name, "seed": seed} | about_training | probed(encode, seen, seed)
-            record["rows"].append(row | {"commit": about["commit"]})
-            write(arguments.record, record | about)
-            print(row, flush=True)
+    def keep(
+        name: str, seed: int, make: Callable[[], tuple[Encode, Record]], there: bool = True
+    ) -> None:
+        if (name, seed) in known and there:
+            return
+        encode, about_training = make()
+        row = {"row": name, "seed": seed} | about_training | probed(encode, seen, seed)
+        others = [r for r in record["rows"] if (r["row"], r["seed"]) != (name, seed)]
+        record["rows"] = [*others, row | {"commit": about["commit"]}]
+        write(arguments.record, record | about)
+        print(row, flush=True)
 
     keep("pixels", 0, partial(pixels, side))
     for seed in range(arguments.seeds):
         keep("untrained", seed, partial(untrained, seed))
         for name in arguments.only:
-            keep(
-                name, seed, partial(trained, name, seed, folder, arguments.seconds, arguments.rooms)
-            )
+            make = partial(trained, name, seed, folder, arguments.seconds, arguments.rooms)
+            export = export_of(name, seed, folder, arguments.rooms).name
+            keep(name, seed, make, there=any(folder.glob(f"{export}-*")))
 
 
 def data_of(recipe: str, episodes: int, life: int = 0) -> Rooms:

@@ -92,7 +92,7 @@ def work(arguments: argparse.Namespace) -> None:
                 depths[export] = depth(export, seen)
         row = pair.key | {"last": pair.last, "minutes": minutes(pair.rooms)}
         row |= {"depth": [depths[export] for export in pair.folders]} | aligned(pair)
-        row |= {"commit": about["commit"]}
+        row |= {"seconds": arguments.seconds, "commit": about["commit"]}
         record["rows"].append(row)
         record["together"] = together(record["rows"])
         write(arguments.record, record | about)
@@ -128,8 +128,14 @@ def steps_of(export: Path) -> int:
 def pairs(folder: Path, seeds: int, rooms: int, fewer: tuple[int, ...]) -> Iterator[Pair]:
     """Life with life, at the end, on the way and of fewer rooms; life with another's control."""
 
-    def life(seed: int, count: int = rooms) -> list[Path]:
-        return exports(export_of(LIVING, seed, folder, count))
+    def life(seed: int, count: int = rooms, name: str = LIVING) -> list[Path]:
+        export = export_of(name, seed, folder, count)
+        if found := exports(export):
+            return found
+        raise ValueError(
+            f"Expected exports {export}-STEPS, found none: first run "
+            f"benchmarks.experiment.encoders with this folder."
+        )
 
     for a, b in combinations(range(seeds), 2):
         both = list(zip(life(a), life(b), strict=True))
@@ -137,7 +143,7 @@ def pairs(folder: Path, seeds: int, rooms: int, fewer: tuple[int, ...]) -> Itera
             yield Pair(f"life {a}", f"life {b}", rooms, two, two == both[-1])
     for seed in range(seeds):
         other = (seed + 1) % seeds
-        control = exports(export_of(CONTROL, other, folder, rooms))[-1]
+        control = life(other, rooms, CONTROL)[-1]
         yield Pair(f"life {seed}", f"control {other}", rooms, (life(seed)[-1], control), True)
     for count in fewer:
         yield Pair("life 0", "life 1", count, (life(0, count)[-1], life(1, count)[-1]), True)

@@ -62,7 +62,7 @@ from egowm.video import read_frames
 
 ALL = (*CASES, OTHER_ROOM)
 TRUTH, EXACT, PIXELS = "truth", "oracle", "squared error"
-LIFE = re.compile(r"(SingleLife.*)-(\d+)-(\d+)-(\d+)")  # name, seed, rooms, steps
+LIFE = re.compile(r"(?P<name>SingleLife.*)-(?P<seed>\d+)-(?P<rooms>\d+)-(?P<steps>\d+)")
 MOOG = re.compile(r"MooG-off_grid-(\d+)")
 UNTRAINED = ", untrained"
 BY_LIFE = ("attention, centred", "attention, raw", "feature drift")
@@ -145,15 +145,15 @@ def samples(folder: Path, case: str, clips: int) -> Iterator[Sample]:
 
 
 def longest(folder: Path) -> dict[str, list[Path]]:
-    """Of each kind and seed the export that was trained for the most steps, by what its rows are
-    called."""
-    best: dict[tuple[str, str], tuple[int, Path]] = {}
+    """Of each kind and seed the export of the most rooms, and of these of the most steps, by what
+    its rows are called."""
+    best: dict[tuple[str, str], tuple[int, int, Path]] = {}
     for path in folder.iterdir():
         if told := LIFE.fullmatch(path.name):
-            key, steps = (told[1], told[2]), int(told[4])
-            best[key] = max(best.get(key, (0, path)), (steps, path))
+            key, size = (told["name"], told["seed"]), (int(told["rooms"]), int(told["steps"]))
+            best[key] = max(best.get(key, (0, 0, path)), (*size, path))
     found: dict[str, list[Path]] = {}
-    for (name, _), (_, path) in sorted(best.items()):
+    for (name, _), (*_, path) in sorted(best.items()):
         about = name.removeprefix("SingleLife").replace("-", " ").strip()
         found.setdefault(f" ({about})" if about else "", []).append(path)
     if not found:

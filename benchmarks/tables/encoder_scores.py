@@ -16,11 +16,13 @@ def scores(results: Path) -> str:
     heads = ("score", "networks", "clips", *KINDS.values())
     if record is None:
         return table(heads, [])
-    heads = (*heads, f"less that of {record.get('pixels', 'PSNR')}, within a clip")
+    pixels = record.get("pixels", "PSNR")
+    heads = (*heads, f"minus that of {pixels}, within a clip")
     lines = [
         [
             row["score"], str(row["runs"]), str(row["clips"]),
-            *(_found(row[f"by_{kind}"]) for kind in KINDS), _found(row["less_pixels_within"], "+"),
+            *(_found(row[f"by_{kind}"]) for kind in KINDS),
+            "" if row["score"] == pixels else _found(row["less_pixels_within"], "+.3f"),
         ]
         for row in record["rows"]
         if row["score"] != EXACT
@@ -52,11 +54,11 @@ def foretold(results: Path) -> str:
     return f"{table(heads, lines)}\n\n{source(record)}."
 
 
-def _found(found: Record, sign: str = "") -> str:
+def _found(found: Record, form: str = ".2f") -> str:
     if found["value"] is None:
         return "-"
     low, high = found["interval"]
-    return f"{found['value']:{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]"
+    return f"{found['value']:{form}} [{low:{form}}, {high:{form}}]"
 
 
 def _column(means: list[float | None]) -> list[str]:

@@ -51,8 +51,8 @@ def lives(results: Path) -> str:
     """Agreement of two encoders (CAS), each beside its references."""
     record = read(results / "lives.json")
     heads = [
-        "encoders", "minutes of video", "steps", "by target", "centred", "raw", "own place, raw",
-        "chance", "R2 of depth",
+        "encoders", "minutes of video", "training, min", "steps", "by target", "centred", "raw",
+        "own place, raw", "chance", "R2 of depth",
     ]  # fmt: skip
     if record is None:
         return table(heads, [])
@@ -66,7 +66,7 @@ def lives(results: Path) -> str:
 
 def _order(row: Record) -> tuple[Any, ...]:
     """What was trained to its end first, the most video first."""
-    return -row["rooms"], not row["last"], row["a"], row["b"], row["steps"]
+    return -row["rooms"], not row["last"], -row["seconds"], row["a"], row["b"], row["steps"]
 
 
 def _alike(row: Record) -> list[str]:
@@ -75,7 +75,7 @@ def _alike(row: Record) -> list[str]:
     place = np.mean([cas[f"{name} and its own place"]["raw"]["mean"] for name in "AB"])
     steps = " and ".join(f"{n:,}" for n in dict.fromkeys(row["steps"]))
     return [
-        f"{row['a']}, {row['b']}", f"{row['minutes']:g}", steps,
+        f"{row['a']}, {row['b']}", f"{row['minutes']:g}", f"{row['seconds'] / 60:.0f}", steps,
         *(_cas(both[kind]) for kind in KINDS), f"{place:.2f}", f"{row['chance']:.2f}",
         " and ".join(f"{depth:.2f}" for depth in row["depth"]),
     ]  # fmt: skip
@@ -104,25 +104,29 @@ def costs(results: Path) -> str:
     """Who arrives by the cost of each encoder, and how that differs from pixels, room by room."""
     record = read(results / "encoder-costs.json")
     heads = [
-        "goal, m", "who imagines", "candidates", "compared", "seeds", "rooms", "arrive, %",
-        "less pixels [95%]", "off, m",
+        "goal, m", "who imagines", "candidates", "rooms", "compared", "seeds", "arrive, %",
+        "minus pixels [95%]", "off, m",
     ]  # fmt: skip
     if record is None:
         return table(heads, [])
     rows: dict[tuple[str, ...], list[Record]] = {}
     for row in record["rows"]:
-        task = f"{row['distance']:g}", row["imagines"], str(row["candidates"])
+        task = f"{row['distance']:g}", row["imagines"], str(row["candidates"]), str(row["rooms"])
         rows.setdefault((*task, row["cost"]), []).append(row)
     lines = []
     for (*task, cost), found in rows.items():
-        less = _arrived(found) - _arrived(rows[*task, "pixels"])
-        ends = interval(less)
-        paired = ranged(less.mean(), ends, ".0f") if ends else f"{less.mean():.0f}"
-        paired = "" if cost == "pixels" else paired
+        pixels = rows.get((*task, "pixels"))
+        paired = "" if cost == "pixels" or pixels is None else _minus(found, pixels)
         share, off = _over(found, "success", ".0f"), _over(found, "metres")
-        counts = str(len(found)), str(found[0]["rooms"])
-        lines.append([*task, cost, *counts, share, paired, off])
+        lines.append([*task, cost, str(len(found)), share, paired, off])
     return f"{table(heads, lines)}\n\n{source(record)}."
+
+
+def _minus(found: list[Record], pixels: list[Record]) -> str:
+    """What they arrive more often than pixels, room by room."""
+    more = _arrived(found) - _arrived(pixels)
+    ends = interval(more)
+    return ranged(more.mean(), ends, ".0f") if ends else f"{more.mean():.0f}"
 
 
 def _arrived(found: list[Record]) -> np.ndarray:
