@@ -111,8 +111,8 @@ def costs(results: Path) -> str:
         return table(heads, [])
     rows: dict[tuple[str, ...], list[Record]] = {}
     for row in record["rows"]:
-        task = f"{row['distance']:g}", row["imagines"], str(row["candidates"]), str(row["rooms"])
-        rows.setdefault((*task, row["cost"]), []).append(row)
+        told = f"{row['distance']:g}", row["imagines"], str(row["candidates"]), str(row["rooms"])
+        rows.setdefault((*told, row["cost"]), []).append(row)
     lines = []
     for (*task, cost), found in rows.items():
         pixels = rows.get((*task, "pixels"))
