@@ -112,7 +112,7 @@ def _line(shown: Shown, record: Record | None, off: str, seconds: str) -> tuple[
 
 def _off_a_step(shown: Shown, record: Record | None, moved: Record | None) -> str:
     """Median error of a step's dx and dyaw over all frames, by alignment: the row's own, or that
-    of a committed export."""
+    of a committed export; the share of frames that show no motion, where it is half of them."""
     found = (_row(shown, record) or {}).get("following")
     for row in moved["rows"] if moved and not found else ():
         kinds = row["name"], row["told"], row["method"]
@@ -120,6 +120,8 @@ def _off_a_step(shown: Shown, record: Record | None, moved: Record | None) -> st
             found = max(row["horizons"], key=lambda h: h["horizon"])
     if not found:
         return MISSING if shown.speed else ""
+    if found["error"][0] is None:
+        return f"{1 - found['aligned']:.0%} of steps lost"
     return f"{found['error'][0]:.3f} m, {found['error'][2]:.2f}°"
 
 
