@@ -149,7 +149,8 @@ encoders: $(STAMP)  ## train and probe image encoders that are not there yet (ho
 	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiment.encoders --folder $(FOLDER)/longer \
 	    --seconds 800 --only SingleLife "SingleLife, two crops of one frame" \
 	    --record $(FOLDER)/longer.json
-	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiment.lives --folder $(FOLDER)/longer --fewer
+	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiment.lives --folder $(FOLDER)/longer \
+	    --seconds 800 --fewer
 	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.planning.encoder_costs --folder $(FOLDER) \
 	    --rooms 32 --seeds 1
 	env OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.planning.encoder_costs --folder $(FOLDER) \
