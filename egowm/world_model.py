@@ -35,6 +35,7 @@ from egowm.randomness import StepSeeds
 from egowm.sampler import Sampler
 from egowm.sampling import Actions, Rollout, Sampling, takes_sampling
 from egowm.session import Session
+from egowm.start import start_from
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +97,9 @@ class WorldModel(OnHub, LightningModule):
             of a rollout do; null starts all from recorded frames.
         augmentation: Mirror some training clips, and let some robots stand still; null leaves all
             as recorded.
+        start: Folder or hub id of an export, of this robot or of another, or the name of a shipped
+            model ("rooms"): training starts from its weights, not the pipeline's. The embedding of
+            the actions is taken too, with its ranges, where actions mean the same there.
 
     Raises:
         ValueError: A share outside [0, 1], steps or chunk below 1, or a negative warmup.
@@ -128,6 +132,7 @@ class WorldModel(OnHub, LightningModule):
         compile: Compiler | None = None,
         own_contexts: OwnContexts | None = None,
         augmentation: Augmentation | None = None,
+        start: str | None = None,
     ) -> None:
         super().__init__()
         shares = {"drop_image": drop_image, "drop_action": drop_action, "drop_text": drop_text}
@@ -143,7 +148,7 @@ class WorldModel(OnHub, LightningModule):
         self.alignment, self.learning_rate, self.warmup = alignment, learning_rate, warmup
         self.drop_image, self.drop_action, self.drop_text = drop_image, drop_action, drop_text
         self.steps, self.chunk, self.spec, self.state_spec = steps, chunk, spec, state_spec
-        self.own_contexts, self.augmentation = own_contexts, augmentation
+        self.own_contexts, self.augmentation, self.start = own_contexts, augmentation, start
         self.part = TrainedPart(train, lora_rank, tuple(lora_targets))
         self.gradient_checkpointing, self.optimizer = gradient_checkpointing, optimizer
         self.offload, self.compiler = offload, compile
@@ -195,6 +200,8 @@ class WorldModel(OnHub, LightningModule):
             self.state_embedding = ActionEmbedding(width, wide, self.features, self.zero_init)
         if self.drop_action:
             self.null_embedding = nn.Parameter(torch.zeros(wide))
+        if self.start is not None:
+            start_from(self, located(self.start))
         if self.device_mesh is not None:  # a strategy that shards
             shard(self, backbone.network, backbone.blocks, self.device_mesh)
 

@@ -33,6 +33,7 @@ SCRATCH = (
     *(f"{_BACKBONE}.start", "egowm.pretraining.copy_of_context"),
     *("--model.init_args.learning_rate", "1.2e-3"),
 )
+ROOMS = ("--model.init_args.start", SHIPPED)  # trained on a wheeled robot
 
 
 class Arm(NamedTuple):
@@ -51,8 +52,10 @@ class Arm(NamedTuple):
 
 ARMS = (
     Arm("manipulation"),
+    Arm("manipulation", "from the rooms' world model", ROOMS),
     Arm("manipulation", "from scratch", SCRATCH),
     Arm("navigation"),
+    Arm("navigation", "from the rooms' world model", ROOMS),
     Arm("navigation", "from scratch", SCRATCH),
     Arm("manipulation", "without the state", ("--data.state", "false")),
     Arm("manipulation", "each dimension by its deviation", ("--data.normaliser", "mean-std")),
@@ -172,7 +175,7 @@ def work(arguments: argparse.Namespace) -> None:
             rows += references(arm.behaviour)
         about = {"behaviour": arm.behaviour, "change": arm.change, "steps": arguments.steps}
         rows.append(about | measured(export, arm.behaviour))
-        origin = provenance(3, weights=[ROOT / "priors/rooms-svd"])
+        origin = provenance(3, weights=[ROOT / "priors/rooms-svd", ROOT / SHIPPED])
         origin["command"] = origin["command"].replace(str(Path.home()), "~")
         origin["dirty"] |= before["dirty"]  # its rows stay
         write(arguments.record, origin | {"rows": rows})

@@ -19,8 +19,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
-
 from benchmarks.experiment.arms import EXPORTS, PRIOR_STEPS
 from benchmarks.experiment.arms import STEPS as SHORT
 from benchmarks.measure import RESULTS, ROOT, Record, Script, positive, provenance, read, write
@@ -37,7 +35,6 @@ class LongRun(WorldModel):
     """A world model whose training has no end: a constant rate, until it is told to fall.
 
     Args:
-        start: export whose weights training starts from; "" for those of the backbone.
         fall: steps of the run between which the rate falls to zero in a line; null: never.
         **options: as `WorldModel`.
     """
@@ -46,7 +43,7 @@ class LongRun(WorldModel):
         self,
         backbone: SVD,
         own_contexts: OwnContexts,
-        start: str = "",
+        start: str | None = None,
         fall: tuple[int, int] | None = None,
         augmentation: Augmentation | None = None,
         learning_rate: float = 3e-4,
@@ -62,18 +59,9 @@ class LongRun(WorldModel):
             steps=steps,
             own_contexts=own_contexts,
             augmentation=augmentation,
+            start=start,
         )
-        self.start, self.fall = start, fall
-
-    def configure_model(self) -> None:
-        ready = hasattr(self, "action_embedding")
-        super().configure_model()
-        if ready or not hasattr(self, "action_embedding") or not self.start:
-            return
-        weights = load_file(ROOT / self.start / "weights.safetensors")
-        own = {f"backbone.{k}" if k.startswith("network.") else k: v for k, v in weights.items()}
-        found = self.load_state_dict(own, strict=False)
-        assert not found.unexpected_keys, found.unexpected_keys
+        self.fall = fall
 
     def configure_optimizers(self) -> Any:
         """A constant rate after the warm-up, until it falls: the run itself has no end."""

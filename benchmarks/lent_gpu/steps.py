@@ -187,7 +187,7 @@ class Lent:
         return {
             f"{BACKBONE}.pretrained": str(self.prior),
             f"{BACKBONE}.memo_frames": 150_000,
-            "model.init_args.start": "",
+            "model.init_args.start": None,
             "model.init_args.learning_rate": rate(3e-4, clips),
             "data.init_args.episodes_train": 2000,
             "data.init_args.batch_size": clips,
