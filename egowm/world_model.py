@@ -642,6 +642,7 @@ class WorldModel(OnHub, LightningModule):
             raise ValueError(
                 "The checkpoint is not of a WorldModel: give one that a fit of this recipe wrote."
             )
+        self.start = None  # the checkpoint holds all of its weights as they are now
         apply(self, checkpoint["egowm"], fitting)
         unknown = set(checkpoint["state_dict"]) - {name for name, _ in self.named_parameters()}
         if unknown:

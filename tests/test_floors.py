@@ -20,7 +20,7 @@ GROUND = (
 CORE = (
     "action_module", "backbones", "dynamics", "encoder", "export", "exported_weights",
     "metadata", "module_export", "off_grid", "own_contexts", "pipeline_folder", "sampler",
-    "sampling", "session", "student", "world_model",
+    "sampling", "session", "start", "student", "world_model",
 )  # fmt: skip
 # Wings stand side by side; each with the other wings that it may know.
 WINGS = {

@@ -1,0 +1,125 @@
+"""Training that starts from an export: what is taken, what starts anew, and what is refused."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from egowm.actions import ActionSpec
+from egowm.backbones import SVD, Cosmos
+from egowm.commands.main import main
+from egowm.world_model import WorldModel
+
+ENDS = (-1.0,) * 4, (1.0,) * 4
+JOINTS = ActionSpec(("a", "b", "c", "d"), ("rad",) * 4, "body", "difference", 4.0, *ENDS)
+PRIORS = Path(__file__).parents[1] / "priors"
+
+
+@pytest.fixture
+def trained(obedient) -> WorldModel:
+    """A model whose network is no longer the base's."""
+    with torch.no_grad():
+        for parameter in obedient.backbone.network.parameters():
+            parameter.mul_(1.02)
+    return obedient
+
+
+@pytest.fixture
+def start(trained, tmp_path) -> Path:
+    trained.save_pretrained(tmp_path / "start")
+    return tmp_path / "start"
+
+
+def begun(prior: Path, start: Path, **options) -> WorldModel:
+    model = WorldModel(SVD(str(prior)), start=str(start), **options)
+    model.configure_model()
+    return model
+
+
+def equal(model: WorldModel, other: WorldModel, part: str) -> bool:
+    mine, theirs = model.state_dict(), other.state_dict()
+    names = [name for name in mine if name.startswith(part)]
+    return bool(names) and all(torch.equal(mine[name], theirs[name]) for name in names)
+
+
+def test_the_same_robot_goes_on(trained, start, tiny_prior, spec, caplog):
+    """All weights, and the ranges that the embedding was trained with, not those of the data."""
+    data = replace(spec, high=(0.5, 0.5, 0.5))
+    with caplog.at_level(logging.INFO):
+        model = begun(tiny_prior, start, spec=data)
+    assert equal(model, trained, "backbone.network")
+    assert equal(model, trained, "action_embedding")
+    assert model.spec == trained.spec != data
+    assert caplog.messages[-1].endswith("network, action_embedding.")
+
+
+def test_another_robot_keeps_the_network(trained, start, tiny_prior, caplog):
+    """Four joints where three numbers drove: no action is embedded yet, so none changes a thing."""
+    with caplog.at_level(logging.INFO):
+        model = begun(tiny_prior, start, spec=JOINTS, state_spec=JOINTS)
+    assert equal(model, trained, "backbone.network")
+    assert model.spec == JOINTS
+    assert not model.embed(torch.ones(1, 2, 4), torch.ones(1, 4)).any()
+    assert caplog.messages[-1].endswith("network; anew: action_embedding, state_embedding.")
+
+
+def test_the_state_of_the_same_body_is_taken(world_model, tiny_prior, tmp_path, spec):
+    body = WorldModel(SVD(str(tiny_prior)), spec=spec, state_spec=JOINTS, drop_action=0.5)
+    body.configure_model()
+    for parameter in (*body.state_embedding.parameters(), body.null_embedding):
+        torch.nn.init.ones_(parameter)
+    body.save_pretrained(tmp_path / "body")
+    model = begun(tiny_prior, tmp_path / "body", spec=spec, state_spec=JOINTS, drop_action=0.1)
+    assert equal(model, body, "state_embedding")
+    assert equal(model, body, "null_embedding")
+
+
+@pytest.mark.parametrize("options", [{"features": "linear"}, {"alignment": "sum"}])
+def test_an_embedding_of_other_features_starts_anew(options, start, tiny_prior, spec):
+    model = begun(tiny_prior, start, spec=spec, **options)
+    assert not model.embed(torch.ones(1, 2, 3)).any()
+    assert model.spec is spec
+
+
+def test_what_is_refused(start, trained, tiny_prior, spec, tmp_path):
+    def refused(words: str, kind: type[Exception] = ValueError, folder: Path = start, **options):
+        with pytest.raises(kind, match=words):
+            begun(tiny_prior, folder, **({"spec": spec} | options))
+
+    refused("train full, got lora.*--as diffusers", train="lora")
+    refused("Expected an export", FileNotFoundError, tmp_path / "nothing")
+    trained.save_pipeline(tmp_path / "pipeline")
+    refused("is a pipeline.*backbone.pretrained", folder=tmp_path / "pipeline")
+    random = WorldModel(SVD(str(tiny_prior), random=["unet"]), spec=spec, start=str(start))
+    with pytest.raises(ValueError, match=r"leave --model.backbone.random \['unet'\] out"):
+        random.configure_model()
+    cosmos = WorldModel(Cosmos(str(PRIORS / "rooms-cosmos")), spec=spec, start=str(start))
+    with pytest.raises(ValueError, match=r"export of .*SVD, this model has .*Cosmos"):
+        cosmos.configure_model()
+    (start / "weights.safetensors").write_bytes(b"nothing")
+    refused("weights.safetensors")
+
+
+def test_another_base_is_refused(start, spec):
+    rooms = SVD(str(PRIORS / "rooms-svd"))
+    with pytest.raises(ValueError, match=r"another base.*Give its base as --model\.back"):
+        WorldModel(rooms, spec=spec, start=str(start)).configure_model()
+
+
+def test_fit_starts_from_it_and_an_export_needs_it_no_more(
+    start, trained, recipe, tmp_path, caplog
+):
+    """A rate of almost nothing: what is trained is what training started from."""
+    with caplog.at_level(logging.INFO):
+        main(["fit", "-c", str(recipe), "--model.learning_rate=1e-12", f"--model.start={start}"])
+    assert any("Training starts from" in line for line in caplog.messages)
+    first = load_file(start.rename(tmp_path / "moved") / "weights.safetensors")
+    config = next((tmp_path / "run").glob("lightning_logs/*/config.yaml"))
+    last = tmp_path / "run/checkpoints/last.ckpt"
+    main(["export", "-c", str(config), f"--ckpt_path={last}", f"--output={tmp_path / 'export'}"])
+    weights = load_file(tmp_path / "export/weights.safetensors")
+    assert weights.keys() == first.keys()
+    assert all(torch.allclose(weights[name], first[name], atol=1e-6) for name in first)
