@@ -1,8 +1,6 @@
 """The long training in the background: its rate, and where it goes on."""
 
 import pytest
-import torch
-from safetensors.torch import save_file
 
 from benchmarks.experiment import long_training
 from egowm.backbones import SVD
@@ -15,20 +13,6 @@ def model(tiny_prior, spec):
     model = long_training.LongRun(backbone, OwnContexts(0.6, 2, steps=1))
     model.spec = spec
     return model
-
-
-@pytest.mark.long
-def test_it_starts_from_the_weights_of_an_export(model, tmp_path):
-    model.configure_model()
-    export = {n: p.detach() + 1 for n, p in model.named_parameters() if p.requires_grad}
-    save_file(
-        {name.removeprefix("backbone."): values for name, values in export.items()},
-        tmp_path / "weights.safetensors",
-    )
-    other = long_training.LongRun(model.backbone, model.own_contexts, start=str(tmp_path))
-    other.spec = model.spec
-    other.configure_model()
-    assert all(torch.equal(p, export[n]) for n, p in other.named_parameters() if p.requires_grad)
 
 
 def test_a_new_folder_counts_its_own_steps(tmp_path, monkeypatch):
