@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 
 from egowm.commands import main as cli
 from egowm.commands.work import demo, fit
+from egowm.data import HumanoidHalls
 from egowm.evaluation.roll_out import choose
 from egowm.recipe import open_recipe
 from egowm.sampling import Sampling
@@ -36,9 +38,9 @@ def trained(obedient, monkeypatch) -> list[list[str]]:
 
 
 @pytest.fixture
-def evaluated(monkeypatch) -> list[SimpleNamespace]:
-    """The calls of `evaluate`, which return a made-up record."""
-    seen: list[SimpleNamespace] = []
+def evaluated(monkeypatch) -> list[Any]:
+    """The calls of `evaluate`, which return a made-up record, and the runs that get a page anew."""
+    seen: list[Any] = []
 
     def evaluate(rows, data, output, **options):
         seen.append(SimpleNamespace(rows=rows, data=data, output=output, **options))
@@ -48,16 +50,17 @@ def evaluated(monkeypatch) -> list[SimpleNamespace]:
         return record
 
     monkeypatch.setattr(demo, "evaluate", evaluate)
+    monkeypatch.setattr(demo, "write_report", lambda run: seen.append(run))
     return seen
 
 
 @pytest.fixture
 def committed(world_model, monkeypatch) -> None:
-    """A tiny model in place of the one that comes along, which may be missing."""
+    """A tiny model in place of those that come along, which may be missing."""
     load = demo.WorldModel.from_pretrained
 
     def from_pretrained(folder):
-        return world_model if folder == default_model() else load(folder)
+        return world_model if folder in (default_model(), "humanoid") else load(folder)
 
     monkeypatch.setattr(demo.WorldModel, "from_pretrained", from_pretrained)
 
@@ -94,7 +97,14 @@ def test_train(recipe, trained, obedient, tmp_path, capsys):
 def test_rooms(quick, clips, limit, trained, evaluated, committed, tmp_path, capsys):
     options = ["--quick"] if quick else []
     assert cli.main(["demo", "--output", str(tmp_path / "demo"), *options]) == 0
-    [call] = evaluated
+    call, hands, page = evaluated
+    assert [(row.folder, row.actions) for row in hands.rows] == [
+        ("pred", "true"),
+        ("pred_shuffled", "shuffled"),
+    ]
+    assert isinstance(hands.data, HumanoidHalls)
+    assert hands.data.counts["test"] == hands.clips == clips // 2 + quick
+    assert (page, hands.output) == (tmp_path / "demo", tmp_path / "demo/humanoid")
     assert [(row.folder, row.actions) for row in call.rows] == [
         ("pred", "true"),
         ("pred_fresh", "true"),
@@ -114,8 +124,8 @@ def test_rooms(quick, clips, limit, trained, evaluated, committed, tmp_path, cap
     assert "trained just now, 7 steps" in out
     assert "The row 'trained just now, 7 steps' is a check that training runs here" in out
     assert "Copy of the first frame" in out
-    page, said = out.rstrip().splitlines()[-3::2]
-    assert page.endswith(f"Open {tmp_path / 'demo/report.html'} in a browser.")
+    where, said = out.rstrip().splitlines()[-3::2]
+    assert where.endswith(f"Open {tmp_path / 'demo/report.html'} in a browser.")
     assert said == (
         "Told the clip's own actions the model scores PSNR 20.0, told another clip's 20.0: its own "
         "are better on 0 of 2 clips, too few clips to say whether the model follows its actions."
@@ -152,6 +162,7 @@ def test_its_last_line_tells_whether_the_model_follows_its_actions(
         return record
 
     monkeypatch.setattr(demo, "evaluate", evaluate)
+    monkeypatch.setattr(demo, "write_report", lambda run: None)
     assert cli.main(["demo", "--quick", "--output", str(tmp_path / "demo")]) == 0
     said = capsys.readouterr().out.rstrip().splitlines()[-1]
     wins, follows = re.search(r"better on (\d) of 6 clips, (.*)\.$", said).groups()

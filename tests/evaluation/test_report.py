@@ -448,6 +448,22 @@ def test_the_page_shows_the_metrics(run):
     assert ">0.25</td><td>1.50</td>" in section
 
 
+def test_a_run_inside_the_run_is_a_section_below_it(run: Path) -> None:
+    """With a table and clips of its own, which the order of the clips above leaves in place."""
+    inner = run / "humanoid"
+    shutil.copytree(run, inner, ignore=shutil.ignore_patterns("humanoid"))
+    change(inner, title="A body <at> a table", fps=5.0)
+    page = write_report(run, videos=False).read_text("utf-8")
+    above, below = page.split('<section aria-label="A body &lt;at&gt; a table">')
+    assert "<h2>A body &lt;at&gt; a table</h2>" in below
+    assert "32x32, 5 per second" in below
+    for part in (above, below):
+        assert part.count('class="card"') == len(CLIPS)
+        assert "another clip&#39;s actions" in part
+        assert "31.2" in part
+    assert "listed.sort" in below
+
+
 def test_the_ceiling_flattens_no_chart(run):
     """It stands in the table; the scale is that of the other rows."""
 

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from egowm.checks import counted
-from egowm.commands.demo_folder import DEMO, TRAINING
+from egowm.commands.demo_folder import DEMO, HUMANOID, TRAINING
+from egowm.data.humanoid import HumanoidHalls
 from egowm.data.module import ClipData
 from egowm.data.public_recordings import missing
 from egowm.evaluation.evaluate import annotator, evaluate
 from egowm.evaluation.record import EvalRecord
+from egowm.evaluation.report.run_page import write_report
 from egowm.evaluation.roll_out import choose
 from egowm.evaluation.rows import Row
 from egowm.evaluation.table import table
@@ -65,12 +67,38 @@ def rooms(output: Path, quick: bool) -> int:
         model=f"shipped model: {_name(shipped)}; {trained} of the same network and base",
         kind=DEMO,
     )
+    body = humanoid(output / HUMANOID, quick)
+    write_report(output)  # with the humanoid's section below the rooms
     return _say(
         record,
         output,
         started,
+        f"Below the rooms on the page, a humanoid at its table. {verdict(body)}\n\n"
         f"The row '{trained}' is a check that training runs here, not a rival: the shipped model "
         f"took tens of thousands of steps.",
+    )
+
+
+def humanoid(output: Path, quick: bool) -> EvalRecord:
+    """The embedded humanoid at its table, told all of its 25 dimensions; its shipped model."""
+    clips = 2 if quick else 6
+    data = open_recipe(recipes()["humanoid_manip_svd"]).data()
+    assert isinstance(data, HumanoidHalls)
+    data.counts["test"] = clips  # only those are drawn
+    model = WorldModel.from_pretrained("humanoid")
+    rows = [
+        Row("pred", "humanoid's model", model),
+        Row("pred_shuffled", "humanoid's model, another clip's actions", model, "shuffled"),
+    ]
+    return evaluate(
+        rows,
+        data,
+        output,
+        clips=clips,
+        horizon=8,
+        annotate=annotator(data, None),
+        title="A humanoid of 25 dimensions at its table: its arms and hands move in view",
+        model=f"{_name(model)}, trained in other halls",
     )
 
 

@@ -61,7 +61,8 @@ function toggle() {
 }
 function step(by) { play(false); show(frame + by); }
 
-const places = new Map(cards.map((item, k) => [item.card.dataset.name, k]));
+const listed = [...list.querySelectorAll(".card")]; // those of a section below stay where they are
+const places = new Map(listed.map((card, k) => [card.dataset.name, k]));
 const orders = {
   typical: (a, b) => places.get(a.name) - places.get(b.name),
   worst: (a, b) => number(a.scs, 1e9) - number(b.scs, 1e9) || a.psnr - b.psnr,
@@ -73,7 +74,7 @@ const orders = {
 function number(text, absent) { return text === "" ? absent : Number(text); }
 byId("order").addEventListener("change", (event) => {
   const compare = orders[event.target.value];
-  list.append(...cards.map((item) => item.card).sort((a, b) => compare(a.dataset, b.dataset)));
+  list.append(...listed.sort((a, b) => compare(a.dataset, b.dataset)));
 });
 if (byId("masks")) byId("masks").addEventListener("click", toggle);
 for (const table of document.querySelectorAll(".sortable table")) {

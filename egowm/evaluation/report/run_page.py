@@ -1,10 +1,12 @@
 """`egowm report RUN`: one HTML page, complete in itself, that shows what a model predicted.
 
 Truth and predictions play in step beside the actions and the overlap over time, under the table of
-scores. The page opens from disk without internet. Beside it, RUN/videos/ gets an mp4 per clip.
+scores. The page opens from disk without internet. Beside it, RUN/videos/ gets an mp4 per clip. A
+run in a folder of its own inside the run, as the demo's humanoid, gets a section below it.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +53,23 @@ _LEAD = (
     "the predictions what the model expected. All videos move in step."
 )
 _SPREAD = "The clips here are spread evenly from the lowest to the highest; the table counts all,"
+_SECTION = Markup(
+    '<section aria-label="{title}"><div class="heading"><h2>{title}</h2></div>{header}'
+    '{warning}<div class="scroll scores" tabindex="0" role="region" aria-label="{title}: scores">'
+    '{table}</div>{brief}{metrics}<div class="cards" style="--columns: {columns}">{cards}</div>'
+    "</section>"
+)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A run, read, with its clips drawn. psnrs: by clip, as `_clip_psnrs`."""
+
+    run: RunFolder
+    scores: Scores
+    psnrs: Mapping[str, Mapping[str, float]]
+    cards: Sequence[Markup]
+    metrics: EvalRecord | None
 
 
 @checked
@@ -87,7 +106,15 @@ def write_report(
     1
     """
     output = check_page(Path(run), output, max_clips, videos)
-    folder = read_run(Path(run))
+    inner = sorted(path.parent for path in Path(run).glob("*/clips.json"))
+    first, *more = [_read(path, max_clips, videos) for path in (Path(run), *inner)]
+    write_whole(output, _page(first, more))
+    return output
+
+
+def _read(path: Path, max_clips: int, videos: bool) -> _Part:
+    """A run of the page; writes its videos, too."""
+    folder = read_run(path)
     scores = {variant.folder: _read_scores(folder, variant.folder) for variant in folder.variants}
     _check_protocols(folder, scores)
     psnrs = {
@@ -103,8 +130,7 @@ def write_report(
         cards.append(draw_run_card(folder, clip, frames, entries, psnrs[clip]))
         if videos:
             write_comparison(folder, clip, frames)
-    write_whole(output, _page(folder, scores, psnrs, cards, _read_metrics(folder)))
-    return output
+    return _Part(folder, scores, psnrs, cards, _read_metrics(folder))
 
 
 def _read_metrics(run: RunFolder) -> EvalRecord | None:
@@ -201,32 +227,16 @@ def _typical_first(
     return [*typical, *(clip for clip in run.clips if clip not in scores)][:most]
 
 
-def _page(
-    run: RunFolder,
-    scores: Scores,
-    psnrs: Mapping[str, Mapping[str, float]],
-    cards: Sequence[Markup],
-    metrics: EvalRecord | None,
-) -> str:
+def _page(part: _Part, more: Sequence[_Part]) -> str:
     """Fill the template."""
-    labels = {v.folder: v.label for v in run.variants}
-    means = {key: sum(row[key] for row in psnrs.values()) / len(psnrs) for key in (*labels, "copy")}
-    rows = table_rows(labels, scores, {} if metrics else means)  # else PSNR stands in the metrics
+    run, cards = part.run, part.cards
     left_out = len(run.clips) - len(cards)
-    first = next((score for score in scores.values() if score), None)
-    primary = _clips(scores[run.variants[0].folder])
+    primary = _clips(part.scores[run.variants[0].folder])
     measure = "SCS" if any(clip.get("scs") is not None for clip in primary) else "PSNR"
-    values = {
-        "title": run.title or run.model or "Predictions",
-        "header": _about(run),
+    lasts = [len(actions) for p in (part, *more) for actions in p.run.actions.values()]
+    values = _described(part) | {
         "fps": f"{run.fps:g}",
-        "last": max(len(actions) for actions in run.actions.values()),
-        "table": draw_table(rows) if first or metrics is None else "",
-        "warning": draw_warning(first.get("warning")) if first else _unscored(run),
-        "notes": draw_notes(rows),
-        "empty": draw_empty_shares(labels, scores),
-        "brief": Markup('<p class="brief">{}</p>').format(_brief(run, first)),
-        "metrics": draw_metrics(metrics),
+        "last": max(lasts),
         "all_clips": "",
         "clip_count": f"{len(cards)} of {counted(len(run.clips), 'clip')}"
         if left_out
@@ -236,12 +246,36 @@ def _page(
         "orders": draw_orders(
             "typical", *(("worst", "best") if measure == "SCS" else ()), "psnr", "name"
         ),
-        "columns": 1 + len(labels),
-        "cards": joined(cards),
+        "more": joined(_SECTION.format(**_described(inner)) for inner in more),
         "mask_button": "",
-        "protocol": draw_protocol(first),
+        "protocol": draw_protocol(_first(part.scores)),
     }
     return fill(values)
+
+
+def _first(scores: Scores) -> ScoreRecord | None:
+    return next((score for score in scores.values() if score), None)
+
+
+def _described(part: _Part) -> dict[str, object]:
+    """What a page says of a run, at its head or in a section."""
+    run, metrics, first = part.run, part.metrics, _first(part.scores)
+    labels = {v.folder: v.label for v in run.variants}
+    each = part.psnrs.values()
+    means = {key: sum(row[key] for row in each) / len(each) for key in (*labels, "copy")}
+    rows = table_rows(labels, part.scores, {} if metrics else means)  # else it is in the metrics
+    return {
+        "title": run.title or run.model or "Predictions",
+        "header": _about(run),
+        "warning": draw_warning(first.get("warning")) if first else _unscored(run),
+        "table": draw_table(rows) if first or metrics is None else "",
+        "notes": draw_notes(rows),
+        "empty": draw_empty_shares(labels, part.scores),
+        "brief": Markup('<p class="brief">{}</p>').format(_brief(run, first)),
+        "metrics": draw_metrics(metrics),
+        "columns": 1 + len(labels),
+        "cards": joined(part.cards),
+    }
 
 
 def _unscored(run: RunFolder) -> Markup:
