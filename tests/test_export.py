@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from egowm import export
+from egowm.actions.humanoid_states import NAMES
 from egowm.backbones import SVD
 from egowm.checksums import sum_of
 from egowm.commands.main import explain
@@ -149,12 +150,12 @@ def test_nothing_to_load(tmp_path):
         WorldModel.from_pretrained(tmp_path / "none")
 
 
-@pytest.mark.parametrize("name", ["rooms"])
-def test_a_shipped_model_by_its_name(name, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("name", "first"), [("rooms", ["dx", "dy", "dyaw"]), ("humanoid", NAMES)])
+def test_a_shipped_model_by_its_name(name, first, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model = WorldModel.from_pretrained(name)
     record = json.loads((world_models()[name] / "world_model.json").read_text())
-    assert (model.spec.names, model.steps) == (("dx", "dy", "dyaw"), record["steps"])
+    assert (model.spec.names, model.steps) == (tuple(first), record["steps"])
     assert model.backbone.base_sha256 == record["base_sha256"]
 
 
@@ -170,7 +171,7 @@ def test_an_unknown_name_lists_the_shipped_ones(there, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if there:
         (tmp_path / "kitchens").mkdir()
-    words = r"in kitchens, found none: .* a shipped model \(rooms\)\.$"
+    words = r"in kitchens, found none: .* a shipped model \(humanoid, rooms\)\.$"
     with pytest.raises(FileNotFoundError, match=words):
         WorldModel.from_pretrained("kitchens")
 
