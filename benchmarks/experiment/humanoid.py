@@ -36,6 +36,9 @@ SCRATCH = (
 ROOMS = ("--model.init_args.start", SHIPPED)  # trained on a wheeled robot
 
 
+PRIOR, FROM_ROOMS = "from the prior", "from the rooms' world model"
+
+
 class Arm(NamedTuple):
     """A training run.
 
@@ -46,16 +49,16 @@ class Arm(NamedTuple):
     """
 
     behaviour: str
-    change: str = "from the prior"
+    change: str = PRIOR
     options: Sequence[str] = ()
 
 
 ARMS = (
     Arm("manipulation"),
-    Arm("manipulation", "from the rooms' world model", ROOMS),
+    Arm("manipulation", FROM_ROOMS, ROOMS),
     Arm("manipulation", "from scratch", SCRATCH),
     Arm("navigation"),
-    Arm("navigation", "from the rooms' world model", ROOMS),
+    Arm("navigation", FROM_ROOMS, ROOMS),
     Arm("navigation", "from scratch", SCRATCH),
     Arm("manipulation", "without the state", ("--data.state", "false")),
     Arm("manipulation", "each dimension by its deviation", ("--data.normaliser", "mean-std")),
@@ -123,14 +126,14 @@ def place(folder: Path, arm: Arm, steps: int) -> Path:
 
 def draw(path: Path, folder: Path, steps: int) -> None:
     """The page's moving picture: of each behaviour the clip whose structures another clip's actions
-    lead farthest away; the arms from the prior."""
+    lead farthest away; the arms from the rooms' world model."""
     from benchmarks.experiment.hall_clips import unseen_halls
     from benchmarks.experiment.picture import film
 
     rows: list[list[np.ndarray]] = [[], [], []]
     for arm in ARMS:
         export = place(folder, arm, steps) / "export"
-        if arm.change != "from the prior" or not export.is_dir():
+        if arm.change != FROM_ROOMS or not export.is_dir():
             continue
         clips = unseen_halls(RECIPES[arm.behaviour])
         apart = clips.score(clips.simulated("shuffled")).scs
