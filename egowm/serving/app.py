@@ -57,8 +57,9 @@ def build(
 
     async def rollout(request: Request) -> Response:
         told = check(read(await _body(request)), RolloutRequest)
+        asked = await decoder.run(lambda: served.asked(told))
         picture = await decoder.run(lambda: served.sent(told["picture"]))
-        answer, parts = await worker.run(lambda: served.rollout(told, picture))
+        answer, parts = await worker.run(lambda: served.rollout(asked, picture))
         futures: list[list[str]] = []
         while not await request.is_disconnected():
             part = await worker.run(lambda: next(parts, None), begun=True)

@@ -8,10 +8,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
 
+from egowm.dynamics import Dynamics
+from egowm.evaluation.simulator import Simulator
+from egowm.shipped import share_folder
 from egowm.typed_json import faults
 from egowm.video import resize
 
@@ -136,3 +140,15 @@ def _fitted(found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _distances(found: np.ndarray, mean: np.ndarray, whitening: np.ndarray) -> np.ndarray:
     return np.linalg.norm((found - mean) @ whitening.T, axis=1)
+
+
+def domain_of(model: Dynamics) -> Domain | None:
+    """That of the embedded rooms for models that stand on a shipped base and drive as its robot;
+    None where what a model learned from is not known."""
+    spec, base = model.spec, model.base
+    wheels = Simulator.spec
+    assert wheels is not None
+    if spec is None or (spec.names, spec.units, spec.kind) != (wheels.names, wheels.units, "se2"):
+        return None
+    shipped = {str(path.resolve()) for path in share_folder("priors").iterdir()}
+    return Domain.of_rooms() if str(Path(base).resolve()) in shipped else None

@@ -4,8 +4,7 @@ import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +13,6 @@ from egowm.actions import ActionSpec, follows
 from egowm.actions.keys import MOVES, pressed
 from egowm.checks import counted
 from egowm.dynamics import Dynamics
-from egowm.evaluation.simulator import Simulator
 from egowm.pixels import to_uint8
 from egowm.sampling import Sampling
 from egowm.serving.domain import Domain
@@ -32,7 +30,6 @@ from egowm.serving.messages import (
 )
 from egowm.serving.walk import Truth, Walk, is_planar
 from egowm.session import Session
-from egowm.shipped import share_folder
 from egowm.video import resize
 from egowm.worlds.motion import find_start
 from egowm.worlds.recording import seed_of
@@ -42,6 +39,14 @@ STRICT = Sampling(strict=True)  # no action far beyond what the model has seen
 ROOMS = 1_000_000  # unseen ones, by number
 AT_ONCE = 16  # futures imagined at once, which bounds the memory
 MOST_AT_ONCE = 256  # their frames: then a walk may take its turn, and who has gone is left
+
+
+class Asked(NamedTuple):
+    """Futures that a client asks for: actions (N, T, A), and options of `Dynamics.rollout`."""
+
+    actions: torch.Tensor
+    form: Format
+    options: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -155,11 +160,8 @@ class Served:
         )
         return Walk(session, picture, truth)
 
-    def rollout(
-        self, told: RolloutRequest, picture: np.ndarray
-    ) -> tuple[dict[str, Any], Iterator[list[list[str]]]]:
-        """What is told of futures of one picture, for JSON, and their encoded frames, some futures
-        at a time: they are imagined when they are asked for."""
+    def asked(self, told: RolloutRequest) -> Asked:
+        """What is asked for, checked, before the picture is decoded, which takes far longer."""
         form: Format = chosen(told.get("format"), Format)
         decode: Frames = chosen(told.get("frames"), Frames)
         source = told.get("source", self.source)
@@ -174,15 +176,22 @@ class Served:
             steps=told.get("steps", self.how.steps),
             guidance=told.get("guidance", self.how.guidance),
         )
-        imagine = partial(
-            self.model.rollout,
-            self._context(picture),
-            how=how,
-            state=None if state is None else state[None],
-            text=told.get("text", self.text),
-            source=source,
-            generator=torch.Generator().manual_seed(told.get("seed", 0)),
-        )
+        told_of = {
+            "how": how,
+            "state": None if state is None else state[None],
+            "text": told.get("text", self.text),
+            "source": source,
+            "generator": torch.Generator().manual_seed(told.get("seed", 0)),
+        }
+        return Asked(actions, form, told_of)
+
+    def rollout(
+        self, asked: Asked, picture: np.ndarray
+    ) -> tuple[dict[str, Any], Iterator[list[list[str]]]]:
+        """What is told of futures of one picture, for JSON, and their encoded frames, some futures
+        at a time: they are imagined when they are asked for."""
+        actions, form = asked.actions, asked.form
+        imagine = partial(self.model.rollout, self._context(picture), **asked.options)
         unlike = None if self.domain is None else self.domain.unlike(picture)
         answer = {"format": form, "height": self.size[0], "width": self.size[1], "unlike": unlike}
         size = max(1, min(AT_ONCE, MOST_AT_ONCE // actions.shape[1]))
@@ -238,15 +247,3 @@ def _written(futures: torch.Tensor, form: Format) -> list[list[str]]:
         [base64.b64encode(encoded(frame, form)).decode() for frame in to_uint8(future)]
         for future in futures
     ]
-
-
-def domain_of(model: Dynamics) -> Domain | None:
-    """That of the embedded rooms for models that stand on a shipped base and drive as its robot;
-    None where what a model learned from is not known."""
-    spec, base = model.spec, model.base
-    wheels = Simulator.spec
-    assert wheels is not None
-    if spec is None or (spec.names, spec.units, spec.kind) != (wheels.names, wheels.units, "se2"):
-        return None
-    shipped = {str(path.resolve()) for path in share_folder("priors").iterdir()}
-    return Domain.of_rooms() if str(Path(base).resolve()) in shipped else None

@@ -139,7 +139,7 @@ def test_pictures_like_those_of_the_training(run, tmp_path):
 
 def test_the_shipped_model_knows_its_rooms(world_model):
     from egowm.latent import from_pretrained
-    from egowm.serving.served import domain_of
+    from egowm.serving.domain import domain_of
 
     assert domain_of(world_model) is None
     assert domain_of(from_pretrained("rooms")).about == "rooms drawn by a simulator"

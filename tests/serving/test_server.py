@@ -382,6 +382,14 @@ def test_a_wrong_request_is_told_in_a_sentence(server, file, change, message):
     assert "\n" not in told["error"]
 
 
+def test_wrong_actions_are_told_before_the_picture_is_decoded(server, file, monkeypatch):
+    decoded = []
+    monkeypatch.setattr(Served, "sent", lambda *given: decoded.append(given))
+    status, told = server.ask("/v1/rollout", {"picture": file, "actions": [[[1.0]]]})
+    assert (status, decoded) == (400, [])
+    assert "actions of 3 numbers each, got one of 1" in told["error"]
+
+
 def test_an_answer_has_a_size(server, file, monkeypatch):
     monkeypatch.setattr("egowm.serving.served.MOST_ANSWER", 3 * 16 * 16 * 3)
     asked = {"picture": file, "actions": [[AHEAD] * 4]}

@@ -14,9 +14,9 @@ from egowm.latent.base import LatentDynamics
 from egowm.network.compilation import compile_blocks
 from egowm.sampling import Sampling
 from egowm.serving.app import build
-from egowm.serving.domain import Domain
+from egowm.serving.domain import Domain, domain_of
 from egowm.serving.doorkeeper import Doorkeeper
-from egowm.serving.served import Served, domain_of
+from egowm.serving.served import Served
 from egowm.serving.server import address, opened, serve, token_for
 from egowm.shipped import default_model
 from egowm.video import picture_paths, read_image, resize
