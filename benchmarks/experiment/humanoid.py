@@ -37,6 +37,10 @@ ROOMS = ("--model.init_args.start", SHIPPED)  # trained on a wheeled robot
 
 
 PRIOR, FROM_ROOMS = "from the prior", "from the rooms' world model"
+MORE = (
+    *("--model.init_args.start", "{runs}/manipulation_from_the_rooms'_world_model_1000/export"),
+    *("--data.episodes_train", "384"),
+)
 
 
 class Arm(NamedTuple):
@@ -45,12 +49,14 @@ class Arm(NamedTuple):
     Args:
         behaviour: "manipulation" or "navigation".
         change: What the run changes in its recipe, in words.
-        options: The same as options of `egowm fit`.
+        options: The same as options of `egowm fit`; "{runs}" is the folder of all runs.
+        steps: Of this arm; None: those of all.
     """
 
     behaviour: str
     change: str = PRIOR
     options: Sequence[str] = ()
+    steps: int | None = None
 
 
 ARMS = (
@@ -64,6 +70,7 @@ ARMS = (
     Arm("manipulation", "each dimension by its deviation", ("--data.normaliser", "mean-std")),
     Arm("navigation", "without the state", ("--data.state", "false")),
     Arm("navigation", "each dimension by its deviation", ("--data.normaliser", "mean-std")),
+    Arm("manipulation", "that, 2,800 steps more in 384 halls", MORE, 2800),
 )
 RECIPES = {"manipulation": "humanoid_manip_svd", "navigation": "humanoid_nav_svd"}
 
@@ -71,7 +78,8 @@ RECIPES = {"manipulation": "humanoid_manip_svd", "navigation": "humanoid_nav_svd
 def train(arm: Arm, folder: Path, steps: int) -> Path:
     """Train an arm, from where it stopped, and export it."""
     egowm = str(Path(sys.executable).parent / "egowm")
-    fit = [egowm, "fit", "-c", f"recipes/{RECIPES[arm.behaviour]}.yaml", *arm.options]
+    options = [option.replace("{runs}", str(folder.parent)) for option in arm.options]
+    fit = [egowm, "fit", "-c", f"recipes/{RECIPES[arm.behaviour]}.yaml", *options]
     fit += ["--trainer.default_root_dir", str(folder), "--trainer.max_steps", str(steps)]
     fit += ["--ckpt_path", "last", "--save_every", "100", "--guard_patience", "0"]
     call(folder, [*fit, "--pictures_every", "0", "--trainer.enable_progress_bar", "false"])
@@ -120,7 +128,8 @@ def references(behaviour: str) -> list[Record]:
 
 
 def place(folder: Path, arm: Arm, steps: int) -> Path:
-    """The folder of an arm's run of so many steps."""
+    """The folder of an arm's run of so many steps, or of its own."""
+    steps = arm.steps or steps
     return folder.expanduser() / f"{arm.behaviour} {arm.change} {steps}".replace(" ", "_")
 
 
@@ -152,6 +161,8 @@ def options(add: Callable[..., Any]) -> None:
     add("--record", type=Path, default=RECORD)
     add("--picture", type=Path, help="WebP to draw; scores nothing")
     add("--only", choices=("train", "score"), help="one of the two; score what is exported")
+    changes = dict.fromkeys(arm.change for arm in ARMS)
+    add("--arms", nargs="+", choices=changes, default=[*changes], metavar="ARM", help="their names")
 
 
 def work(arguments: argparse.Namespace) -> None:
@@ -162,7 +173,7 @@ def work(arguments: argparse.Namespace) -> None:
     rows = before["rows"]
     known = {(row["behaviour"], row["change"]) for row in rows}
     for arm in ARMS:
-        if (arm.behaviour, arm.change) in known:
+        if (arm.behaviour, arm.change) in known or arm.change not in arguments.arms:
             continue
         folder = place(arguments.folder, arm, arguments.steps)
         folder.mkdir(parents=True, exist_ok=True)
@@ -170,13 +181,17 @@ def work(arguments: argparse.Namespace) -> None:
         if not export.is_dir():
             if arguments.only == "score":
                 continue
-            export = train(arm, folder, arguments.steps)
+            export = train(arm, folder, arm.steps or arguments.steps)
             print(*arm[:2], "trained", flush=True)
         if arguments.only == "train":
             continue
         if not any(r["behaviour"] == arm.behaviour for r in rows):
             rows += references(arm.behaviour)
-        about = {"behaviour": arm.behaviour, "change": arm.change, "steps": arguments.steps}
+        about = {
+            "behaviour": arm.behaviour,
+            "change": arm.change,
+            "steps": arm.steps or arguments.steps,
+        }
         rows.append(about | measured(export, arm.behaviour))
         origin = provenance(3, weights=[ROOT / "priors/rooms-svd", ROOT / SHIPPED])
         origin["command"] = origin["command"].replace(str(Path.home()), "~")
