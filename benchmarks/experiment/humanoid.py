@@ -177,11 +177,11 @@ def work(arguments: argparse.Namespace) -> None:
             continue
         folder = place(arguments.folder, arm, arguments.steps)
         folder.mkdir(parents=True, exist_ok=True)
-        export = folder / "export"
+        export, steps = folder / "export", arm.steps or arguments.steps
         if not export.is_dir():
             if arguments.only == "score":
                 continue
-            export = train(arm, folder, arm.steps or arguments.steps)
+            export = train(arm, folder, steps)
             print(*arm[:2], "trained", flush=True)
         if arguments.only == "train":
             continue
