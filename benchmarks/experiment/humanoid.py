@@ -14,15 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from benchmarks.experiment.long_training import call
 from benchmarks.measure import RESULTS, ROOT, Record, Script, positive, provenance, read, write
 from egowm.files import whole
-from egowm.video import webp_bytes
 from egowm.world_model import WorldModel
-from egowm.worlds.humanoid import RATE_HZ
-from egowm.worlds.humanoid_recording import STRIDE
 
 RECORD = RESULTS / "humanoid.json"
 SHIPPED = "priors/rooms-world-model"  # its VAE is that of every arm
@@ -133,33 +128,11 @@ def place(folder: Path, arm: Arm, steps: int) -> Path:
     return folder.expanduser() / f"{arm.behaviour} {arm.change} {steps}".replace(" ", "_")
 
 
-def draw(path: Path, folder: Path, steps: int) -> None:
-    """The page's moving picture: of each behaviour the clip whose structures another clip's actions
-    lead farthest away; the arms from the rooms' world model."""
-    from benchmarks.experiment.hall_clips import unseen_halls
-    from benchmarks.experiment.picture import film
-
-    rows: list[list[np.ndarray]] = [[], [], []]
-    for arm in ARMS:
-        export = place(folder, arm, steps) / "export"
-        if arm.change != FROM_ROOMS or not export.is_dir():
-            continue
-        clips = unseen_halls(RECIPES[arm.behaviour])
-        apart = clips.score(clips.simulated("shuffled")).scs
-        clips.keep(np.argsort(apart, kind="stable")[:1].tolist())
-        model, truth = WorldModel.from_pretrained(export), clips.truth[0]
-        rows[0].append(truth)
-        for row, kind in zip(rows[1:], ("true", "shuffled"), strict=True):
-            row.append(np.concatenate([truth[:1], clips.imagined(model, kind)[0]]))
-    with whole(path) as temporary:
-        temporary.write_bytes(webp_bytes(film(rows), RATE_HZ / STRIDE))
-
-
 def options(add: Callable[..., Any]) -> None:
     add("--folder", type=Path, required=True, help="of the runs, outside the tree")
     add("--steps", type=positive, default=STEPS, help="of each arm")
     add("--record", type=Path, default=RECORD)
-    add("--picture", type=Path, help="WebP to draw; scores nothing")
+    add("--picture", type=Path, help="WebP to draw of the model that ships; scores nothing")
     add("--only", choices=("train", "score"), help="one of the two; score what is exported")
     changes = dict.fromkeys(arm.change for arm in ARMS)
     add("--arms", nargs="+", choices=changes, default=[*changes], metavar="ARM", help="their names")
@@ -167,7 +140,13 @@ def options(add: Callable[..., Any]) -> None:
 
 def work(arguments: argparse.Namespace) -> None:
     if arguments.picture:
-        draw(arguments.picture, arguments.folder, arguments.steps)
+        from benchmarks.experiment.hall_clips import unseen_halls
+        from benchmarks.experiment.picture import moving
+
+        clips = unseen_halls(RECIPES["manipulation"])
+        picture = moving(WorldModel.from_pretrained("humanoid"), clips)
+        with whole(arguments.picture) as temporary:
+            temporary.write_bytes(picture)
         return
     before = read(arguments.record) or {"rows": [], "dirty": False}
     rows = before["rows"]

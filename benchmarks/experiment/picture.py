@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from benchmarks.experiment.room_clips import unseen_clips
+from benchmarks.experiment.room_clips import RoomClips, unseen_clips
 from benchmarks.measure import Script
 from egowm.files import whole
 from egowm.video import resize, webp_bytes
@@ -29,18 +29,20 @@ HELD = 4  # frames for which the last one stands before the picture starts again
 
 
 def work(arguments: argparse.Namespace) -> None:
-    clips = unseen_clips()
+    picture = moving(WorldModel.from_pretrained("rooms"), unseen_clips())
+    with whole(arguments.output) as temporary:
+        temporary.write_bytes(picture)
+
+
+def moving(model: WorldModel, clips: RoomClips) -> bytes:
+    """A WebP of the clips where another clip's actions lead farthest away in the simulator."""
     apart = clips.score(clips.simulated("shuffled")).scs
     clips.keep(np.argsort(apart, kind="stable")[:ROOMS].tolist())
-    model = WorldModel.from_pretrained("rooms")
-    told = [clips.imagined(model, kind) for kind in ("true", "shuffled")]
     videos = [clips.truth]
-    for made in told:
-        pairs = zip(clips.truth, made, strict=True)
+    for kind in ("true", "shuffled"):
+        pairs = zip(clips.truth, clips.imagined(model, kind), strict=True)
         videos.append([np.concatenate([truth[:1], frames]) for truth, frames in pairs])
-    assert clips.data.meaning is not None
-    with whole(arguments.output) as temporary:
-        temporary.write_bytes(webp_bytes(film(videos), clips.data.meaning.rate_hz))
+    return webp_bytes(film(videos), clips.data.clip_meaning.rate_hz)
 
 
 def film(videos: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
