@@ -110,9 +110,7 @@ def load(
     """
     folder = find(folder)
     path = folder / RECORD
-    found = read_json(path, _Format, EXPECTED)["format"]
-    if found != FORMAT:
-        raise ValueError(f"{path}: expected format {FORMAT}, got {found!r}.")
+    check_format(path)
     if "latent" in load_json(path, EXPECTED):
         raise ValueError(
             f"{path}: an export of a latent model: load it by egowm.latent.from_pretrained."
@@ -144,6 +142,13 @@ def load(
     with undamaged(folder / WEIGHTS):
         take_weights(model, weights, "pipeline" in record)
     return model.eval()
+
+
+def check_format(path: Path) -> None:
+    """Refuse a record that another version of egowm wrote, which may mean something else."""
+    found = read_json(path, _Format, EXPECTED)["format"]
+    if found != FORMAT:
+        raise ValueError(f"{path}: expected format {FORMAT}, got {found!r}.")
 
 
 def _given(folder: Path, record: ExportRecord, base: str | None, download: bool) -> dict[str, Any]:

@@ -1,11 +1,14 @@
 """Training that starts from the weights of an export, of the same robot or of another."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from egowm.actions import ActionSpec
-from egowm.export import EXPECTED, RECORD, WEIGHTS, find
+from egowm.export import EXPECTED, RECORD, WEIGHTS, check_format, find
 from egowm.exported_weights import read_weights
 from egowm.limits import load_json
 from egowm.metadata import ExportRecord, Specs, check_base, specs_of
@@ -21,7 +24,8 @@ def start_from(model: Any, folder: Path) -> None:
 
     The network takes them all. The embedding of actions takes them where actions mean the same
     there (names, units, frame, kind, rate), and so do their ranges, which it was trained with; else
-    it starts anew, with the ranges of the data. So does that of the state.
+    it starts anew, with the ranges of the data. So does that of the state. Where the data mix
+    several sources, or the export's did, each source keeps the ranges of the data.
 
     Args:
         model: Its base is loaded, its embeddings are made, and all of its network is trained.
@@ -44,8 +48,7 @@ def start_from(model: Any, folder: Path) -> None:
         with undamaged(folder / RECORD):
             taken = _embeddings(model, record, specs_of(record))
         for name in taken:
-            part = {k: v for k, v in weights.items() if k.startswith(name)}
-            model.load_state_dict(part, strict=False)
+            _take(model, name, weights)
     known = ", ".join(["network", *taken])
     anew = [name for name in _own(model) if name not in taken]
     more = f"; anew: {', '.join(anew)}" if anew else ""
@@ -54,6 +57,7 @@ def start_from(model: Any, folder: Path) -> None:
 
 def _record(folder: Path) -> ExportRecord:
     path = folder / RECORD
+    check_format(path)
     if "latent" in load_json(path, EXPECTED):
         raise ValueError(
             f"start: {folder} is an export of a latent model, which holds no video network: give "
@@ -107,6 +111,15 @@ def _embeddings(model: Any, record: ExportRecord, theirs: Specs) -> list[str]:
         taken.append("state_embedding")
         model.state_spec = theirs.state_spec
     return taken
+
+
+def _take(model: Any, name: str, weights: Mapping[str, Tensor]) -> None:
+    """An embedding's weights, all of them."""
+    part = {key: value for key, value in weights.items() if key.startswith(name)}
+    left = model.load_state_dict(part, strict=False)
+    missing = [key for key in left.missing_keys if key.startswith(name)]
+    if missing or left.unexpected_keys:
+        raise ValueError(f"Missing key(s) {missing}, unexpected key(s) {left.unexpected_keys}")
 
 
 def _same(mine: ActionSpec | None, theirs: ActionSpec | None) -> bool:

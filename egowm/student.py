@@ -207,7 +207,8 @@ class Student(WorldModel):
                 "Stored rollouts start from recorded clips as they are: leave own_contexts and "
                 "augmentation out with regression."
             )
-        self.teacher, self.start, self.regression = teacher, start, regression
+        self.teacher, self.regression = teacher, regression
+        self._begins_as = teacher or start  # opened by `_open`, in place of `WorldModel.start`
         self.guiding = Sampling(teacher_steps, guidance, guide_on)
         dropped_by(backbone, self.guiding)  # refuses what it cannot be guided on
         self.stages, self.huber, self.visited = stages, huber, visited
@@ -229,7 +230,7 @@ class Student(WorldModel):
 
     def _open(self) -> None:
         """Load what it starts from, once, and take over what the actions mean to it."""
-        name = self.teacher or self.start
+        name = self._begins_as
         if name is None or self._opened:
             return
         folder = export.find(Path(name))

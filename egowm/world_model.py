@@ -201,9 +201,17 @@ class WorldModel(OnHub, LightningModule):
         if self.drop_action:
             self.null_embedding = nn.Parameter(torch.zeros(wide))
         if self.start is not None:
-            start_from(self, located(self.start))
+            self._begin(self.start)
         if self.device_mesh is not None:  # a strategy that shards
             shard(self, backbone.network, backbone.blocks, self.device_mesh)
+
+    def _begin(self, start: str) -> None:
+        """Where the weights cannot be taken, another call of `configure_model` tries again."""
+        try:
+            start_from(self, located(start))
+        except BaseException:
+            del self.action_embedding
+            raise
 
     def train(self, mode: bool = True) -> "WorldModel":
         """Frozen parts stay in eval mode."""

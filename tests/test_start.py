@@ -1,15 +1,18 @@
 """Training that starts from an export: what is taken, what starts anew, and what is refused."""
 
+import json
 import logging
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+import yaml
+from safetensors.torch import load_file, save_file
 
 from egowm.actions import ActionSpec
 from egowm.backbones import SVD, Cosmos
+from egowm.checksums import sum_of
 from egowm.commands.main import main
 from egowm.world_model import WorldModel
 
@@ -99,8 +102,35 @@ def test_what_is_refused(start, trained, tiny_prior, spec, tmp_path):
     cosmos = WorldModel(Cosmos(str(PRIORS / "rooms-cosmos")), spec=spec, start=str(start))
     with pytest.raises(ValueError, match=r"export of .*SVD, this model has .*Cosmos"):
         cosmos.configure_model()
+    record = start / "world_model.json"
+    written = record.read_text()
+    record.write_text(written.replace('"format": 1', '"format": 2'))
+    refused("expected format 1, got 2")
+    record.write_text(written)
     (start / "weights.safetensors").write_bytes(b"nothing")
     refused("weights.safetensors")
+
+
+def test_an_export_without_its_embedding_is_damaged(start, tiny_prior, spec):
+    """A second call does not go on with the base's weights, either."""
+    record, file = start / "world_model.json", start / "weights.safetensors"
+    weights = {k: v for k, v in load_file(file).items() if k != "action_embedding.linear_1.bias"}
+    save_file(weights, file)
+    told = json.loads(record.read_text()) | {"weights_sha256": sum_of(file)}
+    record.write_text(json.dumps(told))
+    model = WorldModel(SVD(str(tiny_prior)), spec=spec, start=str(start))
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"action_embedding\.linear_1\.bias.*copy it again"):
+            model.configure_model()
+
+
+def test_memory_needs_no_start(recipe, tmp_path, capsys):
+    """A LoRA is among its ways to train, and no weight is read."""
+    text = yaml.safe_load(recipe.read_text())
+    text["model"]["init_args"]["start"] = str(tmp_path / "gone")
+    recipe.write_text(yaml.safe_dump(text))
+    assert main(["memory", "-c", str(recipe)]) == 0
+    assert "lora" in capsys.readouterr().out
 
 
 def test_another_base_is_refused(start, spec):
@@ -121,5 +151,8 @@ def test_fit_starts_from_it_and_an_export_needs_it_no_more(
     last = tmp_path / "run/checkpoints/last.ckpt"
     main(["export", "-c", str(config), f"--ckpt_path={last}", f"--output={tmp_path / 'export'}"])
     weights = load_file(tmp_path / "export/weights.safetensors")
+    options = ["--ckpt_path=last", f"--model.start={start}", "--trainer.max_steps=3"]
+    assert main(["fit", "-c", str(recipe), *options]) == 0  # it goes on, and the start is gone
+    assert main(["validate", "-c", str(config), f"--ckpt_path={last}"]) == 0
     assert weights.keys() == first.keys()
     assert all(torch.allclose(weights[name], first[name], atol=1e-6) for name in first)

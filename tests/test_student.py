@@ -397,6 +397,12 @@ def short(recipe, teacher):
     return recipe, ["--model.teacher", str(teacher), "--data.window.horizon", "4"]
 
 
+def test_a_lora_comes_upon_the_weights_that_tuning_starts_from(teacher, tiny_prior):
+    tuned = Student(backbone(tiny_prior), start=str(teacher), chunk=4, train="lora", lora_rank=2)
+    tuned.configure_model()
+    assert torch.equal(made(tuned.eval()), made(WorldModel.from_pretrained(teacher)))
+
+
 def fit(short, root, *options: str) -> int:
     recipe, given = short
     run = ["fit", "-c", str(recipe), *given, "--trainer.default_root_dir", str(root)]

@@ -12,7 +12,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line of `egowm report`; returns 0, or 2 for bad input."""
     parser = Parser(
         prog="egowm report",
-        description="Write one page that shows what a model predicted.",
+        description="Write one page that shows what a model predicted; runs inside RUN come below.",
         example="egowm report runs/rooms/predictions --max_clips 8",
     )
     parser.add_argument("run", type=Path, help="folder that `egowm eval` or `egowm predict` wrote")

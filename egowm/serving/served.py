@@ -51,7 +51,8 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True)
 class Served:
-    """A model and how it is walked in. All methods but `sent` run in the thread of the model.
+    """A model and how it is walked in. All methods but `sent` and `asked`, which leave the
+    model alone, run in its thread.
 
     Args:
         model: Makes frames.

@@ -220,6 +220,10 @@ def test_a_tub_of_ones_own_is_predicted_and_not_scored(trained, evaluated, tmp_p
     assert (call.tracker, call.clips, call.horizon) == ("flow", 6, 8)
     assert trained[0][trained[0].index("--data.root") + 1] == str(tub)
     assert "No structures are drawn for this tub" in capsys.readouterr().out
+    (tmp_path / "out/humanoid").mkdir()
+    (tmp_path / "out/humanoid/clips.json").write_text('{"title": ""}')
+    assert cli.main([*command, "--force"]) == 0  # a humanoid belongs below the rooms alone
+    assert not (tmp_path / "out/humanoid").exists()
 
 
 @pytest.mark.parametrize(("count", "words"), [(0, "no folder"), (60, "no test clip")])

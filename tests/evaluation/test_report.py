@@ -461,7 +461,33 @@ def test_a_run_inside_the_run_is_a_section_below_it(run: Path) -> None:
         assert part.count('class="card"') == len(CLIPS)
         assert "another clip&#39;s actions" in part
         assert "31.2" in part
-    assert "listed.sort" in below
+        assert "Fingerprint c0ffee" in part
+        assert "<h2>3 clips</h2>" in part
+        assert "share of structures and frames" in part
+    assert "Here they play at 4 frames per second" in below
+    ids = [card["id"] for card in Page(page).found["article"]]
+    assert len(set(ids)) == 2 * len(CLIPS)
+    fewer = write_report(run, max_clips=1, videos=False).read_text("utf-8")
+    assert fewer.count("<h2>1 of 3 clips</h2>") == 2
+
+
+def test_what_lies_inside_the_run_and_is_none(run: Path, tmp_path: Path) -> None:
+    """A run that is being written is left out; what else says it is a run is told before work."""
+    (run / ".egowm-1-new").mkdir()
+    (run / ".egowm-1-new/clips.json").write_text("{")
+    page = write_report(run, videos=False)
+    before = page.read_bytes()
+    (run / "other").mkdir()
+    (run / "other/clips.json").write_text('["shots"]')
+    with pytest.raises(ValueError, match=r"other/clips\.json: .* to leave other out, move it else"):
+        write_report(run, videos=False)
+    assert page.read_bytes() == before
+    shutil.rmtree(run / "other")
+    shutil.copytree(run, tmp_path / "inner")
+    (tmp_path / "inner").rename(run / "inner")
+    (run / "inner/videos").symlink_to(tmp_path)
+    with pytest.raises(FileExistsError, match="outputs are not written through links"):
+        write_report(run)
 
 
 def test_the_ceiling_flattens_no_chart(run):

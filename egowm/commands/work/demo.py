@@ -128,6 +128,7 @@ def real(tub: Path, output: Path, quick: bool) -> int:
         model=f"{_name(model)}, fine-tuned on this car for {counted(steps, 'step')}",
         kind=DEMO,
     )
+    shutil.rmtree(output / HUMANOID, ignore_errors=True)  # of a demo in the rooms, replaced
     return _say(record, output, started)
 
 

@@ -33,6 +33,7 @@ from egowm.training.pictures import RolloutPictures
 from egowm.training.progress import Progress, RunBar
 from egowm.training.run_record import RunRecord
 from egowm.training.summary import figures, summary
+from egowm.world_model import WorldModel
 
 log = logging.getLogger(__name__)
 TITLES = {  # by the first word of Lightning's
@@ -171,6 +172,7 @@ class FitCLI(LightningCLI):
         with self._recorded():
             try:
                 super().instantiate_classes()
+                self._go_on()
             except (ValueError, TypeError) as error:
                 cause: BaseException = error
                 while cause.__cause__ is not None:
@@ -182,6 +184,12 @@ class FitCLI(LightningCLI):
                     self.record.withdraw()
                     self.record = None
                 raise RecipeError(line) from error
+
+    def _go_on(self) -> None:
+        """A checkpoint holds all of its weights: the export that training started from, which may
+        be gone, is not read again."""
+        if self.config[self.subcommand].get("ckpt_path") and isinstance(self.model, WorldModel):
+            self.model.start = None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The recipe's trainer with what every run needs: checkpoints, guards, loggers."""

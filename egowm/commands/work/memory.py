@@ -212,8 +212,9 @@ def _model(section: dict[str, Any]) -> WorldModel:
 
 
 def _with(model: dict[str, Any], changes: dict[str, Any], vae_batch: int) -> dict[str, Any]:
-    """A recipe's model with other arguments, not compiled."""
-    arguments = model["init_args"] | changes | {"compile": None}
+    """A recipe's model with other arguments, not compiled, and without weights to start from."""
+    without = dict.fromkeys({"start"} & model["init_args"].keys())
+    arguments = model["init_args"] | changes | without | {"compile": None}
     if vae_batch != asked(model).vae_batch:
         backbone = arguments["backbone"]
         inner = backbone["init_args"] | {"vae_batch": vae_batch}

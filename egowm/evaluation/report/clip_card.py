@@ -31,10 +31,12 @@ def draw_card(
     psnr: float,
     colours: Mapping[int, str],
     outline: str = "",
+    section: str = "",
 ) -> Markup:
     """The clip's section: its columns of videos over the legend; last: its last frame.
 
-    outline: what lies over every video at frame 0, as a data URI.
+    outline: what lies over every video at frame 0, as a data URI. section: of the page, "" for its
+    first one: two sections may show clips of one name.
     """
     style = Markup(' style="--outline:url({})"').format(outline) if outline else ""
     return Markup(
@@ -42,7 +44,7 @@ def draw_card(
         'data-scs="{scs}" data-psnr="{psnr}" data-chance="{chance:.6f}"{style}>'
         '<h3>{name}</h3><div class="columns">{figures}</div>{legend}</article>'
     ).format(
-        anchor=anchor(name),
+        anchor=anchor(f"{section}/{name}" if section else name),
         last=last,
         name=name,
         scs=number(scs),
@@ -60,10 +62,12 @@ def draw_run_card(
     videos: Mapping[str, np.ndarray],
     entries: Mapping[str, ClipRecord],
     psnrs: Mapping[str, float],
+    section: str = "",
 ) -> Markup:
     """One clip of a run. videos: folder -> (T+1, H, W, 3) uint8, the truth among them.
 
-    entries and psnrs: per variant folder; a variant without scores shows its video only.
+    entries and psnrs: per variant folder; a variant without scores shows its video only. section:
+    as of `draw_card`.
     """
     last = len(videos[TRUTH]) - 1
     curves = {folder: curves_of(entry, last) for folder, entry in entries.items()}
@@ -84,7 +88,8 @@ def draw_run_card(
         below = Markup("<div>{}{}</div>").format(chart, _draw_told(run, clip, variant.folder))
         figures.append(draw_column("pred", figure, below))
     primary = run.variants[0].folder
-    return draw_card(clip, figures, last, scores.get(primary), psnrs[primary], colours, outline)
+    scs, level = scores.get(primary), psnrs[primary]
+    return draw_card(clip, figures, last, scs, level, colours, outline, section)
 
 
 def draw_column(kind: str, *pieces: Markup) -> Markup:

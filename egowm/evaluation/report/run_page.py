@@ -2,7 +2,8 @@
 
 Truth and predictions play in step beside the actions and the overlap over time, under the table of
 scores. The page opens from disk without internet. Beside it, RUN/videos/ gets an mp4 per clip. A
-run in a folder of its own inside the run, as the demo's humanoid, gets a section below it.
+run in a folder of its own inside the run, as the demo's humanoid, gets a section below it, and
+its videos beside it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,9 @@ from egowm.evaluation.report.score_table import (
     draw_table,
     table_rows,
 )
+from egowm.evaluation.report.section import draw_section
 from egowm.evaluation.run_folder import PRIMARY, TRUTH, RunError, RunFolder, check_page, read_run
+from egowm.files import check_link
 from egowm.pixels import psnr
 from egowm.scs.record import ClipRecord, ScoreRecord
 from egowm.scs.result import EXPECTED, Result, write_whole
@@ -53,12 +56,6 @@ _LEAD = (
     "the predictions what the model expected. All videos move in step."
 )
 _SPREAD = "The clips here are spread evenly from the lowest to the highest; the table counts all,"
-_SECTION = Markup(
-    '<section aria-label="{title}"><div class="heading"><h2>{title}</h2></div>{header}'
-    '{warning}<div class="scroll scores" tabindex="0" role="region" aria-label="{title}: scores">'
-    '{table}</div>{brief}{metrics}<div class="cards" style="--columns: {columns}">{cards}</div>'
-    "</section>"
-)
 
 
 @dataclass(frozen=True)
@@ -82,10 +79,10 @@ def write_report(
     """Write the report of a run folder and return its path.
 
     Args:
-        run: Folder that `egowm predict` wrote, scored or not.
+        run: Folder that `egowm predict` wrote, scored or not. Runs that lie in it are shown below.
         output: The page; RUN/report.html by default.
-        max_clips: How many clips the page embeds, at least 1, spread evenly from the lowest score
-            to the highest, the most typical first.
+        max_clips: How many clips of a run the page embeds, at least 1, spread evenly from the
+            lowest score to the highest, the most typical first.
         videos: Also write RUN/videos/*.mp4 of these clips.
 
     Raises:
@@ -106,15 +103,33 @@ def write_report(
     1
     """
     output = check_page(Path(run), output, max_clips, videos)
-    inner = sorted(path.parent for path in Path(run).glob("*/clips.json"))
-    first, *more = [_read(path, max_clips, videos) for path in (Path(run), *inner)]
+    above, *below = read_run(Path(run)), *_inside(Path(run), videos)
+    first = _drawn(above, max_clips, videos)
+    more = [_drawn(inner, max_clips, videos, inner.path.name) for inner in below]
     write_whole(output, _page(first, more))
     return output
 
 
-def _read(path: Path, max_clips: int, videos: bool) -> _Part:
-    """A run of the page; writes its videos, too."""
-    folder = read_run(path)
+def _inside(run: Path, videos: bool) -> list[RunFolder]:
+    """The runs in a run's folder, read before anything is drawn; not those being written."""
+    found = []
+    for path in sorted(file.parent for file in run.glob("*/clips.json")):
+        if path.name.startswith("."):
+            continue
+        if videos:
+            check_link(path / "videos")
+        try:
+            found.append(read_run(path))
+        except ValueError as error:
+            raise RunError(
+                f"{error} The page shows the runs in {run} as well: to leave {path.name} out, move "
+                f"it elsewhere."
+            ) from error
+    return found
+
+
+def _drawn(folder: RunFolder, max_clips: int, videos: bool, section: str = "") -> _Part:
+    """A run of the page; writes its videos, too. section: where it is shown, "" at the head."""
     scores = {variant.folder: _read_scores(folder, variant.folder) for variant in folder.variants}
     _check_protocols(folder, scores)
     psnrs = {
@@ -127,7 +142,7 @@ def _read(path: Path, max_clips: int, videos: bool) -> _Part:
     for clip in tqdm(shown, desc="Report: drawing clips", disable=None):
         frames = folder.videos(clip)
         entries = {f: entries[clip] for f, entries in by_clip.items() if clip in entries}
-        cards.append(draw_run_card(folder, clip, frames, entries, psnrs[clip]))
+        cards.append(draw_run_card(folder, clip, frames, entries, psnrs[clip], section))
         if videos:
             write_comparison(folder, clip, frames)
     return _Part(folder, scores, psnrs, cards, _read_metrics(folder))
@@ -238,17 +253,13 @@ def _page(part: _Part, more: Sequence[_Part]) -> str:
         "fps": f"{run.fps:g}",
         "last": max(lasts),
         "all_clips": "",
-        "clip_count": f"{len(cards)} of {counted(len(run.clips), 'clip')}"
-        if left_out
-        else counted(len(cards), "clip"),
         "lead": f"{_LEAD} The clip with the most typical {measure} comes first."
         + (f" {_SPREAD} also {counted(left_out, 'clip')} left out." if left_out else ""),
         "orders": draw_orders(
             "typical", *(("worst", "best") if measure == "SCS" else ()), "psnr", "name"
         ),
-        "more": joined(_SECTION.format(**_described(inner)) for inner in more),
+        "more": joined(draw_section(_described(p), p.run.fps, run.fps) for p in more),
         "mask_button": "",
-        "protocol": draw_protocol(_first(part.scores)),
     }
     return fill(values)
 
@@ -260,7 +271,7 @@ def _first(scores: Scores) -> ScoreRecord | None:
 def _described(part: _Part) -> dict[str, object]:
     """What a page says of a run, at its head or in a section."""
     run, metrics, first = part.run, part.metrics, _first(part.scores)
-    labels = {v.folder: v.label for v in run.variants}
+    labels, shown = {v.folder: v.label for v in run.variants}, len(part.cards)
     each = part.psnrs.values()
     means = {key: sum(row[key] for row in each) / len(each) for key in (*labels, "copy")}
     rows = table_rows(labels, part.scores, {} if metrics else means)  # else it is in the metrics
@@ -275,6 +286,10 @@ def _described(part: _Part) -> dict[str, object]:
         "metrics": draw_metrics(metrics),
         "columns": 1 + len(labels),
         "cards": joined(part.cards),
+        "clip_count": f"{shown} of {counted(len(run.clips), 'clip')}"
+        if shown < len(run.clips)
+        else counted(shown, "clip"),
+        "protocol": draw_protocol(first),
     }
 
 
