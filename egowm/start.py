@@ -45,6 +45,7 @@ def start_from(model: Any, folder: Path) -> None:
         network = {k: v for k, v in weights.items() if k.startswith("network.")}
         own = {k.removeprefix("network."): v for k, v in network.items()}
         model.backbone.network.load_state_dict(own)
+        before = model.spec, model.state_spec
         with undamaged(folder / RECORD):
             taken = _embeddings(model, record, specs_of(record))
         for name in taken:
@@ -52,6 +53,7 @@ def start_from(model: Any, folder: Path) -> None:
     known = ", ".join(["network", *taken])
     anew = [name for name in _own(model) if name not in taken]
     more = f"; anew: {', '.join(anew)}" if anew else ""
+    more += "; with its ranges, not the data's" if before != (model.spec, model.state_spec) else ""
     log.info("Training starts from %s: %s%s.", folder, known, more)
 
 

@@ -56,7 +56,9 @@ def test_the_same_robot_goes_on(trained, start, tiny_prior, spec, caplog):
     assert equal(model, trained, "backbone.network")
     assert equal(model, trained, "action_embedding")
     assert model.spec == trained.spec != data
-    assert caplog.messages[-1].endswith("network, action_embedding.")
+    assert caplog.messages[-1].endswith(
+        "network, action_embedding; with its ranges, not the data's."
+    )
 
 
 def test_another_robot_keeps_the_network(trained, start, tiny_prior, caplog):

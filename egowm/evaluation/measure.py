@@ -24,7 +24,7 @@ from egowm.evaluation.record import (
     fingerprint,
     make_cell,
 )
-from egowm.evaluation.report.run_page import LEAST
+from egowm.evaluation.report.section import LEAST
 from egowm.evaluation.roll_out import seeded
 from egowm.evaluation.rows import Row, changed
 from egowm.evaluation.run_writer import CODEC, COPY, MEAN, RunWriter

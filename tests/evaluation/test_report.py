@@ -9,7 +9,7 @@ import pytest
 
 from egowm.commands.report import main
 from egowm.evaluation.record import save
-from egowm.evaluation.report import run_page
+from egowm.evaluation.report import run_page, section
 from egowm.evaluation.report.run_page import write_report
 from egowm.pixels import psnr
 from egowm.scs.masks import write_palette
@@ -288,7 +288,7 @@ def test_without_scores_the_page_says_how_to_score(
     run: Path, least: int, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Small frames are not to be annotated."""
-    monkeypatch.setattr(run_page, "LEAST", least)
+    monkeypatch.setattr(section, "LEAST", least)
     (run / "scs.json").unlink()
     (run / "scs_shuffled.json").unlink()
     page = page_of(run)
