@@ -9,7 +9,7 @@ import pytest
 
 from egowm.commands.report import main
 from egowm.evaluation.record import save
-from egowm.evaluation.report import run_page, section
+from egowm.evaluation.report import section
 from egowm.evaluation.report.run_page import write_report
 from egowm.pixels import psnr
 from egowm.scs.masks import write_palette
