@@ -65,7 +65,7 @@ ARMS = (
     Arm("manipulation", "each dimension by its deviation", ("--data.normaliser", "mean-std")),
     Arm("navigation", "without the state", ("--data.state", "false")),
     Arm("navigation", "each dimension by its deviation", ("--data.normaliser", "mean-std")),
-    Arm("manipulation", "that, 2,800 steps more in 384 halls", MORE, 2800),
+    Arm("manipulation", f"{FROM_ROOMS}, 2,000 steps more in 384 halls", MORE, 2000),
 )
 RECIPES = {"manipulation": "humanoid_manip_svd", "navigation": "humanoid_nav_svd"}
 
