@@ -109,10 +109,13 @@ def taus(results: Path) -> str:
     ]
     order = sorted(parts[0], key=lambda name: -parts[0][name][0])
     lines = [(SAID[name], *(_tau(part, name) for part in parts)) for name in order]
-    gap = parts[0]["gain"] - parts[0]["psnr"]
+    near, far = (
+        ranged(*with_interval(p["gain"] - p["psnr"]), ".2f") if p else ""
+        for p in (parts[0], parts[3])
+    )
     said = f"{len(everyone.names)} models, {len(fair.names)} of them not misled"
     said += f", {len(distant.names)} at 3 m." if distant.names else "."
-    said += f" The gain's tau less PSNR's: {ranged(*with_interval(gap), '.2f')}."
+    said += f" The gain's tau less PSNR's: {near}" + (f", at 3 m {far}." if far else ".")
     went = [record for found in [*blocks, *known(results, DISTANCES[1])[1]] for record in found]
     return "\n\n".join([table(TAUS, lines), said, *_doubts([*scored, *went])])
 
