@@ -164,6 +164,7 @@ RESULT: dict[str, Callable[[dict[str, Any]], None]] = {
     "docs/students.md": check_students,
     "docs/walk.md": check_walk,
     "priors/rooms-svd/README.md": check_prior,
+    "priors/humanoid-world-model/README.md": check_export,
     "priors/rooms-world-model/README.md": check_export,
 }
 
