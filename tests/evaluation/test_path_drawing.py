@@ -68,8 +68,14 @@ def test_commands_are_steps_that_hold_between_frames() -> None:
 
 
 def test_many_commands_say_what_is_left_out() -> None:
-    svg, rest = command_chart(np.ones((3, 25)), [f"joint {k}" for k in range(25)], ["rad"] * 25)
-    assert rest == "The first 6 of 25 dimensions."
+    sizes = np.ones(25)
+    sizes[[4, 20]] = -2
+    sizes[:3] = 0
+    names = [f"joint {k}." for k in range(25)]
+    svg, rest = command_chart(np.tile(sizes, (3, 1)), names, ["rad"] * 25)
+    assert rest == "The 6 of 25 dimensions with the largest values."
+    drawn = re.findall(r"joint (\d+)\. \(rad\)", svg)
+    assert drawn == ["3", "4", "5", "6", "7", "20"]
     assert svg.count("<polyline") == 6
 
 

@@ -122,12 +122,15 @@ def command_chart(
 ) -> tuple[Markup, str]:
     """Actions (T, A) over time, one strip per dimension, and what is left out.
 
-    More than six dimensions do not fit; the second text says so, and is empty otherwise.
+    More than six dimensions do not fit: those with the largest values are shown, and the second
+    text, otherwise empty, says so.
 
     An action holds from one frame to the next, so it is drawn as a step.
     """
     last, width = actions.shape
     shown = min(width, _MAX_COMMANDS)
+    largest = np.sort(np.argsort(-np.square(actions).sum(0), kind="stable")[:shown])
+    actions, names, units = actions[:, largest], *_picked(largest, names, units)
     bottom = HEIGHT - _BOTTOM
     tall = (bottom - 2) / shown
     parts = []
@@ -158,9 +161,13 @@ def command_chart(
                 high=values.max(),
             )
         )
-    rest = f"The first {shown} of {width} dimensions." if width > shown else ""
-    label = f"Actions over time: {', '.join(names[:shown])}. {rest}".strip()
+    rest = f"The {shown} of {width} dimensions with the largest values." if width > shown else ""
+    label = f"Actions over time: {', '.join(names)}. {rest}".strip()
     return _frame(parts, bottom, last, label), rest
+
+
+def _picked(chosen: np.ndarray, *lists: Sequence[str]) -> list[list[str]]:
+    return [[words[k] for k in chosen] for words in lists]
 
 
 def _frame(parts: Sequence[Markup], bottom: float, last: int, label: str) -> Markup:
