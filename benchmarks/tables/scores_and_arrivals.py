@@ -84,8 +84,9 @@ def models(results: Path) -> str:
         near, further = (blocks_of(results / FOLDER, name, metres) for metres in DISTANCES)
         if near:
             row = _row(near[0], near[:count]) | {"number": ""}
-            went += near[:count]
-            rows.append(row | {"far": _arrived_in(further[: len(far[0])] if far else [])})
+            distant = further[: len(far[0])] if far else []
+            went += [*near[:count], *distant]
+            rows.append(row | {"far": _arrived_in(distant)})
     parts = [table(MODELS, lines_of(MODELS, rows))]
     if scored:
         size = f"{scored[0]['settings']['clips']} clips, {BLOCK * count} rooms."
