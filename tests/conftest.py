@@ -196,6 +196,17 @@ def obedient(world_model):
 
 
 @pytest.fixture
+def fitted(obedient):
+    """The same with a network that is no longer the base's."""
+    import torch
+
+    with torch.no_grad():
+        for parameter in obedient.backbone.network.parameters():
+            parameter.mul_(1.02)
+    return obedient
+
+
+@pytest.fixture
 def recipe(tiny_prior, tmp_path) -> Path:
     """See `write_recipe`."""
     return write_recipe(tmp_path, tiny_prior)

@@ -19,15 +19,6 @@ SIDE, FRAMES, STEPS = 16, 4, 3
 
 
 @pytest.fixture
-def fitted(obedient) -> WorldModel:
-    """A model whose network is no longer the base's."""
-    with torch.no_grad():
-        for parameter in obedient.backbone.network.parameters():
-            parameter.mul_(1.02)
-    return obedient
-
-
-@pytest.fixture
 def folder(fitted, tmp_path) -> Path:
     fitted.save_pipeline(tmp_path / "pipeline")
     return tmp_path / "pipeline"

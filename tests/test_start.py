@@ -22,17 +22,8 @@ PRIORS = Path(__file__).parents[1] / "priors"
 
 
 @pytest.fixture
-def trained(obedient) -> WorldModel:
-    """A model whose network is no longer the base's."""
-    with torch.no_grad():
-        for parameter in obedient.backbone.network.parameters():
-            parameter.mul_(1.02)
-    return obedient
-
-
-@pytest.fixture
-def start(trained, tmp_path) -> Path:
-    trained.save_pretrained(tmp_path / "start")
+def start(fitted, tmp_path) -> Path:
+    fitted.save_pretrained(tmp_path / "start")
     return tmp_path / "start"
 
 
@@ -48,24 +39,24 @@ def equal(model: WorldModel, other: WorldModel, part: str) -> bool:
     return bool(names) and all(torch.equal(mine[name], theirs[name]) for name in names)
 
 
-def test_the_same_robot_goes_on(trained, start, tiny_prior, spec, caplog):
+def test_the_same_robot_goes_on(fitted, start, tiny_prior, spec, caplog):
     """All weights, and the ranges that the embedding was trained with, not those of the data."""
     data = replace(spec, high=(0.5, 0.5, 0.5))
     with caplog.at_level(logging.INFO):
         model = begun(tiny_prior, start, spec=data)
-    assert equal(model, trained, "backbone.network")
-    assert equal(model, trained, "action_embedding")
-    assert model.spec == trained.spec != data
+    assert equal(model, fitted, "backbone.network")
+    assert equal(model, fitted, "action_embedding")
+    assert model.spec == fitted.spec != data
     assert caplog.messages[-1].endswith(
         "network, action_embedding; with its ranges, not the data's."
     )
 
 
-def test_another_robot_keeps_the_network(trained, start, tiny_prior, caplog):
+def test_another_robot_keeps_the_network(fitted, start, tiny_prior, caplog):
     """Four joints where three numbers drove: no action is embedded yet, so none changes a thing."""
     with caplog.at_level(logging.INFO):
         model = begun(tiny_prior, start, spec=JOINTS, state_spec=JOINTS)
-    assert equal(model, trained, "backbone.network")
+    assert equal(model, fitted, "backbone.network")
     assert model.spec == JOINTS
     assert not model.embed(torch.ones(1, 2, 4), torch.ones(1, 4)).any()
     assert caplog.messages[-1].endswith("network; anew: action_embedding, state_embedding.")
@@ -89,14 +80,14 @@ def test_an_embedding_of_other_features_starts_anew(options, start, tiny_prior, 
     assert model.spec is spec
 
 
-def test_what_is_refused(start, trained, tiny_prior, spec, tmp_path):
+def test_what_is_refused(start, fitted, tiny_prior, spec, tmp_path):
     def refused(words: str, kind: type[Exception] = ValueError, folder: Path = start, **options):
         with pytest.raises(kind, match=words):
             begun(tiny_prior, folder, **({"spec": spec} | options))
 
     refused("train full, got lora.*--as diffusers", train="lora")
     refused("Expected an export", FileNotFoundError, tmp_path / "nothing")
-    trained.save_pipeline(tmp_path / "pipeline")
+    fitted.save_pipeline(tmp_path / "pipeline")
     refused("is a pipeline.*backbone.pretrained", folder=tmp_path / "pipeline")
     random = WorldModel(SVD(str(tiny_prior), random=["unet"]), spec=spec, start=str(start))
     with pytest.raises(ValueError, match=r"leave --model.backbone.random \['unet'\] out"):
@@ -141,9 +132,7 @@ def test_another_base_is_refused(start, spec):
         WorldModel(rooms, spec=spec, start=str(start)).configure_model()
 
 
-def test_fit_starts_from_it_and_an_export_needs_it_no_more(
-    start, trained, recipe, tmp_path, caplog
-):
+def test_fit_starts_from_it_and_an_export_needs_it_no_more(start, fitted, recipe, tmp_path, caplog):
     """A rate of almost nothing: what is trained is what training started from."""
     with caplog.at_level(logging.INFO):
         main(["fit", "-c", str(recipe), "--model.learning_rate=1e-12", f"--model.start={start}"])
