@@ -454,7 +454,8 @@ def test_a_run_inside_the_run_is_a_section_below_it(run: Path) -> None:
     shutil.copytree(run, inner, ignore=shutil.ignore_patterns("humanoid"))
     change(inner, title="A body <at> a table", fps=5.0)
     page = write_report(run, videos=False).read_text("utf-8")
-    above, below = page.split('<section aria-label="A body &lt;at&gt; a table">')
+    above, below = page.split('<section id="run-humanoid" aria-label="A body &lt;at&gt; a table">')
+    assert 'Further down: <a href="#run-humanoid">A body &lt;at&gt; a table</a>.' in above
     assert "<h2>A body &lt;at&gt; a table</h2>" in below
     assert "32x32, 5 per second" in below
     for part in (above, below):

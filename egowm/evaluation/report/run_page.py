@@ -17,7 +17,7 @@ from egowm.evaluation.report.clip_card import draw_run_card
 from egowm.evaluation.report.comparison_videos import write_comparison
 from egowm.evaluation.report.page import draw_orders, fill, joined
 from egowm.evaluation.report.run_scores import clips_of, read_all, read_metrics
-from egowm.evaluation.report.section import Part, described, draw_section
+from egowm.evaluation.report.section import Part, described, draw_links, draw_section
 from egowm.evaluation.run_folder import TRUTH, RunError, RunFolder, check_page, read_run
 from egowm.files import check_link
 from egowm.pixels import psnr
@@ -150,6 +150,7 @@ def _page(part: Part, more: Sequence[Part]) -> str:
     measure = "SCS" if any(clip.get("scs") is not None for clip in primary) else "PSNR"
     lasts = [len(actions) for p in (part, *more) for actions in p.run.actions.values()]
     values = described(part) | {
+        "links": draw_links(more),
         "fps": f"{run.fps:g}",
         "last": max(lasts),
         "all_clips": "",

@@ -182,6 +182,7 @@ def _page(record: ScoreRecord, cards: Sequence[Markup], fps: float, shown: set[s
         "warning": draw_warning(record.get("warning")),
         "brief": _BRIEF.format(by_frame(record, rows), remark_list(record), tercile_table(record)),
         "metrics": "",
+        "links": "",
         "more": "",
         "all_clips": Markup(
             '<div class="heading"><h2>All clips</h2></div><div class="sortable scroll" '

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from egowm.checks import counted
 from egowm.evaluation.record import EvalRecord
-from egowm.evaluation.report.clip_card import MAX_SIDE
+from egowm.evaluation.report.clip_card import MAX_SIDE, anchor
 from egowm.evaluation.report.metric_parts import draw_metrics
 from egowm.evaluation.report.page import draw_list, draw_protocol, draw_warning, joined
 from egowm.evaluation.report.run_scores import Scores, first_of
@@ -30,8 +30,9 @@ _SMALL = Markup(
     '<p class="warning">Not scored: frames of {} are too small to mark structures in. The metrics '
     "below compare pixels; for SCS take frames of at least {} pixels a side.</p>"
 )
+_LINK = Markup('<a href="#{}">{}</a>')
 _SECTION = Markup(
-    '<section aria-label="{title}"><div class="heading"><h2>{title}</h2></div>{header}'
+    '<section id="{id}" aria-label="{title}"><div class="heading"><h2>{title}</h2></div>{header}'
     '{warning}<div class="scroll scores" tabindex="0" role="region" aria-label="{title}: scores">'
     "{table}</div>{brief}<details><summary>What the rows and columns mean, and the protocol"
     "</summary>{notes}{empty}{protocol}</details></section>{metrics}"
@@ -56,7 +57,20 @@ def draw_section(part: Part, page_fps: float) -> Markup:
     """A run below that of the page, which plays at page_fps frames a second."""
     fps = part.run.fps
     pace = f"Here they play at {page_fps:g} frames per second, as all of the page."
-    return _SECTION.format(**described(part), pace="" if fps == page_fps else pace)
+    said = described(part) | {"id": _anchor(part), "pace": "" if fps == page_fps else pace}
+    return _SECTION.format(**said)
+
+
+def draw_links(more: Sequence[Part]) -> Markup:
+    """Where the runs below that of the page are."""
+    links = Markup(", ").join(
+        _LINK.format(_anchor(p), p.run.title or p.run.path.name) for p in more
+    )
+    return Markup('<p class="lead">Further down: {}.</p>').format(links) if more else Markup("")
+
+
+def _anchor(part: Part) -> str:
+    return anchor(part.run.path.name).replace("clip-", "run-", 1)
 
 
 def described(part: Part) -> dict[str, object]:
