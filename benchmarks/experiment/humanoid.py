@@ -29,8 +29,6 @@ SCRATCH = (
     *("--model.init_args.learning_rate", "1.2e-3"),
 )
 ROOMS = ("--model.init_args.start", SHIPPED)  # trained on a wheeled robot
-
-
 PRIOR, FROM_ROOMS = "from the prior", "from the rooms' world model"
 MORE = (
     *("--model.init_args.start", "{runs}/manipulation_from_the_rooms'_world_model_1000/export"),
@@ -166,11 +164,7 @@ def work(arguments: argparse.Namespace) -> None:
             continue
         if not any(r["behaviour"] == arm.behaviour for r in rows):
             rows += references(arm.behaviour)
-        about = {
-            "behaviour": arm.behaviour,
-            "change": arm.change,
-            "steps": arm.steps or arguments.steps,
-        }
+        about = {"behaviour": arm.behaviour, "change": arm.change, "steps": steps}
         rows.append(about | measured(export, arm.behaviour))
         origin = provenance(3, weights=[ROOT / "priors/rooms-svd", ROOT / SHIPPED])
         origin["command"] = origin["command"].replace(str(Path.home()), "~")
