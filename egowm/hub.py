@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from egowm.paths import expanded
+
 ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")  # OWNER/NAME, OWNER/NAME@REVISION
 # Of an export or of a pipeline: no pickles, no code.
 FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "README.md")
@@ -43,7 +45,7 @@ def located(name: Path | str, revision: str | None = None, download: bool = Fals
     """The folder that is meant by a path, by a shipped model's name, or by an id of the hub.
 
     Args:
-        name: A path, which is returned as it is, or OWNER/NAME or OWNER/NAME@REVISION of a
+        name: A path, whose leading `~` is the home folder, or OWNER/NAME or OWNER/NAME@REVISION of a
             repository, looked up in the local hub cache; a folder of that name goes first.
         revision: Branch, tag or commit of a repository; None takes main, as cached.
         download: Download a repository that is not cached; needs a pinned revision.
@@ -53,7 +55,7 @@ def located(name: Path | str, revision: str | None = None, download: bool = Fals
         ValueError: A revision of a path, or a download without one.
     """
     known = ID.fullmatch(name) if isinstance(name, str) else None
-    path = Path(name)
+    path = expanded(name)
     if known is None or str(name).startswith(".") or path.is_dir():
         if revision is not None:
             raise ValueError(
