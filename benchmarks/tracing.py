@@ -4,9 +4,9 @@
     python -m benchmarks.tracing --mark   # writes the reasons into the records, as `untraceable`
     python -m benchmarks.tracing --mark --record arms/RUN.json --because "its data are lost"
 
-A record can be traced where its commit is in the history and the weights that it measured are those
-in priors/ or benchmarks/exports/. The tables show the mark; `make tables` rewrites them. It goes
-when the record is measured again.
+A record can be traced where its commit is in the history and the weights that it measured lie in
+priors/ or benchmarks/exports/, under whatever name: those that shipped once move to the latter. The
+tables show the mark; `make tables` rewrites them. It goes when the record is measured again.
 """
 
 import argparse
@@ -44,16 +44,19 @@ def reasons(record: Record, commits: frozenset[str] | None) -> list[str]:
         found.append("its commit is not in the history")
     for name, sha256 in record.get("weights", {}).items():
         held = [folder / name for folder in FOLDERS if (folder / name).is_dir()]
-        if not held:
-            found.append(f"{name} is not among the priors and exports")
-        elif _shipped(held[0]) != sha256:
+        if sha256 in _held():
+            continue
+        if held:
             found.append(f"`{held[0].parent.name}/{name}` has other weights by now")
+        else:
+            found.append(f"{name} is not among the priors and exports")
     return found
 
 
 @cache
-def _shipped(folder: Path) -> str:
-    return weights_sha256(folder)
+def _held() -> frozenset[str]:
+    """The hashes of all priors and exports."""
+    return frozenset(weights_sha256(path) for folder in FOLDERS for path in folder.iterdir())
 
 
 def mark(record: Record, why: Sequence[str]) -> bool:

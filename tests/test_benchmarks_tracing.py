@@ -1,6 +1,7 @@
 """Records that cannot be traced: they are found, they say so, and every table that is made from one
 shows it."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from benchmarks.tables import pages
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks/results"
+EARLIER = hashlib.sha256(b"weights.safetensors" + b"earlier").hexdigest()  # of name and text
 FILES = sorted(path.relative_to(RESULTS).as_posix() for path in RESULTS.rglob("*.json"))
 
 
@@ -161,12 +163,13 @@ def test_every_table_of_a_run_shows_that_its_training_is_dirty(blocks, copied, r
 def priors(tmp_path, monkeypatch):
     """With a folder of priors, one of which is there."""
     monkeypatch.setattr(tracing, "FOLDERS", (tmp_path / "priors",))
-    prior = tmp_path / "priors/there"
-    prior.mkdir(parents=True)
-    (prior / "weights.safetensors").write_bytes(b"1")
-    tracing._shipped.cache_clear()
+    for name in ("there", "earlier"):
+        prior = tmp_path / "priors" / name
+        prior.mkdir(parents=True)
+        (prior / "weights.safetensors").write_text(name)
+    tracing._held.cache_clear()
     yield
-    tracing._shipped.cache_clear()
+    tracing._held.cache_clear()
 
 
 def part(**about) -> dict:
@@ -182,6 +185,7 @@ def part(**about) -> dict:
         ({"commit": None}, ["its commit is not known"]),
         ({"weights": {"there": "0"}}, ["`priors/there` has other weights by now"]),
         ({"weights": {"gone": "0"}}, ["gone is not among the priors and exports"]),
+        ({"weights": {"there": EARLIER}}, []),  # moved, under another name
         (
             {"commit": "b", "weights": {"gone": "0"}},
             ["its commit is not in the history", "gone is not among the priors and exports"],

@@ -45,6 +45,7 @@ EXPORTS = {  # that travel with the repository
     "P+": ROOT / "benchmarks/exports/from-the-prior-long",
     "S+": ROOT / "benchmarks/exports/from-scratch-long",
 }
+EARLIER = ROOT / "benchmarks/exports/rooms-33550-steps"  # shipped before W, which goes on from it
 SHIPPED_EPISODES = 1024  # that W was trained on
 TOLD = ("true", "shuffled", "zero", "mirrored")
 EXTRA: list[str] = []  # options for every `egowm fit`, for instance of the trainer

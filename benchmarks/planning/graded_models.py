@@ -1,8 +1,9 @@
 """World models of the rooms from good to deliberately bad, all made from the committed exports.
 
 Trained ones as they are; others between two of them, by the mean of their weights; others with
-noise added to their weights; and the best one misled about its actions. Nothing is trained here, so
-every model can be made again from its name.
+noise added to their weights; and one misled about its actions. Those that are altered come from the
+model that shipped before (`EARLIER`). Nothing is trained here, so every model can be made again
+from its name.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.experiment.arms import EXPORTS
+from benchmarks.experiment.arms import EARLIER, EXPORTS
 from benchmarks.measure import ROOT
 from benchmarks.planning.arrivals import QUICK
 from egowm.backbones import SVD
@@ -20,6 +21,8 @@ from egowm.sampling import Sampling
 from egowm.world_model import WorldModel
 
 NOISE_SEED = 0
+FOLDERS = {**EXPORTS, "earlier": EARLIER}
+TRAINED_ON = "trained on, 33,550 steps"
 TURNS_THE_OTHER_WAY = (1.0, 1.0, -1.0)  # factors of (dx, dy, dyaw), normalised
 
 
@@ -47,7 +50,7 @@ class Graded:
 
 def exported(arm: str) -> WorldModel:
     """A committed export."""
-    return WorldModel.from_pretrained(EXPORTS[arm])
+    return WorldModel.from_pretrained(FOLDERS[arm])
 
 
 def untrained() -> nn.Module:
@@ -74,8 +77,8 @@ def between(arm: str, other: nn.Module, share: float) -> WorldModel:
 
 @torch.no_grad()
 def noisy(share: float) -> WorldModel:
-    """The shipped model with Gaussian noise on all weights: `share` of a tensor's deviation."""
-    model, generator = exported("W"), torch.Generator().manual_seed(NOISE_SEED)
+    """The earlier model with Gaussian noise on all weights: `share` of a tensor's deviation."""
+    model, generator = exported("earlier"), torch.Generator().manual_seed(NOISE_SEED)
     for weight in model.backbone.network.parameters():
         if weight.numel() > 1:
             noise = torch.randn(weight.shape, generator=generator)
@@ -84,8 +87,8 @@ def noisy(share: float) -> WorldModel:
 
 
 def misled(*factors: float) -> WorldModel:
-    """The shipped model, which gets its actions times a factor for each dimension."""
-    model, by = exported("W"), torch.tensor(factors)
+    """The earlier model, which gets its actions times a factor for each dimension."""
+    model, by = exported("earlier"), torch.tensor(factors)
 
     def change(module: nn.Module, given: Any) -> tuple[Tensor]:
         return (given[0] * by.to(given[0]),)
@@ -95,7 +98,7 @@ def misled(*factors: float) -> WorldModel:
 
 
 GRADED = (
-    Graded("the shipped model", "trained", lambda: exported("W")),
+    Graded(TRAINED_ON, "trained", lambda: exported("earlier")),
     Graded("from the prior (long)", "trained", lambda: exported("P+")),
     Graded("from scratch (long)", "trained", lambda: exported("S+")),
     Graded("weights doubly noisy", "noise", lambda: noisy(0.2)),
@@ -106,10 +109,11 @@ GRADED = (
     Graded("noisy weights", "noise", lambda: noisy(0.1)),
     Graded("actions halved", "misled", lambda: misled(0.5, 0.5, 0.5)),
     Graded("slightly noisy weights", "noise", lambda: noisy(0.05)),
-    Graded("half of the way to the shipped model", "between two",
-           lambda: between("P+", exported("W"), 0.5)),
+    Graded("half of the way to 33,550 steps", "between two",
+           lambda: between("P+", exported("earlier"), 0.5)),
     Graded("turns not seen", "misled", lambda: misled(1.0, 1.0, 0.0)),
     Graded("from scratch to the prior, half", "between two",
            lambda: between("S+", exported("P+"), 0.5)),
     Graded("metres not seen", "misled", lambda: misled(0.0, 0.0, 1.0)),
+    Graded("the shipped model", "trained", lambda: exported("W")),
 )  # fmt: skip

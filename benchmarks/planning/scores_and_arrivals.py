@@ -32,7 +32,7 @@ import torch
 from torch.utils.data import default_collate
 from tqdm import tqdm
 
-from benchmarks.experiment.arms import EXPORTS
+from benchmarks.experiment.arms import EARLIER, EXPORTS
 from benchmarks.experiment.room_clips import RoomClips, unseen_clips
 from benchmarks.measure import RESULTS, ROOT, Record, Script, picked, positive, provenance, write
 from benchmarks.planning.arrivals import SIMULATOR, STOPS, agent_without
@@ -242,7 +242,7 @@ def _planning_with(graded: Graded, seed: int) -> Agent:
 
 def about(graded: Graded, arguments: argparse.Namespace) -> Record:
     """Where a record comes from, and of which model it is."""
-    weights = [*EXPORTS.values(), ROOT / "priors/rooms-svd"]
+    weights = [*EXPORTS.values(), EARLIER, ROOT / "priors/rooms-svd"]
     origin = provenance(arguments.seed, "cpu", weights=weights)
     how = {"steps": graded.steps, "dtype": str(graded.how.dtype)}
     return origin | {"name": graded.name, "kind": graded.kind} | how
