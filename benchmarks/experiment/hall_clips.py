@@ -1,10 +1,12 @@
 """Unseen halls of the embedded humanoid, ready to be scored: hands, things, its head."""
 
 from collections.abc import Sequence
+from functools import cache, cached_property
 from typing import Any
 
 import cv2
 import numpy as np
+from torch import Tensor
 
 from benchmarks.experiment.room_clips import CLIPS, FRAMES, RoomClips
 from benchmarks.measure import Record
@@ -24,8 +26,9 @@ GAIN_FRAMES, GAIN_CLIPS = 4, 32
 _RESAMPLES = 2000
 
 
+@cache
 def unseen_halls(recipe: str) -> "HallClips":
-    """Of a recipe's test halls."""
+    """Of a recipe's test halls; loaded once, with what was drawn of them for an earlier model."""
     data = open_recipe(recipes()[recipe]).data()
     assert isinstance(data, HumanoidHalls)
     return HallClips(data, CLIPS, FRAMES)
@@ -68,17 +71,31 @@ class HallClips(RoomClips):
         model's frames is regressed on that of the simulator's, both low-passed by a pixel: 1 obeys,
         0 ignores. 4 frames of 32 clips; intervals over clips.
         """
-        few = HallClips(self.data, GAIN_CLIPS, GAIN_FRAMES)
-        replays, own = few.replays(), _smooth(few.imagined(model, "true"))
-        truth = _smooth([frames[1:] for frames in few.truth])
-        rows = []
+        few, rows = self.few, []
+        own = _smooth(few.imagined(model, "true"))
         for number, name in enumerate(NAMES):
-            actions = few.actions.clone()
-            actions[..., number] = few.other_actions[..., number]
-            changed = _smooth(few.imagined_under(model, actions)) - own
-            seen = [few._seen(*pair) for pair in zip(replays, actions.numpy(), strict=True)]
-            rows.append({"dimension": name} | _gain(changed, _smooth(seen) - truth))
+            changed = _smooth(few.imagined_under(model, few._exchanged(number))) - own
+            rows.append({"dimension": name} | _gain(changed, few.changes[number]))
         return rows
+
+    @cached_property
+    def few(self) -> "HallClips":
+        """The first frames of some of the clips, by which each dimension is judged."""
+        return HallClips(self.data, GAIN_CLIPS, GAIN_FRAMES)
+
+    @cached_property
+    def changes(self) -> list[np.ndarray]:
+        """What each dimension of another clip changes in the simulator's frames, low-passed."""
+        replays, truth = self.replays(), _smooth([frames[1:] for frames in self.truth])
+        told = [self._exchanged(number).numpy() for number in range(len(NAMES))]
+        seen = ([self._seen(*pair) for pair in zip(replays, each, strict=True)] for each in told)
+        return [_smooth(videos) - truth for videos in seen]
+
+    def _exchanged(self, number: int) -> Tensor:
+        """The clips' own actions with one dimension of another clip's."""
+        actions = self.actions.clone()
+        actions[..., number] = self.other_actions[..., number]
+        return actions
 
     def _seen(self, replay: Replay, actions: np.ndarray) -> np.ndarray:
         height, width = self.truth[0].shape[1:3]

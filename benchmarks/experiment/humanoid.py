@@ -65,6 +65,7 @@ ARMS = (
     Arm("navigation", "each dimension by its deviation", ("--data.normaliser", "mean-std")),
     Arm("manipulation", f"{FROM_ROOMS}, 2,000 steps more in 384 halls", MORE, 2000),
 )
+MADE = ("commit", "dirty", "device_name")  # of each row: arms are added one by one
 RECIPES = {"manipulation": "humanoid_manip_svd", "navigation": "humanoid_nav_svd"}
 
 
@@ -126,6 +127,13 @@ def place(folder: Path, arm: Arm, steps: int) -> Path:
     return folder.expanduser() / f"{arm.behaviour} {arm.change} {steps}".replace(" ", "_")
 
 
+def _place(row: Record) -> tuple[int, int]:
+    """Of a row in the table: behaviours apart, references first, then the arms as in ARMS."""
+    known = [(arm.behaviour, arm.change) for arm in ARMS]
+    which = row["behaviour"], row["change"]
+    return [*RECIPES].index(row["behaviour"]), known.index(which) if which in known else -1
+
+
 def options(add: Callable[..., Any]) -> None:
     add("--folder", type=Path, required=True, help="of the runs, outside the tree")
     add("--steps", type=positive, default=STEPS, help="of each arm")
@@ -146,8 +154,7 @@ def work(arguments: argparse.Namespace) -> None:
         with whole(arguments.picture) as temporary:
             temporary.write_bytes(picture)
         return
-    before = read(arguments.record) or {"rows": [], "dirty": False}
-    rows = before["rows"]
+    rows = (read(arguments.record) or {"rows": []})["rows"]
     known = {(row["behaviour"], row["change"]) for row in rows}
     for arm in ARMS:
         if (arm.behaviour, arm.change) in known or arm.change not in arguments.arms:
@@ -163,12 +170,15 @@ def work(arguments: argparse.Namespace) -> None:
         if arguments.only == "train":
             continue
         if not any(r["behaviour"] == arm.behaviour for r in rows):
-            rows += references(arm.behaviour)
+            made = provenance(3, weights=[])
+            found = references(arm.behaviour)
+            rows += [{key: made[key] for key in MADE} | row for row in found]
         about = {"behaviour": arm.behaviour, "change": arm.change, "steps": steps}
-        rows.append(about | measured(export, arm.behaviour))
         origin = provenance(3, weights=[ROOT / "priors/rooms-svd", ROOT / SHIPPED])
+        about |= {key: origin[key] for key in MADE}
+        rows.append(about | measured(export, arm.behaviour))
+        rows.sort(key=_place)
         origin["command"] = origin["command"].replace(str(Path.home()), "~")
-        origin["dirty"] |= before["dirty"]  # its rows stay
         write(arguments.record, origin | {"rows": rows})
         print(arm.behaviour, arm.change, rows[-1]["scs"], rows[-1]["gain"], flush=True)
 

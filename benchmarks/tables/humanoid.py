@@ -29,7 +29,7 @@ def scores(results: Path) -> str:
         "action gain": partial(_or_none, "gain", ".2f"),
         "less from the prior [95%]": partial(_less, rows),
     }
-    note = f"\n\n{source(record)}." if record else ""
+    note = f"\n\n{source(record)}.{_made(rows)}" if record else ""
     return table(columns, lines_of(columns, rows)) + note
 
 
@@ -51,7 +51,7 @@ def following(results: Path) -> str:
         "head's place off, cm [95%]": _cell("drift", ".0f", 100),
         "frames not aligned, %": _cell("lost", ".0f"),
     }
-    return table(columns, lines_of(columns, lines)) + (caveat(record) if record else "")
+    return table(columns, lines_of(columns, lines)) + (_caveat(record) if record else "")
 
 
 def dimensions(results: Path) -> str:
@@ -66,7 +66,26 @@ def dimensions(results: Path) -> str:
             columns[f"{behaviour}, {arm['change']}"] = partial(_gain, arm)
     names = [d["dimension"] for d in rows[0]["dimensions"]] if rows else []
     lines = lines_of(columns, [{"dimension": name} for name in names])
-    return table(columns, lines) + (caveat(record) if record else "")
+    return table(columns, lines) + (_caveat(record) if record else "")
+
+
+def _made(rows: list[Record]) -> str:
+    """Where each row was measured: arms are added to the record one by one."""
+    places: dict[str, list[str]] = {}
+    for row in rows:
+        dirty = ", **dirty**" if row["dirty"] else ""
+        place = f"at commit {row['commit'][:10]}{dirty}, on {row['device_name']}"
+        which = row["change"] if row["steps"] else "references"
+        places.setdefault(place, []).append(f"{row['behaviour']}, {which}")
+    said = [f"{place}: {'; '.join(dict.fromkeys(arms))}" for place, arms in places.items()]
+    return "".join(f"\n\nRows measured {place}." for place in said)
+
+
+def _caveat(record: Record) -> str:
+    """The marks of the record, or of some of its rows."""
+    if any(row["dirty"] for row in record["rows"]) and not record["dirty"]:
+        return "\n\nSome rows are **dirty**: the first table says which." + caveat(record)
+    return caveat(record)
 
 
 def _at(frame: str, row: Record) -> str:
