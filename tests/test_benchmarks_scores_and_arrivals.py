@@ -85,8 +85,8 @@ def test_records_become_models():
 
 
 @pytest.fixture(scope="module")
-def shipped() -> WorldModel:
-    return exported("W")
+def earlier() -> WorldModel:
+    return exported("earlier")
 
 
 def first(model: WorldModel) -> torch.Tensor:
@@ -95,28 +95,28 @@ def first(model: WorldModel) -> torch.Tensor:
 
 
 @pytest.mark.long
-def test_a_model_between_two_has_the_mean_of_their_weights(shipped):
-    third = first(between("P+", shipped, 1 / 3))
-    torch.testing.assert_close(third, 2 / 3 * first(exported("P+")) + first(shipped) / 3)
+def test_a_model_between_two_has_the_mean_of_their_weights(earlier):
+    third = first(between("P+", earlier, 1 / 3))
+    torch.testing.assert_close(third, 2 / 3 * first(exported("P+")) + first(earlier) / 3)
 
 
-def test_noise_is_a_share_of_the_deviation_and_can_be_repeated(shipped):
-    weight, moved = first(shipped), first(noisy(0.1))
+def test_noise_is_a_share_of_the_deviation_and_can_be_repeated(earlier):
+    weight, moved = first(earlier), first(noisy(0.1))
     assert torch.equal(moved, first(noisy(0.1)))
     share = float((moved - weight).std() / weight.std())
     assert share == pytest.approx(0.1, rel=0.1)
 
 
-def test_a_misled_model_sees_other_actions_than_it_is_told(shipped):
+def test_a_misled_model_sees_other_actions_than_it_is_told(earlier):
     told = torch.tensor([[[0.2, 0.0, 0.1]]])
     picture, how = torch.rand(1, 1, 3, 64, 64), Sampling(steps=1)
 
     def made(model, actions):
         return model.rollout(picture, actions, how, generator=torch.manual_seed(0)).frames
 
-    expected = made(shipped, told * torch.tensor([1.0, 1.0, -0.5]))
+    expected = made(earlier, told * torch.tensor([1.0, 1.0, -0.5]))
     torch.testing.assert_close(made(misled(1.0, 1.0, -0.5), told), expected)
-    assert not torch.allclose(made(shipped, told), expected)
+    assert not torch.allclose(made(earlier, told), expected)
 
 
 def test_at_least_twelve_models_of_names_of_their_own():

@@ -14,13 +14,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.experiment.arms import EARLIER
 from benchmarks.experiment.long_training import call
 from benchmarks.measure import RESULTS, ROOT, Record, Script, positive, provenance, read, write
 from egowm.files import whole
 from egowm.world_model import WorldModel
 
 RECORD = RESULTS / "humanoid.json"
-SHIPPED = "priors/rooms-world-model"  # its VAE is that of every arm
 STEPS = 1000
 _BACKBONE = "--model.init_args.backbone.init_args"
 SCRATCH = (
@@ -28,7 +28,7 @@ SCRATCH = (
     *(f"{_BACKBONE}.start", "egowm.pretraining.copy_of_context"),
     *("--model.init_args.learning_rate", "1.2e-3"),
 )
-ROOMS = ("--model.init_args.start", SHIPPED)  # trained on a wheeled robot
+ROOMS = ("--model.init_args.start", str(EARLIER.relative_to(ROOT)))  # of a wheeled robot
 PRIOR, FROM_ROOMS = "from the prior", "from the rooms' world model"
 MORE = (
     *("--model.init_args.start", "{runs}/manipulation_from_the_rooms'_world_model_1000/export"),
@@ -109,7 +109,7 @@ def references(behaviour: str) -> list[Record]:
     videos = {
         "the first frame, repeated": clips.copied(),
         "the mean of all first frames": clips.mean_frame(),
-        "truth through the VAE": clips.coded(WorldModel.from_pretrained(ROOT / SHIPPED)),
+        "truth through the VAE": clips.coded(WorldModel.from_pretrained(EARLIER)),
         "the simulator, another clip's actions": clips.simulated("shuffled"),
         "the truth": [frames[1:] for frames in clips.truth],
     }
@@ -174,7 +174,7 @@ def work(arguments: argparse.Namespace) -> None:
             found = references(arm.behaviour)
             rows += [{key: made[key] for key in MADE} | row for row in found]
         about = {"behaviour": arm.behaviour, "change": arm.change, "steps": steps}
-        origin = provenance(3, weights=[ROOT / "priors/rooms-svd", ROOT / SHIPPED])
+        origin = provenance(3, weights=[ROOT / "priors/rooms-svd", EARLIER])
         about |= {key: origin[key] for key in MADE}
         rows.append(about | measured(export, arm.behaviour))
         rows.sort(key=_place)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from benchmarks.experiment.arms import EARLIER
 from benchmarks.experiment.latent_paths import measured as measured_paths
 from benchmarks.experiment.room_clips import RoomClips
 from benchmarks.measure import RESULTS, Record, Script, positive, provenance, read, write
@@ -31,7 +32,7 @@ from egowm.latent import RSSM, LatentModel
 from egowm.pixels import psnr
 from egowm.recipe import open_recipe
 from egowm.sampling import Sampling
-from egowm.shipped import default_model, recipes
+from egowm.shipped import recipes
 from egowm.world_model import WorldModel
 
 RECORD, HORIZON = RESULTS / "latent_models.json", 16
@@ -142,7 +143,7 @@ def options(add: Callable[..., Any]) -> None:
 def work(arguments: argparse.Namespace) -> None:
     folder = arguments.folder.expanduser()
     record = read(arguments.record) or {"frames": [], "paths": []}
-    about = provenance(3, device="cpu", weights=[default_model()])
+    about = provenance(3, device="cpu", weights=[EARLIER])
     about["command"] = about["command"].replace(str(Path.home()), "~")
     keep = partial(_keep, arguments.record, about, record)
     if not record["frames"]:
@@ -181,13 +182,13 @@ def frames(arguments: argparse.Namespace, folder: Path) -> tuple[list[Record], R
     train(untrained, data, 1e-9, 3)
     trained = train(model, data, arguments.seconds, 3)
     model.save_pretrained(folder / "rssm")
-    diffusion = WorldModel.from_pretrained(default_model())
+    diffusion = WorldModel.from_pretrained(EARLIER)
     ceiling = [_through(model, clip) for clip in clips.clips]
     rows.append({"row": "RSSM, untrained"} | scored(clips, clips.imagined(untrained, "true")))
     rows += [row | trained for row in under(clips, model, "RSSM", perfect)]
     rows.append({"row": "truth through RSSM, frame by frame"} | scored(clips, ceiling))
-    rows += under(clips, diffusion, "shipped diffusion model", perfect)
-    return rows, timed({"RSSM": model, "shipped diffusion model": diffusion})
+    rows += under(clips, diffusion, "diffusion model", perfect)
+    return rows, timed({"RSSM": model, "diffusion model": diffusion})
 
 
 def _through(model: RSSM, clip: Clip) -> np.ndarray:

@@ -42,7 +42,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.experiment.arms import EXPORTS
+from benchmarks.experiment.arms import EARLIER, EXPORTS
 from benchmarks.experiment.room_clips import (
     CLIPS,
     FRAMES,
@@ -61,6 +61,7 @@ from egowm.world_model import WorldModel
 
 RECORD = RESULTS / "students.json"
 TEACHERS = {"P+": (1, 2, 3, 4), "W": (1, 2, 4)}
+FOLDERS = {"P+": EXPORTS["P+"], "W": EARLIER}
 # And where each began.
 STUDENTS = {
     "distilled": "P+",
@@ -169,10 +170,10 @@ def work(arguments: argparse.Namespace) -> None:
     folder = arguments.folder.expanduser()
     before = {} if arguments.again else read(arguments.record) or {}
     rows, ratios, arrived = (list(before.get(key, [])) for key in ("rows", "speeds", "arrivals"))
-    exports = {name: EXPORTS[name] for name in TEACHERS}
+    exports = dict(FOLDERS)
     exports |= {name: folder / name / "export" for name in STUDENTS}
     there = {name: path for name, path in exports.items() if path.is_dir()}
-    about = provenance(0, weights=[EXPORTS[name] for name in TEACHERS])
+    about = provenance(0, weights=[*FOLDERS.values()])
     about["command"] = about["command"].replace(str(Path.home()), "~")
     students = {name: sum_of(path / "weights.safetensors") for name, path in there.items()}
     about["students"] = {name: found for name, found in students.items() if name in STUDENTS}

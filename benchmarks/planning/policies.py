@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.experiment.arms import EARLIER
 from benchmarks.experiment.latent_models import rooms, train
 from benchmarks.measure import RESULTS, Record, Script, positive, provenance, read, write
 from egowm.commands.work.plan import planner_of
@@ -40,14 +41,13 @@ from egowm.policies import BehaviourCloning, Reinforce, from_pretrained
 from egowm.policies.agent import PolicyAgent, proposals
 from egowm.sampling import Sampling
 from egowm.scs.bootstrap import interval
-from egowm.shipped import default_model
 from egowm.world_model import WorldModel
 
 RECORD = RESULTS / "policies.json"
 CLONE = "behaviour cloning"
 LEARNED = f"{CLONE}, then REINFORCE in "  # what rows of learners begin with; a world follows
-WORLDS = ("the simulator", "the shipped diffusion model", "RSSM", "an untrained RSSM")
-SEARCH = "search in the shipped diffusion model"
+WORLDS = ("the simulator", "the diffusion model", "RSSM", "an untrained RSSM")
+SEARCH = "search in the diffusion model"
 QUICK = Sampling(steps=1, chain="latents_only")
 STEPS = 8  # of an imagined episode
 SEED = 0
@@ -87,7 +87,7 @@ def judged(agent: Agent, count: int) -> Record:
 
 def work(arguments: argparse.Namespace) -> None:
     record = read(arguments.record) or {"rows": []}
-    about = provenance(SEED, device="cpu", weights=[default_model()])
+    about = provenance(SEED, device="cpu", weights=[EARLIER])
     about["command"] = about["command"].replace(str(Path.home()), "~")
     known = {row["row"]: row for row in record["rows"]}
     for name, make in rows(arguments).items():
@@ -158,7 +158,7 @@ def reinforced(arguments: argparse.Namespace, world: str) -> tuple[Agent, Record
     clone = BehaviourCloning.from_pretrained(folder_of(arguments, CLONE))
     data.setup("fit")
     torch.manual_seed(SEED)
-    chain = QUICK.chain if world == "the shipped diffusion model" else None
+    chain = QUICK.chain if world == "the diffusion model" else None
     start = str(folder_of(arguments, CLONE))
     policy = Reinforce(world, start, steps=STEPS, chain=chain, stop_at=clone.stop_at)
     policy.spec = data.spec
@@ -181,11 +181,11 @@ def world_of(name: str, data: Any, arguments: argparse.Namespace) -> Dynamics:
         model = RSSM(spec=data.spec)
         model.configure_model()
         return model.eval()
-    return WorldModel.from_pretrained(default_model())
+    return WorldModel.from_pretrained(EARLIER)
 
 
 def searched(arguments: argparse.Namespace, proposing: bool) -> tuple[Agent, Record]:
-    model = WorldModel.from_pretrained(default_model())
+    model = WorldModel.from_pretrained(EARLIER)
     planner, proposed = planner_of("cem", arguments.candidates, arguments.rounds), None
     if proposing:
         clone = BehaviourCloning.from_pretrained(folder_of(arguments, CLONE))

@@ -78,7 +78,7 @@ def _said(record: Record) -> str:
     """Budgets and speed, in sentences, and where the figures come from."""
     trained = next(row for row in record["frames"] if row["row"] == "RSSM")
     speed = record["speed"]
-    rates = [(speed[f"RSSM {d}"], speed[f"shipped diffusion model {d}"]) for d in ("all", "none")]
+    rates = [(speed[f"RSSM {d}"], speed[f"diffusion model {d}"]) for d in ("all", "none")]
     ratios = [f"{a / b:.0f} times ({a:,.0f} against {b:,.0f})" for a, b in rates]
     budget = f"{trained['steps']:,} steps in {trained['cpu_seconds']:,} CPU seconds"
     return (

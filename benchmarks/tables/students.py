@@ -9,14 +9,15 @@ from benchmarks.measure import Record, read
 from benchmarks.tables.markdown import SAID, Columns, doubt, lines_of, ranged, source, table
 from egowm.scs.bootstrap import interval
 
-NAMES = {
+NAMES = SAID | {
+    "W": "trained on, 33,550 steps",
     "distilled": "student, distilled",
     "distilled-steps": "student, distilled by the teacher's own steps",
     "distilled-one": "student, distilled by the teacher's own steps, for one",
     "regression": "control: regression on stored rollouts",
-    "tuned": "student, tuned from the shipped model, own contexts",
+    "tuned": "student, tuned from that of 33,550 steps, own contexts",
     "tuned-long": "student, tuned from the long run, own contexts",
-    "tuned-recorded": "student, tuned from the shipped model",
+    "tuned-recorded": "student, tuned from that of 33,550 steps",
     "tuned-long-recorded": "student, tuned from the long run",
 }
 
@@ -26,7 +27,7 @@ def students(results: Path) -> str:
     record = read(results / "students.json")
     rows: list[Record] = record["rows"] if record else []
     columns: Columns = {
-        "model": lambda r: (NAMES | SAID)[r["model"]],
+        "model": lambda r: NAMES[r["model"]],
         "steps": lambda r: str(r["steps"]),
         "SCS [95%]": lambda r: ranged(r["scs"], r["ci95"]),
         "less the teacher's best [95%]": lambda r: _less(r, rows),
