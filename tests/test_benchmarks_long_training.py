@@ -34,3 +34,13 @@ def test_the_rate_falls_between_the_steps_that_are_asked(tmp_path, model, monkey
     model.fall = (5000, 7000)
     rates = [model._rate(step) for step in (0, 99, 5000, 6000, 7000, 9000)]
     assert rates == [0.01, 1.0, 1.0, 0.5, 0.0, 0.0]
+
+
+def test_its_time_is_that_of_every_start(tmp_path):
+    """Logged every 50 steps; what a stop has lost was trained, too."""
+    for number, rates in enumerate(((1.0, 2.0), (2.5, 5.0, 5.0))):
+        lines = [f"{50 * k + 49},{rate},0.1" for k, rate in enumerate(rates)]
+        log = tmp_path / f"lightning_logs/version_{number}/metrics.csv"
+        log.parent.mkdir(parents=True)
+        log.write_text("\n".join([f"step,{long_training.RATE},train/loss", *lines, "149,,"]))
+    assert long_training.trained_seconds(tmp_path) == pytest.approx(50 + 25 + 20 + 10 + 10)

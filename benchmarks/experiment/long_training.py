@@ -14,7 +14,6 @@ import csv
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from egowm.own_contexts import OwnContexts
 from egowm.shipped import default_model
 from egowm.world_model import WorldModel
 
+RATE = "train/batches_per_second"
 RECIPE, RECORD = ROOT / "benchmarks/experiment/long_training.yaml", RESULTS / "long-training.json"
 
 
@@ -151,12 +151,25 @@ def shipped_steps() -> int:
     return int(SHORT + PRIOR_STEPS + record["rows"][-1]["steps"])
 
 
+def logged(folder: Path) -> list[list[dict[str, str]]]:
+    """The rows of each log of the run: one for each time that it was started."""
+    paths = sorted(folder.glob("**/metrics.csv"), key=os.path.getmtime)
+    return [list(csv.DictReader(path.read_text().splitlines())) for path in paths]
+
+
+def trained_seconds(folder: Path) -> float:
+    """All that was trained in a folder, with what was lost when it was stopped."""
+    found = 0.0
+    for log in logged(folder):
+        rates = [(int(r["step"]), float(r[RATE])) for r in log if r.get(RATE)]
+        every = rates[1][0] - rates[0][0] if len(rates) > 1 else 0
+        found += sum(every / rate for _, rate in rates)
+    return found
+
+
 def last_losses(folder: Path) -> Record:
     """The newest validation loss, and the mean training loss of the last 40 rows logged."""
-    rows: list[dict[str, str]] = []
-    for path in sorted(folder.glob("**/metrics.csv"), key=os.path.getmtime):
-        with path.open() as lines:
-            rows += csv.DictReader(lines)
+    rows = [row for log in logged(folder) for row in log]
     train = [float(r["train/loss"]) for r in rows if r.get("train/loss")][-40:]
     val = [float(r["val/loss"]) for r in rows if r.get("val/loss")][-1:]
     return {"train_loss": sum(train) / max(1, len(train)), "val_loss": val[0] if val else None}
@@ -182,9 +195,11 @@ def work(arguments: argparse.Namespace) -> None:
     if not rows:
         rows.append({"steps": 0, "seconds": 0.0} | measured(EXPORTS["P+"]))
     for _ in range(arguments.stretches):
-        last, start = rows[-1], time.monotonic()
+        last = rows[-1]
+        first = begun(folder, last["steps"])
+        before = next(row["seconds"] for row in rows if row["steps"] == first)
         export = stretch(folder, last["steps"], arguments.steps, arguments.fall)
-        seconds = round(last["seconds"] + time.monotonic() - start)
+        seconds = round(before + trained_seconds(folder))
         row: Record = {"steps": last["steps"] + arguments.steps, "seconds": seconds}
         row |= {"fall": list(arguments.fall)} if arguments.fall else {}
         rows.append(row | measured(export) | last_losses(folder))
