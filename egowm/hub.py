@@ -45,8 +45,8 @@ def located(name: Path | str, revision: str | None = None, download: bool = Fals
     """The folder that is meant by a path, by a shipped model's name, or by an id of the hub.
 
     Args:
-        name: A path, whose leading `~` is the home folder, or OWNER/NAME or OWNER/NAME@REVISION of a
-            repository, looked up in the local hub cache; a folder of that name goes first.
+        name: A path, whose leading `~` is the home folder, or OWNER/NAME or OWNER/NAME@REVISION
+            of a repository, looked up in the local hub cache; a folder of that name goes first.
         revision: Branch, tag or commit of a repository; None takes main, as cached.
         download: Download a repository that is not cached; needs a pinned revision.
 

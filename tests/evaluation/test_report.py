@@ -472,6 +472,19 @@ def test_a_run_inside_the_run_is_a_section_below_it(run: Path) -> None:
     assert fewer.count("<h2>1 of 3 clips</h2>") == 2
 
 
+def test_each_part_of_the_page_has_a_name_of_its_own(run: Path) -> None:
+    """Also where a run and the run inside it both have metrics."""
+    inner = run / "humanoid"
+    metrics_page(run)
+    shutil.copytree(run, inner, ignore=shutil.ignore_patterns("humanoid"))
+    change(inner, title="A body")
+    tags = Page(write_report(run, videos=False).read_text("utf-8")).found
+    named = [div["aria-label"] for div in tags["div"] if div.get("role") == "region"]
+    named += [section["aria-label"] for section in tags["section"]]
+    assert {"Metrics", "A body: Metrics"} <= set(named)
+    assert sorted(named, key=str) == sorted(set(named), key=str)
+
+
 def test_what_lies_inside_the_run_and_is_none(run: Path, tmp_path: Path) -> None:
     """A run that is being written is left out; what else says it is a run is told before work."""
     (run / ".egowm-1-new").mkdir()

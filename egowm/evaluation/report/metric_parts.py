@@ -7,7 +7,7 @@ from markupsafe import Markup
 from egowm.checks import counted
 from egowm.evaluation.record import ColumnRecord, EvalRecord, RowRecord
 from egowm.evaluation.report.line_chart import value_chart
-from egowm.evaluation.report.page import draw_grid, draw_list, joined
+from egowm.evaluation.report.page import draw_grid, draw_list, joined, prefixed
 from egowm.evaluation.run_writer import CODEC
 from egowm.evaluation.table import SPEED, filled, interval_text, shown, speed, with_interval
 
@@ -19,18 +19,20 @@ _SPEED = (
 )
 
 
-def draw_metrics(record: EvalRecord | None) -> Markup:
-    """The section; empty where a run was not evaluated."""
+def draw_metrics(record: EvalRecord | None, of: str = "") -> Markup:
+    """The section; empty where a run was not evaluated. of: the run, below that of the page."""
     if record is None:
         return Markup("")
     lacks = [(c["label"], f"not measured: {c['lacks']}") for c in record["columns"] if c["lacks"]]
     return Markup(
-        '<section aria-label="Metrics"><div class="heading"><h2>Metrics</h2><p>{brief}</p></div>'
-        '<div class="scroll" tabindex="0" role="region" aria-label="Table of metrics">{table}</div>'
+        '<section aria-label="{of}Metrics"><div class="heading"><h2>Metrics</h2><p>{brief}</p>'
+        '</div><div class="scroll" tabindex="0" role="region" aria-label="{of}Table of metrics">'
+        "{table}</div>"
         "<h3>{reads}</h3>"
-        '<div class="scroll" tabindex="0" role="region" aria-label="Metrics by frame">{by_frame}'
-        '</div><div class="charts">{charts}</div>{legend}{lacks}</section>'
+        '<div class="scroll" tabindex="0" role="region" aria-label="{of}Metrics by frame">'
+        '{by_frame}</div><div class="charts">{charts}</div>{legend}{lacks}</section>'
     ).format(
+        of=prefixed(of),
         brief=_brief(record),
         table=_table(record),
         reads=f"{record['rows'][0]['label']}, {interval_text(record)}",

@@ -35,6 +35,11 @@ def joined(pieces: Iterable[Markup]) -> Markup:
     return Markup("").join(pieces)
 
 
+def prefixed(of: str) -> str:
+    """What the name of a part begins with where it is of a run below that of the page."""
+    return f"{of}: " if of else ""
+
+
 def draw_grid(
     columns: Sequence[tuple[str, str]], rows: Iterable[tuple[Sequence[str], Sequence[str]]]
 ) -> Markup:

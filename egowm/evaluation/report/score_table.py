@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from egowm.checks import counted
-from egowm.evaluation.report.page import draw_grid, draw_list
+from egowm.evaluation.report.page import draw_grid, draw_list, prefixed
 from egowm.pixels import PSNR_LIMIT
 from egowm.scs.record import RowRecord, ScoreRecord
 
@@ -125,9 +125,12 @@ def _filled(rows: Sequence[Row]) -> tuple[list[tuple[str, str]], list[list[str]]
 
 
 def draw_empty_shares(
-    labels: Mapping[str, str], scores: Mapping[str, ScoreRecord | None]
+    labels: Mapping[str, str], scores: Mapping[str, ScoreRecord | None], of: str = ""
 ) -> Markup:
-    """How often masks were empty, per prediction; "" where no scores say so."""
+    """How often masks were empty, per prediction; "" where no scores say so.
+
+    of: the run, below that of the page.
+    """
     shares = {
         labels[folder]: {case: share for case, share in empty.items() if share is not None}
         for folder, score in scores.items()
@@ -143,9 +146,12 @@ def draw_empty_shares(
     ]
     return Markup(
         "<h3>Where structures were visible, share of structures and frames</h3>"
-        '<div class="scroll" tabindex="0" role="region" aria-label="Shares of empty masks">'
+        '<div class="scroll" tabindex="0" role="region" aria-label="{}Shares of empty masks">'
         "{}</div>"
-    ).format(draw_grid([("Video", ""), *((_CASES.get(case, case), "") for case in cases)], body))
+    ).format(
+        prefixed(of),
+        draw_grid([("Video", ""), *((_CASES.get(case, case), "") for case in cases)], body),
+    )
 
 
 def number(value: float | None) -> str:

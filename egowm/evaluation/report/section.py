@@ -57,8 +57,8 @@ def draw_section(part: Part, page_fps: float) -> Markup:
     """A run below that of the page, which plays at page_fps frames a second."""
     fps = part.run.fps
     pace = f"Here they play at {page_fps:g} frames per second, as all of the page."
-    said = described(part) | {"id": _anchor(part), "pace": "" if fps == page_fps else pace}
-    return _SECTION.format(**said)
+    said = described(part, of=_title(part.run))
+    return _SECTION.format(id=_anchor(part), pace="" if fps == page_fps else pace, **said)
 
 
 def draw_links(more: Sequence[Part]) -> Markup:
@@ -73,22 +73,22 @@ def _anchor(part: Part) -> str:
     return anchor(part.run.path.name).replace("clip-", "run-", 1)
 
 
-def described(part: Part) -> dict[str, object]:
-    """What a page says of a run, at its head or in a section."""
+def described(part: Part, of: str = "") -> dict[str, object]:
+    """What a page says of a run, at its head or in a section; of: its name, in a section."""
     run, metrics, first = part.run, part.metrics, first_of(part.scores)
     labels, shown = {v.folder: v.label for v in run.variants}, len(part.cards)
     each = part.psnrs.values()
     means = {key: sum(row[key] for row in each) / len(each) for key in (*labels, "copy")}
     rows = table_rows(labels, part.scores, {} if metrics else means)  # else it is in the metrics
     return {
-        "title": run.title or run.model or "Predictions",
+        "title": _title(run),
         "header": _about(run),
         "warning": draw_warning(first.get("warning")) if first else _unscored(run),
         "table": draw_table(rows) if first or metrics is None else "",
         "notes": draw_notes(rows),
-        "empty": draw_empty_shares(labels, part.scores),
+        "empty": draw_empty_shares(labels, part.scores, of),
         "brief": Markup('<p class="brief">{}</p>').format(_brief(run, first)),
-        "metrics": draw_metrics(metrics),
+        "metrics": draw_metrics(metrics, of),
         "columns": 1 + len(labels),
         "cards": joined(part.cards),
         "clip_count": f"{shown} of {counted(len(run.clips), 'clip')}"
@@ -96,6 +96,10 @@ def described(part: Part) -> dict[str, object]:
         else counted(shown, "clip"),
         "protocol": draw_protocol(first),
     }
+
+
+def _title(run: RunFolder) -> str:
+    return run.title or run.model or "Predictions"
 
 
 def _unscored(run: RunFolder) -> Markup:
