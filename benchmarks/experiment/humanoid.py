@@ -176,11 +176,11 @@ def work(arguments: argparse.Namespace) -> None:
         about = {"behaviour": arm.behaviour, "change": arm.change, "steps": steps}
         origin = provenance(3, weights=[ROOT / "priors/rooms-svd", EARLIER])
         about |= {key: origin[key] for key in MADE}
-        rows.append(about | measured(export, arm.behaviour))
-        rows.sort(key=_place)
+        row = about | measured(export, arm.behaviour)
+        rows = sorted([*rows, row], key=_place)
         origin["command"] = origin["command"].replace(str(Path.home()), "~")
         write(arguments.record, origin | {"rows": rows})
-        print(arm.behaviour, arm.change, rows[-1]["scs"], rows[-1]["gain"], flush=True)
+        print(*arm[:2], row["scs"], row["gain"], flush=True)
 
 
 main = Script(__file__, __doc__, options, work)
