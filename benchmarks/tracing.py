@@ -43,9 +43,9 @@ def reasons(record: Record, commits: frozenset[str] | None) -> list[str]:
     elif commits is not None and record["commit"] not in commits:
         found.append("its commit is not in the history")
     for name, sha256 in record.get("weights", {}).items():
-        held = [folder / name for folder in FOLDERS if (folder / name).is_dir()]
         if sha256 in _held():
             continue
+        held = [folder / name for folder in FOLDERS if (folder / name).is_dir()]
         if held:
             found.append(f"`{held[0].parent.name}/{name}` has other weights by now")
         else:
@@ -55,8 +55,9 @@ def reasons(record: Record, commits: frozenset[str] | None) -> list[str]:
 
 @cache
 def _held() -> frozenset[str]:
-    """The hashes of all priors and exports."""
-    return frozenset(weights_sha256(path) for folder in FOLDERS for path in folder.iterdir())
+    """The hashes of all priors and exports; what lies beside them holds no weights."""
+    beside = [path for folder in FOLDERS if folder.is_dir() for path in folder.iterdir()]
+    return frozenset(weights_sha256(path) for path in beside if any(path.rglob("*.safetensors")))
 
 
 def mark(record: Record, why: Sequence[str]) -> bool:

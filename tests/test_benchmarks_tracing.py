@@ -20,6 +20,7 @@ from benchmarks.tables import pages
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks/results"
 EARLIER = hashlib.sha256(b"weights.safetensors" + b"earlier").hexdigest()  # of name and text
+NOTHING = hashlib.sha256().hexdigest()
 FILES = sorted(path.relative_to(RESULTS).as_posix() for path in RESULTS.rglob("*.json"))
 
 
@@ -161,12 +162,14 @@ def test_every_table_of_a_run_shows_that_its_training_is_dirty(blocks, copied, r
 
 @pytest.fixture
 def priors(tmp_path, monkeypatch):
-    """With a folder of priors, one of which is there."""
-    monkeypatch.setattr(tracing, "FOLDERS", (tmp_path / "priors",))
+    """With a folder of priors, two of which are there, beside a file and an empty folder."""
+    monkeypatch.setattr(tracing, "FOLDERS", (tmp_path / "priors", tmp_path / "none"))
     for name in ("there", "earlier"):
         prior = tmp_path / "priors" / name
         prior.mkdir(parents=True)
         (prior / "weights.safetensors").write_text(name)
+    (tmp_path / "priors/README.md").write_text("What lies here.")
+    (tmp_path / "priors/empty").mkdir()
     tracing._held.cache_clear()
     yield
     tracing._held.cache_clear()
@@ -186,6 +189,7 @@ def part(**about) -> dict:
         ({"weights": {"there": "0"}}, ["`priors/there` has other weights by now"]),
         ({"weights": {"gone": "0"}}, ["gone is not among the priors and exports"]),
         ({"weights": {"there": EARLIER}}, []),  # moved, under another name
+        ({"weights": {"there": NOTHING}}, ["`priors/there` has other weights by now"]),
         (
             {"commit": "b", "weights": {"gone": "0"}},
             ["its commit is not in the history", "gone is not among the priors and exports"],
