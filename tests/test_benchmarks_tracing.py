@@ -157,6 +157,21 @@ def test_every_table_of_a_run_shows_that_its_training_is_dirty(blocks, copied, r
     assert ("rates" in showing) == any(r["run"] == run for r in record["search"])
 
 
+@pytest.mark.parametrize("about", [{"untraceable": "planted"}, {"commit": None}])
+def test_tables_of_the_humanoid_show_the_marks_of_a_row(copied, about):
+    """Its rows were measured at commits of their own."""
+    with put_back(copied / "humanoid.json") as record:
+        record["rows"][-1] |= about
+        (copied / "humanoid.json").write_text(json.dumps(record))
+        tables = made(copied, ["humanoid", "humanoid-following", "humanoid-dimensions"])
+    last = f"{record['rows'][-1]['behaviour']}, {record['rows'][-1]['change']}."
+    (said,) = (line for line in tables["humanoid"].splitlines() if line.endswith(f": {last}"))
+    assert ("; **untraceable**: planted: " in said) == ("untraceable" in about)
+    assert said.startswith("Rows measured at commit unknown, ") == ("commit" in about)
+    for name in ("humanoid-following", "humanoid-dimensions"):
+        assert ("**dirty, untraceable**" in tables[name]) == ("untraceable" in about)
+
+
 # What is found ----------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import Record, read
-from benchmarks.tables.markdown import Columns, caveat, lines_of, ranged, source, table
+from benchmarks.tables.markdown import Columns, caveat, doubt, lines_of, ranged, source, table
 from egowm.scs.bootstrap import interval
 
 FRAMES = ("2", "4", "8", "16")
@@ -73,8 +73,9 @@ def _made(rows: list[Record]) -> str:
     """Where each row was measured: arms are added to the record one by one."""
     places: dict[str, list[str]] = {}
     for row in rows:
-        dirty = ", **dirty**" if row["dirty"] else ""
-        place = f"at commit {row['commit'][:10]}{dirty}, on {row['device_name']}"
+        commit = (row["commit"] or "unknown")[:10] + (", **dirty**" if row["dirty"] else "")
+        why = f"; **untraceable**: {row['untraceable']}" if row.get("untraceable") else ""
+        place = f"at commit {commit}, on {row['device_name']}{why}"
         which = row["change"] if row["steps"] else "references"
         places.setdefault(place, []).append(f"{row['behaviour']}, {which}")
     said = [f"{place}: {'; '.join(dict.fromkeys(arms))}" for place, arms in places.items()]
@@ -83,9 +84,10 @@ def _made(rows: list[Record]) -> str:
 
 def _caveat(record: Record) -> str:
     """The marks of the record, or of some of its rows."""
-    if any(row["dirty"] for row in record["rows"]) and not record["dirty"]:
-        return "\n\nSome rows are **dirty**: the first table says which." + caveat(record)
-    return caveat(record)
+    marks = {mark for row in record["rows"] for mark in doubt(row).split(", ") if mark}
+    more = sorted(marks - {*doubt(record).split(", ")})
+    rows = f"\n\nSome rows are **{', '.join(more)}**: the first table says which." if more else ""
+    return rows + caveat(record)
 
 
 def _at(frame: str, row: Record) -> str:
