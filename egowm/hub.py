@@ -52,7 +52,7 @@ def located(name: Path | str, revision: str | None = None, download: bool = Fals
 
     Raises:
         FileNotFoundError: Neither a folder nor in the cache; no such repository or revision.
-        ValueError: A revision of a path, or a download without one.
+        ValueError: A revision of a path, a download without one, or `~` where no home is known.
     """
     known = ID.fullmatch(name) if isinstance(name, str) else None
     path = expanded(name)

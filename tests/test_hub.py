@@ -397,7 +397,8 @@ def test_names_and_paths(tmp_path, monkeypatch):
     assert located("lab/another") == Path("lab/another")  # missing from a folder that is here
     assert located("./a/b") == Path("a/b")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert located("~/lab/robot") == tmp_path / "lab/robot"
+    assert located("~/lab/robot") == located(Path("~/lab/robot")) == tmp_path / "lab/robot"
+    assert located("~") == tmp_path
     for name in (REPO, "./a/b", Path("x/y"), "/a/b"):
         with pytest.raises(ValueError, match="is a path, which has no revisions"):
             located(name, revision="v1")
