@@ -4,10 +4,10 @@
     OMP_NUM_THREADS=1 python -m benchmarks.experiment.students --folder ~/students
 
 `--folder` holds the runs `distilled`, `distilled-steps` (by the teacher's own sampling steps),
-`distilled-one` (the same, for one step), `regression`, `tuned` (from the shipped model),
-`tuned-long` (from the long run from the prior) and both of these from recorded contexts alone,
-`tuned-recorded` and `tuned-long-recorded`, each with its `export`; a run that is not there is left
-out, and a row that is in the record is not measured again (`--again` does).
+`distilled-one` (the same, for one step), `regression`, `tuned` (from the model of 33,550 steps,
+`EARLIER`), `tuned-long` (from the long run from the prior) and both of these from recorded contexts
+alone, `tuned-recorded` and `tuned-long-recorded`, each with its `export`; a run that is not there
+is left out, and a row that is in the record is not measured again (`--again` does).
 `--arrivals` measures, last, who of them arrives in closed loop in one sampling step, as
 `benchmarks.planning.arrivals` does, whose rows are the teacher's. 64 unseen rooms, 16 frames, masks
 by `palette`. Sharpness is the mean size of the brightness gradient beside that of the true frames,
@@ -18,10 +18,10 @@ Expected before measuring. The long run from the prior (trained for 3 steps) is 
 a point or two lower at 1 and 2, lower again at 8, and sharper with every step. Its student is
 within a point of that best at 2 steps, loses up to 2 points in one step, and is sharper in one step
 than the teacher in one step. Regression on stored rollouts scores like the student in one step,
-is blurrier, and falls at more steps, for which it was not trained. The shipped model was trained
-for one step and is worse at every further one, so it is no teacher of a path: it is tuned without
-one, and its student should lose little in one step and be better than it in two. In closed loop a
-student arrives as often as its teacher in one step, within 10 points.
+is blurrier, and falls at more steps, for which it was not trained. `EARLIER` was trained for one
+step and is worse at every further one, so it is no teacher of a path: it is tuned without one, and
+its student should lose little in one step and be better than it in two. In closed loop a student
+arrives as often as its teacher in one step, within 10 points.
 
 Expected of the last three, before measuring them, when it was known that the distilled student
 scores 43.9 at every number of steps, that its teacher falls to 44.2 in four, and that tuning from
@@ -61,7 +61,7 @@ from egowm.world_model import WorldModel
 
 RECORD = RESULTS / "students.json"
 TEACHERS = {"P+": (1, 2, 3, 4), "W": (1, 2, 4)}
-FOLDERS = {"P+": EXPORTS["P+"], "W": EARLIER}
+FOLDERS = {"P+": EXPORTS["P+"], "W": EARLIER}  # the record names by W what shipped then
 # And where each began.
 STUDENTS = {
     "distilled": "P+",

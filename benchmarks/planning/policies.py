@@ -4,10 +4,10 @@
         --rssm ~/latent/rssm &
 
 A policy is cloned from recordings, then goes on learning for the same CPU time in the diffusion
-model that ships, in RSSM, in an untrained RSSM (control) and in the true simulator (upper bound);
-all are judged in the true simulator. Beside them: a search in the diffusion model, with and without
-what the clone proposes. A row that is in the record is not measured again; `--again` lets all but
-the searches drive once more, without training.
+model of 33,550 steps (`EARLIER`), in RSSM, in an untrained RSSM (control) and in the true simulator
+(upper bound); all are judged in the true simulator. Beside them: a search in the diffusion model,
+with and without what the clone proposes. A row that is in the record is not measured again;
+`--again` lets all but the searches drive once more, without training.
 """
 
 import argparse

@@ -4,7 +4,7 @@
     python -m benchmarks.planning.scores_and_arrivals --rooms 16    # 8 rooms more
     python -m benchmarks.planning.scores_and_arrivals --distance 3  # goals further away
 
-Fourteen models, from good to deliberately bad (`graded_models.py`), are ranked by each score of the
+Models, from good to deliberately bad (`graded_models.py`), are ranked by each score of the
 same unseen clips, and by how often a robot arrives at the place of a picture in the true simulator:
 2 or 3 m away, seen from the start, within 0.5 m and 20 degrees at the end. The planner is the same
 for all; it compares imagined latents with the goal's, and stops where no imagined frame is nearer.
