@@ -1,5 +1,7 @@
 """The long training in the background: its rate, and where it goes on."""
 
+from pathlib import Path
+
 import pytest
 
 from benchmarks.experiment import long_training
@@ -37,10 +39,24 @@ def test_the_rate_falls_between_the_steps_that_are_asked(tmp_path, model, monkey
 
 
 def test_its_time_is_that_of_every_start(tmp_path):
-    """Logged every 50 steps; what a stop has lost was trained, too."""
-    for number, rates in enumerate(((1.0, 2.0), (2.5, 5.0, 5.0))):
+    """Logged every 50 steps; what a stop has lost was trained, too, if by one row."""
+    for number, rates in enumerate(((4.0,), (1.0, 2.0), (2.5, 5.0, 5.0), ())):
         lines = [f"{50 * k + 49},{rate},0.1" for k, rate in enumerate(rates)]
         log = tmp_path / f"lightning_logs/version_{number}/metrics.csv"
         log.parent.mkdir(parents=True)
         log.write_text("\n".join([f"step,{long_training.RATE},train/loss", *lines, "149,,"]))
-    assert long_training.trained_seconds(tmp_path) == pytest.approx(50 + 25 + 20 + 10 + 10)
+    (tmp_path / "lightning_logs/version_3/metrics.csv").write_text("")
+    assert long_training.trained_seconds(tmp_path) == pytest.approx(12.5 + 50 + 25 + 20 + 10 + 10)
+
+
+@pytest.mark.parametrize(("rows", "seconds"), [("", 0), ("49,2.0,0.1", 25)])
+def test_its_time_after_a_row_or_none(tmp_path, rows, seconds):
+    (tmp_path / "metrics.csv").write_text(f"step,{long_training.RATE},train/loss\n{rows}")
+    assert long_training.trained_seconds(tmp_path) == seconds
+
+
+def test_a_folder_goes_on_with_the_record_that_it_was_begun_with():
+    rows = [{"steps": 0, "seconds": 0.0}, {"steps": 2000, "seconds": 900}]
+    assert long_training.seconds_at(rows, 2000, Path("a.json")) == 900
+    with pytest.raises(ValueError, match=r"began at step 500, of which a\.json has no row"):
+        long_training.seconds_at(rows, 500, Path("a.json"))

@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -158,13 +159,27 @@ def logged(folder: Path) -> list[list[dict[str, str]]]:
 
 
 def trained_seconds(folder: Path) -> float:
-    """All that was trained in a folder, with what was lost when it was stopped."""
-    found = 0.0
-    for log in logged(folder):
-        rates = [(int(r["step"]), float(r[RATE])) for r in log if r.get(RATE)]
-        every = rates[1][0] - rates[0][0] if len(rates) > 1 else 0
-        found += sum(every / rate for _, rate in rates)
-    return found
+    """All that was trained in a folder, with what was lost when it was stopped; validation is not.
+
+    A start that was stopped between two rows of its log is counted up to its last row.
+    """
+    logs = [
+        [(int(r["step"]), float(r[RATE])) for r in log if r.get(RATE)] for log in logged(folder)
+    ]
+    gaps = [after - step for log in logs for (step, _), (after, _) in pairwise(log) if after > step]
+    every = min(gaps, default=min((log[0][0] + 1 for log in logs if log), default=0))
+    return sum(every / rate for log in logs for _, rate in log)
+
+
+def seconds_at(rows: Sequence[Record], first: int, record: Path) -> float:
+    """What had been trained when a folder's training began. Raises ValueError."""
+    found = [float(row["seconds"]) for row in rows if row["steps"] == first]
+    if not found:
+        raise ValueError(
+            f"--folder: its training began at step {first}, of which {record} has no row: give the "
+            f"--record that it was begun with, or a new folder."
+        )
+    return found[0]
 
 
 def last_losses(folder: Path) -> Record:
@@ -197,7 +212,7 @@ def work(arguments: argparse.Namespace) -> None:
     for _ in range(arguments.stretches):
         last = rows[-1]
         first = begun(folder, last["steps"])
-        before = next(row["seconds"] for row in rows if row["steps"] == first)
+        before = seconds_at(rows, first, arguments.record)
         export = stretch(folder, last["steps"], arguments.steps, arguments.fall)
         seconds = round(before + trained_seconds(folder))
         row: Record = {"steps": last["steps"] + arguments.steps, "seconds": seconds}
