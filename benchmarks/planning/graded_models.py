@@ -1,9 +1,9 @@
 """World models of the rooms from good to deliberately bad, all made from the committed exports.
 
 Trained ones as they are; others between two of them, by the mean of their weights; others with
-noise added to their weights; and one misled about its actions. Those that are altered come from the
-model that shipped before (`EARLIER`). Nothing is trained here, so every model can be made again
-from its name.
+noise added to their weights; and one misled about its actions. The best of them is the model that
+shipped when they were measured (`EARLIER`). Nothing is trained here, so every model can be made
+again from its name.
 """
 
 from collections.abc import Callable
@@ -115,5 +115,4 @@ GRADED = (
     Graded("from scratch to the prior, half", "between two",
            lambda: between("S+", exported("P+"), 0.5)),
     Graded("metres not seen", "misled", lambda: misled(0.0, 0.0, 1.0)),
-    Graded("the shipped model", "trained", lambda: exported("W")),
 )  # fmt: skip
