@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import Record, read
-from benchmarks.planning.arrivals import MODELS, WITHOUT
+from benchmarks.planning.arrivals import MODELS, STOPS, WITHOUT
 from benchmarks.speed.comparisons import BATCHED, BATCHED_BF16, CANDIDATES_TARGET
 from benchmarks.tables.markdown import (
     MISSING,
@@ -102,8 +102,8 @@ def _name(record: Record) -> str:
 
 
 def _differences(rows: Sequence[Record]) -> str:
-    """Ours, of the fewest steps, less each other agent over the same rooms."""
-    ours = [r for r in rows if r["agent"] == "ours"]
+    """Ours, of the fewest steps, less each other agent over the same rooms; who may stop apart."""
+    ours = [r for r in rows if r["agent"].removesuffix(STOPS) == "ours"]
     lines = []
     for r in rows:
         reference = next((o for o in ours if _task(o) == _task(r)), None)
@@ -119,7 +119,8 @@ def _differences(rows: Sequence[Record]) -> str:
 
 def _task(r: Record) -> tuple[Any, ...]:
     goal = r["distance_metres"], r["visible"]
-    return *goal, r["device"], r["settings"]["rooms"], r["seed"]
+    stops = r["agent"].endswith(STOPS)
+    return *goal, r["device"], r["settings"]["rooms"], r["seed"], stops
 
 
 def _candidates(records: Sequence[Record]) -> str:

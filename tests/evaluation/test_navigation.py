@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from benchmarks.planning import arrivals, candidates
+from benchmarks.tables import planning
 from egowm.commands import main as cli
 from egowm.commands.work import plan_rooms
 from egowm.commands.work.plan import planner_of
@@ -257,6 +258,10 @@ def test_arrivals_are_measured_once(benchmark, tmp_path, capsys):
         "from the prior": ["from-the-prior-long"],
         "from the prior by pixels": ["from-the-prior-long"],
     }
+    table = planning.planning(tmp_path).replace(" (dirty)", "")  # of a tree with changes
+    assert "| 2 m, seen | ours, 1 step | simulator as model |" in table
+    assert "| ours, which may stop, 1 step | simulator as model, which may stop |" in table
+    assert "| ours, 1 step | simulator as model, which may stop |" not in table
     assert arrivals.main([*options, "--seed", "1"]) == 2
     assert "was measured with" in capsys.readouterr().err
     assert arrivals.main([*options, "--rooms", "0"]) == 2
