@@ -231,6 +231,12 @@ def made(model, how=Sampling(steps=2)):
     return model.rollout(clip.frames[:, :1], clip.actions, how, generator=seeded()).latents
 
 
+def same_but_for_rounding(model, teacher):
+    """Layers with a LoRA of zeros round otherwise than plain ones on some processors."""
+    expected = made(WorldModel.from_pretrained(teacher))
+    torch.testing.assert_close(made(model.eval()), expected, atol=1e-4, rtol=1e-3)
+
+
 def test_a_student_starts_as_its_teacher(teacher, tiny_prior):
     student = student_of(teacher, tiny_prior)
     expected = made(WorldModel.from_pretrained(teacher))
@@ -351,7 +357,7 @@ def test_own_contexts_are_the_student_s(teacher, tiny_prior):
 
 def test_a_lora_comes_upon_the_teacher_s_weights(teacher, tiny_prior, tmp_path):
     student = student_of(teacher, tiny_prior, train="lora", lora_rank=2)
-    assert torch.equal(made(student.eval()), made(WorldModel.from_pretrained(teacher)))
+    same_but_for_rounding(student, teacher)
     trained = {name for name, p in student.named_parameters() if p.requires_grad}
     assert all(".lora_" in name or name.startswith("action_embedding") for name in trained)
     with torch.no_grad():
@@ -400,7 +406,7 @@ def short(recipe, teacher):
 def test_a_lora_comes_upon_the_weights_that_tuning_starts_from(teacher, tiny_prior):
     tuned = Student(backbone(tiny_prior), start=str(teacher), chunk=4, train="lora", lora_rank=2)
     tuned.configure_model()
-    assert torch.equal(made(tuned.eval()), made(WorldModel.from_pretrained(teacher)))
+    same_but_for_rounding(tuned, teacher)
 
 
 def fit(short, root, *options: str) -> int:

@@ -141,9 +141,10 @@ class _Target:
         motion, inverse = np.zeros(6), np.full((len(axes),) * 2, np.inf)
         match = self._match(drawn, points, motion)
         for _ in range(steps):
-            leaning = slopes * match.gain[:, None]
-            weighted = leaning * match.weight[:, None, None]
-            normal = _dot(weighted, leaning)
+            with np.errstate(invalid="ignore", over="ignore"):  # what is not finite ends here
+                leaning = slopes * match.gain[:, None]
+                weighted = leaning * match.weight[:, None, None]
+                normal = _dot(weighted, leaning)
             if not np.isfinite(normal).all():  # a wall that the camera all but touches
                 return Fit(eye, 1.0, 0.0, np.inf)
             inverse = np.linalg.pinv(normal, hermitian=True)
