@@ -127,7 +127,7 @@ def place(folder: Path, arm: Arm, steps: int) -> Path:
     return folder.expanduser() / f"{arm.behaviour} {arm.change} {steps}".replace(" ", "_")
 
 
-def _place(row: Record) -> tuple[int, int]:
+def _order(row: Record) -> tuple[int, int]:
     """Of a row in the table: behaviours apart, references first, then the arms as in ARMS."""
     known = [(arm.behaviour, arm.change) for arm in ARMS]
     which = row["behaviour"], row["change"]
@@ -177,7 +177,7 @@ def work(arguments: argparse.Namespace) -> None:
         origin = provenance(3, weights=[ROOT / "priors/rooms-svd", EARLIER])
         about |= {key: origin[key] for key in MADE}
         row = about | measured(export, arm.behaviour)
-        rows = sorted([*rows, row], key=_place)
+        rows = sorted([*rows, row], key=_order)
         origin["command"] = origin["command"].replace(str(Path.home()), "~")
         write(arguments.record, origin | {"rows": rows})
         print(*arm[:2], row["scs"], row["gain"], flush=True)
