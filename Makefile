@@ -93,7 +93,7 @@ results: $(STAMP)  ## score the committed models anew and rewrite the tables (10
 picture: $(STAMP)  ## draw the README's moving picture with the shipped model (a minute)
 	$(BIN)/python -m benchmarks.experiment.picture docs/rooms.webp
 
-results-train: $(STAMP)  ## train every run of the central experiment (hours; uses a GPU if any)
+results-train: $(STAMP)  ## train every run of the central experiment (a day; uses a GPU if any)
 	$(BIN)/python -m benchmarks.experiment.arms --jobs $(JOBS) $(ARGS)
 	$(MAKE) merge
 

@@ -2,6 +2,7 @@
 short matched run of the arms. Nothing here asks how well a model does."""
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -167,7 +168,7 @@ def result_rows() -> list[dict]:
     return rows
 
 
-RATES = dict.fromkeys(("P", "S", "P+", "S+"), 1e-3)
+RATES = dict.fromkeys(("P", "S", "P+", "S+", "S++"), 1e-3)
 
 
 def test_claims_in_closed_form():
@@ -200,6 +201,28 @@ def test_claims_in_closed_form():
     assert not high["a"]["reached"]  # where the structure is visible, it is as low as before
     assert high["c"]["reached"]
     assert high["c"]["value"] == 5.0
+
+
+def test_long_runs_that_came_later_are_compared_once_they_are_there():
+    """At 16 and 256 episodes both must be there, and S++ for the compute of the prior and P+."""
+    rows = [*result_rows(), line("P+", "true", 58, 16), line("S++", "true", 62, 64)]
+    few = claims.prior(claims.Table(rows, RATES))["differences"]
+    both = claims.prior(claims.Table([*rows, line("S+", "true", 51, 16)], RATES))["differences"]
+    assert "P+ - S+ at 16 episodes, equal steps" not in few
+    assert both["P+ - S+ at 16 episodes, equal steps"]["value"] == 7.0
+    twice = "P+ - S++ at 64 episodes, equal compute"
+    assert both[twice]["value"] == few[twice]["value"] == -2.0
+    assert few.keys() - claims.prior(claims.Table(result_rows(), RATES))["differences"] == {twice}
+
+
+def test_a_committed_export_counts_while_its_rate_is_the_best():
+    """Its rows do not say their rate, which is that of the prior's own training."""
+    rows = [line("S+", "true", 50, 64), line("S+", "true", 60, 64)]
+    del rows[0]["learning_rate"]
+    rows[1]["learning_rate"] = 1.2e-3
+    for rate, score in ((arms.LONG_RATE, 50), (1.2e-3, 60)):
+        found = claims.Table(rows, {"S+": rate}).of("S+", "true", 64)
+        assert found.tolist() == [[score] * 20]
 
 
 def test_what_was_not_measured_is_said():
@@ -302,6 +325,28 @@ def test_every_arm_trains_and_is_scored(few_rooms, tmp_path, monkeypatch):
         arms.run(arm)
 
 
+def test_a_stopped_run_goes_on_and_its_curve_is_whole(tmp_path, monkeypatch):
+    """Steps 2 and 3 were lost when it was stopped, and are those of the second start."""
+    monkeypatch.setattr(arms, "RUNS", tmp_path)
+    monkeypatch.setattr(arms, "ROOT", tmp_path)
+    arm = arms.Arm("S+", 64, 4, 6e-4)
+    for start, rows in enumerate(("0,9\n1,8\n2,7\n3,6\n", "2,5\n3,4\n4,3\n")):
+        log = arm.folder / f"lightning_logs/version_{start}/metrics.csv"
+        log.parent.mkdir(parents=True)
+        log.write_text(f"step,train/loss\n{rows}")
+        os.utime(log, (start, start))
+    assert arms.curve(arm, "train/loss") == [(0, 9), (1, 8), (2, 5), (3, 4), (4, 3)]
+    monkeypatch.setattr(arms, "RECORDS", tmp_path / "records")
+    commands = []
+    monkeypatch.setattr(arms, "_call", lambda arm, command: commands.append(command))
+    monkeypatch.setattr(arms, "known", lambda arm: {"validation_loss": [[1, 2.0]]})
+    (arm.folder / arms.BEGAN).write_text("{}")
+    (arm.folder / "lightning_logs/version_0/config.yaml").touch()
+    arms.run(arm)
+    assert "--ckpt_path last" in " ".join(commands[0])
+    assert (arm.folder / arms.BEGAN).read_text() == "{}"  # where it began, not where it went on
+
+
 def test_the_baseline_has_a_recipe_and_the_vae_of_the_prior():
     (arm,) = arms.baselines()
     assert arm.name == "S-64-seed3-0.0006-cdit"
@@ -324,14 +369,16 @@ def test_the_learning_rate_is_the_one_with_the_lowest_validation_loss():
             ("P", 4.0, 0.4, {}),
             ("S", 1.0, 0.2, {}),
             ("S", 2.0, 0.3, {}),
+            ("S+", 2.0, 0.2, {}),
+            ("S+", 4.0, 0.1, {}),
             ("P", 8.0, 0.1, {"seed": 1}),
             ("P", 8.0, 0.1, {"episodes": 16}),
             ("P", 8.0, 0.1, {"variant": "linear"}),
         )
     ]
     rates, search = arms.learning_rates(runs)
-    assert rates == {"P": 2.0, "S": 1.0, "P0": 2.0, "P+": 6e-4, "S+": 6e-4}
-    assert [r["loss"] for r in search] == [0.5, 0.3, 0.4, 0.2, 0.3]
+    assert rates == {"P": 2.0, "S": 1.0, "P0": 2.0, "S+": 4.0, "S++": 4.0}
+    assert [r["loss"] for r in search] == [0.5, 0.3, 0.4, 0.2, 0.3, 0.2, 0.1]
     assert arms.learning_rates([]) == ({}, [])
 
 

@@ -1,18 +1,19 @@
 """Trains and scores every arm of the central experiment: does a passive prior help to obey?
 
-    python -m benchmarks.experiment.arms --jobs 2   # hours on 2 cores; takes a GPU if any
+    python -m benchmarks.experiment.arms --jobs 2   # a day on 2 cores; takes a GPU if any
     python -m benchmarks.experiment.arms --trainer.accelerator cuda   # as `egowm fit`
 
 P: the prior, fine-tuned with actions. P0: the same without actions. S: the same network from
 scratch with actions, as many steps. S+: from scratch, for the prior's compute on top, at the
-prior's learning rate. P+: the prior, fine-tuned for as many steps as S+. VAE, image encoder,
-sampler and data are the same. W, the model that ships: P+ trained on by `long_training.py`, on
-more episodes and where a one-step sampler asks. The baseline, NWM's CDiT, is an S of its own
-family: as many steps and episodes, at its recipe's learning rate. The learning rate of P and S is
-the one of three with the lowest validation loss at 64 episodes. Each run leaves `runs/arms/RUN/`
-(export, log) and `benchmarks/results/arms/RUN.json` (what it was, its curves, its rows): a run
-whose record is there is not repeated, so this can be stopped and started.
-`benchmarks/experiment/rooms.py` makes the table.
+prior's learning rate. P+: the prior, fine-tuned for as many steps as S+. S++: from scratch, for
+as many steps as the prior and P+ have together. VAE, image encoder, sampler and data are the same.
+W, the model that ships: P+ trained on by `long_training.py`, on more episodes and where a one-step
+sampler asks. The baseline, NWM's CDiT, is an S of its own family: as many steps and episodes, at
+its recipe's learning rate. The learning rate of an arm is the one of three with the lowest
+validation loss at 64 episodes. Each run leaves `runs/arms/RUN/` (export, log) and
+`benchmarks/results/arms/RUN.json` (what it was, its curves, its rows): a run whose record is there
+is not repeated, and one that was stopped goes on from its last checkpoint, so this can be stopped
+and started. `benchmarks/experiment/rooms.py` makes the table.
 """
 
 import argparse
@@ -32,14 +33,14 @@ from egowm.shipped import default_model
 BEGAN = "began.json"  # in the folder of a run: at which commit its training began
 RUNS, RECORDS = ROOT / "runs/arms", RESULTS / "arms"
 RATES = (3e-4, 6e-4, 1.2e-3)
-LONG_RATE = 6e-4  # of P+ and S+: that of recipes/pretrain_rooms_svd.yaml
+LONG_RATE = 6e-4  # of the committed P+ and S+: that of recipes/pretrain_rooms_svd.yaml
 STEPS = 800  # of every short run, 16 frames each
 TRANSFORMER_RATE, TRANSFORMER_STEPS = 1e-3, 3000  # of every run of a transformer, also 16 frames
 BASELINE, BASELINE_RATE = "cdit", 6e-4  # NWM's network, which has no prior
-PRIOR_STEPS = 12750  # of P+ and S+ on top: as many frames as the prior's pretraining saw
+PRIOR_STEPS = 12750  # as many frames as the prior's pretraining saw
 LABELLED, SEEDS = (16, 64, 256), (3, 4, 5)  # the first seed is that of the recipes
 MAIN = 64  # episodes of the runs that are told wrong actions, too
-LONG = ("P+", "S+")
+LONG = {"P+": 1, "S+": 1, "S++": 2}  # how often `PRIOR_STEPS` come on top
 EXPORTS = {  # that travel with the repository
     "W": default_model(),
     "P+": ROOT / "benchmarks/exports/from-the-prior-long",
@@ -47,8 +48,10 @@ EXPORTS = {  # that travel with the repository
 }
 EARLIER = ROOT / "benchmarks/exports/rooms-33550-steps"  # shipped before W, which goes on from it
 SHIPPED_EPISODES = 1024  # that W was trained on
+SEARCHED = ("P+", "S+", "P", "S")  # arms whose learning rate is searched
 TOLD = ("true", "shuffled", "zero", "mirrored")
 EXTRA: list[str] = []  # options for every `egowm fit`, for instance of the trainer
+RESUME = ("--ckpt_path", "last", "--save_every", "500", "--pictures_every", "0")
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class Arm:
         recipe = f"rooms_{self.family}"
         recipe += "_scratch" if has_prior and self.arm.startswith("S") else ""
         short = TRANSFORMER_STEPS if self.family == "cosmos" else STEPS
-        steps = short + (PRIOR_STEPS if self.arm in LONG else 0)
+        steps = short + PRIOR_STEPS * LONG.get(self.arm, 0)
         options = [
             "fit", "-c", f"recipes/{recipe}.yaml",
             "--seed_everything", str(self.seed),
@@ -117,9 +120,9 @@ class Arm:
             return ("zero",)
         if self.family != "svd":
             return ("true", "shuffled")
-        if self.episodes != MAIN or self.variant or self.arm in LONG:
+        if self.episodes != MAIN or self.variant:
             return ("true",)
-        return TOLD if self.seed == SEEDS[0] else TOLD[:2]
+        return TOLD if self.seed == SEEDS[0] and self.arm not in LONG else TOLD[:2]
 
 
 def labelled(arm: str) -> int:
@@ -145,10 +148,11 @@ def run(arm: Arm) -> None:
         check_base(arm)
         return
     arm.folder.mkdir(parents=True, exist_ok=True)
-    now = provenance(arm.seed, "cpu")  # scoring says its own: a commit may come in between
-    write(arm.folder / BEGAN, {key: now[key] for key in ("commit", "dirty", "date")})
+    if not (arm.folder / BEGAN).is_file():
+        now = provenance(arm.seed, "cpu")  # scoring says its own: a commit may come in between
+        write(arm.folder / BEGAN, {key: now[key] for key in ("commit", "dirty", "date")})
     egowm = str(Path(sys.executable).parent / "egowm")
-    _call(arm, [egowm, *arm.options])
+    _call(arm, [egowm, *arm.options, *RESUME])
     (config,) = sorted(arm.folder.glob("lightning_logs/version_*/config.yaml"))[-1:]
     checkpoint = arm.folder / "checkpoints/last.ckpt"
     export = ["export", "-c", str(config), "--ckpt_path", str(checkpoint), "--half", "--force"]
@@ -171,7 +175,8 @@ def check_base(arm: Arm) -> None:
     if found != expected:
         raise ValueError(
             f"{arm.record} belongs to another prior: expected {expected[:12]}..., found "
-            f"{found[:12]}.... Delete benchmarks/results/arms to train every run anew."
+            f"{found[:12]}.... Delete benchmarks/results/arms and runs/arms to train every run "
+            f"anew."
         )
 
 
@@ -213,10 +218,12 @@ def score(arm: Arm) -> None:
 
 
 def curve(arm: Arm, column: str, points: int = 12) -> list[tuple[int, float]]:
-    """(step, value) from the run's log, thinned."""
-    (path,) = sorted(arm.folder.glob("lightning_logs/version_*/metrics.csv"))[-1:]
-    with path.open() as lines:
-        rows = [(int(r["step"]), float(r[column])) for r in csv.DictReader(lines) if r.get(column)]
+    """(step, value) from the run's logs, one for each time that it was started, thinned."""
+    found: dict[int, float] = {}
+    for path in sorted(arm.folder.glob("lightning_logs/*/metrics.csv"), key=os.path.getmtime):
+        lines = csv.DictReader(path.read_text().splitlines())
+        found |= {int(r["step"]): float(r[column]) for r in lines if r.get(column)}
+    rows = sorted(found.items())
     thin = rows[:: max(1, len(rows) // points)]
     return [*thin, rows[-1]] if thin[-1] != rows[-1] else thin
 
@@ -246,37 +253,40 @@ def learning_rates(runs: Sequence[Record]) -> tuple[dict[str, float], list[Recor
     for run in runs:
         r = run["rows"][0]
         about = r["arm"], r["episodes"], r["seed"], r["variant"], r.get("family", "svd")
-        if r["arm"] in ("P", "S") and about[1:] == (MAIN, SEEDS[0], "", "svd"):
+        if r["arm"] in SEARCHED and about[1:] == (MAIN, SEEDS[0], "", "svd"):
             found = {"arm": r["arm"], "learning_rate": r["learning_rate"]}
             search.append(found | {"loss": validation_loss(run), "run": run["run"]})
     ordered = sorted(search, key=lambda r: r["loss"], reverse=True)
     best = {r["arm"]: r["learning_rate"] for r in ordered}  # the lowest comes last
-    if "P" in best:
-        best |= {"P0": best["P"], **dict.fromkeys(LONG, LONG_RATE)}
+    same = {"P0": "P", "S++": "S+"}
+    best |= {arm: best[other] for arm, other in same.items() if other in best}
     return best, sorted(search, key=lambda r: (r["arm"], r["learning_rate"]))
+
+
+def at_its_rate(r: Record, rates: dict[str, float]) -> bool:
+    """Whether a row is of its arm's learning rate, which rows of committed exports do not say."""
+    rate = r.get("learning_rate", LONG_RATE if r["arm"] in LONG else None)
+    return rate in (None, rates.get(r["arm"]))
 
 
 # All runs ---------------------------------------------------------------------------------------
 
 
 def searches() -> list[Arm]:
-    """The runs that decide the learning rates."""
-    return [Arm(arm, MAIN, SEEDS[0], rate) for rate in RATES for arm in ("P", "S")]
-
-
-def longest() -> list[Arm]:
-    """The runs that take as long as sixteen others: they start first."""
-    return [Arm(arm, MAIN, SEEDS[0], LONG_RATE) for arm in LONG]
+    """The runs that decide the learning rates; the long ones, which take as long as sixteen
+    others, start first."""
+    return [Arm(arm, MAIN, SEEDS[0], rate) for arm in SEARCHED for rate in RATES]
 
 
 def grid() -> list[Arm]:
     """The other runs, once the learning rates are known."""
     best = learning_rates(trained())[0]
-    p, s = (Arm(arm, MAIN, SEEDS[0], best[arm]) for arm in ("P", "S"))
-    runs = [replace(arm, episodes=n) for n in LABELLED if n != MAIN for arm in (p, s)]
-    runs += [replace(arm, seed=seed) for seed in SEEDS[1:] for arm in (p, s)]
-    runs += [replace(p, arm="P0")]
-    return runs + [replace(p, variant=variant) for variant in CHOICES]
+    chosen = [Arm(arm, MAIN, SEEDS[0], best[arm]) for arm in SEARCHED]
+    runs = [Arm("S++", MAIN, SEEDS[0], best["S++"])]
+    runs += [replace(arm, seed=seed) for arm in chosen for seed in SEEDS[1:]]
+    runs += [replace(arm, episodes=n) for arm in chosen for n in LABELLED if n != MAIN]
+    p = Arm("P", MAIN, SEEDS[0], best["P"])
+    return [*runs, replace(p, arm="P0"), *(replace(p, variant=variant) for variant in CHOICES)]
 
 
 def transformers() -> list[Arm]:
@@ -305,11 +315,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.jobs > 1:
         os.environ["OMP_NUM_THREADS"] = "1"
     with ThreadPoolExecutor(args.jobs) as pool:
-        long = [pool.submit(run, arm) for arm in longest()]
         list(pool.map(run, searches()))
         list(pool.map(run, grid() + transformers() + baselines()))
-        for job in long:
-            job.result()
     return 0
 
 

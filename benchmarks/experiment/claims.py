@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.experiment.arms import LABELLED, MAIN, labelled
+from benchmarks.experiment.arms import LABELLED, MAIN, at_its_rate, labelled
 from benchmarks.measure import Record
 
 RESAMPLES = 10_000
@@ -36,11 +36,15 @@ class Table:
             and r["world"] == "rooms"
             and not r.get("variant")
             and is_unet(r)
-            and r.get("learning_rate") in (None, self.rates.get(arm))
+            and at_its_rate(r, self.rates)
         ]
         if not found:
             raise MissingRow(f"No row for {arm}, {actions} actions, {episodes} episodes.")
         return np.array(found, float)
+
+    def has(self, arm: str, episodes: int) -> bool:
+        """Whether a row under the true actions is there."""
+        return any((r["arm"], r["episodes"]) == (arm, episodes) for r in self.rows)
 
 
 def bootstrap(
@@ -120,12 +124,21 @@ def gain(arm: str, table: Table) -> Record:
 
 
 def prior(table: Table) -> Record:
-    """(c) P above S at every size, and above S+, at equal steps and at equal compute with the
-    prior's counted in; the smallest difference stands for all."""
+    """(c) P above S and P+ above S+ at every size, equal steps; P above S+ and P+ above S++, equal
+    compute with the prior's counted in. The smallest difference stands for all.
+
+    The claim was made before the long runs at 16 and 256 episodes and S++ were: while one of these
+    is missing, its difference is left out.
+    """
     pairs = {f"P - S at {n} episodes": ("P", "S", n) for n in LABELLED}
-    for arm, equal in (("P+", "steps"), ("P", "compute")):
-        pairs[f"{arm} - S+ at {MAIN} episodes, equal {equal}"] = (arm, "S+", MAIN)
-    gaps = {name: _gap(table, *pair) for name, pair in pairs.items()}
+    pairs |= {f"P+ - S+ at {n} episodes, equal steps": ("P+", "S+", n) for n in LABELLED}
+    for arm, other in (("P", "S+"), ("P+", "S++")):
+        pairs[f"{arm} - {other} at {MAIN} episodes, equal compute"] = (arm, other, MAIN)
+    gaps = {}
+    for name, (arm, other, episodes) in pairs.items():
+        came_later = other == "S++" or (other == "S+" and episodes != MAIN)
+        if not came_later or (table.has(arm, episodes) and table.has(other, episodes)):
+            gaps[name] = _gap(table, arm, other, episodes)
     smallest = min(gaps.values(), key=lambda gap: gap["value"])
     about = {"value": smallest["value"], "ci95": smallest["ci95"]}
     return about | {"reached": smallest["value"] > 0, "differences": gaps}

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from benchmarks.experiment.arms import LABELLED
+from benchmarks.experiment.arms import LABELLED, at_its_rate
 from benchmarks.measure import Record
 from benchmarks.tables.markdown import SAID, doubt
 
@@ -29,8 +29,7 @@ def label_curve(record: Record) -> str:
     rows = [r for r in record["rows"] if r["world"] == "rooms" and not r.get("variant")]
     points: dict[str, dict[int, list[Record]]] = {}
     for r in rows:
-        chosen = r.get("learning_rate", rates.get(r["arm"])) == rates.get(r["arm"])
-        if r["arm"] in COLOURS and r["actions"] == "true" and chosen:
+        if r["arm"] in COLOURS and r["actions"] == "true" and at_its_rate(r, rates):
             points.setdefault(r["arm"], {}).setdefault(r["episodes"], []).append(r)
     parts = _axes()
     for (arm, told), label in LINES.items():

@@ -19,7 +19,6 @@ from PIL import Image
 
 from benchmarks.experiment.arms import (
     EXPORTS,
-    LONG,
     LONG_RATE,
     MAIN,
     SEEDS,
@@ -36,7 +35,7 @@ from benchmarks.experiment.room_clips import CLIPS, FRAMES, RoomClips, Scores, u
 from benchmarks.measure import RESULTS, ROOT, Record, Script, provenance, read, write
 from egowm.world_model import WorldModel
 
-EXPORTED = tuple((arm, MAIN, SEEDS[0], "") for arm in LONG)
+EXPORTED = tuple((arm, MAIN, SEEDS[0], "") for arm in EXPORTS if arm != "W")
 HELD = ("still", "stepped")  # rows of an export besides those of TOLD
 
 
@@ -141,10 +140,7 @@ def merged(origin: Record, fresh: Sequence[Record]) -> Record:
     rates, search = learning_rates(runs)
     rows = [_of_run(r) for r in fresh]
     rows += [
-        r | {"run": run["run"]}
-        for run in runs
-        for r in run.pop("rows")
-        if not _is_committed(r, rates)
+        r | {"run": run["run"]} for run in runs for r in run.pop("rows") if not _is_committed(r)
     ]
     return origin | {
         "clips": CLIPS,
@@ -166,10 +162,10 @@ def _of_run(r: Record) -> Record:
     return r | {"run": Arm(arm, MAIN, SEEDS[0], LONG_RATE).name}
 
 
-def _is_committed(r: Record, rates: dict[str, float]) -> bool:
+def _is_committed(r: Record) -> bool:
     """Whether a row is of a run whose export travels along, and was measured anew."""
     key = r["arm"], r["episodes"], r["seed"], r["variant"]
-    return key in EXPORTED and is_unet(r) and r["learning_rate"] == rates[r["arm"]]
+    return key in EXPORTED and is_unet(r) and r["learning_rate"] == LONG_RATE
 
 
 main = Script(__file__, __doc__, options, work)

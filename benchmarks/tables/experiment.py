@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.experiment.arms import LONG, MAIN, PRIOR_STEPS, SEEDS, STEPS
+from benchmarks.experiment.arms import LONG, MAIN, PRIOR_STEPS, SEEDS, STEPS, at_its_rate
 from benchmarks.experiment.claims import is_unet
 from benchmarks.measure import Record, read
 from benchmarks.tables.markdown import (
@@ -25,7 +25,7 @@ from benchmarks.tables.markdown import (
 )
 
 MEASURES = ("scs", "scs_davis", "scs_visible", "psnr")
-ORDER = ("W", "P+", "P", "P0", "S+", "S")
+ORDER = ("W", "P+", "P", "P0", "S++", "S+", "S")
 TRACED = "training record"  # the column that says what is wrong with it
 
 
@@ -56,8 +56,7 @@ def _merged(rows: Sequence[Record], record: Record) -> list[tuple[str, ...]]:
 
 def is_chosen(r: Record, record: Record) -> bool:
     """Whether a row is of no ablation, of the UNet, and of its arm's learning rate."""
-    chosen = record["learning_rates"].get(r["arm"])
-    return is_unet(r) and not r.get("variant") and r.get("learning_rate", chosen) == chosen
+    return is_unet(r) and not r.get("variant") and at_its_rate(r, record["learning_rates"])
 
 
 def _line(
@@ -80,7 +79,7 @@ def _line(
 
 
 def steps_of(arm: str) -> int:
-    return STEPS + PRIOR_STEPS * (arm in LONG)
+    return STEPS + PRIOR_STEPS * LONG.get(arm, 0)
 
 
 # What is wrong with training records -----------------------------------------------------------

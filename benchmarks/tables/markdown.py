@@ -13,6 +13,7 @@ SAID = {  # what pages call the runs that records name by a letter
     "S": "from scratch",
     "P+": "from the prior (long)",
     "S+": "from scratch (long)",
+    "S++": "from scratch (twice as long)",
 }
 
 
