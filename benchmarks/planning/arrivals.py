@@ -68,7 +68,7 @@ MODELS = {
 }
 PLANNER, CANDIDATES, ROUNDS, ROOMS = "icem", 32, 3, 50
 STOPS = ", which may stop"  # ends the name of an agent that compares every imagined frame
-MODELS["ours" + STOPS] = MODELS["ours"]
+MODELS |= {name + STOPS: MODELS[name] for name in ("ours", "from the prior", "from scratch")}
 SIMULATOR = "simulator as model"
 WITHOUT = (SIMULATOR, SIMULATOR + STOPS, "straight ahead", "oracle bearing", "random")
 
