@@ -40,6 +40,7 @@ TRIALS: dict[str, Sequence[str]] = {
     "own contexts one deep": (f"{OWN}.deepest", "1", "--data.window.horizon", "2"),
     "nine own contexts in ten": (f"{OWN}.share", "0.9"),
     "noise on the context: ln strength of mean -3.0": (f"{BACKBONE}.noise_mean", "-3.0"),
+    "changes drawn, not frames": (f"{BACKBONE}.predicts", "changes"),
 }
 
 
@@ -50,6 +51,8 @@ def train(name: str, folder: Path, steps: int) -> Path:
     start = ["--model.init_args.start", f"./{START.relative_to(ROOT)}"]
     plain = [
         *start,
+        f"{BACKBONE}.predicts",
+        "frames",
         "--model.init_args.augmentation",
         "null",
         "--trainer.val_check_interval",

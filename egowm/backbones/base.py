@@ -95,6 +95,9 @@ class Backbone(nn.Module, ABC):
     def parts(self) -> dict[str, Any]:
         """The diffusers and transformers modules by their folder's name, without text encoders."""
 
+    def check_pipeline(self) -> None:
+        """ValueError where a pipeline of diffusers would take the network's output for another."""
+
     def save_settings(self, folder: Path) -> None:
         """Write what a pipeline's folder needs besides the parts and the base's own settings."""
 

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,7 @@ SCHEDULERS: Supported = {  # of an output and a time such as EDM's with unit dat
     },
 }
 Part = Literal["unet", "image_encoder"]
+Predicts = Literal["frames", "changes"]
 
 
 def enter(network: Any, embedding: Tensor) -> list[RemovableHandle]:
@@ -83,6 +84,10 @@ class SVD(Backbone):
         sampler_min: Lowest noise level above 0 that sampling in several steps visits, in place of
             the scheduler's own; null keeps it. Higher ones spend the last step where noise still
             hides something.
+        predicts: What the network's output means: "frames", as in the stock pipeline, or "changes",
+            what is added to the context's latents. Then a robot that stands still sees the same
+            picture, and the network draws no more than what moves. A network that was trained for
+            the one learns the other anew.
 
     >>> svd = SVD("./priors/rooms-svd")  # loads nothing yet
     >>> svd.load()
@@ -117,6 +122,7 @@ class SVD(Backbone):
         memo_frames: int = 0,
         vae_batch: int = 0,
         sampler_min: float | None = None,
+        predicts: Predicts = "frames",
     ) -> None:
         super().__init__()
         self.pretrained, self.revision, self.download = pretrained, revision, download
@@ -127,7 +133,10 @@ class SVD(Backbone):
         not_negative(memo_frames=memo_frames, vae_batch=vae_batch)
         if sampler_min is not None and not 0 < sampler_min < math.inf:
             raise ValueError(f"Expected sampler_min, a noise level, above 0, got {sampler_min}.")
+        if predicts not in get_args(Predicts):
+            raise ValueError(f'Expected predicts "frames" or "changes", got {predicts!r}.')
         self.memo_frames, self.vae_batch, self.sampler_min = memo_frames, vae_batch, sampler_min
+        self.predicts = predicts
 
     def load(self) -> None:
         """Load VAE, image encoder, UNet and scheduler in float32 (idempotent)."""
@@ -177,6 +186,14 @@ class SVD(Backbone):
     @property
     def parts(self) -> dict[str, Any]:
         return {"vae": self.vae, "unet": self.network, "image_encoder": self.image_encoder}
+
+    def check_pipeline(self) -> None:
+        if self.predicts != "frames":
+            raise ValueError(
+                f"The network predicts {self.predicts}, which diffusers' pipeline would show as "
+                f"frames: save an export of egowm instead (save_pretrained, or egowm export "
+                f"without --as), or pretrain with --model.backbone.predicts frames."
+            )
 
     def save_settings(self, folder: Path) -> None:
         """The lowest noise level of the scheduler, where it is another than the base's."""
@@ -257,6 +274,9 @@ class SVD(Backbone):
     def forward(self, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         num_frames = noisy.shape[1]
         context = condition.latents[:, None].expand(-1, num_frames, -1, -1, -1)
+        changes = self.predicts == "changes"
+        start = context.float() * self.vae.config.scaling_factor if changes else 0.0
+        noisy = noisy.float() - start
         scaled = self.process.scale_input(noisy, sigma)
         output = self.network(
             torch.cat([scaled.to(context.dtype), context], 2),
@@ -265,7 +285,7 @@ class SVD(Backbone):
             added_time_ids=condition.ids.to(context.dtype),
             return_dict=False,
         )[0]
-        return self.process.denoised(output.float(), noisy.float(), sigma)
+        return start + self.process.denoised(output.float(), noisy, sigma)
 
     def training_noise(self, count: int, generator: torch.Generator | None) -> Tensor:
         normal = torch.randn(count, generator=generator)

@@ -65,6 +65,7 @@ class VideoPrior(LightningModule):
             raise ValueError(
                 f"Expected next_frame, a share of the steps, in [0, 1], got {next_frame}."
             )
+        backbone.check_pipeline()
         self.backbone = backbone
         self.learning_rate, self.warmup, self.drop_image = learning_rate, warmup, drop_image
         self.next_frame = next_frame

@@ -11,6 +11,7 @@ from PIL import Image
 from egowm.backbones import SVD
 from egowm.backbones import frame_codec as module
 from egowm.backbones.codec_wrappers import Remembered
+from egowm.pretraining import VideoPrior
 from egowm.sampling import Sampling
 from egowm.world_model import WorldModel
 
@@ -302,6 +303,39 @@ def test_known_latents_take_the_place_of_encoding(svd):
     known = svd.condition(frames, torch.ones(2), generator(), svd.codec.encode(frames)[:, 0])
     torch.testing.assert_close(known.latents, plain.latents)
     torch.testing.assert_close(known.image, plain.image)
+
+
+def test_a_network_that_predicts_changes_draws_what_is_added_to_the_context(tiny_prior, svd):
+    """An output of zero is the same picture; the rest is the stock reading of the output, shifted
+    to the context's latents as targets carry them."""
+    frames = torch.randint(0, 256, (2, 1, 3, 16, 16), generator=generator()).float() / 127.5 - 1
+    condition, target = svd.condition(frames, torch.zeros(2)), svd.codec.encode(frames)
+    noise = torch.randn(2, 3, *target.shape[2:], generator=generator())
+    changes = SVD(str(tiny_prior), predicts="changes")
+    changes.load()
+    sigma = torch.tensor([0.7, 90.0])
+    with torch.no_grad():
+        stock = svd(noise, sigma, condition)
+        found = changes(target + noise, sigma, condition)
+        torch.testing.assert_close(found, target + stock, atol=1e-4, rtol=1e-4)
+        changes.network.conv_out.requires_grad_(False)
+        for weight in changes.network.conv_out.parameters():
+            weight.zero_()
+        still = changes(1e3 * noise, torch.full((2,), 1e3), condition)
+    torch.testing.assert_close(still, target.expand_as(still), atol=0.01, rtol=0)
+
+
+def test_only_stock_predictions_make_a_pipeline(tiny_prior, fitted, tmp_path):
+    with pytest.raises(ValueError, match='"frames" or "changes", got \'residuals\''):
+        SVD(str(tiny_prior), predicts="residuals")
+    with pytest.raises(ValueError, match="predicts changes, which diffusers' pipeline would show"):
+        VideoPrior(SVD(str(tiny_prior), predicts="changes"))
+    fitted.backbone.predicts = "changes"
+    with pytest.raises(ValueError, match="save an export of egowm instead"):
+        fitted.save_pipeline(tmp_path / "pipeline")
+    assert not list(tmp_path.iterdir())
+    fitted.save_pretrained(tmp_path / "export")
+    assert WorldModel.from_pretrained(tmp_path / "export").backbone.predicts == "changes"
 
 
 def test_training_noise_can_be_left_out(svd):
