@@ -30,6 +30,7 @@ SCRATCH = (
 )
 ROOMS = ("--model.init_args.start", str(EARLIER.relative_to(ROOT)))  # of a wheeled robot
 PRIOR, FROM_ROOMS = "from the prior", "from the rooms' world model"
+CHANGES = "changes drawn, not frames"
 MORE = (
     *("--model.init_args.start", "{runs}/manipulation_from_the_rooms'_world_model_1000/export"),
     *("--data.episodes_train", "384"),
@@ -63,6 +64,8 @@ ARMS = (
     Arm("manipulation", "each dimension by its deviation", ("--data.normaliser", "mean-std")),
     Arm("navigation", "without the state", ("--data.state", "false")),
     Arm("navigation", "each dimension by its deviation", ("--data.normaliser", "mean-std")),
+    Arm("manipulation", CHANGES, (f"{_BACKBONE}.predicts", "changes")),
+    Arm("navigation", CHANGES, (f"{_BACKBONE}.predicts", "changes")),
     Arm("manipulation", f"{FROM_ROOMS}, 2,000 steps more in 384 halls", MORE, 2000),
 )
 MADE = ("commit", "dirty", "device_name")  # of each row: arms are added one by one
