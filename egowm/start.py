@@ -55,6 +55,16 @@ def start_from(model: Any, folder: Path) -> None:
     more = f"; anew: {', '.join(anew)}" if anew else ""
     more += "; with its ranges, not the data's" if before != (model.spec, model.state_spec) else ""
     log.info("Training starts from %s: %s%s.", folder, known, more)
+    theirs, mine = record["backbone_arguments"].get("predicts", "frames"), model.backbone.predicts
+    if theirs != mine:
+        log.warning(
+            "The network of %s predicts %s, this model's predicts %s, which takes thousands of "
+            "steps to learn anew: set --model.backbone.predicts %s to go on as there.",
+            folder,
+            theirs,
+            mine,
+            theirs,
+        )
 
 
 def _record(folder: Path) -> ExportRecord:

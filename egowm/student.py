@@ -241,6 +241,12 @@ class Student(WorldModel):
                 f"{name} has the backbone {opened.name}, the student {self.name}: give a recipe "
                 f"with the teacher's backbone."
             )
+        if opened.backbone.predicts != self.backbone.predicts:
+            raise ValueError(
+                f"The network of {name} predicts {opened.backbone.predicts}, the student's "
+                f"{self.backbone.predicts}: set --model.backbone.predicts "
+                f"{opened.backbone.predicts}."
+            )
         if self.spec is None:
             self.spec, self.state_spec, self.specs = opened.spec, opened.state_spec, opened.specs
         theirs = opened.spec_of(None)

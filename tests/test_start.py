@@ -117,6 +117,15 @@ def test_an_export_without_its_embedding_is_damaged(start, tiny_prior, spec):
             model.configure_model()
 
 
+def test_a_network_that_predicts_another_thing_is_said(start, tiny_prior, spec, caplog):
+    for predicts, lines in (("frames", 0), ("changes", 1)):
+        backbone = SVD(str(tiny_prior), predicts=predicts)
+        with caplog.at_level(logging.WARNING):
+            WorldModel(backbone, spec=spec, start=str(start)).configure_model()
+        told = [line for line in caplog.messages if "set --model.backbone.predicts frames" in line]
+        assert len(told) == lines
+
+
 def test_memory_needs_no_start(recipe, tmp_path, capsys):
     """A LoRA is among its ways to train, and no weight is read."""
     text = yaml.safe_load(recipe.read_text())

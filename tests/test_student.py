@@ -388,6 +388,12 @@ def test_an_export_is_a_world_model_s(teacher, tiny_prior, tmp_path):
     assert torch.equal(made(exported, Sampling()), made(student.eval(), Sampling(steps=2)))
 
 
+def test_a_student_means_the_same_as_its_teacher(teacher, tiny_prior):
+    student = Student(backbone(tiny_prior, predicts="changes"), str(teacher), chunk=4)
+    with pytest.raises(ValueError, match=r"predicts frames, the student's changes: set --model\."):
+        student.configure_model()
+
+
 def test_the_sampler_s_least_level_travels_with_the_export(teacher, tiny_prior, tmp_path):
     student = Student(backbone(tiny_prior, sampler_min=2.0), str(teacher), chunk=4)
     student.configure_model()

@@ -85,6 +85,7 @@ class Backbone(nn.Module, ABC):
     droppable: tuple[str, ...] = ()  # what guidance can drop besides the action, its default first
     jumps: bool = False  # whether each frame of a chunk is made by itself, from the context alone
     temporal_layers: tuple[str, ...] = ()  # names of the network's modules that only mix frames
+    predicts: str = "frames"  # what the network's output means, or "changes" from the context
 
     @abstractmethod
     def load(self) -> None:
@@ -97,6 +98,12 @@ class Backbone(nn.Module, ABC):
 
     def check_pipeline(self) -> None:
         """ValueError where a pipeline of diffusers would take the network's output for another."""
+        if self.predicts != "frames":
+            raise ValueError(
+                f"The network predicts {self.predicts}, which diffusers' pipeline would show as "
+                f"frames: save an export of egowm instead (save_pretrained, or egowm export "
+                f"without --as), or pretrain with --model.backbone.predicts frames."
+            )
 
     def save_settings(self, folder: Path) -> None:
         """Write what a pipeline's folder needs besides the parts and the base's own settings."""

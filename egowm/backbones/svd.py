@@ -85,9 +85,9 @@ class SVD(Backbone):
             the scheduler's own; null keeps it. Higher ones spend the last step where noise still
             hides something.
         predicts: What the network's output means: "frames", as in the stock pipeline, or "changes",
-            what is added to the context's latents. Then a robot that stands still sees the same
-            picture, and the network draws no more than what moves. A network that was trained for
-            the one learns the other anew.
+            what is added to the context's latents. Then an output of zero is the same picture, and
+            the network draws no more than what moves; a random one needs no `start` that repeats
+            the context. A network that was trained for the one learns the other anew.
 
     >>> svd = SVD("./priors/rooms-svd")  # loads nothing yet
     >>> svd.load()
@@ -186,14 +186,6 @@ class SVD(Backbone):
     @property
     def parts(self) -> dict[str, Any]:
         return {"vae": self.vae, "unet": self.network, "image_encoder": self.image_encoder}
-
-    def check_pipeline(self) -> None:
-        if self.predicts != "frames":
-            raise ValueError(
-                f"The network predicts {self.predicts}, which diffusers' pipeline would show as "
-                f"frames: save an export of egowm instead (save_pretrained, or egowm export "
-                f"without --as), or pretrain with --model.backbone.predicts frames."
-            )
 
     def save_settings(self, folder: Path) -> None:
         """The lowest noise level of the scheduler, where it is another than the base's."""
