@@ -130,6 +130,11 @@ def _version(package: str) -> str | None:
 # Records ----------------------------------------------------------------------------------------
 
 
+def made(origin: Record) -> Record:
+    """Where a row was measured, of a record to which rows are added one by one."""
+    return {key: origin[key] for key in ("commit", "dirty", "device_name")}
+
+
 def write(path: Path, record: Record) -> None:
     """Write a record as JSON: whole, or not at all."""
     with whole(path) as temporary:

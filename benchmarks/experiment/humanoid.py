@@ -16,7 +16,17 @@ from typing import Any, NamedTuple
 
 from benchmarks.experiment.arms import EARLIER
 from benchmarks.experiment.long_training import call
-from benchmarks.measure import RESULTS, ROOT, Record, Script, positive, provenance, read, write
+from benchmarks.measure import (
+    RESULTS,
+    ROOT,
+    Record,
+    Script,
+    made,
+    positive,
+    provenance,
+    read,
+    write,
+)
 from egowm.files import whole
 from egowm.world_model import WorldModel
 
@@ -68,7 +78,6 @@ ARMS = (
     Arm("navigation", CHANGES, (f"{_BACKBONE}.predicts", "changes")),
     Arm("manipulation", f"{FROM_ROOMS}, 2,000 steps more in 384 halls", MORE, 2000),
 )
-MADE = ("commit", "dirty", "device_name")  # of each row: arms are added one by one
 RECIPES = {"manipulation": "humanoid_manip_svd", "navigation": "humanoid_nav_svd"}
 
 
@@ -173,13 +182,11 @@ def work(arguments: argparse.Namespace) -> None:
         if arguments.only == "train":
             continue
         if not any(r["behaviour"] == arm.behaviour for r in rows):
-            made = provenance(3, weights=[])
-            found = references(arm.behaviour)
-            rows += [{key: made[key] for key in MADE} | row for row in found]
+            origin = made(provenance(3, weights=[]))
+            rows += [origin | row for row in references(arm.behaviour)]
         about = {"behaviour": arm.behaviour, "change": arm.change, "steps": steps}
         origin = provenance(3, weights=[ROOT / "priors/rooms-svd", EARLIER])
-        about |= {key: origin[key] for key in MADE}
-        row = about | measured(export, arm.behaviour)
+        row = about | made(origin) | measured(export, arm.behaviour)
         rows = sorted([*rows, row], key=_order)
         origin["command"] = origin["command"].replace(str(Path.home()), "~")
         write(arguments.record, origin | {"rows": rows})

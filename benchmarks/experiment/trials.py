@@ -16,7 +16,17 @@ from typing import Any
 
 from benchmarks.experiment.arms import EXPORTS
 from benchmarks.experiment.long_training import RECIPE, call
-from benchmarks.measure import RESULTS, ROOT, Record, Script, positive, provenance, read, write
+from benchmarks.measure import (
+    RESULTS,
+    ROOT,
+    Record,
+    Script,
+    made,
+    positive,
+    provenance,
+    read,
+    write,
+)
 from egowm.world_model import WorldModel
 
 RECORD = RESULTS / "trials.json"
@@ -53,6 +63,8 @@ def train(name: str, folder: Path, steps: int) -> Path:
         *start,
         f"{BACKBONE}.predicts",
         "frames",
+        f"{OWN}.share",
+        "0.6",
         "--model.init_args.augmentation",
         "null",
         "--trainer.val_check_interval",
@@ -96,15 +108,16 @@ def work(arguments: argparse.Namespace) -> None:
     rows = (read(arguments.record) or {"rows": []})["rows"]
     known = {row["trial"] for row in rows}
     if not rows:
-        rows.append({"trial": BEFORE, "steps": 0} | measured(START))
+        origin = made(provenance(7, weights=[START]))
+        rows.append({"trial": BEFORE, "steps": 0} | origin | measured(START))
     for number, name in enumerate(TRIALS):
         if name in known:
             continue
         folder = arguments.folder.expanduser() / str(number)
         folder.mkdir(parents=True, exist_ok=True)
         found = measured(train(name, folder, arguments.steps))
-        rows.append({"trial": name, "steps": arguments.steps} | found)
         about = provenance(7, weights=[START])
+        rows.append({"trial": name, "steps": arguments.steps} | made(about) | found)
         about["command"] = about["command"].replace(str(Path.home()), "~")
         write(arguments.record, about | {"recipe": RECIPE.name, "rows": rows})
         print(name, rows[-1]["scs"], rows[-1]["scs_at"], flush=True)

@@ -7,7 +7,16 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import Record, read
-from benchmarks.tables.markdown import Columns, caveat, doubt, lines_of, ranged, source, table
+from benchmarks.tables.markdown import (
+    Columns,
+    caveat,
+    doubt,
+    lines_of,
+    measured_at,
+    ranged,
+    source,
+    table,
+)
 from egowm.scs.bootstrap import interval
 
 FRAMES = ("2", "4", "8", "16")
@@ -29,8 +38,12 @@ def scores(results: Path) -> str:
         "action gain": partial(_or_none, "gain", ".2f"),
         "less from the prior [95%]": partial(_less, rows),
     }
-    note = f"\n\n{source(record)}.{_made(rows)}" if record else ""
+    note = f"\n\n{source(record)}.{measured_at(rows, _arm)}" if record else ""
     return table(columns, lines_of(columns, rows)) + note
+
+
+def _arm(row: Record) -> str:
+    return f"{row['behaviour']}, {row['change'] if row['steps'] else 'references'}"
 
 
 def following(results: Path) -> str:
@@ -67,19 +80,6 @@ def dimensions(results: Path) -> str:
     names = [d["dimension"] for d in rows[0]["dimensions"]] if rows else []
     lines = lines_of(columns, [{"dimension": name} for name in names])
     return table(columns, lines) + (_caveat(record) if record else "")
-
-
-def _made(rows: list[Record]) -> str:
-    """Where each row was measured: arms are added to the record one by one."""
-    places: dict[str, list[str]] = {}
-    for row in rows:
-        commit = (row["commit"] or "unknown")[:10] + (", **dirty**" if row["dirty"] else "")
-        why = f"; **untraceable**: {row['untraceable']}" if row.get("untraceable") else ""
-        place = f"at commit {commit}, on {row['device_name']}{why}"
-        which = row["change"] if row["steps"] else "references"
-        places.setdefault(place, []).append(f"{row['behaviour']}, {which}")
-    said = [f"{place}: {'; '.join(dict.fromkeys(arms))}" for place, arms in places.items()]
-    return "".join(f"\n\nRows measured {place}." for place in said)
 
 
 def _caveat(record: Record) -> str:

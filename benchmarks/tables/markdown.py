@@ -17,6 +17,18 @@ SAID = {  # what pages call the runs that records name by a letter
 }
 
 
+def measured_at(rows: Sequence[Record], name: Callable[[Record], str]) -> str:
+    """Where each row of a record was measured, to which rows are added one by one."""
+    places: dict[str, list[str]] = {}
+    for row in rows:
+        commit = (row["commit"] or "unknown")[:10] + (", **dirty**" if row["dirty"] else "")
+        why = f"; **untraceable**: {row['untraceable']}" if row.get("untraceable") else ""
+        place = f"at commit {commit}, on {row['device_name']}{why}"
+        places.setdefault(place, []).append(name(row))
+    said = [f"{place}: {'; '.join(dict.fromkeys(names))}" for place, names in places.items()]
+    return "".join(f"\n\nRows measured {place}." for place in said)
+
+
 def source(record: Record) -> str:
     """Where a result comes from, in one clause."""
     commit = (record["commit"] or "unknown")[:10] + (", **dirty**" if record["dirty"] else "")

@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.experiment.trials import AS_IS, BEFORE
 from benchmarks.measure import Record, read
-from benchmarks.tables.markdown import Columns, lines_of, source, table
+from benchmarks.tables.markdown import Columns, lines_of, measured_at, source, table
 from egowm.scs.bootstrap import interval
 
 FRAMES = ("2", "4", "8", "16")
@@ -28,7 +28,8 @@ def trials(results: Path) -> str:
         "single steps": lambda r: f"{r['stepped']:.1f}",
     }
     lines = lines_of(columns, rows)
-    return table(columns, lines) + (f"\n\n{source(record)}." if record else "")
+    made = measured_at(rows, lambda r: r["trial"])
+    return table(columns, lines) + (f"\n\n{source(record)}.{made}" if record else "")
 
 
 def _to(frame: str, row: Record) -> str:
