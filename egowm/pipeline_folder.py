@@ -44,9 +44,8 @@ def save(model: Described, folder: Path, dtype: torch.dtype | None = None) -> No
         folder: New, or one that was written so before.
         dtype: The network's and the embeddings' weights are rounded to it; None keeps theirs.
 
-    Raises ValueError for a backbone that is no pipeline of diffusers or means other things by its
-    network's output, weights with NaN or infinity,
-    and those that `dtype` cannot hold.
+    Raises ValueError for a backbone that is no pipeline of diffusers or means another thing by its
+    network's output, for weights with NaN or infinity, and for those that `dtype` cannot hold.
     """
     check_folder(folder, PIPELINE, force=True)
     model.backbone.check_pipeline()
