@@ -1,5 +1,6 @@
 """The long training in the background: its rate, and where it goes on."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,21 @@ def test_its_time_is_that_of_every_start(tmp_path):
 def test_its_time_after_a_row_or_none(tmp_path, rows, seconds):
     (tmp_path / "metrics.csv").write_text(f"step,{long_training.RATE},train/loss\n{rows}")
     assert long_training.trained_seconds(tmp_path) == seconds
+
+
+def test_the_model_that_ships_is_found_by_its_weights(tmp_path, monkeypatch, capsys):
+    """The record may be ahead of it; a new folder would start from it, not from the last row."""
+    monkeypatch.setattr(long_training, "weights_sha256", lambda folder: "b")
+    rows = [{"steps": k, "seconds": 0, "weights": name} for k, name in enumerate("abc")]
+    assert long_training.shipped(rows)["steps"] == 1
+    with pytest.raises(ValueError, match=r"expected a row of the weights that ship, b\.\.\."):
+        long_training.shipped(rows[:1])
+    record = tmp_path / "record.json"
+    record.write_text(json.dumps({"rows": rows}))
+    assert long_training.main(["--folder", str(tmp_path / "new"), "--record", str(record)]) == 2
+    told = capsys.readouterr().err
+    assert "behind the last row" in told
+    assert "ship its export first" in told
 
 
 def test_a_folder_goes_on_with_the_record_that_it_was_begun_with():

@@ -41,11 +41,15 @@ def test_the_table_compares_clip_by_clip_with_the_reference(tmp_path):
         {"trial": trials.AS_IS, **row(50.0)},
         {"trial": "mirrored clips", **row(51.5)},
     ]
+    places = [{key: origin[key] for key in ("commit", "dirty")} | {"device_name": k} for k in "mmn"]
+    rows = [place | row for place, row in zip(places, rows, strict=True)]
     (tmp_path / "trials.json").write_text(json.dumps(origin | {"rows": rows}))
     lines = table(tmp_path).splitlines()
     assert lines[2].startswith("| before | 45.0 | | 45.0 |")
     assert lines[3].startswith("| reference | 50.0 | | 50.0 |")
     assert lines[4].startswith("| mirrored clips | 51.5 | +1.5 [+1.5 to +1.5] | 51.5 |")
+    assert lines[-3] == "Rows measured at commit aaaaaaaaaa, on m: before; reference."
+    assert lines[-1] == "Rows measured at commit aaaaaaaaaa, on n: mirrored clips."
 
 
 def row(scs):

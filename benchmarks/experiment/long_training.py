@@ -6,7 +6,8 @@ Each stretch resumes the run in `--folder` exactly, trains on, writes an export 
 `benchmarks/results/long-training.json`: SCS of 64 unseen rooms under true and other actions, gain,
 PSNR and the losses. Stopped at any time, it goes on from the last checkpoint of its folder; in a
 new folder, from the model that ships, the export of the last row, with a new optimizer. The first
-row is the long run from the prior (P+ of `arms.py`), where all of it started.
+row is the long run from the prior (P+ of `arms.py`), where all of it started. The last row may be
+ahead of the model that ships, which is the one whose weights it names.
 """
 
 import argparse
@@ -24,11 +25,12 @@ from benchmarks.experiment.arms import STEPS as SHORT
 from benchmarks.measure import RESULTS, ROOT, Record, Script, positive, provenance, read, write
 from egowm.augmentation import Augmentation
 from egowm.backbones import SVD
+from egowm.backbones.base import weights_sha256
 from egowm.own_contexts import OwnContexts
 from egowm.shipped import default_model
 from egowm.world_model import WorldModel
 
-RATE = "train/batches_per_second"
+RATE, BEGUN = "train/batches_per_second", "begun_at_step"
 RECIPE, RECORD = ROOT / "benchmarks/experiment/long_training.yaml", RESULTS / "long-training.json"
 
 
@@ -83,7 +85,7 @@ class LongRun(WorldModel):
 
 def begun(folder: Path, done: int) -> int:
     """The steps that were done, in all, when training in this folder began."""
-    note = folder / "begun_at_step"
+    note = folder / BEGUN
     if not note.is_file():
         note.write_text(str(done))
     return int(note.read_text())
@@ -147,9 +149,16 @@ def measured(export: Path) -> Record:
 
 def shipped_steps() -> int:
     """The steps that the model that ships was trained for, all in all."""
-    record = read(RECORD)
-    assert record is not None
-    return int(SHORT + PRIOR_STEPS + record["rows"][-1]["steps"])
+    return int(SHORT + PRIOR_STEPS + shipped((read(RECORD) or {"rows": []})["rows"])["steps"])
+
+
+def shipped(rows: Sequence[Record]) -> Record:
+    """The row of the model that ships. Raises ValueError."""
+    ships = weights_sha256(default_model())
+    found = [row for row in rows if row.get("weights") == ships]
+    if not found:
+        raise ValueError(f"{RECORD.name}: expected a row of the weights that ship, {ships[:12]}...")
+    return found[0]
 
 
 def logged(folder: Path) -> list[list[dict[str, str]]]:
@@ -204,11 +213,16 @@ def work(arguments: argparse.Namespace) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows = (read(arguments.record) or {"rows": []})["rows"]
     if arguments.again:
-        rows[-1] |= measured(default_model())
+        shipped(rows).update(measured(default_model()))
         note(arguments, rows)
         return
     if not rows:
         rows.append({"steps": 0, "seconds": 0.0} | measured(EXPORTS["P+"]))
+    if not (folder / BEGUN).is_file() and rows[-1]["steps"] and shipped(rows) is not rows[-1]:
+        raise ValueError(
+            f"--folder: a new one would start from the model that ships, which is behind the last "
+            f"row of {arguments.record}: give the folder of that run, or ship its export first."
+        )
     for _ in range(arguments.stretches):
         last = rows[-1]
         first = begun(folder, last["steps"])
@@ -217,6 +231,7 @@ def work(arguments: argparse.Namespace) -> None:
         seconds = round(before + trained_seconds(folder))
         row: Record = {"steps": last["steps"] + arguments.steps, "seconds": seconds}
         row |= {"fall": list(arguments.fall)} if arguments.fall else {}
+        row |= {"weights": weights_sha256(export)}
         rows.append(row | measured(export) | last_losses(folder))
         note(arguments, rows)
 
