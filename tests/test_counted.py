@@ -13,7 +13,7 @@ NO_NOUNS = {
     "as", "is", "was", "has", "its", "this", "needs", "takes", "gives", "holds", "does", "says",
     "makes", "decodes", "imports", "overwrites", "reads", "describes", "reaches", "moves",
     "belongs", "lets", "lacks", "loads", "names", "replaces", "learns", "starts", "from",
-    "acts", "goes", "ends", "in", "of", "or", "with", "to",
+    "acts", "goes", "ends", "predicts", "in", "of", "or", "with", "to",
 }  # fmt: skip
 EXEMPT = {
     # a word is put in, or several
