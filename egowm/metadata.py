@@ -123,6 +123,13 @@ def apply(model: Described, saved: dict[str, Any], fitting: bool) -> None:
                 f"{getattr(model, name)}: give the recipe it was trained with (config.yaml "
                 f"in the run's lightning_logs/version_N), or --model.{name} {saved[name]}."
             )
+    predicts = model.backbone.predicts
+    if saved.get("predicts", predicts) != predicts:
+        raise ValueError(
+            f"The network of the checkpoint predicts {saved['predicts']}, this model's {predicts}: "
+            f"give the recipe it was trained with (config.yaml in the run's "
+            f"lightning_logs/version_N), or --model.backbone.predicts {saved['predicts']}."
+        )
     if saved.get("null_embedding", model.drop_action > 0) != (model.drop_action > 0):
         raise ValueError(
             f"The checkpoint has {'a' if saved['null_embedding'] else 'no'} null embedding, this "

@@ -642,7 +642,7 @@ class WorldModel(OnHub, LightningModule):
         trained = {name for name, p in self.named_parameters() if p.requires_grad}
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {k: v for k, v in state.items() if k in trained}
-        checkpoint["egowm"] = describe(self)
+        checkpoint["egowm"] = describe(self) | {"predicts": self.backbone.predicts}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         fitting = self._trainer is not None and self.trainer.state.fn == "fit"

@@ -273,3 +273,11 @@ def test_a_checkpoint_brings_state_and_null_embedding(tiny_prior, tmp_path):
     assert made.frames.shape == (2, 3, 3, 16, 16)
     with pytest.raises(ValueError, match=r"has a null embedding.* drop_action 0"):
         loaded()
+    saved = torch.load(path, weights_only=True)
+    assert saved["egowm"].pop("predicts") == "frames"
+    torch.save(saved, path)
+    assert loaded(drop_action=0.5).backbone.predicts == "frames"  # of before there was a choice
+    saved["egowm"]["predicts"] = "changes"
+    torch.save(saved, path)
+    with pytest.raises(ValueError, match=r"predicts changes, this model's frames: .*predicts chan"):
+        loaded(drop_action=0.5)
