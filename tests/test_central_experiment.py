@@ -342,9 +342,14 @@ def test_a_stopped_run_goes_on_and_its_curve_is_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(arms, "known", lambda arm: {"validation_loss": [[1, 2.0]]})
     (arm.folder / arms.BEGAN).write_text("{}")
     (arm.folder / "lightning_logs/version_0/config.yaml").touch()
+    (arm.folder / "checkpoints").mkdir()
+    (arm.folder / "checkpoints/last.ckpt").touch()
     arms.run(arm)
     assert "--ckpt_path last" in " ".join(commands[0])
     assert (arm.folder / arms.BEGAN).read_text() == "{}"  # where it began, not where it went on
+    (arm.folder / "checkpoints/last.ckpt").unlink()
+    arms.run(arm)
+    assert (arm.folder / arms.BEGAN).read_text() != "{}"  # stopped before its first: it starts anew
 
 
 def test_the_baseline_has_a_recipe_and_the_vae_of_the_prior():

@@ -148,7 +148,7 @@ def run(arm: Arm) -> None:
         check_base(arm)
         return
     arm.folder.mkdir(parents=True, exist_ok=True)
-    if not (arm.folder / BEGAN).is_file():
+    if not (arm.folder / "checkpoints/last.ckpt").is_file():  # it starts, or starts anew
         now = provenance(arm.seed, "cpu")  # scoring says its own: a commit may come in between
         write(arm.folder / BEGAN, {key: now[key] for key in ("commit", "dirty", "date")})
     egowm = str(Path(sys.executable).parent / "egowm")
