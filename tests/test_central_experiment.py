@@ -391,7 +391,8 @@ def test_the_curve_shows_every_arm_and_reference():
     from xml.etree import ElementTree
 
     rows = [r for r in result_rows() if r["actions"] != "shuffled"]
-    record = {"rows": [*rows, line("copy", "", 30.0)], "learning_rates": RATES, "training": []}
+    rows += [line("copy", "", 30.0), line("S", "true", 90, 64) | {"family": "cdit"}]
+    record = {"rows": rows, "learning_rates": RATES, "training": []}
     svg = label_curve(record)
     picture = ElementTree.fromstring(svg)
     names = [element.text for element in picture.iter() if element.tag.endswith("text")]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from html import escape
 
 from benchmarks.experiment.arms import LABELLED, at_its_rate
+from benchmarks.experiment.claims import is_unet
 from benchmarks.measure import Record
 from benchmarks.tables.markdown import SAID, doubt
 
@@ -27,6 +28,7 @@ def label_curve(record: Record) -> str:
     rates = record["learning_rates"]
     doubtful = {run["run"] for run in record["training"] if doubt(run)}
     rows = [r for r in record["rows"] if r["world"] == "rooms" and not r.get("variant")]
+    rows = list(filter(is_unet, rows))
     points: dict[str, dict[int, list[Record]]] = {}
     for r in rows:
         if r["arm"] in COLOURS and r["actions"] == "true" and at_its_rate(r, rates):
