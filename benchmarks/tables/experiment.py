@@ -41,7 +41,7 @@ def rooms(results: Path) -> str:
         lines = _merged([r for r in record["rows"] if r["world"] == world], record)
         if lines:
             parts.append(title + table(head, lines))
-    note = f"Long runs and all that was not trained: {source(record)}. Short runs: as each was "
+    note = f"Committed exports and what was not trained: {source(record)}. Other runs: as each was "
     return "".join(parts) + f"\n\n{note}scored after its training.{trainings(record)}"
 
 
