@@ -27,7 +27,6 @@ from egowm.conditioning.injection import takes_actions
 from egowm.diffusion import EDM, Generator, randn
 from egowm.loading import load_model, load_processor, read_json, untrained
 from egowm.network.single_frames import spare_padding
-from egowm.pretraining.starts import copy_of_context
 
 SCHEDULERS: Supported = {  # of an output and a time such as EDM's with unit data
     "EulerDiscreteScheduler": {
@@ -88,7 +87,7 @@ class SVD(Backbone):
         predicts: What the network's output means: "frames", as in the stock pipeline, or "changes",
             what is added to the context's latents. Then an output of zero in a single step is the
             same picture, and the network draws no more than what moves; a random one takes no
-            `start` that repeats the context. A network that was trained for the one learns the
+            `start`. A network that was trained for the one learns the
             other anew.
 
     >>> svd = SVD("./priors/rooms-svd")  # loads nothing yet
@@ -137,10 +136,10 @@ class SVD(Backbone):
             raise ValueError(f"Expected sampler_min, a noise level, above 0, got {sampler_min}.")
         if predicts not in get_args(Predicts):
             raise ValueError(f'Expected predicts "frames" or "changes", got {predicts!r}.')
-        if predicts == "changes" and start is copy_of_context:
+        if predicts == "changes" and start is not None:
             raise ValueError(
-                "start: after copy_of_context the network draws the context, and with predicts "
-                "changes the context is added once more: leave start out (null)."
+                "start: it sets the weights of a network that draws frames, and with predicts "
+                "changes the context would be added once more: leave start out (null)."
             )
         self.memo_frames, self.vae_batch, self.sampler_min = memo_frames, vae_batch, sampler_min
         self.predicts = predicts

@@ -328,7 +328,7 @@ def test_a_network_that_predicts_changes_draws_what_is_added_to_the_context(tiny
 def test_only_stock_predictions_make_a_pipeline(tiny_prior, fitted, tmp_path):
     with pytest.raises(ValueError, match='"frames" or "changes", got \'residuals\''):
         SVD(str(tiny_prior), predicts="residuals")
-    with pytest.raises(ValueError, match="the context is added once more: leave start out"):
+    with pytest.raises(ValueError, match="the context would be added once more: leave start out"):
         SVD(str(tiny_prior), random=["unet"], start=copy_of_context, predicts="changes")
     with pytest.raises(ValueError, match="predicts changes, which diffusers' pipeline would show"):
         VideoPrior(SVD(str(tiny_prior), predicts="changes"))
