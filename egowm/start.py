@@ -91,7 +91,7 @@ def _check(model: Any, folder: Path, record: ExportRecord) -> None:
         raise ValueError(
             f"start: the frozen weights would be in no checkpoint: expected --model.train full, "
             f"got {model.part.how}. For a LoRA make a pipeline (`egowm export --as diffusers`) "
-            f"of an export whose network draws frames, and give that as --model.backbone.pretrained."
+            f"of an export whose network draws frames, and give it as --model.backbone.pretrained."
         )
     if backbone.random:
         raise ValueError(
