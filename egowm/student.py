@@ -130,7 +130,7 @@ class Student(WorldModel):
         ValueError: Numbers out of range, and what is a teacher's without one.
 
     >>> from egowm.backbones import SVD
-    >>> student = Student(SVD("./priors/rooms-svd"), teacher="rooms", steps=2)
+    >>> student = Student(SVD("./priors/rooms-svd", predicts="changes"), teacher="rooms", steps=2)
     >>> student.configure_model()
     >>> student.spec.width, student.gap
     (3, 0.5)
