@@ -211,7 +211,7 @@ class Student(WorldModel):
         self._begins_as = teacher or start  # opened by `_open`, in place of `WorldModel.start`
         self.guiding = Sampling(teacher_steps, guidance, guide_on)
         dropped_by(backbone, self.guiding)  # refuses what it cannot be guided on
-        self.stages, self.huber, self.visited = stages, huber, visited
+        self.stages, self.consistency_huber, self.visited = stages, huber, visited
         self._opened: tuple[WorldModel, ...] = ()  # the teacher or start, no part of this module
         self._stored: dict[str, Tensor] = {}
         self._start_sha256: str | None = None
@@ -344,7 +344,7 @@ class Student(WorldModel):
             clean = self._teachers(task)(noisy, sigma)
         lower = self._lower(task.process, sigma)
         each = consistency_loss(
-            task.process, student, clean, noisy, sigma, lower, self.huber, given
+            task.process, student, clean, noisy, sigma, lower, self.consistency_huber, given
         )
         return each.mean(), {} if self.stages is None else {"gap": torch.tensor(self.gap)}
 
@@ -423,7 +423,9 @@ class Student(WorldModel):
         ends = torch.stack([self._stored[name] for name in names]).to(start)
         level = torch.full((len(start),), float(sigmas[0]), device=start.device)
         given = self.backbone.context_latents
-        return consistency_loss(process, student, ends, start, level, level, self.huber, given)
+        return consistency_loss(
+            process, student, ends, start, level, level, self.consistency_huber, given
+        )
 
     def validation_step(self, clip: Clip, batch_idx: int) -> None:
         """The error of the first sampling step, which is comparable all through the training."""

@@ -100,6 +100,9 @@ class WorldModel(OnHub, LightningModule):
         start: Folder or hub id of an export, of this robot or of another, or the name of a shipped
             model ("rooms"): training starts from its weights, not the pipeline's. The embedding of
             the actions is taken too, with its ranges, where actions mean the same there.
+        huber: Constant c of the pseudo-Huber loss, 1e-9 to 1e3, in units of the latents: errors
+            well above it count in proportion, not by their squares, so that what cannot be foreseen
+            is drawn as one of its ways rather than as their mean. Null counts squares.
 
     Raises:
         ValueError: A share outside [0, 1], steps or chunk below 1, or a negative warmup.
@@ -133,6 +136,7 @@ class WorldModel(OnHub, LightningModule):
         own_contexts: OwnContexts | None = None,
         augmentation: Augmentation | None = None,
         start: str | None = None,
+        huber: float | None = None,
     ) -> None:
         super().__init__()
         shares = {"drop_image": drop_image, "drop_action": drop_action, "drop_text": drop_text}
@@ -149,9 +153,12 @@ class WorldModel(OnHub, LightningModule):
         self.drop_image, self.drop_action, self.drop_text = drop_image, drop_action, drop_text
         self.steps, self.chunk, self.spec, self.state_spec = steps, chunk, spec, state_spec
         self.own_contexts, self.augmentation, self.start = own_contexts, augmentation, start
+        self.huber = huber
         self.part = TrainedPart(train, lora_rank, tuple(lora_targets))
         self.gradient_checkpointing, self.optimizer = gradient_checkpointing, optimizer
         self.offload, self.compiler = offload, compile
+        if huber is not None:
+            check_between("huber", huber, 1e-9, 1e3)
         self.specs: dict[str, ActionSpec] = {}  # by source, where the data mix several
         self.sigma = torch.zeros(0)  # noise levels of the batch at hand, for messages about it
         self.strict_loading = False  # checkpoints leave the frozen parts out
@@ -294,7 +301,9 @@ class WorldModel(OnHub, LightningModule):
 
         given = backbone.context_latents
         with backbone.injecting(self.embed(task.actions, task.state, task.dropped)):
-            return denoising_loss(task.process, estimate, task.latents, generator, given, level)
+            return denoising_loss(
+                task.process, estimate, task.latents, generator, given, level, self.huber
+            )
 
     def task(self, clip: Clip, generator: torch.Generator | None = None) -> Task:
         """What a batch of clips gives to learn; draws the noise and the dropout of the context.

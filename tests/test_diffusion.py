@@ -121,6 +121,36 @@ def test_loss_logs_high_noise_apart():
     torch.testing.assert_close(logs["loss_high_noise"], loss)
 
 
+def test_a_huber_loss_is_the_square_below_its_constant_and_in_proportion_above():
+    process = EDM(mean=3.0, std=1e-6)
+    weight = 1 + 1 / 20.0855**2
+
+    def loss(error: float, huber: float | None) -> float:
+        latents = torch.full((3, 5), error)
+        return float(denoising_loss(process, lambda x, s: 0 * x, latents, huber=huber)[0]) / weight
+
+    assert loss(3.0, 4.0) == pytest.approx(8.0, rel=1e-4)  # 2 * 4 * (5 - 4)
+    assert loss(0.1, 100.0) == pytest.approx(loss(0.1, None), rel=1e-3)
+    assert loss(40.0, 0.1) / loss(20.0, 0.1) == pytest.approx(2.0, rel=1e-2)
+    assert loss(40.0, None) / loss(20.0, None) == pytest.approx(4.0)
+
+
+def test_a_huber_loss_of_two_ways_is_least_at_the_likelier_one():
+    """Where the truth is 0 in seven cases of ten and else 1, squares draw their mean, 0.3."""
+    latents = torch.cat([torch.zeros(7), torch.ones(3)])[None]
+    steps = torch.linspace(0, 1, 101)
+
+    def best(huber: float | None) -> float:
+        losses = [
+            denoising_loss(SVD, lambda x, s, a=a: 0 * x + a, latents, huber=huber, level=20.0)[0]
+            for a in steps
+        ]
+        return float(steps[int(torch.stack(losses).argmin())])
+
+    assert best(None) == pytest.approx(0.3)
+    assert best(0.01) < 0.02
+
+
 def test_loss_is_repeatable():
     latents = torch.randn(4, 8)
     first, second, other = (

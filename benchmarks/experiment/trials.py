@@ -50,6 +50,7 @@ TRIALS: dict[str, Sequence[str]] = {
     "own contexts one deep": (f"{OWN}.deepest", "1", "--data.window.horizon", "2"),
     "nine own contexts in ten": (f"{OWN}.share", "0.9"),
     "noise on the context: ln strength of mean -3.0": (f"{BACKBONE}.noise_mean", "-3.0"),
+    "a pseudo-Huber loss, c = 0.1": ("--model.init_args.huber", "0.1"),
     "changes drawn, not frames": (f"{BACKBONE}.predicts", "changes"),
 }
 

@@ -133,9 +133,9 @@ def _world_models(models: Models, folder: Path) -> Iterator[Call]:
         "backbone": backbone, "features": "fourier", "zero_init": True, "alignment": "concatenate",
         "learning_rate": 1e-4, "warmup": 20, "drop_image": 0.1, "steps": 5, "chunk": 4,
         "spec": SPEC, "state_spec": SPEC, "train": "full", "lora_rank": 4,
-        "lora_targets": ("to_q",), "optimizer": "adamw", "compile": "inductor",
+        "lora_targets": ("to_q",), "optimizer": "adamw", "compile": "inductor", "huber": 0.1,
     }  # fmt: skip
-    fine = ("spec: None", "state_spec: None", "compile: None")
+    fine = ("spec: None", "state_spec: None", "compile: None", "huber: None")
     yield Call("WorldModel", WorldModel, right, fine=fine)
     learning: dict[str, Any] = {
         "backbone": backbone, "teacher": "rooms", "guidance": 1.5, "guide_on": "action",
