@@ -50,8 +50,8 @@ TRIALS: dict[str, Sequence[str]] = {
     "own contexts one deep": (f"{OWN}.deepest", "1", "--data.window.horizon", "2"),
     "nine own contexts in ten": (f"{OWN}.share", "0.9"),
     "noise on the context: ln strength of mean -3.0": (f"{BACKBONE}.noise_mean", "-3.0"),
-    "a pseudo-Huber loss, c = 0.1": ("--model.init_args.huber", "0.1"),
     "changes drawn, not frames": (f"{BACKBONE}.predicts", "changes"),
+    "a pseudo-Huber loss, c = 0.1": ("--model.init_args.huber", "0.1"),
 }
 
 
@@ -61,7 +61,8 @@ def train(name: str, folder: Path, steps: int) -> Path:
     recipe = str(RECIPE.relative_to(ROOT))
     start = ["--model.init_args.start", f"./{START.relative_to(ROOT)}"]
     plain = [*start, f"{BACKBONE}.predicts", "frames", f"{OWN}.share", "0.6"]
-    plain += ["--model.init_args.augmentation", "null", "--trainer.val_check_interval", "200"]
+    plain += ["--model.init_args.augmentation", "null", "--model.init_args.huber", "null"]
+    plain += ["--trainer.val_check_interval", "200"]
     fit = [egowm, "fit", "-c", recipe, *plain, *TRIALS[name]]
     fit += ["--trainer.default_root_dir", str(folder)]
     fit += ["--trainer.max_steps", str(steps), "--ckpt_path", "last", "--save_every", "100"]
@@ -94,6 +95,7 @@ def options(add: Callable[..., Any]) -> None:
     add("--folder", type=Path, required=True, help="of the runs, outside the tree")
     add("--steps", type=positive, default=STEPS, help="of each trial")
     add("--record", type=Path, default=RECORD)
+    add("--only", nargs="+", choices=list(TRIALS), default=list(TRIALS), metavar="TRIAL")
 
 
 def work(arguments: argparse.Namespace) -> None:
@@ -103,7 +105,7 @@ def work(arguments: argparse.Namespace) -> None:
         origin = made(provenance(7, weights=[START]))
         rows.append({"trial": BEFORE, "steps": 0} | origin | measured(START))
     for number, name in enumerate(TRIALS):
-        if name in known:
+        if name in known or name not in arguments.only:
             continue
         folder = arguments.folder.expanduser() / str(number)
         folder.mkdir(parents=True, exist_ok=True)
