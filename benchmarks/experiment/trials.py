@@ -33,25 +33,26 @@ RECORD = RESULTS / "trials.json"
 START, STEPS = EXPORTS["P+"], 600
 OWN, BACKBONE = "--model.init_args.own_contexts", "--model.init_args.backbone.init_args"
 BEFORE, AS_IS = "before", "reference"
+NOISE_BEFORE = (
+    *(f"{BACKBONE}.process_mean", "1.0", f"{BACKBONE}.process_std", "1.6"),
+    *("--model.init_args.steps", "3", f"{OWN}.steps", "3"),
+)
+FALLING = ("--model.init_args.fall", f"[{STEPS // 2}, {STEPS}]")
 TRIALS: dict[str, Sequence[str]] = {
     AS_IS: (),
     "mirrored clips": ("--model.init_args.augmentation", "{mirrored: 0.5}"),
     "paused robots": ("--model.init_args.augmentation", "{paused: 0.15}"),
     "no own contexts": (f"{OWN}.share", "0.0"),
     "64 episodes, not 1,024": ("--data.episodes_train", "64"),
-    "a rate that falls over the last half": (
-        *("--model.init_args.fall", f"[{STEPS // 2}, {STEPS}]"),
-    ),
+    "a rate that falls over the last half": FALLING,
     "no average of the weights": ("--trainer.callbacks", "[]"),
-    "noise as before: ln sigma of mean 1.0, deviation 1.6; 3 steps a frame": (
-        *(f"{BACKBONE}.process_mean", "1.0", f"{BACKBONE}.process_std", "1.6"),
-        *("--model.init_args.steps", "3", f"{OWN}.steps", "3"),
-    ),
+    "noise as before: ln sigma of mean 1.0, deviation 1.6; 3 steps a frame": NOISE_BEFORE,
     "own contexts one deep": (f"{OWN}.deepest", "1", "--data.window.horizon", "2"),
     "nine own contexts in ten": (f"{OWN}.share", "0.9"),
     "noise on the context: ln strength of mean -3.0": (f"{BACKBONE}.noise_mean", "-3.0"),
     "changes drawn, not frames": (f"{BACKBONE}.predicts", "changes"),
     "a pseudo-Huber loss, c = 0.1": ("--model.init_args.huber", "0.1"),
+    "noise as before, and a rate that falls over the last half": (*NOISE_BEFORE, *FALLING),
 }
 
 
