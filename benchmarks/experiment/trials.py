@@ -61,7 +61,8 @@ def train(name: str, folder: Path, steps: int) -> Path:
     recipe = str(RECIPE.relative_to(ROOT))
     start = ["--model.init_args.start", f"./{START.relative_to(ROOT)}"]
     plain = [*start, f"{BACKBONE}.predicts", "frames", f"{OWN}.share", "0.6"]
-    plain += ["--model.init_args.augmentation", "null", "--trainer.val_check_interval", "200"]
+    plain += ["--model.init_args.augmentation", "null", "--model.init_args.huber", "null"]
+    plain += ["--trainer.val_check_interval", "200"]
     fit = [egowm, "fit", "-c", recipe, *plain, *TRIALS[name]]
     fit += ["--trainer.default_root_dir", str(folder)]
     fit += ["--trainer.max_steps", str(steps), "--ckpt_path", "last", "--save_every", "100"]
