@@ -301,8 +301,9 @@ def denoising_loss(
 
     estimate: (noisy, sigma) -> clean estimate. given: latent frames at the start that the network
     knows and that do not count. level: one noise level for all, in place of drawing them. huber:
-    constant c of the pseudo-Huber loss 2 c (sqrt(x^2 + c^2) - c) of an error x, in place of its
-    square, which it equals for small errors (arXiv 2310.14189). Logs the loss at high noise.
+    constant c of the pseudo-Huber loss 2 c (sqrt(x^2 + c^2) - c) of each error x of the network's
+    output, in place of its square, which it equals for small errors (arXiv 2310.14189). Logs the
+    loss at high noise.
     """
     sigma = process.draw(len(latents), latents.device, generator)
     if level is not None:  # after drawing, so that the noise is the same at every level
@@ -312,10 +313,11 @@ def denoising_loss(
     made = estimate(noisy, sigma)
     clean, spread = process.split(made) if isinstance(process, Ancestral) else (made, None)
     error = (clean - latents)[:, given:].square()
+    error = expand(process.weight(sigma), error) * error  # of the network's output
     if huber is not None:
         # no difference of two roots, which would round small errors away
         error = 2 * huber * error / ((error + huber**2).sqrt() + huber)
-    each = process.weight(sigma) * error.flatten(1).mean(1)
+    each = error.flatten(1).mean(1)
     if isinstance(process, Ancestral) and spread is not None:
         each = each + process.bound(clean, spread, latents, sigma)
     high = process.is_high(sigma)

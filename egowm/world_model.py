@@ -100,9 +100,9 @@ class WorldModel(OnHub, LightningModule):
         start: Folder or hub id of an export, of this robot or of another, or the name of a shipped
             model ("rooms"): training starts from its weights, not the pipeline's. The embedding of
             the actions is taken too, with its ranges, where actions mean the same there.
-        huber: Constant c of the pseudo-Huber loss, 1e-9 to 1e3, in units of the latents: errors
-            well above it count in proportion, not by their squares, so that what cannot be foreseen
-            is drawn as one of its ways rather than as their mean. Null counts squares.
+        huber: Constant c of the pseudo-Huber loss, 1e-9 to 1e3, in units of the network's output:
+            errors well above it count in proportion, not by their squares, so that of two futures
+            that cannot be told apart the likelier is drawn, not their mean. Null counts squares.
 
     Raises:
         ValueError: A share outside [0, 1], steps or chunk below 1, or a negative warmup.

@@ -2,8 +2,12 @@
 
 import json
 
+import pytest
+import yaml
+
 from benchmarks.experiment import trials
 from benchmarks.tables.trials import trials as table
+from egowm.commands.main import main
 
 
 def test_each_trial_is_run_once_and_those_in_the_record_stay(tmp_path, monkeypatch):
@@ -30,6 +34,31 @@ def test_each_trial_is_run_once_and_those_in_the_record_stay(tmp_path, monkeypat
         assert " ".join(trials.TRIALS[name]) in " ".join(fit)
         assert fit[fit.index("--trainer.max_steps") + 1] == "600"
         assert fit[fit.index("--ckpt_path") + 1] == "last"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
+def test_the_long_recipe_of_today_does_not_reach_into_the_trials(tmp_path, monkeypatch, capsys):
+    """It goes on changing; a trial differs from the reference in what its name says alone."""
+    asked = []
+
+    def model(name: str) -> dict:
+        with pytest.raises(RuntimeError):
+            trials.train(name, tmp_path, 600)
+        with pytest.raises(SystemExit):
+            main([*asked[-1][1:], "--print_config"])
+        return yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]
+
+    def stop(folder, command):
+        asked.append(command)
+        raise RuntimeError
+
+    monkeypatch.setattr(trials, "call", stop)
+    monkeypatch.chdir(trials.ROOT)
+    reference, other = model(trials.AS_IS), model("a pseudo-Huber loss, c = 0.1")
+    assert (reference["huber"], reference["augmentation"]) == (None, None)
+    assert reference["own_contexts"] == {"share": 0.6, "deepest": 6, "steps": 1}
+    assert reference["backbone"]["init_args"]["predicts"] == "frames"
+    assert other == reference | {"huber": 0.1}
 
 
 def test_the_table_compares_clip_by_clip_with_the_reference(tmp_path):

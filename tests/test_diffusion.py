@@ -121,13 +121,19 @@ def test_loss_logs_high_noise_apart():
     torch.testing.assert_close(logs["loss_high_noise"], loss)
 
 
-def test_a_huber_loss_is_the_square_below_its_constant_and_in_proportion_above():
-    process = EDM(mean=3.0, std=1e-6)
-    weight = 1 + 1 / 20.0855**2
+@pytest.mark.parametrize("process", [SVD, EDMFlow()])
+@pytest.mark.parametrize("level", [0.5, 20.0])
+def test_a_huber_loss_is_the_square_below_its_constant_and_in_proportion_above(process, level):
+    """At every level and in every process alike: it counts errors of the network's output."""
+    weight = float(process.weight(torch.tensor([level])))
 
     def loss(error: float, huber: float | None) -> float:
-        latents = torch.full((3, 5), error)
-        return float(denoising_loss(process, lambda x, s: 0 * x, latents, huber=huber)[0]) / weight
+        latents = torch.full((3, 1, 5), error / weight**0.5)
+
+        def estimate(noisy: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+            return 0 * noisy
+
+        return float(denoising_loss(process, estimate, latents, level=level, huber=huber)[0])
 
     assert loss(3.0, 4.0) == pytest.approx(8.0, rel=1e-4)  # 2 * 4 * (5 - 4)
     assert loss(0.1, 100.0) == pytest.approx(loss(0.1, None), rel=1e-3)

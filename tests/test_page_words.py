@@ -36,6 +36,9 @@ def folder(tmp_path_factory) -> Path:
         (place / name).symlink_to(ROOT / name)
     for name in ("RECIPE", "recipe.yaml", "my_robot.yaml"):
         (place / name).symlink_to(ROOT / "recipes/rooms_svd.yaml")
+    run = place / "runs/students/distilled-one/lightning_logs/version_0"
+    run.mkdir(parents=True)  # which the page's first command writes
+    (run / "config.yaml").symlink_to(ROOT / "recipes/rooms_svd_student.yaml")
     return place
 
 
