@@ -109,9 +109,12 @@ def videos(folder: Path, request: pytest.FixtureRequest) -> None:
 
 
 def any_recipe(folder: Path, request: pytest.FixtureRequest) -> None:
-    """RECIPE, of a tiny model, whose run is in runs/a."""
-    text = write_recipe(folder, write_tiny_prior(folder / "tiny")).read_text("utf-8")
-    (folder / "RECIPE").write_text(smaller(text.replace(str(folder / "run"), "runs/a")))
+    """RECIPE, of a tiny model, whose run is in runs/a; my_robot.yaml, of the base of `rooms`."""
+    made = folder / "made"  # a folder `rooms` here would stand before the model of that name
+    made.mkdir()
+    text = write_recipe(made, write_tiny_prior(folder / "tiny")).read_text("utf-8")
+    (folder / "RECIPE").write_text(smaller(text.replace(str(made / "run"), "runs/a")))
+    shutil.copy(folder / "recipes/rooms_svd.yaml", folder / "my_robot.yaml")
 
 
 GIVEN: dict[str, Callable[[Path, pytest.FixtureRequest], None]] = {
