@@ -106,11 +106,14 @@ def measure(row: Row, arguments: argparse.Namespace, folder: Path) -> None:
         networks = [getattr(arguments, export)]
         settings |= {"export": Path(networks[0]).name, "steps": row.steps}
         settings["how"] = {"chain": str(how.chain), "dtype": str(how.dtype)}
+    record = provenance(arguments.seed, arguments.device, weights=networks)
     if path.is_file():
         check_settings(path, settings)
-        print(f"{path.name}: is there")
+        before = json.loads(path.read_text(encoding="utf-8")).get("weights")
+        same = before in (None, record.get("weights"))  # early records name none
+        of = "" if same else ", of other weights than these: remove it to measure anew"
+        print(f"{path.name}: is there{of}")
         return
-    record = provenance(arguments.seed, arguments.device, weights=networks)
     record |= {"settings": settings, "agent": row.agent, "name": row.name}
     record |= {"distance_metres": row.distance, "visible": row.visible}
     found = arrivals(row, _agent(row, arguments), arguments.rooms)

@@ -238,8 +238,10 @@ def test_arrivals_are_measured_once(benchmark, tmp_path, capsys):
     rows = [json.loads(path.read_text()) for path in (tmp_path / "planning").iterdir()]
     assert sorted(row["name"] for row in rows) == [
         "from scratch, 1 step",
+        "from scratch, which may stop, 1 step",
         "from the prior by pixels, 1 step",
         "from the prior, 1 step",
+        "from the prior, which may stop, 1 step",
         "oracle bearing",
         "ours, 1 step",
         "ours, which may stop, 1 step",
@@ -255,13 +257,20 @@ def test_arrivals_are_measured_once(benchmark, tmp_path, capsys):
         "ours": ["rooms-world-model"],
         "ours, which may stop": ["rooms-world-model"],
         "from scratch": ["from-scratch-long"],
+        "from scratch, which may stop": ["from-scratch-long"],
         "from the prior": ["from-the-prior-long"],
+        "from the prior, which may stop": ["from-the-prior-long"],
         "from the prior by pixels": ["from-the-prior-long"],
     }
     table = planning.planning(tmp_path).replace(" (dirty)", "")  # of a tree with changes
     assert "| 2 m, seen | ours, 1 step | simulator as model |" in table
     assert "| ours, which may stop, 1 step | simulator as model, which may stop |" in table
     assert "| ours, 1 step | simulator as model, which may stop |" not in table
+    path = tmp_path / "planning/2m-seen-ours-1-step.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"weights": {"rooms-world-model": "0" * 64}}))
+    assert arrivals.main([*options, "--agents", "ours"]) == 0
+    assert "is there, of other weights than these" in capsys.readouterr().out
     assert arrivals.main([*options, "--seed", "1"]) == 2
     assert "was measured with" in capsys.readouterr().err
     assert arrivals.main([*options, "--rooms", "0"]) == 2
