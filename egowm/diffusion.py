@@ -288,6 +288,12 @@ def euler(denoise: Callable[[Tensor, Tensor], Tensor], noisy: Tensor, sigmas: Te
     return noisy
 
 
+def pseudo_huber(squared: Tensor, c: float) -> Tensor:
+    """sqrt(x^2 + c^2) - c of squared errors x^2, without the difference of two roots, which would
+    round small errors away (arXiv 2310.14189)."""
+    return squared / ((squared + c**2).sqrt() + c)
+
+
 def denoising_loss(
     process: Process,
     estimate: Callable[[Tensor, Tensor], Tensor],
@@ -302,8 +308,7 @@ def denoising_loss(
     estimate: (noisy, sigma) -> clean estimate. given: latent frames at the start that the network
     knows and that do not count. level: one noise level for all, in place of drawing them. huber:
     constant c of the pseudo-Huber loss 2 c (sqrt(x^2 + c^2) - c) of each error x of the network's
-    output, in place of its square, which it equals for small errors (arXiv 2310.14189). Logs the
-    loss at high noise.
+    output, in place of its square, which it equals for small errors. Logs the loss at high noise.
     """
     sigma = process.draw(len(latents), latents.device, generator)
     if level is not None:  # after drawing, so that the noise is the same at every level
@@ -315,8 +320,7 @@ def denoising_loss(
     error = (clean - latents)[:, given:].square()
     error = expand(process.weight(sigma), error) * error  # of the network's output
     if huber is not None:
-        # no difference of two roots, which would round small errors away
-        error = 2 * huber * error / ((error + huber**2).sqrt() + huber)
+        error = 2 * huber * pseudo_huber(error, huber)
     each = error.flatten(1).mean(1)
     if isinstance(process, Ancestral) and spread is not None:
         each = each + process.bound(clean, spread, latents, sigma)

@@ -25,7 +25,7 @@ from egowm.checks import check_between, checked, counted
 from egowm.checksums import sum_of
 from egowm.clip import Clip
 from egowm.conditioning.guidance import Guide, guided
-from egowm.diffusion import Ancestral, Process, euler, expand, randn
+from egowm.diffusion import Ancestral, Process, euler, expand, pseudo_huber, randn
 from egowm.network.compilation import Compiler
 from egowm.network.optimizer import Optimizer
 from egowm.network.trained_part import ATTENTION, Train
@@ -86,7 +86,7 @@ def consistency_loss(
             estimate = student(step_down(noisy, clean, sigma, lower), lower)
             target = torch.where(expand(learned, clean) > 0, estimate.to(clean), clean)
     apart = (student(noisy, sigma) - target)[:, given:].square().flatten(1).mean(1)
-    return (process.weight(sigma) * apart + huber**2).sqrt() - huber
+    return pseudo_huber(process.weight(sigma) * apart, huber)
 
 
 class Student(WorldModel):

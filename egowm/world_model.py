@@ -105,7 +105,8 @@ class WorldModel(OnHub, LightningModule):
             that cannot be told apart the likelier is drawn, not their mean. Null counts squares.
 
     Raises:
-        ValueError: A share outside [0, 1], steps or chunk below 1, or a negative warmup.
+        ValueError: A share outside [0, 1], steps or chunk below 1, a negative warmup, or a huber
+            out of its range.
     """
 
     export_kind = export.EXPORT
@@ -148,6 +149,8 @@ class WorldModel(OnHub, LightningModule):
                 f"Expected steps and chunk of at least 1 and warmup of 0 or more, got {steps}, "
                 f"{chunk} and {warmup}."
             )
+        if huber is not None:
+            check_between("huber", huber, 1e-9, 1e3)
         self.backbone, self.features, self.zero_init = backbone, features, zero_init
         self.alignment, self.learning_rate, self.warmup = alignment, learning_rate, warmup
         self.drop_image, self.drop_action, self.drop_text = drop_image, drop_action, drop_text
@@ -157,8 +160,6 @@ class WorldModel(OnHub, LightningModule):
         self.part = TrainedPart(train, lora_rank, tuple(lora_targets))
         self.gradient_checkpointing, self.optimizer = gradient_checkpointing, optimizer
         self.offload, self.compiler = offload, compile
-        if huber is not None:
-            check_between("huber", huber, 1e-9, 1e3)
         self.specs: dict[str, ActionSpec] = {}  # by source, where the data mix several
         self.sigma = torch.zeros(0)  # noise levels of the batch at hand, for messages about it
         self.strict_loading = False  # checkpoints leave the frozen parts out

@@ -128,13 +128,13 @@ def prior(table: Table) -> Record:
     its difference is left out.
     """
     asked = {f"P - S at {n} episodes": ("P", "S", n) for n in LABELLED}
-    long = {f"P+ - S+ at {n} episodes, equal steps": ("P+", "S+", n) for n in LABELLED}
-    first = f"P+ - S+ at {MAIN} episodes, equal steps"
-    asked |= {first: long.pop(first)}
+    asked[f"P+ - S+ at {MAIN} episodes, equal steps"] = ("P+", "S+", MAIN)
     asked[f"P - S+ at {MAIN} episodes, equal compute"] = ("P", "S+", MAIN)
-    long[f"P+ - S++ at {MAIN} episodes, equal compute"] = ("P+", "S++", MAIN)
+    others = [n for n in LABELLED if n != MAIN]
+    later = {f"P+ - S+ at {n} episodes, equal steps": ("P+", "S+", n) for n in others}
+    later[f"P+ - S++ at {MAIN} episodes, equal compute"] = ("P+", "S++", MAIN)
     gaps = {name: _gap(table, *pair) for name, pair in asked.items()}
-    for name, pair in long.items():
+    for name, pair in later.items():
         with suppress(MissingRow):
             gaps[name] = _gap(table, *pair)
     smallest = min(gaps.values(), key=lambda gap: gap["value"])

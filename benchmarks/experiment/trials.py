@@ -38,7 +38,7 @@ NOISE_BEFORE = (
     *("--model.init_args.steps", "3", f"{OWN}.steps", "3"),
 )
 FALLING = ("--model.init_args.fall", f"[{STEPS // 2}, {STEPS}]")
-TRIALS: dict[str, Sequence[str]] = {
+TRIALS: dict[str, Sequence[str]] = {  # new ones go last: the folder of each has its number
     AS_IS: (),
     "mirrored clips": ("--model.init_args.augmentation", "{mirrored: 0.5}"),
     "paused robots": ("--model.init_args.augmentation", "{paused: 0.15}"),
@@ -96,7 +96,14 @@ def options(add: Callable[..., Any]) -> None:
     add("--folder", type=Path, required=True, help="of the runs, outside the tree")
     add("--steps", type=positive, default=STEPS, help="of each trial")
     add("--record", type=Path, default=RECORD)
-    add("--only", nargs="+", choices=list(TRIALS), default=list(TRIALS), metavar="TRIAL")
+    add(
+        "--only",
+        nargs="+",
+        choices=list(TRIALS),
+        default=list(TRIALS),
+        metavar="TRIAL",
+        help="those to run; by default all that the record lacks",
+    )
 
 
 def work(arguments: argparse.Namespace) -> None:

@@ -108,8 +108,7 @@ def measure(row: Row, arguments: argparse.Namespace, folder: Path) -> None:
         settings["how"] = {"chain": str(how.chain), "dtype": str(how.dtype)}
     record = provenance(arguments.seed, arguments.device, weights=networks)
     if path.is_file():
-        check_settings(path, settings)
-        before = json.loads(path.read_text(encoding="utf-8")).get("weights")
+        before = checked_record(path, settings).get("weights")
         same = before in (None, record.get("weights"))  # early records name none
         of = "" if same else ", of other weights than these: remove it to measure anew"
         print(f"{path.name}: is there{of}")
@@ -121,14 +120,15 @@ def measure(row: Row, arguments: argparse.Namespace, folder: Path) -> None:
     print(f"{path.name}: {found['success']:.0f}% {found['ci95']}", flush=True)
 
 
-def check_settings(path: Path, settings: Record) -> None:
-    """ValueError where a row was measured with others."""
-    there = json.loads(path.read_text(encoding="utf-8"))["settings"]
-    if there != settings:
+def checked_record(path: Path, settings: Record) -> Record:
+    """The record of a row; ValueError where it was measured with other settings."""
+    record: Record = json.loads(path.read_text(encoding="utf-8"))
+    if record["settings"] != settings:
         raise ValueError(
-            f"{path.name} was measured with {there}, now asked for is {settings}: remove the file, "
-            f"or give another folder as --results."
+            f"{path.name} was measured with {record['settings']}, now asked for is {settings}: "
+            f"remove the file, or give another folder as --results."
         )
+    return record
 
 
 def arrivals(row: Row, agent: Agent, rooms: int) -> Record:
